@@ -1,0 +1,65 @@
+"""Bytes as people write them.
+
+A budget is an int (bytes) or a string with a unit. Binary units (KiB, MiB, GiB, TiB) are powers
+of 1024 and decimal ones (kB, MB, GB, TB) powers of 1000; the two are never mixed silently.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FACTORS = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
+    prefix + suffix: base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix, base in (("b", 1000), ("ib", 1024))
+}
+_PATTERN = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+
+
+def parse_bytes(budget: int | float | str) -> int:
+    """Read a size in bytes from an int or a string such as ``"10 GiB"``.
+
+    Parameters
+    ----------
+    budget : int, float or str
+        A number of bytes, or a number with a unit: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+
+    Raises
+    ------
+    ValueError
+        If the text is not a size, or the size is negative or not finite.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5 GiB"), parse_bytes("2 GB"), parse_bytes(7)
+    (1610612736, 2000000000, 7)
+    """
+    if isinstance(budget, str):
+        match = _PATTERN.fullmatch(budget)
+        if match is None or match[2].lower() not in _FACTORS:
+            raise ValueError(f'{budget!r} is not a size; write for example "10 GiB", "800 MB" or an int')
+        return round(float(match[1]) * _FACTORS[match[2].lower()])
+    number = float(budget)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more")
+    return round(budget)
+
+
+def format_bytes(count: float) -> str:
+    """Write a number of bytes with a binary unit and three significant figures.
+
+    Examples
+    --------
+    >>> format_bytes(1_610_612_736), format_bytes(512), format_bytes(-4096)
+    ('1.50 GiB', '512 B', '-4.00 KiB')
+    """
+    size = abs(count)
+    sign = "-" if count < 0 else ""
+    if size < 1024:
+        return f"{sign}{size:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1023.5 or unit == "TiB":
+            break
+    digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{sign}{size:.{digits}f} {unit}"
