@@ -1,0 +1,83 @@
+"""recompviz: see and control how much memory training a neural network takes.
+
+``import recompviz as rv`` is lazy: nothing of torch or Jupyter is imported until a name that needs
+it is asked for, so the pure core works where neither is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# public name → the module it lives in; no module bears the name of a public verb
+_HOMES = {
+    "Cancelled": "recompviz.core.errors",
+    "Category": "recompviz.core.joint",
+    "Certificate": "recompviz.pytorch.certificate",
+    "Explorer": "recompviz.widgets.explorer",
+    "Graph": "recompviz.core.graph",
+    "GraphError": "recompviz.core.errors",
+    "InfeasibleBudget": "recompviz.core.errors",
+    "NodeInfo": "recompviz.core.graph",
+    "Phase": "recompviz.core.schedule",
+    "Plan": "recompviz.core.plan",
+    "PlanMismatch": "recompviz.core.errors",
+    "PlanTable": "recompviz.core.plan_table",
+    "PlannedModule": "recompviz.pytorch.planned",
+    "RecompvizError": "recompviz.core.errors",
+    "Schedule": "recompviz.core.schedule",
+    "Timeline": "recompviz.core.timeline",
+    "TooManyLowerSets": "recompviz.core.errors",
+    "Trace": "recompviz.pytorch.tracer",
+    "TraceError": "recompviz.pytorch.step",
+    "Tradeoff": "recompviz.core.tradeoff",
+    "apply": "recompviz.pytorch.planned",
+    "certify": "recompviz.pytorch.certificate",
+    "explore": "recompviz.widgets.explore_model",
+    "measure": "recompviz.pytorch.meter",
+    "simulate": "recompviz.pytorch.tracer",
+    "solve": "recompviz.core.solver",
+    "trace": "recompviz.pytorch.tracer",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+if TYPE_CHECKING:
+    from recompviz.core.errors import (
+        Cancelled,
+        GraphError,
+        InfeasibleBudget,
+        PlanMismatch,
+        RecompvizError,
+        TooManyLowerSets,
+    )
+    from recompviz.core.graph import Graph, NodeInfo
+    from recompviz.core.joint import Category
+    from recompviz.core.plan import Plan
+    from recompviz.core.plan_table import PlanTable
+    from recompviz.core.schedule import Phase, Schedule
+    from recompviz.core.solver import solve
+    from recompviz.core.timeline import Timeline
+    from recompviz.core.tradeoff import Tradeoff
+    from recompviz.pytorch.certificate import Certificate, certify
+    from recompviz.pytorch.meter import measure
+    from recompviz.pytorch.planned import PlannedModule, apply
+    from recompviz.pytorch.step import TraceError
+    from recompviz.pytorch.tracer import Trace, simulate, trace
+    from recompviz.widgets.explore_model import explore
+    from recompviz.widgets.explorer import Explorer
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'recompviz' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

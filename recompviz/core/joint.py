@@ -1,0 +1,157 @@
+"""The joint graph: one training step's forward and backward as operator calls and storages.
+
+This is the real thing that the graph G abstracts. A *call* is one operator call; views, getitems and
+detaches are no calls, they are folded into the storage they look at. A *storage* is a block of memory
+with one maker. Each forward call that backward depends on belongs to a node of G. Pure data: it is
+traced by the torch layer and read by the scheduler, the simulator and the pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from recompviz.core.graph import NodeInfo
+
+
+class Category(IntEnum):
+    """What a block of memory is for. The first five are static: there before the step and after it."""
+
+    PARAMETER = 0
+    BUFFER = 1
+    INPUT = 2
+    TARGET = 3
+    OPTIMIZER = 4
+    KEPT = 5  # a forward value kept for the backward pass
+    PASSING = 6  # a forward value discarded within the forward pass
+    RECOMPUTED = 7
+    GRADIENT = 8  # a gradient in flight, or another temporary of the backward pass
+    PARAMETER_GRADIENT = 9
+    OUTPUT = 10  # the loss
+    WORKSPACE = 11  # scratch memory inside one operator
+    OTHER = 12  # measured, and not attributed to any of these
+
+    @property
+    def label(self) -> str:
+        """The name as the pictures write it."""
+        return _LABELS[self]
+
+    @property
+    def static(self) -> bool:
+        """Whether the memory is there before the step starts and after it ends."""
+        return self <= Category.OPTIMIZER
+
+
+_LABELS = {
+    Category.PARAMETER: "parameters",
+    Category.BUFFER: "buffers",
+    Category.INPUT: "inputs",
+    Category.TARGET: "targets",
+    Category.OPTIMIZER: "optimiser state",
+    Category.KEPT: "kept values",
+    Category.PASSING: "passing values",
+    Category.RECOMPUTED: "recomputed values",
+    Category.GRADIENT: "gradients in flight",
+    Category.PARAMETER_GRADIENT: "parameter gradients",
+    Category.OUTPUT: "loss",
+    Category.WORKSPACE: "workspace",
+    Category.OTHER: "unattributed",
+}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A block of memory.
+
+    Attributes
+    ----------
+    size : int
+        Bytes, as asked of the allocator (not rounded).
+    maker : int
+        The call that allocates it, −1 for what is there before the step.
+    category : Category
+        For what a call makes: GRADIENT, PARAMETER_GRADIENT, OUTPUT, or KEPT for any forward value
+        (whether it is kept is the plan's to say).
+    label : str
+        A name for people: the parameter's, or the key of the call.
+    """
+
+    size: int
+    maker: int
+    category: Category
+    label: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator call.
+
+    Attributes
+    ----------
+    info : NodeInfo
+        Operator, module, source line; for a backward call those of the forward call it belongs to.
+    backward : bool
+        Whether it belongs to the backward pass.
+    node : int
+        The node of G it computes, −1 if none (backward calls, and values no gradient derives from).
+    reads, makes : tuple of int
+        Storages, each once.
+    pinned : bool
+        May not be run a second time: it reads what the step later overwrites.
+    random : bool
+        Draws random numbers, so that a second run must replay the generator's state.
+    """
+
+    info: NodeInfo
+    backward: bool
+    node: int
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    pinned: bool = False
+    random: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class JointGraph:
+    """Calls in the order they were traced, forward first, and the storages they read and make.
+
+    Attributes
+    ----------
+    calls : tuple of Call
+    storages : tuple of Storage
+    results : frozenset of int
+        Storages that outlive the step: the loss and the gradients it returns.
+    clones : tuple of (int, int)
+        (storage, bytes): parameter gradients that autograd copies on arrival because their layout
+        is not the parameter's, and the size of the copy.
+    rng_bytes : int
+        The generator's state, device bytes, that each recomputed random call keeps.
+    alignment : int
+        The allocator rounds every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
+    """
+
+    calls: tuple[Call, ...]
+    storages: tuple[Storage, ...]
+    results: frozenset[int]
+    clones: tuple[tuple[int, int], ...] = ()
+    rng_bytes: int = 0
+    alignment: int = 1
+
+    @cached_property
+    def forward_count(self) -> int:
+        """How many calls belong to the forward pass; they come first."""
+        return sum(not call.backward for call in self.calls)
+
+    @cached_property
+    def static(self) -> dict[Category, int]:
+        """Bytes there before the step, by category, rounded as the allocator does."""
+        totals: dict[Category, int] = {}
+        for storage in self.storages:
+            if storage.maker < 0:
+                totals[storage.category] = totals.get(storage.category, 0) + self.rounded(storage.size)
+        return totals
+
+    def rounded(self, size: int) -> int:
+        """A size as the allocator hands it out, bytes."""
+        return -(-size // self.alignment) * self.alignment

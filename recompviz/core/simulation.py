@@ -1,0 +1,101 @@
+"""The simulator: add up a schedule's bytes.
+
+Outputs are allocated when a call starts, its workspace lives inside it, and what it was the last to
+use is freed when it ends. This is the same schedule that the executor runs, so a simulated
+timeline differs from a measured one only by what the operators do inside themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recompviz.core.joint import Category
+from recompviz.core.schedule import Phase, Schedule
+from recompviz.core.timeline import Timeline
+
+# what the workspace mapping is keyed by: the call's number in the joint graph
+Workspace = Mapping[int, int]
+
+
+def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Workspace | None = None) -> Timeline:
+    """The timeline of a schedule.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    device : str
+        For the label only; the joint graph already has the allocator's alignment.
+    workspace : mapping from call to bytes, optional
+        Scratch memory inside each call, as calibrated.
+
+    Examples
+    --------
+    >>> from recompviz.core.examples import chain_step
+    >>> from recompviz.core.schedule import make_schedule
+    >>> _, joint = chain_step(sizes=[4, 4, 4])
+    >>> simulate_schedule(make_schedule(joint, [True] * 3)).transient_peak
+    16
+    """
+    joint = schedule.joint
+    workspace = workspace or {}
+    events: list[tuple[int, int, int, int]] = []
+    labels = [storage.label for storage in joint.storages]
+    held: dict[int, tuple[int, int]] = {}  # storage → (category, bytes) of its living block
+    rng_label = workspace_label = -1
+
+    def label_of(text: str) -> int:
+        labels.append(text)
+        return len(labels) - 1
+
+    for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
+        call = joint.calls[c]
+        for s in call.makes:
+            category = _category(schedule, s, phase)
+            held[s] = category, joint.rounded(joint.storages[s].size)
+            events.append((i, s, *held[s]))
+        if call.random and joint.rng_bytes and c in schedule.recomputed and phase is not Phase.BACKWARD:
+            rng_label = label_of("generator state") if rng_label < 0 else rng_label
+            sign = 1 if phase is Phase.FORWARD else -1
+            events.append((i, rng_label, Category.KEPT, sign * joint.rounded(joint.rng_bytes)))
+        if extra := workspace.get(c, 0):
+            workspace_label = label_of("workspace") if workspace_label < 0 else workspace_label
+            events.append((i, workspace_label, Category.WORKSPACE, joint.rounded(extra)))
+            events.append((i, workspace_label, Category.WORKSPACE, -joint.rounded(extra)))
+        for s in schedule.frees[i]:
+            if s in held:
+                category, size = held.pop(s)
+                events.append((i, s, category, -size))
+
+    phases, names = list(schedule.phases), [joint.calls[c].info.key for c in schedule.calls]
+    for s, size in joint.clones:
+        category, freed = held.pop(s, (int(Category.PARAMETER_GRADIENT), 0))
+        events.append((len(phases), s, Category.PARAMETER_GRADIENT, joint.rounded(size)))
+        events.append((len(phases), s, category, -freed))
+        phases.append(Phase.ACCUMULATE)
+        names.append(labels[s])
+
+    kept = [event for event in events if event[3]]
+    columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
+    return Timeline(
+        columns[0].astype(np.int32),
+        columns[1].astype(np.int32),
+        columns[2].astype(np.int8),
+        columns[3].copy(),
+        tuple(names),
+        np.array(phases, dtype=np.int8),
+        tuple(labels),
+        joint.static,
+        "simulated",
+        device,
+    )
+
+
+def _category(schedule: Schedule, storage: int, phase: Phase) -> int:
+    if phase is Phase.RECOMPUTE:
+        return Category.RECOMPUTED
+    category = schedule.joint.storages[storage].category
+    if category is Category.KEPT and storage not in schedule.saved:
+        return Category.PASSING
+    return category
