@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from recompviz.core.graph import Graph, NodeInfo
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 
@@ -35,3 +37,130 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
         reads = ((n + step - 1,) if step else ()) + ((i - 1,) if i else ())
         calls.append(Call(NodeInfo(key=f"backward of v{i}"), True, -1, reads, (n + step,)))
     return graph, JointGraph(tuple(calls), tuple(storages), frozenset({n - 1, 2 * n - 1}))
+
+
+def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: int = 224) -> tuple[Graph, JointGraph]:
+    """The training step of a bottleneck residual network: with the default blocks, ResNet-50's 176 nodes.
+
+    Shapes, sizes and the paper's costs (10 for a convolution, else 1) are those of the real network; what
+    backward reads is simplified (a convolution and a batch norm their input, a ReLU its output).
+
+    Parameters
+    ----------
+    blocks : sequence of int
+        Bottlenecks per stage; every stage after the first halves height and width.
+    batch, pixels : int
+        Images per step, and their height and width.
+
+    Examples
+    --------
+    >>> graph, joint = residual_step()
+    >>> graph
+    Graph(#V=176, #E=191)
+    >>> residual_step(blocks=(1,))[0].count_lower_sets()
+    32
+    """
+    net = _Sequence(batch)
+    side = pixels // 2
+    at = net.add("aten.convolution", "conv1", (), 64, side, 10, 64 * 3 * 49)
+    at = net.add("aten.batch_norm", "bn1", (at,), 64, side)
+    at = net.add("aten.relu", "relu", (at,), 64, side)
+    side //= 2
+    at = net.add("aten.max_pool2d", "maxpool", (at,), 64, side)
+    channels = 64
+    for stage, count in enumerate(blocks):
+        width = 64 << stage
+        for b in range(count):
+            name = f"layer{stage + 1}.{b}"
+            start, block = at, f"layer{stage + 1}.*"
+            for i, (out, kernel) in enumerate(((width, 1), (width, 9), (width * 4, 1)), start=1):
+                if i == 2 and b == 0 and stage > 0:
+                    side //= 2
+                at = net.add("aten.convolution", f"{name}.conv{i}", (at,), out, side, 10, channels * out * kernel, block)
+                at = net.add("aten.batch_norm", f"{name}.bn{i}", (at,), out, side, block=block)
+                channels = out
+                if i < 3:
+                    at = net.add("aten.relu", f"{name}.relu", (at,), out, side, block=block)
+            if b == 0:
+                weight = channels * (channels // (4 if stage == 0 else 2))
+                start = net.add(
+                    "aten.convolution", f"{name}.downsample.0", (start,), channels, side, 10, weight, block
+                )
+                start = net.add("aten.batch_norm", f"{name}.downsample.1", (start,), channels, side, block=block)
+            at = net.add("aten.add", name, (at, start), channels, side, block=block)
+            at = net.add("aten.relu", f"{name}.relu", (at,), channels, side, block=block)
+    at = net.add("aten.mean", "avgpool", (at,), channels, 1)
+    at = net.add("aten.view", "", (at,), channels, 1)
+    at = net.add("aten.addmm", "fc", (at,), 1000, 1, 1, channels * 1000)
+    net.add("aten.nll_loss", "", (at,), 1, 1)
+    return net.finish(batch * 3 * pixels * pixels * 4)
+
+
+class _Sequence:
+    """Collects nodes in running order, then writes the backward pass after them."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.nodes: list[tuple[NodeInfo, tuple[int, ...], int, float, int]] = []
+        self.seen: dict[str, int] = {}
+
+    def add(
+        self,
+        op: str,
+        module: str,
+        reads: tuple[int, ...],
+        channels: int,
+        side: int,
+        time: float = 1,
+        weight: int = 0,
+        block: str = "",
+    ) -> int:
+        """Append one node; returns its number."""
+        name = f"{module}/{op}" if module else op
+        occurrence = self.seen.get(name, 0)
+        self.seen[name] = occurrence + 1
+        shape = (self.batch, channels, side, side) if side > 1 else (self.batch, channels)
+        info = NodeInfo(f"{name}#{occurrence}", op, module, "", shape, "float32", block, output=op == "aten.nll_loss")
+        size = 4 if op == "aten.nll_loss" else self.batch * channels * side * side * 4
+        self.nodes.append((info, reads, size, time, weight * 4))
+        return len(self.nodes) - 1
+
+    def finish(self, image: int) -> tuple[Graph, JointGraph]:
+        """The graph, and the joint graph with a backward call for each node."""
+        n = len(self.nodes)
+        edges = [(u, v) for v, (_, reads, *_) in enumerate(self.nodes) for u in reads]
+        graph = Graph(
+            tuple(info.key for info, *_ in self.nodes),
+            np.array([node[2] for node in self.nodes], np.int64),
+            np.array([node[3] for node in self.nodes], np.float64),
+            np.array(edges, np.int32),
+            tuple(info for info, *_ in self.nodes),
+        )
+        storages = [
+            Storage(size, v, Category.OUTPUT if v == n - 1 else Category.KEPT, info.key)
+            for v, (info, _, size, *_) in enumerate(self.nodes)
+        ]
+        calls = [Call(info, False, v, reads, (v,)) for v, (info, reads, *_) in enumerate(self.nodes)]
+        storages.append(Storage(image, -1, Category.INPUT, "input"))
+        results = {n - 1}
+        gradient: dict[int, int] = {}
+        for v in range(n - 1, -1, -1):
+            info, reads, _, _, weight = self.nodes[v]
+            needs = reads if info.op not in ("aten.add", "aten.relu", "aten.view") else ()
+            needs = (v,) if info.op == "aten.relu" else needs
+            incoming = (gradient[v],) if v in gradient else ()
+            makes = []
+            for u in reads:
+                if u in gradient:
+                    incoming += (gradient[u],)  # a second consumer adds to what is there
+                else:
+                    gradient[u] = len(storages)
+                    makes.append(len(storages))
+                    storages.append(Storage(self.nodes[u][2], len(calls), Category.GRADIENT, f"∇ {self.nodes[u][0].key}"))
+            if weight:
+                storages.append(Storage(weight, -1, Category.PARAMETER, f"{info.module}.weight"))
+                results.add(len(storages))
+                makes.append(len(storages))
+                storages.append(Storage(weight, len(calls), Category.PARAMETER_GRADIENT, f"∇ {info.module}.weight"))
+            calls.append(Call(info, True, -1, tuple(dict.fromkeys(incoming + needs)), tuple(makes)))
+        return graph, JointGraph(tuple(calls), tuple(storages), frozenset(results))

@@ -125,6 +125,8 @@ class JointGraph:
     clones : tuple of (int, int)
         (storage, bytes): parameter gradients that autograd copies on arrival because their layout
         is not the parameter's, and the size of the copy.
+    tangent_bytes : int
+        The gradient of the loss that autograd starts from; lives through the backward pass.
     rng_bytes : int
         The generator's state, device bytes, that each recomputed random call keeps.
     alignment : int
@@ -135,6 +137,7 @@ class JointGraph:
     storages: tuple[Storage, ...]
     results: frozenset[int]
     clones: tuple[tuple[int, int], ...] = ()
+    tangent_bytes: int = 0
     rng_bytes: int = 0
     alignment: int = 1
 
@@ -148,7 +151,7 @@ class JointGraph:
         """Bytes there before the step, by category, rounded as the allocator does."""
         totals: dict[Category, int] = {}
         for storage in self.storages:
-            if storage.maker < 0:
+            if storage.maker < 0 and storage.category.static:
                 totals[storage.category] = totals.get(storage.category, 0) + self.rounded(storage.size)
         return totals
 

@@ -43,7 +43,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     events: list[tuple[int, int, int, int]] = []
     labels = [storage.label for storage in joint.storages]
     held: dict[int, tuple[int, int]] = {}  # storage → (category, bytes) of its living block
-    rng_label = workspace_label = -1
+    rng_label = workspace_label = tangent_label = -1
 
     def label_of(text: str) -> int:
         labels.append(text)
@@ -51,8 +51,11 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
 
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
         call = joint.calls[c]
+        if i == joint.forward_count and joint.tangent_bytes:
+            tangent_label = label_of("gradient of the loss")
+            events.append((i, tangent_label, Category.GRADIENT, joint.rounded(joint.tangent_bytes)))
         for s in call.makes:
-            category = _category(schedule, s, phase)
+            category = category_of(schedule, s, phase)
             held[s] = category, joint.rounded(joint.storages[s].size)
             events.append((i, s, *held[s]))
         if call.random and joint.rng_bytes and c in schedule.recomputed and phase is not Phase.BACKWARD:
@@ -76,6 +79,8 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
         phases.append(Phase.ACCUMULATE)
         names.append(labels[s])
 
+    if tangent_label >= 0:
+        events.append((len(phases) - 1, tangent_label, Category.GRADIENT, -joint.rounded(joint.tangent_bytes)))
     kept = [event for event in events if event[3]]
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
     return Timeline(
@@ -92,7 +97,8 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     )
 
 
-def _category(schedule: Schedule, storage: int, phase: Phase) -> int:
+def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
+    """The category of a storage made in a phase: forward values are kept or passing as the plan says."""
     if phase is Phase.RECOMPUTE:
         return Category.RECOMPUTED
     category = schedule.joint.storages[storage].category

@@ -1,0 +1,219 @@
+"""The certificate: a plan computes what eager PyTorch computes, and keeps what it says.
+
+One step is run eagerly and one under the plan, from the same parameters, buffers and generator
+state. Gradients must be bitwise equal (or as close as eager is to itself, where a kernel is not
+deterministic), buffers must be updated once, and the values that autograd really holds between the
+two passes must be the ones the schedule saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.core.errors import RecompvizError
+from recompviz.core.plan import Plan
+from recompviz.core.units import format_bytes
+from recompviz.pytorch.planned import PlannedModule, apply
+from recompviz.pytorch.tracer import Trace
+
+
+class CertificateError(RecompvizError, AssertionError):
+    """A plan did not compute what eager PyTorch computes, or did not keep what it says."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was checked, and how it came out; frozen.
+
+    Attributes
+    ----------
+    gradients : str
+        ``"bitwise"``, ``"close"`` (within what eager differs from itself) or ``"different"``.
+    worst : str
+        The gradient or buffer that differs most, with by how much; empty if none does.
+    buffers, loss, saved : bool
+        Buffers and loss equal to eager's; storages held between the passes equal to the plan's.
+    saved_bytes : int
+        What is held between the passes, parameters and inputs apart, bytes.
+    notes : tuple of str
+    """
+
+    gradients: str
+    worst: str
+    buffers: bool
+    loss: bool
+    saved: bool
+    saved_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check held."""
+        return self.gradients != "different" and self.buffers and self.loss and self.saved
+
+    @property
+    def text(self) -> str:
+        """The outcome in one line."""
+        if self.ok:
+            kind = "bitwise equal to eager" if self.gradients == "bitwise" else "as close to eager as eager to itself"
+            return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
+        failed = [
+            name
+            for name, held in (
+                ("gradients", self.gradients != "different"),
+                ("buffers", self.buffers),
+                ("loss", self.loss),
+                ("saved storages", self.saved),
+            )
+            if not held
+        ]
+        return f"failed: {', '.join(failed)} differ from eager" + (f" (worst: {self.worst})" if self.worst else "")
+
+    def require(self) -> Certificate:
+        """The certificate itself; raises CertificateError if a check failed."""
+        if not self.ok:
+            raise CertificateError(self.text + "; do not train with this plan, and please report the model")
+        return self
+
+
+def certify(trace: Trace, plan: Plan) -> Certificate:
+    """Run one step eagerly and one under the plan, and compare.
+
+    Parameters
+    ----------
+    trace : Trace
+        Its arguments are the batch used; the model's state is put back afterwards.
+    plan : Plan
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+    >>> t = rv.trace(model, torch.ones(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    >>> rv.certify(t, t.tradeoff().plan("1 MiB")).gradients
+    'bitwise'
+    """
+    inputs, kwargs, targets = trace.arguments
+    planned = apply(trace, plan)
+    eager = _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
+    ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs))
+    notes: tuple[str, ...] = ()
+    gradients, worst = "bitwise", ""
+    if not _equal(eager, ours):
+        again = _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
+        worst = _worst(eager, ours)
+        if not _equal(eager, again) and _close(eager, ours):
+            gradients = "close"
+            notes = ("eager differs from itself: a kernel on this device is not deterministic",)
+        elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
+            gradients = "different"
+    tolerant = gradients == "close"
+    return Certificate(
+        gradients,
+        worst,
+        all(_same(a, b, tolerant) for a, b in zip(eager.buffers.values(), ours.buffers.values(), strict=True)),
+        _same(eager.loss, ours.loss, tolerant),
+        _saved_as_planned(planned, ours),
+        sum(trace.joint.storages[s].size for s in trace.schedule(plan).saved),
+        notes,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    loss: torch.Tensor
+    gradients: dict[str, torch.Tensor | None]
+    buffers: dict[str, torch.Tensor]
+    held: list[Any] | None
+
+
+def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
+    """Loss, gradients and buffers of one step from the present state, which is put back."""
+    step = trace.step
+    leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
+    named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _wants_gradient(v)}}
+    tensors = [t for t in (*step.buffers(), *leaves.values()) if isinstance(t, torch.Tensor)]
+    before = [(t, t.detach().clone()) for t in tensors if not t.requires_grad]  # the step may overwrite these
+    gradients = [p.grad for p in named.values()]
+    devices = sorted({p.device for p in step.parameters() if p.device.type == "cuda"}, key=str)
+    try:
+        for p in named.values():
+            p.grad = None
+        with torch.random.fork_rng(devices=devices), torch.enable_grad():
+            loss = run()
+            held = getattr(loss.grad_fn, "saved_values", None)
+            held = list(held) if held is not None else None
+            loss.backward()
+        return _Outcome(
+            loss.detach(),
+            {name: None if p.grad is None else p.grad.detach() for name, p in named.items()},
+            {name: b.detach().clone() for name, b in step.named_buffers()},
+            [value.untyped_storage().nbytes() for value in held] if held is not None else None,
+        )
+    finally:
+        with torch.no_grad():
+            for tensor, old in before:
+                tensor.copy_(old)
+        for p, gradient in zip(named.values(), gradients, strict=True):
+            p.grad = gradient
+
+
+def _wants_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
+
+
+def _saved_as_planned(planned: PlannedModule, outcome: _Outcome) -> bool:
+    """Whether what autograd held between the passes is, block for block, what the schedule saves."""
+    schedule = planned.trace.schedule(planned.plan)
+    storages = schedule.joint.storages
+    expected = sorted((s, storages[s].size) for s in schedule.saved)
+    held = outcome.held or []
+    found = {
+        (s, size) for s, size in zip(planned.program.saved_storages, held, strict=True) if s >= 0
+    }  # several values of one operator may share a storage
+    return sorted(found) == expected
+
+
+def _same(a: torch.Tensor | None, b: torch.Tensor | None, tolerant: bool = False) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if tolerant:
+        return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return torch.equal(_bit_pattern(a), _bit_pattern(b))
+
+
+def _bit_pattern(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor, so that a NaN equals itself and 0.0 differs from −0.0."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _equal(a: _Outcome, b: _Outcome) -> bool:
+    return all(_same(x, y) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True)) and _same(
+        a.loss, b.loss
+    )
+
+
+def _close(a: _Outcome, b: _Outcome) -> bool:
+    return all(_same(x, y, True) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True))
+
+
+def _worst(a: _Outcome, b: _Outcome) -> str:
+    differences = {
+        name: float((x - y).abs().max())
+        for (name, x), y in zip(a.gradients.items(), b.gradients.values(), strict=True)
+        if x is not None and y is not None and not _same(x, y) and x.numel()
+    }
+    missing = [n for n in a.gradients if (a.gradients[n] is None) != (b.gradients[n] is None)]
+    if missing:
+        return f"{missing[0]} has a gradient in one run only"
+    if not differences:
+        return ""
+    name = max(differences, key=lambda key: differences[key])
+    return f"{name}, largest difference {differences[name]:.3g}"

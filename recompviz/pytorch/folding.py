@@ -1,0 +1,376 @@
+"""From the joint ATen graph to calls, storages and the graph G.
+
+The joint graph has one fx node per view, getitem and detach; memory has not. Everything is keyed by
+storage: an fx node that allocates nothing is an *alias*, folded into the storage it looks at, and
+the rest are calls. A node of G is a forward call that some value needed by the backward pass derives
+from (or the loss itself); BatchNorm's counters and the like are calls, and so simulated, but no nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from recompviz.core.graph import Graph
+from recompviz.core.joint import Call, Category, JointGraph, Storage
+from recompviz.pytorch import private
+from recompviz.pytorch.node_info import InfoMaker
+from recompviz.pytorch.step import TraceError
+
+aten = torch.ops.aten
+
+# forward time T_v of an operator, from the operator and its fx node
+Cost = Callable[[Node], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Folded:
+    """A joint graph folded to calls, with the way back to the fx nodes that the executor runs.
+
+    Attributes
+    ----------
+    joint : JointGraph
+    graph : Graph
+        G; node ``i`` of it is call ``node_call[i]``.
+    fx : torch.fx.GraphModule
+    call_node : tuple of torch.fx.Node
+        The fx node that runs each call.
+    node_call : tuple of int
+    storage_of : dict from torch.fx.Node to int
+        The storage each tensor-valued fx node looks at.
+    placeholders : tuple of (torch.fx.Node, (role, which))
+    loss, gradients : torch.fx.Node, tuple of (Node or None)
+        The outputs; one gradient per placeholder but the tangent.
+    mutated : frozenset of torch.fx.Node
+        Placeholders that the step overwrites (running statistics).
+    """
+
+    joint: JointGraph
+    graph: Graph
+    fx: GraphModule
+    call_node: tuple[Node, ...]
+    node_call: tuple[int, ...]
+    storage_of: dict[Node, int]
+    placeholders: tuple[tuple[Node, tuple[str, str | int]], ...]
+    loss: Node
+    gradients: tuple[Node | None, ...]
+    mutated: frozenset[Node]
+
+    @cached_property
+    def mutated_positions(self) -> frozenset[int]:
+        """Positions of the mutated placeholders among the placeholders."""
+        return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
+
+
+def paper_cost(node: Node) -> float:
+    """The paper's T_v: 10 for a convolution, 1 for anything else (transposed ones included)."""
+    return 10.0 if node.target is aten.convolution.default and not node.args[6] else 1.0
+
+
+def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_cost) -> Folded:
+    """Fold a joint graph.
+
+    Parameters
+    ----------
+    fx : torch.fx.GraphModule
+        As :func:`private.joint_graph` gives it; rewritten in place where a mutation demands it.
+    target_positions : frozenset of int
+        The flat input positions that are targets, to tell them from inputs.
+    cost : callable
+        T_v of the fx node of a call.
+    """
+    mutated = _mutated_placeholders(fx)
+    _release_running_statistics(fx, mutated)
+    _copy_what_is_overwritten(fx, mutated)
+    fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _is_mutation(node))
+    forward = _forward_nodes(fx)
+    return _Folder(fx, target_positions, mutated, forward, cost).fold()
+
+
+class _Folder:
+    """One pass over the fx nodes that numbers storages and calls."""
+
+    def __init__(
+        self, fx: GraphModule, targets: frozenset[int], mutated: frozenset[Node], forward: set[Node], cost: Cost
+    ) -> None:
+        self.fx, self.targets, self.mutated, self.forward, self.cost = fx, targets, mutated, forward, cost
+        self.storages: list[Storage] = []
+        self.by_key: dict[int, int] = {}
+        self.storage_of: dict[Node, int] = {}
+        self.calls: list[Call] = []
+        self.call_node: list[Node] = []
+        self.placeholders: list[tuple[Node, tuple[str, str | int]]] = []
+        self.info = InfoMaker()
+
+    def fold(self) -> Folded:
+        nodes = list(self.fx.graph.nodes)
+        for node in nodes:
+            if node.op in ("placeholder", "get_attr"):
+                self._input(node)
+        for backward in (False, True):
+            for node in nodes:
+                if node.op == "call_function" and (node in self.forward) != backward:
+                    self._call(node, backward)
+        output = nodes[-1]
+        values = output.args[0]
+        loss, gradients = values[0], tuple(values[1:])
+        self._name_results(output, loss, gradients)
+        results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
+        graph, node_call = self._graph(results)
+        joint = JointGraph(
+            tuple(self.calls),
+            tuple(self.storages),
+            frozenset(s for s in results if self.storages[s].maker >= 0),
+            self._clones(gradients),
+            sum(s.size for s in self.storages if s.maker < 0 and s.category is Category.GRADIENT),
+            *_device_rules(_device(nodes)),
+        )
+        return Folded(
+            joint,
+            graph,
+            self.fx,
+            tuple(self.call_node),
+            node_call,
+            self.storage_of,
+            tuple(self.placeholders),
+            loss,
+            gradients,
+            self.mutated,
+        )
+
+    # ---------------------------------------------------------------- storages and calls
+
+    def _input(self, node: Node) -> None:
+        role, which = private.placeholder_role(node) if node.op == "placeholder" else ("buffer", str(node.target))
+        if role == "unknown":
+            raise TraceError(f"the trace has an input of an unknown kind: {which}; please report this model")
+        if node.op == "placeholder":
+            self.placeholders.append((node, (role, which)))
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return
+        category = {"parameter": Category.PARAMETER, "buffer": Category.BUFFER, "tangent": Category.GRADIENT}.get(
+            role, Category.TARGET if which in self.targets else Category.INPUT
+        )
+        self._look_at(node, value, maker=-1, category=category, label=str(which) if role != "input" else category.label)
+
+    def _look_at(self, node: Node, value: torch.Tensor, maker: int, category: Category, label: str) -> int:
+        key = private.storage_key(value)
+        if key not in self.by_key:
+            self.by_key[key] = len(self.storages)
+            self.storages.append(Storage(int(value.untyped_storage().nbytes()), maker, category, label))
+        self.storage_of[node] = self.by_key[key]
+        return self.by_key[key]
+
+    def _call(self, node: Node, backward: bool) -> None:
+        value = node.meta.get("val")
+        tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+        fresh = [t for t in tensors if private.storage_key(t) not in self.by_key]
+        mutation = _is_mutation(node)
+        if isinstance(value, torch.Tensor) and not fresh:
+            self.storage_of[node] = self.by_key[private.storage_key(value)]
+        if not fresh and not mutation:
+            return  # a view, a getitem, a detach: an alias
+        number = len(self.calls)
+        info = self.info(node, value, backward, mutation=mutation)
+        reads = list(dict.fromkeys(s for source in node.all_input_nodes for s in self._storages_behind(source)))
+        makes = []
+        for tensor in fresh:
+            if private.storage_key(tensor) not in self.by_key:
+                category = Category.GRADIENT if backward else Category.KEPT
+                makes.append(self._look_at(node, tensor, number, category, info.key))
+        if not isinstance(value, torch.Tensor):
+            self.storage_of.pop(node, None)  # a tuple looks at several storages; its getitems at one each
+        self.calls.append(
+            Call(
+                info,
+                backward,
+                -1,
+                tuple(reads),
+                tuple(makes),
+                pinned=not backward and _reads_overwritten(node, self.mutated),
+                random=isinstance(node.target, torch._ops.OpOverload)
+                and torch.Tag.nondeterministic_seeded in node.target.tags,
+            )
+        )
+        self.call_node.append(node)
+
+    def _storages_behind(self, node: Node) -> list[int]:
+        if node in self.storage_of:
+            return [self.storage_of[node]]
+        leaves = pytree.tree_leaves(node.meta.get("val"))
+        return [self.by_key[private.storage_key(t)] for t in leaves if isinstance(t, torch.Tensor)]
+
+    # ---------------------------------------------------------------- results
+
+    def _name_results(self, output: Node, loss: Node, gradients: tuple[Node | None, ...]) -> None:
+        s = self.storage_of[loss]
+        self.storages[s] = replace(self.storages[s], category=Category.OUTPUT, label="loss")
+        for (_, (_, which)), gradient in zip(self.placeholders, gradients, strict=False):
+            if isinstance(gradient, Node) and self.storages[s := self.storage_of[gradient]].maker >= 0:
+                label = f"gradient of {which}"
+                self.storages[s] = replace(self.storages[s], category=Category.PARAMETER_GRADIENT, label=label)
+
+    def _clones(self, gradients: tuple[Node | None, ...]) -> tuple[tuple[int, int], ...]:
+        """Gradients that AccumulateGrad copies: their layout is not the parameter's, or their storage is shared."""
+        shared = [self.storage_of[g] for g in gradients if isinstance(g, Node)]
+        clones = []
+        for (placeholder, _), gradient in zip(self.placeholders, gradients, strict=False):
+            if not isinstance(gradient, Node):
+                continue
+            mine, theirs = gradient.meta["val"], placeholder.meta["val"]
+            if mine.stride() != theirs.stride() and mine.numel() > 1:
+                s = self.storage_of[gradient]
+                if shared.count(s) == 1 and self.storages[s].maker >= 0:
+                    clones.append((s, theirs.numel() * mine.element_size()))
+        return tuple(clones)
+
+    # ---------------------------------------------------------------- G
+
+    def _graph(self, results: frozenset[int]) -> tuple[Graph, tuple[int, ...]]:
+        calls, storages = self.calls, self.storages
+        forward = sum(not call.backward for call in calls)
+        needed = {s for call in calls[forward:] for s in call.reads if 0 <= storages[s].maker < forward}
+        needed |= {s for s in results if 0 <= storages[s].maker < forward}
+        members: set[int] = set()
+        stack = [storages[s].maker for s in needed]
+        while stack:
+            c = stack.pop()
+            if c not in members:
+                members.add(c)
+                stack.extend(m for s in calls[c].reads if 0 <= (m := storages[s].maker))
+        node_call = tuple(sorted(members))
+        number = {c: i for i, c in enumerate(node_call)}
+        used = needed | {s for c in node_call for s in calls[c].reads}
+        edges = {(number[storages[s].maker], number[c]) for c in node_call for s in calls[c].reads
+                 if storages[s].maker >= 0}  # fmt: skip
+        infos = []
+        for i, c in enumerate(node_call):
+            made = set(calls[c].makes)
+            info = replace(calls[c].info, needed=bool(made & (needed - results)), output=bool(made & results))
+            infos.append(info)
+            calls[c] = replace(calls[c], node=i, info=info)
+        graph = Graph(
+            tuple(info.key for info in infos),
+            np.array([sum(storages[s].size for s in calls[c].makes if s in used) for c in node_call], np.int64),
+            np.array([self.cost(self.call_node[c]) for c in node_call], np.float64),
+            np.array(sorted(edges), np.int32).reshape(-1, 2),
+            tuple(infos),
+        )
+        return graph, node_call
+
+
+# -------------------------------------------------------------------- the fx graph made ready
+
+
+def _is_mutation(node: Node) -> bool:
+    target = node.target
+    return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:
+    mutated = set()
+    for node in fx.graph.nodes:
+        if _is_mutation(node):
+            if node.target is not aten.copy_.default or node.args[0].op != "placeholder":
+                raise TraceError(f"{node.target} overwrites a tensor inside the step; write it out of place")
+            mutated.add(node.args[0])
+    return frozenset(mutated)
+
+
+_BATCH_NORM_BACKWARD = {
+    # operator → positions of (running mean, running variance, train)
+    aten.native_batch_norm_backward.default: (3, 4, 7),
+    aten.cudnn_batch_norm_backward.default: (3, 4, None),
+    aten.miopen_batch_norm_backward.default: (3, 4, None),
+}
+_BATCH_NORM_FORWARD = {
+    aten._native_batch_norm_legit_functional.default: (3, 4, 5),
+    aten._batch_norm_with_update_functional.default: (3, 4, None),
+}
+
+
+def _release_running_statistics(fx: GraphModule, mutated: frozenset[Node]) -> None:
+    """Let BatchNorm's backward read the buffers instead of the freshly made statistics.
+
+    In training it ignores their values, so that nothing needs to keep the updated copies.
+    """
+    source = {node.args[1]: node.args[0] for node in fx.graph.nodes if _is_mutation(node)}
+    for node in fx.graph.nodes:
+        if node.target in _BATCH_NORM_BACKWARD:
+            mean, variance, train = _BATCH_NORM_BACKWARD[node.target]
+            if train is None or node.args[train] is True:
+                for position in (mean, variance):
+                    buffer = source.get(node.args[position])
+                    if buffer is not None:
+                        node.update_arg(position, buffer)
+
+
+def _indifferent(node: Node, placeholder: Node) -> bool:
+    """Whether a call gives the same result after the placeholder was overwritten."""
+    if _is_mutation(node):
+        return True
+    table = _BATCH_NORM_FORWARD | _BATCH_NORM_BACKWARD
+    if node.target not in table:
+        return False
+    mean, variance, train = table[node.target]
+    if train is not None and node.args[train] is not True:
+        return False
+    return placeholder not in [arg for i, arg in enumerate(node.args) if i not in (mean, variance)]
+
+
+def _reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
+    return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
+
+
+def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node]) -> None:
+    """Where backward reads what the step overwrites, give it a copy made before."""
+    forward = _forward_nodes(fx)
+    for placeholder in mutated:
+        readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]
+        if readers:
+            first = next(n for n in fx.graph.nodes if n.op == "call_function")
+            with fx.graph.inserting_before(first):
+                copy = fx.graph.call_function(aten.clone.default, (placeholder,))
+                value = placeholder.meta["val"]
+                with value.fake_mode:
+                    copy.meta["val"] = value.clone()
+            for reader in readers:
+                reader.replace_input_with(placeholder, copy)
+
+
+def _forward_nodes(fx: GraphModule) -> set[Node]:
+    """What the loss and the buffers' updates are computed from, by ancestry, and clones of inputs."""
+    output = next(iter(reversed(fx.graph.nodes)))
+    stack = [output.args[0][0], *(node for node in fx.graph.nodes if _is_mutation(node))]
+    found: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(node.all_input_nodes)
+    # a copy of an overwritten input must be made before it is overwritten
+    found.update(n for n in fx.graph.nodes if n.target is aten.clone.default and n.args[0].op == "placeholder")
+    return found
+
+
+def _device(nodes: list[Node]) -> torch.device:
+    for node in nodes:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and value.device.type != "cpu":
+            return value.device
+    return torch.device("cpu")
+
+
+def _device_rules(device: torch.device) -> tuple[int, int]:
+    """(bytes of a saved generator state on the device, rounding of the allocator)."""
+    if device.type == "cpu":
+        return torch.get_rng_state().numel(), 1
+    return 0, 512  # the CUDA generator's state is a CPU tensor

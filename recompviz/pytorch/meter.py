@@ -1,0 +1,308 @@
+"""``measure``: what the allocator really did during one training step.
+
+The protocol: two warm-up steps; no gradients at the start; the profiler records every allocation
+and free of the device inside the window. A planned module's steps bracket their operators, so its
+measured timeline has the same steps as the simulated one, and each block is matched to the storage
+that the schedule makes there. Whatever the module and the optimiser changed is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+from torch.utils import _pytree as pytree
+
+from recompviz.core.joint import Category
+from recompviz.core.schedule import Phase, Schedule
+from recompviz.core.simulation import category_of
+from recompviz.core.timeline import Timeline
+from recompviz.pytorch import private
+from recompviz.pytorch.planned import PlannedModule
+from recompviz.pytorch.program import profiler_mark
+from recompviz.pytorch.step import Loss, Step
+
+# the first backward pass holds a tangent longer, and libraries allocate their workspaces once
+WARM_UP_STEPS = 2
+
+
+def measure(
+    module: nn.Module,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    targets: Sequence[Any] = (),
+    loss: Loss | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Timeline:
+    """Run one training step and record every allocation and free.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A planned module, or any model (then run eagerly, as PyTorch does by itself).
+    *inputs
+        One batch.
+    kwargs, targets, loss
+        As for :func:`recompviz.trace`; a planned module has its loss in it.
+    optimizer : torch.optim.Optimizer, optional
+        Where given, its ``step()`` is part of the measured step.
+
+    Returns
+    -------
+    Timeline
+        Total bytes, with the steps of the schedule for a planned module, and the operators in the
+        order they ran otherwise.
+
+    Notes
+    -----
+    Parameters, buffers, gradients, the generator and the optimiser's state are as before afterwards.
+    The allocator belongs to the whole process: other work on the device at the same time would be
+    counted, and is named in ``notes`` where it is seen.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> timeline = rv.measure(torch.nn.Linear(8, 1), torch.ones(4, 8), targets=(torch.zeros(4, 1),),
+    ...                       loss=torch.nn.functional.mse_loss)
+    >>> timeline.kind, timeline.static
+    ('measured', 180)
+    """
+    arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
+    device = _device_of(module, arguments)
+    run = _runner(module, arguments, loss)
+    bench = _Bench(module, device, optimizer, arguments)
+    with bench.state_kept():
+        for _ in range(WARM_UP_STEPS):
+            bench.one_step(run(None))
+        reading = bench.recorded_step(run(profiler_mark))
+    schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
+    return _Reader(reading, schedule).timeline(bench.static(), str(device))
+
+
+@dataclass
+class _Reading:
+    """What the profiler saw: (address, bytes, range) in order, and the wall time of the step."""
+
+    events: list[tuple[int, int, str]]
+    seconds: float
+    reserved: int | None
+    notes: list[str] = field(default_factory=list)
+
+
+Run = Callable[[], torch.Tensor]
+
+
+def _runner(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Any], Run]:
+    """From a mark (or None) to a function that runs the forward pass and returns the loss."""
+    inputs, kwargs, targets = arguments
+    if isinstance(module, PlannedModule):
+        planned = module
+
+        def run(mark: Any) -> Run:
+            if mark is None:
+                return lambda: planned(*inputs, *targets, **kwargs)
+            return planned.marked(mark, *inputs, *targets, **kwargs)
+
+        return run
+    step = Step(module, loss)
+    return lambda mark: lambda: step(*arguments)
+
+
+class _Bench:
+    """One module on one device, run step by step from the same starting state."""
+
+    def __init__(
+        self, module: nn.Module, device: torch.device, optimizer: torch.optim.Optimizer | None, arguments: Any
+    ) -> None:
+        self.module, self.device, self.optimizer, self.arguments = module, device, optimizer, arguments
+        self.leaves = [t for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor) and t.requires_grad]
+
+    def one_step(self, run: Run) -> None:
+        self._clear()
+        run().backward()
+        if self.optimizer is not None:
+            self.optimizer.step()
+
+    def recorded_step(self, run: Run) -> _Reading:
+        self._clear()
+        gc.collect()
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+        others = threading.active_count()
+        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+        with profile(activities=activities, profile_memory=True) as record:
+            start = time.perf_counter()
+            run().backward()
+            if self.optimizer is not None:
+                with private.named_range("rv:optimizer"):
+                    self.optimizer.step()
+            if cuda:
+                torch.cuda.synchronize(self.device)
+            seconds = time.perf_counter() - start
+        reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
+        notes = [] if threading.active_count() <= others else ["other threads started during the measurement"]
+        return _Reading(list(private.memory_events(record, self.device.type)), seconds, reserved, notes)
+
+    def _clear(self) -> None:
+        for tensor in (*self.module.parameters(), *self.leaves):
+            tensor.grad = None
+
+    def static(self) -> dict[Category, int]:
+        """Bytes there before the step, by category."""
+        inputs, kwargs, targets = self.arguments
+        found: dict[Category, int] = {}
+        seen: set[int] = set()
+        state = self.optimizer.state_dict()["state"] if self.optimizer is not None else {}
+        for category, values in (
+            (Category.PARAMETER, list(self.module.parameters())),
+            (Category.BUFFER, list(self.module.buffers())),
+            (Category.INPUT, (inputs, kwargs)),
+            (Category.TARGET, targets),
+            (Category.OPTIMIZER, state),
+        ):
+            for leaf in pytree.tree_leaves(values):
+                if isinstance(leaf, torch.Tensor) and leaf.device.type == self.device.type:
+                    key = private.storage_key(leaf)
+                    size = leaf.untyped_storage().nbytes()
+                    rounding = 512 if self.device.type == "cuda" else 1
+                    if key not in seen:
+                        seen.add(key)
+                        found[category] = found.get(category, 0) + -(-size // rounding) * rounding
+        return found
+
+    @contextlib.contextmanager
+    def state_kept(self) -> Iterator[None]:
+        """Put back everything that training steps change."""
+        parameters = list(self.module.parameters())
+        gradients = [p.grad for p in (*parameters, *self.leaves)]
+        buffers = [(b, b.detach().clone()) for b in self.module.buffers()]
+        # an optimiser overwrites the parameters; keep them on the host, away from what is measured
+        values = [(p, p.detach().to("cpu", copy=True)) for p in parameters] if self.optimizer is not None else []
+        optimizer_state = copy.deepcopy(self.optimizer.state_dict()) if self.optimizer is not None else None
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                yield
+        finally:
+            with torch.no_grad():
+                for tensor, before in (*buffers, *values):
+                    tensor.copy_(before)
+            for p, gradient in zip((*parameters, *self.leaves), gradients, strict=True):
+                p.grad = gradient
+            if self.optimizer is not None and optimizer_state is not None:
+                self.optimizer.load_state_dict(optimizer_state)
+
+
+class _Reader:
+    """Turns what the profiler saw into a timeline, with the schedule's steps where there is one."""
+
+    def __init__(self, reading: _Reading, schedule: Schedule | None) -> None:
+        self.reading, self.schedule = reading, schedule
+        self.labels: list[str] = [s.label for s in schedule.joint.storages] if schedule else []
+        self.label_number: dict[str, int] = {}
+        self.step_labels = [schedule.joint.calls[c].info.key for c in schedule.calls] if schedule else []
+        self.phases = [int(phase) for phase in schedule.phases] if schedule else []
+        self.open_blocks: dict[int, tuple[int, int, int]] = {}  # address → (storage, category, bytes)
+        self.waiting: dict[int, list[tuple[int, int, int]]] = {}
+
+    def timeline(self, static: dict[Category, int], device: str) -> Timeline:
+        rows: list[tuple[int, int, int, int]] = []
+        step = -1
+        last_range = ""
+        for address, size, inside in self.reading.events:
+            step = self._step(step, inside, last_range)
+            last_range = inside
+            if size > 0:
+                storage, category = self._match(step, size, inside)
+                self.open_blocks[address] = storage, category, size
+                rows.append((step, storage, category, size))
+            elif address in self.open_blocks:
+                storage, category, born = self.open_blocks.pop(address)
+                rows.append((step, storage, category, -born))
+        columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+        return Timeline(
+            columns[0].astype(np.int32),
+            columns[1].astype(np.int32),
+            columns[2].astype(np.int8),
+            columns[3].copy(),
+            tuple(self.step_labels),
+            np.array(self.phases, dtype=np.int8),
+            tuple(self.labels),
+            static,
+            "measured",
+            device,
+            self.reading.reserved,
+            self.reading.seconds,
+            tuple(self.reading.notes),
+        )
+
+    def _step(self, step: int, inside: str, last_range: str) -> int:
+        """The step an event belongs to: the bracket's, or one a run of the same operator's events."""
+        if self.schedule is not None:
+            if inside.startswith("rv:") and inside != "rv:optimizer":
+                return int(inside[3:])
+            if step >= len(self.schedule) - 1:  # after the last bracket: gradients arrive, the optimiser steps
+                return self._extra(inside, last_range, step)
+            return max(step, 0)
+        if inside == last_range and step >= 0:
+            return step
+        self.step_labels.append(inside or "between operators")
+        self.phases.append(Phase.OPTIMIZER if inside == "rv:optimizer" else self._eager_phase(inside))
+        return len(self.phases) - 1
+
+    def _eager_phase(self, inside: str) -> int:
+        backward = "backward" in inside.lower() or Phase.BACKWARD in self.phases
+        return Phase.BACKWARD if backward else Phase.FORWARD
+
+    def _extra(self, inside: str, last_range: str, step: int) -> int:
+        phase = Phase.OPTIMIZER if inside == "rv:optimizer" else Phase.ACCUMULATE
+        if self.phases[-1] != phase or inside != last_range:
+            self.step_labels.append(inside.removeprefix("rv:") or "gradients arrive")
+            self.phases.append(phase)
+        return len(self.phases) - 1
+
+    def _match(self, step: int, size: int, inside: str) -> tuple[int, int]:
+        """(storage, category) of a new block: the schedule's of that size in that step, or workspace."""
+        if self.schedule is None:
+            return self._label(inside or "unattributed"), Category.OTHER
+        if step >= len(self.schedule):
+            category = Category.OPTIMIZER if self.phases[step] == Phase.OPTIMIZER else Category.PARAMETER_GRADIENT
+            return self._label(self.step_labels[step]), category
+        if step not in self.waiting:
+            self.waiting[step] = self._made_in(step)
+        for i, (storage, category, expected) in enumerate(self.waiting[step]):
+            # CUDA's allocator may hand out a block larger than asked, but never a smaller one
+            slack = 0 if self.schedule.joint.alignment == 1 else size // 2
+            if expected <= size <= self.schedule.joint.rounded(expected) + slack:
+                self.waiting[step].pop(i)
+                return storage, category
+        return self._label("workspace"), Category.WORKSPACE
+
+    def _made_in(self, step: int) -> list[tuple[int, int, int]]:
+        assert self.schedule is not None
+        joint, phase = self.schedule.joint, self.schedule.phases[step]
+        made = joint.calls[self.schedule.calls[step]].makes
+        return [(s, category_of(self.schedule, s, phase), joint.storages[s].size) for s in made]
+
+    def _label(self, text: str) -> int:
+        if text not in self.label_number:
+            self.label_number[text] = len(self.labels)
+            self.labels.append(text)
+        return self.label_number[text]
+
+
+def _device_of(module: nn.Module, arguments: Any) -> torch.device:
+    tensors = [*module.parameters(), *(t for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor))]
+    return next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))

@@ -1,0 +1,114 @@
+"""Every private part of PyTorch that recompviz touches, in one place.
+
+Tried on torch 2.13.0 (CPU). When a release moves something, this is the only file to mend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch._dynamo import config as dynamo_config
+from torch._dynamo.functional_export import dynamo_graph_capture_for_export
+from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule, Node
+
+__all__ = [
+    "FakeTensor",
+    "FakeTensorMode",
+    "autocast_off",
+    "joint_graph",
+    "keeps_graph",
+    "memory_events",
+    "named_range",
+    "placeholder_role",
+    "storage_key",
+]
+
+
+def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
+    """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
+    with dynamo_config.patch(allow_rnn=True), contextlib.ExitStack() as stack:
+        captured = dynamo_graph_capture_for_export(step)(*arguments)
+        joint = aot_export_joint_with_descriptors(
+            stack, captured, arguments, keep_inference_input_mutations=True
+        )
+        return joint.graph_module
+
+
+def placeholder_role(node: Node) -> tuple[str, str | int]:
+    """What a placeholder of the joint graph stands for.
+
+    Returns
+    -------
+    (role, which)
+        ``("parameter", name)``, ``("buffer", name)``, ``("input", flat position)`` or ``("tangent", 0)``.
+    """
+    desc = node.meta["desc"]
+    kind = type(desc).__name__
+    if kind == "ParamAOTInput":
+        return "parameter", desc.target
+    if kind == "BufferAOTInput":
+        return "buffer", desc.target
+    if kind == "PlainAOTInput":
+        return "input", desc.idx
+    if kind == "TangentAOTInput":
+        return "tangent", 0
+    return "unknown", repr(desc)
+
+
+def gradient_of(desc: object) -> object | None:
+    """For the descriptor of an output that is a gradient, what it is the gradient of; else None."""
+    return getattr(desc, "grad_of", None)
+
+
+def storage_key(tensor: torch.Tensor) -> int:
+    """An identity of the tensor's storage, valid while the tensor lives."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def autocast_off() -> contextlib.AbstractContextManager[None]:
+    """Run operators exactly as traced, whatever autocast the caller is under."""
+    return torch._C._DisableAutocast()  # type: ignore[no-any-return]
+
+
+def keeps_graph() -> bool:
+    """Whether the backward pass now running was asked to ``retain_graph``."""
+    return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+def named_range(name: str) -> contextlib.AbstractContextManager[None]:
+    """A range that the profiler records under a name, at a few hundred nanoseconds."""
+    return torch._C._profiler._RecordFunctionFast(name)  # type: ignore[no-any-return]
+
+
+def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
+    """Allocations and frees of a finished profile in the order they happened.
+
+    Yields
+    ------
+    (address, bytes, range)
+        Bytes are negative for a free; ``range`` is the innermost enclosing name that starts with
+        ``"rv:"``, or the outermost operator's name, or empty.
+    """
+    kinds = torch._C._profiler._EventType
+    profiler = profile.profiler
+    assert profiler is not None
+    found: list[tuple[int, int, int, int, str]] = []
+    stack: list[tuple[Any, str]] = [(root, "") for root in profiler.kineto_results.experimental_event_tree()]
+    while stack:
+        event, inside = stack.pop()
+        tag = event.tag
+        if tag == kinds.Allocation:
+            fields = event.extra_fields
+            if str(fields.device).split(":")[0] == device_type:
+                found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
+        elif tag == kinds.TorchOp and (event.name.startswith("rv:") or not inside):
+            if event.name.startswith(("rv:", "aten::")):
+                inside = event.name
+        stack.extend((child, inside) for child in reversed(event.children))
+    found.sort(key=lambda row: row[:2])
+    yield from ((address, size, inside) for _, _, address, size, inside in found)

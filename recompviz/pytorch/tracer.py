@@ -1,0 +1,236 @@
+"""``trace``: from a model and one batch to the graph of its training step.
+
+The step is traced once, forward and backward together, so that the graph knows exactly what the
+backward pass needs. A trace is frozen; plans are made on its ``graph``, simulated on its joint
+graph and run by :func:`recompviz.apply`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from recompviz.core.errors import RecompvizError
+from recompviz.core.graph import Graph
+from recompviz.core.joint import JointGraph
+from recompviz.core.plan import Plan
+from recompviz.core.plan_table import PlanTable
+from recompviz.core.schedule import Schedule, make_schedule
+from recompviz.core.simulation import simulate_schedule
+from recompviz.core.solver import Family, solve
+from recompviz.core.timeline import Timeline
+from recompviz.core.tradeoff import Objective, Tradeoff
+from recompviz.pytorch import private
+from recompviz.pytorch.folding import Folded, fold
+from recompviz.pytorch.signature import Signature
+from recompviz.pytorch.step import Loss, Step, TraceError
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One traced training step; frozen.
+
+    Attributes
+    ----------
+    step : Step
+        The model and its loss, as one module.
+    folded : Folded
+    signature : Signature
+        What the trace holds for: shapes, dtypes, devices, training flags, attributes.
+    arguments : tuple
+        (inputs, kwargs, targets) it was traced with.
+    """
+
+    step: Step
+    folded: Folded
+    signature: Signature
+    arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, the very object that was passed in."""
+        return self.step.model
+
+    @property
+    def graph(self) -> Graph:
+        """G: the intermediate values of the forward pass."""
+        return self.folded.graph
+
+    @property
+    def joint(self) -> JointGraph:
+        """The forward and backward pass as calls and storages."""
+        return self.folded.joint
+
+    @property
+    def device(self) -> str:
+        """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
+        return self.signature.device
+
+    def __repr__(self) -> str:
+        return (
+            f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
+            f"{len(self.joint.calls)} calls)"
+        )
+
+    def tradeoff(self, family: Family = "auto") -> Tradeoff:
+        """The trade-off curve of the graph, solved once and kept."""
+        return self._once(f"tradeoff {family}", lambda: solve(self.graph, family))
+
+    def plans(self, objective: Objective = "time") -> PlanTable:
+        """Every distinct plan of an objective with its formula peak and its simulated total peak.
+
+        Parameters
+        ----------
+        objective : "time" or "memory"
+        """
+
+        def build() -> PlanTable:
+            curve = self.tradeoff()
+            plans = [curve.plan_at(i, objective) for i in range(len(curve.front(objective)))]
+            return PlanTable.of(self.graph, objective, plans, lambda plan: simulate(self, plan))
+
+        return self._once(f"plans {objective}", build)
+
+    def plan(self, total: int | float | str, objective: Objective = "time") -> Plan:
+        """The plan of least overhead whose simulated total peak fits a budget.
+
+        Parameters
+        ----------
+        total : int or str
+            Total bytes, what the device will see: parameters, gradients, inputs and intermediate
+            values; or a string such as ``"10 GiB"``.
+        objective : "time" or "memory"
+            Choose among the time-centric or the memory-centric plans.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan fits; it carries the least total that does.
+        """
+        return self.plans(objective).plan(total)
+
+    def schedule(self, plan: Plan | None = None) -> Schedule:
+        """Every call of the step under a plan, in order, and what is freed after each."""
+        return make_schedule(self.joint, self.check(plan).kept.tolist())
+
+    def check(self, plan: Plan | None) -> Plan:
+        """The plan itself, or keep-all for None; raises PlanMismatch if it is for another graph."""
+        if plan is None:
+            return Plan.keep_all(self.graph)
+        if plan.graph is not self.graph and plan.graph.fingerprint != self.graph.fingerprint:
+            return Plan.from_json(self.graph, plan.to_json())
+        return plan
+
+    def _once(self, key: str, build: Any) -> Any:
+        with self._lock:
+            if key not in self._memo:
+                self._memo[key] = build()
+            return self._memo[key]
+
+
+def trace(
+    model: nn.Module,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    targets: Sequence[Any] = (),
+    loss: Loss | None = None,
+) -> Trace:
+    """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    *inputs
+        One batch; tensors or nested tuples, lists and dicts of them.
+    kwargs : dict, optional
+        Keyword arguments of the model.
+    targets : sequence, optional
+        What the loss takes after the model's output.
+    loss : callable or torch.nn.Module, optional
+        Left out: the model's output is the scalar loss, or has ``.loss``.
+
+    Raises
+    ------
+    TraceError
+        If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no
+        parameter needs a gradient.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    Trace(Sequential on cpu: #V=4, #E=3, 14 calls)
+    """
+    if not isinstance(model, nn.Module):
+        raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    step = Step(model, loss)
+    arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
+    signature = Signature.of(step, arguments)
+    if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
+        raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
+    before = _positions(arguments[:2])
+    targets_at = frozenset(range(before, before + _positions(arguments[2])))
+    try:
+        with torch.enable_grad():
+            fx = private.joint_graph(step, arguments)
+    except RecompvizError:
+        raise
+    except Exception as error:
+        raise TraceError(_explain(error)) from error
+    return Trace(step, fold(fx, targets_at), signature, arguments)
+
+
+def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
+    """The memory of one step under a plan, predicted from the lifetimes of the joint graph.
+
+    Parameters
+    ----------
+    trace : Trace
+    plan : Plan, optional
+        None keeps everything, as PyTorch does.
+
+    Returns
+    -------
+    Timeline
+        Total bytes; ``.at_peak()`` lists what is alive at the peak.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plan is for another graph.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> t = rv.trace(torch.nn.Linear(8, 1), torch.zeros(4, 8), targets=(torch.zeros(4, 1),),
+    ...              loss=torch.nn.functional.mse_loss)
+    >>> rv.simulate(t).static == 4 * (8 + 1 + 32 + 4)
+    True
+    """
+    return simulate_schedule(trace.schedule(plan), trace.device)
+
+
+def _positions(values: Any) -> int:
+    return len(pytree.tree_leaves(values))
+
+
+def _explain(error: Exception) -> str:
+    """The reason and the user's own line out of a long traceback."""
+    text = str(error).strip()
+    reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
+    at = f"\n  at {where[-1]}" if where else ""
+    return (
+        f"this step cannot be traced: {type(error).__name__}: {reason}{at}\n"
+        "Data-dependent control flow, prints of values and calls outside PyTorch break the graph; "
+        "move them out of forward()."
+    )
