@@ -18,6 +18,9 @@ from recompviz.core.timeline import Timeline
 # what the workspace mapping is keyed by: the call's number in the joint graph
 Workspace = Mapping[int, int]
 
+# the step after the last call: autograd hands the gradients to their parameters
+ARRIVAL = "gradients arrive"
+
 
 def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Workspace | None = None) -> Timeline:
     """The timeline of a schedule.
@@ -51,9 +54,6 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
 
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
         call = joint.calls[c]
-        if i == joint.forward_count and joint.tangent_bytes:
-            tangent_label = label_of("gradient of the loss")
-            events.append((i, tangent_label, Category.GRADIENT, joint.rounded(joint.tangent_bytes)))
         for s in call.makes:
             category = category_of(schedule, s, phase)
             held[s] = category, joint.rounded(joint.storages[s].size)
@@ -71,16 +71,21 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
                 category, size = held.pop(s)
                 events.append((i, s, category, -size))
 
-    phases, names = list(schedule.phases), [joint.calls[c].info.key for c in schedule.calls]
+        if i == joint.forward_count - 1 and joint.tangent_bytes:
+            # autograd makes the gradient it starts from, and holds it until the gradients have arrived
+            tangent_label = label_of("gradient of the loss")
+            events.append((i, tangent_label, Category.GRADIENT, joint.rounded(joint.tangent_bytes)))
+
+    last = len(schedule)
     for s, size in joint.clones:
         category, freed = held.pop(s, (int(Category.PARAMETER_GRADIENT), 0))
-        events.append((len(phases), s, Category.PARAMETER_GRADIENT, joint.rounded(size)))
-        events.append((len(phases), s, category, -freed))
-        phases.append(Phase.ACCUMULATE)
-        names.append(labels[s])
-
+        events.append((last, s, Category.PARAMETER_GRADIENT, joint.rounded(size)))
+        events.append((last, s, category, -freed))
     if tangent_label >= 0:
-        events.append((len(phases) - 1, tangent_label, Category.GRADIENT, -joint.rounded(joint.tangent_bytes)))
+        events.append((last, tangent_label, Category.GRADIENT, -joint.rounded(joint.tangent_bytes)))
+    phases = [*schedule.phases, Phase.ACCUMULATE]
+    names = [*(joint.calls[c].info.key for c in schedule.calls), ARRIVAL]
+
     kept = [event for event in events if event[3]]
     columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
     return Timeline(

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase, Schedule
-from recompviz.core.simulation import category_of
+from recompviz.core.simulation import ARRIVAL, category_of
 from recompviz.core.timeline import Timeline
 from recompviz.pytorch import private
 from recompviz.pytorch.planned import PlannedModule
@@ -144,7 +144,8 @@ class _Bench:
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         with profile(activities=activities, profile_memory=True) as record:
             start = time.perf_counter()
-            run().backward()
+            loss = run()  # held to the end of the window, as a training loop holds it
+            loss.backward()
             if self.optimizer is not None:
                 with private.named_range("rv:optimizer"):
                     self.optimizer.step()
@@ -254,7 +255,7 @@ class _Reader:
             if inside.startswith("rv:") and inside != "rv:optimizer":
                 return int(inside[3:])
             if step >= len(self.schedule) - 1:  # after the last bracket: gradients arrive, the optimiser steps
-                return self._extra(inside, last_range, step)
+                return self._extra(inside)
             return max(step, 0)
         if inside == last_range and step >= 0:
             return step
@@ -266,10 +267,10 @@ class _Reader:
         backward = "backward" in inside.lower() or Phase.BACKWARD in self.phases
         return Phase.BACKWARD if backward else Phase.FORWARD
 
-    def _extra(self, inside: str, last_range: str, step: int) -> int:
+    def _extra(self, inside: str) -> int:
         phase = Phase.OPTIMIZER if inside == "rv:optimizer" else Phase.ACCUMULATE
-        if self.phases[-1] != phase or inside != last_range:
-            self.step_labels.append(inside.removeprefix("rv:") or "gradients arrive")
+        if self.phases[-1] != phase:
+            self.step_labels.append("optimiser" if phase is Phase.OPTIMIZER else ARRIVAL)
             self.phases.append(phase)
         return len(self.phases) - 1
 

@@ -202,9 +202,13 @@ class _Writer:
         return self._constant(value)
 
     def _constant(self, value: Any) -> str:
-        """A name in the function's scope for an object that has no literal."""
-        key = getattr(value, "__name__", type(value).__name__).replace(".", "_")
-        name = f"_{key if key.isidentifier() else 'constant'}_{id(value)}"
+        """A name in the functions' scope for an object that has no literal."""
+        key = str(getattr(value, "__name__", type(value).__name__)).replace(".", "_")
+        key = f"_{key}" if key.isidentifier() else "_constant"
+        name, n = key, 1
+        while name in self.scope and self.scope[name] is not value:
+            n += 1
+            name = f"{key}_{n}"
         self.scope[name] = value
         return name
 

@@ -1,0 +1,1 @@
+"""Commands that print tables: speed, memory, accuracy. Run as ``python -m recompviz.benchmarks.NAME``."""
