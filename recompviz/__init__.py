@@ -45,29 +45,33 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
-    from recompviz.core.errors import (
-        Cancelled,
-        GraphError,
-        InfeasibleBudget,
-        PlanMismatch,
-        RecompvizError,
-        TooManyLowerSets,
-    )
-    from recompviz.core.graph import Graph, NodeInfo
-    from recompviz.core.joint import Category
-    from recompviz.core.plan import Plan
-    from recompviz.core.plan_table import PlanTable
-    from recompviz.core.schedule import Phase, Schedule
-    from recompviz.core.solver import solve
-    from recompviz.core.timeline import Timeline
-    from recompviz.core.tradeoff import Tradeoff
-    from recompviz.pytorch.certificate import Certificate, certify
-    from recompviz.pytorch.meter import measure
-    from recompviz.pytorch.planned import PlannedModule, apply
-    from recompviz.pytorch.step import TraceError
-    from recompviz.pytorch.tracer import Trace, simulate, trace
-    from recompviz.widgets.explore_model import explore
-    from recompviz.widgets.explorer import Explorer
+    from recompviz.core.errors import Cancelled as Cancelled
+    from recompviz.core.errors import GraphError as GraphError
+    from recompviz.core.errors import InfeasibleBudget as InfeasibleBudget
+    from recompviz.core.errors import PlanMismatch as PlanMismatch
+    from recompviz.core.errors import RecompvizError as RecompvizError
+    from recompviz.core.errors import TooManyLowerSets as TooManyLowerSets
+    from recompviz.core.graph import Graph as Graph
+    from recompviz.core.graph import NodeInfo as NodeInfo
+    from recompviz.core.joint import Category as Category
+    from recompviz.core.plan import Plan as Plan
+    from recompviz.core.plan_table import PlanTable as PlanTable
+    from recompviz.core.schedule import Phase as Phase
+    from recompviz.core.schedule import Schedule as Schedule
+    from recompviz.core.solver import solve as solve
+    from recompviz.core.timeline import Timeline as Timeline
+    from recompviz.core.tradeoff import Tradeoff as Tradeoff
+    from recompviz.pytorch.certificate import Certificate as Certificate
+    from recompviz.pytorch.certificate import certify as certify
+    from recompviz.pytorch.meter import measure as measure
+    from recompviz.pytorch.planned import PlannedModule as PlannedModule
+    from recompviz.pytorch.planned import apply as apply
+    from recompviz.pytorch.step import TraceError as TraceError
+    from recompviz.pytorch.tracer import Trace as Trace
+    from recompviz.pytorch.tracer import simulate as simulate
+    from recompviz.pytorch.tracer import trace as trace
+    from recompviz.widgets.explore_model import explore as explore
+    from recompviz.widgets.explorer import Explorer as Explorer
 
 
 def __getattr__(name: str) -> Any:

@@ -68,9 +68,7 @@ def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, 
     kept = previous = 0
     for lower in sequence:
         gradients, needed = inflow(graph, lower)
-        terms.append(
-            SegmentTerms(graph.memory_of(kept), 2 * graph.memory_of(lower & ~previous), gradients, needed)
-        )
+        terms.append(SegmentTerms(graph.memory_of(kept), 2 * graph.memory_of(lower & ~previous), gradients, needed))
         kept |= graph.boundary_mask(lower)
         previous = lower
     return tuple(terms)

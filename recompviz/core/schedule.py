@@ -46,7 +46,7 @@ class Schedule:
     frees : tuple of tuple of int
         The storages freed right after each step.
     saved : frozenset of int
-        The storages carried from the forward to the backward pass, results apart.
+        The storages carried from the forward to the backward pass.
     """
 
     joint: JointGraph
@@ -90,7 +90,7 @@ def make_schedule(joint: JointGraph, kept: Sequence[bool]) -> Schedule:
 
 def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
     """Calls in running order with their phases, and the storages saved for backward."""
-    calls, storages, results = joint.calls, joint.storages, joint.results
+    calls, storages = joint.calls, joint.storages
     forward = joint.forward_count
     order = list(range(forward))
     phases = [Phase.FORWARD] * forward
@@ -102,7 +102,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
         makers = []
         for s in reads:
             maker = storages[s].maker
-            if not 0 <= maker < forward or maker in recomputed or s in saved or s in results:
+            if not 0 <= maker < forward or maker in recomputed or s in saved:
                 continue
             call = calls[maker]
             if call.pinned or call.node < 0 or kept[call.node]:
@@ -132,9 +132,11 @@ def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tu
     """The storages freed after each step: those whose last use it is."""
     calls, storages, forward = joint.calls, joint.storages, joint.forward_count
     frees: list[tuple[int, ...]] = [()] * len(order)
-    # walking back, the first time a block is met is its last use; the forward pass must leave what is saved
+    # walking back, the first time a block is met is its last use; the forward pass must leave what is saved,
+    # and the caller holds the results (but not the second block that recomputing a result makes)
+    made_again = {s for c in order[forward:] if c < forward for s in calls[c].makes}
     for start, stop, immortal in (
-        (forward, len(order), joint.results),
+        (forward, len(order), joint.results - made_again),
         (0, forward, joint.results | saved),
     ):
         met = set(immortal)

@@ -148,7 +148,7 @@ def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
             loss = run()
             held = getattr(loss.grad_fn, "saved_values", None)
             held = list(held) if held is not None else None
-            loss.backward()
+            torch.autograd.backward(loss)
         return _Outcome(
             loss.detach(),
             {name: None if p.grad is None else p.grad.detach() for name, p in named.items()},

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 from recompviz.pytorch import private
 from recompviz.pytorch.node_info import InfoMaker
-from recompviz.pytorch.step import TraceError
+from recompviz.pytorch.step import TraceError, refuse_no_scalar
 
 aten = torch.ops.aten
 
@@ -120,6 +119,8 @@ class _Folder:
                     self._call(node, backward)
         output = nodes[-1]
         values = output.args[0]
+        forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if private.is_forward_output(d)]
+        refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
         loss, gradients = values[0], tuple(values[1:])
         self._name_results(output, loss, gradients)
         results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
@@ -245,7 +246,7 @@ class _Folder:
             c = stack.pop()
             if c not in members:
                 members.add(c)
-                stack.extend(m for s in calls[c].reads if 0 <= (m := storages[s].maker))
+                stack.extend(m for s in calls[c].reads if (m := storages[s].maker) >= 0)
         node_call = tuple(sorted(members))
         number = {c: i for i, c in enumerate(node_call)}
         used = needed | {s for c in node_call for s in calls[c].reads}

@@ -129,7 +129,7 @@ class _Bench:
 
     def one_step(self, run: Run) -> None:
         self._clear()
-        run().backward()
+        torch.autograd.backward(run())
         if self.optimizer is not None:
             self.optimizer.step()
 
@@ -145,7 +145,7 @@ class _Bench:
         with profile(activities=activities, profile_memory=True) as record:
             start = time.perf_counter()
             loss = run()  # held to the end of the window, as a training loop holds it
-            loss.backward()
+            torch.autograd.backward(loss)
             if self.optimizer is not None:
                 with private.named_range("rv:optimizer"):
                     self.optimizer.step()
@@ -279,16 +279,17 @@ class _Reader:
         if self.schedule is None:
             return self._label(inside or "unattributed"), Category.OTHER
         if step >= len(self.schedule):
-            category = Category.OPTIMIZER if self.phases[step] == Phase.OPTIMIZER else Category.PARAMETER_GRADIENT
+            optimizer = self.phases[step] == Phase.OPTIMIZER
+            category = Category.OPTIMIZER if optimizer else Category.PARAMETER_GRADIENT
             return self._label(self.step_labels[step]), category
         if step not in self.waiting:
             self.waiting[step] = self._made_in(step)
-        for i, (storage, category, expected) in enumerate(self.waiting[step]):
+        for i, (storage, made_as, expected) in enumerate(self.waiting[step]):
             # CUDA's allocator may hand out a block larger than asked, but never a smaller one
             slack = 0 if self.schedule.joint.alignment == 1 else size // 2
             if expected <= size <= self.schedule.joint.rounded(expected) + slack:
                 self.waiting[step].pop(i)
-                return storage, category
+                return storage, made_as
         return self._label("workspace"), Category.WORKSPACE
 
     def _made_in(self, step: int) -> list[tuple[int, int, int]]:

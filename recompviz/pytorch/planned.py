@@ -22,7 +22,6 @@ from recompviz.core.plan import Plan
 from recompviz.pytorch import private
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.step import Step
 from recompviz.pytorch.tracer import Trace, trace
 
 # traces kept for other batch shapes, least recently used dropped
@@ -31,6 +30,10 @@ _MOST_TRACES = 8
 
 class PlanWarning(UserWarning):
     """A call was met by something else than the plan's own program."""
+
+
+class SecondBackward(RecompvizError, RuntimeError):
+    """``backward()`` ran again through a step whose values were freed by the first time."""
 
 
 class PlannedModule(nn.Module):
@@ -89,7 +92,9 @@ class PlannedModule(nn.Module):
 
     def _run(self, trace: Trace, program: Program, arguments: Any) -> torch.Tensor:
         values = placeholder_values(trace, arguments)
-        loss: torch.Tensor = _PlannedStep.apply(program, trace.folded.mutated_positions, *values)
+        loss: torch.Tensor = _PlannedStep.apply(  # type: ignore[no-untyped-call]
+            program, trace.folded.mutated_positions, *values
+        )
         return loss
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], torch.Tensor]:
@@ -136,7 +141,7 @@ class PlannedModule(nn.Module):
         super().train(mode)
         return self
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The model's own ``state_dict``."""
         return self.step.model.state_dict(*args, **kwargs)
 
@@ -218,21 +223,20 @@ class _PlannedStep(torch.autograd.Function):
             loss, ctx.saved_values = program.forward(values)
         # tensors go through autograd's own keeper, which notices if one is overwritten before backward;
         # what the step itself overwrites is read by operators that do not care
-        kept = [
-            i for i in program.reads_in_backward if isinstance(values[i], torch.Tensor) and i not in mutated
-        ]
+        kept = [i for i in program.reads_in_backward if isinstance(values[i], torch.Tensor) and i not in mutated]
         ctx.kept = kept
         ctx.save_for_backward(*(values[i] for i in kept))
         ctx.others = [None if i in kept or i not in program.reads_in_backward else v for i, v in enumerate(values)]
         ctx.program = program
-        return loss
+        # a new tensor on the same storage: the saved values may hold the loss, and must not hold their own graph
+        return loss.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, tangent: torch.Tensor) -> tuple[Any, ...]:
         program: Program = ctx.program
         if ctx.saved_values is None:
-            raise RecompvizError(
+            raise SecondBackward(
                 "backward() ran a second time through a step whose values were freed; "
                 "ask for retain_graph=True the first time"
             )

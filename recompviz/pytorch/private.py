@@ -20,6 +20,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "autocast_off",
+    "is_forward_output",
     "joint_graph",
     "keeps_graph",
     "memory_events",
@@ -33,9 +34,7 @@ def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModul
     """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
     with dynamo_config.patch(allow_rnn=True), contextlib.ExitStack() as stack:
         captured = dynamo_graph_capture_for_export(step)(*arguments)
-        joint = aot_export_joint_with_descriptors(
-            stack, captured, arguments, keep_inference_input_mutations=True
-        )
+        joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
 
 
@@ -60,9 +59,9 @@ def placeholder_role(node: Node) -> tuple[str, str | int]:
     return "unknown", repr(desc)
 
 
-def gradient_of(desc: object) -> object | None:
-    """For the descriptor of an output that is a gradient, what it is the gradient of; else None."""
-    return getattr(desc, "grad_of", None)
+def is_forward_output(desc: object) -> bool:
+    """Whether the descriptor of a joint graph's output names a value of the forward pass."""
+    return type(desc).__name__ == "PlainAOTOutput"
 
 
 def storage_key(tensor: torch.Tensor) -> int:

@@ -13,7 +13,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.fx import Node
@@ -73,8 +73,6 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
         behind.hold(node)
     for i in range(border, len(schedule)):
         behind.step(i)
-    if not folded.joint.storages[folded.storage_of[folded.loss]].maker < 0:
-        behind.forget_loss()
     gradients = [behind.name_of(g) if isinstance(g, Node) else "None" for g in folded.gradients]
 
     inputs = [node.name for node, (role, _) in folded.placeholders if role != "tangent"]
@@ -155,10 +153,6 @@ class _Writer:
         if s is not None:
             self.holders.setdefault(s, []).append(node)
 
-    def forget_loss(self) -> None:
-        """The loss is the forward function's to return; backward never holds it alive."""
-        self.holders.pop(self.folded.storage_of[self.folded.loss], None)
-
     def name_of(self, node: Node) -> str:
         """The node's name, after making the views it needs."""
         if node in self.alive:
@@ -173,7 +167,7 @@ class _Writer:
                 f"the schedule reads {node.name} ({node.target}) where it is not alive; please report this model"
             )
         if _is_getitem(node):
-            line = f"{node.name} = {self.name_of(node.args[0])}[{node.args[1]}]"
+            line = f"{node.name} = {self.name_of(cast(Node, node.args[0]))}[{node.args[1]}]"
         else:
             line = f"{node.name} = {self._expression(node)}"
         self.lines.append(line)
@@ -195,7 +189,7 @@ class _Writer:
         if isinstance(value, (list, tuple)):
             inner = ", ".join(self._text(item) for item in value)
             return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) else "()"
-        if value is None or isinstance(value, (bool, int, str)) and type(value) in (bool, int, str):
+        if value is None or (isinstance(value, (bool, int, str)) and type(value) in (bool, int, str)):
             return repr(value)
         if type(value) is float and math.isfinite(value):
             return repr(value)
@@ -217,7 +211,9 @@ def _roots(folded: Folded) -> dict[int, list[Node]]:
     """For each storage made in the step, the fx nodes that the making call itself returns for it."""
     roots: dict[int, list[Node]] = {}
     for node in folded.call_node:
-        outputs = [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
+        outputs = (
+            [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
+        )
         for output in outputs:
             if (s := folded.storage_of.get(output)) is not None:
                 roots.setdefault(s, []).append(output)

@@ -51,9 +51,7 @@ class Signature:
             tuple((name, *_leaf(tensor)) for name, tensor in tensors),
             tuple((name, module.training, *_plain(module)) for name, module in step.named_modules()),
             tuple(
-                (kind, torch.get_autocast_dtype(kind))
-                for kind in ("cpu", "cuda")
-                if torch.is_autocast_enabled(kind)
+                (kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)
             ),
         )
 

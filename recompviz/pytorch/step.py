@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,29 +34,38 @@ class Step(nn.Module):
 
     def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> torch.Tensor:
         output = self.model(*inputs, **kwargs)
-        if self.loss is not None:
-            return scalar(self.loss(output, *targets))
-        return scalar(output)
+        value = output if self.loss is None else self.loss(output, *targets)
+        loss: torch.Tensor = scalar(value)
+        return loss
 
 
-def scalar(output: Any) -> torch.Tensor:
+def scalar(output: Any) -> Any:
     """The scalar loss in an output: itself, its ``.loss``, or its ``["loss"]``."""
     if not isinstance(output, torch.Tensor):
         if isinstance(output, Mapping) and "loss" in output:
             output = output["loss"]
         elif hasattr(output, "loss"):
             output = output.loss
-    if not isinstance(output, torch.Tensor):
+    if torch.compiler.is_compiling():
+        # an error raised while tracing loses its text; the trace is checked as a whole afterwards
+        return output.reshape(()) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
+    refuse_no_scalar([output])
+    return output.reshape(())  # type: ignore[no-any-return]
+
+
+def refuse_no_scalar(outputs: Sequence[Any]) -> None:
+    """Raise TraceError unless a step's outputs are one tensor with one element."""
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
+        what = f"{len(outputs)} tensors" if len(outputs) != 1 else type(outputs[0]).__name__
         raise TraceError(
-            f"the step returned {type(output).__name__}, expected a scalar tensor or an output with .loss; "
+            f"the step returned {what}, expected one scalar tensor or an output with .loss; "
             "pass loss=…, a function of the model's output and the targets"
         )
-    if output.numel() != 1:
+    if outputs[0].numel() != 1:
         raise TraceError(
-            f"the step returned shape {tuple(output.shape)}, expected one number; "
+            f"the step returned shape {tuple(outputs[0].shape)}, expected one number; "
             "pass loss=…, for example loss=torch.nn.functional.cross_entropy with targets=(y,)"
         )
-    return output.reshape(())
 
 
 def refuse_captured_tensors(loss: Loss | None) -> None:

@@ -8,9 +8,9 @@ graph and run by :func:`recompviz.apply`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -30,6 +30,8 @@ from recompviz.pytorch import private
 from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +131,12 @@ class Trace:
             return Plan.from_json(self.graph, plan.to_json())
         return plan
 
-    def _once(self, key: str, build: Any) -> Any:
+    def _once(self, key: str, build: Callable[[], T]) -> T:
         with self._lock:
             if key not in self._memo:
                 self._memo[key] = build()
-            return self._memo[key]
+            kept: T = self._memo[key]
+            return kept
 
 
 def trace(

@@ -1,0 +1,105 @@
+"""Graphs, lower sets and their boundaries, held against the definitions taken literally."""
+
+from __future__ import annotations
+
+import itertools
+
+import networkx as nx
+import numpy as np
+import pytest
+
+import recompviz as rv
+from tests.core.random_graphs import random_graph
+
+
+def lower_sets_by_definition(graph: rv.Graph) -> set[frozenset[object]]:
+    """Every subset that no edge enters from outside, by trying all subsets."""
+    names = graph.names
+    edges = [(names[u], names[v]) for u, v in graph.edges.tolist()]
+    subsets = itertools.chain.from_iterable(itertools.combinations(names, r) for r in range(len(names) + 1))
+    return {frozenset(s) for s in subsets if not any(v in s and u not in s for u, v in edges)}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_lower_sets_are_those_of_the_definition_each_once(seed: int) -> None:
+    graph = random_graph(seed, most_nodes=9)
+    found = list(graph.lower_sets())
+    assert len(found) == len(set(found)) == graph.count_lower_sets()
+    assert set(found) == lower_sets_by_definition(graph)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_boundary_and_closure_follow_the_definitions(seed: int) -> None:
+    graph = random_graph(seed, most_nodes=8)
+    edges = [(graph.names[u], graph.names[v]) for u, v in graph.edges.tolist()]
+    for lower in graph.lower_sets():
+        assert graph.is_lower_set(lower)
+        assert graph.boundary(lower) == {u for u, v in edges if u in lower and v not in lower}
+    for name in graph.names:
+        containing = [lower for lower in graph.lower_sets() if name in lower]
+        assert graph.closure({name}) == min(containing, key=len)
+
+
+def test_a_cycle_is_refused_and_named() -> None:
+    with pytest.raises(rv.GraphError, match="cycle"):
+        rv.Graph.from_edges([("a", "b"), ("b", "a")], memory={"a": 1, "b": 1})
+
+
+def test_an_edge_to_an_unknown_node_is_refused_and_named() -> None:
+    with pytest.raises(rv.GraphError, match="'z'"):
+        rv.Graph.from_edges([("a", "z")], memory={"a": 1})
+
+
+@pytest.mark.parametrize("memory", [[1.5, 1], [-1, 1], [float("nan"), 1], ["1", "2"]])
+def test_memory_that_is_not_whole_bytes_is_refused(memory: list[object]) -> None:
+    with pytest.raises(rv.GraphError, match="memory"):
+        rv.Graph.from_edges([(0, 1)], memory=memory)  # type: ignore[arg-type]
+
+
+def test_boundary_of_no_lower_set_names_the_violating_edge() -> None:
+    graph = rv.Graph.from_edges([("a", "b")], memory={"a": 1, "b": 1})
+    with pytest.raises(rv.GraphError, match="'a' → 'b'"):
+        graph.boundary({"b"})
+
+
+def test_networkx_round_trip_keeps_structure_and_costs() -> None:
+    graph = random_graph(3)
+    again = rv.Graph.from_networkx(graph.to_networkx())
+    assert again.fingerprint == graph.fingerprint
+    assert again.names == graph.names
+
+
+def test_from_networkx_names_the_node_without_memory() -> None:
+    with pytest.raises(rv.GraphError, match="'a'"):
+        rv.Graph.from_networkx(nx.DiGraph([("a", "b")]))
+
+
+def test_fingerprint_changes_with_every_cost_and_edge_but_not_with_names() -> None:
+    edges, memory, time = [(0, 1), (1, 2)], [1, 2, 3], [1.0, 1.0, 1.0]
+    base = rv.Graph.from_edges(edges, memory, time)
+    others = [
+        rv.Graph.from_edges(edges[:1], memory, time),
+        rv.Graph.from_edges(edges, [1, 2, 4], time),
+        rv.Graph.from_edges(edges, memory, [1.0, 1.0, 2.0]),
+    ]
+    assert len({g.fingerprint for g in (base, *others)}) == 4
+    named = rv.Graph.from_edges([("x", "y"), ("y", "z")], memory, time, names="xyz")
+    assert named.fingerprint == base.fingerprint
+
+
+def test_counting_stops_at_the_limit() -> None:
+    graph = rv.Graph.from_edges([], memory=[1] * 40)
+    with pytest.raises(rv.TooManyLowerSets, match="1,000"):
+        graph.count_lower_sets(limit=1000)
+
+
+def test_lower_sets_are_lazy() -> None:
+    graph = rv.Graph.from_edges([], memory=[1] * 200)
+    assert len(list(itertools.islice(graph.lower_sets(), 50))) == 50
+
+
+def test_arrays_of_a_graph_are_frozen() -> None:
+    graph = random_graph(1)
+    with pytest.raises(ValueError, match="read-only"):
+        graph.memory[0] = 7
+    assert graph.memory.dtype == np.int64

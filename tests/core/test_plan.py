@@ -1,0 +1,63 @@
+"""Plans: what they hold, and that a plan for another graph is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import recompviz as rv
+from tests.core.random_graphs import random_graph
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_json_round_trip_gives_the_same_plan(seed: int) -> None:
+    graph = random_graph(seed)
+    for plan in (rv.Plan.keep_all(graph), rv.solve(graph, "all").plan_at(0)):
+        again = rv.Plan.from_json(graph, plan.to_json())
+        assert (again.kept == plan.kept).all()
+        assert (again.segment == plan.segment).all()
+        assert (again.overhead, again.peak, again.kind) == (plan.overhead, plan.peak, plan.kind)
+
+
+def test_a_plan_for_another_graph_is_refused() -> None:
+    one = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    two = rv.Graph.from_edges([(0, 1)], memory=[1, 2])
+    with pytest.raises(rv.PlanMismatch, match="another model"):
+        rv.Plan.from_json(two, rv.Plan.keep_all(one).to_json())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d.update(segment=[1]),
+        lambda d: d.update(segment=[1, 3]),
+        lambda d: d.update(segment=[2, 1]),
+        lambda d: d.update(keep="00"),
+        lambda d: d.update(format="other"),
+        lambda d: d.pop("keep"),
+    ],
+)
+def test_a_damaged_plan_is_refused(damage: object) -> None:
+    graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    data = json.loads(rv.Plan.from_lower_sets(graph, [{0}, {0, 1}]).to_json())
+    damage(data)  # type: ignore[operator]
+    with pytest.raises(ValueError, match=r"plan|segment|keep mask|lower set"):
+        rv.Plan.from_json(graph, json.dumps(data))
+
+
+def test_text_that_is_no_json_is_refused() -> None:
+    with pytest.raises(rv.PlanMismatch, match="no recompviz plan"):
+        rv.Plan.from_json(rv.Graph.from_edges([], memory=[1]), "hello")
+
+
+def test_a_sequence_that_is_no_lower_set_names_the_edge() -> None:
+    graph = rv.Graph.from_edges([("a", "b")], memory={"a": 1, "b": 1})
+    with pytest.raises(ValueError, match="'a' → 'b'"):
+        rv.Plan.from_lower_sets(graph, [{"b"}, {"a", "b"}])
+
+
+def test_terms_of_the_formula_add_up_to_the_peak() -> None:
+    graph = random_graph(11, most_nodes=8)
+    for plan in (rv.solve(graph, "all").plan_at(i) for i in range(2)):
+        assert max(terms.total for terms in plan.terms) == plan.peak

@@ -1,0 +1,74 @@
+"""Three layers, one direction: core → pytorch → widgets."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import recompviz
+
+HOME = pathlib.Path(recompviz.__file__).parent
+MAY_IMPORT = {
+    "core": {"core"},
+    "networks": {"networks", "core"},
+    "pytorch": {"pytorch", "core"},
+    "widgets": {"widgets", "pytorch", "core"},
+}
+HEAVY = {"torch", "ipywidgets", "anywidget", "IPython", "jupyterlab", "numba", "traitlets"}
+
+
+def imports(path: pathlib.Path) -> set[tuple[str, bool]]:
+    """(module, whether it is imported at the top of the file) for every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = {id(node) for node in tree.body}
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, id(node) in top) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "", id(node) in top))
+    return found
+
+
+@pytest.mark.parametrize("layer", sorted(MAY_IMPORT))
+def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
+    files = sorted((HOME / layer).rglob("*.py"))
+    assert files
+    for path in files:
+        for module, _ in imports(path):
+            parts = module.split(".")
+            if parts[0] == "recompviz" and len(parts) > 1:
+                assert parts[1] in MAY_IMPORT[layer], f"{path.relative_to(HOME)} imports {module}"
+
+
+def test_the_core_never_imports_torch_or_jupyter() -> None:
+    for path in sorted((HOME / "core").rglob("*.py")):
+        for module, at_top in imports(path):
+            name = module.split(".")[0]
+            compiled = name == "numba" and (path.stem.endswith("kernels") or not at_top)
+            assert name not in HEAVY or compiled, f"{path.relative_to(HOME)} imports {module}"
+
+
+def test_importing_recompviz_and_solving_loads_no_torch_and_no_jupyter() -> None:
+    code = (
+        "import sys, recompviz as rv\n"
+        "g = rv.Graph.from_edges([(0, 1)], memory=[1, 1]); rv.Plan.keep_all(g)\n"
+        f"print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_module_bears_the_name_of_a_public_verb() -> None:
+    verbs = {name for name in recompviz.__all__ if name.islower()}
+    assert {path.stem for path in HOME.rglob("*.py")} & verbs == set()
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in recompviz.__all__:
+        value = getattr(recompviz, name)
+        assert name == "__version__" or (value.__doc__ or "").strip(), name

@@ -1,0 +1,154 @@
+"""Calls that the trace does not hold for: the right answer or a clear error, never a stale one."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import recompviz as rv
+from recompviz.pytorch.planned import PlanWarning
+from tests.torch.steps import Case, make
+
+
+def planned_batch_norm() -> tuple[Case, rv.PlannedModule]:
+    case = make("batch norm")
+    trace = case.trace()
+    return case, rv.apply(trace, trace.tradeoff().plan_at(0))
+
+
+def same_as_eager(case: Case, planned: rv.PlannedModule, *values: torch.Tensor) -> None:
+    """Loss and gradients equal eager's on these values, and a warning said so once."""
+    buffers = [b.clone() for b in case.model.buffers()]
+    planned.zero_grad()
+    with pytest.warns(PlanWarning):
+        loss = planned(*values)
+    loss.backward()
+    ours = [p.grad.clone() for p in case.model.parameters() if p.grad is not None]
+    for buffer, before in zip(case.model.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    planned.zero_grad()
+    assert case.loss is not None
+    expected = case.loss(case.model(*values[:1]), *values[1:])
+    expected.backward()
+    theirs = [p.grad for p in case.model.parameters() if p.grad is not None]
+    assert torch.equal(loss, expected)
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        planned(*values)
+
+
+def test_a_smaller_last_batch_is_traced_anew() -> None:
+    case, planned = planned_batch_norm()
+    same_as_eager(case, planned, torch.randn(3, 3, 12, 12), torch.tensor([2, 1, 0]))
+
+
+def test_another_image_size_is_traced_anew() -> None:
+    case, planned = planned_batch_norm()
+    same_as_eager(case, planned, torch.randn(2, 3, 16, 16), torch.tensor([2, 1]))
+
+
+def test_eval_mode_is_not_met_by_the_training_trace() -> None:
+    case, planned = planned_batch_norm()
+    planned.eval()
+    same_as_eager(case, planned, *case.inputs, *case.targets)
+
+
+def test_another_dtype_is_traced_anew() -> None:
+    case, planned = planned_batch_norm()
+    planned.double()
+    same_as_eager(case, planned, case.inputs[0].double(), *case.targets)
+
+
+def test_without_gradients_it_runs_eagerly() -> None:
+    case, planned = planned_batch_norm()
+    planned.eval()
+    with torch.no_grad(), pytest.warns(PlanWarning, match="eagerly"):
+        loss = planned(*case.inputs, *case.targets)
+    assert case.loss is not None
+    assert torch.equal(loss, case.loss(case.model(*case.inputs), *case.targets))
+
+
+def test_a_changed_attribute_is_noticed() -> None:
+    case = make("convolutions with dropout")
+    trace = case.trace()
+    planned = rv.apply(trace, trace.tradeoff().plan_at(0))
+    case.model[3].p = case.model[8].p = 0.0
+    with pytest.warns(PlanWarning, match="p = 0"):
+        loss = planned(*case.inputs, *case.targets)
+    assert case.loss is not None
+    assert torch.equal(loss, case.loss(case.model(*case.inputs), *case.targets))
+
+
+def test_a_frozen_parameter_gets_no_gradient() -> None:
+    case, planned = planned_batch_norm()
+    case.model[0].weight.requires_grad_(False)
+    with pytest.warns(PlanWarning, match="requires_grad"):
+        planned(*case.inputs, *case.targets).backward()
+    assert case.model[0].weight.grad is None
+    assert case.model[3].weight.grad is not None
+
+
+def test_a_parameter_overwritten_before_backward_is_refused() -> None:
+    case, planned = planned_batch_norm()
+    loss = planned(*case.inputs, *case.targets)
+    with torch.no_grad():
+        case.model[3].weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_loss_that_captures_a_tensor_is_refused_by_name() -> None:
+    case = make("batch norm")
+    labels = case.targets[0]
+    with pytest.raises(rv.TraceError, match="'labels'"):
+        rv.trace(case.model, *case.inputs, loss=lambda output: F.cross_entropy(output, labels))
+
+
+def test_a_model_without_gradients_is_refused() -> None:
+    with pytest.raises(rv.TraceError, match="requires_grad"):
+        rv.trace(nn.Linear(2, 1).requires_grad_(False), torch.ones(1, 2))
+
+
+def test_an_output_that_is_no_scalar_is_refused_with_the_next_step() -> None:
+    with pytest.raises(rv.TraceError, match="loss="):
+        rv.trace(nn.Linear(2, 3), torch.ones(1, 2))
+
+
+def test_data_dependent_control_flow_is_refused_with_the_users_line() -> None:
+    class Branching(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.linear(x).sum()
+            return y if y > 0 else -y
+
+    with pytest.raises(rv.TraceError, match=r"test_guards\.py"):
+        rv.trace(Branching(), torch.ones(1, 2))
+
+
+def test_a_plan_for_another_trace_is_refused() -> None:
+    one, two = make("batch norm").trace(), make("convolutions with dropout").trace()
+    with pytest.raises(rv.PlanMismatch):
+        rv.apply(one, rv.Plan.keep_all(two.graph))
+
+
+def test_a_plan_survives_json_and_a_second_trace_of_the_same_model() -> None:
+    one, two = make("batch norm").trace(), make("batch norm").trace()
+    plan = one.tradeoff().plan_at(1)
+    again = rv.Plan.from_json(two.graph, plan.to_json())
+    assert two.graph.names == one.graph.names
+    assert rv.certify(two, again).ok
+
+
+def test_a_budget_no_plan_fits_says_the_least_total() -> None:
+    trace = make("batch norm").trace()
+    with pytest.raises(rv.InfeasibleBudget, match="total") as caught:
+        trace.plan("1 kB")
+    assert rv.simulate(trace, trace.plan(caught.value.least)).peak <= caught.value.least

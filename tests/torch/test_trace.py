@@ -1,0 +1,66 @@
+"""What a trace sees: the graph, its nodes' keys and source lines."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import recompviz as rv
+from recompviz import networks
+from tests.torch.steps import CASES, make
+
+
+def test_resnet50_has_the_papers_graph() -> None:
+    torch.manual_seed(0)
+    model = networks.resnet50()
+    trace = rv.trace(model, torch.randn(2, 3, 64, 64), targets=(torch.tensor([1, 2]),), loss=F.cross_entropy)
+    graph = trace.graph
+    assert (len(graph), len(graph.edges), graph.count_lower_sets()) == (176, 191, 241)
+    assert sum(info.output for info in graph.info) == 1
+    assert [v for v in range(len(graph)) if not graph.successors[v]] == [len(graph) - 1]
+    by_key = {info.key: info for info in graph.info}
+    conv = by_key["layer1.0.conv2/convolution"]
+    assert (conv.module, conv.block, conv.op) == ("layer1.0.conv2", "layer1.*", "aten.convolution")
+    assert ".py:" in conv.source
+    assert "self.conv2" in conv.source
+    assert graph.time[list(by_key).index("layer1.0.conv2/convolution")] == 10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_keys_and_fingerprints_are_the_same_in_every_trace(name: str) -> None:
+    one, two = make(name).trace(), make(name).trace()
+    assert one.graph.names == two.graph.names
+    assert one.graph.fingerprint == two.graph.fingerprint
+    assert len(set(one.graph.names)) == len(one.graph)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_node_sizes_are_the_bytes_that_a_kept_node_saves_or_passes_on(name: str) -> None:
+    trace = make(name).trace()
+    schedule = trace.schedule()
+    saved = {}
+    for s in schedule.saved:
+        node = trace.joint.calls[trace.joint.storages[s].maker].node
+        saved[node] = saved.get(node, 0) + trace.joint.storages[s].size
+    assert all(size <= trace.graph.memory[node] for node, size in saved.items() if node >= 0)
+
+
+def test_views_and_detaches_are_no_nodes() -> None:
+    class Views(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            h = self.linear(x).view(2, 2, 4)
+            return torch.sin(h[0].detach() + h.flatten(0, 1)[:2]).sum()
+
+    trace = rv.trace(Views(), torch.randn(4, 4))
+    assert [info.op for info in trace.graph.info] == ["aten.addmm", "aten.add", "aten.sin", "aten.sum"]
+
+
+def test_solving_the_trace_twice_gives_the_same_object() -> None:
+    trace = make("batch norm").trace()
+    assert trace.tradeoff() is trace.tradeoff()
+    assert trace.plans() is trace.plans()
