@@ -16,7 +16,7 @@ from recompviz.core.graph import Graph, bits
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:
     """Every lower set as a mask; raises TooManyLowerSets beyond ``limit``."""
-    masks = []
+    masks: list[int] = []
     for mask in graph.lower_set_masks():
         if len(masks) == limit:
             raise TooManyLowerSets(limit)

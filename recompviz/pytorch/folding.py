@@ -86,7 +86,7 @@ def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_c
         T_v of the fx node of a call.
     """
     mutated = _mutated_placeholders(fx)
-    _release_running_statistics(fx, mutated)
+    _release_running_statistics(fx)
     _copy_what_is_overwritten(fx, mutated)
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _is_mutation(node))
     forward = _forward_nodes(fx)
@@ -122,7 +122,7 @@ class _Folder:
         forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if private.is_forward_output(d)]
         refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
         loss, gradients = values[0], tuple(values[1:])
-        self._name_results(output, loss, gradients)
+        self._name_results(loss, gradients)
         results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
         graph, node_call = self._graph(results)
         joint = JointGraph(
@@ -211,7 +211,7 @@ class _Folder:
 
     # ---------------------------------------------------------------- results
 
-    def _name_results(self, output: Node, loss: Node, gradients: tuple[Node | None, ...]) -> None:
+    def _name_results(self, loss: Node, gradients: tuple[Node | None, ...]) -> None:
         s = self.storage_of[loss]
         self.storages[s] = replace(self.storages[s], category=Category.OUTPUT, label="loss")
         for (_, (_, which)), gradient in zip(self.placeholders, gradients, strict=False):
@@ -298,7 +298,7 @@ _BATCH_NORM_FORWARD = {
 }
 
 
-def _release_running_statistics(fx: GraphModule, mutated: frozenset[Node]) -> None:
+def _release_running_statistics(fx: GraphModule) -> None:
     """Let BatchNorm's backward read the buffers instead of the freshly made statistics.
 
     In training it ignores their values, so that nothing needs to keep the updated copies.

@@ -115,7 +115,7 @@ def _runner(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[A
 
         return run
     step = Step(module, loss)
-    return lambda mark: lambda: step(*arguments)
+    return lambda _mark: lambda: step(*arguments)
 
 
 class _Bench:

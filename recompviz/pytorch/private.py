@@ -32,10 +32,33 @@ __all__ = [
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
     """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
-    with dynamo_config.patch(allow_rnn=True), contextlib.ExitStack() as stack:
+    with dynamo_config.patch(allow_rnn=True), _resizes_whole(), contextlib.ExitStack() as stack:
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
+
+
+@contextlib.contextmanager
+def _resizes_whole() -> Iterator[None]:
+    """Trace a resize as the one operator that eager runs.
+
+    AOTAutograd's dispatcher takes bilinear and nearest resizes apart into some thirty indexing calls, whose sums
+    differ from eager's in the last bits.
+    """
+    keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
+    removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
+    for packet in (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_nearest2d):
+        for overload in (packet.vec, packet.default):
+            for key in keys:
+                if key in overload.py_kernels:
+                    removed.append((overload, key, overload.py_kernels.pop(key)))
+            overload._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for overload, key, kernel in removed:
+            overload.py_kernels[key] = kernel
+            overload._dispatch_cache.clear()
 
 
 def placeholder_role(node: Node) -> tuple[str, str | int]:
@@ -71,7 +94,7 @@ def storage_key(tensor: torch.Tensor) -> int:
 
 def autocast_off() -> contextlib.AbstractContextManager[None]:
     """Run operators exactly as traced, whatever autocast the caller is under."""
-    return torch._C._DisableAutocast()  # type: ignore[no-any-return]
+    return torch._C._DisableAutocast()
 
 
 def keeps_graph() -> bool:
@@ -81,7 +104,7 @@ def keeps_graph() -> bool:
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
     """A range that the profiler records under a name, at a few hundred nanoseconds."""
-    return torch._C._profiler._RecordFunctionFast(name)  # type: ignore[no-any-return]
+    return torch._C._profiler._RecordFunctionFast(name)
 
 
 def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
@@ -96,6 +119,7 @@ def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator
     kinds = torch._C._profiler._EventType
     profiler = profile.profiler
     assert profiler is not None
+    assert profiler.kineto_results is not None
     found: list[tuple[int, int, int, int, str]] = []
     stack: list[tuple[Any, str]] = [(root, "") for root in profiler.kineto_results.experimental_event_tree()]
     while stack:
@@ -105,9 +129,8 @@ def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator
             fields = event.extra_fields
             if str(fields.device).split(":")[0] == device_type:
                 found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
-        elif tag == kinds.TorchOp and (event.name.startswith("rv:") or not inside):
-            if event.name.startswith(("rv:", "aten::")):
-                inside = event.name
+        elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if inside else ("rv:", "aten::")):
+            inside = event.name
         stack.extend((child, inside) for child in reversed(event.children))
     found.sort(key=lambda row: row[:2])
     yield from ((address, size, inside) for _, _, address, size, inside in found)

@@ -180,6 +180,7 @@ def trace(
     signature = Signature.of(step, arguments)
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
         raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
+    _refuse_dropped_dropout(model)
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
@@ -220,6 +221,17 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     True
     """
     return simulate_schedule(trace.schedule(plan), trace.device)
+
+
+def _refuse_dropped_dropout(model: nn.Module) -> None:
+    """PyTorch's tracing leaves out the dropout between the layers of a stacked RNN (seen in 2.13)."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase) and module.training and module.dropout > 0 and module.num_layers > 1:
+            raise TraceError(
+                f"{type(module).__name__} {name!r} has dropout={module.dropout} between {module.num_layers} layers, which "
+                "PyTorch drops when it traces; it would train another model. Use one module a layer with "
+                "torch.nn.Dropout between them"
+            )
 
 
 def _positions(values: Any) -> int:

@@ -136,7 +136,7 @@ def test_gradients_accumulate_over_two_backward_passes() -> None:
     for run in (
         lambda: planned(*case.inputs, *case.targets),
         lambda: case.loss(case.model(*case.inputs), *case.targets),
-    ):  # noqa: E501
+    ):
         torch.manual_seed(1)
         planned.zero_grad()
         run().backward()

@@ -152,3 +152,17 @@ def test_a_budget_no_plan_fits_says_the_least_total() -> None:
     with pytest.raises(rv.InfeasibleBudget, match="total") as caught:
         trace.plan("1 kB")
     assert rv.simulate(trace, trace.plan(caught.value.least)).peak <= caught.value.least
+
+
+def test_a_stacked_rnn_whose_dropout_tracing_would_lose_is_refused() -> None:
+    model = nn.LSTM(4, 4, num_layers=2, dropout=0.5)
+    with pytest.raises(rv.TraceError, match="dropout=0.5"):
+        rv.trace(model, torch.ones(3, 2, 4), loss=lambda output: output[0].sum())
+
+
+def test_a_resize_is_one_call_and_bitwise_that_of_eager() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Upsample(scale_factor=2, mode="bilinear"), nn.ReLU(), nn.Flatten())
+    trace = rv.trace(model, torch.randn(2, 1, 8, 8), loss=lambda output: output.mean())
+    assert "aten.upsample_bilinear2d" in {info.op for info in trace.graph.info}
+    assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).gradients == "bitwise"
