@@ -55,6 +55,10 @@ class TooManyLowerSets(RecompvizError):
         return type(self), (self.limit,)
 
 
+class ImpossiblePin(RecompvizError, ValueError):
+    """No plan can keep, or recompute, all the nodes that were pinned."""
+
+
 class PlanMismatch(RecompvizError, ValueError):
     """A plan was made for another graph than the one it is used with."""
 

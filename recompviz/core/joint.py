@@ -155,6 +155,11 @@ class JointGraph:
                 totals[storage.category] = totals.get(storage.category, 0) + self.rounded(storage.size)
         return totals
 
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Each storage's bytes as the allocator hands them out."""
+        return [self.rounded(storage.size) for storage in self.storages]
+
     def rounded(self, size: int) -> int:
         """A size as the allocator hands it out, bytes."""
         return -(-size // self.alignment) * self.alignment

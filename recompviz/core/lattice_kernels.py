@@ -169,6 +169,33 @@ def _rehash(hashes, first, last, size):
 
 
 @numba.njit(cache=True)
+def boundaries_of(sets, succ_start, succ):
+    """∂(L) of each lower set, as bitsets."""
+    result = np.zeros_like(sets)
+    for i in range(len(sets)):
+        for v in range(len(succ_start) - 1):
+            if has(sets[i], v):
+                for k in range(succ_start[v], succ_start[v + 1]):
+                    if not has(sets[i], succ[k]):
+                        put(result[i], v)
+                        break
+    return result
+
+
+@numba.njit(cache=True)
+def sums_of(sets, values):
+    """The sum of the members' values for each bitset."""
+    result = np.zeros(len(sets), np.int64)
+    for i in range(len(sets)):
+        for w in range(sets.shape[1]):
+            rest = sets[i, w]
+            while rest != np.uint64(0):
+                result[i] += values[w * 64 + trailing_zeros(rest)]
+                rest &= rest - ONE
+    return result
+
+
+@numba.njit(cache=True)
 def inflows(sets, boundary, memory, pred_start, pred, succ_start, succ):
     """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), bytes, for each set."""
     count, width = sets.shape

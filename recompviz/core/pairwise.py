@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-
 from recompviz.core.formula import inflow
 from recompviz.core.graph import Graph
+from recompviz.core.pins import NO_PINS, Pins
 from recompviz.core.tradeoff import Front, Objective
+from recompviz.core.whole_times import whole_times
 
 # called with (done, total); an exception raised in it stops the solve
 Progress = Callable[[int, int], None]
@@ -34,6 +35,7 @@ def pairwise_front(
     family: Sequence[int],
     objective: Objective,
     progress: Progress | None = None,
+    pins: Pins = NO_PINS,
 ) -> Front:
     """The exact front of one objective over sequences drawn from a family of lower sets.
 
@@ -45,6 +47,13 @@ def pairwise_front(
     objective : "time" or "memory"
     progress : callable (done, total), optional
         Called once for each lower set; raise :class:`Cancelled` in it to stop.
+    pins : Pins
+        Nodes that must, or must not, be in U_k.
+
+    Returns
+    -------
+    Front
+        Empty where no sequence of the family obeys the pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)
@@ -52,17 +61,27 @@ def pairwise_front(
         return Front(np.zeros(1), np.zeros(1, np.int64), lambda position: ())
     member = _bit_matrix(sets, n)
     boundary = _bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
-    memory, time = graph.memory, graph.time
+    memory = graph.memory
+    time, scale = whole_times(graph.time)
+    must_keep = _bit_matrix([pins.keep], n)[0]
+    may_close = [not graph.boundary_mask(mask) & pins.recompute for mask in sets]
     inner = member & ~boundary
     inflows = np.array([sum(inflow(graph, mask)) for mask in sets], dtype=np.int64)
     M_of, T_inner = member @ memory, inner @ time
-    sign = 1.0 if objective == "time" else -1.0
+    sign = 1 if objective == "time" else -1
 
-    fronts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(1), np.zeros(1, np.int64))]
+    none = np.zeros(0, np.int64)
+    fronts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]
     parents: list[tuple[np.ndarray, np.ndarray]] = [(np.full(1, -1), np.full(1, -1))]
     for i in range(1, count):
-        larger = [j for j in range(i) if sets[i] & ~sets[j] == 0]
         here = member[i]
+        larger = [j for j in range(i) if sets[i] & ~sets[j] == 0 and may_close[j] and len(fronts[j][0])]
+        if pins.keep:
+            larger = [j for j in larger if not np.any(inner[j] & ~here & must_keep)]
+        if not larger:
+            fronts.append((none, none))
+            parents.append((none, none))
+            continue
         # T((L′∖L)∖∂(L′)) and M(∂(L′)∖L) for all L′ at once
         extra_t = T_inner[larger] - inner[larger][:, here] @ time[here]
         delta_m = boundary[larger][:, ~here] @ memory[~here]
@@ -89,7 +108,7 @@ def pairwise_front(
             sequence.append(sets[here])
         return sequence
 
-    return Front(overheads, peaks, walk_back)
+    return Front(overheads / scale, peaks, walk_back)
 
 
 def _bit_matrix(masks: Sequence[int], n: int) -> np.ndarray:
@@ -107,5 +126,3 @@ def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:
     first = np.ones(len(order), dtype=np.bool_)
     first[1:] = falling[1:] < best_before[:-1]
     return order[first]
-
-

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.errors import PlanMismatch
-from recompviz.core.formula import SegmentTerms, formula_peak, kept_mask, segment_terms
-from recompviz.core.graph import Graph, Name, bits
+from recompviz.core.formula import SegmentTerms, segment_terms
+from recompviz.core.graph import Graph, Name
+from recompviz.core.segment_arrays import kept_nodes, peaks_by_segment, segments_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,16 +64,11 @@ class Plan:
         ValueError
             If the sets are no lower sets, do not grow, or the last one is not V.
         """
-        _check_sequence(graph, sequence)
-        segment = np.zeros(len(graph), dtype=np.int32)
-        previous = 0
-        for i, lower in enumerate(sequence, start=1):
-            segment[list(bits(lower & ~previous))] = i
-            previous = lower
-        kept = np.zeros(len(graph), dtype=np.bool_)
-        kept[list(bits(kept_mask(graph, sequence)))] = True
+        segment = segments_of(graph, sequence)
+        kept = kept_nodes(graph, segment)
         overhead = float(graph.time[~kept].sum())
-        return cls(graph, segment, kept, overhead, formula_peak(graph, sequence), kind)
+        peak = int(peaks_by_segment(graph, segment).max(initial=0))
+        return cls(graph, segment, kept, overhead, peak, kind)
 
     @classmethod
     def from_lower_sets(cls, graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
@@ -110,13 +106,9 @@ class Plan:
     @cached_property
     def masks(self) -> tuple[int, ...]:
         """The lower sets L₁ … L_k as masks."""
-        lower = 0
-        masks = []
-        for i in range(1, int(self.segment.max(initial=0)) + 1):
-            for v in np.flatnonzero(self.segment == i).tolist():
-                lower |= 1 << v
-            masks.append(lower)
-        return tuple(masks)
+        last = np.arange(1, int(self.segment.max(initial=0)) + 1)
+        rows = np.packbits(self.segment <= last[:, None], axis=1, bitorder="little")
+        return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
 
     @property
     def lower_sets(self) -> tuple[frozenset[Name], ...]:
@@ -126,11 +118,10 @@ class Plan:
     @property
     def segments(self) -> tuple[frozenset[Name], ...]:
         """V₁ … V_k as sets of node names."""
-        names = self.graph.names
-        count = int(self.segment.max(initial=0))
-        return tuple(
-            frozenset(names[v] for v in np.flatnonzero(self.segment == i).tolist()) for i in range(1, count + 1)
-        )
+        members: list[list[Name]] = [[] for _ in range(int(self.segment.max(initial=0)))]
+        for name, i in zip(self.graph.names, self.segment.tolist(), strict=True):
+            members[i - 1].append(name)
+        return tuple(map(frozenset, members))
 
     @property
     def keep(self) -> frozenset[Name]:
@@ -200,18 +191,3 @@ class Plan:
         if keep != "".join("1" if kept else "0" for kept in plan.kept.tolist()):
             raise PlanMismatch("the keep mask is not the union of the boundaries of the segments; the file was edited")
         return plan
-
-
-def _check_sequence(graph: Graph, sequence: Sequence[int]) -> None:
-    previous = 0
-    for i, lower in enumerate(sequence, start=1):
-        if lower == previous or previous & ~lower:
-            raise ValueError(f"L_{i} does not contain L_{i - 1} properly; a sequence must grow at each step")
-        for v in bits(lower & ~previous):
-            if graph.predecessors[v] & ~lower:
-                u = next(bits(graph.predecessors[v] & ~lower))
-                raise ValueError(f"L_{i} is no lower set: the edge {graph.names[u]!r} → {graph.names[v]!r} enters it")
-        previous = lower
-    if previous != graph.everything:
-        missing = next(bits(graph.everything & ~previous))
-        raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")

@@ -42,6 +42,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     16
     """
     joint = schedule.joint
+    sizes = joint.sizes
     workspace = workspace or {}
     events: list[tuple[int, int, int, int]] = []
     labels = [storage.label for storage in joint.storages]
@@ -56,12 +57,12 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
         call = joint.calls[c]
         for s in call.makes:
             category = category_of(schedule, s, phase)
-            held[s] = category, joint.rounded(joint.storages[s].size)
+            held[s] = category, sizes[s]
             events.append((i, s, *held[s]))
         if call.random and joint.rng_bytes and c in schedule.recomputed and phase is not Phase.BACKWARD:
             rng_label = label_of("generator state") if rng_label < 0 else rng_label
             sign = 1 if phase is Phase.FORWARD else -1
-            events.append((i, rng_label, Category.KEPT, sign * joint.rounded(joint.rng_bytes)))
+            events.append((i, rng_label, int(Category.KEPT), sign * joint.rounded(joint.rng_bytes)))
         if extra := workspace.get(c, 0):
             workspace_label = label_of("workspace") if workspace_label < 0 else workspace_label
             events.append((i, workspace_label, Category.WORKSPACE, joint.rounded(extra)))
@@ -83,7 +84,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
         events.append((last, s, category, -freed))
     if tangent_label >= 0:
         events.append((last, tangent_label, Category.GRADIENT, -joint.rounded(joint.tangent_bytes)))
-    phases = [*schedule.phases, Phase.ACCUMULATE]
+    phases = [*map(int, schedule.phases), int(Phase.ACCUMULATE)]
     names = [*(joint.calls[c].info.key for c in schedule.calls), ARRIVAL]
 
     kept = [event for event in events if event[3]]
@@ -104,9 +105,10 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
 
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
     """The category of a storage made in a phase: forward values are kept or passing as the plan says."""
+    # plain ints: arrays are made of thousands of these, and enumeration members are slow to convert
     if phase is Phase.RECOMPUTE:
-        return Category.RECOMPUTED
+        return int(Category.RECOMPUTED)
     category = schedule.joint.storages[storage].category
     if category is Category.KEPT and storage not in schedule.saved:
-        return Category.PASSING
-    return category
+        return int(Category.PASSING)
+    return int(category)

@@ -42,7 +42,7 @@ def parse_bytes(budget: int | float | str) -> int:
     number = float(budget)
     if not 0 <= number < float("inf"):
         raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more")
-    return round(number) if isinstance(budget, float) else int(budget)
+    return int(round(number)) if isinstance(budget, float) else int(budget)
 
 
 def format_bytes(count: float) -> str:

@@ -228,8 +228,8 @@ def _refuse_dropped_dropout(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.RNNBase) and module.training and module.dropout > 0 and module.num_layers > 1:
             raise TraceError(
-                f"{type(module).__name__} {name!r} has dropout={module.dropout} between {module.num_layers} layers, which "
-                "PyTorch drops when it traces; it would train another model. Use one module a layer with "
+                f"{type(module).__name__} {name!r} has dropout={module.dropout} between {module.num_layers} layers, "
+                "which PyTorch drops when it traces; it would train another model. Use one module a layer with "
                 "torch.nn.Dropout between them"
             )
 

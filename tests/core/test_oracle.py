@@ -62,7 +62,7 @@ def test_both_fronts_equal_the_enumeration_of_all_sequences(seed: int) -> None:
             (t, p)
             for t, p in points
             if not any((sign * u, q) != (sign * t, p) and sign * u <= sign * t and q <= p for u, q in points)
-        }  # noqa: E501
+        }
         assert set(zip(front.overheads.tolist(), front.peaks.tolist(), strict=True)) == best
 
 

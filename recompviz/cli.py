@@ -1,0 +1,106 @@
+"""The command ``recompviz``: ``recompviz lab`` opens JupyterLab at the Explorer's notebook.
+
+It listens on the loopback interface only and keeps Jupyter's token: a notebook server runs whatever it is sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import recompviz
+
+NOTEBOOK = "explore.ipynb"
+_STARTER = (
+    (
+        "markdown",
+        "# Explore the memory of a training step\n\nRun the cell, then drag the budget. "
+        "Put your own model, batch and loss in its place.",
+    ),
+    (
+        "code",
+        "import torch\nimport recompviz as rv\nfrom recompviz import networks\n\n"
+        "model = networks.resnet50()\n"
+        "x, y = torch.randn(8, 3, 224, 224), torch.randint(1000, (8,))\n"
+        "explorer = rv.explore(model, x, targets=(y,), loss=torch.nn.functional.cross_entropy)\nexplorer",
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="recompviz", description="See and control how much memory training a neural network takes."
+    )
+    parser.add_argument("--version", action="version", version=f"recompviz {recompviz.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    lab = commands.add_parser("lab", help="open JupyterLab at the Explorer's notebook")
+    lab.add_argument("notebook", nargs="?", type=Path, help=f"another notebook to open (default: {NOTEBOOK})")
+    lab.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
+    lab.add_argument("--port", type=int, help="the port to listen on (default: Jupyter's choice, from 8888)")
+    options, passed_on = parser.parse_known_args(arguments)
+    return open_lab(options.notebook, options.no_browser, options.port, passed_on)
+
+
+def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> int:
+    """Start JupyterLab at a notebook, and wait until it ends."""
+    if find_spec("jupyterlab") is None:
+        print('recompviz lab needs JupyterLab; install it with: pip install "recompviz[lab]"', file=sys.stderr)
+        return 1
+    notebook = find_notebook() if notebook is None else notebook.resolve()
+    if not notebook.is_file():
+        print(f"there is no notebook {str(notebook)!r}; name one that exists, or none", file=sys.stderr)
+        return 1
+    from jupyterlab.labapp import LabApp
+
+    LabApp.launch_instance(lab_arguments(notebook, no_browser, port, passed_on))
+    return 0
+
+
+def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> list[str]:
+    """What JupyterLab is started with.
+
+    Examples
+    --------
+    >>> lab_arguments(Path("/n/explore.ipynb"), True, 8890)
+    ['/n/explore.ipynb', '--ServerApp.root_dir=/n', '--ip=127.0.0.1', '--no-browser', '--port=8890']
+    """
+    arguments = [str(notebook), f"--ServerApp.root_dir={notebook.parent}", "--ip=127.0.0.1"]
+    arguments += ["--no-browser"] if no_browser else []
+    arguments += [f"--port={port}"] if port is not None else []
+    return [*arguments, *passed_on]
+
+
+def find_notebook(here: Path | None = None) -> Path:
+    """The notebook beside the checkout, or in the current folder; where there is neither, a starter is written."""
+    checkout = Path(recompviz.__file__).resolve().parent.parent / "notebooks" / NOTEBOOK
+    here = Path.cwd() if here is None else here
+    for candidate in (checkout, here / "notebooks" / NOTEBOOK, here / NOTEBOOK):
+        if candidate.is_file():
+            return candidate
+    starter = here / NOTEBOOK
+    starter.write_text(json.dumps(starter_notebook(), indent=1), encoding="utf-8")
+    print(f"no notebooks came with this installation: wrote a starter, {starter}")
+    return starter
+
+
+def starter_notebook() -> dict[str, object]:
+    """A notebook with one cell to run, in the format of nbformat 4.5."""
+    cells: list[dict[str, object]] = []
+    for i, (kind, source) in enumerate(_STARTER):
+        cell: dict[str, object] = {"id": f"start-{i}", "cell_type": kind, "metadata": {}, "source": source}
+        cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+    return {
+        "cells": cells,
+        "metadata": {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
