@@ -69,10 +69,10 @@ class Tradeoff:
     Examples
     --------
     >>> from recompviz.core.solver import solve
-    >>> curve = solve(Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1, 1, 1, 1]))
+    >>> curve = solve(Graph.from_edges([(i, i + 1) for i in range(5)], memory=[1] * 6))
     >>> curve.time_centric.overheads.tolist(), curve.time_centric.peaks.tolist()
-    ([1.0, 2.0, 3.0], [6, 5, 4])
-    >>> curve.plan(5).overhead
+    ([1.0, 2.0], [7, 6])
+    >>> curve.plan(6).overhead
     2.0
     """
 

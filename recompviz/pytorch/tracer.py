@@ -171,7 +171,7 @@ def trace(
     >>> import torch, recompviz as rv
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
-    Trace(Sequential on cpu: #V=4, #E=3, 14 calls)
+    Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
