@@ -62,7 +62,20 @@ def compiled_pairwise_front(
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
         labels = kernels.pair_sweep(
-            first, last, words, edges, inflows, M_of, T_of, sign, inner_sums, memory, pinned, closable, labels, start,
+            first,
+            last,
+            words,
+            edges,
+            inflows,
+            M_of,
+            T_of,
+            sign,
+            inner_sums,
+            memory,
+            pinned,
+            closable,
+            labels,
+            start,
         )
         if progress is not None:
             progress(last, count)

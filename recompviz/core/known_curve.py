@@ -48,7 +48,7 @@ class KnownCurve:
         """
         if not self.fronts:
             return np.array([[ENDLESS, ENDLESS]], dtype=np.int64)
-        known = self.joined(Front(np.zeros(0), np.zeros(0, np.int64), lambda position: []))
+        known = self.joined(Front(np.zeros(0), np.zeros(0, np.int64), lambda _position: []))
         t = np.rint(known.overheads * self.quanta).astype(np.int64)
         # below the last point there is nothing: its peak is the least of all
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
@@ -70,6 +70,6 @@ class KnownCurve:
         overheads = np.concatenate([front.overheads for front in fronts])[best]
 
         def walk_back(at: int) -> Sequence[int]:
-            return fronts[source[best[at]]].walk_back(int(position[best[at]]))
+            return fronts[int(source[best[at]])].walk_back(int(position[best[at]]))
 
         return Front(overheads, peaks[best], walk_back)

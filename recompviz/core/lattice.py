@@ -59,7 +59,7 @@ class Lattice:
 
     @cached_property
     def _stride(self) -> int:
-        return 8 * self.sets.shape[1]
+        return 8 * int(self.sets.shape[1])
 
 
 def enumerate_lattice(graph: Graph, limit: int) -> Lattice:

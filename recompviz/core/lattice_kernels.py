@@ -117,7 +117,8 @@ def enumerate_sets(n, pred_start, pred, succ_start, succ, zobrist, limit):
                     key = hashes[i, 0] ^ zobrist[v]
                     if count + 1 >= room:
                         room *= 2
-                        sets, free, edge, hashes = grown(sets, room), grown(free, room), grown(edge, room), grown(hashes, room)
+                        sets, free = grown(sets, room), grown(free, room)
+                        edge, hashes = grown(edge, room), grown(hashes, room)
                     if cover_count == len(covers):
                         covers = grown(covers, 2 * cover_count)
                     slot = np.int64(key & np.uint64(len(table) - 1))

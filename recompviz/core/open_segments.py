@@ -127,7 +127,7 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
             sequence.append(lattice.mask(here))
         return sequence
 
-    return Front(found[:, 0] * unit, found[:, 1].copy(), walk_back)
+    return Front((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back)
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -320,7 +320,7 @@ def sweep(
         for s in range(base, states):
             # what is still to come adds M(P) to the peak at least; at most all of C∖P is recomputed
             least_x = sum_over(new_pattern[s], memory)
-            least_t = min(0, work[c] - sum_over(new_pattern[s], time))
+            least_t = min(np.int64(0), work[c] - sum_over(new_pattern[s], time))
             new_start[s] = labels
             labels = fill_state(
                 s, count, run, old, new, nodes, runs, run_first, run_last, stair, least_t, least_x, labels, cells

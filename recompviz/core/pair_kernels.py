@@ -113,7 +113,7 @@ def absorb(front, size, labels, first, last, j, extra_t, delta_m, p, merged):
     fresh = first_unbeaten(front, size, labels, first, end, extra_t, delta_m, p)
     if fresh == end:
         return 0
-    a, b, best = 0, fresh, np.iinfo(np.int64).max
+    a, b, best = 0, fresh, np.int64(np.iinfo(np.int64).max)
     while a < size and front[a, T] < labels[fresh, T] + extra_t:
         for c in range(4):
             merged[a, c] = front[a, c]
@@ -146,7 +146,8 @@ def pair_sweep(first, last, sets, edges, inflow, M_of, T_of, sign, inner_sums, m
 
     ``inner_sums`` are the byte sums of T, ``pinned`` the byte sums of how many nodes must be kept,
     ``closable`` whether a segment may end at a set. Labels of set i are the rows from ``start[i]``
-    to ``start[i + 1]``; t is counted with ``sign``. Returns the array of labels, which may have been replaced by a larger one.
+    to ``start[i + 1]``; t is counted with ``sign``. Returns the array of labels, which may have been
+    replaced by a larger one.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     check = pinned.any()

@@ -58,7 +58,7 @@ def pairwise_front(
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)
     if n == 0:
-        return Front(np.zeros(1), np.zeros(1, np.int64), lambda position: ())
+        return Front(np.zeros(1), np.zeros(1, np.int64), lambda _position: ())
     member = _bit_matrix(sets, n)
     boundary = _bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
     memory = graph.memory

@@ -52,7 +52,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     raw = b"".join(lower.to_bytes(width, "little") for lower in sequence)
     rows = np.frombuffer(raw, dtype=np.uint8).reshape(len(sequence), width)
     member = np.unpackbits(rows, axis=1, bitorder="little", count=len(graph))
-    segment = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
+    segment: NDArray[np.int32] = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     for e in np.flatnonzero(segment[u] > segment[v])[:1].tolist():
         names = graph.names[u[e]], graph.names[v[e]]

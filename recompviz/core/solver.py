@@ -88,15 +88,15 @@ def solve(
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain
-    front, family, count, note = choose(graph, family, limit, pins)
+    front, taken, count, note = choose(graph, family, limit, pins)
     time_centric = front("time", progress)
     if len(time_centric) == 0:
         raise ImpossiblePin(
-            f'no sequence of the {count:,} lower sets of family "{family}" obeys the pins; search more '
+            f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
             'of them (family="all" or "prefixes") or drop a pin'
         )
     memory_centric = LazyFront(lambda: front("memory", None))
-    return Tradeoff(graph, family, time_centric, memory_centric, count, note)
+    return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
 
 
 def has_numba() -> bool:
@@ -120,7 +120,8 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Ch
         except TooManyLowerSets:
             if family == "all":
                 raise
-            family, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
+            taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
+            return _over_family(graph, masks, pins), taken, len(masks), note
         else:
             note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
             return _over_lattice(graph, lattice, pins), "all", len(lattice), note

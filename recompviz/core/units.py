@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-_FACTORS = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
-    prefix + suffix: base**power
+_FACTORS: dict[str, int] = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
+    prefix + suffix: int(base**power)
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
@@ -42,7 +42,8 @@ def parse_bytes(budget: int | float | str) -> int:
     number = float(budget)
     if not 0 <= number < float("inf"):
         raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more")
-    return int(round(number)) if isinstance(budget, float) else int(budget)
+    # an int passes through as it is: a float has no room for every number of bytes
+    return int(budget) if isinstance(budget, int) else int(number + 0.5)
 
 
 def format_bytes(count: float) -> str:

@@ -1,0 +1,359 @@
+"""The compiled solvers against the pairwise oracle, and against the enumeration of every sequence."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import recompviz as rv
+from recompviz.core import solver
+from recompviz.core.compiled_pairs import compiled_pairwise_front
+from recompviz.core.errors import ImpossiblePin
+from recompviz.core.families import all_lower_sets, paper_family, prefix_family
+from recompviz.core.formula import formula_peak, overhead
+from recompviz.core.graph import bits
+from recompviz.core.lattice import enumerate_lattice
+from recompviz.core.lazy_front import LazyFront
+from recompviz.core.open_segments import open_segment_front
+from recompviz.core.pairwise import pairwise_front
+from recompviz.core.pins import Pins, pins_of
+from recompviz.core.tradeoff import Front, Objective
+
+OBJECTIVES: tuple[Objective, Objective] = ("time", "memory")
+MANY = 10**6
+
+
+def any_graph(seed: int, most_nodes: int = 9) -> rv.Graph:
+    """A random DAG: ties, zero costs, parts not connected, costs whole or real, numbers in no order."""
+    chance = random.Random(seed)
+    n = chance.randint(1, most_nodes)
+    density = chance.choice([0.0, 0.15, 0.3, 0.6])
+    order = chance.sample(range(n), n)
+    edges = [(order[i], order[j]) for i in range(n) for j in range(i + 1, n) if chance.random() < density]
+    most = chance.choice([1, 3, 40, 10**9])
+    costs: list[Any] = chance.choice([[1], [0, 1, 10], [chance.uniform(0, 3) for _ in range(4)]])
+    return rv.Graph.from_edges(
+        edges, [chance.randint(0, most) for _ in range(n)], [chance.choice(costs) for _ in range(n)]
+    )
+
+
+def points(front: Front) -> list[tuple[float, int]]:
+    return list(zip(front.overheads.tolist(), front.peaks.tolist(), strict=True))
+
+
+def assert_walks_back(graph: rv.Graph, front: Front) -> None:
+    """Each point's sequence has the point's overhead and peak."""
+    for i, (t, peak) in enumerate(points(front)):
+        sequence = front.walk_back(i)
+        assert formula_peak(graph, sequence) == peak
+        assert overhead(graph, sequence) == pytest.approx(t, rel=1e-12)
+
+
+def best_of(costs: set[tuple[float, int]], sign: int) -> list[tuple[float, int]]:
+    """The Pareto front of (overhead, peak) pairs, in the order of a Front."""
+    front: list[tuple[float, int]] = []
+    for t, peak in sorted(costs, key=lambda cost: (sign * cost[0], cost[1])):
+        if not front or peak < front[-1][1]:
+            front.append((t, peak))
+    return front
+
+
+def all_costs(graph: rv.Graph, pins: Pins) -> set[tuple[float, int]]:
+    """(overhead, peak) of every lower-set sequence that obeys the pins, by enumeration."""
+    sets = all_lower_sets(graph, MANY)
+    found = set()
+
+    def grow(sequence: list[int]) -> None:
+        last = sequence[-1] if sequence else 0
+        if last == graph.everything:
+            kept = 0
+            for lower in sequence:
+                kept |= graph.boundary_mask(lower)
+            if not pins.keep & ~kept and not pins.recompute & kept:
+                found.add((overhead(graph, sequence), formula_peak(graph, sequence)))
+            return
+        for lower in sets:
+            if lower != last and last & ~lower == 0:
+                grow([*sequence, lower])
+
+    grow([])
+    return found
+
+
+@pytest.mark.parametrize("block", range(20))
+def test_open_segments_equal_the_pairwise_recursion_on_2000_random_graphs(block: int) -> None:
+    for seed in range(100 * block, 100 * block + 100):
+        graph = any_graph(seed)
+        sets, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+        for objective in OBJECTIVES:
+            fast = open_segment_front(graph, lattice, objective)
+            assert points(fast) == points(pairwise_front(graph, sets, objective)), seed
+            if seed % 5 == 0:
+                assert_walks_back(graph, fast)
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_open_segments_equal_the_enumeration_of_all_sequences_on_500_random_graphs(block: int) -> None:
+    for seed in range(50 * block, 50 * block + 50):
+        graph = any_graph(10_000 + seed, most_nodes=5)
+        if seed % 2:  # sums of such costs are exact in any order
+            graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(8 * graph.time) / 8)
+        else:
+            graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(graph.time))
+        costs, lattice = all_costs(graph, Pins()), enumerate_lattice(graph, MANY)
+        for objective, sign in (("time", 1), ("memory", -1)):
+            assert points(open_segment_front(graph, lattice, objective)) == best_of(costs, sign), seed
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_families_equal_the_pairwise_recursion_over_the_same_sets(block: int) -> None:
+    for seed in range(50 * block, 50 * block + 50):
+        graph = any_graph(20_000 + seed)
+        lattice = enumerate_lattice(graph, MANY)
+        for family in (paper_family(graph), prefix_family(graph)):
+            for objective in OBJECTIVES:
+                oracle = points(pairwise_front(graph, family, objective))
+                pairs = compiled_pairwise_front(graph, family, objective)
+                assert points(pairs) == oracle
+                assert_walks_back(graph, pairs)
+                assert points(open_segment_front(graph, lattice, objective, ends=family)) == oracle
+
+
+def test_the_lattice_holds_every_lower_set_once_with_its_boundary_and_covers() -> None:
+    for seed in range(30):
+        graph = any_graph(30_000 + seed)
+        lattice = enumerate_lattice(graph, MANY)
+        masks = [lattice.mask(i) for i in range(len(lattice))]
+        assert len(masks) == len(set(masks))
+        assert set(masks) == set(all_lower_sets(graph, MANY))
+        for i, mask in enumerate(masks):
+            boundary = int.from_bytes(lattice.boundaries[i].astype("<u8").tobytes(), "little")
+            assert boundary == graph.boundary_mask(mask)
+            covers = slice(lattice.cover_start[i], lattice.cover_start[i + 1])
+            for upper, node in zip(lattice.cover_set[covers], lattice.cover_node[covers], strict=True):
+                assert masks[upper] == mask | 1 << int(node)
+
+
+def test_graphs_of_more_than_one_word_of_nodes_are_solved_alike() -> None:
+    chance = random.Random(3)
+    n = 150
+    edges = [(i - 1, i) for i in range(1, n)] + [(i - chance.randint(2, 5), i) for i in range(6, n, 4)]
+    edges = [edge for edge in edges if edge not in {(40, 41), (90, 91)}]  # some width at the word boundaries
+    graph = rv.Graph.from_edges(
+        edges, [chance.randint(0, 9) for _ in range(n)], [chance.choice([1, 10]) for _ in range(n)]
+    )
+    sets, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+    assert len(sets) == len(lattice) > n
+    for objective in OBJECTIVES:
+        fast = open_segment_front(graph, lattice, objective)
+        assert points(fast) == points(pairwise_front(graph, sets, objective))
+        assert_walks_back(graph, fast)
+
+
+def test_a_known_curve_prunes_the_search_and_changes_no_answer() -> None:
+    for seed in range(200):
+        graph = any_graph(40_000 + seed)
+        lattice = enumerate_lattice(graph, MANY)
+        fronts = {objective: open_segment_front(graph, lattice, objective) for objective in OBJECTIVES}
+        for objective, other in (OBJECTIVES, OBJECTIVES[::-1]):
+            near = compiled_pairwise_front(graph, paper_family(graph), objective)
+            pruned = open_segment_front(graph, lattice, objective, known=[fronts[other], near])
+            assert points(pruned) == points(fronts[objective])
+            assert_walks_back(graph, pruned)
+
+
+def test_real_valued_costs_are_summed_alike_in_every_order() -> None:
+    graph = any_graph(1)
+    for seed in range(50):
+        chance = random.Random(seed)
+        shape = any_graph(50_000 + seed)
+        graph = rv.Graph.from_edges(
+            shape.edges.tolist(), shape.memory.tolist(), [chance.expovariate(0.3) for _ in range(len(shape))]
+        )
+        curve = rv.solve(graph, "all")
+        for objective in OBJECTIVES:
+            assert points(curve.front(objective)) == points(
+                pairwise_front(graph, all_lower_sets(graph, MANY), objective)
+            )
+            for i, t in enumerate(curve.front(objective).overheads.tolist()):
+                assert curve.plan_at(i, objective).overhead == pytest.approx(t, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_larger_budget_never_costs_more(seed: int) -> None:
+    curve = rv.solve(any_graph(60_000 + seed))
+    for objective, sign in (("time", 1), ("memory", -1)):
+        front = curve.front(objective)
+        assert np.all(np.diff(front.peaks) < 0)
+        assert np.all(sign * np.diff(front.overheads) > 0)
+        assert curve.plan(int(front.peaks[0]) + 10**12, objective).peak == front.peaks[0]
+    assert curve.memory_centric.peaks[-1] == curve.least_budget
+
+
+# -------------------------------------------------------------------- pins
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_pinned_curves_equal_the_enumeration_of_the_sequences_that_obey(block: int) -> None:
+    solved = 0
+    for seed in range(40 * block, 40 * block + 40):
+        chance = random.Random(seed)
+        graph = any_graph(70_000 + seed, most_nodes=5)
+        graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(graph.time))
+        keep = [v for v in range(len(graph)) if chance.random() < 0.25]
+        recompute = [v for v in range(len(graph)) if chance.random() < 0.3 and v not in keep]
+        pins = Pins(graph.mask(keep), graph.mask(recompute))
+        costs = all_costs(graph, pins)
+        if not costs:
+            with pytest.raises(ImpossiblePin):
+                pins_of(graph, keep, recompute)
+            continue
+        curve = rv.solve(graph, "all", keep=keep, recompute=recompute)
+        for objective, sign in (("time", 1), ("memory", -1)):
+            front = curve.front(objective)
+            assert points(front) == best_of(costs, sign)
+            pairs = compiled_pairwise_front(graph, all_lower_sets(graph, MANY), objective, None, pins)
+            assert points(pairs) == points(front)
+            for i in range(len(front)):
+                plan = curve.plan_at(i, objective)
+                assert set(keep) <= plan.keep
+                assert set(recompute) <= plan.recompute
+        solved += 1
+    assert solved > 5
+
+
+def test_an_impossible_pin_says_why() -> None:
+    graph = rv.Graph.from_edges([("a", "b"), ("b", "c")], memory={"a": 1, "b": 1, "c": 1})
+    with pytest.raises(ImpossiblePin, match="'c' cannot be pinned to be kept: nothing is computed from it"):
+        rv.solve(graph, keep=["c"])
+    with pytest.raises(ImpossiblePin, match="'a' is pinned both"):
+        rv.solve(graph, keep=["a"], recompute=["a"])
+    with pytest.raises(rv.GraphError, match="'x' is no node"):
+        rv.solve(graph, keep=["x"])
+    fork = rv.Graph.from_edges([("a", "b"), ("p", "b")], memory={"a": 1, "p": 1, "b": 1})
+    assert rv.solve(fork, keep=["a"], recompute=["p"]).plan("1 kB").keep == {"a"}
+    ladder = rv.Graph.from_edges(
+        [("a", "b"), ("b", "c"), ("b", "d"), ("a", "d")], memory={"a": 1, "b": 1, "c": 1, "d": 1}
+    )
+    with pytest.raises(ImpossiblePin, match="family"):
+        # only {a, b, d} has b but not a on its boundary, and it is no L^v with c outside and ∂ = {b}
+        rv.solve(ladder, "paper", keep=["b"], recompute=["a", "c", "d"])
+
+
+# -------------------------------------------------------------------- limits, progress, choice of family
+
+
+def wide_graph(branches: int, length: int) -> rv.Graph:
+    """Parallel chains: (length + 1)^branches lower sets, and one more for the sink."""
+    edges = [(b * length + i, b * length + i + 1) for b in range(branches) for i in range(length - 1)]
+    sink = branches * length
+    edges += [(b * length + length - 1, sink) for b in range(branches)]
+    return rv.Graph.from_edges(edges, memory=[1 + v % 3 for v in range(sink + 1)])
+
+
+def test_too_many_lower_sets_is_said_and_auto_falls_back_to_a_family() -> None:
+    graph = wide_graph(8, 4)
+    with pytest.raises(rv.TooManyLowerSets, match=r"more than 1,000 lower sets") as caught:
+        rv.solve(graph, "all", limit=1_000)
+    assert caught.value.limit == 1_000
+    curve = rv.solve(graph)
+    assert curve.family == "prefixes"
+    assert "30,000 lower sets" in curve.note
+    assert f'{curve.lower_set_count:,} of "prefixes"' in curve.note
+
+
+def test_the_limit_counts_both_ends() -> None:
+    graph = wide_graph(3, 2)
+    assert rv.solve(graph, "all", limit=28).lower_set_count == 28 == graph.count_lower_sets()
+    with pytest.raises(rv.TooManyLowerSets):
+        rv.solve(graph, "all", limit=27)
+
+
+def test_auto_takes_all_where_it_can_and_says_so() -> None:
+    curve = rv.solve(wide_graph(2, 2))
+    assert (curve.family, curve.lower_set_count) == ("all", 10)
+    assert curve.note == "all 10 lower sets: exact"
+
+
+def test_auto_takes_the_papers_family_when_the_prefixes_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = wide_graph(5, 3)
+    monkeypatch.setattr(solver, "AFFORDABLE_COMPILED", 20)
+    monkeypatch.setattr(solver, "AFFORDABLE_FAMILY", len(paper_family(graph)))
+    assert rv.solve(graph).family == "paper"
+
+
+def test_progress_rises_to_the_number_of_sets() -> None:
+    for family in ("all", "prefixes", "paper"):
+        seen: list[tuple[int, int]] = []
+        rv.solve(wide_graph(5, 4), family, progress=lambda done, total, seen=seen: seen.append((done, total)))
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        assert seen[-1][0] == seen[-1][1]
+
+
+@pytest.mark.parametrize("family", ["all", "prefixes", "paper"])
+def test_an_exception_in_progress_stops_the_solve(family: Any) -> None:
+    calls = 0
+
+    def stop(_done: int, _total: int) -> None:
+        nonlocal calls
+        calls += 1
+        raise rv.Cancelled("superseded")
+
+    with pytest.raises(rv.Cancelled, match="superseded"):
+        rv.solve(wide_graph(5, 4), family, progress=stop)
+    assert calls == 1
+
+
+def test_the_memory_centric_front_is_solved_on_first_look_and_once() -> None:
+    curve = rv.solve(wide_graph(3, 3))
+    assert isinstance(curve.memory_centric, LazyFront)
+    assert not curve.memory_centric.is_solved
+    peaks = curve.memory_centric.peaks
+    assert curve.memory_centric.is_solved
+    assert curve.memory_centric.peaks is peaks
+    assert curve.plan(curve.least_budget, "memory").peak == curve.least_budget
+
+
+def test_wide_graphs_use_the_known_curve_for_the_memory_centric_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = wide_graph(3, 4)
+    plain = points(rv.solve(graph, "all").memory_centric)
+    monkeypatch.setattr(solver, "WIDE", 1)
+    curve = rv.solve(graph, "all")
+    assert points(curve.memory_centric) == plain
+    assert_walks_back(graph, curve.memory_centric)
+
+
+# -------------------------------------------------------------------- without numba
+
+
+def test_without_numba_the_oracle_answers_and_says_that_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = [any_graph(80_000 + seed) for seed in range(10)]
+    compiled = [rv.solve(graph, "all") for graph in graphs]
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for module in [name for name in sys.modules if name.startswith("recompviz.core.") and name.endswith("kernels")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(solver, "has_numba", lambda: False)
+    for graph, fast in zip(graphs, compiled, strict=True):
+        slow = rv.solve(graph, "all")
+        assert "numba" in slow.note
+        assert "slow" in slow.note
+        for objective in OBJECTIVES:
+            assert points(slow.front(objective)) == points(fast.front(objective))
+        for family in ("paper", "prefixes", "auto"):
+            assert "numba" in rv.solve(graph, family).note
+
+
+def test_numba_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert solver.has_numba()
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    assert not solver.has_numba()
+
+
+def test_masks_of_a_front_are_lower_sets() -> None:
+    graph = any_graph(4)
+    for lower in rv.solve(graph, "all").time_centric.walk_back(0):
+        assert all(graph.predecessors[v] & ~lower == 0 for v in bits(lower))
