@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recompviz.core.errors import ImpossiblePin, TooManyLowerSets
@@ -28,6 +29,8 @@ AFFORDABLE_PAIRWISE = 2_000
 # beyond this many lower sets, or lower sets × nodes, the compiled open segments take more than some seconds
 AFFORDABLE_COMPILED = 30_000
 AFFORDABLE_EFFORT = 10_000_000
+# up to this many lower sets the pairwise recursion in NumPy takes about a second
+FEW = 400
 # from this many lower sets on a known curve saves the memory-centric search more than it costs
 WIDE = 2_000
 # beyond this many sets a family has too many pairs to try for "auto"
@@ -88,7 +91,9 @@ def solve(
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain
-    front, taken, count, note = choose(graph, family, limit, pins)
+    front, taken, count, note = (compiled and family == "auto" and _choose_first_time(graph, limit, pins)) or choose(
+        graph, family, limit, pins
+    )
     time_centric = front("time", progress)
     if len(time_centric) == 0:
         raise ImpossiblePin(
@@ -128,6 +133,24 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Ch
     else:
         masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
     return _over_family(graph, masks, pins), family, len(masks), note
+
+
+def _choose_first_time(graph: Graph, limit: int, pins: Pins) -> Choice | None:
+    """For a small graph on a machine that has never compiled the loops: the oracle, which needs no compiler.
+
+    Compiling takes the better part of a minute, once; the oracle takes a second for so few sets, and is exact.
+    """
+    kernels = importlib.util.find_spec("recompviz.core.open_segments_kernels")
+    assert kernels is not None
+    assert kernels.origin is not None
+    if any((Path(kernels.origin).parent / "__pycache__").glob("open_segments_kernels.*.nbi")):
+        return None
+    try:
+        masks = _with_ends(graph, all_lower_sets(graph, min(limit, FEW)))
+    except TooManyLowerSets:
+        return None
+    note = f"all {len(masks):,} lower sets: exact"
+    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), "all", len(masks), note
 
 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:
