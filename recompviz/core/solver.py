@@ -84,7 +84,7 @@ def solve(
     >>> solve(g, "all").least_budget
     8
     >>> solve(g, "all", recompute=[0]).time_centric.overheads.tolist()
-    [2.0, 3.0]
+    [2.0]
     """
     if family not in ("all", "paper", "prefixes", "auto"):
         raise ValueError(f'family {family!r} is unknown; choose "all", "paper", "prefixes" or "auto"')

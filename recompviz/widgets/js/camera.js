@@ -1,0 +1,27 @@
+// The camera of the graph: screen = scale · world + shift. Pure functions; the view owns the value.
+
+export const LEAST_SCALE = 0.02;
+export const MOST_SCALE = 6;
+
+/** The camera that shows a whole picture in a window, no larger than life. */
+export function fit(size, view, pad = 14, most = 1.25) {
+  const scale = Math.min((view.width - 2 * pad) / size.width, (view.height - 2 * pad) / size.height, most);
+  return { scale, x: (view.width - scale * size.width) / 2, y: (view.height - scale * size.height) / 2 };
+}
+
+/** The camera zoomed by a factor about a point of the screen. */
+export function zoomAt(camera, factor, x, y) {
+  const scale = Math.min(MOST_SCALE, Math.max(LEAST_SCALE, camera.scale * factor));
+  const ratio = scale / camera.scale;
+  return { scale, x: x - (x - camera.x) * ratio, y: y - (y - camera.y) * ratio };
+}
+
+/** The camera shifted on the screen. */
+export function pan(camera, dx, dy) {
+  return { ...camera, x: camera.x + dx, y: camera.y + dy };
+}
+
+/** The camera moved, at its scale, so that a point of the world lies in the middle. */
+export function centreOn(camera, view, x, y) {
+  return { ...camera, x: view.width / 2 - camera.scale * x, y: view.height / 2 - camera.scale * y };
+}

@@ -1,0 +1,8 @@
+// Which nodes differ between two states, so that only those are painted.
+
+/** Positions at which two arrays differ; all positions if there is no `before`. */
+export function diff(before, after) {
+  const changed = [];
+  for (let i = 0; i < after.length; i++) if (!before || before[i] !== after[i]) changed.push(i);
+  return changed;
+}

@@ -1,0 +1,252 @@
+"""The Explorer in a real JupyterLab, offline, found by label as a person would."""
+
+import re
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+# a module beside the notebook: a residual network without torch, for the widget layer is what is tested here
+RESIDUAL = """
+import dataclasses, time
+from recompviz.core.examples import residual_step
+from recompviz.core.plan_table import PlanTable
+from recompviz.core.run_report import RunReport
+from recompviz.core.schedule import make_schedule
+from recompviz.core.simulation import simulate_schedule
+from recompviz.core.solver import solve
+from recompviz.widgets.explorer import Explorer
+
+graph, joint = residual_step((1, 1, 1))
+curve = solve(graph)
+simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+table = lambda o: PlanTable.of(graph, o, [curve.plan_at(i, o) for i in range(len(curve.front(o)))], simulate)
+
+def run(plan, progress, cancelled):
+    for i in range(RUN_STEPS):
+        progress(i / RUN_STEPS, f"part {i}")
+        time.sleep(0.05)
+    if plan.kept.all():
+        raise MemoryError("could not allocate 3 GiB")
+    simulated = simulate(plan)
+    more = simulated.delta.copy()
+    more[0] += simulated.peak // 100
+    measured = dataclasses.replace(simulated, delta=more, kind="measured")
+    return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
+
+RUN_STEPS = 10
+more = dict(memory_table=table("memory"), run=run, device="CPU", title="Residual net")
+explorer = Explorer(graph, table("time"), simulate, **more)
+"""
+EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
+
+
+@pytest.fixture
+def page(open_notebook, jupyter):
+    (jupyter.folder / "residual.py").write_text(RESIDUAL)
+    page = open_notebook("explore.ipynb", EXPLORE)
+    page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=90_000)
+    page.locator(".rv-budget-foot").scroll_into_view_if_needed()
+    yield page
+    assert page.errors == []
+
+
+def states(page):
+    return page.eval_on_selector_all(".rv-nodes > g", "nodes => nodes.map(n => n.classList.contains('rv-keep'))")
+
+
+def slider(page):
+    return page.get_by_label("Budget in total bytes")
+
+
+def settled(page):
+    """Wait until the kernel has confirmed the row that the page shows."""
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.confirmed")
+
+
+def in_kernel(page, expression):
+    """What the kernel says of an expression, asked in a new cell."""
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Insert a cell below").first.click()
+    cell = page.locator(".jp-Notebook-cell").last
+    cell.locator(".cm-content").click()
+    page.keyboard.insert_text(f"print('answer', {expression})")
+    page.keyboard.press("Shift+Enter")
+    answer = page.locator(".jp-OutputArea-output pre", has_text="answer").last
+    answer.wait_for(timeout=30_000)
+    return answer.inner_text().removeprefix("answer ").strip()
+
+
+def test_the_graph_is_drawn_with_a_label_for_every_node(page):
+    nodes = page.locator(".rv-nodes > g[role='graphics-symbol']")
+    assert nodes.count() == len(states(page)) > 40
+    assert re.search(r"(kept|recomputed), segment \d+", nodes.first.get_attribute("aria-label"))
+    assert page.get_by_text("formula bytes", exact=True).is_visible()
+    assert page.get_by_text("total bytes", exact=True).first.is_visible()
+
+
+def test_arrow_keys_move_the_budget_and_nodes_change(page):
+    before = states(page)
+    slider(page).focus()
+    page.keyboard.press("Home")
+    settled(page)
+    least = states(page)
+    assert sum(least) < sum(before)
+    page.keyboard.press("End")
+    settled(page)
+    assert all(states(page))
+    page.keyboard.press("ArrowLeft")
+    settled(page)
+    assert not all(states(page))
+    assert re.search(
+        r"Budget .* total bytes, peak .*, overhead", page.locator(".rv-live[aria-live=polite]").inner_text()
+    )
+    assert in_kernel(page, "int(explorer.plan.kept.sum())") == str(sum(states(page)))
+
+
+def test_dragging_repaints_at_once_and_the_kernel_ends_at_the_same_plan(page):
+    before = states(page)
+    box = slider(page).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)
+    page.mouse.down()
+    for i in range(60):
+        page.mouse.move(box["x"] + box["width"] * (0.9 - i / 120), y)
+    page.mouse.up()
+    settled(page)
+    assert states(page) != before
+    state = page.evaluate(
+        "(({row, budget}) => ({row, budget}))(document.querySelector('.rv-explorer').recompviz.state)"
+    )
+    assert in_kernel(page, "explorer._choice[1], explorer.budget") == f"{state['row']} {round(state['budget'])}"
+    assert in_kernel(page, "int(explorer.plan.kept.sum())") == str(sum(states(page)))
+
+
+def test_a_budget_below_the_least_feasible_is_held_there(page):
+    box = slider(page).bounding_box()
+    page.mouse.click(box["x"] + 12, box["y"] + box["height"] / 2)
+    settled(page)
+    assert page.get_by_text(re.compile("least feasible")).is_visible()
+    assert in_kernel(page, "explorer.budget == explorer.tables[0].least_total") == "True"
+
+
+def test_a_budget_set_in_python_moves_the_page(page):
+    assert not all(states(page))
+    assert in_kernel(page, "setattr(explorer, 'budget', '100 GiB')") == "None"
+    page.wait_for_function(
+        "[...document.querySelectorAll('.rv-nodes > g')].every(n => n.classList.contains('rv-keep'))"
+    )
+
+
+def test_the_objective_can_be_switched(page):
+    page.get_by_role("radio", name="least memory").click()
+    settled(page)
+    assert page.get_by_role("radio", name="least memory").get_attribute("aria-checked") == "true"
+    assert in_kernel(page, "explorer._choice[0]") == "1"
+
+
+def test_hovering_a_node_shows_its_card_and_its_lower_set(page):
+    page.locator(".rv-nodes > g[data-v='20']").hover()
+    card = page.get_by_role("tooltip")
+    card.wait_for()
+    page.wait_for_selector(".rv-node.rv-outside")
+    text = card.inner_text()
+    for word in ("operator", "size Mᵥ", "formula bytes", "cost Tᵥ", "segment", "Lᵛ"):
+        assert word in text
+    inside = int(re.search(r"(\d+) of \d+ values", text)[1])
+    assert page.locator(".rv-nodes > g:not(.rv-outside)").count() == inside
+    assert page.locator(".rv-node.rv-boundary").count() >= 1
+
+
+def test_a_click_pins_a_node_and_escape_lets_go(page):
+    page.locator(".rv-nodes > g[data-v='20']").click()
+    page.mouse.move(5, 5)
+    page.get_by_text("pinned").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('.rv-card.rv-there')")
+
+
+def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
+    chart = page.get_by_role("img", name=re.compile("Memory over"))
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    page.get_by_text(re.compile(r"step \d+/\d+ · forward · .* total bytes")).wait_for()
+    page.mouse.click(box["x"] + 200, box["y"] + 100)
+    page.get_by_text("pinned").wait_for()
+
+
+def test_zoom_buttons_fit_and_the_minimap(page):
+    world = page.locator(".rv-world")
+    fitted = world.get_attribute("transform")
+    page.get_by_role("button", name="Zoom in").click()
+    page.get_by_role("button", name="Zoom in").click()
+    assert world.get_attribute("transform") != fitted
+    page.wait_for_selector(".rv-minimap.rv-there")
+    page.get_by_role("button", name="Fit the whole graph").click()
+    assert world.get_attribute("transform") == fitted
+
+
+def test_the_layout_can_be_switched(page):
+    page.get_by_role("button", name="Top down").click()
+    page.wait_for_selector("[aria-label='Top down'][aria-pressed='true']")
+    before = states(page)
+    assert any(before)
+    assert not all(before)
+
+
+def test_run_shows_progress_then_measured_over_predicted(page):
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_role("progressbar", name="Progress of the run").wait_for()
+    page.get_by_text(re.compile(r"predicted .*, measured .*, [\d.]+% off")).wait_for(timeout=30_000)
+    page.get_by_text("✓ bitwise equal").wait_for()
+    assert page.locator(".rv-measured").get_attribute("d").startswith("M")
+    assert in_kernel(page, "len(explorer.runs)") == "1"
+
+
+def test_a_run_can_be_cancelled_and_never_blocks_the_notebook(page):
+    assert in_kernel(page, "(setattr(residual, 'RUN_STEPS', 400), 'long')[1]") == "long"
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_role("progressbar", name="Progress of the run").wait_for()
+    assert in_kernel(page, "'free'") == "free"
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("cancelled").wait_for(timeout=10_000)
+
+
+def test_out_of_memory_is_told_in_the_widget(page):
+    slider(page).focus()
+    page.keyboard.press("End")
+    settled(page)
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_text(re.compile("out of memory: could not allocate 3 GiB. Choose a smaller budget")).wait_for(
+        timeout=30_000
+    )
+    page.get_by_role("button", name="Run on CPU").wait_for()
+
+
+def test_a_drag_while_a_cell_runs_is_confirmed(page):
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Insert a cell below").first.click()
+    page.locator(".jp-Notebook-cell").last.locator(".cm-content").click()
+    page.keyboard.insert_text("import time; time.sleep(8); print('slept')")
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text("| Busy").wait_for()
+    slider(page).focus()
+    page.keyboard.press("End")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.rv-nodes > g')].every(n => n.classList.contains('rv-keep'))"
+    )
+    page.get_by_text("slept", exact=True).wait_for(timeout=30_000)
+    settled(page)
+    assert in_kernel(page, "bool(explorer.plan.kept.all())") == "True"
+
+
+def test_it_is_legible_in_the_dark(open_notebook, jupyter):
+    (jupyter.folder / "residual.py").write_text(RESIDUAL)
+    page = open_notebook("dark.ipynb", EXPLORE, theme="JupyterLab Dark")
+    page.locator(".rv-explorer").wait_for(timeout=90_000)
+    colours = page.eval_on_selector(
+        ".rv-explorer",
+        "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor].map(c => c.match(/\\d+/g).map(Number))",
+    )
+    text, ground = (sum(colour[:3]) for colour in colours)
+    assert text - ground > 300

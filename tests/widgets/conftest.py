@@ -1,0 +1,46 @@
+"""An Explorer of a small residual network, without torch."""
+
+import dataclasses
+
+import pytest
+
+from recompviz.core.examples import residual_step
+from recompviz.core.plan_table import PlanTable
+from recompviz.core.run_report import RunReport
+from recompviz.core.schedule import make_schedule
+from recompviz.core.simulation import simulate_schedule
+from recompviz.core.solver import solve
+
+
+class Lab:
+    """The parts an Explorer is made of, and one made of them."""
+
+    def __init__(self, blocks=(1, 1)):
+        self.graph, self.joint = residual_step(blocks)
+        curve = solve(self.graph)
+        self.time = self.table(curve, "time")
+        self.memory = self.table(curve, "memory")
+        self.simulated = 0
+
+    def table(self, curve, objective):
+        plans = [curve.plan_at(i, objective) for i in range(len(curve.front(objective)))]
+        return PlanTable.of(self.graph, objective, plans, self.simulate)
+
+    def simulate(self, plan):
+        self.simulated = getattr(self, "simulated", 0) + 1
+        return simulate_schedule(make_schedule(self.joint, plan.kept.tolist()))
+
+    def run(self, plan, progress, _cancelled):
+        progress(0.5, "half-way")
+        measured = dataclasses.replace(self.simulate(plan), kind="measured")
+        return RunReport(plan, measured, "CPU", 0.1, True, "bitwise equal")
+
+    def explorer(self, **options):
+        from recompviz.widgets.explorer import Explorer
+
+        return Explorer(self.graph, self.time, self.simulate, memory_table=self.memory, **options)
+
+
+@pytest.fixture(scope="session")
+def lab():
+    return Lab()

@@ -1,0 +1,226 @@
+"""The Explorer by its traits, without a browser: choices, stale requests, runs, and its static forms."""
+
+import threading
+import time
+import xml.dom.minidom
+
+import numpy as np
+import pytest
+
+from recompviz.core.errors import InfeasibleBudget
+from recompviz.core.timeline import Timeline
+
+
+def ask(explorer, request, row, table=0):
+    """What the page does on a tick of the slider."""
+    budget = float(explorer.tables[table].total_peaks[row])
+    explorer._asked = {"request": request, "table": table, "row": row, "budget": budget}
+
+
+def test_it_begins_with_a_plan_that_recomputes_something(lab):
+    explorer = lab.explorer()
+    assert 0 < (~explorer.plan.kept).sum() < len(lab.graph)
+    assert explorer.budget == explorer.timeline.peak
+    assert isinstance(explorer.timeline, Timeline)
+
+
+def test_a_budget_is_set_in_bytes_or_as_a_string(lab):
+    explorer = lab.explorer(budget="1 GiB")
+    assert explorer.plan.kept.all()
+    explorer.budget = lab.time.least_total
+    assert explorer.timeline.peak == lab.time.least_total
+    explorer.budget = f"{lab.time.least_total / 2**20 + 0.1} MiB"
+    assert explorer.timeline.peak == lab.time.least_total
+
+
+def test_an_infeasible_budget_is_refused_with_the_least_one_and_changes_nothing(lab):
+    explorer = lab.explorer()
+    before = explorer.plan
+    with pytest.raises(InfeasibleBudget) as refused:
+        explorer.budget = "1 MiB"
+    assert refused.value.least == lab.time.least_total
+    assert refused.value.unit == "total"
+    assert explorer.plan is before
+
+
+def test_a_tick_of_the_page_is_confirmed_with_its_row(lab):
+    explorer = lab.explorer()
+    ask(explorer, 5, 3)
+    assert (explorer._reply["request"], explorer._reply["row"]) == (5, 3)
+    assert explorer.plan is lab.time.plans[3]
+    assert explorer._reply["peak"] == lab.time.total_peaks[3] == explorer.timeline.peak
+
+
+def test_the_stacked_bands_add_up_to_the_peak(lab):
+    explorer = lab.explorer()
+    reply = explorer._reply
+    bands = np.frombuffer(reply["bands"], "<f4").reshape(len(reply["categories"]), reply["steps"])
+    assert bands.sum(0).max() == pytest.approx(explorer.timeline.peak, rel=1e-6)
+    assert bands.sum(0).argmax() == reply["peak_step"]
+
+
+def test_an_older_request_is_dropped(lab):
+    explorer = lab.explorer()
+    ask(explorer, 5, 3)
+    ask(explorer, 4, 7)
+    assert explorer._reply["row"] == 3
+
+
+def test_a_request_superseded_while_it_is_simulated_is_never_answered(lab):
+    explorer = lab.explorer()
+    slow, go = threading.Event(), threading.Event()
+    replies = []
+    explorer.observe(lambda change: replies.append(change["new"]["request"]), "_reply")
+    simulate = explorer._simulate
+
+    def stuck(plan):
+        if plan is lab.time.plans[3]:
+            slow.set()
+            go.wait(10)
+        return simulate(plan)
+
+    explorer._simulate = stuck
+    first = threading.Thread(target=ask, args=(explorer, 5, 3))
+    first.start()
+    assert slow.wait(10)
+    second = threading.Thread(target=ask, args=(explorer, 6, 7))
+    second.start()
+    while explorer._request < 6:
+        time.sleep(0.01)
+    go.set()
+    first.join()
+    second.join()
+    assert replies == [6]
+    assert explorer.plan is lab.time.plans[7]
+
+
+def test_nonsense_from_the_page_is_ignored(lab):
+    explorer = lab.explorer()
+    before = explorer._reply
+    for asked in (
+        {},
+        {"request": 9, "table": 0, "row": 10**6, "budget": 1},
+        {"request": 9, "table": 7, "row": 0, "budget": 1},
+    ):
+        explorer._asked = asked
+    assert explorer._reply is before
+
+
+def test_the_page_may_choose_a_memory_centric_plan(lab):
+    explorer = lab.explorer()
+    ask(explorer, 2, len(lab.memory) - 1, table=1)
+    assert explorer.plan is lab.memory.plans[-1]
+
+
+def test_python_may_watch_the_plan(lab):
+    explorer = lab.explorer()
+    seen = []
+    explorer.observe(lambda change: seen.append(change["new"]), "plan")
+    ask(explorer, 2, 1)
+    assert seen == [lab.time.plans[1]]
+
+
+def test_a_plan_change_lays_nothing_out_and_sends_no_table_again(lab):
+    explorer = lab.explorer()
+    changed = []
+    explorer.observe(lambda change: changed.append(change["name"]), ["_graph", "_layout", "_tables"])
+    for request, row in enumerate((4, 2, 0), start=2):
+        ask(explorer, request, row)
+    assert changed == []
+
+
+def test_another_layout_mode_is_sent_when_the_page_wishes_it(lab):
+    explorer = lab.explorer()
+    explorer._mode = "down"
+    assert explorer._layout["mode"] == "down"
+    explorer._mode = "no such mode"
+    assert explorer._layout["mode"] == "down"
+
+
+def test_run_measures_in_the_background_and_is_recorded(lab):
+    explorer = lab.explorer(run=lab.run)
+    explorer._on_message(explorer, {"type": "run"}, [])
+    explorer.wait(20)
+    (report,) = explorer.runs
+    assert report.plan is explorer.plan
+    assert report.deviation(explorer.timeline) == 0
+    assert explorer._run["state"] == "done"
+    assert explorer._runs[0]["measured_peak"] == explorer.timeline.peak
+
+
+def test_a_run_can_be_cancelled(lab):
+    started = threading.Event()
+
+    def endless(_plan, progress, _cancelled):
+        started.set()
+        while True:
+            progress(0.5, "working")
+            time.sleep(0.01)
+
+    explorer = lab.explorer(run=endless)
+    explorer.run()
+    assert started.wait(10)
+    explorer._on_message(explorer, {"type": "cancel"}, [])
+    explorer.wait(10)
+    assert explorer._run["state"] == "cancelled"
+    assert explorer.runs == ()
+
+
+def test_out_of_memory_is_told_with_the_next_step_and_the_explorer_lives_on(lab):
+    calls = []
+
+    def greedy(plan, progress, cancelled):
+        calls.append(plan)
+        if len(calls) == 1:
+            raise MemoryError("could not allocate 3 GiB")
+        return lab.run(plan, progress, cancelled)
+
+    explorer = lab.explorer(run=greedy)
+    explorer.run()
+    explorer.wait(10)
+    assert explorer._run["state"] == "failed"
+    assert "out of memory: could not allocate 3 GiB" in explorer._run["text"]
+    assert "smaller budget" in explorer._run["text"]
+    explorer.run()
+    explorer.wait(10)
+    assert len(explorer.runs) == 1
+
+
+def test_a_run_belongs_to_the_plan_it_began_with(lab):
+    go = threading.Event()
+
+    def patient(plan, progress, cancelled):
+        go.wait(10)
+        return lab.run(plan, progress, cancelled)
+
+    explorer = lab.explorer(run=patient)
+    begun = explorer.plan
+    explorer.run()
+    ask(explorer, 9, 0)
+    go.set()
+    explorer.wait(10)
+    assert explorer.runs[0].plan is begun
+    assert explorer.tables[0].plans[explorer._runs[0]["row"]] is begun
+
+
+def test_without_run_there_is_no_button(lab):
+    explorer = lab.explorer()
+    assert explorer._run["can"] is False
+    with pytest.raises(RuntimeError, match="without run="):
+        explorer.run()
+
+
+def test_the_static_picture_is_well_formed_and_says_which_bytes(lab):
+    svg = lab.explorer(title="a <b> & c").to_svg()
+    xml.dom.minidom.parseString(svg)
+    assert "total bytes" in svg
+    assert "formula bytes" in svg
+    assert svg.count("stroke-dasharray") == (~lab.explorer().plan.kept).sum()
+
+
+def test_text_and_html_stand_beside_the_widget_view(lab):
+    data, _ = lab.explorer()._repr_mimebundle_()
+    assert data["text/html"].startswith("<svg")
+    assert "total bytes" in data["text/plain"]
+    assert "formula bytes" in data["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" in data

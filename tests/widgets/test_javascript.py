@@ -1,0 +1,105 @@
+"""The page's pure functions, run by Node where there is one, held against what they mirror in Python."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recompviz.core.units import format_bytes
+from recompviz.widgets import assets
+
+JS = Path(assets.__file__).parent / "js"
+node = pytest.mark.skipif(shutil.which("node") is None, reason="no Node on PATH")
+
+
+def run(module, expression, **values):
+    """Evaluate an expression over a module's exports."""
+    source = (
+        f"import * as m from {json.dumps((JS / module).as_uri())};\n"
+        f"const v = {json.dumps(values)};\n"
+        f"console.log(JSON.stringify({expression}));"
+    )
+    done = subprocess.run(
+        ["node", "--no-warnings", "--input-type=module", "-e", source],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+@node
+def test_bytes_are_written_as_in_python():
+    sizes = [0, 1, 1023, 1024, 10_000, 1_047_552, 1_610_612_736, 3.7e13, -4096]
+    assert run("units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
+
+
+@node
+def test_a_budget_leads_to_the_same_row_as_in_python(lab):
+    for table in (lab.time, lab.memory):
+        budgets = np.linspace(table.least_total, table.total_peaks.max() * 1.1, 40).tolist()
+        plain = {"objective": table.objective, "rows": len(table), "totalPeaks": table.total_peaks.tolist()}
+        rows = run("plan_table.js", "v.budgets.map((b) => m.rowFor(v.table, b))", budgets=budgets, table=plain)
+        assert rows == [table.row(budget) for budget in budgets]
+        reachable = run("plan_table.js", "m.reachableRows(v.table)", table=plain)
+        assert set(rows) <= set(reachable)
+        assert run("plan_table.js", "m.rowFor(v.table, 1)", table=plain) == -1
+
+
+@node
+def test_lower_sets_and_boundaries_are_those_of_python(lab):
+    graph = lab.graph
+    plain = {"count": len(graph), "edges": graph.edges.ravel().tolist()}
+    for v in (0, 9, len(graph) - 1):
+        inside, boundary = run(
+            "lower_sets.js",
+            "(() => { const near = m.neighbours(v.g); const s = m.lowerSetOf(v.v, near, v.g.count);"
+            " return [Array.from(s), m.boundaryOf(s, near)]; })()",
+            g=plain,
+            v=v,
+        )
+        lower = graph.closure([graph.names[v]])
+        assert {graph.names[i] for i, bit in enumerate(inside) if bit} == lower
+        assert {graph.names[i] for i in boundary} == graph.boundary(lower)
+
+
+@node
+def test_only_what_changed_is_painted():
+    assert run("diff.js", "m.diff([1, 0, 1], [1, 1, 0])") == [1, 2]
+    assert run("diff.js", "m.diff(null, [1, 1])") == [0, 1]
+
+
+@node
+def test_zooming_keeps_the_point_under_the_pointer():
+    camera = run("camera.js", "m.zoomAt({scale: 1, x: 5, y: 7}, 2, 100, 50)")
+    assert ((100 - camera["x"]) / 2, (50 - camera["y"]) / 2) == (95, 43)
+
+
+@node
+def test_a_column_of_the_timeline_shows_its_highest_step():
+    assert run("timeline_view.js", "Array.from(m.columnSteps([1, 9, 2, 3, 8, 1], 3))") == [1, 3, 4]
+
+
+@node
+def test_a_click_on_the_timeline_finds_the_step():
+    assert run(
+        "timeline_view.js",
+        "[m.hitTest(0, 500, 10), m.hitTest(58, 500, 10), m.hitTest(485, 500, 10), m.hitTest(499, 500, 10)]",
+    ) == [-1, 0, 9, -1]
+
+
+@node
+def test_a_stale_reply_is_known_by_its_request_and_its_graph():
+    stale = "[[3, 'a'], [4, 'b'], [4, 'a']].map(([r, f]) => m.isStale({request: r, fingerprint: f}, {request: 4}, 'a'))"
+    assert run("explorer.js", stale) == [True, True, False]
+
+
+@node
+def test_arrow_keys_step_over_the_distinct_plans():
+    table = {"objective": "time", "rows": 4, "totalPeaks": [10, 8, 8, 5]}
+    step = "[[0, -1], [1, -1], [3, 1], [3, -1]].map(([row, d]) => m.neighbourRow(v.t, [0, 1, 3], row, d))"
+    assert run("budget_view.js", step, t=table) == [1, 3, 1, 3]

@@ -1,0 +1,168 @@
+"""Layouts: every node has a place of its own, dot is never waited for, nothing is laid out twice."""
+
+import time
+
+import numpy as np
+import pytest
+
+from recompviz.core.examples import residual_step
+from recompviz.core.graph import Graph
+from recompviz.widgets import dot, layout
+from recompviz.widgets.layered import arrange, isotonic, ranks_of
+from recompviz.widgets.layout import MODES, NODE, default_mode, edge_span, lay_out
+
+
+def u_shape(n: int) -> Graph:
+    chain = [(i, i + 1) for i in range(n - 1)]
+    return Graph.from_edges(chain + [(i, n - 1 - i) for i in range(0, n // 2 - 2, 3)], memory=[1] * n)
+
+
+def dense(n: int) -> Graph:
+    return Graph.from_edges([(i, j) for i in range(n) for j in range(i + 1, n)], memory=[1] * n)
+
+
+def no_edges(n: int) -> Graph:
+    return Graph.from_edges([], memory=[1] * n)
+
+
+GRAPHS = {
+    "one node": no_edges(1),
+    "no edges": no_edges(7),
+    "chain": Graph.from_edges([(i, i + 1) for i in range(99)], memory=[1] * 100),
+    "dense": dense(14),
+    "U shape": u_shape(120),
+    "residual": residual_step((2, 2))[0],
+    "numbered backwards": Graph.from_edges([(i + 1, i) for i in range(30)], memory=[1] * 31),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_no_two_nodes_overlap(name, mode):
+    places = lay_out(GRAPHS[name], mode, seconds=0).nodes.astype(float)
+    gap = np.abs(places[:, None] - places[None])
+    apart = (gap[..., 0] >= NODE[0]) | (gap[..., 1] >= NODE[1] - 0.01)
+    assert (apart | np.eye(len(places), dtype=bool)).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_edge_has_a_line_from_its_producer_to_its_consumer(name, mode):
+    graph, drawn = GRAPHS[name], lay_out(GRAPHS[name], mode, seconds=0)
+    assert len(drawn.offsets) == len(graph.edges) + 1
+    half = np.array(NODE) / 2 + 0.6
+    for e, (u, v) in enumerate(graph.edges):
+        line = drawn.points[drawn.offsets[e] : drawn.offsets[e + 1]]
+        assert len(line) >= 2
+        assert (np.abs(line[0] - drawn.nodes[u]) <= half).all()
+        assert (np.abs(line[-1] - drawn.nodes[v]) <= half).all()
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_everything_lies_inside_the_picture(name):
+    for mode in MODES:
+        drawn = lay_out(GRAPHS[name], mode, seconds=0)
+        assert drawn.nodes.min() >= 0
+        assert (drawn.nodes.max(0) <= [drawn.width, drawn.height]).all()
+
+
+def test_an_empty_graph_has_a_layout():
+    for mode in MODES:
+        assert lay_out(no_edges(0), mode).nodes.shape == (0, 2)
+
+
+def test_edges_run_to_the_right_or_down():
+    graph = GRAPHS["residual"]
+    for mode, axis in (("right", 0), ("down", 1)):
+        places = lay_out(graph, mode, seconds=0).nodes
+        assert (places[graph.edges[:, 1], axis] > places[graph.edges[:, 0], axis]).all()
+
+
+def test_wrapped_lines_read_from_left_to_right_and_from_top_to_bottom():
+    graph = GRAPHS["chain"]
+    places = lay_out(graph, "wrapped", seconds=0).nodes
+    lines = np.cumsum(np.diff(places[:, 0], prepend=places[0, 0]) < 0)
+    assert lines.max() >= 2
+    for line in range(lines.max()):
+        assert places[lines == line, 1].max() < places[lines == line + 1, 1].min()
+
+
+def test_a_deep_network_is_wrapped_and_a_shallow_one_is_not():
+    assert default_mode(residual_step()[0]) == "wrapped"
+    assert default_mode(dense(8)) == "right"
+
+
+def test_the_crossing_of_two_edges_is_undone():
+    arrangement = arrange([0, 0, 1, 1], [(0, 3), (1, 2)])
+    a = arrangement.across
+    assert (a[0] - a[1]) * (a[3] - a[2]) > 0
+
+
+def test_isotonic_regression_agrees_with_scipy():
+    from scipy.optimize import isotonic_regression
+
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values, weights = rng.normal(size=20), rng.uniform(0.1, 5, size=20)
+        expected = isotonic_regression(values, weights=weights).x
+        np.testing.assert_allclose(isotonic(values.tolist(), weights.tolist()), expected, atol=1e-9)
+
+
+def test_without_dot_the_built_in_layout_answers(monkeypatch):
+    monkeypatch.setattr(dot, "find_dot", lambda: None)
+    layout._cache.clear()
+    assert lay_out(GRAPHS["residual"], "right").engine == "layered"
+    layout._cache.clear()
+
+
+@pytest.mark.skipif(dot.find_dot() is None, reason="no dot on PATH")
+def test_dot_answers_for_a_small_graph():
+    drawn = lay_out(residual_step((1,))[0], "right", seconds=10)
+    assert drawn.engine == "dot"
+    assert len(drawn.points) > len(drawn.offsets)
+
+
+def test_a_dot_that_does_not_answer_is_left(tmp_path, monkeypatch):
+    slow = tmp_path / "dot"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(dot, "find_dot", lambda: str(slow))
+    layout._cache.clear()
+    start = time.perf_counter()
+    assert lay_out(GRAPHS["residual"], "down", seconds=0.3).engine == "layered"
+    assert time.perf_counter() - start < 5
+    layout._cache.clear()
+
+
+def test_a_dot_that_answers_nonsense_is_left(tmp_path, monkeypatch):
+    broken = tmp_path / "dot"
+    broken.write_text("#!/bin/sh\necho node x\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(dot, "find_dot", lambda: str(broken))
+    layout._cache.clear()
+    assert lay_out(GRAPHS["residual"], "down").engine == "layered"
+    layout._cache.clear()
+
+
+def test_a_layout_is_computed_once():
+    graph = residual_step((1, 1))[0]
+    assert lay_out(graph, "wrapped") is lay_out(residual_step((1, 1))[0], "wrapped")
+
+
+def test_three_thousand_nodes_are_laid_out_in_seconds_whatever_the_shape():
+    for graph in (u_shape(3000), residual_step((30, 80, 100, 90))[0]):
+        layout._cache.clear()
+        start = time.perf_counter()
+        lay_out(graph, "wrapped")
+        assert time.perf_counter() - start < 5, "alone on the machine it takes half a second"
+
+
+def test_the_span_counts_the_ranks_that_edges_jump():
+    graph = Graph.from_edges([(0, 1), (1, 2), (0, 2)], memory=[1, 1, 1])
+    assert ranks_of(graph) == [0, 1, 2]
+    assert edge_span(graph) == 4
+
+
+def test_an_unknown_mode_is_refused_by_name():
+    with pytest.raises(ValueError, match=r"'spiral' is unknown; choose one of wrapped, right, down"):
+        lay_out(GRAPHS["chain"], "spiral")
