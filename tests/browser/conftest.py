@@ -169,6 +169,7 @@ def open_notebook(jupyter, chromium):
             "**/*",
             lambda route: route.continue_() if f"//127.0.0.1:{jupyter.port}/" in route.request.url else route.abort(),
         )
+        context.set_default_timeout(120_000)  # a loaded machine is slow, and no reason to fail
         page = context.new_page()
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))

@@ -1,0 +1,133 @@
+"""How fast is the planner? One row per network: whole curve, family curves, a slider tick, memory.
+
+Times are of the whole time-centric curve after warm-up, the least of some repeats; the plain pairwise
+recursion in NumPy runs in the same process where it takes seconds and is skipped where it would
+take minutes. Graphs come from the package's own networks, or from files:
+
+    python -m recompviz.benchmarks.planner                   # the paper's seven networks
+    python -m recompviz.benchmarks.planner unet vgg19        # some of them
+    python -m recompviz.benchmarks.planner graph.json        # {"memory": […], "time": […], "edges": [[u, v], …]}
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from recompviz.core.families import all_lower_sets
+from recompviz.core.graph import Graph
+from recompviz.core.pairwise import pairwise_front
+from recompviz.core.solver import Family, has_numba, solve
+from recompviz.core.tradeoff import Tradeoff
+
+# beyond this many lower sets the plain pairwise recursion takes minutes
+MOST_PAIRWISE = 600
+FAMILIES: tuple[Family, ...] = ("all", "paper", "prefixes")
+LIMIT = 1_000_000
+Clock = Callable[[], float]
+HEADER = (
+    f"{'network':>14} {'#V':>5} {'#E':>5} {'lower sets':>10} {'all':>10} {'paper':>10} {'prefixes':>10} "
+    f"{'tick':>8} {'memory':>8} {'pairwise':>10}  plans, least budget"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graphs", nargs="*", help="names in recompviz.networks, or JSON files of graphs")
+    parser.add_argument("--repeats", type=int, default=3, help="the least of so many runs is shown")
+    parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that others share")
+    options = parser.parse_args(arguments)
+    clock: Clock = time.process_time if options.cpu else time.perf_counter
+    print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'no numba: the NumPy oracle'}")
+    solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled loops
+    print(HEADER)
+    for name, graph in graphs(options.graphs):
+        print(row(name, graph, clock, options.repeats), flush=True)
+
+
+def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
+    """The graphs to plan for, by name: the files given, the networks named, or the paper's seven."""
+    names = [name for name in wanted if not name.endswith(".json")]
+    for path in (Path(name) for name in wanted if name.endswith(".json")):
+        data = json.loads(path.read_text(encoding="utf-8"))
+        yield path.stem, Graph.from_edges(data["edges"], data["memory"], data["time"])
+    if names or not wanted:
+        from recompviz import networks, trace
+
+        # the paper counts reshape, crop, LRN and cross entropy as one node each
+        how: dict[str, Any] = {"granularity": "paper"} if "granularity" in signature(trace).parameters else {}
+        for name in names or networks.PAPER:
+            step = networks.example(name)
+            yield name, trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, **how).graph
+
+
+def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
+    """One line of the table."""
+    curve = solve(graph, "all", limit=LIMIT)
+    times = {family: best_time(partial(solve, graph, family, limit=LIMIT), clock, repeats) for family in FAMILIES}
+    pairwise = "skipped"
+    if curve.lower_set_count <= MOST_PAIRWISE:
+        masks = all_lower_sets(graph, LIMIT)
+        pairwise = milliseconds(best_time(partial(pairwise_front, graph, masks, "time"), clock, 1))
+    memory = peak_memory(partial(solve, graph, "all", limit=LIMIT))
+    return (
+        f"{name:>14} {len(graph):>5} {len(graph.edges):>5} {curve.lower_set_count:>10,} "
+        + " ".join(f"{milliseconds(times[family]):>10}" for family in FAMILIES)
+        + f" {milliseconds(worst_tick(curve, clock)):>8} {memory:>8} {pairwise:>10}  "
+        + f"{len(curve.time_centric)}, {curve.least_budget:,}"
+    )
+
+
+def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
+    """The least of some times, seconds; one run only where a run takes long."""
+    best = float("inf")
+    for _ in range(repeats):
+        start = clock()
+        action()
+        best = min(best, clock() - start)
+        if best > 5:
+            break
+    return best
+
+
+def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
+    """The longest ``curve.plan(budget)`` over budgets along the curve, with segments and keep mask, seconds."""
+    peaks = curve.time_centric.peaks.tolist()
+    worst = 0.0
+    for budget in peaks[:: max(1, len(peaks) // most)]:
+        worst = max(worst, best_time(partial(curve.plan, budget), clock, 2))
+    return worst
+
+
+def peak_memory(action: Callable[[], object]) -> str:
+    """How far the resident memory rose during an action, MB; a dash where the system does not tell."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
+        before = _status("VmRSS")
+        action()
+        return f"{(_status('VmHWM') - before) / 1000:.0f} MB"
+    except OSError:
+        return "—"
+
+
+def _status(field: str) -> int:
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    return int(match[1]) if match else 0
+
+
+def milliseconds(seconds: float) -> str:
+    """A duration as it is read best."""
+    return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+if __name__ == "__main__":
+    main()
