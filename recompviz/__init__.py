@@ -19,6 +19,7 @@ _HOMES = {
     "Explorer": "recompviz.widgets.explorer",
     "Graph": "recompviz.core.graph",
     "GraphError": "recompviz.core.errors",
+    "ImpossiblePin": "recompviz.core.errors",
     "InfeasibleBudget": "recompviz.core.errors",
     "NodeInfo": "recompviz.core.graph",
     "Phase": "recompviz.core.schedule",
@@ -47,6 +48,7 @@ __all__ = ["__version__", *sorted(_HOMES)]
 if TYPE_CHECKING:
     from recompviz.core.errors import Cancelled as Cancelled
     from recompviz.core.errors import GraphError as GraphError
+    from recompviz.core.errors import ImpossiblePin as ImpossiblePin
     from recompviz.core.errors import InfeasibleBudget as InfeasibleBudget
     from recompviz.core.errors import PlanMismatch as PlanMismatch
     from recompviz.core.errors import RecompvizError as RecompvizError
