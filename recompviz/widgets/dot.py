@@ -57,7 +57,7 @@ def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: floa
     if executable is None or span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:
         return None
     head = (
-        f"digraph G {{ rankdir={rankdir}; nodesep=0.14; ranksep=0.16; "
+        f"digraph G {{ rankdir={rankdir}; nodesep=0.14; ranksep=0.16; edge [arrowhead=none]; "
         f'node [shape=box, fixedsize=true, label="", width={node[0] / 72:.4f}, height={node[1] / 72:.4f}];\n'
     )
     lines = [f"{v};" for v in range(len(graph))] + [f"{u}->{v};" for u, v in graph.edges.tolist()]

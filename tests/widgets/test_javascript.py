@@ -103,3 +103,15 @@ def test_arrow_keys_step_over_the_distinct_plans():
     table = {"objective": "time", "rows": 4, "totalPeaks": [10, 8, 8, 5]}
     step = "[[0, -1], [1, -1], [3, 1], [3, -1]].map(([row, d]) => m.neighbourRow(v.t, [0, 1, 3], row, d))"
     assert run("budget_view.js", step, t=table) == [1, 3, 1, 3]
+
+
+@node
+def test_the_badge_says_bitwise_only_where_the_certificate_does():
+    runs = [
+        {"certified": True, "certificate": "gradients, loss and buffers bitwise equal to eager; 3 MiB saved"},
+        {"certified": True, "certificate": "gradients, loss and buffers as close to eager as eager to itself"},
+        {"certified": False, "certificate": "failed: gradients differ from eager"},
+    ]
+    badges = run("run_view.js", "v.runs.map(m.badgeText)", runs=runs)
+    assert ["bitwise" in badge for badge in badges] == [True, False, False]
+    assert [badge[0] for badge in badges] == ["✓", "✓", "✗"]

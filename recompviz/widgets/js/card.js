@@ -15,7 +15,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["size Mᵥ", `${formatBytes(graph.memory[v])} (formula bytes)`],
     ["cost Tᵥ", `${graph.time[v]} time unit${graph.time[v] === 1 ? "" : "s"}`],
     ["segment", `V${subscript(state.segment)} of ${state.segmentCount}`],
-    ["Lᵛ", `${lower} of ${graph.count} values, its boundary ${boundary}`],
+    ["Lᵛ", `${lower} of ${graph.count} values, boundary ${boundary}`],
   ];
   return rows.filter(([, value]) => value);
 }

@@ -13,15 +13,24 @@ const BAND_TINTS = 2;
 // below this scale labels are too small to read and are left out
 const READABLE = 0.5;
 const HOVER_DELAY = 70;
+// a screen reader's labels follow once the budget rests: writing thousands of them takes longer than a frame
+const LABEL_DELAY = 250;
+// above this many nodes edges are one path, and dimming and easing are done the cheap way
+const LARGE = 600;
 
-/** The class of a node. */
-export function nodeClass(kept) {
-  return kept ? "rv-node rv-keep" : "rv-node rv-recompute";
+/** The class of a node's rectangle. */
+export function stateClass(kept) {
+  return kept ? "rv-keep" : "rv-recompute";
 }
 
 /** The class of a node's piece of its segment's band; neighbours in the sequence never share a tint. */
-export function bandClass(segment) {
-  return `rv-band rv-band-${segment % BAND_TINTS}`;
+export function bandClass(tint) {
+  return `rv-band-${tint}`;
+}
+
+/** The tint of each node's piece of band: all that a change of its segment can change in the picture. */
+export function tintsOf(segments) {
+  return Uint8Array.from(segments, (segment) => segment % BAND_TINTS);
 }
 
 /** What a screen reader says of a node. */
@@ -58,7 +67,9 @@ export function makeGraphView(parent, graph, near, actions, id) {
   let bands = [];
   let groups = [];
   let marks = new Map(); // node → extra class: hover marks
-  let shown = { kept: null, segments: null };
+  let shown = { kept: null, segments: null, tints: null };
+  let labels = 0;
+  frame.classList.toggle("rv-large", graph.count > LARGE);
   const minimap = makeMinimap(frame, (x, y) => look(centreOn(camera, view(), x, y), true));
 
   drawLegend(bar, id);
@@ -120,7 +131,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
     bands = [];
     groups = [];
     let path = "";
-    const single = graph.count <= 600; // each edge an element of its own, so that it can be lit; else one path for all
+    const single = graph.count <= LARGE; // each edge an element of its own, so that it can be lit; else one path for all
     edgeElements = [];
     for (let e = 0; e + 1 < layout.offsets.length; e++) {
       const d = routePath(layout.points, layout.offsets[e], layout.offsets[e + 1]);
@@ -132,7 +143,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
       const x = layout.nodes[2 * v];
       const y = layout.nodes[2 * v + 1];
       bands.push(svg("rect", { x: x - cell.width / 2, y: y - cell.height / 2, width: cell.width, height: cell.height }, bandLayer));
-      const group = svg("g", { transform: `translate(${x} ${y})`, role: "graphics-symbol" }, nodeLayer);
+      const group = svg("g", { class: "rv-node", transform: `translate(${x} ${y})`, role: "graphics-symbol" }, nodeLayer);
       group.dataset.v = v;
       svg("rect", { x: -width / 2, y: -height / 2, width, height, rx: 5 }, group);
       const label = graph.nodes[v].label;
@@ -144,7 +155,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
     frame.dataset.engine = layout.engine;
     minimap.setLayout(layout);
     const again = shown;
-    shown = { kept: null, segments: null };
+    shown = { kept: null, segments: null, tints: null };
     if (again.kept) paint(again.kept, again.segments);
     refit();
   }
@@ -153,16 +164,28 @@ export function makeGraphView(parent, graph, near, actions, id) {
   /** Paint the nodes whose state changed; returns how many. */
   function paint(kept, segments) {
     const keepChanged = diff(shown.kept, kept);
-    const segmentChanged = diff(shown.segments, segments);
-    for (const v of keepChanged) groups[v].setAttribute("class", nodeClass(kept[v]) + (marks.get(v) ?? ""));
-    for (const v of segmentChanged) bands[v].setAttribute("class", bandClass(segments[v]));
-    for (const v of new Set([...keepChanged, ...segmentChanged])) {
-      groups[v].setAttribute("aria-label", nodeTitle(graph.nodes[v], kept[v], segments[v]));
+    const tints = tintsOf(segments);
+    const tintChanged = diff(shown.tints, tints);
+    for (const v of keepChanged) groups[v].firstChild.setAttribute("class", stateClass(kept[v]));
+    for (const v of tintChanged) bands[v].setAttribute("class", bandClass(tints[v]));
+    if (keepChanged.length || tintChanged.length) {
+      paintNumbers(segments);
+      minimap.paint(kept);
     }
-    if (segmentChanged.length) paintNumbers(segments);
-    if (keepChanged.length) minimap.paint(kept);
-    shown = { kept: kept.slice(), segments: segments.slice() };
+    if (!shown.segments) nameAll(kept, segments);
+    else if (keepChanged.length || tintChanged.length) {
+      clearTimeout(labels);
+      labels = setTimeout(() => nameAll(kept, segments), LABEL_DELAY);
+    }
+    shown = { kept, segments, tints };
     return keepChanged.length;
+  }
+
+  function nameAll(kept, segments) {
+    groups.forEach((group, v) => {
+      const name = nodeTitle(graph.nodes[v], kept[v], segments[v]);
+      if (group.getAttribute("aria-label") !== name) group.setAttribute("aria-label", name);
+    });
   }
 
   /** V₁, V₂, … at the first node of each segment long enough to carry its name. */
@@ -195,7 +218,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
     }
     if (also >= 0) next.set(also, `${next.get(also) ?? ""} rv-step`);
     for (const u of new Set([...marks.keys(), ...next.keys()])) {
-      if (marks.get(u) !== next.get(u)) groups[u].setAttribute("class", nodeClass(shown.kept[u]) + (next.get(u) ?? ""));
+      if (marks.get(u) !== next.get(u)) groups[u].setAttribute("class", `rv-node${next.get(u) ?? ""}`);
     }
     marks = next;
     edgeElements.forEach((edge, e) => {
@@ -287,6 +310,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
     hintAway: () => hint.classList.add("rv-away"),
     destroy: () => {
       clearTimeout(timer);
+      clearTimeout(labels);
       minimap.destroy();
       release();
     },
@@ -297,14 +321,14 @@ export function makeGraphView(parent, graph, near, actions, id) {
 function drawLegend(parent, id) {
   const legend = html("div", "rv-graph-legend", parent);
   for (const [className, text] of [
-    ["rv-node rv-keep", "kept"],
-    ["rv-node rv-recompute", "recomputed"],
-    ["rv-node rv-key-boundary rv-boundary", "boundary ∂(Lᵛ)"],
+    ["rv-keep", "kept"],
+    ["rv-recompute", "recomputed"],
+    ["rv-key-boundary", "boundary ∂(Lᵛ)"],
   ]) {
     const item = html("span", "rv-legend-item", legend);
     const key = svg("svg", { width: 26, height: 14, viewBox: "-13 -7 26 14" }, item);
     key.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
-    svg("rect", { x: -11.5, y: -5.5, width: 23, height: 11, rx: 3 }, svg("g", { class: className }, key));
+    svg("rect", { x: -11.5, y: -5.5, width: 23, height: 11, rx: 3, class: className }, key);
     item.append(text);
   }
   const item = html("span", "rv-legend-item", legend);

@@ -3,6 +3,12 @@
 import { html, listeners, setText } from "./elements.js";
 import { formatBytes } from "./units.js";
 
+/** What the certificate found: bitwise only where it says so. */
+export function badgeText(run) {
+  if (!run.certified) return "✗ not certified";
+  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ equal within eager's own noise";
+}
+
 /** "predicted X, measured Y, Z% off" */
 export function verdict(run) {
   const off = run.measuredPeak ? Math.abs(run.measuredPeak - run.predictedPeak) / run.measuredPeak : 0;
@@ -52,7 +58,7 @@ export function makeRunView(parent, line, device, actions) {
       result.hidden = badge.hidden = !run || say;
       if (run) {
         setText(result, verdict(run));
-        setText(badge, run.certified ? "✓ bitwise equal" : "✗ not certified");
+        setText(badge, badgeText(run));
         badge.className = `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`;
         badge.title = `${run.certificate}\nrun on ${run.device} in ${run.seconds.toFixed(1)} s${run.notes.map((n) => `\n${n}`).join("")}`;
       }
