@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.lattice import adjacency_of
+from recompviz.core.masks import bit_words
 from recompviz.core.pins import NO_PINS, Pins
 from recompviz.core.tradeoff import Front, Objective
 from recompviz.core.whole_times import whole_times
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from recompviz.core.graph import Graph
     from recompviz.core.pairwise import Progress
 
@@ -92,10 +91,3 @@ def compiled_pairwise_front(
         return sequence
 
     return Front(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back)
-
-
-def bit_words(masks: Sequence[int], n: int) -> NDArray[np.uint64]:
-    """Masks as rows of uint64 words: node v is bit v % 64 of word v // 64."""
-    width = max(1, (n + 63) // 64)
-    raw = b"".join(mask.to_bytes(8 * width, "little") for mask in masks)
-    return np.frombuffer(raw, dtype="<u8").reshape(len(masks), width).astype(np.uint64)

@@ -11,7 +11,8 @@ Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 from __future__ import annotations
 
 from recompviz.core.errors import TooManyLowerSets
-from recompviz.core.graph import Graph, bits
+from recompviz.core.graph import Graph
+from recompviz.core.masks import bits
 
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recompviz.core.graph import Graph, bits
+from recompviz.core.graph import Graph
+from recompviz.core.masks import bits
 
 
 @dataclass(frozen=True)

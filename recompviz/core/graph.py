@@ -11,6 +11,8 @@ Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
 from __future__ import annotations
 
 import hashlib
+import heapq
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.errors import GraphError, TooManyLowerSets
+from recompviz.core.masks import bits
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -111,8 +114,7 @@ class Graph:
         if len(self.info) != n:
             raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one each, or none")
         if len(set(self.names)) != n:
-            seen: set[Name] = set()
-            twice = next(x for x in self.names if x in seen or seen.add(x))  # type: ignore[func-returns-value]
+            twice = Counter(self.names).most_common(1)[0][0]
             raise GraphError(f"node name {twice!r} appears twice; names must be unique")
         _ = self.order  # raises on a cycle
 
@@ -238,8 +240,6 @@ class Graph:
     def order(self) -> tuple[int, ...]:
         """A topological order of the node numbers: the given one wherever it already is one."""
         waiting = [p.bit_count() for p in self.predecessors]
-        import heapq
-
         ready = [v for v, count in enumerate(waiting) if count == 0]
         heapq.heapify(ready)
         order = []
@@ -305,6 +305,10 @@ class Graph:
     def _index(self) -> dict[Name, int]:
         return {name: i for i, name in enumerate(self.names)}
 
+    @cached_property
+    def _costs_as_lists(self) -> tuple[list[int], list[float]]:
+        return self.memory.tolist(), self.time.tolist()
+
     def boundary_mask(self, lower: int) -> int:
         """∂(L) = δ⁻(V∖L) ∩ L as a mask."""
         outside = self.everything & ~lower
@@ -312,11 +316,11 @@ class Graph:
 
     def memory_of(self, mask: int) -> int:
         """M(S), bytes."""
-        return sum(map(self.memory.tolist().__getitem__, bits(mask)))
+        return sum(map(self._costs_as_lists[0].__getitem__, bits(mask)))
 
     def time_of(self, mask: int) -> float:
         """T(S), in the unit of ``time``."""
-        return float(sum(map(self.time.tolist().__getitem__, bits(mask))))
+        return float(sum(map(self._costs_as_lists[1].__getitem__, bits(mask))))
 
     # ---------------------------------------------------------------- sets, as names
 
@@ -420,14 +424,6 @@ class Graph:
             if limit is not None and count > limit:
                 raise TooManyLowerSets(limit)
         return count
-
-
-def bits(mask: int) -> Iterator[int]:
-    """The positions of the set bits of a mask, lowest first."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 def _by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Name]) -> Any:

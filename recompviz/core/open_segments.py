@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.compiled_pairs import bit_words
 from recompviz.core.known_curve import KnownCurve
+from recompviz.core.masks import bit_words
 from recompviz.core.pins import NO_PINS, Pins
 from recompviz.core.tradeoff import Front, Objective
 from recompviz.core.whole_times import whole_times

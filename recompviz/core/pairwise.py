@@ -22,6 +22,7 @@ import numpy as np
 
 from recompviz.core.formula import inflow
 from recompviz.core.graph import Graph
+from recompviz.core.masks import bit_matrix
 from recompviz.core.pins import NO_PINS, Pins
 from recompviz.core.tradeoff import Front, Objective
 from recompviz.core.whole_times import whole_times
@@ -59,11 +60,11 @@ def pairwise_front(
     n, count = len(graph), len(sets)
     if n == 0:
         return Front(np.zeros(1), np.zeros(1, np.int64), lambda _position: ())
-    member = _bit_matrix(sets, n)
-    boundary = _bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
+    member = bit_matrix(sets, n)
+    boundary = bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
     memory = graph.memory
     time, scale = whole_times(graph.time)
-    must_keep = _bit_matrix([pins.keep], n)[0]
+    must_keep = bit_matrix([pins.keep], n)[0]
     may_close = [not graph.boundary_mask(mask) & pins.recompute for mask in sets]
     inner = member & ~boundary
     inflows = np.array([sum(inflow(graph, mask)) for mask in sets], dtype=np.int64)
@@ -109,13 +110,6 @@ def pairwise_front(
         return sequence
 
     return Front(overheads / scale, peaks, walk_back)
-
-
-def _bit_matrix(masks: Sequence[int], n: int) -> np.ndarray:
-    width = (n + 7) // 8
-    raw = np.frombuffer(b"".join(mask.to_bytes(width, "little") for mask in masks), dtype=np.uint8)
-    packed = raw.reshape(len(masks), width)
-    return np.unpackbits(packed, axis=1, bitorder="little", count=n).astype(np.bool_)
 
 
 def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from recompviz.core.errors import ImpossiblePin
-from recompviz.core.graph import bits
+from recompviz.core.masks import bits
 
 if TYPE_CHECKING:
     from recompviz.core.graph import Graph, Name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.graph import bits
+from recompviz.core.masks import bit_matrix, bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
             raise ValueError(f"bit {next(bits(outside))} of a set stands for no node; there are {len(graph)}")
         missing = next(bits(graph.everything & ~previous))
         raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
-    width = (len(graph) + 7) // 8
-    raw = b"".join(lower.to_bytes(width, "little") for lower in sequence)
-    rows = np.frombuffer(raw, dtype=np.uint8).reshape(len(sequence), width)
-    member = np.unpackbits(rows, axis=1, bitorder="little", count=len(graph))
+    member = bit_matrix(sequence, len(graph))
     segment: NDArray[np.int32] = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     for e in np.flatnonzero(segment[u] > segment[v])[:1].tolist():

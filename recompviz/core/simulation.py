@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase, Schedule
 from recompviz.core.timeline import Timeline
@@ -88,18 +86,14 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     names = [*(joint.calls[c].info.key for c in schedule.calls), ARRIVAL]
 
     kept = [event for event in events if event[3]]
-    columns = np.array(kept, dtype=np.int64).reshape(-1, 4).T
-    return Timeline(
-        columns[0].astype(np.int32),
-        columns[1].astype(np.int32),
-        columns[2].astype(np.int8),
-        columns[3].copy(),
-        tuple(names),
-        np.array(phases, dtype=np.int8),
-        tuple(labels),
-        joint.static,
-        "simulated",
-        device,
+    return Timeline.of_events(
+        kept,
+        names,
+        phases,
+        storage_labels=tuple(labels),
+        static_bytes=joint.static,
+        kind="simulated",
+        device=device,
     )
 
 

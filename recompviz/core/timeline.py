@@ -19,6 +19,8 @@ from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -76,6 +78,26 @@ class Timeline:
     reserved_peak: int | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_events(
+        cls,
+        events: Sequence[tuple[int, int, int, int]],
+        step_labels: Sequence[str],
+        phases: Sequence[int],
+        **others: Any,
+    ) -> Timeline:
+        """The timeline of events (step, storage, category, delta in bytes) in order."""
+        columns = np.array(events, dtype=np.int64).reshape(-1, 4).T
+        return cls(
+            columns[0].astype(np.int32),
+            columns[1].astype(np.int32),
+            columns[2].astype(np.int8),
+            columns[3].copy(),
+            tuple(step_labels),
+            np.array(phases, dtype=np.int8),
+            **others,
+        )
 
     @property
     def static(self) -> int:

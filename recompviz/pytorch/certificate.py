@@ -19,6 +19,7 @@ from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.core.units import format_bytes
 from recompviz.pytorch.planned import PlannedModule, apply
+from recompviz.pytorch.state import state_kept
 from recompviz.pytorch.tracer import Trace
 
 
@@ -129,7 +130,7 @@ class _Outcome:
     loss: torch.Tensor
     gradients: dict[str, torch.Tensor | None]
     buffers: dict[str, torch.Tensor]
-    held: list[Any] | None
+    held: list[int] | None  # bytes of each value that autograd held between the passes
 
 
 def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
@@ -137,30 +138,20 @@ def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
     step = trace.step
     leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
     named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _wants_gradient(v)}}
-    tensors = [t for t in (*step.buffers(), *leaves.values()) if isinstance(t, torch.Tensor)]
-    before = [(t, t.detach().clone()) for t in tensors if not t.requires_grad]  # the step may overwrite these
-    gradients = [p.grad for p in named.values()]
-    devices = sorted({p.device for p in step.parameters() if p.device.type == "cuda"}, key=str)
-    try:
+    with state_kept(step, trace.arguments), torch.enable_grad():
         for p in named.values():
             p.grad = None
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
-            loss = run()
-            held = getattr(loss.grad_fn, "saved_values", None)
-            held = list(held) if held is not None else None
-            torch.autograd.backward(loss)
+        loss = run()
+        held = getattr(loss.grad_fn, "saved_values", None)
+        sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
+        del held  # or the backward pass could not free any of it
+        torch.autograd.backward(loss)
         return _Outcome(
             loss.detach(),
             {name: None if p.grad is None else p.grad.detach() for name, p in named.items()},
             {name: b.detach().clone() for name, b in step.named_buffers()},
-            [value.untyped_storage().nbytes() for value in held] if held is not None else None,
+            sizes,
         )
-    finally:
-        with torch.no_grad():
-            for tensor, old in before:
-                tensor.copy_(old)
-        for p, gradient in zip(named.values(), gradients, strict=True):
-            p.grad = gradient
 
 
 def _wants_gradient(value: Any) -> bool:

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 from recompviz.pytorch import private
+from recompviz.pytorch.devices import alignment, device_of, generator_bytes
 from recompviz.pytorch.node_info import InfoMaker
 from recompviz.pytorch.step import TraceError, refuse_no_scalar
 
@@ -125,13 +126,15 @@ class _Folder:
         self._name_results(loss, gradients)
         results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
         graph, node_call = self._graph(results)
+        device = device_of(node.meta.get("val") for node in nodes)
         joint = JointGraph(
             tuple(self.calls),
             tuple(self.storages),
             frozenset(s for s in results if self.storages[s].maker >= 0),
             self._clones(gradients),
             sum(s.size for s in self.storages if s.maker < 0 and s.category is Category.GRADIENT),
-            *_device_rules(_device(nodes)),
+            generator_bytes(device),
+            alignment(device),
         )
         return Folded(
             joint,
@@ -360,18 +363,3 @@ def _forward_nodes(fx: GraphModule) -> set[Node]:
     # a copy of an overwritten input must be made before it is overwritten
     found.update(n for n in fx.graph.nodes if n.target is aten.clone.default and n.args[0].op == "placeholder")
     return found
-
-
-def _device(nodes: list[Node]) -> torch.device:
-    for node in nodes:
-        value = node.meta.get("val")
-        if isinstance(value, torch.Tensor) and value.device.type != "cpu":
-            return value.device
-    return torch.device("cpu")
-
-
-def _device_rules(device: torch.device) -> tuple[int, int]:
-    """(bytes of a saved generator state on the device, rounding of the allocator)."""
-    if device.type == "cpu":
-        return torch.get_rng_state().numel(), 1
-    return 0, 512  # the CUDA generator's state is a CPU tensor

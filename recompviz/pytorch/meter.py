@@ -8,16 +8,13 @@ that the schedule makes there. Whatever the module and the optimiser changed is 
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
@@ -28,8 +25,10 @@ from recompviz.core.schedule import Phase, Schedule
 from recompviz.core.simulation import ARRIVAL, category_of
 from recompviz.core.timeline import Timeline
 from recompviz.pytorch import private
+from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.planned import PlannedModule
 from recompviz.pytorch.program import profiler_mark
+from recompviz.pytorch.state import gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, Step
 
 # the first backward pass holds a tangent longer, and libraries allocate their workspaces once
@@ -78,10 +77,10 @@ def measure(
     ('measured', 180)
     """
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
-    device = _device_of(module, arguments)
+    device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
     run = _runner(module, arguments, loss)
     bench = _Bench(module, device, optimizer, arguments)
-    with bench.state_kept():
+    with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
             bench.one_step(run(None))
         reading = bench.recorded_step(run(profiler_mark))
@@ -125,7 +124,6 @@ class _Bench:
         self, module: nn.Module, device: torch.device, optimizer: torch.optim.Optimizer | None, arguments: Any
     ) -> None:
         self.module, self.device, self.optimizer, self.arguments = module, device, optimizer, arguments
-        self.leaves = [t for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor) and t.requires_grad]
 
     def one_step(self, run: Run) -> None:
         self._clear()
@@ -157,7 +155,7 @@ class _Bench:
         return _Reading(list(private.memory_events(record, self.device.type)), seconds, reserved, notes)
 
     def _clear(self) -> None:
-        for tensor in (*self.module.parameters(), *self.leaves):
+        for tensor in gradient_holders(self.module, self.arguments):
             tensor.grad = None
 
     def static(self) -> dict[Category, int]:
@@ -165,6 +163,7 @@ class _Bench:
         inputs, kwargs, targets = self.arguments
         found: dict[Category, int] = {}
         seen: set[int] = set()
+        rounding = alignment(self.device)
         state = self.optimizer.state_dict()["state"] if self.optimizer is not None else {}
         for category, values in (
             (Category.PARAMETER, list(self.module.parameters())),
@@ -177,33 +176,10 @@ class _Bench:
                 if isinstance(leaf, torch.Tensor) and leaf.device.type == self.device.type:
                     key = private.storage_key(leaf)
                     size = leaf.untyped_storage().nbytes()
-                    rounding = 512 if self.device.type == "cuda" else 1
                     if key not in seen:
                         seen.add(key)
                         found[category] = found.get(category, 0) + -(-size // rounding) * rounding
         return found
-
-    @contextlib.contextmanager
-    def state_kept(self) -> Iterator[None]:
-        """Put back everything that training steps change."""
-        parameters = list(self.module.parameters())
-        gradients = [p.grad for p in (*parameters, *self.leaves)]
-        buffers = [(b, b.detach().clone()) for b in self.module.buffers()]
-        # an optimiser overwrites the parameters; keep them on the host, away from what is measured
-        values = [(p, p.detach().to("cpu", copy=True)) for p in parameters] if self.optimizer is not None else []
-        optimizer_state = copy.deepcopy(self.optimizer.state_dict()) if self.optimizer is not None else None
-        devices = [self.device] if self.device.type == "cuda" else []
-        try:
-            with torch.random.fork_rng(devices=devices):
-                yield
-        finally:
-            with torch.no_grad():
-                for tensor, before in (*buffers, *values):
-                    tensor.copy_(before)
-            for p, gradient in zip((*parameters, *self.leaves), gradients, strict=True):
-                p.grad = gradient
-            if self.optimizer is not None and optimizer_state is not None:
-                self.optimizer.load_state_dict(optimizer_state)
 
 
 class _Reader:
@@ -232,21 +208,17 @@ class _Reader:
             elif address in self.open_blocks:
                 storage, category, born = self.open_blocks.pop(address)
                 rows.append((step, storage, category, -born))
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-        return Timeline(
-            columns[0].astype(np.int32),
-            columns[1].astype(np.int32),
-            columns[2].astype(np.int8),
-            columns[3].copy(),
-            tuple(self.step_labels),
-            np.array(self.phases, dtype=np.int8),
-            tuple(self.labels),
-            static,
-            "measured",
-            device,
-            self.reading.reserved,
-            self.reading.seconds,
-            tuple(self.reading.notes),
+        return Timeline.of_events(
+            rows,
+            self.step_labels,
+            self.phases,
+            storage_labels=tuple(self.labels),
+            static_bytes=static,
+            kind="measured",
+            device=device,
+            reserved_peak=self.reading.reserved,
+            seconds=self.reading.seconds,
+            notes=tuple(self.reading.notes),
         )
 
     def _step(self, step: int, inside: str, last_range: str) -> int:
@@ -303,8 +275,3 @@ class _Reader:
             self.label_number[text] = len(self.labels)
             self.labels.append(text)
         return self.label_number[text]
-
-
-def _device_of(module: nn.Module, arguments: Any) -> torch.device:
-    tensors = [*module.parameters(), *(t for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor))]
-    return next((t.device for t in tensors if t.device.type != "cpu"), torch.device("cpu"))

@@ -22,7 +22,7 @@ from recompviz.core.plan import Plan
 from recompviz.pytorch import private
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.tracer import Trace, trace
+from recompviz.pytorch.tracer import Trace, simulate, trace
 
 # traces kept for other batch shapes, least recently used dropped
 _MOST_TRACES = 8
@@ -196,8 +196,6 @@ def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:
         and bool((old.graph.edges == new.graph.edges).all())
     ):
         return Plan.keep_all(new.graph) if plan.kind == "keep-all" else Plan.from_masks(new.graph, plan.masks)
-    from recompviz.pytorch.tracer import simulate
-
     table = new.plans("time")
     try:
         return table.plan(simulate(old, plan).peak)

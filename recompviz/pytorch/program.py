@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,7 +21,9 @@ from torch.fx import Node
 from recompviz.core.errors import RecompvizError
 from recompviz.core.schedule import Phase, Schedule
 from recompviz.pytorch import private
+from recompviz.pytorch.devices import generator_state, replay
 from recompviz.pytorch.folding import Folded
+from recompviz.pytorch.node_info import first_tensor
 
 # what brackets each step while measuring, and nothing otherwise
 Mark = Callable[[int], contextlib.AbstractContextManager[None]]
@@ -55,7 +57,7 @@ class Program:
 
 def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) -> Program:
     """Write the program of a schedule; with ``mark``, each step runs inside ``mark(step number)``."""
-    scope: dict[str, Any] = {"_replay": _replay, "_mark": mark, "_generator_state": _generator_state}
+    scope: dict[str, Any] = {"_replay": replay, "_mark": mark, "_generator_state": generator_state}
     ahead = _Writer(folded, schedule, scope, marked=mark is not None)
     behind = _Writer(folded, schedule, scope, marked=mark is not None)
     border = folded.joint.forward_count
@@ -119,26 +121,22 @@ class _Writer:
         twice = call.random and c in self.schedule.recomputed
         if twice and phase is Phase.FORWARD:
             block.append(f"_state{c} = _generator_state({self._constant(_device_of(node))})")
-        if isinstance(node.meta.get("val"), torch.Tensor):
-            work = [f"{node.name} = {expression}"]
-            self.hold(node)
-        else:
-            parts = [user for user in node.users if _is_getitem(user)]
-            others = [user for user in node.users if not _is_getitem(user)]
-            work = [f"{node.name} = {expression}"]
-            work += [f"{part.name} = {node.name}[{part.args[1]}]" for part in parts]
-            work += [] if others else [f"{node.name} = None"]
-            for part in parts:
-                self.hold(part)
+        work = [f"{node.name} = {expression}"]
+        outputs = _outputs(node)
+        if outputs != [node]:
+            work += [f"{part.name} = {node.name}[{part.args[1]}]" for part in outputs]
+            work += [f"{node.name} = None"] if len(outputs) == len(node.users) else []
+        for output in outputs:
+            self.hold(output)
         if twice and phase is not Phase.FORWARD:
             work = [f"with _replay(_state{c}, {self._constant(_device_of(node))}):", *(f"    {w}" for w in work)]
             work.append(f"_state{c} = None")
         block += work
         for s in self.schedule.frees[i]:
-            names = [holder.name for holder in self.holders.pop(s, ()) if holder in self.alive]
-            if names:
-                block.append(" = ".join(names) + " = None")
-            self.alive = {n for n in self.alive if n.name not in names} if names else self.alive
+            dead = [holder for holder in self.holders.pop(s, ()) if holder in self.alive]
+            self.alive.difference_update(dead)
+            if dead:
+                block.append(" = ".join(holder.name for holder in dead) + " = None")
         self.lines = outer
         if self.marked:
             self.lines.append(f"with _mark({i}):")
@@ -211,13 +209,15 @@ def _roots(folded: Folded) -> dict[int, list[Node]]:
     """For each storage made in the step, the fx nodes that the making call itself returns for it."""
     roots: dict[int, list[Node]] = {}
     for node in folded.call_node:
-        outputs = (
-            [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
-        )
-        for output in outputs:
+        for output in _outputs(node):
             if (s := folded.storage_of.get(output)) is not None:
                 roots.setdefault(s, []).append(output)
     return roots
+
+
+def _outputs(node: Node) -> list[Node]:
+    """The fx nodes that hold what a call returns: itself, or the items taken out of its tuple."""
+    return [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
 
 
 def _is_getitem(node: Node) -> bool:
@@ -231,30 +231,8 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def _device_of(node: Node) -> str:
-    from recompviz.pytorch.node_info import first_tensor
-
     tensor = first_tensor(node.meta.get("val"))
     return tensor.device.type if tensor is not None else "cpu"
-
-
-def _generator_state(device: str) -> torch.Tensor:
-    return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state()
-
-
-@contextlib.contextmanager
-def _replay(state: torch.Tensor, device: str) -> Iterator[None]:
-    """Run with an earlier generator state, and put the present one back."""
-    get, put = (
-        (torch.get_rng_state, torch.set_rng_state)
-        if device == "cpu"
-        else (torch.cuda.get_rng_state, torch.cuda.set_rng_state)
-    )
-    present = get()
-    put(state)
-    try:
-        yield
-    finally:
-        put(present)
 
 
 def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:

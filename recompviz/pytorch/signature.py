@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from recompviz.pytorch.devices import device_of
+
 _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 
 
@@ -32,6 +34,8 @@ class Signature:
         Training flag and plain attributes of each module.
     autocast : tuple
         (device, dtype) where autocast is on.
+    device : str
+        Where the step runs, for example ``"cuda:0"``.
     """
 
     structure: str
@@ -39,6 +43,7 @@ class Signature:
     parameters: tuple[Any, ...]
     modules: tuple[Any, ...]
     autocast: tuple[Any, ...]
+    device: str
 
     @classmethod
     def of(cls, step: nn.Module, arguments: tuple[Any, ...]) -> Signature:
@@ -53,14 +58,8 @@ class Signature:
             tuple(
                 (kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)
             ),
+            str(device_of([*(tensor for _, tensor in tensors), *leaves])),
         )
-
-    @property
-    def device(self) -> str:
-        """The device of the parameters and inputs: the first that is not the CPU, else ``"cpu"``."""
-        tensors = [*(p[1:] for p in self.parameters), *(leaf for leaf in self.leaves if _is_tensor(leaf))]
-        devices = {leaf[4] for leaf in tensors if _is_tensor(leaf)}
-        return min(devices - {"cpu"}, default="cpu")
 
     @property
     def differentiable_inputs(self) -> bool:

@@ -188,7 +188,7 @@ def trace(
             fx = private.joint_graph(step, arguments)
     except RecompvizError:
         raise
-    except Exception as error:
+    except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
         raise TraceError(_explain(error)) from error
     return Trace(step, fold(fx, targets_at), signature, arguments)
 

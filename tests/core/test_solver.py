@@ -15,9 +15,9 @@ from recompviz.core.compiled_pairs import compiled_pairwise_front
 from recompviz.core.errors import ImpossiblePin
 from recompviz.core.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.formula import formula_peak, overhead
-from recompviz.core.graph import bits
 from recompviz.core.lattice import enumerate_lattice
 from recompviz.core.lazy_front import LazyFront
+from recompviz.core.masks import bits
 from recompviz.core.open_segments import open_segment_front
 from recompviz.core.pairwise import pairwise_front
 from recompviz.core.pins import Pins, pins_of

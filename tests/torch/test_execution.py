@@ -190,3 +190,19 @@ def test_eager_and_keep_all_measure_the_same_peak() -> None:
     eager = rv.measure(case.model, *case.inputs, targets=case.targets, loss=case.loss)
     keep_all = rv.measure(rv.apply(trace, rv.Plan.keep_all(trace.graph)), *case.inputs, targets=case.targets)
     assert abs(eager.transient_peak / keep_all.transient_peak - 1) < 0.02
+
+
+def test_measuring_puts_back_an_input_that_the_step_overwrites() -> None:
+    class Overwriting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            loss = self.linear(x.clone()).sum()
+            x.add_(1)
+            return loss
+
+    x = torch.zeros(2, 4)
+    rv.measure(Overwriting(), x)
+    assert torch.equal(x, torch.zeros(2, 4))

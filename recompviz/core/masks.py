@@ -1,0 +1,45 @@
+"""Sets of nodes as masks: Python ints whose bit v stands for node v, and the same as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def bits(mask: int) -> Iterator[int]:
+    """The positions of the set bits of a mask, lowest first.
+
+    Examples
+    --------
+    >>> list(bits(0b1011))
+    [0, 1, 3]
+    """
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
+    """Masks as rows of booleans, shape (#masks, n).
+
+    Examples
+    --------
+    >>> bit_matrix([0b01, 0b11], 2).astype(int).tolist()
+    [[1, 0], [1, 1]]
+    """
+    width = (n + 7) // 8
+    raw = np.frombuffer(b"".join(mask.to_bytes(width, "little") for mask in masks), dtype=np.uint8)
+    return np.unpackbits(raw.reshape(len(masks), width), axis=1, bitorder="little", count=n).astype(np.bool_)
+
+
+def bit_words(masks: Sequence[int], n: int) -> NDArray[np.uint64]:
+    """Masks as rows of uint64 words: node v is bit v % 64 of word v // 64."""
+    width = max(1, (n + 63) // 64)
+    raw = b"".join(mask.to_bytes(8 * width, "little") for mask in masks)
+    return np.frombuffer(raw, dtype="<u8").reshape(len(masks), width).astype(np.uint64)
