@@ -1,8 +1,8 @@
 """A plan: which values are kept, and in which segment each node lies.
 
-A canonical plan is a lower-set sequence; its keep set is U_k. The baseline that keeps everything is
-a plan too, though no canonical one. A plan knows the fingerprint of its graph and is refused for
-any other.
+A canonical plan is a lower-set sequence; its keep set is U_k. Any other set of kept values is a plan
+too: the baseline that keeps everything, what PyTorch's partitioner chose, what a search in real bytes
+found. A plan knows the fingerprint of its graph and is refused for any other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from recompviz.core.errors import PlanMismatch
 from recompviz.core.formula import SegmentTerms, segment_terms
 from recompviz.core.graph import Graph, Name
-from recompviz.core.segment_arrays import kept_nodes, peaks_by_segment, segments_of
+from recompviz.core.segment_arrays import kept_nodes, peaks_by_segment, segments_of, segments_of_kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,6 +96,39 @@ class Plan:
         peak = 2 * int(graph.memory.sum())
         return cls(graph, np.ones(n, np.int32), np.ones(n, np.bool_), 0.0, peak, "keep-all")
 
+    @classmethod
+    def from_kept(cls, graph: Graph, kept: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
+        """A plan that keeps any set of values, boundaries of lower sets or not.
+
+        Its segments are those between prefixes whose whole boundary is kept, and its formula peak is that of
+        these segments with the kept values as their cache.
+
+        Parameters
+        ----------
+        graph : Graph
+        kept : iterable of node names, or array of bool, shape (#V,)
+        kind : str
+            What made it, for example ``"min-cut"``; not ``"canonical"``.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1, 1, 1, 1])
+        >>> plan = Plan.from_kept(g, [0, 1], "by hand")
+        >>> [sorted(L) for L in plan.segments], plan.overhead
+        ([[0], [1], [2, 3]], 2.0)
+        """
+        if kind == "canonical":
+            raise ValueError('kind "canonical" is for lower-set sequences; use Plan.from_lower_sets, or another kind')
+        if not isinstance(kept, np.ndarray):
+            wanted = graph.mask(kept)
+            kept = np.array([wanted >> v & 1 for v in range(len(graph))], dtype=np.bool_)
+        if kept.shape != (len(graph),):
+            raise ValueError(f"kept has shape {kept.shape}, expected ({len(graph)},), one flag a node")
+        kept = kept.astype(np.bool_)
+        segment = segments_of_kept(graph, kept)
+        peak = int(peaks_by_segment(graph, segment, kept).max(initial=0))
+        return cls(graph, segment, kept, float(graph.time[~kept].sum()), peak, kind)
+
     def __repr__(self) -> str:
         k = int(self.segment.max(initial=0))
         return (
@@ -137,6 +170,13 @@ class Plan:
     def terms(self) -> tuple[SegmentTerms, ...]:
         """The four terms of the peak formula for each segment, formula bytes."""
         return segment_terms(self.graph, self.masks)
+
+    def on(self, graph: Graph) -> Plan:
+        """The same choice on a graph with the same nodes and edges and other costs, for example of a smaller batch."""
+        if self.kind == "keep-all":
+            return Plan.keep_all(graph)
+        plan = Plan.from_masks(graph, self.masks, self.kind)
+        return plan if np.array_equal(plan.kept, self.kept) else Plan.from_kept(graph, self.kept, self.kind)
 
     # ---------------------------------------------------------------- as JSON
 
@@ -189,5 +229,7 @@ class Plan:
         masks = [sum(1 << v for v, s in enumerate(segment) if s <= i) for i in range(1, k + 1)]
         plan = cls.from_masks(graph, masks, kind)
         if keep != "".join("1" if kept else "0" for kept in plan.kept.tolist()):
+            if kind != "canonical" and len(keep) == len(graph) and set(keep) <= {"0", "1"}:
+                return cls.from_kept(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
             raise PlanMismatch("the keep mask is not the union of the boundaries of the segments; the file was edited")
         return plan

@@ -65,8 +65,36 @@ def kept_nodes(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
     return kept
 
 
-def peaks_by_segment(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.int64]:
+def segments_of_kept(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The finest sequence of prefixes of the order whose boundaries are all kept, as s(v) for each node.
+
+    Any set of kept values, boundaries of lower sets or not, thus gets the segments within which it recomputes.
+
+    Examples
+    --------
+    >>> from recompviz.core.graph import Graph
+    >>> segments_of_kept(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), np.array([True, False, False])).tolist()
+    [1, 2, 2]
+    """
+    waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
+    segment = np.zeros(len(graph), np.int32)
+    count, open_values = 1, 0  # recomputed values in the prefix that something outside still needs
+    for v in graph.order:
+        segment[v] = count
+        for u in bits(graph.predecessors[v]):
+            waiting[u] -= 1
+            open_values -= not waiting[u] and not kept[u]
+        open_values += bool(waiting[v]) and not kept[v]
+        count += not open_values
+    return segment
+
+
+def peaks_by_segment(
+    graph: Graph, segment: NDArray[np.int32], kept: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
     """M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i) for i = 1 … k, formula bytes.
+
+    With ``kept``, the cache U_{i−1} is what is kept of L_{i−1}, whatever the boundaries are.
 
     Examples
     --------
@@ -87,7 +115,7 @@ def peaks_by_segment(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.int
     for first in (earliest, beside):
         np.add.at(change, first, memory)
         np.subtract.at(change, segment, memory)
-    kept = kept_nodes(graph, segment)
+    kept = kept_nodes(graph, segment) if kept is None else kept
     np.add.at(change, segment[kept] + 1, memory[kept])
     own = np.zeros(count + 2, dtype=np.int64)
     np.add.at(own, segment, 2 * memory)

@@ -195,7 +195,7 @@ def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:
         and old.graph.edges.shape == new.graph.edges.shape
         and bool((old.graph.edges == new.graph.edges).all())
     ):
-        return Plan.keep_all(new.graph) if plan.kind == "keep-all" else Plan.from_masks(new.graph, plan.masks)
+        return plan.on(new.graph)
     table = new.plans("time")
     try:
         return table.plan(simulate(old, plan).peak)

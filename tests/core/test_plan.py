@@ -61,3 +61,24 @@ def test_terms_of_the_formula_add_up_to_the_peak() -> None:
     graph = random_graph(11, most_nodes=8)
     for plan in (rv.solve(graph, "all").plan_at(i) for i in range(2)):
         assert max(terms.total for terms in plan.terms) == plan.peak
+
+
+def test_a_plan_of_any_kept_values_survives_json_and_other_costs() -> None:
+    graph = rv.Graph.from_edges([(0, 1), (1, 2), (2, 3), (0, 3)], memory=[4, 3, 2, 1])
+    for kept in ([0, 1], [1, 2], [], [0, 1, 2, 3]):
+        plan = rv.Plan.from_kept(graph, kept, "by hand")
+        again = rv.Plan.from_json(graph, plan.to_json())
+        assert (again.keep, again.kind, again.peak) == (frozenset(kept), "by hand", plan.peak)
+        larger = rv.Graph.from_edges([(0, 1), (1, 2), (2, 3), (0, 3)], memory=[8, 6, 4, 2])
+        assert plan.on(larger).keep == frozenset(kept)
+        assert plan.on(larger).peak == 2 * plan.peak
+
+
+def test_a_canonical_keep_set_has_the_same_overhead_however_it_is_made() -> None:
+    for seed in range(40):
+        graph = random_graph(seed)
+        for plan in (rv.solve(graph, "all").plan_at(0), rv.Plan.keep_all(graph)):
+            free = rv.Plan.from_kept(graph, plan.kept, "by hand")
+            assert free.overhead == plan.overhead
+            boundaries = {v for L in free.lower_sets for v in graph.boundary(L)}
+            assert boundaries <= plan.keep
