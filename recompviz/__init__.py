@@ -35,6 +35,7 @@ _HOMES = {
     "TraceError": "recompviz.pytorch.step",
     "Tradeoff": "recompviz.core.tradeoff",
     "apply": "recompviz.pytorch.planned",
+    "calibrate": "recompviz.pytorch.calibration",
     "certify": "recompviz.pytorch.certificate",
     "explore": "recompviz.widgets.explore_model",
     "measure": "recompviz.pytorch.meter",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from recompviz.core.solver import solve as solve
     from recompviz.core.timeline import Timeline as Timeline
     from recompviz.core.tradeoff import Tradeoff as Tradeoff
+    from recompviz.pytorch.calibration import calibrate as calibrate
     from recompviz.pytorch.certificate import Certificate as Certificate
     from recompviz.pytorch.certificate import certify as certify
     from recompviz.pytorch.meter import measure as measure

@@ -22,10 +22,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from recompviz.core.compiled import has_numba
 from recompviz.core.families import all_lower_sets
 from recompviz.core.graph import Graph
 from recompviz.core.pairwise import pairwise_front
-from recompviz.core.solver import Family, has_numba, solve
+from recompviz.core.solver import Family, solve
 from recompviz.core.tradeoff import Tradeoff
 
 # beyond this many lower sets the plain pairwise recursion takes minutes

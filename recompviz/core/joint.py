@@ -131,6 +131,10 @@ class JointGraph:
         The generator's state, device bytes, that each recomputed random call keeps.
     alignment : int
         The allocator rounds every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
+    workspace : tuple of int
+        Scratch memory inside each call, bytes, as calibrated; empty if it is not known.
+    seconds : tuple of float
+        Wall-clock time of each call, as calibrated; empty if it is not known.
     """
 
     calls: tuple[Call, ...]
@@ -140,6 +144,8 @@ class JointGraph:
     tangent_bytes: int = 0
     rng_bytes: int = 0
     alignment: int = 1
+    workspace: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
 
     @cached_property
     def forward_count(self) -> int:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from recompviz.core.errors import InfeasibleBudget
 from recompviz.core.graph import Graph
 from recompviz.core.plan import Plan
-from recompviz.core.timeline import Timeline
-from recompviz.core.tradeoff import Objective
 from recompviz.core.units import parse_bytes
 
 if TYPE_CHECKING:
@@ -25,6 +23,9 @@ if TYPE_CHECKING:
 
 # each plan's timeline, reduced to this many points, so that a page can redraw it while dragging
 OUTLINE_POINTS = 256
+
+# which plans a table holds: the formula's time-centric or memory-centric optima, or those found in real bytes
+Aim = Literal["time", "memory", "live"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class PlanTable:
     Attributes
     ----------
     graph : Graph
-    objective : "time" or "memory"
+    objective : "time", "memory" or "live"
+        The formula's time-centric or memory-centric plans, or those searched for in simulated bytes.
     plans : tuple of Plan
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
         The paper's formula, formula bytes.
@@ -45,7 +47,7 @@ class PlanTable:
     """
 
     graph: Graph
-    objective: Objective
+    objective: Aim
     plans: tuple[Plan, ...]
     formula_peaks: NDArray[np.int64]
     total_peaks: NDArray[np.int64]
@@ -53,19 +55,19 @@ class PlanTable:
 
     @classmethod
     def of(
-        cls, graph: Graph, objective: Objective, plans: Sequence[Plan], simulate: Callable[[Plan], Timeline]
+        cls, graph: Graph, objective: Aim, plans: Sequence[Plan], profile: Callable[[Plan], NDArray[np.int64]]
     ) -> PlanTable:
-        """Simulate every plan and order the rows."""
+        """Simulate every plan and order the rows; ``profile`` gives a plan's total bytes step by step."""
         distinct = {plan.kept.tobytes(): plan for plan in reversed([Plan.keep_all(graph), *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
-        timelines = [simulate(plan) for plan in rows]
+        profiles = [profile(plan) for plan in rows]
         return cls(
             graph,
             objective,
             tuple(rows),
             np.array([plan.peak for plan in rows], np.int64),
-            np.array([timeline.peak for timeline in timelines], np.int64),
-            np.stack([outline(timeline) for timeline in timelines]),
+            np.array([peaks.max() for peaks in profiles], np.int64),
+            np.stack([outline(peaks) for peaks in profiles]),
         )
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class PlanTable:
     def row(self, total: int | float | str) -> int:
         """The row of the plan to run under a budget in total bytes.
 
-        Least overhead for the time-centric table, largest overhead for the memory-centric one.
+        Largest overhead for the memory-centric table, least overhead for the others.
 
         Raises
         ------
@@ -90,21 +92,19 @@ class PlanTable:
         fitting = np.flatnonzero(self.total_peaks <= budget)
         if len(fitting) == 0:
             raise InfeasibleBudget(budget, self.least_total, "total")
-        return int(fitting[0] if self.objective == "time" else fitting[-1])
+        return int(fitting[-1] if self.objective == "memory" else fitting[0])
 
     def plan(self, total: int | float | str) -> Plan:
         """The plan to run under a budget in total bytes; see :meth:`row`."""
         return self.plans[self.row(total)]
 
 
-def outline(timeline: Timeline) -> NDArray[np.float32]:
-    """Total bytes along the step in ``OUTLINE_POINTS`` points, each the most of its stretch."""
-    peaks = timeline.step_peaks
-    if len(peaks) == 0:
-        return np.full(OUTLINE_POINTS, timeline.static, np.float32)
-    starts = np.arange(OUTLINE_POINTS) * len(peaks) // OUTLINE_POINTS
-    stops = np.maximum(np.arange(1, OUTLINE_POINTS + 1) * len(peaks) // OUTLINE_POINTS, starts + 1)
+def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Total bytes along the step in ``OUTLINE_POINTS`` points, each the most of its stretch of the profile."""
+    steps = len(profile)
+    starts = np.arange(OUTLINE_POINTS) * steps // OUTLINE_POINTS
+    stops = np.maximum(np.arange(1, OUTLINE_POINTS + 1) * steps // OUTLINE_POINTS, starts + 1)
     # stretches overlap where there are fewer steps than points, so reduceat gets both ends and every other answer
-    ends = np.column_stack([starts, np.minimum(stops, len(peaks))]).ravel()
-    most = np.maximum.reduceat(np.append(peaks, 0), ends)[::2]
-    return (most + timeline.static).astype(np.float32)
+    ends = np.column_stack([starts, np.minimum(stops, steps)]).ravel()
+    most: NDArray[np.int64] = np.maximum.reduceat(np.append(profile, 0), ends)[::2]
+    return most.astype(np.float32)

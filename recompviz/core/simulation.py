@@ -7,20 +7,15 @@ timeline differs from a measured one only by what the operators do inside themse
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase, Schedule
 from recompviz.core.timeline import Timeline
-
-# what the workspace mapping is keyed by: the call's number in the joint graph
-Workspace = Mapping[int, int]
 
 # the step after the last call: autograd hands the gradients to their parameters
 ARRIVAL = "gradients arrive"
 
 
-def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Workspace | None = None) -> Timeline:
+def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     """The timeline of a schedule.
 
     Parameters
@@ -28,8 +23,6 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     schedule : Schedule
     device : str
         For the label only; the joint graph already has the allocator's alignment.
-    workspace : mapping from call to bytes, optional
-        Scratch memory inside each call, as calibrated.
 
     Examples
     --------
@@ -41,7 +34,6 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
     """
     joint = schedule.joint
     sizes = joint.sizes
-    workspace = workspace or {}
     events: list[tuple[int, int, int, int]] = []
     labels = [storage.label for storage in joint.storages]
     held: dict[int, tuple[int, int]] = {}  # storage → (category, bytes) of its living block
@@ -61,7 +53,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu", workspace: Worksp
             rng_label = label_of("generator state") if rng_label < 0 else rng_label
             sign = 1 if phase is Phase.FORWARD else -1
             events.append((i, rng_label, int(Category.KEPT), sign * joint.rounded(joint.rng_bytes)))
-        if extra := workspace.get(c, 0):
+        if joint.workspace and (extra := joint.workspace[c]):
             workspace_label = label_of("workspace") if workspace_label < 0 else workspace_label
             events.append((i, workspace_label, Category.WORKSPACE, joint.rounded(extra)))
             events.append((i, workspace_label, Category.WORKSPACE, -joint.rounded(extra)))

@@ -6,11 +6,10 @@ is missing the NumPy oracle gives the same answers, slowly, and the curve's ``no
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from recompviz.core.compiled import has_numba, is_compiled
 from recompviz.core.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graph import Graph, Name
@@ -104,11 +103,6 @@ def solve(
     return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
 
 
-def has_numba() -> bool:
-    """Whether the compiled solvers can run here."""
-    return importlib.util.find_spec("numba") is not None
-
-
 Solve = Callable[[Objective, "Progress | None"], Front]
 # how to solve for an objective, the family taken, its number of lower sets, the note
 Choice = tuple[Solve, str, int, str]
@@ -140,10 +134,7 @@ def _choose_first_time(graph: Graph, limit: int, pins: Pins) -> Choice | None:
 
     Compiling takes the better part of a minute, once; the oracle takes a second for so few sets, and is exact.
     """
-    kernels = importlib.util.find_spec("recompviz.core.open_segments_kernels")
-    assert kernels is not None
-    assert kernels.origin is not None
-    if any((Path(kernels.origin).parent / "__pycache__").glob("open_segments_kernels.*.nbi")):
+    if is_compiled("open_segments_kernels"):
         return None
     try:
         masks = _with_ends(graph, all_lower_sets(graph, min(limit, FEW)))

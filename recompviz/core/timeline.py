@@ -143,6 +143,11 @@ class Timeline:
         np.maximum.at(peaks, self.step[inside], self.live[inside])
         return peaks
 
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Total bytes at the fullest moment of each step, shape (#steps,)."""
+        return self.step_peaks + self.static
+
     @cached_property
     def bands(self) -> NDArray[np.int64]:
         """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""

@@ -120,6 +120,12 @@ class Tradeoff:
         """The plan at a position of a front, for a slider that moves from optimum to optimum."""
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
+    def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
+        """The plans of a front, largest peak first; at most so many, evenly spread, with both ends."""
+        count = len(self.front(objective))
+        shown = count if most is None else min(count, most)
+        return [self.plan_at(round(i * (count - 1) / max(shown - 1, 1)), objective) for i in range(shown)]
+
     def __repr__(self) -> str:
         return (
             f"Tradeoff(family={self.family!r}, {self.lower_set_count:,} lower sets, "

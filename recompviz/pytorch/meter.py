@@ -79,7 +79,7 @@ def measure(
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
     run = _runner(module, arguments, loss)
-    bench = _Bench(module, device, optimizer, arguments)
+    bench = Bench(module, device, optimizer, arguments)
     with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
             bench.one_step(run(None))
@@ -89,7 +89,7 @@ def measure(
 
 
 @dataclass
-class _Reading:
+class Reading:
     """What the profiler saw: (address, bytes, range) in order, and the wall time of the step."""
 
     events: list[tuple[int, int, str]]
@@ -117,7 +117,7 @@ def _runner(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[A
     return lambda _mark: lambda: step(*arguments)
 
 
-class _Bench:
+class Bench:
     """One module on one device, run step by step from the same starting state."""
 
     def __init__(
@@ -131,7 +131,7 @@ class _Bench:
         if self.optimizer is not None:
             self.optimizer.step()
 
-    def recorded_step(self, run: Run) -> _Reading:
+    def recorded_step(self, run: Run) -> Reading:
         self._clear()
         gc.collect()
         cuda = self.device.type == "cuda"
@@ -152,7 +152,7 @@ class _Bench:
             seconds = time.perf_counter() - start
         reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
         notes = [] if threading.active_count() <= others else ["other threads started during the measurement"]
-        return _Reading(list(private.memory_events(record, self.device.type)), seconds, reserved, notes)
+        return Reading(list(private.memory_events(record, self.device.type)), seconds, reserved, notes)
 
     def _clear(self) -> None:
         for tensor in gradient_holders(self.module, self.arguments):
@@ -185,7 +185,7 @@ class _Bench:
 class _Reader:
     """Turns what the profiler saw into a timeline, with the schedule's steps where there is one."""
 
-    def __init__(self, reading: _Reading, schedule: Schedule | None) -> None:
+    def __init__(self, reading: Reading, schedule: Schedule | None) -> None:
         self.reading, self.schedule = reading, schedule
         self.labels: list[str] = [s.label for s in schedule.joint.storages] if schedule else []
         self.label_number: dict[str, int] = {}

@@ -9,29 +9,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from recompviz.core.compiled import has_numba
 from recompviz.core.errors import RecompvizError
 from recompviz.core.graph import Graph
 from recompviz.core.joint import JointGraph
+from recompviz.core.live_search import live_plans
+from recompviz.core.liveness import profiler
 from recompviz.core.plan import Plan
-from recompviz.core.plan_table import PlanTable
+from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.schedule import Schedule, make_schedule
 from recompviz.core.simulation import simulate_schedule
 from recompviz.core.solver import Family, solve
 from recompviz.core.timeline import Timeline
-from recompviz.core.tradeoff import Objective, Tradeoff
+from recompviz.core.tradeoff import Tradeoff
 from recompviz.pytorch import private
 from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
 T = TypeVar("T")
+
+# the most plans of one table: a slider has no more positions, and thousands of nodes have thousands of optima
+MOST_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,22 +92,28 @@ class Trace:
         """The trade-off curve of the graph, solved once and kept."""
         return self._once(f"tradeoff {family}", lambda: solve(self.graph, family))
 
-    def plans(self, objective: Objective = "time") -> PlanTable:
+    def plans(self, objective: Aim = "time") -> PlanTable:
         """Every distinct plan of an objective with its formula peak and its simulated total peak.
 
         Parameters
         ----------
-        objective : "time" or "memory"
+        objective : "time", "memory" or "live"
+            The formula's time-centric or memory-centric optima, or what a search in simulated total
+            bytes finds, which is never worse in these; see :mod:`recompviz.core.live_search`.
         """
 
         def build() -> PlanTable:
-            curve = self.tradeoff()
-            plans = [curve.plan_at(i, objective) for i in range(len(curve.front(objective)))]
-            return PlanTable.of(self.graph, objective, plans, lambda plan: simulate(self, plan))
+            if objective == "live":
+                seeds = [*self.plans("time").plans, *self.plans("memory").plans]
+                plans = live_plans(self.graph, self.joint, seeds) if has_numba() else seeds
+            else:
+                curve = self.tradeoff()
+                plans = curve.plans(objective, MOST_ROWS)
+            return PlanTable.of(self.graph, objective, plans, profiler(self.graph, self.joint))
 
         return self._once(f"plans {objective}", build)
 
-    def plan(self, total: int | float | str, objective: Objective = "time") -> Plan:
+    def plan(self, total: int | float | str, objective: Aim = "live") -> Plan:
         """The plan of least overhead whose simulated total peak fits a budget.
 
         Parameters
@@ -109,8 +121,8 @@ class Trace:
         total : int or str
             Total bytes, what the device will see: parameters, gradients, inputs and intermediate
             values; or a string such as ``"10 GiB"``.
-        objective : "time" or "memory"
-            Choose among the time-centric or the memory-centric plans.
+        objective : "time", "memory" or "live"
+            Choose among the plans of this table.
 
         Raises
         ------
@@ -130,6 +142,10 @@ class Trace:
         if plan.graph is not self.graph and plan.graph.fingerprint != self.graph.fingerprint:
             return Plan.from_json(self.graph, plan.to_json())
         return plan
+
+    def with_joint(self, joint: JointGraph) -> Trace:
+        """The same trace with another account of what its calls take, for example a calibrated one."""
+        return replace(self, folded=replace(self.folded, joint=joint), _memo={}, _lock=threading.RLock())
 
     def _once(self, key: str, build: Callable[[], T]) -> T:
         with self._lock:

@@ -22,7 +22,7 @@ from recompviz.widgets.explorer import Explorer
 graph, joint = residual_step((1, 1, 1))
 curve = solve(graph)
 simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
-table = lambda o: PlanTable.of(graph, o, [curve.plan_at(i, o) for i in range(len(curve.front(o)))], simulate)
+table = lambda o: PlanTable.of(graph, o, curve.plans(o), lambda plan: simulate(plan).profile)
 
 def run(plan, progress, cancelled):
     for i in range(RUN_STEPS):

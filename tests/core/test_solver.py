@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recompviz as rv
-from recompviz.core import solver
+from recompviz.core import compiled, solver
 from recompviz.core.compiled_pairs import compiled_pairwise_front
 from recompviz.core.errors import ImpossiblePin
 from recompviz.core.families import all_lower_sets, paper_family, prefix_family
@@ -331,12 +331,12 @@ def test_wide_graphs_use_the_known_curve_for_the_memory_centric_front(monkeypatc
 
 def test_without_numba_the_oracle_answers_and_says_that_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = [any_graph(80_000 + seed) for seed in range(10)]
-    compiled = [rv.solve(graph, "all") for graph in graphs]
+    quick = [rv.solve(graph, "all") for graph in graphs]
     monkeypatch.setitem(sys.modules, "numba", None)
     for module in [name for name in sys.modules if name.startswith("recompviz.core.") and name.endswith("kernels")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(solver, "has_numba", lambda: False)
-    for graph, fast in zip(graphs, compiled, strict=True):
+    for graph, fast in zip(graphs, quick, strict=True):
         slow = rv.solve(graph, "all")
         assert "numba" in slow.note
         assert "slow" in slow.note
@@ -347,9 +347,9 @@ def test_without_numba_the_oracle_answers_and_says_that_it_is_slow(monkeypatch: 
 
 
 def test_numba_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert solver.has_numba()
+    assert compiled.has_numba()
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert not solver.has_numba()
+    assert not compiled.has_numba()
 
 
 def test_masks_of_a_front_are_lower_sets() -> None:

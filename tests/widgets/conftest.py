@@ -23,8 +23,7 @@ class Lab:
         self.simulated = 0
 
     def table(self, curve, objective):
-        plans = [curve.plan_at(i, objective) for i in range(len(curve.front(objective)))]
-        return PlanTable.of(self.graph, objective, plans, self.simulate)
+        return PlanTable.of(self.graph, objective, curve.plans(objective), lambda plan: self.simulate(plan).profile)
 
     def simulate(self, plan):
         self.simulated = getattr(self, "simulated", 0) + 1

@@ -1,0 +1,214 @@
+"""Compiled steps of the liveness simulation: imported only when numba is there and wanted.
+
+The same schedule and the same sums as :mod:`recompviz.core.schedule` and :mod:`recompviz.core.simulation`,
+on arrays, in some twenty microseconds instead of some milliseconds, so that a search can ask for
+thousands of plans. The slow pair is the specification; a test holds this file against it.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+# what a simulation fills in for the caller, by position in ``out``
+PEAK, PEAK_STEP, STEPS, EXCESS = 0, 1, 2, 3
+
+
+@numba.njit(cache=True)
+def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
+    """Calls in running order into ``order``; returns how many. Fills ``saved`` and ``recomputed``."""
+    read_start, reads, _make_start, _makes, node, pinned, _random, _workspace = calls
+    maker = storages[1]
+    stack, pulled = scratch
+    forward = np.int64(storages[4][0])
+    saved[:] = False
+    recomputed[:] = False
+    steps = 0
+    for c in range(forward):
+        order[steps] = c
+        steps += 1
+    for b in range(forward, len(node)):
+        top, count = 1, 0
+        stack[0] = b
+        while top > 0:
+            top -= 1
+            asking = stack[top]
+            for k in range(read_start[asking], read_start[asking + 1]):
+                s = reads[k]
+                c = maker[s]
+                if c < 0 or c >= forward or recomputed[c] or saved[s]:
+                    continue
+                if pinned[c] or node[c] < 0 or kept[node[c]]:
+                    saved[s] = True
+                else:
+                    recomputed[c] = True
+                    pulled[count] = c
+                    count += 1
+                    stack[top] = c
+                    top += 1
+        pulled[:count].sort()
+        for k in range(count):
+            order[steps] = pulled[k]
+            steps += 1
+        order[steps] = b
+        steps += 1
+    return steps
+
+
+@numba.njit(cache=True)
+def last_uses(order, steps, calls, storages, saved, recomputed, last):
+    """The step after which each storage is freed, in the forward and in the backward pass; −1 for never."""
+    read_start, reads, make_start, makes, _node, _pinned, _random, _workspace = calls
+    _size, maker, result, _clone, border = storages
+    forward = np.int64(border[0])
+    last[:, :] = -1
+    for i in range(steps):
+        c = order[i]
+        half = 0 if i < forward else 1
+        for k in range(make_start[c], make_start[c + 1]):
+            last[half, makes[k]] = i
+        for k in range(read_start[c], read_start[c + 1]):
+            if maker[reads[k]] >= 0:
+                last[half, reads[k]] = i
+    for s in range(len(maker)):
+        if maker[s] < 0:
+            continue
+        if saved[s] or result[s]:
+            last[0, s] = -1
+        made_again = maker[s] < forward and recomputed[maker[s]]
+        if result[s] and not made_again:
+            last[1, s] = -1
+
+
+@numba.njit(cache=True)
+def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
+    """Transient bytes of the schedule of a keep mask: fills ``out`` and the peak within each step.
+
+    ``extras`` are (bytes of the first gradient, of a generator's state); EXCESS adds up by how much each
+    step exceeds ``budget``.
+    """
+    scratch, order, saved, recomputed, last, held = work
+    read_start, reads, make_start, makes, _node, _pinned, random, workspace = calls
+    size, _maker, _result, clone, border = storages
+    forward = np.int64(border[0])
+    steps = order_calls(kept, calls, storages, scratch, order, saved, recomputed)
+    last_uses(order, steps, calls, storages, saved, recomputed, last)
+    held[:] = False
+    live, peak, peak_step, excess = 0, 0, -1, 0
+    for i in range(steps):
+        c = order[i]
+        half = 0 if i < forward else 1
+        most = live
+        for k in range(make_start[c], make_start[c + 1]):
+            live += size[makes[k]]
+            held[makes[k]] = True
+        most = max(most, live)
+        if random[c] and c < forward and recomputed[c]:
+            live += extras[1] if i < forward else -extras[1]
+            most = max(most, live)
+        most = max(most, live + workspace[c])
+        for k in range(make_start[c], make_start[c + 1] + read_start[c + 1] - read_start[c]):
+            s = makes[k] if k < make_start[c + 1] else reads[k - make_start[c + 1] + read_start[c]]
+            if last[half, s] == i and held[s]:
+                held[s] = False
+                live -= size[s]
+        if i == forward - 1:
+            live += extras[0]
+            most = max(most, live)
+        step_peaks[i] = most
+        if most > peak:
+            peak, peak_step = most, i
+        if most > budget:
+            excess += most - budget
+    most = live
+    for s in range(len(size)):
+        if clone[s] >= 0:
+            most = max(most, live + clone[s])
+            live += clone[s] - (size[s] if held[s] else 0)
+    step_peaks[steps] = most
+    if most > peak:
+        peak, peak_step = most, steps
+    if most > budget:
+        excess += most - budget
+    out[PEAK], out[PEAK_STEP], out[STEPS], out[EXCESS] = peak, peak_step, steps + 1, excess
+
+
+@numba.njit(cache=True)
+def overhead_of(recomputed, node, time, seen):
+    """T of the nodes that are really recomputed; ``seen`` is filled with them."""
+    seen[:] = False
+    total = 0.0
+    for c in range(len(node)):
+        if recomputed[c] and node[c] >= 0 and not seen[node[c]]:
+            seen[node[c]] = True
+            total += time[node[c]]
+    return total
+
+
+@numba.njit(cache=True)
+def flip_each(kept, candidates, calls, storages, extras, time, work, budget, step_peaks, out, seen, results):
+    """What flipping each candidate alone would give: rows (peak, excess, overhead) in ``results``."""
+    recomputed = work[3]
+    for k in range(len(candidates)):
+        v = candidates[k]
+        kept[v] = not kept[v]
+        simulate(kept, calls, storages, extras, work, budget, step_peaks, out)
+        results[k, 0], results[k, 1] = out[PEAK], out[EXCESS]
+        results[k, 2] = overhead_of(recomputed, calls[4], time, seen)
+        kept[v] = not kept[v]
+
+
+@numba.njit(cache=True)
+def absences(steps, forward, calls, order, recomputed, last, out):
+    """For each node the steps (first, end) in which its value is away: from its last forward use to its recomputation."""
+    make_start, makes, node = calls[2], calls[3], calls[4]
+    out[:, 0], out[:, 1] = 0, 0
+    for i in range(forward, steps):
+        c = order[i]
+        if c < forward and recomputed[c] and node[c] >= 0:
+            first = c
+            for k in range(make_start[c], make_start[c + 1]):
+                first = max(first, last[0, makes[k]])
+            v = node[c]
+            if out[v, 1] == 0 or first + 1 < out[v, 0]:
+                out[v, 0] = first + 1
+            out[v, 1] = max(out[v, 1], i)
+
+
+@numba.njit(cache=True)
+def keep_more(kept, candidates, memory, quickly, calls, storages, extras, work, budget, step_peaks, out, absent):
+    """Keep each candidate in turn if the peak then stays within the budget; returns how many were simulated.
+
+    ``quickly``: do not even try a value whose bytes, on top of what is alive while it is away now, exceed
+    the budget. (Keeping it might free others and so fit after all: a try that pays on small graphs only.)
+    """
+    forward = np.int64(storages[4][0])
+    order, recomputed, last = work[1], work[3], work[4]
+    simulate(kept, calls, storages, extras, work, budget, step_peaks, out)
+    count = 1
+    fresh = False
+    for k in range(len(candidates)):
+        v = candidates[k]
+        if kept[v]:
+            continue
+        if quickly:
+            if not fresh:
+                absences(out[STEPS] - 1, forward, calls, order, recomputed, last, absent)
+                fresh = True
+            fits = True
+            for i in range(absent[v, 0], absent[v, 1]):
+                if step_peaks[i] + memory[v] > budget:
+                    fits = False
+                    break
+            if not fits:
+                continue
+        kept[v] = True
+        simulate(kept, calls, storages, extras, work, budget, step_peaks, out)
+        count += 1
+        fresh = False
+        if out[PEAK] > budget:
+            kept[v] = False
+            if quickly:
+                simulate(kept, calls, storages, extras, work, budget, step_peaks, out)
+                count += 1
+    return count

@@ -1,0 +1,193 @@
+"""Liveness-aware planning: a curve in the bytes that will be measured.
+
+The formula's curves are optimal in the paper's own memory model. In a real step other things decide:
+parameter gradients pile up, backward saves less than every value, blocks die at their last use. Real
+peaks are not additive over segments, so no recursion gives the optimum; here every subset of V may be
+kept (the family is all keep masks, lower-set boundaries or not), each is judged by the simulated peak of
+its real schedule, and the search is local:
+
+*seeds*      every plan of the formula's two curves, and keep-all;
+*descent*    from the best of these, drop at each turn the value alive at the peak that lowers the
+             excess over the next budget most for its recomputation;
+*refill*     keep again, dearest first, whatever fits under the budget reached;
+*exchange*   keep one value more than fits and drop others for it, as long as that pays.
+
+The curve is the Pareto front of all plans met, so it is never worse than the formula's plans in real
+bytes; it is not proven optimal. How far it is from the best of all masks is measured by brute force
+where that can be had (``python -m recompviz.benchmarks.liveness``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.liveness import LiveModel
+from recompviz.core.plan import Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.graph import Graph
+    from recompviz.core.joint import JointGraph
+    from recompviz.core.pairwise import Progress
+
+# what a plan of this search is called
+KIND = "live"
+# budgets aimed at between keep-all and the least peak
+BUDGETS = 96
+# candidates tried exactly at each turn of a descent; the others look worse by bytes per time
+TRIED = 40
+
+# a descent drops one value at a turn for each so many nodes
+MANY = 256
+# more seeds than this are thinned out
+SEEDS = 2000
+# simulated calls spent on exchanges, over all budgets
+EFFORT = 40_000_000
+# stands for no time at all where one divides by it
+TINY = 1e-9
+
+
+def live_plans(graph: Graph, joint: JointGraph, seeds: Iterable[Plan], progress: Progress | None = None) -> list[Plan]:
+    """Plans of falling simulated peak and rising real overhead.
+
+    Parameters
+    ----------
+    graph : Graph
+    joint : JointGraph
+        Of the same step; calibrated, if workspace is to count.
+    seeds : iterable of Plan
+        Where the search starts, for example both curves of :func:`recompviz.solve`.
+    progress : callable (done, total), optional
+        Called now and then; raise :class:`recompviz.Cancelled` in it to stop.
+
+    Returns
+    -------
+    list of Plan
+        Kind ``"live"``, by rising overhead, where overhead is T of what the schedule really computes
+        twice. What no backward call asks for counts as kept.
+
+    Raises
+    ------
+    ImportError
+        Without numba.
+    """
+    search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None))
+    return [Plan.from_kept(graph, kept, KIND) for kept in search.run([plan.kept for plan in seeds])]
+
+
+@dataclass(frozen=True, eq=False)
+class Met:
+    """A plan that was simulated: transient peak in bytes, T of what is really computed twice, what is kept."""
+
+    peak: int
+    overhead: float
+    kept: NDArray[np.bool_]
+
+
+class _Search:
+    """The plans met so far, and the moves between them."""
+
+    def __init__(self, model: LiveModel, progress: Progress) -> None:
+        self.model, self.progress = model, progress
+        self.time, self.memory = model.graph.time, model.graph.memory.astype(np.float64)
+        self.met: dict[bytes, Met] = {}
+        # keep first what costs most time a byte
+        self.dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        self.at_once = 1 + len(self.time) // MANY
+
+    def run(self, seeds: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
+        everything = np.ones(len(self.time), np.bool_)
+        thinned = np.unique(np.linspace(0, len(seeds) - 1, SEEDS).astype(int)).tolist() if seeds else []
+        for kept in (everything, *(seeds[i] for i in thinned)):
+            self.visit(kept)
+        highest, lowest = self.front()[0].peak, self.front()[-1].peak
+        # down from keep-all, then from where that leaves off or a seed is better already
+        step = max(1, (highest - lowest) // BUDGETS)
+        self.descend(everything, step)
+        for met in self.front():
+            self.refill(met.kept, met.peak)
+        self.descend(self.front()[-1].kept, step)
+        budgets = np.linspace(self.front()[-1].peak, highest, BUDGETS).astype(np.int64).tolist()
+        effort = EFFORT // (len(self.model.joint.calls) * len(budgets))
+        for done, budget in enumerate(budgets):
+            self.progress(done, len(budgets))
+            for met in [met for met in self.front() if met.peak <= budget][:3]:
+                self.refill(met.kept, budget)
+            self.exchange(budget, self.model.simulations + effort)
+        return [met.kept for met in self.front()]
+
+    def visit(self, kept: NDArray[np.bool_]) -> Met:
+        """Simulate and remember; what is not really recomputed counts as kept."""
+        peak = self.model.peak(np.ascontiguousarray(kept))
+        recomputed = self.model.recomputed
+        found = Met(peak, float(self.time[recomputed].sum()), ~recomputed)
+        return self.met.setdefault(np.packbits(found.kept).tobytes(), found)
+
+    def front(self) -> list[Met]:
+        """The Pareto front of what was met: overhead rising, peak falling."""
+        front: list[Met] = []
+        for met in sorted(self.met.values(), key=lambda met: (met.overhead, met.peak)):
+            if not front or met.peak < front[-1].peak:
+                front.append(met)
+        return front
+
+    def refill(self, kept: NDArray[np.bool_], budget: int) -> Met:
+        """Keep again what fits under the budget, most time a byte first."""
+        kept = kept.copy()
+        self.model.keep_more(kept, self.dearest, budget)
+        return self.visit(kept)
+
+    def descend(self, kept: NDArray[np.bool_], step: int) -> None:
+        """Drop values alive at the peak until nothing lowers it any more."""
+        met: Met | None = self.visit(kept)
+        target = met.peak - step if met else 0
+        while met is not None:
+            met = self.drop(met, target)
+            while met is not None and met.peak <= target:
+                target -= step
+
+    def drop(self, met: Met, budget: int) -> Met | None:
+        """Recompute the value whose loss lowers the excess over the budget most for its time; None if none does."""
+        kept = met.kept.copy()
+        self.model.peak(kept, budget)
+        excess = self.model.excess
+        alive = self.model.alive_at_peak(kept)
+        ranked = alive[np.argsort(-self.memory[alive] / (self.time[alive] + TINY), kind="stable")]
+        for candidates in (ranked[:TRIED], ranked[TRIED:]):
+            if len(candidates) == 0:
+                continue
+            results = self.model.flip_each(kept, candidates, budget)
+            gain = excess - results[:, 1]
+            worth = np.where(gain > 0, gain / np.maximum(results[:, 2] - met.overhead, TINY), -1.0)
+            best = np.argsort(-worth, kind="stable")[: self.at_once]
+            best = best[worth[best] > 0]
+            if len(best):
+                kept[candidates[best]] = False
+                return self.visit(kept)
+        return None
+
+    def exchange(self, budget: int, most: int) -> None:
+        """Keep one value more than fits, drop others until it fits again, as long as that pays."""
+        best = next(met for met in self.front() if met.peak <= budget)
+        improved = True
+        while improved:
+            improved = False
+            for v in self.dearest[~best.kept[self.dearest]].tolist():
+                if self.model.simulations > most:
+                    return
+                kept = best.kept.copy()
+                kept[v] = True
+                met: Met | None = self.visit(kept)
+                while met is not None and met.peak > budget and met.overhead < best.overhead:
+                    met = self.drop(met, budget)
+                if met is None or met.peak > budget:
+                    continue
+                met = self.refill(met.kept, budget)
+                if met.overhead < best.overhead:
+                    best, improved = met, True
+                    break

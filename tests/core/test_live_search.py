@@ -1,0 +1,101 @@
+"""Planning in simulated bytes: the compiled simulation is the simulator, and the search is never worse than its seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import recompviz as rv
+from recompviz.benchmarks.liveness import every_mask
+from recompviz.core import liveness
+from recompviz.core.examples import residual_step
+from recompviz.core.live_search import live_plans
+from recompviz.core.liveness import LiveModel
+from recompviz.core.plan_table import PlanTable
+from recompviz.core.schedule import make_schedule
+from recompviz.core.simulation import simulate_schedule
+from tests.core.random_joints import random_joint, random_mask
+
+
+def seeds_of(graph: rv.Graph) -> list[rv.Plan]:
+    curve = rv.solve(graph)
+    return curve.plans("time")
+
+
+def test_the_compiled_simulation_is_the_simulator_step_by_step() -> None:
+    for seed in range(400):
+        graph, joint = random_joint(seed)
+        model = LiveModel(graph, joint)
+        for k in range(4):
+            kept = random_mask(4 * seed + k, len(graph))
+            schedule = make_schedule(joint, kept.tolist())
+            timeline = simulate_schedule(schedule)
+            assert model.peak(kept) == timeline.transient_peak, seed
+            assert np.array_equal(model.profile, timeline.step_peaks), seed
+            twice = {joint.calls[c].node for c in schedule.recomputed} - {-1}
+            assert set(np.flatnonzero(model.recomputed).tolist()) == twice, seed
+            assert model.overhead == graph.time[sorted(twice)].sum()
+
+
+def test_what_is_alive_at_the_peak_is_what_the_timeline_lists_there() -> None:
+    for seed in range(100):
+        graph, joint = random_joint(seed)
+        kept = random_mask(seed, len(graph))
+        model = LiveModel(graph, joint)
+        model.peak(kept)
+        schedule = make_schedule(joint, kept.tolist())
+        timeline = simulate_schedule(schedule)
+        # a result stays whatever is kept, so dropping it is no way down
+        alive = ({block.storage for block in timeline.at_peak()} & schedule.saved) - joint.results
+        if timeline.peak_step >= joint.forward_count:
+            listed = {joint.calls[joint.storages[s].maker].node for s in alive} - {-1}
+            found = set(model.alive_at_peak(kept).tolist())
+            # the compiled model knows the step of the peak, the timeline the event within it
+            assert {v for v in listed if kept[v]} == found, seed
+
+
+def test_the_curve_is_never_worse_than_its_seeds_and_never_better_than_every_mask() -> None:
+    hits = budgets = 0
+    for seed in range(60):
+        graph, joint = random_joint(seed)
+        model = LiveModel(graph, joint)
+        plans = live_plans(graph, joint, seeds_of(graph))
+        found = [(model.peak(plan.kept), plan.overhead) for plan in plans]
+        assert all(a[0] > b[0] and a[1] < b[1] for a, b in zip(found, found[1:], strict=False)), seed
+        for plan in [*seeds_of(graph), rv.Plan.keep_all(graph)]:
+            peak = model.peak(plan.kept)
+            assert min(o for p, o in found if p <= peak) <= model.overhead, seed
+        for budget, least in every_mask(model):
+            best = min((o for p, o in found if p <= budget), default=np.inf)
+            assert best >= least, seed
+            budgets += 1
+            hits += best == least
+    assert hits >= 0.95 * budgets, f"{hits} of {budgets}"
+
+
+def test_a_plan_of_the_search_is_the_schedule_it_was_judged_by() -> None:
+    graph, joint = residual_step(blocks=(2, 2), batch=2, pixels=64)
+    for plan in live_plans(graph, joint, seeds_of(graph)):
+        assert plan.kind == "live"
+        twice = make_schedule(joint, plan.kept.tolist()).recomputed
+        assert {joint.calls[c].node for c in twice} == set(np.flatnonzero(~plan.kept).tolist())
+
+
+def test_the_search_can_be_cancelled() -> None:
+    graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
+
+    def cancel(_done: int, _total: int) -> None:
+        raise rv.Cancelled("enough")
+
+    with pytest.raises(rv.Cancelled):
+        live_plans(graph, joint, [], cancel)
+
+
+def test_a_table_has_the_same_figures_with_and_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=64)
+    LiveModel(graph, joint).peak(np.ones(len(graph), np.bool_))  # compiled from here on
+    fast = PlanTable.of(graph, "time", seeds_of(graph), liveness.profiler(graph, joint))
+    monkeypatch.setattr(liveness, "has_numba", lambda: False)
+    slow = PlanTable.of(graph, "time", seeds_of(graph), liveness.profiler(graph, joint))
+    assert np.array_equal(fast.total_peaks, slow.total_peaks)
+    assert np.array_equal(fast.outlines, slow.outlines)

@@ -1,0 +1,72 @@
+"""Calibrated, a simulation is what the allocator does, inside operators too, and what was learned is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import recompviz as rv
+from recompviz.pytorch import calibration
+from recompviz.pytorch.calibration import Known
+from tests.torch.steps import CASES, make
+
+
+@pytest.fixture
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("RECOMPVIZ_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(name: str) -> None:
+    case = make(name)
+    trace = rv.calibrate(case.trace(), fresh=True)
+    table = trace.plans("live")
+    budgets = np.linspace(table.least_total, int(table.total_peaks.max()), 4).astype(int).tolist()
+    for row in sorted({table.row(budget) for budget in budgets}):
+        plan = table.plans[row]
+        simulated = rv.simulate(trace, plan)
+        measured = rv.measure(rv.apply(trace, plan), *case.inputs, kwargs=case.kwargs, targets=case.targets)
+        steps = len(trace.schedule(plan))
+        assert np.array_equal(simulated.step_ends[:steps], measured.step_ends[:steps])
+        assert np.array_equal(simulated.step_peaks[:steps], measured.step_peaks[:steps])
+        assert simulated.peak == measured.peak == table.total_peaks[row]
+
+
+def test_what_is_known_is_not_measured_again(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = rv.calibrate(make("batch norm").trace())
+    monkeypatch.setattr(calibration, "_measured", lambda _trace: pytest.fail("measured what is known"))
+    again = rv.calibrate(make("batch norm").trace())
+    assert again.joint.workspace == first.joint.workspace
+    assert again.joint.seconds == first.joint.seconds
+    assert [s.size for s in again.joint.storages] == [s.size for s in first.joint.storages]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"k": {"workspace": "many"}}', '{"k": 3}'])
+def test_a_damaged_file_is_as_good_as_none(empty_cache: Path, damage: str) -> None:
+    case = make("in-place, frozen, keywords, dictionary")
+    whole = rv.calibrate(case.trace())
+    Known(whole.device).path.write_text(damage, encoding="utf-8")
+    assert rv.calibrate(case.trace()).joint.workspace == whole.joint.workspace
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder", encoding="utf-8")
+    monkeypatch.setenv("RECOMPVIZ_CACHE", str(blocked / "below"))
+    trace = rv.calibrate(make("batch norm").trace())
+    assert max(trace.joint.workspace) > 0
+    assert min(trace.joint.seconds) > 0
+
+
+def test_the_model_is_as_before_and_the_graph_is_the_same() -> None:
+    case = make("batch norm")
+    trace = case.trace()
+    before = {key: value.clone() for key, value in case.model.state_dict().items()}
+    calibrated = rv.calibrate(trace, fresh=True)
+    assert all(bool((case.model.state_dict()[key] == value).all()) for key, value in before.items())
+    assert all(p.grad is None for p in case.model.parameters())
+    assert calibrated.graph is trace.graph
+    assert trace.joint.workspace == ()
