@@ -237,7 +237,7 @@ class Known:
         digest = hashlib.sha256(f"{FORMAT}|{torch.__version__}|{device}|{name}".encode()).hexdigest()[:16]
         self.path = cache_folder() / f"calibration-{kind}-{digest}.json"
         self.figures: dict[str, OperatorFigures] = {}
-        with suppress(OSError, ValueError, TypeError, KeyError):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             for key, row in json.loads(self.path.read_text(encoding="utf-8")).items():
                 self.figures[key] = OperatorFigures(int(row["workspace"]), tuple(row["sizes"]), float(row["seconds"]))
 

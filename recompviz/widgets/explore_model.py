@@ -64,9 +64,9 @@ def explore(
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
     return Explorer(
         traced.graph,
-        traced.plans("time"),
+        traced.plans("live"),
         lambda plan: simulate(traced, plan),
-        memory_table=traced.plans("memory"),
+        more_tables=[traced.plans("time"), traced.plans("memory")],
         run=_run(traced),
         device=device_name(traced.device),
         title=f"{type(model).__name__}, training step",

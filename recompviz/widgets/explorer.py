@@ -12,7 +12,7 @@ an older one is dropped.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anywidget
@@ -39,11 +39,11 @@ class Explorer(anywidget.AnyWidget):
     ----------
     graph : Graph
     table : PlanTable
-        The time-centric plans.
+        The plans to choose from first.
     simulate : callable (Plan) → Timeline
         Milliseconds; called for each confirmed choice.
-    memory_table : PlanTable, optional
-        The memory-centric plans; adds a switch of the objective.
+    more_tables : sequence of PlanTable
+        Other objectives' plans; they add a switch of the objective.
     run : callable (plan, progress, cancelled) → RunReport, optional
         Really runs a plan. ``progress(fraction, text)`` is called now and then and raises
         :class:`recompviz.Cancelled` once the user has cancelled. Left out: there is no Run button.
@@ -94,14 +94,14 @@ class Explorer(anywidget.AnyWidget):
         table: PlanTable,
         simulate: Callable[[Plan], Timeline],
         *,
-        memory_table: PlanTable | None = None,
+        more_tables: Sequence[PlanTable] = (),
         run: Work | None = None,
         device: str = "cpu",
         title: str = "training step",
         budget: int | float | str | None = None,
     ) -> None:
         self.graph = graph
-        self.tables = (table,) if memory_table is None else (table, memory_table)
+        self.tables = (table, *more_tables)
         self.title = title
         self.device = device
         self._simulate = simulate

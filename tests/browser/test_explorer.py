@@ -37,7 +37,7 @@ def run(plan, progress, cancelled):
     return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
 
 RUN_STEPS = 10
-more = dict(memory_table=table("memory"), run=run, device="CPU", title="Residual net")
+more = dict(more_tables=[table("memory")], run=run, device="CPU", title="Residual net")
 explorer = Explorer(graph, table("time"), simulate, **more)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"

@@ -37,7 +37,7 @@ class Lab:
     def explorer(self, **options):
         from recompviz.widgets.explorer import Explorer
 
-        return Explorer(self.graph, self.time, self.simulate, memory_table=self.memory, **options)
+        return Explorer(self.graph, self.time, self.simulate, more_tables=[self.memory], **options)
 
 
 @pytest.fixture(scope="session")

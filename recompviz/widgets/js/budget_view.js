@@ -7,6 +7,12 @@ import { keepAllTotal } from "./header.js";
 
 const CURVE_HEIGHT = 146;
 const PAD = { left: 40, right: 16, top: 12, bottom: 20 };
+// a table's objective → its name, and what it means
+const OBJECTIVES = {
+  live: ["real bytes", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
+  time: ["least time", "The formula's time-centric optima: least overhead under the budget"],
+  memory: ["least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
+};
 // half of the thumb: a native track is inset by it at both ends
 const THUMB = 9;
 
@@ -61,9 +67,10 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
   switches.setAttribute("role", "radiogroup");
   switches.setAttribute("aria-label", "Objective");
   const radios = tables.map((table, i) => {
-    const button = html("button", "rv-button", switches, table.objective === "time" ? "least time" : "least memory");
+    const [name, meaning] = OBJECTIVES[table.objective];
+    const button = html("button", "rv-button", switches, name);
     button.setAttribute("role", "radio");
-    button.title = table.objective === "time" ? "Time-centric: least overhead under the budget" : "Memory-centric: largest overhead, lowest true peak";
+    button.title = meaning;
     listen(button, "click", () => actions.objective(i));
     return button;
   });

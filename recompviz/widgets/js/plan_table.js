@@ -3,7 +3,7 @@
 /** The row to run under a budget in total bytes, or −1 if none fits. */
 export function rowFor(table, budget) {
   const { totalPeaks, rows, objective } = table;
-  if (objective === "time") {
+  if (objective !== "memory") {
     for (let row = 0; row < rows; row++) if (totalPeaks[row] <= budget) return row;
   } else {
     for (let row = rows - 1; row >= 0; row--) if (totalPeaks[row] <= budget) return row;
@@ -13,7 +13,7 @@ export function rowFor(table, budget) {
 
 /** The rows that some budget leads to, by falling total peak: the distinct positions of the slider. */
 export function reachableRows(table) {
-  const order = Array.from({ length: table.rows }, (_, i) => (table.objective === "time" ? i : table.rows - 1 - i));
+  const order = Array.from({ length: table.rows }, (_, i) => (table.objective === "memory" ? table.rows - 1 - i : i));
   let least = Infinity;
   return order.filter((row) => table.totalPeaks[row] < least && ((least = table.totalPeaks[row]), true));
 }
