@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +27,9 @@ from recompviz.core.solver import Family, solve
 from recompviz.core.timeline import Timeline
 from recompviz.core.tradeoff import Objective, Tradeoff
 from recompviz.pytorch import private
+from recompviz.pytorch.costs import Costs, priced, unit_of
 from recompviz.pytorch.folding import Folded, fold
+from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -47,12 +49,18 @@ class Trace:
         What the trace holds for: shapes, dtypes, devices, training flags, attributes.
     arguments : tuple
         (inputs, kwargs, targets) it was traced with.
+    granularity : str
+        What one node of the graph stands for: ``"operators"`` or ``"paper"``.
+    costs : str, Roofline or Measured
+        What ``graph.time`` is; see :meth:`with_costs`.
     """
 
     step: Step
     folded: Folded
     signature: Signature
     arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
+    granularity: Granularity = "operators"
+    costs: Costs = "paper"
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -75,6 +83,37 @@ class Trace:
     def device(self) -> str:
         """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
         return self.signature.device
+
+    @property
+    def cost_unit(self) -> str:
+        """The unit of ``graph.time`` and of every overhead, for people."""
+        return unit_of(self.costs)
+
+    def with_costs(self, costs: Costs) -> Trace:
+        """The same step with another forward cost T_v; a plan of one is not a plan of the other.
+
+        Parameters
+        ----------
+        costs : "paper", "flops", "roofline", Roofline or Measured
+            10 for a convolution and 1 for any other node; floating-point operations, by PyTorch's own formulas where
+            it has one and else one for each element returned; the milliseconds that arithmetic or memory
+            traffic take at least, on the traced device (measured once) or on that of a ``Roofline(flops_per_second,
+            bytes_per_second)``; or seconds measured for each forward call. A node costs what its calls cost.
+
+        Raises
+        ------
+        ValueError
+            If there is no such cost.
+
+        Examples
+        --------
+        >>> import torch, recompviz as rv
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+        >>> t.graph.time.tolist(), t.with_costs("flops").graph.time.tolist()
+        ([1.0, 1.0, 1.0, 1.0], [512.0, 32.0, 64.0, 1.0])
+        """
+        return replace(self, folded=priced(self.folded, costs), costs=costs, _memo={}, _lock=threading.RLock())
 
     def __repr__(self) -> str:
         return (
@@ -145,6 +184,8 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    granularity: Granularity = "operators",
+    costs: Costs = "paper",
 ) -> Trace:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
 
@@ -159,9 +200,18 @@ def trace(
         What the loss takes after the model's output.
     loss : callable or torch.nn.Module, optional
         Left out: the model's output is the scalar loss, or has ``.loss``.
+    granularity : "operators" or "paper"
+        What one node of the graph stands for: one operator call that owns its memory, or what the paper counts as
+        one. There a layer of ``torch.nn`` is one node however many operators it calls, so are softmax and cross
+        entropy together, and a view (a reshape, a crop) is a node of its own. A view owns no memory: to keep it is to
+        keep the value it looks at.
+    costs : "paper", "flops", "roofline", Roofline or Measured
+        The forward cost T_v; as for :meth:`Trace.with_costs`.
 
     Raises
     ------
+    ValueError
+        If there is no such granularity or cost.
     TraceError
         If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no
         parameter needs a gradient.
@@ -175,6 +225,8 @@ def trace(
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    check_granularity(granularity)
+    unit_of(costs)
     step = Step(model, loss)
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     signature = Signature.of(step, arguments)
@@ -190,7 +242,8 @@ def trace(
         raise
     except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
         raise TraceError(_explain(error)) from error
-    return Trace(step, fold(fx, targets_at), signature, arguments)
+    folded = priced(fold(fx, targets_at, granularity), costs)
+    return Trace(step, folded, signature, arguments, granularity, costs)
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
