@@ -176,7 +176,7 @@ class JointGraph:
             Whether the node's value is kept.
         """
         return [
-            call.pinned or call.node < 0 or kept[call.node] or any(kept[view] for view in call.views)
+            call.pinned or call.node < 0 or kept[call.node] or any(map(kept.__getitem__, call.views))
             for call in self.calls
         ]
 

@@ -95,6 +95,9 @@ def test_plans_of_the_papers_graph_are_bitwise_eager_and_save_what_they_say(name
         certificate = rv.certify(trace, plan)
         assert certificate.ok, (name, plan, certificate.text)
         assert certificate.gradients == "bitwise"
+        step = trace.arguments
+        measured = rv.measure(rv.apply(trace, plan), *step[0], targets=step[2])
+        assert measured.step_ends.tolist() == rv.simulate(trace, plan).step_ends.tolist()
 
 
 @pytest.mark.parametrize("name", CASES)
