@@ -50,6 +50,20 @@ class Front:
         """The position of the optimum under a budget in formula bytes; ``len(self)`` if none fits."""
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
+    def positions(self, most: int) -> list[int]:
+        """All positions, or those of the optima of at most so many evenly spaced budgets, both ends among them.
+
+        Examples
+        --------
+        >>> front = Front(np.arange(5.0), np.array([90, 82, 50, 49, 10]), lambda i: [])
+        >>> front.positions(5), front.positions(3)
+        ([0, 1, 2, 3, 4], [0, 2, 4])
+        """
+        if len(self) <= most:
+            return list(range(len(self)))
+        budgets = np.linspace(int(self.peaks[-1]), int(self.peaks[0]), most).astype(np.int64)
+        return sorted({self.position(int(budget)) for budget in budgets})
+
 
 @dataclass(frozen=True, eq=False)
 class Tradeoff:

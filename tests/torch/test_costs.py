@@ -165,3 +165,19 @@ def test_another_batch_is_estimated_where_the_home_trace_was_measured() -> None:
         planned(torch.randn(3, 3, 12, 12), torch.tensor([0, 1, 2])).backward()
     (other,) = [trace for trace, _, _ in planned._programs.values() if trace is not home]
     assert other.costs == "roofline"
+
+
+def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = make("small residual network").trace().with_costs(SLOW)
+    front = trace.tradeoff().time_centric
+    monkeypatch.setattr("recompviz.pytorch.tracer.MOST_PLANS", 20)
+    assert len(front) > 100
+    table = trace.plans()
+    assert 10 < len(table) <= 21  # and the baseline that keeps everything
+    peaks = set(table.formula_peaks.tolist())
+    assert {int(front.peaks[0]), int(front.peaks[-1])} <= peaks
+    gap = (front.peaks[0] - front.peaks[-1]) / 19 + 1
+    optima = front.peaks.tolist()
+    for budget in optima:  # what the table offers is no worse than the optimum of a budget one step smaller
+        assert max(p for p in peaks if p <= budget) >= max((p for p in optima if p <= budget - gap), default=0)
+    assert rv.simulate(trace, trace.plan(table.least_total)).peak == table.least_total
