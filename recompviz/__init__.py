@@ -28,6 +28,7 @@ _HOMES = {
     "PlanTable": "recompviz.core.plan_table",
     "PlannedModule": "recompviz.pytorch.planned",
     "RecompvizError": "recompviz.core.errors",
+    "Roofline": "recompviz.pytorch.costs",
     "Schedule": "recompviz.core.schedule",
     "Timeline": "recompviz.core.timeline",
     "TooManyLowerSets": "recompviz.core.errors",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.calibration import calibrate as calibrate
     from recompviz.pytorch.certificate import Certificate as Certificate
     from recompviz.pytorch.certificate import certify as certify
+    from recompviz.pytorch.costs import Roofline as Roofline
     from recompviz.pytorch.meter import measure as measure
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply

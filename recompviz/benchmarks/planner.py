@@ -18,9 +18,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from recompviz.core.compiled import has_numba
 from recompviz.core.families import all_lower_sets
@@ -64,11 +62,10 @@ def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
     if names or not wanted:
         from recompviz import networks, trace
 
-        # the paper counts reshape, crop, LRN and cross entropy as one node each
-        how: dict[str, Any] = {"granularity": "paper"} if "granularity" in signature(trace).parameters else {}
         for name in names or networks.PAPER:
             step = networks.example(name)
-            yield name, trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, **how).graph
+            traced = trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, granularity="paper")
+            yield name, traced.graph
 
 
 def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:

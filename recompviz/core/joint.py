@@ -8,6 +8,7 @@ traced by the torch layer and read by the scheduler, the simulator and the pictu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -94,13 +95,16 @@ class Call:
     backward : bool
         Whether it belongs to the backward pass.
     node : int
-        The node of G it computes, −1 if none (backward calls, and values no gradient derives from).
+        The node of G it belongs to, −1 if none (backward calls, and values no gradient derives from).
+        Several calls may be one node.
     reads, makes : tuple of int
         Storages, each once.
     pinned : bool
         May not be run a second time: it reads what the step later overwrites.
     random : bool
         Draws random numbers, so that a second run must replay the generator's state.
+    views : tuple of int
+        Nodes of G that are no calls, but views of what this one makes; to keep such a node is to keep that.
     """
 
     info: NodeInfo
@@ -110,6 +114,7 @@ class Call:
     makes: tuple[int, ...]
     pinned: bool = False
     random: bool = False
+    views: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +170,21 @@ class JointGraph:
     def sizes(self) -> list[int]:
         """Each storage's bytes as the allocator hands them out."""
         return [self.rounded(storage.size) for storage in self.storages]
+
+    def kept_calls(self, kept: Sequence[bool]) -> list[bool]:
+        """For each call whether what it makes stays until the backward pass, wherever that needs it.
+
+        A view owns no memory: its node's flag acts on the call whose storage it looks at, as that call's own node does.
+
+        Parameters
+        ----------
+        kept : sequence of bool, length #V
+            Whether the node's value is kept.
+        """
+        return [
+            call.pinned or call.node < 0 or kept[call.node] or any(map(kept.__getitem__, call.views))
+            for call in self.calls
+        ]
 
     def rounded(self, size: int) -> int:
         """A size as the allocator hands it out, bytes."""

@@ -15,10 +15,22 @@ PEAK, PEAK_STEP, STEPS, EXCESS = 0, 1, 2, 3
 
 
 @numba.njit(cache=True)
+def is_kept(c, kept, calls):
+    """Whether what a call makes stays until the backward pass, as :meth:`JointGraph.kept_calls` has it."""
+    node, pinned, view_start, views = calls[4], calls[5], calls[8], calls[9]
+    if pinned[c] or node[c] < 0 or kept[node[c]]:
+        return True
+    view_is_kept = False
+    for k in range(view_start[c], view_start[c + 1]):
+        view_is_kept |= kept[views[k]]
+    return view_is_kept
+
+
+@numba.njit(cache=True)
 def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
     """Calls in running order into ``order``; returns how many. Fills ``saved`` and ``recomputed``."""
-    read_start, reads, _make_start, _makes, node, pinned, _random, _workspace = calls
-    maker = storages[1]
+    read_start, reads = calls[0], calls[1]
+    maker, count_calls = storages[1], len(calls[4])
     stack, pulled = scratch
     forward = np.int64(storages[4][0])
     saved[:] = False
@@ -27,7 +39,7 @@ def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
     for c in range(forward):
         order[steps] = c
         steps += 1
-    for b in range(forward, len(node)):
+    for b in range(forward, count_calls):
         top, count = 1, 0
         stack[0] = b
         while top > 0:
@@ -38,7 +50,7 @@ def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
                 c = maker[s]
                 if c < 0 or c >= forward or recomputed[c] or saved[s]:
                     continue
-                if pinned[c] or node[c] < 0 or kept[node[c]]:
+                if is_kept(c, kept, calls):
                     saved[s] = True
                 else:
                     recomputed[c] = True
@@ -58,7 +70,7 @@ def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
 @numba.njit(cache=True)
 def last_uses(order, steps, calls, storages, saved, recomputed, last):
     """The step after which each storage is freed, in the forward and in the backward pass; −1 for never."""
-    read_start, reads, make_start, makes, _node, _pinned, _random, _workspace = calls
+    read_start, reads, make_start, makes = calls[:4]
     _size, maker, result, _clone, border = storages
     forward = np.int64(border[0])
     last[:, :] = -1
@@ -88,7 +100,8 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
     step exceeds ``budget``.
     """
     scratch, order, saved, recomputed, last, held = work
-    read_start, reads, make_start, makes, _node, _pinned, random, workspace = calls
+    read_start, reads, make_start, makes = calls[:4]
+    random, workspace = calls[6], calls[7]
     size, _maker, _result, clone, border = storages
     forward = np.int64(border[0])
     steps = order_calls(kept, calls, storages, scratch, order, saved, recomputed)
@@ -134,14 +147,20 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
 
 
 @numba.njit(cache=True)
-def overhead_of(recomputed, node, time, seen):
-    """T of the nodes that are really recomputed; ``seen`` is filled with them."""
+def overhead_of(recomputed, calls, time, seen):
+    """T of the nodes that are really recomputed, and the views on them; ``seen`` is filled with them."""
+    node, view_start, views = calls[4], calls[8], calls[9]
     seen[:] = False
     total = 0.0
     for c in range(len(node)):
-        if recomputed[c] and node[c] >= 0 and not seen[node[c]]:
-            seen[node[c]] = True
-            total += time[node[c]]
+        if recomputed[c] and node[c] >= 0:
+            if not seen[node[c]]:
+                seen[node[c]] = True
+                total += time[node[c]]
+            for k in range(view_start[c], view_start[c + 1]):
+                if not seen[views[k]]:
+                    seen[views[k]] = True
+                    total += time[views[k]]
     return total
 
 
@@ -154,13 +173,13 @@ def flip_each(kept, candidates, calls, storages, extras, time, work, budget, ste
         kept[v] = not kept[v]
         simulate(kept, calls, storages, extras, work, budget, step_peaks, out)
         results[k, 0], results[k, 1] = out[PEAK], out[EXCESS]
-        results[k, 2] = overhead_of(recomputed, calls[4], time, seen)
+        results[k, 2] = overhead_of(recomputed, calls, time, seen)
         kept[v] = not kept[v]
 
 
 @numba.njit(cache=True)
 def absences(steps, forward, calls, order, recomputed, last, out):
-    """For each node the steps (first, end) in which its value is away: from its last forward use to its recomputation."""
+    """For each node the steps (first, end) in which its value is away: last forward use to recomputation."""
     make_start, makes, node = calls[2], calls[3], calls[4]
     out[:, 0], out[:, 1] = 0, 0
     for i in range(forward, steps):

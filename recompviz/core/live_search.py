@@ -119,13 +119,14 @@ class _Search:
             for met in [met for met in self.front() if met.peak <= budget][:3]:
                 self.refill(met.kept, budget)
             self.exchange(budget, self.model.simulations + effort)
-        return [met.kept for met in self.front()]
+        return [met.kept | self.model.is_view & ~self.model.recomputed_by(met.kept) for met in self.front()]
 
     def visit(self, kept: NDArray[np.bool_]) -> Met:
         """Simulate and remember; what is not really recomputed counts as kept."""
         peak = self.model.peak(np.ascontiguousarray(kept))
         recomputed = self.model.recomputed
-        found = Met(peak, float(self.time[recomputed].sum()), ~recomputed)
+        # a view's flag acts on the call it looks at, which has one of its own: that alone is moved
+        found = Met(peak, float(self.time[recomputed].sum()), ~recomputed & ~self.model.is_view)
         return self.met.setdefault(np.packbits(found.kept).tobytes(), found)
 
     def front(self) -> list[Met]:

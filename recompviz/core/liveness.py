@@ -64,6 +64,7 @@ class LiveModel:
         calls, storages = joint.calls, joint.storages
         read_start, reads = _packed([call.reads for call in calls])
         make_start, makes = _packed([call.makes for call in calls])
+        view_start, views = _packed([call.views for call in calls])
         self.calls = (
             read_start,
             reads,
@@ -73,6 +74,8 @@ class LiveModel:
             np.array([call.pinned for call in calls], np.bool_),
             np.array([call.random for call in calls], np.bool_),
             np.array([joint.rounded(extra) for extra in joint.workspace or [0] * len(calls)], np.int64),
+            view_start,
+            views,
         )
         clone = np.full(len(storages), -1, np.int64)
         for s, size in joint.clones:
@@ -97,6 +100,8 @@ class LiveModel:
         self.step_peaks = np.zeros(most + 1, np.int64)
         self.out = np.zeros(4, np.int64)
         self.seen = np.zeros(len(graph), np.bool_)
+        self.is_view = np.zeros(len(graph), np.bool_)
+        self.is_view[views] = True
         self.absent = np.zeros((len(graph), 2), np.int64)
         self.simulations = 0  # so far, for a search that counts its effort
 
@@ -116,14 +121,18 @@ class LiveModel:
     @property
     def overhead(self) -> float:
         """T of what the schedule last simulated really computes twice."""
-        node = self.calls[4]
-        return float(self.kernels.overhead_of(self.work[3], node, self.graph.time, self.seen))
+        return float(self.kernels.overhead_of(self.work[3], self.calls, self.graph.time, self.seen))
 
     @property
     def recomputed(self) -> NDArray[np.bool_]:
         """The nodes that the schedule last simulated computes twice, shape (#V,)."""
         _ = self.overhead
         return self.seen.copy()
+
+    def recomputed_by(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The nodes, views among them, that are computed twice if these are kept."""
+        self.peak(kept)
+        return self.recomputed
 
     @property
     def profile(self) -> NDArray[np.int64]:

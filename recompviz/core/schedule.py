@@ -92,6 +92,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
     """Calls in running order with their phases, and the storages saved for backward."""
     calls, storages = joint.calls, joint.storages
     forward = joint.forward_count
+    keeps = joint.kept_calls(kept)
     order = list(range(forward))
     phases = [Phase.FORWARD] * forward
     saved: set[int] = set()
@@ -104,8 +105,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
             maker = storages[s].maker
             if not 0 <= maker < forward or maker in recomputed or s in saved:
                 continue
-            call = calls[maker]
-            if call.pinned or call.node < 0 or kept[call.node]:
+            if keeps[maker]:
                 saved.add(s)
             else:
                 makers.append(maker)

@@ -50,6 +50,20 @@ class Front:
         """The position of the optimum under a budget in formula bytes; ``len(self)`` if none fits."""
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
+    def positions(self, most: int) -> list[int]:
+        """All positions, or those of the optima of at most so many evenly spaced budgets, both ends among them.
+
+        Examples
+        --------
+        >>> front = Front(np.arange(5.0), np.array([90, 82, 50, 49, 10]), lambda i: [])
+        >>> front.positions(5), front.positions(3)
+        ([0, 1, 2, 3, 4], [0, 2, 4])
+        """
+        if len(self) <= most:
+            return list(range(len(self)))
+        budgets = np.linspace(int(self.peaks[-1]), int(self.peaks[0]), most).astype(np.int64)
+        return sorted({self.position(int(budget)) for budget in budgets})
+
 
 @dataclass(frozen=True, eq=False)
 class Tradeoff:
@@ -121,10 +135,9 @@ class Tradeoff:
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """The plans of a front, largest peak first; at most so many, evenly spread, with both ends."""
-        count = len(self.front(objective))
-        shown = count if most is None else min(count, most)
-        return [self.plan_at(round(i * (count - 1) / max(shown - 1, 1)), objective) for i in range(shown)]
+        """The plans of a front, largest peak first; with ``most``, of at most so many evenly spaced budgets."""
+        front = self.front(objective)
+        return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]
 
     def __repr__(self) -> str:
         return (

@@ -2,15 +2,15 @@
 
 The joint graph has one fx node per view, getitem and detach; memory has not. Everything is keyed by
 storage: an fx node that allocates nothing is an *alias*, folded into the storage it looks at, and
-the rest are calls. A node of G is a forward call that some value needed by the backward pass derives
+the rest are calls. G is made of the forward calls that some value needed by the backward pass derives
 from (or the loss itself); BatchNorm's counters and the like are calls, and so simulated, but no nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +21,10 @@ from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of, generator_bytes
+from recompviz.pytorch.grouping import Granularity, parent_of, parts_of
 from recompviz.pytorch.node_info import InfoMaker
+from recompviz.pytorch.prepared import is_mutation, prepare, reads_overwritten
 from recompviz.pytorch.step import TraceError, refuse_no_scalar
-
-aten = torch.ops.aten
-
-# forward time T_v of an operator, from the operator and its fx node
-Cost = Callable[[Node], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +35,12 @@ class Folded:
     ----------
     joint : JointGraph
     graph : Graph
-        G; node ``i`` of it is call ``node_call[i]``.
+        G, with every T_v 1; :mod:`recompviz.pytorch.costs` puts a price on it.
     fx : torch.fx.GraphModule
     call_node : tuple of torch.fx.Node
         The fx node that runs each call.
-    node_call : tuple of int
+    node_calls : tuple of tuple of int
+        The calls that each node of G stands for; none for a view node.
     storage_of : dict from torch.fx.Node to int
         The storage each tensor-valued fx node looks at.
     placeholders : tuple of (torch.fx.Node, (role, which))
@@ -56,7 +54,7 @@ class Folded:
     graph: Graph
     fx: GraphModule
     call_node: tuple[Node, ...]
-    node_call: tuple[int, ...]
+    node_calls: tuple[tuple[int, ...], ...]
     storage_of: dict[Node, int]
     placeholders: tuple[tuple[Node, tuple[str, str | int]], ...]
     loss: Node
@@ -69,12 +67,7 @@ class Folded:
         return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
 
 
-def paper_cost(node: Node) -> float:
-    """The paper's T_v: 10 for a convolution, 1 for anything else (transposed ones included)."""
-    return 10.0 if node.target is aten.convolution.default and not node.args[6] else 1.0
-
-
-def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_cost) -> Folded:
+def fold(fx: GraphModule, target_positions: frozenset[int], granularity: Granularity = "operators") -> Folded:
     """Fold a joint graph.
 
     Parameters
@@ -83,24 +76,26 @@ def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_c
         As :func:`private.joint_graph` gives it; rewritten in place where a mutation demands it.
     target_positions : frozenset of int
         The flat input positions that are targets, to tell them from inputs.
-    cost : callable
-        T_v of the fx node of a call.
+    granularity : "operators" or "paper"
+        What one node of G stands for.
     """
-    mutated = _mutated_placeholders(fx)
-    _release_running_statistics(fx)
-    _copy_what_is_overwritten(fx, mutated)
-    fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _is_mutation(node))
-    forward = _forward_nodes(fx)
-    return _Folder(fx, target_positions, mutated, forward, cost).fold()
+    mutated, forward = prepare(fx)
+    return _Folder(fx, target_positions, mutated, forward, granularity).fold()
 
 
 class _Folder:
     """One pass over the fx nodes that numbers storages and calls."""
 
     def __init__(
-        self, fx: GraphModule, targets: frozenset[int], mutated: frozenset[Node], forward: set[Node], cost: Cost
+        self,
+        fx: GraphModule,
+        targets: frozenset[int],
+        mutated: frozenset[Node],
+        forward: set[Node],
+        granularity: Granularity,
     ) -> None:
-        self.fx, self.targets, self.mutated, self.forward, self.cost = fx, targets, mutated, forward, cost
+        self.fx, self.targets, self.mutated, self.forward = fx, targets, mutated, forward
+        self.granularity: Granularity = granularity
         self.storages: list[Storage] = []
         self.by_key: dict[int, int] = {}
         self.storage_of: dict[Node, int] = {}
@@ -125,7 +120,7 @@ class _Folder:
         loss, gradients = values[0], tuple(values[1:])
         self._name_results(loss, gradients)
         results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
-        graph, node_call = self._graph(results)
+        graph, node_calls = self._graph(results)
         device = device_of(node.meta.get("val") for node in nodes)
         joint = JointGraph(
             tuple(self.calls),
@@ -141,7 +136,7 @@ class _Folder:
             graph,
             self.fx,
             tuple(self.call_node),
-            node_call,
+            node_calls,
             self.storage_of,
             tuple(self.placeholders),
             loss,
@@ -177,7 +172,7 @@ class _Folder:
         value = node.meta.get("val")
         tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
         fresh = [t for t in tensors if private.storage_key(t) not in self.by_key]
-        mutation = _is_mutation(node)
+        mutation = is_mutation(node)
         if isinstance(value, torch.Tensor) and not fresh:
             self.storage_of[node] = self.by_key[private.storage_key(value)]
         if not fresh and not mutation:
@@ -199,7 +194,7 @@ class _Folder:
                 -1,
                 tuple(reads),
                 tuple(makes),
-                pinned=not backward and _reads_overwritten(node, self.mutated),
+                pinned=not backward and reads_overwritten(node, self.mutated),
                 random=isinstance(node.target, torch._ops.OpOverload)
                 and torch.Tag.nondeterministic_seeded in node.target.tags,
             )
@@ -238,7 +233,7 @@ class _Folder:
 
     # ---------------------------------------------------------------- G
 
-    def _graph(self, results: frozenset[int]) -> tuple[Graph, tuple[int, ...]]:
+    def _graph(self, results: frozenset[int]) -> tuple[Graph, tuple[tuple[int, ...], ...]]:
         calls, storages = self.calls, self.storages
         forward = sum(not call.backward for call in calls)
         needed = {s for call in calls[forward:] for s in call.reads if 0 <= storages[s].maker < forward}
@@ -250,116 +245,59 @@ class _Folder:
             if c not in members:
                 members.add(c)
                 stack.extend(m for s in calls[c].reads if (m := storages[s].maker) >= 0)
-        node_call = tuple(sorted(members))
-        number = {c: i for i, c in enumerate(node_call)}
-        used = needed | {s for c in node_call for s in calls[c].reads}
-        edges = {(number[storages[s].maker], number[c]) for c in node_call for s in calls[c].reads
-                 if storages[s].maker >= 0}  # fmt: skip
-        infos = []
-        for i, c in enumerate(node_call):
-            made = set(calls[c].makes)
-            info = replace(calls[c].info, needed=bool(made & (needed - results)), output=bool(made & results))
-            infos.append(info)
-            calls[c] = replace(calls[c], node=i, info=info)
+        parts = parts_of(self.granularity, sorted(members), self.call_node, self.forward, self._makers)
+        number = {c: i for i, part in enumerate(parts) for c in part.calls}
+        views = {view: i for i, part in enumerate(parts) for view in part.views}
+        # what a call reads and a member of its own part made does not leave the part
+        used = needed | {s for c in members for s in calls[c].reads if number.get(storages[s].maker, -1) != number[c]}
+        edges = set()
+        infos, sizes = [], []
+        for i, part in enumerate(parts):
+            made = {s for c in part.calls for s in calls[c].makes}
+            flags = {"needed": bool(made & (needed - results)), "output": bool(made & results)}
+            sources = [source for c in part.calls for source in self.call_node[c].all_input_nodes]
+            if part.views and (looked_at := parent_of(part.views[0], self._storages_behind)) is not None:
+                sources.append(looked_at)
+            edges |= {(u, i) for source in sources for u in self._parts_behind(source, number, views) if u != i}
+            if part.views:
+                last = part.views[-1]
+                infos.append(self.info(last, last.meta["val"], False, needed=False))
+                sizes.append(sum(_bytes_of(t) for t in pytree.tree_leaves(last.meta["val"])))
+                for c in self._makers(last):
+                    calls[c] = replace(calls[c], views=(*calls[c].views, i))
+                continue
+            for c in part.calls:
+                outputs = set(calls[c].makes)
+                own = replace(calls[c].info, needed=bool(outputs & (needed - results)), output=bool(outputs & results))
+                calls[c] = replace(calls[c], node=i, info=own)
+            last = self.call_node[part.calls[-1]]
+            if part.name:
+                infos.append(self.info(last, last.meta["val"], False, part.name, **flags))
+            else:
+                infos.append(calls[part.calls[0]].info)
+            sizes.append(sum(storages[s].size for s in made if s in used))
         graph = Graph(
             tuple(info.key for info in infos),
-            np.array([sum(storages[s].size for s in calls[c].makes if s in used) for c in node_call], np.int64),
-            np.array([self.cost(self.call_node[c]) for c in node_call], np.float64),
+            np.array(sizes, np.int64),
+            np.ones(len(parts)),
             np.array(sorted(edges), np.int32).reshape(-1, 2),
             tuple(infos),
         )
-        return graph, node_call
+        return graph, tuple(part.calls for part in parts)
+
+    def _makers(self, node: Node) -> list[int]:
+        """The calls that allocate what an fx node looks at."""
+        return [maker for s in self._storages_behind(node) if (maker := self.storages[s].maker) >= 0]
+
+    def _parts_behind(self, source: Node, number: dict[int, int], views: dict[Node, int]) -> set[int]:
+        """The nodes of G that an fx node's value comes from directly: a view node, or its makers'."""
+        node: Node | None = source
+        while views and node is not None and node.op == "call_function":
+            if node in views:
+                return {views[node]}
+            node = parent_of(node, self._storages_behind)
+        return {number[maker] for maker in self._makers(source)}
 
 
-# -------------------------------------------------------------------- the fx graph made ready
-
-
-def _is_mutation(node: Node) -> bool:
-    target = node.target
-    return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
-
-
-def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:
-    mutated = set()
-    for node in fx.graph.nodes:
-        if _is_mutation(node):
-            if node.target is not aten.copy_.default or node.args[0].op != "placeholder":
-                raise TraceError(f"{node.target} overwrites a tensor inside the step; write it out of place")
-            mutated.add(node.args[0])
-    return frozenset(mutated)
-
-
-_BATCH_NORM_BACKWARD = {
-    # operator → positions of (running mean, running variance, train)
-    aten.native_batch_norm_backward.default: (3, 4, 7),
-    aten.cudnn_batch_norm_backward.default: (3, 4, None),
-    aten.miopen_batch_norm_backward.default: (3, 4, None),
-}
-_BATCH_NORM_FORWARD = {
-    aten._native_batch_norm_legit_functional.default: (3, 4, 5),
-    aten._batch_norm_with_update_functional.default: (3, 4, None),
-}
-
-
-def _release_running_statistics(fx: GraphModule) -> None:
-    """Let BatchNorm's backward read the buffers instead of the freshly made statistics.
-
-    In training it ignores their values, so that nothing needs to keep the updated copies.
-    """
-    source = {node.args[1]: node.args[0] for node in fx.graph.nodes if _is_mutation(node)}
-    for node in fx.graph.nodes:
-        if node.target in _BATCH_NORM_BACKWARD:
-            mean, variance, train = _BATCH_NORM_BACKWARD[node.target]
-            if train is None or node.args[train] is True:
-                for position in (mean, variance):
-                    buffer = source.get(node.args[position])
-                    if buffer is not None:
-                        node.update_arg(position, buffer)
-
-
-def _indifferent(node: Node, placeholder: Node) -> bool:
-    """Whether a call gives the same result after the placeholder was overwritten."""
-    if _is_mutation(node):
-        return True
-    table = _BATCH_NORM_FORWARD | _BATCH_NORM_BACKWARD
-    if node.target not in table:
-        return False
-    mean, variance, train = table[node.target]
-    if train is not None and node.args[train] is not True:
-        return False
-    return placeholder not in [arg for i, arg in enumerate(node.args) if i not in (mean, variance)]
-
-
-def _reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
-    return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
-
-
-def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node]) -> None:
-    """Where backward reads what the step overwrites, give it a copy made before."""
-    forward = _forward_nodes(fx)
-    for placeholder in mutated:
-        readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]
-        if readers:
-            first = next(n for n in fx.graph.nodes if n.op == "call_function")
-            with fx.graph.inserting_before(first):
-                copy = fx.graph.call_function(aten.clone.default, (placeholder,))
-                value = placeholder.meta["val"]
-                with value.fake_mode:
-                    copy.meta["val"] = value.clone()
-            for reader in readers:
-                reader.replace_input_with(placeholder, copy)
-
-
-def _forward_nodes(fx: GraphModule) -> set[Node]:
-    """What the loss and the buffers' updates are computed from, by ancestry, and clones of inputs."""
-    output = next(iter(reversed(fx.graph.nodes)))
-    stack = [output.args[0][0], *(node for node in fx.graph.nodes if _is_mutation(node))]
-    found: set[Node] = set()
-    while stack:
-        node = stack.pop()
-        if node not in found:
-            found.add(node)
-            stack.extend(node.all_input_nodes)
-    # a copy of an overwritten input must be made before it is overwritten
-    found.update(n for n in fx.graph.nodes if n.target is aten.clone.default and n.args[0].op == "placeholder")
-    return found
+def _bytes_of(value: Any) -> int:
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0

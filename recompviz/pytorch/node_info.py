@@ -28,8 +28,8 @@ class InfoMaker:
     def __init__(self) -> None:
         self._seen: Counter[tuple[str, str]] = Counter()
 
-    def __call__(self, node: Node, value: Any, backward: bool, **flags: bool) -> NodeInfo:
-        op = operator_name(node)
+    def __call__(self, node: Node, value: Any, backward: bool, op: str = "", **flags: bool) -> NodeInfo:
+        op = op or operator_name(node)  # given where several calls are one function
         # what runs outside every module is the loss function, or autograd adding up gradients
         module = module_path(node) or ("backward" if backward else "loss" if _in_loss(node) else "")
         occurrence = self._seen[module, op]

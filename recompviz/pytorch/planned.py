@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.errors import InfeasibleBudget, RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.pytorch import private
+from recompviz.pytorch.costs import Costs
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.tracer import Trace, simulate, trace
@@ -126,7 +127,18 @@ class PlannedModule(nn.Module):
         difference = self._home.signature.difference(signature)
         self._tell(f"{difference}: traced anew")
         inputs, kwargs, targets = arguments
-        other = trace(self.step.model, *inputs, kwargs=kwargs, targets=targets, loss=self.step.loss)
+        home = self._home
+        # measured seconds are of one trace's calls; elsewhere an estimate in the same unit takes their place
+        costs: Costs = "roofline" if home.costs == "measured" else home.costs
+        other = trace(
+            self.step.model,
+            *inputs,
+            kwargs=kwargs,
+            targets=targets,
+            loss=self.step.loss,
+            granularity=home.granularity,
+            costs=costs,
+        )
         return self._remember(other, carry_over(self._plan, self._home, other))
 
     def _tell(self, what: str) -> None:

@@ -32,7 +32,9 @@ __all__ = [
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
     """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
-    with dynamo_config.patch(allow_rnn=True), _resizes_whole(), contextlib.ExitStack() as stack:
+    # a trace is for one shape; left to itself, Dynamo makes symbols of the sizes in which a second trace differs
+    fixed = dynamo_config.patch(allow_rnn=True, automatic_dynamic_shapes=False, assume_static_by_default=True)
+    with fixed, _resizes_whole(), contextlib.ExitStack() as stack:
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module

@@ -30,7 +30,9 @@ from recompviz.core.solver import Family, solve
 from recompviz.core.timeline import Timeline
 from recompviz.core.tradeoff import Tradeoff
 from recompviz.pytorch import private
+from recompviz.pytorch.costs import Costs, priced, unit_of
 from recompviz.pytorch.folding import Folded, fold
+from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -53,12 +55,18 @@ class Trace:
         What the trace holds for: shapes, dtypes, devices, training flags, attributes.
     arguments : tuple
         (inputs, kwargs, targets) it was traced with.
+    granularity : str
+        What one node of the graph stands for: ``"operators"`` or ``"paper"``.
+    costs : str or Roofline
+        What ``graph.time`` is; see :meth:`with_costs`.
     """
 
     step: Step
     folded: Folded
     signature: Signature
     arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
+    granularity: Granularity = "operators"
+    costs: Costs = "paper"
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -82,6 +90,38 @@ class Trace:
         """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
         return self.signature.device
 
+    @property
+    def cost_unit(self) -> str:
+        """The unit of ``graph.time`` and of every overhead, for people."""
+        return unit_of(self.costs)
+
+    def with_costs(self, costs: Costs) -> Trace:
+        """The same step with another forward cost T_v; a plan of one is not a plan of the other.
+
+        Parameters
+        ----------
+        costs : "paper", "flops", "roofline", "measured" or Roofline
+            10 for a convolution and 1 for any other node; floating-point operations, by PyTorch's own formulas where
+            it has one and else one for each element returned; the milliseconds that arithmetic or memory
+            traffic take at least, on the traced device (measured once) or on that of a ``Roofline(flops_per_second,
+            bytes_per_second)``; or the milliseconds that :func:`recompviz.calibrate` measured. A node costs what
+            its calls cost.
+
+        Raises
+        ------
+        ValueError
+            If there is no such cost, or none was measured.
+
+        Examples
+        --------
+        >>> import torch, recompviz as rv
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+        >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+        >>> t.graph.time.tolist(), t.with_costs("flops").graph.time.tolist()
+        ([1.0, 1.0, 1.0, 1.0], [512.0, 32.0, 64.0, 1.0])
+        """
+        return replace(self, folded=priced(self.folded, costs), costs=costs, _memo={}, _lock=threading.RLock())
+
     def __repr__(self) -> str:
         return (
             f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
@@ -94,6 +134,9 @@ class Trace:
 
     def plans(self, objective: Aim = "time") -> PlanTable:
         """Every distinct plan of an objective with its formula peak and its simulated total peak.
+
+        Thousands of nodes, or costs that are no whole numbers, make curves of many thousand optima, bytes apart; of
+        more than 512 those of 512 evenly spaced budgets are taken, the least and the largest among them.
 
         Parameters
         ----------
@@ -145,7 +188,8 @@ class Trace:
 
     def with_joint(self, joint: JointGraph) -> Trace:
         """The same trace with another account of what its calls take, for example a calibrated one."""
-        return replace(self, folded=replace(self.folded, joint=joint), _memo={}, _lock=threading.RLock())
+        folded = priced(replace(self.folded, joint=joint), self.costs)
+        return replace(self, folded=folded, _memo={}, _lock=threading.RLock())
 
     def _once(self, key: str, build: Callable[[], T]) -> T:
         with self._lock:
@@ -161,6 +205,8 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    granularity: Granularity = "operators",
+    costs: Costs = "paper",
 ) -> Trace:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
 
@@ -175,9 +221,18 @@ def trace(
         What the loss takes after the model's output.
     loss : callable or torch.nn.Module, optional
         Left out: the model's output is the scalar loss, or has ``.loss``.
+    granularity : "operators" or "paper"
+        What one node of the graph stands for: one operator call that owns its memory, or what the paper counts as
+        one. There a layer of ``torch.nn`` is one node however many operators it calls, so are softmax and cross
+        entropy together, and a view (a reshape, a crop) is a node of its own. A view owns no memory: to keep it is to
+        keep the value it looks at.
+    costs : "paper", "flops", "roofline", "measured" or Roofline
+        The forward cost T_v; as for :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
 
     Raises
     ------
+    ValueError
+        If there is no such granularity or cost.
     TraceError
         If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no
         parameter needs a gradient.
@@ -191,6 +246,8 @@ def trace(
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    check_granularity(granularity)
+    unit_of(costs)
     step = Step(model, loss)
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     signature = Signature.of(step, arguments)
@@ -206,7 +263,12 @@ def trace(
         raise
     except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
         raise TraceError(_explain(error)) from error
-    return Trace(step, fold(fx, targets_at), signature, arguments)
+    traced = Trace(step, priced(fold(fx, targets_at, granularity), "paper"), signature, arguments, granularity)
+    if costs == "measured":
+        from recompviz.pytorch.calibration import calibrate
+
+        traced = calibrate(traced)
+    return traced.with_costs(costs)
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:

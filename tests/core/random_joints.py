@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,11 +45,15 @@ def random_joint(seed: int, most_nodes: int = 9) -> tuple[rv.Graph, JointGraph]:
                 clones.append((makes[-1], storages[makes[-1]].size))
         gradient = makes[0]
         calls.append(Call(rv.NodeInfo(key=f"backward {v}"), True, -1, tuple(dict.fromkeys(reads)), tuple(makes)))
-    graph = rv.Graph.from_edges(
-        sorted(set(edges)),
-        memory=[sum(storages[s].size for s in calls[c].makes) for c in node_call],
-        time=[chance.choice([1, 1, 10, 0]) for _ in range(n)],
-    )
+    sizes = [sum(storages[s].size for s in calls[c].makes) for c in node_call]
+    for v in range(n):  # some nodes are views of what another one's call makes
+        if chance.random() < 0.15:
+            c = node_call[v]
+            calls[c] = replace(calls[c], views=(len(sizes),))
+            edges.append((v, len(sizes)))
+            sizes.append(storages[calls[c].makes[0]].size)
+    times = [chance.choice([1, 1, 10, 0]) for _ in sizes]
+    graph = rv.Graph.from_edges(sorted(set(edges)), memory=sizes, time=times)
     return graph, JointGraph(
         tuple(calls),
         tuple(storages),

@@ -64,3 +64,15 @@ def test_solving_the_trace_twice_gives_the_same_object() -> None:
     trace = make("batch norm").trace()
     assert trace.tradeoff() is trace.tradeoff()
     assert trace.plans() is trace.plans()
+
+
+def test_a_second_trace_of_another_size_has_numbers_for_its_sizes() -> None:
+    class Resizing(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            size = [side // 2 for side in x.shape[2:]]
+            return F.interpolate(x, size=size, mode="bilinear").square().sum()
+
+    for pixels in (8, 12, 20):
+        trace = rv.trace(Resizing(), torch.ones(1, 1, pixels, pixels, requires_grad=True))
+        assert trace.graph.info[0].shape == (1, 1, pixels // 2, pixels // 2)
+        assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).ok

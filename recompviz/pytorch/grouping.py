@@ -1,0 +1,197 @@
+"""Which calls and views are one node of G: every call by itself, or what the paper counts as one.
+
+The paper's operators are Chainer's functions. Seen from ATen, one function is sometimes several calls (local response
+normalisation, softmax cross entropy) and sometimes none (a reshape or a crop only looks at a value). So where the
+graph is to be the paper's, whatever one layer of ``torch.nn`` calls is one node, softmax and cross entropy are one,
+and a view of a value, or an unbranched chain of them, is a node of its own.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch.fx import Node
+
+aten = torch.ops.aten
+
+Granularity = Literal["operators", "paper"]
+
+# the files of torch.nn whose modules are one function each; containers, recurrent networks, transformers and
+# Flatten are not among them, and multi-head attention is several functions
+_LAYERS = frozenset(
+    f"torch.nn.modules.{file}"
+    for file in (
+        "activation", "batchnorm", "channelshuffle", "conv", "distance", "dropout", "fold", "instancenorm", "linear",
+        "loss", "normalization", "padding", "pixelshuffle", "pooling", "sparse", "upsampling",
+    )
+)  # fmt: skip
+_NO_LAYERS = frozenset({"MultiheadAttention"})
+# these look at a value without changing how it is seen
+_PLAIN = (operator.getitem, aten.detach.default, aten.alias.default)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one node of G stands for: calls, or views and no call.
+
+    Attributes
+    ----------
+    calls : tuple of int
+        In traced order; empty for a view node.
+    views : tuple of torch.fx.Node
+        The chain of views, first to last; empty for calls.
+    name : str
+        What several calls are together, for example ``"LocalResponseNorm"``; empty for a single one.
+    """
+
+    calls: tuple[int, ...]
+    views: tuple[Node, ...] = ()
+    name: str = ""
+
+
+def check_granularity(granularity: str) -> None:
+    """Raise ValueError if there is no such granularity."""
+    if granularity not in get_args(Granularity):
+        choices = " or ".join(map(repr, get_args(Granularity)))
+        raise ValueError(f"granularity {granularity!r} is unknown; choose {choices}")
+
+
+def parts_of(
+    granularity: Granularity,
+    members: Sequence[int],
+    call_node: Sequence[Node],
+    forward: set[Node],
+    makers: Callable[[Node], list[int]],
+) -> list[Part]:
+    """The nodes of G.
+
+    Parameters
+    ----------
+    granularity : "operators" or "paper"
+    members : sequence of int
+        The calls that belong to G, in traced order.
+    call_node : sequence of torch.fx.Node
+        The fx node of each call.
+    forward : set of torch.fx.Node
+        The forward pass.
+    makers : callable
+        The calls that allocate what an fx node looks at; none for an input or a parameter.
+
+    Returns
+    -------
+    list of Part
+        In the order of the trace.
+    """
+    if granularity == "operators":
+        return [Part((c,)) for c in members]
+    parts = _functions(members, call_node)
+    parts += _view_nodes(parts, call_node, forward, makers)
+    position = {node: i for i, node in enumerate(call_node[0].graph.nodes)} if call_node else {}
+    return sorted(parts, key=lambda part: position[part.views[-1] if part.views else call_node[part.calls[-1]]])
+
+
+def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
+    """The fx node that an alias is an alias of: the input that shares its storage."""
+    mine = set(storages(alias))
+    return next((source for source in alias.all_input_nodes if mine & set(storages(source))), None)
+
+
+# -------------------------------------------------------------------- several calls, one function
+
+
+def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[Part]:
+    """Runs of calls that are one function together.
+
+    Only neighbours in the trace are put together: to merge neighbours in a topological order never makes a cycle.
+    """
+    runs: list[list[int]] = []
+    for c in members:
+        if runs and _belong_together(call_node[runs[-1][-1]], call_node[c]):
+            runs[-1].append(c)
+        else:
+            runs.append([c])
+    return [Part(tuple(run), name=_name_of([call_node[c] for c in run])) for run in runs]
+
+
+def _belong_together(previous: Node, node: Node) -> bool:
+    layer = layer_call(node)
+    return (layer is not None and layer == layer_call(previous)) or _is_cross_entropy(previous, node)
+
+
+def _is_cross_entropy(softmax: Node, loss: Node) -> bool:
+    if softmax.target is not aten._log_softmax.default:
+        return False
+    if loss.target not in (aten.nll_loss_forward.default, aten.nll_loss2d_forward.default):
+        return False
+    logits = loss.args[0]
+    while isinstance(logits, Node) and logits is not softmax and len(logits.all_input_nodes) == 1:
+        logits = logits.all_input_nodes[0]  # more than two dimensions are viewed as four
+    return logits is softmax
+
+
+def _name_of(nodes: Sequence[Node]) -> str:
+    if len(nodes) == 1:
+        return ""
+    layer = layer_call(nodes[-1])
+    return layer[1] if layer is not None else "cross_entropy"
+
+
+def layer_call(node: Node) -> tuple[str, str] | None:
+    """One call of a layer of ``torch.nn`` that an fx node was traced in: (its identity, the layer's class)."""
+    stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
+    if not stack:
+        return None
+    identity, (_, layer) = next(reversed(stack.items()))  # a second call of the same module has another identity
+    home, _, name = (layer if isinstance(layer, str) else f"{layer.__module__}.{layer.__qualname__}").rpartition(".")
+    return (identity, name) if home in _LAYERS and name not in _NO_LAYERS else None
+
+
+# -------------------------------------------------------------------- views that are nodes
+
+
+def _view_nodes(
+    functions: Sequence[Part], call_node: Sequence[Node], forward: set[Node], makers: Callable[[Node], list[int]]
+) -> list[Part]:
+    """Maximal unbranched chains of views that some call of G looks through.
+
+    What only the backward pass looks through, what a layer does inside itself, and views of inputs and parameters are
+    no nodes.
+    """
+    function_of = {call_node[c]: i for i, part in enumerate(functions) for c in part.calls}
+    calls = set(call_node)
+    uses: dict[Node, set[Node]] = {}  # of an alias: the calls of G, and the chains (by their first view), behind it
+    chains: dict[Node, tuple[Node, ...]] = {}
+    for node in reversed(call_node[0].graph.nodes) if call_node else ():
+        if node.op != "call_function" or node not in forward or node in calls:
+            continue
+        used: set[Node] = set()
+        for user in node.users:
+            if user in function_of or user in chains:
+                used.add(user)
+            else:
+                used |= uses.get(user, set())
+        uses[node] = used
+        made_in = {function_of.get(call_node[c]) for c in makers(node)}
+        within = made_in & {function_of[user] for user in used if user in function_of}
+        if not used or not made_in or None in made_in or within or _is_plain(node) or layer_call(node):
+            continue
+        only = next(iter(used)) if len(used) == 1 else None
+        chains[node] = (node, *chains.pop(only)) if only in chains else (node,)
+    return [Part((), chain) for chain in chains.values()]
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether an alias is seen just as what it is an alias of."""
+    if node.target in _PLAIN:
+        return True
+    value, source = node.meta.get("val"), node.all_input_nodes[0].meta.get("val")
+    return (
+        isinstance(value, torch.Tensor)
+        and isinstance(source, torch.Tensor)
+        and (value.shape, value.stride(), value.storage_offset(), value.dtype)
+        == (source.shape, source.stride(), source.storage_offset(), source.dtype)
+    )
