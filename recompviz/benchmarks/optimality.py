@@ -1,0 +1,234 @@
+"""How far are canonical plans from the best that any recomputation can do? One row per graph and budget.
+
+Small graphs in the paper's own model (every value has a gradient of its size, see ``core/paper_model.py``). Three overheads
+stand side by side under each budget:
+
+  formula    the time-centric optimum by the paper's formula, which discards at segment ends
+  liveness   the best of both curves' plans, simulated: freed at last use, only what is needed recomputed
+  optimum    Checkmate's mixed-integer program: any value or gradient, any number of times
+
+The gap is what liveness pays above the optimum, in per cent of one forward pass. Where the solver's time ran out before the
+proof, the optimum is written as "bound … best", and the gap as the most it can be.
+
+    python -m recompviz.benchmarks.optimality                      # all graphs, some minutes
+    python -m recompviz.benchmarks.optimality chain unet           # some of them
+    python -m recompviz.benchmarks.optimality --seconds 60         # more time for each program
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from recompviz.benchmarks.checkmate import least_overhead
+from recompviz.core.graph import Graph
+from recompviz.core.joint import JointGraph
+from recompviz.core.paper_model import paper_step
+from recompviz.core.plan import Plan
+from recompviz.core.schedule import make_schedule
+from recompviz.core.simulation import simulate_schedule
+from recompviz.core.solver import solve
+from recompviz.core.tradeoff import Objective, Tradeoff
+
+OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
+HEADER = (
+    f"{'graph':>10} {'#V':>3} {'T(V)':>5} {'budget':>6} {'formula':>8} {'liveness':>8} {'optimum':>10} "
+    f"{'gap':>7}  {'proven':<6} {'seconds':>7}"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One budget on one graph: overheads in units of T, infinite where nothing fits.
+
+    Attributes
+    ----------
+    name : str
+    budget : int
+        Bytes, in the paper's model.
+    forward : float
+        T(V), one forward pass.
+    formula, liveness, best, bound : float
+        See the head of this file; no strategy at all has an overhead below ``bound``.
+    proven : bool
+        Whether ``best`` is proven to be the optimum.
+    seconds : float
+        What the program took.
+    """
+
+    name: str
+    nodes: int
+    budget: int
+    forward: float
+    formula: float
+    liveness: float
+    best: float
+    bound: float
+    proven: bool
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """What canonical plans pay above the optimum at most, in per cent of a forward pass."""
+        reference = self.best if self.proven else self.bound
+        return 0.0 if self.liveness == reference else 100 * (self.liveness - reference) / self.forward
+
+    @property
+    def text(self) -> str:
+        """The row as printed."""
+        optimum = number(self.best) if self.proven else f"{number(self.bound)} … {number(self.best)}"
+        gap = "—" if self.gap == inf else f"{'' if self.proven else '≤ '}{self.gap:.1f}%"
+        return (
+            f"{self.name:>10} {self.nodes:>3} {self.forward:>5g} {self.budget:>6} {number(self.formula):>8} "
+            f"{number(self.liveness):>8} {optimum:>10} {gap:>7}  {'yes' if self.proven else 'no':<6} {self.seconds:>7.1f}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, print the table and what it comes to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("graphs", nargs="*", help=f"some of {', '.join(GRAPHS)}")
+    parser.add_argument("--seconds", type=float, default=20.0, help="the time limit of each program")
+    parser.add_argument("--budgets", type=int, default=4, help="budgets per graph, besides one below all canonical plans")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.graphs if name not in GRAPHS]
+    if unknown:
+        parser.error(f"no graph is called {unknown[0]!r}; choose from {', '.join(GRAPHS)}")
+    print(HEADER)
+    rows = []
+    for name in options.graphs or GRAPHS:
+        for row in compare_on(name, GRAPHS[name](), options.seconds, options.budgets):
+            print(row.text, flush=True)
+            rows.append(row)
+    print(summary(rows))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """The table in three lines."""
+    within = [row for row in rows if row.liveness < inf]
+    gaps = [row.gap for row in within]
+    return (
+        f"{sum(row.proven for row in rows)} of {len(rows)} optima proven\n"
+        f"canonical plans reach the proven optimum in {sum(row.proven and row.gap == 0 for row in within)} of "
+        f"{len(within)} rows in which one fits; mean gap {sum(gaps) / max(1, len(gaps)):.1f}%, "
+        f"worst {max(gaps, default=0):.1f}% of a forward pass\n"
+        f"below the least canonical plan another strategy exists in {sum(row.best < inf for row in rows) - len(within)} "
+        f"of {len(rows) - len(within)} rows"
+    )
+
+
+def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Row]:
+    """The rows of one graph, by falling budget; the last is below what any canonical plan needs."""
+    joint, curve = paper_step(graph), solve(graph, "all")
+    reached = canonical_with_liveness(curve, joint)
+    # backward calls cost what forward calls do, so that recomputing a gradient is no free lunch
+    costs = [float(graph.time[v]) for v in graph.order]
+    costs += reversed(costs)
+    rows = []
+    for budget in spread(reached, joint, budgets):
+        liveness = min((overhead for overhead, peak in reached if peak <= budget), default=inf)
+        formula = curve.plan(budget).overhead if budget >= curve.least_budget else inf
+        start = time.perf_counter()
+        found = least_overhead(joint, costs, budget, seconds, at_most=liveness)
+        spent = time.perf_counter() - start
+        # a canonical plan that fits is a solution too, should the solver find none in time
+        best = min(found.value, liveness)
+        proven = found.proven or found.bound >= best
+        forward = float(graph.time.sum())
+        rows.append(Row(name, len(graph), budget, forward, formula, liveness, best, found.bound, proven, spent))
+    return rows
+
+
+def canonical_with_liveness(curve: Tradeoff, joint: JointGraph) -> list[tuple[float, int]]:
+    """(overhead, peak in bytes) of every plan of both curves and of keep-all, as it runs with liveness."""
+    plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
+    reached = set()
+    for plan in (Plan.keep_all(curve.graph), *plans):
+        schedule = make_schedule(joint, plan.kept.tolist())
+        overhead = sum(float(curve.graph.time[joint.calls[c].node]) for c in schedule.recomputed)
+        reached.add((overhead, simulate_schedule(schedule).transient_peak))
+    return sorted(reached)
+
+
+def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
+    """Budgets to try: some of the peaks that matter, from the largest to the least, and one below them all."""
+    front: list[int] = []
+    for _, peak in sorted(reached):
+        if not front or peak < front[-1]:
+            front.append(peak)
+    last = len(front) - 1
+    picked = sorted({front[round(i * last / max(1, count - 1))] for i in range(count)}, reverse=True)
+    # no strategy can do with less than one call's own inputs and output
+    floor = max(sum(joint.sizes[s] for s in (*call.reads, *call.makes)) for call in joint.calls)
+    return [*picked, (floor + front[-1]) // 2] if floor < front[-1] else picked
+
+
+def number(overhead: float) -> str:
+    """An overhead as printed; a dash for what does not exist."""
+    return "—" if overhead == inf else f"{overhead:g}"
+
+
+# -------------------------------------------------------------------- graphs
+
+
+def chain(count: int = 9) -> Graph:
+    """Values in a row, all of one size and cost."""
+    return Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[1] * count)
+
+
+def convolutions(layers: int = 4) -> Graph:
+    """Convolution and activation in turn: cost 10 and 1, halved in size every two layers."""
+    sizes = [8 >> (layer // 2) for layer in range(layers) for _ in range(2)]
+    return Graph.from_edges([(i, i + 1) for i in range(len(sizes) - 1)], sizes, [10, 1] * layers)
+
+
+def residual(blocks: int = 3) -> Graph:
+    """A stem and blocks of two values and a sum with what went in."""
+    edges, last = [], 0
+    for block in range(blocks):
+        a = 3 * block + 1
+        edges += [(last, a), (a, a + 1), (a + 1, a + 2), (last, a + 2)]
+        last = a + 2
+    return Graph.from_edges(edges, [2] * (last + 1), [10, *[10, 1, 1] * blocks])
+
+
+def inception() -> Graph:
+    """A stem, three branches of different depth, their concatenation, a head."""
+    edges = [(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (1, 7), (3, 7), (6, 7), (7, 8)]
+    return Graph.from_edges(edges, [4, 2, 1, 2, 1, 2, 2, 6, 1], [10, 10, 10, 10, 1, 10, 10, 1, 1])
+
+
+def unet() -> Graph:
+    """Two levels down, two levels up, a skip at each."""
+    edges = [(i, i + 1) for i in range(8)] + [(1, 7), (3, 5)]
+    return Graph.from_edges(edges, [8, 8, 4, 4, 2, 6, 4, 16, 1], [10, 1, 10, 1, 10, 1, 10, 1, 1])
+
+
+def random_dag(seed: int, count: int = 9) -> Graph:
+    """A random DAG, each value read by a later one."""
+    chance = random.Random(seed)
+    edges = {(i, chance.randrange(i + 1, min(i + 4, count))) for i in range(count - 1)}
+    edges |= {(i, j) for i in range(count) for j in range(i + 1, count) if chance.random() < 0.12}
+    return Graph.from_edges(
+        sorted(edges), [chance.randint(1, 6) for _ in range(count)], [chance.choice([1, 1, 10]) for _ in range(count)]
+    )
+
+
+GRAPHS: dict[str, Callable[[], Graph]] = {
+    "chain": chain,
+    "conv chain": convolutions,
+    "residual": residual,
+    "inception": inception,
+    "unet": unet,
+    "random 0": lambda: random_dag(0),
+    "random 1": lambda: random_dag(1),
+    "random 2": lambda: random_dag(2),
+}
+
+
+if __name__ == "__main__":
+    main()
