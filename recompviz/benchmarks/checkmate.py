@@ -1,9 +1,10 @@
 """The unrestricted optimum of recomputation, as the mixed-integer program of Checkmate.
 
 A step of N calls has N stages; stage t computes call t for the first time and may compute earlier ones again.
-R[t, i]: call i is computed in stage t. S[t, i]: its result is held from stage t − 1 into stage t. FREE[t, i, k]: in stage
-t the result of i is freed right after call k. U[t, k]: bytes alive while stage t computes call k. Values and gradients
-alike may be recomputed, any number of times: everything the canonical strategy may do, and much more.
+R[t, i]: call i is computed in stage t. S[t, i]: its result is held from stage t − 1 into stage t. FREE[t, i, k]: in
+stage t the result of i is freed right after call k. U[t, k]: bytes alive while stage t computes call k. Values and
+gradients alike may be recomputed, once in every stage: everything the canonical strategy may do, and much more. What it
+may not do is compute a call twice within one stage, or in another order than the traced one.
 
 FREE is continuous here: it only ever helps to free, so that it takes the least of its bounds by itself.
 
@@ -150,11 +151,10 @@ class _Model:
                     self.add(have, -1)
             # nothing is computed that is held already: of no use, and it narrows the search
             self.add([(self.computed[t, i], 1), (self.held[t, i], 1)], 1)
-            if t:
-                # S[t, i] ≤ R[t − 1, i] + S[t − 1, i]
-                if i < t - 1:
-                    before: list[tuple[int, float]] = [(self.computed[t - 1, i], -1), (self.held[t - 1, i], -1)]
-                    self.add([(self.held[t, i], 1), *before], 0)
+            # S[t, i] ≤ R[t − 1, i] + S[t − 1, i], where R[t − 1, t − 1] = 1
+            if i < t - 1:
+                before: list[tuple[int, float]] = [(self.computed[t - 1, i], -1), (self.held[t - 1, i], -1)]
+                self.add([(self.held[t, i], 1), *before], 0)
             # what is held or computed is used in this stage, or held on: the same
             if t not in self.users[i]:
                 used: list[tuple[int, float]] = [(self.computed[t, j], -1) for j in self.users[i] if j < t]

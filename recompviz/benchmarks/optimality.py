@@ -1,14 +1,16 @@
 """How far are canonical plans from the best that any recomputation can do? One row per graph and budget.
 
-Small graphs in the paper's own model (every value has a gradient of its size, see ``core/paper_model.py``). Three overheads
-stand side by side under each budget:
+Small graphs in the paper's own model (every value has a gradient of its size, see ``core/paper_model.py``). Four
+overheads stand side by side under each budget:
 
   formula    the time-centric optimum by the paper's formula, which discards at segment ends
-  liveness   the best of both curves' plans, simulated: freed at last use, only what is needed recomputed
-  optimum    Checkmate's mixed-integer program: any value or gradient, any number of times
+  curves     the best plan of both curves (or keep-all), simulated: freed at last use, recomputed when needed
+  canonical  the same over every lower-set sequence there is: what a planner with liveness in its objective could find
+  optimum    Checkmate's mixed-integer program: any value or gradient, again and again
 
-The gap is what liveness pays above the optimum, in per cent of one forward pass. Where the solver's time ran out before the
-proof, the optimum is written as "bound … best", and the gap as the most it can be.
+The gaps are what the curves' plans, and the best canonical plan, pay above the optimum, in per cent of a forward pass.
+Where the solver's time ran out before the proof, the optimum is written as "bound … best", and the gaps as the most
+they can be.
 
     python -m recompviz.benchmarks.optimality                      # all graphs, some minutes
     python -m recompviz.benchmarks.optimality chain unet           # some of them
@@ -20,24 +22,27 @@ from __future__ import annotations
 import argparse
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
 
 from recompviz.benchmarks.checkmate import least_overhead
 from recompviz.core.graph import Graph
 from recompviz.core.joint import JointGraph
+from recompviz.core.masks import bit_matrix
 from recompviz.core.paper_model import paper_step
-from recompviz.core.plan import Plan
 from recompviz.core.schedule import make_schedule
 from recompviz.core.simulation import simulate_schedule
 from recompviz.core.solver import solve
-from recompviz.core.tradeoff import Objective, Tradeoff
+from recompviz.core.tradeoff import Objective
 
 OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
 HEADER = (
-    f"{'graph':>10} {'#V':>3} {'T(V)':>5} {'budget':>6} {'formula':>8} {'liveness':>8} {'optimum':>10} "
-    f"{'gap':>7}  {'proven':<6} {'seconds':>7}"
+    f"{'graph':>10} {'#V':>3} {'T(V)':>5} {'budget':>6} {'formula':>8} {'curves':>7} {'canonical':>9} {'optimum':>10} "
+    f"{'gap':>8} {'gap':>8}  {'proven':<6} {'seconds':>7}"
 )
 
 
@@ -52,7 +57,7 @@ class Row:
         Bytes, in the paper's model.
     forward : float
         T(V), one forward pass.
-    formula, liveness, best, bound : float
+    formula, curves, canonical, best, bound : float
         See the head of this file; no strategy at all has an overhead below ``bound``.
     proven : bool
         Whether ``best`` is proven to be the optimum.
@@ -65,7 +70,8 @@ class Row:
     budget: int
     forward: float
     formula: float
-    liveness: float
+    curves: float
+    canonical: float
     best: float
     bound: float
     proven: bool
@@ -73,18 +79,29 @@ class Row:
 
     @property
     def gap(self) -> float:
-        """What canonical plans pay above the optimum at most, in per cent of a forward pass."""
+        """What the curves' plans pay above the optimum at most, in per cent of a forward pass; inf if none fits."""
+        return self._above(self.curves)
+
+    @property
+    def canonical_gap(self) -> float:
+        """The same for the best canonical plan."""
+        return self._above(self.canonical)
+
+    def _above(self, overhead: float) -> float:
         reference = self.best if self.proven else self.bound
-        return 0.0 if self.liveness == reference else 100 * (self.liveness - reference) / self.forward
+        return inf if overhead == inf else 100 * (overhead - reference) / self.forward
 
     @property
     def text(self) -> str:
         """The row as printed."""
         optimum = number(self.best) if self.proven else f"{number(self.bound)} … {number(self.best)}"
-        gap = "—" if self.gap == inf else f"{'' if self.proven else '≤ '}{self.gap:.1f}%"
+        gaps = [
+            "—" if gap == inf else f"{'' if self.proven else '≤ '}{gap:.1f}%" for gap in (self.gap, self.canonical_gap)
+        ]
         return (
             f"{self.name:>10} {self.nodes:>3} {self.forward:>5g} {self.budget:>6} {number(self.formula):>8} "
-            f"{number(self.liveness):>8} {optimum:>10} {gap:>7}  {'yes' if self.proven else 'no':<6} {self.seconds:>7.1f}"
+            f"{number(self.curves):>7} {number(self.canonical):>9} {optimum:>10} {gaps[0]:>8} {gaps[1]:>8}  "
+            f"{'yes' if self.proven else 'no':<6} {self.seconds:>7.1f}"
         )
 
 
@@ -93,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help=f"some of {', '.join(GRAPHS)}")
     parser.add_argument("--seconds", type=float, default=20.0, help="the time limit of each program")
-    parser.add_argument("--budgets", type=int, default=4, help="budgets per graph, besides one below all canonical plans")
+    parser.add_argument("--budgets", type=int, default=4, help="budgets per graph, and one below")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.graphs if name not in GRAPHS]
     if unknown:
@@ -108,48 +125,77 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The table in three lines."""
-    within = [row for row in rows if row.liveness < inf]
-    gaps = [row.gap for row in within]
-    return (
-        f"{sum(row.proven for row in rows)} of {len(rows)} optima proven\n"
-        f"canonical plans reach the proven optimum in {sum(row.proven and row.gap == 0 for row in within)} of "
-        f"{len(within)} rows in which one fits; mean gap {sum(gaps) / max(1, len(gaps)):.1f}%, "
-        f"worst {max(gaps, default=0):.1f}% of a forward pass\n"
-        f"below the least canonical plan another strategy exists in {sum(row.best < inf for row in rows) - len(within)} "
-        f"of {len(rows) - len(within)} rows"
-    )
+    """The table in some lines."""
+    lines = [f"{sum(row.proven for row in rows)} of {len(rows)} optima proven"]
+    for what, gaps in (
+        ("the curves' plans", [row.gap for row in rows]),
+        ("the best canonical plans", [row.canonical_gap for row in rows]),
+    ):
+        fitting = [gap for gap in gaps if gap < inf]
+        lines.append(
+            f"{what} fit in {len(fitting)} rows and are optimal in {fitting.count(0)}; mean gap "
+            f"{sum(fitting) / max(1, len(fitting)):.1f}%, worst {max(fitting, default=0):.1f}% of a forward pass"
+        )
+    beyond = sum(row.canonical == inf and row.best < inf for row in rows)
+    lines.append(f"only another strategy fits in {beyond} rows")
+    return "\n".join(lines)
 
 
 def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Row]:
-    """The rows of one graph, by falling budget; the last is below what any canonical plan needs."""
+    """The rows of one graph, by falling budget; the last is below what the curves' plans need."""
     joint, curve = paper_step(graph), solve(graph, "all")
-    reached = canonical_with_liveness(curve, joint)
+    plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
+    keep_all = np.ones(len(graph), np.bool_)
+    of_curves = with_liveness(joint, [keep_all, *(plan.kept for plan in plans)], graph)
+    of_all = with_liveness(joint, [keep_all, *bit_matrix(keep_sets(graph), len(graph))], graph)
     # backward calls cost what forward calls do, so that recomputing a gradient is no free lunch
     costs = [float(graph.time[v]) for v in graph.order]
     costs += reversed(costs)
     rows = []
-    for budget in spread(reached, joint, budgets):
-        liveness = min((overhead for overhead, peak in reached if peak <= budget), default=inf)
+    for budget in spread(of_curves, joint, budgets):
+        curves, canonical = (
+            min((overhead for overhead, peak in reached if peak <= budget), default=inf)
+            for reached in (of_curves, of_all)
+        )
         formula = curve.plan(budget).overhead if budget >= curve.least_budget else inf
         start = time.perf_counter()
-        found = least_overhead(joint, costs, budget, seconds, at_most=liveness)
+        found = least_overhead(joint, costs, budget, seconds, at_most=canonical)
         spent = time.perf_counter() - start
         # a canonical plan that fits is a solution too, should the solver find none in time
-        best = min(found.value, liveness)
+        best = min(found.value, canonical)
         proven = found.proven or found.bound >= best
         forward = float(graph.time.sum())
-        rows.append(Row(name, len(graph), budget, forward, formula, liveness, best, found.bound, proven, spent))
+        rows.append(
+            Row(name, len(graph), budget, forward, formula, curves, canonical, best, found.bound, proven, spent)
+        )
     return rows
 
 
-def canonical_with_liveness(curve: Tradeoff, joint: JointGraph) -> list[tuple[float, int]]:
-    """(overhead, peak in bytes) of every plan of both curves and of keep-all, as it runs with liveness."""
-    plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
+def keep_sets(graph: Graph) -> list[int]:
+    """Every U_k that some lower-set sequence has, as masks.
+
+    Examples
+    --------
+    >>> keep_sets(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]))
+    [0, 1, 2, 3]
+    """
+    lower_sets = sorted(graph.lower_set_masks(), key=int.bit_count)
+    found: dict[int, set[int]] = {lower: set() for lower in lower_sets}
+    found[0] = {0}
+    for end in lower_sets:
+        boundary = graph.boundary_mask(end)
+        for start in lower_sets:
+            if start != end and start & ~end == 0:
+                found[end] |= {kept | boundary for kept in found[start]}
+    return sorted(found[graph.everything])
+
+
+def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
+    """(overhead, peak in bytes) of keep masks as they run with liveness, by rising overhead."""
     reached = set()
-    for plan in (Plan.keep_all(curve.graph), *plans):
-        schedule = make_schedule(joint, plan.kept.tolist())
-        overhead = sum(float(curve.graph.time[joint.calls[c].node]) for c in schedule.recomputed)
+    for kept in keep_masks:
+        schedule = make_schedule(joint, kept.tolist())
+        overhead = sum(float(graph.time[joint.calls[c].node]) for c in schedule.recomputed)
         reached.add((overhead, simulate_schedule(schedule).transient_peak))
     return sorted(reached)
 

@@ -15,8 +15,8 @@ from recompviz.core.masks import bits
 def paper_step(graph: Graph) -> JointGraph:
     """The joint graph of a graph in the paper's model: #V forward calls in order, then #V backward calls.
 
-    Call i < #V computes the i-th node of ``graph.order``; call 2·#V − 1 − i its gradient. Each call makes one storage of
-    its own number. Nothing outlives the step, the gradient of a sink reads nothing.
+    Call i < #V computes the i-th node of ``graph.order``; call 2·#V − 1 − i its gradient. Each call makes one storage
+    of its own number. Nothing outlives the step, the gradient of a sink reads nothing.
 
     Examples
     --------
