@@ -16,12 +16,14 @@ _HOMES = {
     "Cancelled": "recompviz.core.errors",
     "Category": "recompviz.core.joint",
     "Certificate": "recompviz.pytorch.certificate",
+    "Comparison": "recompviz.core.comparison",
     "Explorer": "recompviz.widgets.explorer",
     "Graph": "recompviz.core.graph",
     "GraphError": "recompviz.core.errors",
     "ImpossiblePin": "recompviz.core.errors",
     "InfeasibleBudget": "recompviz.core.errors",
     "NodeInfo": "recompviz.core.graph",
+    "PartitionerError": "recompviz.pytorch.min_cut",
     "Phase": "recompviz.core.schedule",
     "Plan": "recompviz.core.plan",
     "PlanMismatch": "recompviz.core.errors",
@@ -37,7 +39,9 @@ _HOMES = {
     "Tradeoff": "recompviz.core.tradeoff",
     "apply": "recompviz.pytorch.planned",
     "calibrate": "recompviz.pytorch.calibration",
+    "baseline": "recompviz.core.baselines",
     "certify": "recompviz.pytorch.certificate",
+    "compare": "recompviz.core.comparison",
     "explore": "recompviz.widgets.explore_model",
     "measure": "recompviz.pytorch.meter",
     "simulate": "recompviz.pytorch.tracer",
@@ -48,6 +52,9 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from recompviz.core.baselines import baseline as baseline
+    from recompviz.core.comparison import Comparison as Comparison
+    from recompviz.core.comparison import compare as compare
     from recompviz.core.errors import Cancelled as Cancelled
     from recompviz.core.errors import GraphError as GraphError
     from recompviz.core.errors import ImpossiblePin as ImpossiblePin
@@ -70,6 +77,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.certificate import certify as certify
     from recompviz.pytorch.costs import Roofline as Roofline
     from recompviz.pytorch.meter import measure as measure
+    from recompviz.pytorch.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply
     from recompviz.pytorch.step import TraceError as TraceError

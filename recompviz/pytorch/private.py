@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch._dynamo import config as dynamo_config
 from torch._dynamo.functional_export import dynamo_graph_capture_for_export
+from torch._functorch import config as functorch_config
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
+from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 
 __all__ = [
     "FakeTensor",
@@ -24,6 +26,7 @@ __all__ = [
     "joint_graph",
     "keeps_graph",
     "memory_events",
+    "min_cut_saved",
     "named_range",
     "placeholder_role",
     "storage_key",
@@ -61,6 +64,30 @@ def _resizes_whole() -> Iterator[None]:
         for overload, key, kernel in removed:
             overload.py_kernels[key] = kernel
             overload._dispatch_cache.clear()
+
+
+def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
+    """What PyTorch's min-cut partitioner carries from the forward to the backward pass of a joint graph.
+
+    The partitioner works on a copy and keeps its own defaults: operators it calls compute-intensive are not
+    recomputed while the ratio allows, the knapsack is solved by ``dp`` over counted flops. Only its merging of
+    equal subexpressions is off, which would answer for another graph than the one traced.
+
+    Returns
+    -------
+    list of torch.fx.Node
+        Outputs of the forward graph it made; they share their fake tensors with the nodes of ``fx``.
+    """
+    outputs = next(iter(reversed(fx.graph.nodes)))
+    graph = Graph()
+    # shallow: nodes and their meta dicts are new, the fake tensors in them are the same
+    copied_output = graph.output(graph.graph_copy(fx.graph, {}))
+    copied_output.meta = dict(outputs.meta)
+    count = sum(map(is_forward_output, outputs.meta["desc"]))
+    with functorch_config.patch(activation_memory_budget=ratio, cse=False):
+        forward, _ = min_cut_rematerialization_partition(GraphModule(fx, graph), (), num_fwd_outputs=count)
+    made = next(iter(reversed(forward.graph.nodes)))
+    return [node for node in made.args[0][count:] if isinstance(node, Node)]
 
 
 def placeholder_role(node: Node) -> tuple[str, str | int]:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from recompviz.core.baselines import baseline
 from recompviz.core.compiled import has_numba
 from recompviz.core.errors import RecompvizError
 from recompviz.core.graph import Graph
@@ -33,6 +34,7 @@ from recompviz.pytorch import private
 from recompviz.pytorch.costs import Costs, priced, unit_of
 from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.grouping import Granularity, check_granularity
+from recompviz.pytorch.min_cut import min_cut
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -173,6 +175,39 @@ class Trace:
             If no plan fits; it carries the least total that does.
         """
         return self.plans(objective).plan(total)
+
+    def baseline(self, name: str) -> Plan:
+        """What people do without a planner, as a plan of this trace.
+
+        Parameters
+        ----------
+        name : str
+            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n), or
+            ``"min-cut R"`` with R from 0 to 1: what PyTorch's own partitioner saves at that activation memory budget.
+
+        Raises
+        ------
+        ValueError
+            If no baseline has this name.
+        PartitionerError
+            If PyTorch's partitioner fails on this step.
+
+        Examples
+        --------
+        >>> import torch, recompviz as rv
+        >>> t = rv.trace(torch.nn.Linear(8, 1), torch.zeros(4, 8), targets=(torch.zeros(4, 1),),
+        ...              loss=torch.nn.functional.mse_loss)
+        >>> t.baseline("min-cut 0.5").kind
+        'min-cut 0.5'
+        """
+        kind, _, ratio = name.partition(" ")
+        if kind != "min-cut":
+            return baseline(self.graph, name)
+        try:
+            share = float(ratio)
+        except ValueError:
+            raise ValueError(f'{name!r} names no ratio from 0 to 1; write for example "min-cut 0.5"') from None
+        return self._once(f"min-cut {share:g}", lambda: min_cut(self, share))
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
         """Every call of the step under a plan, in order, and what is freed after each."""

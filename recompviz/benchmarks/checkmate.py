@@ -1,0 +1,226 @@
+"""The unrestricted optimum of recomputation, as the mixed-integer program of Checkmate.
+
+A step of N calls has N stages; stage t computes call t for the first time and may compute earlier ones again.
+R[t, i]: call i is computed in stage t. S[t, i]: its result is held from stage t − 1 into stage t. FREE[t, i, k]: in
+stage t the result of i is freed right after call k. U[t, k]: bytes alive while stage t computes call k. Values and
+gradients alike may be recomputed, once in every stage: everything the canonical strategy may do, and much more. What it
+may not do is compute a call twice within one stage, or in another order than the traced one.
+
+FREE is continuous here: it only ever helps to free, so that it takes the least of its bounds by itself.
+
+Source: Jain et al. 2020 (arXiv 1910.02653), sections 4.3 to 4.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+from typing import Any
+
+import numpy as np
+
+from recompviz.core.joint import JointGraph
+
+try:
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+except ImportError as error:
+    raise ImportError(f"the exact benchmark needs SciPy ({error}): pip install recompviz[test]") from error
+
+# a solver's integer is within this of an integer
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """What the program's solver found; frozen.
+
+    Attributes
+    ----------
+    value : float
+        The best solution: overhead (cost of all that is computed again), or bytes; infinite if none was found.
+    bound : float
+        No solution is below it; infinite if it was proven that there is none.
+    proven : bool
+        Whether the value is proven to be the optimum, or proven not to exist.
+    computed : numpy.ndarray of bool, shape (N, N), or None
+        R of the best solution, the diagonal included.
+    """
+
+    value: float
+    bound: float
+    proven: bool
+    computed: Any = None
+
+
+def least_overhead(
+    joint: JointGraph, costs: Sequence[float], budget: int, seconds: float = inf, at_most: float = inf
+) -> Optimum:
+    """The least cost of recomputation with which a step runs within a budget.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        Each call makes one storage, of its own number, as :func:`recompviz.core.paper_model.paper_step` has it.
+    costs : sequence of float
+        Of computing each call once more.
+    budget : int
+        Bytes alive at once.
+    seconds : float
+        The time limit of the solver.
+    at_most : float
+        A cost that is known to be possible, to search below.
+
+    Examples
+    --------
+    >>> from recompviz.core.graph import Graph
+    >>> from recompviz.core.paper_model import paper_step
+    >>> joint = paper_step(Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1] * 4))
+    >>> [least_overhead(joint, [1] * 8, budget).value for budget in (5, 3, 2)]
+    [0.0, 3.0, inf]
+    """
+    model = _Model(joint)
+    for variable in model.memory.values():
+        model.upper[variable] = budget
+    objective = {variable: float(costs[i]) for (_, i), variable in model.computed.items()}
+    if at_most < inf:
+        model.add([*objective.items()], at_most)
+    whole = all(float(cost).is_integer() for cost in costs)
+    return model.solve(objective, seconds, whole)
+
+
+def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
+    """The least bytes in which a step can run, however much is recomputed.
+
+    Examples
+    --------
+    >>> from recompviz.core.graph import Graph
+    >>> from recompviz.core.paper_model import paper_step
+    >>> least_memory(paper_step(Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1] * 4))).value
+    3.0
+    """
+    model = _Model(joint)
+    most = model.variable(inf)
+    for variable in model.memory.values():
+        model.add([(variable, 1), (most, -1)], 0)
+    return model.solve({most: 1.0}, seconds, whole=True)
+
+
+class _Model:
+    """Variables and rows of the program for one step; the budget and the objective are the caller's."""
+
+    def __init__(self, joint: JointGraph) -> None:
+        self.upper: list[float] = []
+        self.whole: list[int] = []
+        self.rows: list[tuple[list[tuple[int, float]], float, float]] = []
+        self.sizes = joint.sizes
+        self.reads = [call.reads for call in joint.calls]
+        self.count = len(joint.calls)
+        if any(call.makes != (i,) for i, call in enumerate(joint.calls)):
+            raise ValueError("each call must make one storage of its own number; see recompviz.core.paper_model")
+        self.users: list[list[int]] = [[j for j, reads in enumerate(self.reads) if i in reads]
+                                       for i in range(self.count)]  # fmt: skip
+        pairs = [(t, i) for t in range(self.count) for i in range(t)]
+        self.computed = {pair: self.variable(1, whole=1) for pair in pairs}
+        self.held = {pair: self.variable(1, whole=1) for pair in pairs}
+        self.memory = {(t, k): self.variable(inf) for t in range(self.count) for k in range(t + 1)}
+        for t in range(self.count):
+            self._dependencies(t)
+            self._bytes(t)
+
+    def variable(self, upper: float, whole: int = 0) -> int:
+        """A new variable from 0 to ``upper``."""
+        self.upper.append(upper)
+        self.whole.append(whole)
+        return len(self.upper) - 1
+
+    def add(self, terms: list[tuple[int, float]], at_most: float, at_least: float = -inf) -> None:
+        """A new row: a sum of variables times factors between two bounds."""
+        self.rows.append((terms, at_least, at_most))
+
+    def _dependencies(self, t: int) -> None:
+        """What stage t computes has its inputs: held, or computed in the same stage."""
+        for i in range(t):
+            for j in (j for j in self.users[i] if j <= t):
+                # R[t, j] ≤ R[t, i] + S[t, i], where R[t, t] = 1
+                have: list[tuple[int, float]] = [(self.computed[t, i], -1), (self.held[t, i], -1)]
+                if j < t:
+                    self.add([(self.computed[t, j], 1), *have], 0)
+                else:
+                    self.add(have, -1)
+            # nothing is computed that is held already: of no use, and it narrows the search
+            self.add([(self.computed[t, i], 1), (self.held[t, i], 1)], 1)
+            # S[t, i] ≤ R[t − 1, i] + S[t − 1, i], where R[t − 1, t − 1] = 1
+            if i < t - 1:
+                before: list[tuple[int, float]] = [(self.computed[t - 1, i], -1), (self.held[t - 1, i], -1)]
+                self.add([(self.held[t, i], 1), *before], 0)
+            # what is held or computed is used in this stage, or held on: the same
+            if t not in self.users[i]:
+                used: list[tuple[int, float]] = [(self.computed[t, j], -1) for j in self.users[i] if j < t]
+                if t + 1 < self.count:
+                    used.append((self.held[t + 1, i], -1))
+                self.add([(self.computed[t, i], 1), (self.held[t, i], 1), *used], 0)
+
+    def _bytes(self, t: int) -> None:
+        """U[t, k] = U[t, k − 1] − what is freed after call k − 1 + what call k makes."""
+        sizes = self.sizes
+        for k in range(t + 1):
+            terms: list[tuple[int, float]] = [(self.memory[t, k], 1)]
+            if k:
+                terms.append((self.memory[t, k - 1], -1))
+                for i in (*self.reads[k - 1], k - 1):
+                    freed = self._freed(t, i, k - 1)
+                    if freed >= 0:
+                        terms.append((freed, sizes[i]))
+            else:
+                terms += [(self.held[t, i], -sizes[i]) for i in range(t)]
+            makes = 0.0
+            if k < t:
+                terms.append((self.computed[t, k], -sizes[k]))
+            else:
+                makes = sizes[t]
+            self.add(terms, makes, makes)
+
+    def _freed(self, t: int, i: int, k: int) -> int:
+        """The variable FREE[t, i, k] for k < t; −1 where call t reads i, which keeps it."""
+        if t in self.users[i]:
+            return -1
+        free = self.variable(1)
+        self.add([(free, 1), (self.computed[t, k], -1)], 0)
+        if t + 1 < self.count:
+            self.add([(free, 1), (self.held[t + 1, i], 1)], 1)
+        for j in (j for j in self.users[i] if k < j < t):
+            self.add([(free, 1), (self.computed[t, j], 1)], 1)
+        return free
+
+    def solve(self, objective: dict[int, float], seconds: float, whole: bool) -> Optimum:
+        """Minimise; with ``whole``, any solution's value is an integer."""
+        weights = np.zeros(len(self.upper))
+        for variable, weight in objective.items():
+            weights[variable] = weight
+        entries = [(r, v, factor) for r, (terms, _, _) in enumerate(self.rows) for v, factor in terms]
+        r, v, factor = (np.array(column) for column in zip(*entries, strict=True))
+        matrix = coo_array((factor.astype(float), (r, v)), shape=(len(self.rows), len(self.upper))).tocsr()
+        low, high = np.array([row[1] for row in self.rows]), np.array([row[2] for row in self.rows])
+        found = milp(
+            weights,
+            integrality=np.array(self.whole),
+            bounds=Bounds(np.zeros(len(self.upper)), np.array(self.upper)),
+            constraints=LinearConstraint(matrix, low, high),
+            options={"time_limit": seconds, "mip_rel_gap": 0.0} if seconds < inf else {"mip_rel_gap": 0.0},
+        )
+        if found.status == 2:
+            return Optimum(inf, inf, True)
+        if found.status not in (0, 1):
+            raise RuntimeError(f"the solver gave up with status {found.status}: {found.message}")
+        bound = float(found.mip_dual_bound) if found.mip_dual_bound is not None else 0.0
+        bound = float(ceil(bound - TOLERANCE)) if whole and abs(bound) < inf else bound
+        if found.x is None:
+            return Optimum(inf, bound, False)
+        value = float(found.fun)
+        value = float(round(value)) if whole else value
+        computed = np.eye(self.count, dtype=np.bool_)
+        for (t, i), variable in self.computed.items():
+            computed[t, i] = found.x[variable] > 0.5
+        return Optimum(value, bound, found.status == 0 or bound >= value - TOLERANCE, computed)

@@ -1,0 +1,100 @@
+"""Every baseline runs through the same machinery as a plan, and reading one leaves the trace as it was."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.pytorch import private
+
+KINDS = ("keep-all", "per-module", "chen", "min-cut 1", "min-cut 0.5", "min-cut 0.1", "min-cut 0")
+NETWORKS = ("resnet50", "unet", "gpt2")
+
+
+@cache
+def traced(name: str) -> rv.Trace:
+    torch.manual_seed(0)
+    step = networks.example(name, small=True)
+    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_baseline_computes_bitwise_what_eager_computes(name: str, kind: str) -> None:
+    trace = traced(name)
+    plan = trace.baseline(kind)
+    certificate = rv.certify(trace, plan)
+    assert plan.kind == kind
+    assert certificate.ok, (plan, certificate.text)
+    assert certificate.gradients == "bitwise"
+    assert rv.simulate(trace, plan).peak > 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) -> None:
+    step = networks.example(name, small=True)
+    trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
+    fx = trace.folded.fx
+
+    def state() -> tuple[object, ...]:
+        meta = [(node.name, sorted(map(str, node.meta)), id(node.meta.get("val"))) for node in fx.graph.nodes]
+        return trace.graph.fingerprint, str(fx.graph), fx.code, meta, torch._functorch.config.activation_memory_budget
+
+    before = state()
+    trace.baseline("min-cut 0.3")
+    assert state() == before
+    assert rv.certify(trace, trace.tradeoff().plan_at(0)).gradients == "bitwise"
+
+
+@pytest.mark.parametrize("ratio", [1, 0.5, 0.1, 0])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: str, ratio: float) -> None:
+    trace = traced(name)
+    plan = trace.baseline(f"min-cut {ratio}")
+    saved = private.min_cut_saved(trace.folded.fx, ratio)
+    made = {private.storage_key(storage_node.meta["val"]): s for storage_node, s in trace.folded.storage_of.items()}
+    theirs = {made[private.storage_key(node.meta["val"])] for node in saved}
+    forward = {s for s in theirs if trace.joint.storages[s].maker >= 0}
+    schedule = trace.schedule(plan)
+    # an operator with several outputs is one node, so its other outputs may come along
+    makers = {trace.joint.storages[s].maker for s in forward}
+    assert {trace.joint.storages[s].maker for s in schedule.saved if trace.joint.storages[s].maker >= 0} == makers
+    assert forward <= schedule.saved
+    again = {trace.joint.calls[c].node for c in schedule.recomputed}
+    assert plan.recompute == {trace.graph.names[v] for v in again}
+    assert plan.overhead == sum(trace.graph.time[v] for v in again)
+
+
+def test_a_smaller_ratio_saves_no_more() -> None:
+    trace = traced("unet")
+    held = []
+    for ratio in (1, 0.7, 0.4, 0.1, 0):
+        schedule = trace.schedule(trace.baseline(f"min-cut {ratio}"))
+        held.append(sum(trace.joint.storages[s].size for s in schedule.saved))
+    assert held == sorted(held, reverse=True)
+    assert held[0] == sum(trace.joint.storages[s].size for s in trace.schedule().saved)
+    assert held[-1] == 0
+
+
+def test_a_ratio_that_is_none_is_refused() -> None:
+    trace = traced("unet")
+    with pytest.raises(ValueError, match=r"1\.5"):
+        trace.baseline("min-cut 1.5")
+    for name in ("min-cut", "min-cut much", "min-cut nan"):
+        with pytest.raises(ValueError, match="0 to 1"):
+            trace.baseline(name)
+    with pytest.raises(ValueError, match="'best'"):
+        trace.baseline("best")
+
+
+def test_where_the_partitioner_fails_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise AssertionError("invalid cut")
+
+    monkeypatch.setattr(private, "min_cut_rematerialization_partition", broken)
+    with pytest.raises(rv.PartitionerError, match=r"ratio 0\.25: AssertionError: invalid cut"):
+        traced("unet").baseline("min-cut 0.25")
