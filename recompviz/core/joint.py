@@ -101,6 +101,8 @@ class Call:
         May not be run a second time: it reads what the step later overwrites.
     random : bool
         Draws random numbers, so that a second run must replay the generator's state.
+    follows : tuple of int
+        For a constant, which is no node: the nodes that read it. It is made again unless all of them are kept.
     """
 
     info: NodeInfo
@@ -110,6 +112,7 @@ class Call:
     makes: tuple[int, ...]
     pinned: bool = False
     random: bool = False
+    follows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,7 +105,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
             if not 0 <= maker < forward or maker in recomputed or s in saved:
                 continue
             call = calls[maker]
-            if call.pinned or call.node < 0 or kept[call.node]:
+            if call.pinned or all(kept[v] for v in (call.follows if call.node < 0 else (call.node,))):
                 saved.add(s)
             else:
                 makers.append(maker)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of, generator_bytes
+from recompviz.pytorch.kernel_sizes import real_bytes
 from recompviz.pytorch.node_info import InfoMaker
 from recompviz.pytorch.step import TraceError, refuse_no_scalar
 
@@ -68,6 +70,13 @@ class Folded:
         """Positions of the mutated placeholders among the placeholders."""
         return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
 
+    @property
+    def constants(self) -> list[torch.Tensor]:
+        """The tensors that the trace has as constants: attributes of modules that are no buffers, mostly."""
+        names = dict.fromkeys(str(node.target) for node in self.fx.graph.nodes if node.op == "get_attr")
+        values = [attrgetter(name)(self.fx) for name in names]
+        return [value for value in values if isinstance(value, torch.Tensor)]
+
 
 def paper_cost(node: Node) -> float:
     """The paper's T_v: 10 for a convolution, 1 for anything else (transposed ones included)."""
@@ -89,6 +98,7 @@ def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_c
     mutated = _mutated_placeholders(fx)
     _release_running_statistics(fx)
     _copy_what_is_overwritten(fx, mutated)
+    _let_copies_pass(fx)
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _is_mutation(node))
     forward = _forward_nodes(fx)
     return _Folder(fx, target_positions, mutated, forward, cost).fold()
@@ -108,6 +118,8 @@ class _Folder:
         self.call_node: list[Node] = []
         self.placeholders: list[tuple[Node, tuple[str, str | int]]] = []
         self.info = InfoMaker()
+        self.device = device_of(node.meta.get("val") for node in fx.graph.nodes)
+        self.constants: dict[str, int] = {}
 
     def fold(self) -> Folded:
         nodes = list(self.fx.graph.nodes)
@@ -122,19 +134,23 @@ class _Folder:
         values = output.args[0]
         forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if private.is_forward_output(d)]
         refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
+        if values[0] is not forward_outputs[0]:
+            raise TraceError(
+                "the step overwrites a parameter, or an input that wants a gradient; a plan cannot run it twice. "
+                "Do it outside forward() (an embedding with max_norm does it inside)"
+            )
         loss, gradients = values[0], tuple(values[1:])
         self._name_results(loss, gradients)
         results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
         graph, node_call = self._graph(results)
-        device = device_of(node.meta.get("val") for node in nodes)
         joint = JointGraph(
             tuple(self.calls),
             tuple(self.storages),
             frozenset(s for s in results if self.storages[s].maker >= 0),
             self._clones(gradients),
             sum(s.size for s in self.storages if s.maker < 0 and s.category is Category.GRADIENT),
-            generator_bytes(device),
-            alignment(device),
+            generator_bytes(self.device),
+            alignment(self.device),
         )
         return Folded(
             joint,
@@ -153,6 +169,11 @@ class _Folder:
 
     def _input(self, node: Node) -> None:
         role, which = private.placeholder_role(node) if node.op == "placeholder" else ("buffer", str(node.target))
+        if role == "unknown" and "Token" in str(which):
+            raise TraceError(
+                "the step calls an operator that does more than give a result, as torch.linalg's error checks do; "
+                "use the variant without, for example torch.linalg.cholesky_ex or inv_ex"
+            )
         if role == "unknown":
             raise TraceError(f"the trace has an input of an unknown kind: {which}; please report this model")
         if node.op == "placeholder":
@@ -160,6 +181,13 @@ class _Folder:
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor):
             return
+        if node.op == "get_attr":
+            # a tensor that the trace has as a constant; every mention of it is the same one
+            constant = self.constants.setdefault(str(which), private.storage_key(value))
+            if constant in self.by_key:
+                self.storage_of[node] = self.by_key[constant]
+                self.by_key[private.storage_key(value)] = self.by_key[constant]
+                return
         category = {"parameter": Category.PARAMETER, "buffer": Category.BUFFER, "tangent": Category.GRADIENT}.get(
             role, Category.TARGET if which in self.targets else Category.INPUT
         )
@@ -169,13 +197,16 @@ class _Folder:
         key = private.storage_key(value)
         if key not in self.by_key:
             self.by_key[key] = len(self.storages)
-            self.storages.append(Storage(int(value.untyped_storage().nbytes()), maker, category, label))
+            size = real_bytes(node, value) if value.device.type == self.device.type else 0
+            self.storages.append(Storage(size, maker, category, label))
         self.storage_of[node] = self.by_key[key]
         return self.by_key[key]
 
     def _call(self, node: Node, backward: bool) -> None:
         value = node.meta.get("val")
         tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+        if any(tensor.layout is not torch.strided for tensor in tensors):
+            raise TraceError(f"{node.target} makes a sparse tensor, expected dense ones; use sparse=False")
         fresh = [t for t in tensors if private.storage_key(t) not in self.by_key]
         mutation = _is_mutation(node)
         if isinstance(value, torch.Tensor) and not fresh:
@@ -223,18 +254,20 @@ class _Folder:
                 self.storages[s] = replace(self.storages[s], category=Category.PARAMETER_GRADIENT, label=label)
 
     def _clones(self, gradients: tuple[Node | None, ...]) -> tuple[tuple[int, int], ...]:
-        """Gradients that AccumulateGrad copies: their layout is not the parameter's, or their storage is shared."""
-        shared = [self.storage_of[g] for g in gradients if isinstance(g, Node)]
-        clones = []
-        for (placeholder, _), gradient in zip(self.placeholders, gradients, strict=False):
-            if not isinstance(gradient, Node):
-                continue
+        """Gradients that AccumulateGrad copies: their layout is not the parameter's, or another one is the same."""
+        arriving = [(p, g) for (p, _), g in zip(self.placeholders, gradients, strict=False) if isinstance(g, Node)]
+        last = {gradient: placeholder for placeholder, gradient in arriving}
+        copied = []
+        kept: set[int] = set()
+        for placeholder, gradient in arriving:
             mine, theirs = gradient.meta["val"], placeholder.meta["val"]
-            if mine.stride() != theirs.stride() and mine.numel() > 1:
-                s = self.storage_of[gradient]
-                if shared.count(s) == 1 and self.storages[s].maker >= 0:
-                    clones.append((s, theirs.numel() * mine.element_size()))
-        return tuple(clones)
+            other_layout = mine.stride() != theirs.stride() and mine.numel() > 1
+            if other_layout or last[gradient] is not placeholder:
+                copied.append((self.storage_of[gradient], placeholder, theirs.numel() * mine.element_size()))
+            else:
+                kept.add(self.storage_of[gradient])
+        # where another parameter keeps the block, the copy alone is counted, under the parameter's name
+        return tuple((self.storage_of[p] if s in kept else s, size) for s, p, size in copied)
 
     # ---------------------------------------------------------------- G
 
@@ -243,24 +276,26 @@ class _Folder:
         forward = sum(not call.backward for call in calls)
         needed = {s for call in calls[forward:] for s in call.reads if 0 <= storages[s].maker < forward}
         needed |= {s for s in results if 0 <= storages[s].maker < forward}
+        constant = self._constant_calls(forward)
         members: set[int] = set()
         stack = [storages[s].maker for s in needed]
         while stack:
             c = stack.pop()
-            if c not in members:
+            if c not in members and c not in constant:
                 members.add(c)
                 stack.extend(m for s in calls[c].reads if (m := storages[s].maker) >= 0)
         node_call = tuple(sorted(members))
         number = {c: i for i, c in enumerate(node_call)}
         used = needed | {s for c in node_call for s in calls[c].reads}
         edges = {(number[storages[s].maker], number[c]) for c in node_call for s in calls[c].reads
-                 if storages[s].maker >= 0}  # fmt: skip
+                 if storages[s].maker in number}  # fmt: skip
         infos = []
         for i, c in enumerate(node_call):
             made = set(calls[c].makes)
             info = replace(calls[c].info, needed=bool(made & (needed - results)), output=bool(made & results))
             infos.append(info)
             calls[c] = replace(calls[c], node=i, info=info)
+        self._let_constants_follow(constant)
         graph = Graph(
             tuple(info.key for info in infos),
             np.array([sum(storages[s].size for s in calls[c].makes if s in used) for c in node_call], np.int64),
@@ -270,6 +305,36 @@ class _Folder:
         )
         return graph, node_call
 
+    def _constant_calls(self, forward: int) -> set[int]:
+        """Forward calls whose result no input, parameter or random number has a part in.
+
+        As nodes they would be free sources that multiply the lower sets of a transformer with its masks and positions.
+        """
+        found: set[int] = set()
+        for c, call in enumerate(self.calls[:forward]):
+            given = {s for s in call.reads if self.storages[s].maker < 0} - set(self._constant_storages())
+            if not call.random and not given and all(m in found for m in self._makers(call)):
+                found.add(c)
+        return found
+
+    def _constant_storages(self) -> list[int]:
+        return [self.by_key[key] for key in self.constants.values()]
+
+    def _makers(self, call: Call) -> list[int]:
+        return [m for s in call.reads if (m := self.storages[s].maker) >= 0]
+
+    def _let_constants_follow(self, constant: set[int]) -> None:
+        """A constant is made again where a node that reads it is: then it need not be kept for the backward pass."""
+        readers: dict[int, set[int]] = {c: set() for c in constant}
+        for c in reversed(range(len(self.calls))):
+            call = self.calls[c]
+            nodes = {call.node} if call.node >= 0 else readers.get(c, set())
+            for m in self._makers(call):
+                if m in constant:
+                    readers[m] |= nodes
+        for c, nodes in readers.items():
+            self.calls[c] = replace(self.calls[c], follows=tuple(sorted(nodes)))
+
 
 # -------------------------------------------------------------------- the fx graph made ready
 
@@ -277,6 +342,18 @@ class _Folder:
 def _is_mutation(node: Node) -> bool:
     target = node.target
     return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def _let_copies_pass(fx: GraphModule) -> None:
+    """Take the source for its copy where functionalisation copied a value over another one of the same layout."""
+    for node in list(fx.graph.nodes):
+        source = node.args[1] if node.target is aten.copy.default else None
+        if isinstance(source, Node) and source.op != "placeholder":
+            mine, theirs = node.meta["val"], source.meta["val"]
+            if (mine.shape, mine.stride(), mine.dtype, mine.device) == (
+                theirs.shape, theirs.stride(), theirs.dtype, theirs.device,
+            ):  # fmt: skip
+                node.replace_all_uses_with(source)
 
 
 def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:

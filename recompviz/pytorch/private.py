@@ -6,6 +6,7 @@ Tried on torch 2.13.0 (CPU). When a release moves something, this is the only fi
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "is_forward_output",
     "joint_graph",
     "keeps_graph",
+    "lstm_in_single_operators",
     "memory_events",
     "named_range",
     "placeholder_role",
@@ -32,23 +34,41 @@ __all__ = [
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
     """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
-    with dynamo_config.patch(allow_rnn=True), _resizes_whole(), contextlib.ExitStack() as stack:
+    with _dynamo_settings(), _as_eager_runs_them(), lstm_in_single_operators(), contextlib.ExitStack() as stack:
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
 
 
-@contextlib.contextmanager
-def _resizes_whole() -> Iterator[None]:
-    """Trace a resize as the one operator that eager runs.
+def _dynamo_settings() -> contextlib.AbstractContextManager[None]:
+    """Every size a number; and through with what Dynamo would refuse: recurrent networks, inner gradients, logging.
 
-    AOTAutograd's dispatcher takes bilinear and nearest resizes apart into some thirty indexing calls, whose sums
-    differ from eager's in the last bits.
+    Left to itself it makes symbols of the sizes that differ from those of a step traced before.
+    """
+    wanted: dict[str, Any] = {"automatic_dynamic_shapes": False, "allow_rnn": True, "trace_autograd_ops": True}
+    messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
+    wanted |= {"ignore_logging_functions": messages}
+    patch: contextlib.AbstractContextManager[None] = dynamo_config.patch(
+        {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
+    )
+    return patch
+
+
+# operators that the dispatcher of AOTAutograd takes apart by recipes of its own
+_TAKEN_APART = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+@contextlib.contextmanager
+def _as_eager_runs_them() -> Iterator[None]:
+    """Trace resizes and recurrent layers as the operators that eager runs.
+
+    AOTAutograd's dispatcher takes a resize apart into some thirty indexing calls and an LSTM in another order than
+    eager does, so that sums differ in the last bits; the dropout between the layers of an LSTM it forgets.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
     removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
-    for packet in (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_nearest2d):
-        for overload in (packet.vec, packet.default):
+    for packet in (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_TAKEN_APART)):
+        for overload in (getattr(packet, name) for name in packet.overloads()):
             for key in keys:
                 if key in overload.py_kernels:
                     removed.append((overload, key, overload.py_kernels.pop(key)))
@@ -59,6 +79,17 @@ def _resizes_whole() -> Iterator[None]:
         for overload, key, kernel in removed:
             overload.py_kernels[key] = kernel
             overload._dispatch_cache.clear()
+
+
+@contextlib.contextmanager
+def lstm_in_single_operators() -> Iterator[None]:
+    """Run an LSTM on the CPU operator by operator, not in the fused kernel, whose workspace no trace can see."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 def placeholder_role(node: Node) -> tuple[str, str | int]:

@@ -28,6 +28,7 @@ from recompviz.core.timeline import Timeline
 from recompviz.core.tradeoff import Objective, Tradeoff
 from recompviz.pytorch import private
 from recompviz.pytorch.folding import Folded, fold
+from recompviz.pytorch.node_info import is_library
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -180,7 +181,6 @@ def trace(
     signature = Signature.of(step, arguments)
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
         raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
-    _refuse_dropped_dropout(model)
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
@@ -223,17 +223,6 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     return simulate_schedule(trace.schedule(plan), trace.device)
 
 
-def _refuse_dropped_dropout(model: nn.Module) -> None:
-    """PyTorch's tracing leaves out the dropout between the layers of a stacked RNN (seen in 2.13)."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase) and module.training and module.dropout > 0 and module.num_layers > 1:
-            raise TraceError(
-                f"{type(module).__name__} {name!r} has dropout={module.dropout} between {module.num_layers} layers, "
-                "which PyTorch drops when it traces; it would train another model. Use one module a layer with "
-                "torch.nn.Dropout between them"
-            )
-
-
 def _positions(values: Any) -> int:
     return len(pytree.tree_leaves(values))
 
@@ -243,9 +232,10 @@ def _explain(error: Exception) -> str:
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
+    where = [line for line in where if not is_library(line.split('"')[1])] or where
     at = f"\n  at {where[-1]}" if where else ""
-    return (
-        f"this step cannot be traced: {type(error).__name__}: {reason}{at}\n"
-        "Data-dependent control flow, prints of values and calls outside PyTorch break the graph; "
+    hint = (
+        "\nData-dependent control flow, prints of values and calls outside PyTorch break the graph; "
         "move them out of forward()."
     )
+    return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")
