@@ -37,6 +37,7 @@ _HOMES = {
     "apply": "recompviz.pytorch.planned",
     "certify": "recompviz.pytorch.certificate",
     "explore": "recompviz.widgets.explore_model",
+    "fit_in": "recompviz.pytorch.planned",
     "measure": "recompviz.pytorch.meter",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.meter import measure as measure
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply
+    from recompviz.pytorch.planned import fit_in as fit_in
     from recompviz.pytorch.step import TraceError as TraceError
     from recompviz.pytorch.tracer import Trace as Trace
     from recompviz.pytorch.tracer import simulate as simulate

@@ -103,6 +103,10 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
     'bitwise'
     """
     inputs, kwargs, targets = trace.arguments
+    if trace.estimated:
+        raise CertificateError(
+            "an estimated trace has no memory to run in; trace the model where it runs, and certify that"
+        )
     planned = apply(trace, plan)
     notes = tuple(_reference_notes(trace))
 
@@ -138,7 +142,9 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
 def _reference_notes(trace: Trace) -> list[str]:
     """What is other in the eager run than a user's, if anything."""
     fused = trace.device == "cpu" and any(isinstance(module, nn.LSTM) for module in trace.model.modules())
-    return ["compared with an LSTM run operator by operator: the CPU's fused one sums in another order"] if fused else []
+    return (
+        ["compared with an LSTM run operator by operator: the CPU's fused one sums in another order"] if fused else []
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,9 @@ def paper_cost(node: Node) -> float:
     return 10.0 if node.target is aten.convolution.default and not node.args[6] else 1.0
 
 
-def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_cost) -> Folded:
+def fold(
+    fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_cost, device: torch.device | None = None
+) -> Folded:
     """Fold a joint graph.
 
     Parameters
@@ -94,21 +96,31 @@ def fold(fx: GraphModule, target_positions: frozenset[int], cost: Cost = paper_c
         The flat input positions that are targets, to tell them from inputs.
     cost : callable
         T_v of the fx node of a call.
+    device : torch.device, optional
+        Where the step is to run, if it was traced without memory.
     """
     mutated = _mutated_placeholders(fx)
     _release_running_statistics(fx)
     _copy_what_is_overwritten(fx, mutated)
-    _let_copies_pass(fx)
+    copies = _let_copies_pass(fx)
+    passed = {private.storage_key(copy): private.storage_key(source) for copy, source in copies}
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or _is_mutation(node))
     forward = _forward_nodes(fx)
-    return _Folder(fx, target_positions, mutated, forward, cost).fold()
+    return _Folder(fx, target_positions, mutated, forward, cost, device, passed).fold()
 
 
 class _Folder:
     """One pass over the fx nodes that numbers storages and calls."""
 
     def __init__(
-        self, fx: GraphModule, targets: frozenset[int], mutated: frozenset[Node], forward: set[Node], cost: Cost
+        self,
+        fx: GraphModule,
+        targets: frozenset[int],
+        mutated: frozenset[Node],
+        forward: set[Node],
+        cost: Cost,
+        device: torch.device | None,
+        passed: dict[int, int],
     ) -> None:
         self.fx, self.targets, self.mutated, self.forward, self.cost = fx, targets, mutated, forward, cost
         self.storages: list[Storage] = []
@@ -119,7 +131,14 @@ class _Folder:
         self.placeholders: list[tuple[Node, tuple[str, str | int]]] = []
         self.info = InfoMaker()
         self.device = device_of(node.meta.get("val") for node in fx.graph.nodes)
+        self.passed = passed
+        self.runs_on = device or self.device
         self.constants: dict[str, int] = {}
+
+    def _key(self, value: torch.Tensor) -> int:
+        """What identifies the storage a fake tensor looks at; that of a copy left out is its source's."""
+        key = private.storage_key(value)
+        return self.passed.get(key, key)
 
     def fold(self) -> Folded:
         nodes = list(self.fx.graph.nodes)
@@ -149,8 +168,8 @@ class _Folder:
             frozenset(s for s in results if self.storages[s].maker >= 0),
             self._clones(gradients),
             sum(s.size for s in self.storages if s.maker < 0 and s.category is Category.GRADIENT),
-            generator_bytes(self.device),
-            alignment(self.device),
+            generator_bytes(self.runs_on),
+            alignment(self.runs_on),
         )
         return Folded(
             joint,
@@ -183,10 +202,10 @@ class _Folder:
             return
         if node.op == "get_attr":
             # a tensor that the trace has as a constant; every mention of it is the same one
-            constant = self.constants.setdefault(str(which), private.storage_key(value))
+            constant = self.constants.setdefault(str(which), self._key(value))
             if constant in self.by_key:
                 self.storage_of[node] = self.by_key[constant]
-                self.by_key[private.storage_key(value)] = self.by_key[constant]
+                self.by_key[self._key(value)] = self.by_key[constant]
                 return
         category = {"parameter": Category.PARAMETER, "buffer": Category.BUFFER, "tangent": Category.GRADIENT}.get(
             role, Category.TARGET if which in self.targets else Category.INPUT
@@ -194,7 +213,7 @@ class _Folder:
         self._look_at(node, value, maker=-1, category=category, label=str(which) if role != "input" else category.label)
 
     def _look_at(self, node: Node, value: torch.Tensor, maker: int, category: Category, label: str) -> int:
-        key = private.storage_key(value)
+        key = self._key(value)
         if key not in self.by_key:
             self.by_key[key] = len(self.storages)
             size = real_bytes(node, value) if value.device.type == self.device.type else 0
@@ -207,10 +226,10 @@ class _Folder:
         tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
         if any(tensor.layout is not torch.strided for tensor in tensors):
             raise TraceError(f"{node.target} makes a sparse tensor, expected dense ones; use sparse=False")
-        fresh = [t for t in tensors if private.storage_key(t) not in self.by_key]
+        fresh = [t for t in tensors if self._key(t) not in self.by_key]
         mutation = _is_mutation(node)
         if isinstance(value, torch.Tensor) and not fresh:
-            self.storage_of[node] = self.by_key[private.storage_key(value)]
+            self.storage_of[node] = self.by_key[self._key(value)]
         if not fresh and not mutation:
             return  # a view, a getitem, a detach: an alias
         number = len(self.calls)
@@ -218,7 +237,7 @@ class _Folder:
         reads = list(dict.fromkeys(s for source in node.all_input_nodes for s in self._storages_behind(source)))
         makes = []
         for tensor in fresh:
-            if private.storage_key(tensor) not in self.by_key:
+            if self._key(tensor) not in self.by_key:
                 category = Category.GRADIENT if backward else Category.KEPT
                 makes.append(self._look_at(node, tensor, number, category, info.key))
         if not isinstance(value, torch.Tensor):
@@ -241,7 +260,7 @@ class _Folder:
         if node in self.storage_of:
             return [self.storage_of[node]]
         leaves = pytree.tree_leaves(node.meta.get("val"))
-        return [self.by_key[private.storage_key(t)] for t in leaves if isinstance(t, torch.Tensor)]
+        return [self.by_key[self._key(t)] for t in leaves if isinstance(t, torch.Tensor)]
 
     # ---------------------------------------------------------------- results
 
@@ -344,16 +363,28 @@ def _is_mutation(node: Node) -> bool:
     return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
 
 
-def _let_copies_pass(fx: GraphModule) -> None:
-    """Take the source for its copy where functionalisation copied a value over another one of the same layout."""
-    for node in list(fx.graph.nodes):
+def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Take the source for its copy where functionalisation copied a value over another one of the same layout.
+
+    Returns the fake tensors of each copy and what stands for it; views of the copy still look at the copy's storage.
+    """
+    stands_for: dict[Node, Node] = {}
+    given = {private.storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
+             if isinstance(v := n.meta.get("val"), torch.Tensor)}  # fmt: skip
+    for node in fx.graph.nodes:
         source = node.args[1] if node.target is aten.copy.default else None
-        if isinstance(source, Node) and source.op != "placeholder":
-            mine, theirs = node.meta["val"], source.meta["val"]
-            if (mine.shape, mine.stride(), mine.dtype, mine.device) == (
-                theirs.shape, theirs.stride(), theirs.dtype, theirs.device,
-            ):  # fmt: skip
-                node.replace_all_uses_with(source)
+        if isinstance(source, Node) and _layout(node) == _layout(source):
+            source = stands_for.get(source, source)
+            if private.storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
+                stands_for[node] = source
+    for node, source in stands_for.items():
+        node.replace_all_uses_with(source)
+    return [(node.meta["val"], source.meta["val"]) for node, source in stands_for.items()]
+
+
+def _layout(node: Node) -> tuple[object, ...]:
+    value = node.meta["val"]
+    return value.shape, value.stride(), value.storage_offset(), value.dtype, value.device
 
 
 def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:

@@ -6,7 +6,6 @@ only the bytes of the block behind them differ.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,8 +33,10 @@ def real_bytes(node: Node, value: torch.Tensor) -> int:
 def _reduced_loss(node: Node, value: torch.Tensor, said: int) -> int:
     """An elementwise loss is reduced into the block of the unreduced one."""
     reduction = node.args[2] if len(node.args) > 2 else node.kwargs.get("reduction", 1)
-    shapes = [_of(node.args[i]).shape for i in (0, 1)]
-    return math.prod(torch.broadcast_shapes(*shapes)) * value.element_size() if reduction else said
+    if not reduction:
+        return said
+    one, other = (torch.empty(_of(node.args[i]).shape, device="meta") for i in (0, 1))
+    return (one + other).numel() * value.element_size()
 
 
 def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
@@ -50,8 +51,8 @@ def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
     return rule
 
 
-def _copy_of_a_view(node: Node, value: torch.Tensor, said: int) -> int:
-    """A copy keeps the strides of the view it replaces, gaps between its rows and all before the first."""
+def _whole_block(node: Node, _value: torch.Tensor, said: int) -> int:
+    """A write out of place copies the whole block that it writes into, to keep its strides."""
     return max(said, _of(node.args[0]).untyped_storage().nbytes())
 
 
@@ -67,4 +68,7 @@ _RULES: dict[Any, Callable[[Node, torch.Tensor, int], int]] = {
     aten.native_group_norm.default: _statistics(1),
     aten._native_batch_norm_legit_functional.default: _statistics(1),
     aten._native_batch_norm_legit.no_stats: _statistics(1),
+    aten.copy.default: _whole_block,
+    aten.slice_scatter.default: _whole_block,
+    aten.select_scatter.default: _whole_block,
 }

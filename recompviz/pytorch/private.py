@@ -6,7 +6,9 @@ Tried on torch 2.13.0 (CPU). When a release moves something, this is the only fi
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +18,10 @@ from torch._dynamo.functional_export import dynamo_graph_capture_for_export
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 __all__ = [
+    "BufferSet",
     "FakeTensor",
     "FakeTensorMode",
     "autocast_off",
@@ -29,15 +33,96 @@ __all__ = [
     "named_range",
     "placeholder_role",
     "storage_key",
+    "without_storage",
 ]
 
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
-    """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
-    with _dynamo_settings(), _as_eager_runs_them(), lstm_in_single_operators(), contextlib.ExitStack() as stack:
+    """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled.
+
+    Raises
+    ------
+    BufferSet
+        If the step gives a buffer a new tensor.
+    """
+    try:
+        return _joint_graph(step, arguments, _buffers_stay())
+    except UserWarning as warning:
+        if names := new_buffers(step, arguments):
+            raise BufferSet(", ".join(names)) from warning
+        return _joint_graph(step, arguments, _buffers_may_be_set())
+
+
+class BufferSet(Exception):
+    """A step gives buffers, which it names, new tensors; a trace would leave that out."""
+
+
+def _joint_graph(
+    step: torch.nn.Module, arguments: tuple[Any, ...], buffers: contextlib.AbstractContextManager[None]
+) -> GraphModule:
+    with (
+        _dynamo_settings(),
+        buffers,
+        _as_eager_runs_them(),
+        lstm_in_single_operators(),
+        contextlib.ExitStack() as stack,
+    ):
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
+
+
+@contextlib.contextmanager
+def _buffers_stay() -> Iterator[None]:
+    """Make an error of Dynamo's warning that it leaves out a tensor set as a buffer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_BUFFER_SET)
+        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        yield
+
+
+@contextlib.contextmanager
+def _buffers_may_be_set() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_BUFFER_SET)
+        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        yield
+
+
+_BUFFER_SET = r".*certain side effects.*_buffers"
+# what Dynamo says of its own way to trace a torch.autograd.Function
+_OWN_DOING = r".*autograd\.function\.Function.* should not be instantiated"
+
+
+def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
+    """Copies of a step and its arguments on the CPU that have shapes and no memory; fake tensors stay as they are."""
+    leaves, spec = pytree.tree_flatten(arguments)
+    given = [value for value in (*step.parameters(), *step.buffers(), *leaves) if isinstance(value, torch.Tensor)]
+    mode = next((value.fake_mode for value in given if isinstance(value, FakeTensor)), FakeTensorMode())
+    memo: dict[int, Any] = {}
+    for value in given:
+        if id(value) not in memo:
+            memo[id(value)] = value if isinstance(value, FakeTensor) else _without_storage(value, mode)
+    copied = copy.deepcopy(step, memo)
+    return copied, pytree.tree_unflatten([memo.get(id(leaf), leaf) for leaf in leaves], spec)
+
+
+def _without_storage(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
+    with mode:
+        fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
+        if isinstance(value, torch.nn.Parameter):
+            return torch.nn.Parameter(fake, value.requires_grad)
+        return fake.requires_grad_(value.requires_grad)
+
+
+def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
+    """The buffers that a step gives a new tensor, instead of overwriting the one they have; runs on shapes only."""
+    step, arguments = without_storage(step, arguments)
+    before = dict(step.named_buffers())
+    mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
+    with mode, torch.no_grad():
+        step(*arguments)
+    return [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
 
 
 def _dynamo_settings() -> contextlib.AbstractContextManager[None]:

@@ -27,6 +27,7 @@ from recompviz.core.solver import Family, solve
 from recompviz.core.timeline import Timeline
 from recompviz.core.tradeoff import Objective, Tradeoff
 from recompviz.pytorch import private
+from recompviz.pytorch.devices import without_memory
 from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.node_info import is_library
 from recompviz.pytorch.signature import Signature
@@ -48,12 +49,15 @@ class Trace:
         What the trace holds for: shapes, dtypes, devices, training flags, attributes.
     arguments : tuple
         (inputs, kwargs, targets) it was traced with.
+    planned_for : torch.device or None
+        For an estimated trace, where the step is to run.
     """
 
     step: Step
     folded: Folded
     signature: Signature
     arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
+    planned_for: torch.device | None = None
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -75,12 +79,17 @@ class Trace:
     @property
     def device(self) -> str:
         """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
-        return self.signature.device
+        return self.signature.device if self.planned_for is None else str(self.planned_for)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether it was traced without memory: sizes are exact, but which kernels run differs by device."""
+        return self.planned_for is not None
 
     def __repr__(self) -> str:
         return (
             f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
-            f"{len(self.joint.calls)} calls)"
+            f"{len(self.joint.calls)} calls{', estimated' if self.estimated else ''})"
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
@@ -146,6 +155,7 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    device: str | None = None,
 ) -> Trace:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
 
@@ -160,6 +170,10 @@ def trace(
         What the loss takes after the model's output.
     loss : callable or torch.nn.Module, optional
         Left out: the model's output is the scalar loss, or has ``.loss``.
+    device : str, optional
+        For a model and inputs without memory (on the meta device, or fake): where it is to run, ``"cpu"`` (the
+        default) or ``"cuda"``, whose rounding and name the trace then has. Such a trace is *estimated*: kernels
+        differ by device, and :func:`recompviz.apply` traces anew where the step is run.
 
     Raises
     ------
@@ -173,24 +187,44 @@ def trace(
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
+
+    A model far larger than this machine is planned for without any memory:
+
+    >>> with torch.device("meta"):
+    ...     big, x = torch.nn.Linear(10**6, 10**6), torch.empty(8, 10**6)
+    >>> t = rv.trace(big, x, loss=torch.sum, device="cuda")
+    >>> t.estimated, rv.simulate(t).static
+    (True, 4000036000256)
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     step = Step(model, loss)
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     signature = Signature.of(step, arguments)
+    estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
+    if device is not None and not estimated:
+        raise TraceError(
+            f"device={device!r} is for a model and inputs on the meta device; this one is on {signature.device}, "
+            "and is traced for it"
+        )
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
         raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
         with torch.enable_grad():
-            fx = private.joint_graph(step, arguments)
+            fx = private.joint_graph(*(private.without_storage(step, arguments) if estimated else (step, arguments)))
     except RecompvizError:
         raise
+    except private.BufferSet as error:
+        raise TraceError(
+            f"forward() sets the buffer {error} to a new tensor, which a plan would leave out; "
+            "overwrite the one it has: self.name.copy_(…)"
+        ) from error
     except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
         raise TraceError(_explain(error)) from error
-    return Trace(step, fold(fx, targets_at), signature, arguments)
+    planned_for = torch.device(device or "cpu") if estimated else None
+    return Trace(step, fold(fx, targets_at, device=planned_for), signature, arguments, planned_for)
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
