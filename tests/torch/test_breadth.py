@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.pytorch.planned import PlanWarning
 from tests.torch.steps import Case
 from tests.torch.test_execution import plans_of
 
@@ -275,3 +276,15 @@ TOKENS = torch.tensor([[0, 1, 2]])
 def test_what_cannot_be_traced_is_refused_with_the_reason(model: nn.Module, inputs: tuple[Any, ...], why: str) -> None:
     with pytest.raises(rv.TraceError, match=why):
         rv.trace(model, *inputs, loss=torch.sum)
+
+
+def test_another_tensor_in_an_attribute_is_noticed() -> None:
+    torch.manual_seed(0)
+    case = CASES["constant tensor attribute"]()
+    trace = case.trace()
+    planned = rv.apply(trace, rv.Plan.keep_all(trace.graph))
+    for change in (lambda m: setattr(m, "mask", torch.ones(8)), lambda m: m.mask.mul_(3)):
+        change(case.model)
+        with pytest.warns(PlanWarning, match="mask"):
+            loss = planned(*case.inputs)
+        assert torch.equal(loss, case.model(*case.inputs))
