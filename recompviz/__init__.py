@@ -43,6 +43,7 @@ _HOMES = {
     "certify": "recompviz.pytorch.certificate",
     "compare": "recompviz.core.comparison",
     "explore": "recompviz.widgets.explore_model",
+    "fit_in": "recompviz.pytorch.planned",
     "measure": "recompviz.pytorch.meter",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply
+    from recompviz.pytorch.planned import fit_in as fit_in
     from recompviz.pytorch.step import TraceError as TraceError
     from recompviz.pytorch.tracer import Trace as Trace
     from recompviz.pytorch.tracer import simulate as simulate

@@ -109,11 +109,17 @@ def against_all_masks() -> None:
 
 
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
-    """The front (peak, least real overhead) over all keep masks, by trying each."""
+    """The front (peak, least overhead) over all keep masks, by trying each.
+
+    A mask in which a value is neither kept nor recomputed says the same as the one that keeps it, and is passed over.
+    """
     n = len(model.graph)
     least: dict[float, int] = {}
     for bits in range(1 << n):
-        peak = model.peak((bits >> np.arange(n) & 1).astype(np.bool_))
+        kept = (bits >> np.arange(n) & 1).astype(np.bool_)
+        peak = model.peak(kept)
+        if not np.array_equal(model.recomputed, ~kept):
+            continue
         overhead = model.overhead
         least[overhead] = min(peak, least.get(overhead, peak))
     front: list[tuple[int, float]] = []

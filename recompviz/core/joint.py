@@ -105,6 +105,8 @@ class Call:
         Draws random numbers, so that a second run must replay the generator's state.
     views : tuple of int
         Nodes of G that are no calls, but views of what this one makes; to keep such a node is to keep that.
+    follows : tuple of int
+        For a constant, which is no node: the nodes that read it. It is made again unless all of them are kept.
     """
 
     info: NodeInfo
@@ -115,6 +117,7 @@ class Call:
     pinned: bool = False
     random: bool = False
     views: tuple[int, ...] = ()
+    follows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +185,9 @@ class JointGraph:
             Whether the node's value is kept.
         """
         return [
-            call.pinned or call.node < 0 or kept[call.node] or any(map(kept.__getitem__, call.views))
+            call.pinned
+            or any(map(kept.__getitem__, call.views))
+            or (kept[call.node] if call.node >= 0 else all(map(kept.__getitem__, call.follows)))
             for call in self.calls
         ]
 

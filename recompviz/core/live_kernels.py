@@ -17,13 +17,25 @@ PEAK, PEAK_STEP, STEPS, EXCESS = 0, 1, 2, 3
 @numba.njit(cache=True)
 def is_kept(c, kept, calls):
     """Whether what a call makes stays until the backward pass, as :meth:`JointGraph.kept_calls` has it."""
-    node, pinned, view_start, views = calls[4], calls[5], calls[8], calls[9]
-    if pinned[c] or node[c] < 0 or kept[node[c]]:
+    node, pinned, view_start, views, follow_start, follows = (
+        calls[4],
+        calls[5],
+        calls[8],
+        calls[9],
+        calls[10],
+        calls[11],
+    )
+    if pinned[c] or (node[c] >= 0 and kept[node[c]]):
         return True
     view_is_kept = False
     for k in range(view_start[c], view_start[c + 1]):
         view_is_kept |= kept[views[k]]
-    return view_is_kept
+    if view_is_kept or node[c] >= 0:
+        return view_is_kept
+    readers_are_kept = True
+    for k in range(follow_start[c], follow_start[c + 1]):
+        readers_are_kept &= kept[follows[k]]
+    return readers_are_kept
 
 
 @numba.njit(cache=True)
@@ -71,7 +83,7 @@ def order_calls(kept, calls, storages, scratch, order, saved, recomputed):
 def last_uses(order, steps, calls, storages, saved, recomputed, last):
     """The step after which each storage is freed, in the forward and in the backward pass; −1 for never."""
     read_start, reads, make_start, makes = calls[:4]
-    _size, maker, result, _clone, border = storages
+    maker, result, border = storages[1], storages[2], storages[4]
     forward = np.int64(border[0])
     last[:, :] = -1
     for i in range(steps):
@@ -102,7 +114,7 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
     scratch, order, saved, recomputed, last, held = work
     read_start, reads, make_start, makes = calls[:4]
     random, workspace = calls[6], calls[7]
-    size, _maker, _result, clone, border = storages
+    size, border, clone_of, clone_size = storages[0], storages[4], storages[3], storages[5]
     forward = np.int64(border[0])
     steps = order_calls(kept, calls, storages, scratch, order, saved, recomputed)
     last_uses(order, steps, calls, storages, saved, recomputed, last)
@@ -134,10 +146,11 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
         if most > budget:
             excess += most - budget
     most = live
-    for s in range(len(size)):
-        if clone[s] >= 0:
-            most = max(most, live + clone[s])
-            live += clone[s] - (size[s] if held[s] else 0)
+    for k in range(len(clone_of)):
+        s = clone_of[k]
+        most = max(most, live + clone_size[k])
+        live += clone_size[k] - (size[s] if held[s] else 0)
+        held[s] = False
     step_peaks[steps] = most
     if most > peak:
         peak, peak_step = most, steps

@@ -98,6 +98,7 @@ class _Search:
         self.met: dict[bytes, Met] = {}
         # keep first what costs most time a byte
         self.dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        self.has_constants = any(call.follows for call in model.joint.calls)
         self.at_once = 1 + len(self.time) // MANY
 
     def run(self, seeds: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
@@ -125,6 +126,8 @@ class _Search:
         """Simulate and remember; what is not really recomputed counts as kept."""
         peak = self.model.peak(np.ascontiguousarray(kept))
         recomputed = self.model.recomputed
+        if self.has_constants:  # what follows its readers may stay now, or go
+            peak = self.model.peak(~recomputed)
         # a view's flag acts on the call it looks at, which has one of its own: that alone is moved
         found = Met(peak, float(self.time[recomputed].sum()), ~recomputed & ~self.model.is_view)
         return self.met.setdefault(np.packbits(found.kept).tobytes(), found)

@@ -76,16 +76,15 @@ class LiveModel:
             np.array([joint.rounded(extra) for extra in joint.workspace or [0] * len(calls)], np.int64),
             view_start,
             views,
+            *_packed([call.follows for call in calls]),
         )
-        clone = np.full(len(storages), -1, np.int64)
-        for s, size in joint.clones:
-            clone[s] = joint.rounded(size)
         self.storages = (
             np.array(joint.sizes, np.int64),
             np.array([storage.maker for storage in storages], np.int64),
             np.array([s in joint.results for s in range(len(storages))], np.bool_),
-            clone,
+            np.array([s for s, _ in joint.clones], np.int64),
             np.array([joint.forward_count], np.int64),
+            np.array([joint.rounded(size) for _, size in joint.clones], np.int64),
         )
         self.extras = np.array([joint.rounded(joint.tangent_bytes), joint.rounded(joint.rng_bytes)], np.int64)
         most = len(calls) + joint.forward_count + 1

@@ -8,11 +8,19 @@ from typing import Any
 
 import torch
 
+from recompviz.pytorch import private
+
 
 def device_of(values: Iterable[Any]) -> torch.device:
     """The device of a step: that of the first tensor that is not on the CPU, else the CPU."""
     devices = (value.device for value in values if isinstance(value, torch.Tensor))
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+
+
+def without_memory(values: Iterable[Any]) -> bool:
+    """Whether any tensor among these has a shape only: it is on the meta device, or fake."""
+    tensors = (value for value in values if isinstance(value, torch.Tensor))
+    return any(tensor.device.type == "meta" or isinstance(tensor, private.FakeTensor) for tensor in tensors)
 
 
 def alignment(device: torch.device) -> int:

@@ -167,7 +167,7 @@ class Bench:
         state = self.optimizer.state_dict()["state"] if self.optimizer is not None else {}
         for category, values in (
             (Category.PARAMETER, list(self.module.parameters())),
-            (Category.BUFFER, list(self.module.buffers())),
+            (Category.BUFFER, [*self.module.buffers(), *self._constants()]),
             (Category.INPUT, (inputs, kwargs)),
             (Category.TARGET, targets),
             (Category.OPTIMIZER, state),
@@ -180,6 +180,10 @@ class Bench:
                         seen.add(key)
                         found[category] = found.get(category, 0) + -(-size // rounding) * rounding
         return found
+
+    def _constants(self) -> list[torch.Tensor]:
+        """The tensors that a planned module's trace has as constants."""
+        return self.module.trace.folded.constants if isinstance(self.module, PlannedModule) else []
 
 
 class _Reader:

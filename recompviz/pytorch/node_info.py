@@ -84,9 +84,14 @@ def source_line(stack_trace: str) -> str:
     """``file:line<TAB>text`` of the innermost frame that is the user's own."""
     best = ""
     for match in _FRAME.finditer(stack_trace):
-        if not match["file"].startswith(_LIBRARIES):
+        if not is_library(match["file"]):
             best = f"{match['file']}:{match['line']}\t{match['text'].strip()}"
     return best
+
+
+def is_library(file: str) -> bool:
+    """Whether a file belongs to PyTorch or to this layer, not to the user."""
+    return file.startswith(_LIBRARIES)
 
 
 def first_tensor(value: Any) -> torch.Tensor | None:

@@ -9,7 +9,7 @@ where there is nothing to plan, and said once; never by a wrong answer.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from recompviz.pytorch import private
 from recompviz.pytorch.costs import Costs
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
+from recompviz.pytorch.step import Loss
 from recompviz.pytorch.tracer import Trace, simulate, trace
 
 # traces kept for other batch shapes, least recently used dropped
@@ -52,7 +53,8 @@ class PlannedModule(nn.Module):
         self._programs: dict[Signature, tuple[Trace, Plan, Program]] = {}
         self._told: set[str] = set()
         self._home = trace
-        self._remember(trace, plan)
+        if not trace.estimated:
+            self._remember(trace, plan)
 
     @property
     def plan(self) -> Plan:
@@ -67,6 +69,7 @@ class PlannedModule(nn.Module):
     @property
     def program(self) -> Program:
         """The program of the plan it was made with; ``.source`` is its text."""
+        self._refuse_estimated()
         return self._home_program
 
     # ---------------------------------------------------------------- running
@@ -101,11 +104,19 @@ class PlannedModule(nn.Module):
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], torch.Tensor]:
         """A function that gives the loss, each step of the schedule run inside ``mark(step)``; for measuring."""
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
+        self._refuse_estimated()
         difference = self._home.signature.difference(Signature.of(self.step, arguments))
         if difference:
             raise RecompvizError(f"cannot measure this plan on another step than it was traced for: {difference}")
         program = write_program(self._home.folded, self._home.schedule(self._plan), mark)
         return lambda: self._run(self._home, program, arguments)
+
+    def _refuse_estimated(self) -> None:
+        if self._home.estimated:
+            raise RecompvizError(
+                f"this plan is of a trace without memory, estimated for {self._home.device}: it has no program to "
+                "measure or read; trace the model where it runs"
+            )
 
     def _eager(self, arguments: Any) -> torch.Tensor:
         result: torch.Tensor = self.step(*arguments)
@@ -125,6 +136,8 @@ class PlannedModule(nn.Module):
 
     def _retrace(self, arguments: Any, signature: Signature) -> tuple[Trace, Plan, Program]:
         difference = self._home.signature.difference(signature)
+        if self._home.estimated:
+            difference = f"the plan was estimated for {self._home.device} without memory"
         self._tell(f"{difference}: traced anew")
         inputs, kwargs, targets = arguments
         home = self._home
@@ -139,6 +152,8 @@ class PlannedModule(nn.Module):
             granularity=home.granularity,
             costs=costs,
         )
+        if other.estimated:
+            raise RecompvizError("the step is called on the meta device, where nothing can run; move model and inputs")
         return self._remember(other, carry_over(self._plan, self._home, other))
 
     def _tell(self, what: str) -> None:
@@ -194,6 +209,40 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     torch.Size([8, 8])
     """
     return PlannedModule(trace, trace.check(plan))
+
+
+def fit_in(
+    model: nn.Module,
+    *inputs: Any,
+    total: int | float | str,
+    kwargs: Mapping[str, Any] | None = None,
+    targets: Sequence[Any] = (),
+    loss: Loss | None = None,
+) -> PlannedModule:
+    """The model's training step within a budget: trace, plan and apply in one call, for scripts.
+
+    Parameters
+    ----------
+    model, *inputs, kwargs, targets, loss
+        As for :func:`recompviz.trace`.
+    total : int or str
+        Total bytes the step may take, or a string such as ``"10 GiB"``.
+
+    Raises
+    ------
+    InfeasibleBudget
+        If no plan fits; it carries the least total that does.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> x, y = torch.ones(4, 8), torch.zeros(4, 1)
+    >>> step = rv.fit_in(model, x, targets=(y,), loss=torch.nn.functional.mse_loss, total="10 kB")
+    >>> step(x, y).backward()
+    """
+    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
+    return apply(traced, traced.plan(total))
 
 
 def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:

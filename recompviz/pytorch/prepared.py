@@ -7,27 +7,45 @@ a call that reads what is later overwritten is named, so that it is never run ag
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.fx import GraphModule, Node
 
+from recompviz.pytorch import private
 from recompviz.pytorch.step import TraceError
 
 aten = torch.ops.aten
 
 
-def prepare(fx: GraphModule) -> tuple[frozenset[Node], set[Node]]:
-    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses.
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What is known of a joint graph that was made ready.
 
-    Returns
-    -------
-    (mutated, forward)
-        The placeholders that the step overwrites, and the fx nodes of the forward pass.
+    Attributes
+    ----------
+    mutated : frozenset of torch.fx.Node
+        The placeholders that the step overwrites.
+    forward : set of torch.fx.Node
+        The forward pass.
+    passed : dict of int to int
+        The storage of each copy that was left out, and that of its source, which stands for it.
     """
+
+    mutated: frozenset[Node]
+    forward: set[Node]
+    passed: dict[int, int]
+
+
+def prepare(fx: GraphModule) -> Prepared:
+    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses."""
     mutated = _mutated_placeholders(fx)
     _release_running_statistics(fx)
     _copy_what_is_overwritten(fx, mutated)
+    copies = _let_copies_pass(fx)
+    passed = {private.storage_key(copy): private.storage_key(source) for copy, source in copies}
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or is_mutation(node))
-    return mutated, _forward_nodes(fx)
+    return Prepared(mutated, _forward_nodes(fx), passed)
 
 
 def is_mutation(node: Node) -> bool:
@@ -39,6 +57,30 @@ def is_mutation(node: Node) -> bool:
 def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
     """Whether a call reads what the step overwrites, and would give another result afterwards."""
     return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
+
+
+def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Take the source for its copy where functionalisation copied a value over another one of the same layout.
+
+    Returns the fake tensors of each copy and what stands for it; views of the copy still look at the copy's storage.
+    """
+    stands_for: dict[Node, Node] = {}
+    given = {private.storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
+             if isinstance(v := n.meta.get("val"), torch.Tensor)}  # fmt: skip
+    for node in fx.graph.nodes:
+        source = node.args[1] if node.target is aten.copy.default else None
+        if isinstance(source, Node) and _layout(node) == _layout(source):
+            source = stands_for.get(source, source)
+            if private.storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
+                stands_for[node] = source
+    for node, source in stands_for.items():
+        node.replace_all_uses_with(source)
+    return [(node.meta["val"], source.meta["val"]) for node, source in stands_for.items()]
+
+
+def _layout(node: Node) -> tuple[object, ...]:
+    value = node.meta["val"]
+    return value.shape, value.stride(), value.storage_offset(), value.dtype, value.device
 
 
 def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:

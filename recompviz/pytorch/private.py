@@ -6,6 +6,9 @@ Tried on torch 2.13.0 (CPU). When a release moves something, this is the only fi
 from __future__ import annotations
 
 import contextlib
+import copy
+import logging
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,43 +20,143 @@ from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
+from torch.utils import _pytree as pytree
 
 __all__ = [
+    "BufferSet",
     "FakeTensor",
     "FakeTensorMode",
     "autocast_off",
     "is_forward_output",
     "joint_graph",
     "keeps_graph",
+    "lstm_in_single_operators",
     "memory_events",
     "min_cut_saved",
     "named_range",
     "placeholder_role",
     "storage_key",
+    "without_storage",
 ]
 
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
-    """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled."""
-    # a trace is for one shape; left to itself, Dynamo makes symbols of the sizes in which a second trace differs
-    fixed = dynamo_config.patch(allow_rnn=True, automatic_dynamic_shapes=False, assume_static_by_default=True)
-    with fixed, _resizes_whole(), contextlib.ExitStack() as stack:
+    """The joint forward+backward ATen graph of ``step(*arguments)``, functionalised, never compiled.
+
+    Raises
+    ------
+    BufferSet
+        If the step gives a buffer a new tensor.
+    """
+    try:
+        return _joint_graph(step, arguments, _buffers_stay())
+    except UserWarning as warning:
+        if names := new_buffers(step, arguments):
+            raise BufferSet(", ".join(names)) from warning
+        return _joint_graph(step, arguments, _buffers_may_be_set())
+
+
+class BufferSet(Exception):
+    """A step gives buffers, which it names, new tensors; a trace would leave that out."""
+
+
+def _joint_graph(
+    step: torch.nn.Module, arguments: tuple[Any, ...], buffers: contextlib.AbstractContextManager[None]
+) -> GraphModule:
+    with (
+        _dynamo_settings(),
+        buffers,
+        _as_eager_runs_them(),
+        lstm_in_single_operators(),
+        contextlib.ExitStack() as stack,
+    ):
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
 
 
 @contextlib.contextmanager
-def _resizes_whole() -> Iterator[None]:
-    """Trace a resize as the one operator that eager runs.
+def _buffers_stay() -> Iterator[None]:
+    """Make an error of Dynamo's warning that it leaves out a tensor set as a buffer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=_BUFFER_SET)
+        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        yield
 
-    AOTAutograd's dispatcher takes bilinear and nearest resizes apart into some thirty indexing calls, whose sums
-    differ from eager's in the last bits.
+
+@contextlib.contextmanager
+def _buffers_may_be_set() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=_BUFFER_SET)
+        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        yield
+
+
+_BUFFER_SET = r".*certain side effects.*_buffers"
+# what Dynamo says of its own way to trace a torch.autograd.Function
+_OWN_DOING = r".*autograd\.function\.Function.* should not be instantiated"
+
+
+def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
+    """Copies of a step and its arguments on the CPU that have shapes and no memory; fake tensors stay as they are."""
+    leaves, spec = pytree.tree_flatten(arguments)
+    given = [value for value in (*step.parameters(), *step.buffers(), *leaves) if isinstance(value, torch.Tensor)]
+    mode = next((value.fake_mode for value in given if isinstance(value, FakeTensor)), FakeTensorMode())
+    memo: dict[int, Any] = {}
+    for value in given:
+        if id(value) not in memo:
+            memo[id(value)] = value if isinstance(value, FakeTensor) else _without_storage(value, mode)
+    copied = copy.deepcopy(step, memo)
+    return copied, pytree.tree_unflatten([memo.get(id(leaf), leaf) for leaf in leaves], spec)
+
+
+def _without_storage(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
+    with mode:
+        fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
+        if isinstance(value, torch.nn.Parameter):
+            return torch.nn.Parameter(fake, value.requires_grad)
+        return fake.requires_grad_(value.requires_grad)
+
+
+def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
+    """The buffers that a step gives a new tensor, instead of overwriting the one they have; runs on shapes only."""
+    step, arguments = without_storage(step, arguments)
+    before = dict(step.named_buffers())
+    mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
+    with mode, torch.no_grad():
+        step(*arguments)
+    return [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
+
+
+def _dynamo_settings() -> contextlib.AbstractContextManager[None]:
+    """Every size a number; and through with what Dynamo would refuse: recurrent networks, inner gradients, logging.
+
+    Left to itself it makes symbols of the sizes that differ from those of a step traced before.
+    """
+    wanted: dict[str, Any] = {"automatic_dynamic_shapes": False, "allow_rnn": True, "trace_autograd_ops": True}
+    messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
+    wanted |= {"ignore_logging_functions": messages}
+    patch: contextlib.AbstractContextManager[None] = dynamo_config.patch(
+        {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
+    )
+    return patch
+
+
+# operators that the dispatcher of AOTAutograd takes apart by recipes of its own
+_TAKEN_APART = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+@contextlib.contextmanager
+def _as_eager_runs_them() -> Iterator[None]:
+    """Trace resizes and recurrent layers as the operators that eager runs.
+
+    AOTAutograd's dispatcher takes a resize apart into some thirty indexing calls and an LSTM in another order than
+    eager does, so that sums differ in the last bits; the dropout between the layers of an LSTM it forgets.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
     removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
-    for packet in (torch.ops.aten.upsample_bilinear2d, torch.ops.aten.upsample_nearest2d):
-        for overload in (packet.vec, packet.default):
+    for packet in (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_TAKEN_APART)):
+        for overload in (getattr(packet, name) for name in packet.overloads()):
             for key in keys:
                 if key in overload.py_kernels:
                     removed.append((overload, key, overload.py_kernels.pop(key)))
@@ -88,6 +191,17 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
         forward, _ = min_cut_rematerialization_partition(GraphModule(fx, graph), (), num_fwd_outputs=count)
     made = next(iter(reversed(forward.graph.nodes)))
     return [node for node in made.args[0][count:] if isinstance(node, Node)]
+
+
+@contextlib.contextmanager
+def lstm_in_single_operators() -> Iterator[None]:
+    """Run an LSTM on the CPU operator by operator, not in the fused kernel, whose workspace no trace can see."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
 
 
 def placeholder_role(node: Node) -> tuple[str, str | int]:

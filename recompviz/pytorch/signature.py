@@ -119,13 +119,16 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _plain(module: nn.Module) -> tuple[Any, ...]:
-    """The plain attributes of a module, which a trace bakes in."""
+    """The plain attributes of a module, which a trace bakes in; of a tensor, which one it is and how often written."""
     return tuple(
-        (name, value)
+        (name, (id(value), value._version) if isinstance(value, torch.Tensor) else value)
         for name, value in vars(module).items()
         if name != "training"
         and not name.startswith("_")
-        and (isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value)))
+        and (
+            isinstance(value, (*_PLAIN, torch.Tensor))
+            or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value))
+        )
     )
 
 

@@ -32,9 +32,11 @@ from recompviz.core.timeline import Timeline
 from recompviz.core.tradeoff import Tradeoff
 from recompviz.pytorch import private
 from recompviz.pytorch.costs import Costs, priced, unit_of
+from recompviz.pytorch.devices import without_memory
 from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.min_cut import min_cut
+from recompviz.pytorch.node_info import is_library
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -61,6 +63,8 @@ class Trace:
         What one node of the graph stands for: ``"operators"`` or ``"paper"``.
     costs : str or Roofline
         What ``graph.time`` is; see :meth:`with_costs`.
+    planned_for : torch.device or None
+        For an estimated trace, where the step is to run.
     """
 
     step: Step
@@ -69,6 +73,7 @@ class Trace:
     arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
     granularity: Granularity = "operators"
     costs: Costs = "paper"
+    planned_for: torch.device | None = None
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -90,7 +95,12 @@ class Trace:
     @property
     def device(self) -> str:
         """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
-        return self.signature.device
+        return self.signature.device if self.planned_for is None else str(self.planned_for)
+
+    @property
+    def estimated(self) -> bool:
+        """Whether it was traced without memory: sizes are exact, but which kernels run differs by device."""
+        return self.planned_for is not None
 
     @property
     def cost_unit(self) -> str:
@@ -127,7 +137,7 @@ class Trace:
     def __repr__(self) -> str:
         return (
             f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
-            f"{len(self.joint.calls)} calls)"
+            f"{len(self.joint.calls)} calls{', estimated' if self.estimated else ''})"
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
@@ -242,6 +252,7 @@ def trace(
     loss: Loss | None = None,
     granularity: Granularity = "operators",
     costs: Costs = "paper",
+    device: str | None = None,
 ) -> Trace:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
 
@@ -263,6 +274,10 @@ def trace(
         keep the value it looks at.
     costs : "paper", "flops", "roofline", "measured" or Roofline
         The forward cost T_v; as for :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
+    device : str, optional
+        For a model and inputs without memory (on the meta device, or fake): where it is to run, ``"cpu"`` (the
+        default) or ``"cuda"``, whose rounding and name the trace then has. Such a trace is *estimated*: kernels
+        differ by device, and :func:`recompviz.apply` traces anew where the step is run.
 
     Raises
     ------
@@ -278,6 +293,14 @@ def trace(
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
+
+    A model far larger than this machine is planned for without any memory:
+
+    >>> with torch.device("meta"):
+    ...     big, x = torch.nn.Linear(10**6, 10**6), torch.empty(8, 10**6)
+    >>> t = rv.trace(big, x, loss=torch.sum, device="cuda")
+    >>> t.estimated, rv.simulate(t).static
+    (True, 4000036000256)
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
@@ -286,19 +309,31 @@ def trace(
     step = Step(model, loss)
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     signature = Signature.of(step, arguments)
+    estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
+    if device is not None and not estimated:
+        raise TraceError(
+            f"device={device!r} is for a model and inputs on the meta device; this one is on {signature.device}, "
+            "and is traced for it"
+        )
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
         raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
-    _refuse_dropped_dropout(model)
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
         with torch.enable_grad():
-            fx = private.joint_graph(step, arguments)
+            fx = private.joint_graph(*(private.without_storage(step, arguments) if estimated else (step, arguments)))
     except RecompvizError:
         raise
+    except private.BufferSet as error:
+        raise TraceError(
+            f"forward() sets the buffer {error} to a new tensor, which a plan would leave out; "
+            "overwrite the one it has: self.name.copy_(…)"
+        ) from error
     except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
         raise TraceError(_explain(error)) from error
-    traced = Trace(step, priced(fold(fx, targets_at, granularity), "paper"), signature, arguments, granularity)
+    planned_for = torch.device(device or "cpu") if estimated else None
+    folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
+    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for)
     if costs == "measured":
         from recompviz.pytorch.calibration import calibrate
 
@@ -336,17 +371,6 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     return simulate_schedule(trace.schedule(plan), trace.device)
 
 
-def _refuse_dropped_dropout(model: nn.Module) -> None:
-    """PyTorch's tracing leaves out the dropout between the layers of a stacked RNN (seen in 2.13)."""
-    for name, module in model.named_modules():
-        if isinstance(module, nn.RNNBase) and module.training and module.dropout > 0 and module.num_layers > 1:
-            raise TraceError(
-                f"{type(module).__name__} {name!r} has dropout={module.dropout} between {module.num_layers} layers, "
-                "which PyTorch drops when it traces; it would train another model. Use one module a layer with "
-                "torch.nn.Dropout between them"
-            )
-
-
 def _positions(values: Any) -> int:
     return len(pytree.tree_leaves(values))
 
@@ -356,9 +380,10 @@ def _explain(error: Exception) -> str:
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
+    where = [line for line in where if not is_library(line.split('"')[1])] or where
     at = f"\n  at {where[-1]}" if where else ""
-    return (
-        f"this step cannot be traced: {type(error).__name__}: {reason}{at}\n"
-        "Data-dependent control flow, prints of values and calls outside PyTorch break the graph; "
+    hint = (
+        "\nData-dependent control flow, prints of values and calls outside PyTorch break the graph; "
         "move them out of forward()."
     )
+    return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")

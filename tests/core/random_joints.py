@@ -19,13 +19,16 @@ def random_joint(seed: int, most_nodes: int = 9) -> tuple[rv.Graph, JointGraph]:
     calls: list[Call] = []
     node_call: list[int] = []
     edges: list[tuple[int, int]] = []
+    aside: list[int] = []
     for v in range(n):
-        if chance.random() < 0.15:  # a call that no gradient derives from
+        if chance.random() < 0.25:  # a call that no gradient derives from: a constant, if a node reads it
             calls.append(_call(storages, calls, chance, -1, (chance.randrange(2),)))
+            aside.append(calls[-1].makes[0])
         before = [u for u in range(v) if chance.random() < 0.4] or ([v - 1] if v else [])
         reads = [chance.choice(calls[node_call[u]].makes) for u in before]
         edges += [(u, v) for u in before]
         node_call.append(len(calls))
+        reads += [chance.choice(aside)] if aside and chance.random() < 0.4 else []
         calls.append(_call(storages, calls, chance, v, tuple(dict.fromkeys([*reads, chance.randrange(2)]))))
     loss = calls[-1].makes[0]
     gradient: int | None = None
@@ -33,6 +36,7 @@ def random_joint(seed: int, most_nodes: int = 9) -> tuple[rv.Graph, JointGraph]:
     clones = []
     for v in reversed(range(n)):
         values = [s for u in range(n) for s in calls[node_call[u]].makes if u == v or (u, v) in edges]
+        values += aside
         reads = [s for s in values if chance.random() < 0.6] + ([gradient] if gradient is not None else [])
         number = len(calls)
         makes = []
@@ -42,10 +46,18 @@ def random_joint(seed: int, most_nodes: int = 9) -> tuple[rv.Graph, JointGraph]:
         if chance.random() < 0.5:
             results.add(makes[-1])
             if chance.random() < 0.5:
-                clones.append((makes[-1], storages[makes[-1]].size))
+                clones += [(makes[-1], storages[makes[-1]].size)] * chance.choice([1, 1, 2])
         gradient = makes[0]
         calls.append(Call(rv.NodeInfo(key=f"backward {v}"), True, -1, tuple(dict.fromkeys(reads)), tuple(makes)))
     sizes = [sum(storages[s].size for s in calls[c].makes) for c in node_call]
+    readers: dict[int, list[int]] = {}
+    for call in calls:
+        for s in call.reads:
+            if storages[s].maker >= 0 and call.node >= 0:
+                readers.setdefault(storages[s].maker, []).append(call.node)
+    for c, nodes in readers.items():
+        if calls[c].node < 0 and not calls[c].backward:
+            calls[c] = replace(calls[c], follows=tuple(dict.fromkeys(nodes)))
     for v in range(n):  # some nodes are views of what another one's call makes
         if chance.random() < 0.15:
             c = node_call[v]

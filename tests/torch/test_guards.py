@@ -154,10 +154,13 @@ def test_a_budget_no_plan_fits_says_the_least_total() -> None:
     assert rv.simulate(trace, trace.plan(caught.value.least)).peak <= caught.value.least
 
 
-def test_a_stacked_rnn_whose_dropout_tracing_would_lose_is_refused() -> None:
+def test_a_stacked_lstm_with_dropout_is_traced_whole() -> None:
+    torch.manual_seed(0)
     model = nn.LSTM(4, 4, num_layers=2, dropout=0.5)
-    with pytest.raises(rv.TraceError, match=r"dropout=0\.5"):
-        rv.trace(model, torch.ones(3, 2, 4), loss=lambda output: output[0].sum())
+    trace = rv.trace(model, torch.ones(3, 2, 4), loss=lambda output: output[0].sum())
+    certificate = rv.certify(trace, trace.tradeoff().plan_at(0))
+    assert certificate.gradients == "bitwise"
+    assert "LSTM" in certificate.notes[0]
 
 
 def test_a_resize_is_one_call_and_bitwise_that_of_eager() -> None:
