@@ -46,6 +46,8 @@ TRIED = 40
 MANY = 256
 # more seeds than this are thinned out
 SEEDS = 2000
+# plans refilled at each budget, fewer on graphs of many nodes
+REFILLED = 3
 # simulated calls spent on exchanges, over all budgets
 EFFORT = 40_000_000
 # stands for no time at all where one divides by it
@@ -98,6 +100,7 @@ class _Search:
         self.met: dict[bytes, Met] = {}
         # keep first what costs most time a byte
         self.dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        self.useless = np.zeros(len(self.time), np.int64)  # how often dropping a value lowered nothing
         self.has_constants = any(call.follows for call in model.joint.calls)
         self.at_once = 1 + len(self.time) // MANY
 
@@ -117,7 +120,7 @@ class _Search:
         effort = EFFORT // (len(self.model.joint.calls) * len(budgets))
         for done, budget in enumerate(budgets):
             self.progress(done, len(budgets))
-            for met in [met for met in self.front() if met.peak <= budget][:3]:
+            for met in [met for met in self.front() if met.peak <= budget][: REFILLED // self.at_once or 1]:
                 self.refill(met.kept, budget)
             self.exchange(budget, self.model.simulations + effort)
         return [met.kept | self.model.is_view & ~self.model.recomputed_by(met.kept) for met in self.front()]
@@ -158,13 +161,13 @@ class _Search:
     def drop(self, met: Met, budget: int, rounds: int = 99) -> Met | None:
         """Recompute the value whose loss lowers the excess over the budget most for its time; None if none does.
 
-        Tries those of most bytes for their time first, and in each round twice as many as before.
+        Tries those first that have seldom been of no use, of most bytes for their time; in each round twice as many.
         """
         kept = met.kept.copy()
         self.model.peak(kept, budget)
         excess = self.model.excess
         alive = self.model.alive_at_peak(kept)
-        ranked = alive[np.argsort(-self.memory[alive] / (self.time[alive] + TINY), kind="stable")]
+        ranked = alive[np.lexsort((-self.memory[alive] / (self.time[alive] + TINY), self.useless[alive]))]
         first = 0
         for k in range(rounds):
             candidates = ranked[first : first + (TRIED << k)]
@@ -173,6 +176,7 @@ class _Search:
                 break
             results = self.model.flip_each(kept, candidates, budget)
             gain = excess - results[:, 1]
+            self.useless[candidates] += gain <= 0
             worth = np.where(gain > 0, gain / np.maximum(results[:, 2] - met.overhead, TINY), -1.0)
             best = np.argsort(-worth, kind="stable")[: self.at_once]
             best = best[worth[best] > 0]
