@@ -64,7 +64,8 @@ def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: s
     calls = trace.joint.calls
     makers = {trace.joint.storages[s].maker for s in forward}
     ours = {trace.joint.storages[s].maker for s in schedule.saved if trace.joint.storages[s].maker >= 0}
-    assert {c for c in ours if calls[c].node >= 0} == {c for c in makers if calls[c].node >= 0}  # constants are no nodes
+    # constants are no nodes
+    assert {c for c in ours if calls[c].node >= 0} == {c for c in makers if calls[c].node >= 0}
     assert {s for s in forward if calls[trace.joint.storages[s].maker].node >= 0} <= schedule.saved
     again = {calls[c].node for c in schedule.recomputed} - {-1}
     assert plan.recompute == {trace.graph.names[v] for v in again}
