@@ -43,7 +43,7 @@ _HOMES = {
     "certify": "recompviz.pytorch.certificate",
     "compare": "recompviz.core.comparison",
     "explore": "recompviz.widgets.explore_model",
-    "fit_in": "recompviz.pytorch.planned",
+    "fit_in": "recompviz.pytorch.budgeted",
     "measure": "recompviz.pytorch.meter",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from recompviz.core.solver import solve as solve
     from recompviz.core.timeline import Timeline as Timeline
     from recompviz.core.tradeoff import Tradeoff as Tradeoff
+    from recompviz.pytorch.budgeted import fit_in as fit_in
     from recompviz.pytorch.calibration import calibrate as calibrate
     from recompviz.pytorch.certificate import Certificate as Certificate
     from recompviz.pytorch.certificate import certify as certify
@@ -81,7 +82,6 @@ if TYPE_CHECKING:
     from recompviz.pytorch.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply
-    from recompviz.pytorch.planned import fit_in as fit_in
     from recompviz.pytorch.step import TraceError as TraceError
     from recompviz.pytorch.tracer import Trace as Trace
     from recompviz.pytorch.tracer import simulate as simulate

@@ -128,10 +128,11 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
             live += size[makes[k]]
             held[makes[k]] = True
         most = max(most, live)
-        if random[c] and c < forward and recomputed[c]:
-            live += extras[1] if i < forward else -extras[1]
-            most = max(most, live)
+        state = extras[1] if random[c] and c < forward and recomputed[c] else 0
+        live += state
         most = max(most, live + workspace[c])
+        if i >= forward:
+            live -= 2 * state
         for k in range(make_start[c], make_start[c + 1] + read_start[c + 1] - read_start[c]):
             s = makes[k] if k < make_start[c + 1] else reads[k - make_start[c + 1] + read_start[c]]
             if last[half, s] == i and held[s]:

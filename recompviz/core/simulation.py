@@ -49,14 +49,18 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
             category = category_of(schedule, s, phase)
             held[s] = category, sizes[s]
             events.append((i, s, *held[s]))
-        if call.random and joint.rng_bytes and c in schedule.recomputed and phase is not Phase.BACKWARD:
+        state = 0
+        if call.random and c in schedule.recomputed and phase is not Phase.BACKWARD:
+            state = joint.rounded(joint.rng_bytes)
+        if state:  # taken before the first run; while the second one replays it, the present state waits beside it
             rng_label = label_of("generator state") if rng_label < 0 else rng_label
-            sign = 1 if phase is Phase.FORWARD else -1
-            events.append((i, rng_label, int(Category.KEPT), sign * joint.rounded(joint.rng_bytes)))
+            events.append((i, rng_label, int(Category.KEPT), state))
         if joint.workspace and (extra := joint.workspace[c]):
             workspace_label = label_of("workspace") if workspace_label < 0 else workspace_label
             events.append((i, workspace_label, Category.WORKSPACE, joint.rounded(extra)))
             events.append((i, workspace_label, Category.WORKSPACE, -joint.rounded(extra)))
+        if state and phase is Phase.RECOMPUTE:
+            events += [(i, rng_label, int(Category.KEPT), -state)] * 2
         for s in schedule.frees[i]:
             if s in held:
                 category, size = held.pop(s)

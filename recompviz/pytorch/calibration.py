@@ -26,12 +26,12 @@ import torch
 from torch.fx import Node
 
 from recompviz.core.joint import JointGraph
-from recompviz.core.plan import Plan
 from recompviz.core.schedule import Phase, Schedule
 from recompviz.pytorch.meter import WARM_UP_STEPS, Bench, Reading
-from recompviz.pytorch.planned import PlannedModule, apply
+from recompviz.pytorch.planned import apply
 from recompviz.pytorch.program import profiler_mark
 from recompviz.pytorch.state import state_kept
+from recompviz.pytorch.step import TraceError
 from recompviz.pytorch.tracer import Trace
 
 # steps timed; the median counts
@@ -63,8 +63,8 @@ class OperatorFigures:
 def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """The same trace with each call's workspace and time, as measured on this device.
 
-    Runs the trace's step a few times (keeping everything; under the leanest plan where that does
-    not fit), unless all its operators were measured here before. The model's state is put back.
+    Runs the trace's step a few times under the leanest of the formula's plans, unless all its
+    operators were measured here before. The model's state is put back.
 
     Parameters
     ----------
@@ -76,6 +76,11 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     -------
     Trace
         Of the same graph. Simulations count workspace; ``.joint.seconds`` holds each call's time.
+
+    Raises
+    ------
+    TraceError
+        For an estimated trace.
 
     Notes
     -----
@@ -90,6 +95,10 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     >>> len(rv.calibrate(t).joint.seconds) == len(t.joint.calls)
     True
     """
+    if trace.estimated:
+        raise TraceError(
+            "an estimated trace has no memory to run in; trace the model where it runs, and calibrate that"
+        )
     known = Known(trace.device)
     keys = [_key(node) for node in trace.folded.call_node]
     if fresh or any(key not in known.figures for key in keys):
@@ -116,15 +125,10 @@ def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> Joint
 
 
 def _measured(trace: Trace) -> list[OperatorFigures]:
-    try:
-        return _measured_under(trace, Plan.keep_all(trace.graph))
-    except torch.OutOfMemoryError:
-        table = trace.plans("time")
-        return _measured_under(trace, table.plans[int(table.total_peaks.argmin())])
-
-
-def _measured_under(trace: Trace, plan: Plan) -> list[OperatorFigures]:
-    planned: PlannedModule = apply(trace, plan)
+    """Each call's figures, from a step in as little memory as can be told before any are known."""
+    table = trace.plans("time")
+    plan = table.plans[int(table.total_peaks.argmin())]
+    planned = apply(trace, plan)
     inputs, kwargs, targets = trace.arguments
     device = torch.device(trace.device)
     bench = Bench(planned, device, None, trace.arguments)
@@ -141,7 +145,11 @@ def _measured_under(trace: Trace, plan: Plan) -> list[OperatorFigures]:
 
 
 def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iterator[OperatorFigures]:
-    """Each call's figures out of the events of one recorded step: the most of its runs, the least time."""
+    """Each call's figures out of the events of one recorded step.
+
+    Of a call that runs twice the first run counts: bytes and kernels are the same the second time, and around a random
+    one there is the generator's state besides.
+    """
     joint = schedule.joint
     events: list[list[tuple[int, int]]] = [[] for _ in range(len(schedule))]
     for address, size, inside in reading.events:
@@ -149,6 +157,8 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
             events[int(inside[3:])].append((address, size))
     found: dict[int, OperatorFigures] = {}
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
+        if phase is Phase.RECOMPUTE:
+            continue
         call = joint.calls[c]
         expected = [joint.storages[s].size for s in call.makes]
         allocations = events[i]
@@ -157,12 +167,7 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         sizes = _true_sizes(joint, allocations, expected)
         most = max(itertools.accumulate((size for _, size in allocations), initial=0))
         workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
-        before = found.get(c)
-        found[c] = OperatorFigures(
-            max(workspace, before.workspace if before else 0),
-            before.sizes if before else tuple(sizes),
-            min(seconds[i], before.seconds if before else seconds[i]),
-        )
+        found[c] = OperatorFigures(workspace, tuple(sizes), seconds[i])
     for c in range(len(joint.calls)):
         yield found[c]
 

@@ -9,7 +9,7 @@ where there is nothing to plan, and said once; never by a wrong answer.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,12 +18,12 @@ from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
 from recompviz.core.errors import InfeasibleBudget, RecompvizError
+from recompviz.core.live_search import KIND as LIVE
 from recompviz.core.plan import Plan
 from recompviz.pytorch import private
 from recompviz.pytorch.costs import Costs
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.step import Loss
 from recompviz.pytorch.tracer import Trace, simulate, trace
 
 # traces kept for other batch shapes, least recently used dropped
@@ -211,40 +211,6 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     return PlannedModule(trace, trace.check(plan))
 
 
-def fit_in(
-    model: nn.Module,
-    *inputs: Any,
-    total: int | float | str,
-    kwargs: Mapping[str, Any] | None = None,
-    targets: Sequence[Any] = (),
-    loss: Loss | None = None,
-) -> PlannedModule:
-    """The model's training step within a budget: trace, plan and apply in one call, for scripts.
-
-    Parameters
-    ----------
-    model, *inputs, kwargs, targets, loss
-        As for :func:`recompviz.trace`.
-    total : int or str
-        Total bytes the step may take, or a string such as ``"10 GiB"``.
-
-    Raises
-    ------
-    InfeasibleBudget
-        If no plan fits; it carries the least total that does.
-
-    Examples
-    --------
-    >>> import torch, recompviz as rv
-    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
-    >>> x, y = torch.ones(4, 8), torch.zeros(4, 1)
-    >>> step = rv.fit_in(model, x, targets=(y,), loss=torch.nn.functional.mse_loss, total="10 kB")
-    >>> step(x, y).backward()
-    """
-    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
-    return apply(traced, traced.plan(total))
-
-
 def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:
     """The plan for another trace of the same model, for example of a smaller last batch.
 
@@ -257,7 +223,7 @@ def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:
         and bool((old.graph.edges == new.graph.edges).all())
     ):
         return plan.on(new.graph)
-    table = new.plans("time")
+    table = new.plans("live" if plan.kind == LIVE else "time")
     try:
         return table.plan(simulate(old, plan).peak)
     except InfeasibleBudget as error:

@@ -234,7 +234,9 @@ class Trace:
     def with_joint(self, joint: JointGraph) -> Trace:
         """The same trace with another account of what its calls take, for example a calibrated one."""
         folded = priced(replace(self.folded, joint=joint), self.costs)
-        return replace(self, folded=folded, _memo={}, _lock=threading.RLock())
+        same = folded.graph.fingerprint == self.graph.fingerprint
+        curves = {key: value for key, value in self._memo.items() if same and key.startswith("tradeoff")}
+        return replace(self, folded=folded, _memo=curves, _lock=threading.RLock())
 
     def _once(self, key: str, build: Callable[[], T]) -> T:
         with self._lock:

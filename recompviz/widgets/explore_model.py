@@ -25,6 +25,7 @@ def explore(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    calibrated: bool = True,
 ) -> Explorer:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)`` and explore its memory.
 
@@ -39,6 +40,9 @@ def explore(
         What the loss takes after the model's output.
     loss : callable or torch.nn.Module, optional
         Left out: the model's output is the scalar loss, or has ``.loss``.
+    calibrated : bool
+        Whether to run the step a few times first, in little memory, to learn what its operators take inside; see
+        :func:`recompviz.calibrate`. A model on the meta device is not run.
 
     Returns
     -------
@@ -59,15 +63,18 @@ def explore(
     >>> len(explorer.graph)
     4
     """
+    from recompviz.pytorch.calibration import calibrate
     from recompviz.pytorch.tracer import simulate, trace
 
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
+    if calibrated and not traced.estimated:
+        traced = calibrate(traced)
     return Explorer(
         traced.graph,
         traced.plans("live"),
         lambda plan: simulate(traced, plan),
         more_tables=[traced.plans("time"), traced.plans("memory")],
-        run=_run(traced),
+        run=None if traced.estimated else _run(traced),
         device=device_name(traced.device),
         title=f"{type(model).__name__}, training step",
     )

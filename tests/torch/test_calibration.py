@@ -25,14 +25,14 @@ def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(n
     trace = rv.calibrate(case.trace(), fresh=True)
     table = trace.plans("live")
     budgets = np.linspace(table.least_total, int(table.total_peaks.max()), 4).astype(int).tolist()
-    for row in sorted({table.row(budget) for budget in budgets}):
-        plan = table.plans[row]
+    plans = [table.plans[row] for row in sorted({table.row(budget) for budget in budgets})]
+    for plan in [*plans, rv.Plan.from_kept(trace.graph, [], "nothing kept")]:
         simulated = rv.simulate(trace, plan)
         measured = rv.measure(rv.apply(trace, plan), *case.inputs, kwargs=case.kwargs, targets=case.targets)
         steps = len(trace.schedule(plan))
         assert np.array_equal(simulated.step_ends[:steps], measured.step_ends[:steps])
         assert np.array_equal(simulated.step_peaks[:steps], measured.step_peaks[:steps])
-        assert simulated.peak == measured.peak == table.total_peaks[row]
+        assert simulated.peak == measured.peak
 
 
 @pytest.mark.usefixtures("empty_cache")
