@@ -138,6 +138,7 @@ class Bench:
         if cuda:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
+        private.quiet_profiler()
         others = threading.active_count()
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         with profile(activities=activities, profile_memory=True) as record:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -35,6 +36,7 @@ __all__ = [
     "min_cut_saved",
     "named_range",
     "placeholder_role",
+    "quiet_profiler",
     "storage_key",
     "without_storage",
 ]
@@ -248,6 +250,11 @@ def keeps_graph() -> bool:
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
     """A range that the profiler records under a name, at a few hundred nanoseconds."""
     return torch._C._profiler._RecordFunctionFast(name)
+
+
+def quiet_profiler() -> None:
+    """Keep the profiler's library from writing its stages to stderr; it reads the level when it is first used."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
 def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
