@@ -18,6 +18,7 @@ _HOMES = {
     "Certificate": "recompviz.pytorch.certificate",
     "Comparison": "recompviz.core.comparison",
     "Explorer": "recompviz.widgets.explorer",
+    "Gap": "recompviz.core.gap",
     "Graph": "recompviz.core.graph",
     "GraphError": "recompviz.core.errors",
     "ImpossiblePin": "recompviz.core.errors",
@@ -43,6 +44,7 @@ _HOMES = {
     "certify": "recompviz.pytorch.certificate",
     "compare": "recompviz.core.comparison",
     "explore": "recompviz.widgets.explore_model",
+    "explain_gap": "recompviz.pytorch.gap_report",
     "fit_in": "recompviz.pytorch.budgeted",
     "measure": "recompviz.pytorch.meter",
     "simulate": "recompviz.pytorch.tracer",
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from recompviz.core.errors import PlanMismatch as PlanMismatch
     from recompviz.core.errors import RecompvizError as RecompvizError
     from recompviz.core.errors import TooManyLowerSets as TooManyLowerSets
+    from recompviz.core.gap import Gap as Gap
     from recompviz.core.graph import Graph as Graph
     from recompviz.core.graph import NodeInfo as NodeInfo
     from recompviz.core.joint import Category as Category
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.certificate import Certificate as Certificate
     from recompviz.pytorch.certificate import certify as certify
     from recompviz.pytorch.costs import Roofline as Roofline
+    from recompviz.pytorch.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.meter import measure as measure
     from recompviz.pytorch.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.planned import PlannedModule as PlannedModule

@@ -14,6 +14,7 @@ from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
 
 if TYPE_CHECKING:
+    from recompviz.core.gap import Gap
     from recompviz.core.timeline import Timeline
     from recompviz.core.tradeoff import Tradeoff
 
@@ -156,4 +157,24 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
         yaxis_title="MiB (total bytes)",
         hovermode="closest",
     )
+    return figure
+
+
+def gap_figure(gap: Gap) -> Any:
+    """The steps from formula to measured as a waterfall, MiB."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        go.Waterfall(
+            x=[step.name for step in gap.steps],
+            y=[step.change / MIB for step in gap.steps],
+            measure=["absolute", *["relative"] * (len(gap.steps) - 1)],
+            customdata=[[step.why, step.total / MIB] for step in gap.steps],
+            hovertemplate="%{x}: %{y:+,.2f} MiB, then %{customdata[1]:,.2f} MiB<br>%{customdata[0]}<extra></extra>",
+            increasing={"marker": {"color": COLOURS[Category.WORKSPACE]}},
+            decreasing={"marker": {"color": COLOURS[Category.GRADIENT]}},
+            totals={"marker": {"color": COLOURS[Category.KEPT]}},
+        )
+    )
+    figure.update_layout(title="From the formula to the device", yaxis_title="MiB", showlegend=False)
     return figure
