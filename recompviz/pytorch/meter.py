@@ -233,7 +233,8 @@ class _Reader:
                 return int(inside[3:])
             if step >= len(self.schedule) - 1:  # after the last bracket: gradients arrive, the optimiser steps
                 return self._extra(inside)
-            return max(step, 0)
+            # outside the brackets, before the backward pass: the gradient that autograd starts from
+            return max(step, self.schedule.joint.forward_count - 1)
         if inside == last_range and step >= 0:
             return step
         self.step_labels.append(inside or "between operators")

@@ -111,7 +111,7 @@ def test_a_state_dict_goes_from_plain_to_planned_and_back() -> None:
 
 def test_fit_in_plans_within_the_total_it_was_given() -> None:
     case = make("small residual network")
-    trace = case.trace()
+    trace = rv.calibrate(case.trace())
     table = trace.plans()
     budget = (table.least_total + int(table.total_peaks.max())) // 2
     planned = rv.fit_in(case.model, *case.inputs, targets=case.targets, loss=case.loss, total=budget)
