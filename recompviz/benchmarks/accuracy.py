@@ -1,0 +1,223 @@
+"""Can the prediction be trusted? Every network at some budgets: simulated against measured, memory and time.
+
+Of each network a calibrated trace, and plans for budgets evenly spread over the feasible range. Each plan is
+certified, simulated and run: *off* is measured over simulated transient peak; *ends* and *inside* are the largest
+differences of the two timelines at boundaries between operators and inside operators, in percent of the
+peak; *overhead* is the step's time over that of keeping everything, predicted from calibrated call times and measured
+(what is measured where nothing is recomputed is the noise of the machine).
+
+    python -m recompviz.benchmarks.accuracy                              # every network, small
+    python -m recompviz.benchmarks.accuracy resnet50 --full --batch 8    # as published
+    python -m recompviz.benchmarks.accuracy --full --device cuda --json accuracy.json
+
+The exit status is 1 if a certificate fails, a measured peak is above its budget or does not rise with it, or, on the
+CPU, a prediction is off by more than 1%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.side_by_side import (
+    about,
+    recompute_seconds,
+    spread,
+    step_seconds,
+    training_step,
+    write_json,
+)
+from recompviz.core.units import format_bytes
+
+# off by more than this is a failure on the CPU, whose allocator hands out what it is asked for
+MOST_OFF = 0.01
+
+HEADER = (
+    f"{'network':>14} {'budget (total)':>14} {'recomputed':>10} {'simulated':>13} {'measured':>13} {'off':>6} "
+    f"{'ends':>6} {'inside':>6} {'≤ budget':>8} {'predicted':>9} {'overhead':>8}  certificate"
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network under one budget; frozen.
+
+    Attributes
+    ----------
+    network : str
+    budget, total : int
+        Total bytes asked for, and measured.
+    recomputed : int
+        Calls that run twice.
+    simulated, measured : int
+        Transient peaks, bytes.
+    ends, inside : float
+        Largest difference of the timelines at the end of a step of the schedule and within one, over the peak.
+    predicted, overhead : float
+        Time over that of keeping everything: from calibrated call times, and measured.
+    certified : bool
+    gradients, certificate : str
+        ``"bitwise"`` if equal to eager's, and all that was certified in a line.
+    """
+
+    network: str
+    budget: int
+    total: int
+    recomputed: int
+    simulated: int
+    measured: int
+    ends: float
+    inside: float
+    predicted: float
+    overhead: float
+    certified: bool
+    gradients: str
+    certificate: str
+
+    @property
+    def off(self) -> float:
+        """How far the measured transient peak lies above the simulated one, as a fraction of that."""
+        return self.measured / self.simulated - 1
+
+    @property
+    def fits(self) -> bool:
+        """Whether the step stayed within its budget."""
+        return self.total <= self.budget
+
+    @property
+    def text(self) -> str:
+        """The row as printed."""
+        return (
+            f"{self.network:>14} {format_bytes(self.budget):>14} {self.recomputed:>10} {self.simulated:>13,} "
+            f"{self.measured:>13,} {self.off:>6.2%} {self.ends:>6.2%} {self.inside:>6.2%} "
+            f"{'yes' if self.fits else 'NO':>8} {self.predicted:>+9.1%} {self.overhead:>+8.1%}  "
+            f"{f'✓ {self.gradients}' if self.certified else f'✗ {self.certificate}'}"
+        )
+
+    def failures(self, exact: bool) -> list[str]:
+        """What does not hold; how far off counts only where it can be exact."""
+        where = f"{self.network} at {format_bytes(self.budget)}"
+        found = [] if self.certified else [f"{where}: {self.certificate}"]
+        if exact and abs(self.off) > MOST_OFF:
+            found.append(f"{where}: off by {self.off:.2%}")
+        return found if self.fits else [*found, f"{where}: {self.total - self.budget:,} B above its budget"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run, print the table; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="names in recompviz.networks; all, or the paper's seven with --full")
+    parser.add_argument("--full", action="store_true", help="the published sizes instead of small ones")
+    parser.add_argument("--batch", type=int, help="batch size; 4, or 2 with --full")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--budgets", type=int, default=5, help="budgets for each network")
+    parser.add_argument("--rounds", type=int, default=5, help="steps timed of each plan, the median counts")
+    parser.add_argument("--json", type=Path, help="write the rows as data to this file")
+    options = parser.parse_args(arguments)
+    names = options.names or (networks.PAPER if options.full else networks.NAMES)
+    batch = options.batch or (2 if options.full else 4)
+
+    print(", ".join(f"{key} {value}" for key, value in about(options.device).items()))
+    print(f"batch {batch}, {'full size' if options.full else 'small variants'}\n{HEADER}")
+    rows: list[Row] = []
+    failures: list[str] = []
+    for name in names:
+        torch.manual_seed(0)
+        step = networks.example(name, batch, small=not options.full, device=options.device)
+        start = time.perf_counter()
+        try:
+            found = accuracy(step, options.budgets, options.rounds)
+        except RuntimeError as error:  # no trace, no memory: said, and on to the next
+            failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
+            print(f"{name:>14} {failures[-1]}", flush=True)
+            continue
+        print("\n".join(row.text for row in found))
+        print(f"{'':>14} {summary(found)}; {time.perf_counter() - start:.0f} s", flush=True)
+        rows += found
+        failures += [f for row in found for f in row.failures(options.device == "cpu")]
+        failures += [] if rises(found) else [f"{name}: the measured peak does not rise with the budget"]
+    if options.json:
+        write_json(options.json, options.device, batch=batch, full=options.full, rows=[as_data(row) for row in rows])
+    worst = max(rows, key=lambda row: abs(row.off), default=None)
+    print(f"worst off: {f'{worst.off:.3%} ({worst.network})' if worst else 'nothing ran'}; ", end="")
+    print(f"failures: {'; '.join(failures) or 'none'}")
+    return int(bool(failures))
+
+
+def accuracy(step: networks.Example, budgets: int, rounds: int) -> list[Row]:
+    """The rows of one network, by rising budget.
+
+    Parameters
+    ----------
+    step : networks.Example
+    budgets : int
+        How many, evenly spread over the feasible range; fewer rows where some give the same plan.
+    rounds : int
+        Steps timed of each plan.
+    """
+    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss))
+    table = trace.plans("live")
+    chosen = spread(table, budgets)
+    planned = [rv.apply(trace, plan) for plan in (rv.Plan.keep_all(trace.graph), *(table.plans[r] for _, r in chosen))]
+    keep_all, *seconds = step_seconds(
+        [training_step(module, step.inputs, step.targets, None) for module in planned], rounds
+    )
+    rows = []
+    for (budget, row), module, took in zip(chosen, planned[1:], seconds, strict=True):
+        plan = table.plans[row]
+        certificate = rv.certify(trace, plan)
+        simulated = rv.simulate(trace, plan)
+        measured = rv.measure(module, *step.inputs, targets=step.targets)
+        shared = slice(len(trace.schedule(plan)))
+        ends = np.abs(simulated.step_ends[shared] - measured.step_ends[shared]).max()
+        inside = np.abs(simulated.step_peaks[shared] - measured.step_peaks[shared]).max()
+        rows.append(
+            Row(
+                step.name,
+                budget,
+                measured.peak,
+                len(trace.schedule(plan).recomputed),
+                simulated.transient_peak,
+                measured.transient_peak,
+                float(ends) / simulated.transient_peak,
+                float(inside) / simulated.transient_peak,
+                recompute_seconds(trace, plan) / sum(trace.joint.seconds),
+                took / keep_all - 1,
+                certificate.ok,
+                certificate.gradients,
+                certificate.text,
+            )
+        )
+    return rows
+
+
+def rises(rows: Sequence[Row]) -> bool:
+    """Whether the measured total rises with the budget."""
+    return all(a.total <= b.total for a, b in itertools.pairwise(rows))
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """One network in one line."""
+    worst = max((row.off for row in rows), key=abs)
+    return (
+        f"{rows[0].network}: {len(rows)} plans, worst off {worst:.3%}, {sum(row.fits for row in rows)} within budget, "
+        f"peak {'rises' if rises(rows) else 'DOES NOT RISE'} with it, {sum(row.certified for row in rows)} certified"
+    )
+
+
+def as_data(row: Row) -> dict[str, object]:
+    """A row for a file, with what is derived from its fields."""
+    return {**asdict(row), "off": row.off, "fits": row.fits}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
