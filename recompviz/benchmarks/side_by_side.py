@@ -57,14 +57,17 @@ def training_step(
 
 
 def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """The median seconds of each step; each round runs all of them, the first round only warms up."""
+    """The median seconds of each step; each round runs all of them, the first round only warms up.
+
+    Rounds start with another step each, so that no step always follows the same one.
+    """
     times: list[list[float]] = [[] for _ in steps]
     for round_ in range(rounds + 1):
-        for step, found in zip(steps, times, strict=True):
+        for i in ((round_ + k) % len(steps) for k in range(len(steps))):
             start = time.perf_counter()
-            step()
+            steps[i]()
             if round_:
-                found.append(time.perf_counter() - start)
+                times[i].append(time.perf_counter() - start)
     return [statistics.median(found) for found in times]
 
 

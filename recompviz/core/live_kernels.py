@@ -128,10 +128,14 @@ def simulate(kept, calls, storages, extras, work, budget, step_peaks, out):
             live += size[makes[k]]
             held[makes[k]] = True
         most = max(most, live)
-        if random[c] and c < forward and recomputed[c]:
-            live += extras[1] if i < forward else -extras[1]
+        replays = random[c] and c < forward and recomputed[c]
+        if replays:
+            # noted in the forward pass; while it is replayed, the present state is kept beside it
+            live += extras[1]
             most = max(most, live)
         most = max(most, live + workspace[c])
+        if replays and i >= forward:
+            live -= 2 * extras[1]
         for k in range(make_start[c], make_start[c + 1] + read_start[c + 1] - read_start[c]):
             s = makes[k] if k < make_start[c + 1] else reads[k - make_start[c + 1] + read_start[c]]
             if last[half, s] == i and held[s]:

@@ -49,14 +49,19 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
             category = category_of(schedule, s, phase)
             held[s] = category, sizes[s]
             events.append((i, s, *held[s]))
-        if call.random and joint.rng_bytes and c in schedule.recomputed and phase is not Phase.BACKWARD:
+        replays = call.random and joint.rng_bytes and c in schedule.recomputed
+        state = joint.rounded(joint.rng_bytes)
+        if replays:
             rng_label = label_of("generator state") if rng_label < 0 else rng_label
-            sign = 1 if phase is Phase.FORWARD else -1
-            events.append((i, rng_label, int(Category.KEPT), sign * joint.rounded(joint.rng_bytes)))
+            # noted in the forward pass; while it is replayed, the present state is kept beside it
+            category = int(Category.KEPT if phase is Phase.FORWARD else Category.WORKSPACE)
+            events.append((i, rng_label, category, state))
         if joint.workspace and (extra := joint.workspace[c]):
             workspace_label = label_of("workspace") if workspace_label < 0 else workspace_label
             events.append((i, workspace_label, Category.WORKSPACE, joint.rounded(extra)))
             events.append((i, workspace_label, Category.WORKSPACE, -joint.rounded(extra)))
+        if replays and phase is Phase.RECOMPUTE:
+            events += [(i, rng_label, int(kind), -state) for kind in (Category.WORKSPACE, Category.KEPT)]
         for s in schedule.frees[i]:
             if s in held:
                 category, size = held.pop(s)

@@ -27,7 +27,7 @@ from torch.fx import Node
 
 from recompviz.core.joint import JointGraph
 from recompviz.core.plan import Plan
-from recompviz.core.schedule import Phase, Schedule
+from recompviz.core.schedule import Schedule
 from recompviz.pytorch.meter import WARM_UP_STEPS, Bench, Reading
 from recompviz.pytorch.planned import PlannedModule, apply
 from recompviz.pytorch.program import profiler_mark
@@ -148,11 +148,11 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         if inside.startswith("rv:") and inside[3:].isdigit():
             events[int(inside[3:])].append((address, size))
     found: dict[int, OperatorFigures] = {}
-    for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
+    for i, c in enumerate(schedule.calls):
         call = joint.calls[c]
         expected = [joint.storages[s].size for s in call.makes]
         allocations = events[i]
-        if call.random and c in schedule.recomputed and phase is Phase.FORWARD:
+        if call.random and c in schedule.recomputed:
             allocations = _without(allocations, joint.rng_bytes)
         sizes = _true_sizes(joint, allocations, expected)
         most = max(itertools.accumulate((size for _, size in allocations), initial=0))
@@ -186,7 +186,7 @@ def _true_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected:
 
 
 def _without(allocations: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """The events less one allocation of a size: the generator's state, which the simulation counts by itself."""
+    """The events less one allocation of a size: a state of the generator, which the simulation counts by itself."""
     at = next((k for k, event in enumerate(allocations) if event[1] == size), None)
     return allocations if at is None else allocations[:at] + allocations[at + 1 :]
 
