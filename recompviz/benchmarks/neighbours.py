@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         step = networks.example(options.name, options.batch, small=not options.full, device=options.device)
     print(", ".join(f"{key} {value}" for key, value in about(options.device).items()))
-    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss))
+    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
     trace = trace.with_costs("measured")
     calls = 1000 * sum(trace.joint.seconds)
     print(f"{step.name}, batch {options.batch}: {trace.graph}, all calls once {calls:.1f} ms\n{HEADER}", flush=True)
