@@ -22,7 +22,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.benchmarks.devices import device_name
+from recompviz.benchmarks.side_by_side import device_name
 from recompviz.core.live_search import live_plans
 from recompviz.core.liveness import LiveModel
 from recompviz.core.plan_table import PlanTable

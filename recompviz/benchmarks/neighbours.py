@@ -1,131 +1,204 @@
-"""What else can be had: the same model by the same measurement, and ours at no more memory than each.
+"""What else one could do, run side by side: the same model, the same measurement, in one process.
 
-Keep-all (eager), ``torch.utils.checkpoint`` around each repeated block, a plan that does the same, Chen's √n, and
-what PyTorch's min-cut partitioner saves at several memory budgets, run by our executor. Beside each stands the
-plan of least recomputation found whose measured peak is no larger.
+Neighbours are eager PyTorch; ``torch.utils.checkpoint`` around each repeated block; PyTorch's memory budget, once
+through ``torch.compile`` (no Inductor, so that the same kernels run) and once as a plan of what its partitioner
+saves; and Chen's √n algorithm. Against each stands the plan of least recomputation, by calibrated call times, that
+fits the peak the neighbour was measured at. Steps are timed in turn, round by round.
 
-    python -m recompviz.benchmarks.neighbours                 # ResNet-50, batch 4, 96²
-    python -m recompviz.benchmarks.neighbours gpt2 --small
+    python -m recompviz.benchmarks.neighbours                   # a narrow ResNet-50, batch 4, 96×96
+    python -m recompviz.benchmarks.neighbours vit --batch 8     # a small variant
+    python -m recompviz.benchmarks.neighbours resnet50 --full --device cuda --batch 64 --json neighbours.json
+
+What a neighbour recomputes is the time of the calls that its plan's schedule runs twice; for what runs outside
+recompviz, of the plan that keeps the same values.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import functools
-import platform
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.benchmarks.accuracy import seconds_of
-from recompviz.benchmarks.devices import device_name
-from recompviz.core.plan import Plan
+from recompviz.benchmarks.checkpointed import Checkpointed, block_paths
+from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds, training_step, write_json
 from recompviz.core.units import format_bytes
+from recompviz.pytorch import private
+from recompviz.pytorch.step import Loss, Step
 
 RATIOS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
-TIMED_STEPS = 5
+
+HEADER = (
+    f"{'neighbour':>22} {'peak (total)':>12} {'step':>9} {'recompute':>10} │ {'ours: peak':>10} {'step':>9}  verdict"
+)
 
 
-def main() -> None:
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """Something that runs the step: a module with what it is called with, and the plan that keeps what it keeps."""
+
+    name: str
+    module: nn.Module
+    inputs: tuple[Any, ...]
+    targets: tuple[Any, ...]
+    loss: Loss | None
+    alike: rv.Plan
+
+    def measure(self) -> rv.Timeline:
+        """One step as the allocator saw it."""
+        return rv.measure(self.module, *self.inputs, targets=self.targets, loss=self.loss)
+
+    @property
+    def step(self) -> Callable[[], None]:
+        """One step, to be timed."""
+        return training_step(self.module, self.inputs, self.targets, self.loss)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A neighbour and the plan that fits its measured peak; frozen.
+
+    Attributes
+    ----------
+    neighbour : str
+    peak, our_peak : int
+        Measured, total bytes; None where no plan fits.
+    seconds, our_seconds : float
+        The median step.
+    recompute, our_recompute : float
+        Seconds of recomputation, by calibrated call times.
+    """
+
+    neighbour: str
+    peak: int
+    seconds: float
+    recompute: float
+    our_peak: int | None = None
+    our_seconds: float | None = None
+    our_recompute: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in words."""
+        if self.our_recompute is None:
+            return "no plan of ours fits that peak"
+        ours, theirs = 1000 * self.our_recompute, 1000 * self.recompute
+        return f"ours at ≤ that peak: recompute {ours:.2f} ms vs theirs {theirs:.2f} ms"
+
+    @property
+    def text(self) -> str:
+        """The row as printed."""
+        ours = f"{'—':>10} {'—':>9}"
+        if self.our_peak is not None and self.our_seconds is not None:
+            ours = f"{format_bytes(self.our_peak):>10} {1000 * self.our_seconds:>6.1f} ms"
+        return (
+            f"{self.neighbour:>22} {format_bytes(self.peak):>12} {1000 * self.seconds:>6.1f} ms "
+            f"{1000 * self.recompute:>7.2f} ms │ {ours}  {self.verdict}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", nargs="?", default="resnet50")
-    parser.add_argument("--small", action="store_true", help="the small variant of recompviz.networks")
+    parser.add_argument("name", nargs="?", help="a name in recompviz.networks; a narrow ResNet-50 if left out")
+    parser.add_argument("--full", action="store_true", help="the published size instead of a small one")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--pixels", type=int, default=96, help="height and width, where the inputs are images")
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=9, help="steps timed of each, the median counts")
+    parser.add_argument("--json", type=Path, help="write the rows as data to this file")
+    options = parser.parse_args(arguments)
     torch.manual_seed(0)
-    step = networks.example(options.network, options.batch, options.small, options.device)
-    inputs = step.inputs
-    if not options.small and inputs[0].dim() == 4 and options.network.startswith("resnet"):
-        inputs = (inputs[0][..., : options.pixels, : options.pixels].contiguous(),)
-    print(f"{options.network}, batch {len(inputs[0])}, {device_name(options.device)}, torch {torch.__version__}, "
-          f"Python {platform.python_version()}")  # fmt: skip
-    compare(step, inputs)
+    if options.name is None:
+        step = narrow_resnet50(options.batch, options.device)
+    else:
+        step = networks.example(options.name, options.batch, small=not options.full, device=options.device)
+    print(", ".join(f"{key} {value}" for key, value in about(options.device).items()))
+    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
+    trace = trace.with_costs("measured")
+    calls = 1000 * sum(trace.joint.seconds)
+    print(f"{step.name}, batch {options.batch}: {trace.graph}, all calls once {calls:.1f} ms\n{HEADER}", flush=True)
+    rows = compare(trace, list(neighbours(trace, step)), options.rounds)
+    print("\n".join(row.text for row in rows))
+    met = [row for row in rows if row.our_recompute is not None]
+    least = sum((row.our_recompute or 0) <= row.recompute for row in met)
+    print(f"a plan of ours fits {len(met)} of {len(rows)} peaks; it recomputes no more than the neighbour in {least}")
+    if options.json:
+        data = [{**asdict(row), "verdict": row.verdict} for row in rows]
+        write_json(options.json, options.device, network=step.name, batch=options.batch, full=options.full, rows=data)
 
 
-def compare(step: networks.Example, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Measure every contender and print each beside ours."""
-    trace = rv.calibrate(rv.trace(step.model, *inputs, targets=step.targets, loss=step.loss, costs="measured"))
-    table = trace.plans("live")
-    everything = seconds_of(trace, Plan.keep_all(trace.graph))
-    names = ["per-module", "chen", *(f"min-cut {ratio:g}" for ratio in RATIOS)]
-    plans = [(name, trace.baseline(name)) for name in names]
-    print(f"{'':>22} {'peak (total)':>12} {'step':>8} {'recomputed':>11} │ {'ours: peak':>10} {'step':>8} "
-          f"{'recomputed':>11}  verdict")  # fmt: skip
-    rows: list[tuple[str, int, float | None, float]] = []
-    eager = rv.measure(step.model, *inputs, targets=step.targets, loss=step.loss)
-    rows.append(("eager (keep-all)", eager.peak, 0.0, seconds(step.model, inputs, step.targets, step.loss)))
-    with checkpointed(step.model) as count:
-        peak = rv.measure(step.model, *inputs, targets=step.targets, loss=step.loss).peak
-        name = f"checkpoint, {count} blocks"
-        rows.append((name, peak, None, seconds(step.model, inputs, step.targets, step.loss)))
-    for name, plan in plans:
-        module = rv.apply(trace, plan)
-        peak = rv.measure(module, *inputs, targets=step.targets).peak
-        extra = seconds_of(trace, plan) - everything
-        rows.append((name, peak, extra, seconds(module, inputs, step.targets)))
-    for name, peak, again, took in rows:
-        if peak < table.least_total:
-            print(f"{name:>22} {format_bytes(peak):>12} {_ms(took)} {_ms(again)} │ no plan of ours is as small")
+def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> networks.Example:
+    """ResNet-50 with a quarter of its channels, whose intermediate values outweigh its parameters on small images."""
+    with torch.device(device):
+        x, y = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
+        model = networks.resnet((3, 4, 6, 3), width=16)
+        return networks.Example(model, (x,), (y,), networks.classification, f"narrow resnet50, {size}×{size}")
+
+
+def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
+    """All that can run this step, eager PyTorch first; what fails says so and is left out."""
+
+    def planned(plan: rv.Plan) -> Contender:
+        return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
+
+    yield Contender("eager", step.model, step.inputs, step.targets, step.loss, trace.baseline("keep-all"))
+    checkpointed = Checkpointed(step.model, block_paths(trace))
+    yield Contender(
+        "checkpoint per block", checkpointed, step.inputs, step.targets, step.loss, trace.baseline("per-module")
+    )
+    for ratio in RATIOS:
+        try:
+            plan = trace.baseline(f"min-cut {ratio:g}")
+        except rv.PartitionerError as error:
+            print(f"left out: {error}")
             continue
-        ours = table.plan(peak)
-        module = rv.apply(trace, ours)
-        our_peak = rv.measure(module, *inputs, targets=step.targets).peak
-        our_again = seconds_of(trace, ours) - everything
-        our_took = seconds(module, inputs, step.targets)
-        verdict = "—" if again is None else "less" if our_again < again else "equal" if our_again == again else "MORE"
-        print(f"{name:>22} {format_bytes(peak):>12} {_ms(took)} {_ms(again)} │ {format_bytes(our_peak):>10} "
-              f"{_ms(our_took)} {_ms(our_again)}  {verdict}", flush=True)  # fmt: skip
+        compiled = private.compiled_in_memory_budget(Step(step.model, step.loss), ratio)
+        yield Contender(f"torch.compile {ratio:g}", compiled, (step.inputs, {}, step.targets), (), None, plan)
+        yield planned(plan)
+    yield planned(trace.baseline("chen"))
 
 
-def seconds(
-    module: nn.Module,
-    inputs: tuple[torch.Tensor, ...],
-    targets: tuple[torch.Tensor, ...],
-    loss: Callable[..., torch.Tensor] | None = None,
-) -> float:
-    """The median time of a training step."""
-    times = []
-    for _ in range(1 + TIMED_STEPS):
-        module.zero_grad()
-        start = time.perf_counter()
-        value = module(*inputs, *targets) if loss is None else loss(module(*inputs), *targets)
-        value.backward()
-        if inputs[0].is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+def compare(trace: rv.Trace, found: Sequence[Contender], rounds: int) -> list[Row]:
+    """The rows of neighbours, in their order.
 
-
-@contextlib.contextmanager
-def checkpointed(model: nn.Module) -> Iterator[int]:
-    """Run each repeated block of a model under ``torch.utils.checkpoint``; yields how many there are."""
-    blocks = [
-        module
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2].isdigit() and any(True for _ in module.children())
-    ] or [module for module in model.children() if any(True for _ in module.parameters())]
-    originals = [block.forward for block in blocks]
-    try:
-        for block, original in zip(blocks, originals, strict=True):
-            block.forward = functools.partial(checkpoint, original, use_reentrant=False)
-        yield len(blocks)
-    finally:
-        for block in blocks:
-            del block.forward
-
-
-def _ms(value: float | None) -> str:
-    return f"{'—':>8}   " if value is None else f"{1000 * value:>8.1f} ms"
+    Parameters
+    ----------
+    trace : Trace
+        Calibrated, with measured costs, so that its plans are of least recomputation time.
+    found : sequence of Contender
+    rounds : int
+        Steps timed of each, theirs and ours in turn.
+    """
+    peaks = [contender.measure().peak for contender in found]
+    table = trace.plans("live")
+    fitting = [table.row(peak) if peak >= table.least_total else None for peak in peaks]
+    distinct = sorted({row for row in fitting if row is not None})
+    inputs, _, targets = trace.arguments
+    ours = {row: Contender("ours", rv.apply(trace, table.plans[row]), inputs, targets, None, table.plans[row])
+            for row in distinct}  # fmt: skip
+    took = step_seconds([contender.step for contender in (*found, *ours.values())], rounds)
+    our_seconds = dict(zip(distinct, took[len(found) :], strict=True))
+    our_peaks = {row: contender.measure().peak for row, contender in ours.items()}
+    return [
+        Row(contender.name, peak, seconds, recompute_seconds(trace, contender.alike))
+        if row is None
+        else Row(
+            contender.name,
+            peak,
+            seconds,
+            recompute_seconds(trace, contender.alike),
+            our_peaks[row],
+            our_seconds[row],
+            recompute_seconds(trace, table.plans[row]),
+        )
+        for contender, peak, seconds, row in zip(found, peaks, took[: len(found)], fitting, strict=True)
+    ]
 
 
 if __name__ == "__main__":

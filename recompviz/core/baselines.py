@@ -158,7 +158,7 @@ def per_module(graph: Graph) -> Plan:
     >>> per_module(residual_step(blocks=(1, 1))[0])
     Plan(per-module, segments=10, kept=10/32, overhead=94, peak=494,534,656 formula bytes)
     """
-    blocks = _blocks(graph)
+    blocks = block_of_nodes(graph)
     if not any(blocks):
         raise GraphError(
             "the nodes of this graph name no modules, so there is nothing to checkpoint one by one; "
@@ -176,7 +176,7 @@ def per_module(graph: Graph) -> Plan:
     return Plan.from_kept(graph, kept, "per-module")
 
 
-def _blocks(graph: Graph) -> list[str]:
+def block_of_nodes(graph: Graph) -> list[str]:
     """The path of the block that each node is checkpointed in, empty for none."""
     members = [_member(info) for info in graph.info]
     sizes = Counter(member for member in members if member)

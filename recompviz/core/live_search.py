@@ -79,7 +79,13 @@ def live_plans(graph: Graph, joint: JointGraph, seeds: Iterable[Plan], progress:
         Without numba.
     """
     search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None))
-    return [Plan.from_kept(graph, kept, KIND) for kept in search.run([plan.kept for plan in seeds])]
+    starts = [plan.kept for plan in seeds]
+    drawn = np.zeros(len(graph), np.bool_)
+    drawn[[call.node for call in joint.calls if call.random and call.node >= 0]] = True
+    if joint.rng_bytes and drawn.any():
+        # to run a random call again takes the generator's state twice over, which the formula knows nothing of
+        starts += [kept | drawn for kept in starts]
+    return [Plan.from_kept(graph, kept, KIND) for kept in search.run(starts)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ def measure(
     """
     arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
-    run = _runner(module, arguments, loss)
+    run = runner_of(module, arguments, loss)
     bench = Bench(module, device, optimizer, arguments)
     with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
@@ -101,7 +101,7 @@ class Reading:
 Run = Callable[[], torch.Tensor]
 
 
-def _runner(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Any], Run]:
+def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Any], Run]:
     """From a mark (or None) to a function that runs the forward pass and returns the loss."""
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):

@@ -11,10 +11,12 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch._dynamo import config as dynamo_config
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.backends.debugging import boxed_nop
 from torch._dynamo.functional_export import dynamo_graph_capture_for_export
 from torch._functorch import config as functorch_config
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
@@ -28,6 +30,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "autocast_off",
+    "compiled_in_memory_budget",
     "is_forward_output",
     "joint_graph",
     "keeps_graph",
@@ -193,6 +196,32 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
         forward, _ = min_cut_rematerialization_partition(GraphModule(fx, graph), (), num_fwd_outputs=count)
     made = next(iter(reversed(forward.graph.nodes)))
     return [node for node in made.args[0][count:] if isinstance(node, Node)]
+
+
+def compiled_in_memory_budget(module: torch.nn.Module, ratio: float) -> torch.nn.Module:
+    """``torch.compile`` of a module under PyTorch's own memory budget, each operator run as it is, without Inductor.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its output is differentiated; compiled when it is first called.
+    ratio : float
+        ``torch._functorch.config.activation_memory_budget``, 0 to 1.
+    """
+    compiler = aot_autograd(
+        # boxed: what is not needed any more is freed while the step runs
+        fw_compiler=boxed_nop,
+        bw_compiler=boxed_nop,
+        partition_fn=min_cut_rematerialization_partition,
+        keep_inference_input_mutations=True,
+    )
+
+    def backend(graph: GraphModule, inputs: list[torch.Tensor]) -> Any:
+        with functorch_config.patch(activation_memory_budget=ratio):
+            return compiler(graph, inputs)
+
+    compiled: Any = torch.compile(module, backend=backend, fullgraph=True, dynamic=False)
+    return cast(torch.nn.Module, compiled)
 
 
 @contextlib.contextmanager

@@ -35,6 +35,19 @@ def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(n
         assert simulated.peak == measured.peak
 
 
+@pytest.mark.parametrize("name", ["tied transformer with dropout", "convolutions with dropout"])
+def test_a_replayed_generator_state_is_counted_where_it_is_taken_and_put_back(name: str) -> None:
+    case = make(name)
+    trace = rv.calibrate(case.trace(), fresh=True)
+    plan = rv.Plan.from_kept(trace.graph, np.zeros(len(trace.graph), np.bool_), "none")
+    schedule = trace.schedule(plan)
+    assert any(trace.joint.calls[c].random for c in schedule.recomputed)
+    simulated = rv.simulate(trace, plan)
+    measured = rv.measure(rv.apply(trace, plan), *case.inputs, targets=case.targets)
+    assert np.array_equal(simulated.step_ends[: len(schedule)], measured.step_ends[: len(schedule)])
+    assert np.array_equal(simulated.step_peaks[: len(schedule)], measured.step_peaks[: len(schedule)])
+
+
 @pytest.mark.usefixtures("empty_cache")
 def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first = rv.calibrate(make("batch norm").trace())
