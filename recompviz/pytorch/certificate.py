@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,9 +21,9 @@ from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
-from recompviz.pytorch.planned import PlannedModule, apply
+from recompviz.pytorch.planned import PlannedModule, apply, carry_over
 from recompviz.pytorch.state import state_kept
-from recompviz.pytorch.tracer import Trace
+from recompviz.pytorch.tracer import Trace, trace_again
 
 
 class CertificateError(RecompvizError, AssertionError):
@@ -88,11 +88,21 @@ class Certificate:
 def certify(trace: Trace, plan: Plan) -> Certificate:
     """Run one step eagerly and one under the plan, and compare.
 
+    Where the eager step does not fit the device, both run on half the batch, or on half of that, and so on; the
+    certificate's ``notes`` then say which.
+
     Parameters
     ----------
     trace : Trace
         Its arguments are the batch used; the model's state is put back afterwards.
     plan : Plan
+
+    Raises
+    ------
+    CertificateError
+        For an estimated trace, which has no memory to run in.
+    torch.OutOfMemoryError
+        If not even one example fits.
 
     Examples
     --------
@@ -102,11 +112,48 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
     >>> rv.certify(t, t.tradeoff().plan("1 MiB")).gradients
     'bitwise'
     """
-    inputs, kwargs, targets = trace.arguments
     if trace.estimated:
         raise CertificateError(
             "an estimated trace has no memory to run in; trace the model where it runs, and certify that"
         )
+    whole = batch_of(trace.arguments)
+    used, used_plan = trace, plan
+    while True:
+        try:
+            certificate = _compared(used, used_plan)
+        except torch.OutOfMemoryError:
+            batch = batch_of(used.arguments) // 2
+            if batch < 1:
+                raise
+            used = _of_batch(trace, batch)
+            used_plan = carry_over(plan, trace, used)
+            continue
+        if used is trace:
+            return certificate
+        note = f"eager does not fit the device at batch {whole}: compared at batch {batch_of(used.arguments)}"
+        return replace(certificate, notes=(*certificate.notes, note))
+
+
+def batch_of(arguments: Any) -> int:
+    """The batch size: the first dimension of the first tensor that has one, 0 without any."""
+    leaves = (leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor) and leaf.dim())
+    return next((int(leaf.shape[0]) for leaf in leaves), 0)
+
+
+def _of_batch(trace: Trace, batch: int) -> Trace:
+    """The same step traced with the first examples of its batch."""
+    whole = batch_of(trace.arguments)
+
+    def first(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or not leaf.dim() or leaf.shape[0] != whole:
+            return leaf
+        return leaf.detach()[:batch].clone().requires_grad_(leaf.requires_grad)
+
+    return trace_again(trace, pytree.tree_map(first, trace.arguments))
+
+
+def _compared(trace: Trace, plan: Plan) -> Certificate:
+    inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
     notes = tuple(_reference_notes(trace))
 

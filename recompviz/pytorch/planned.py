@@ -21,10 +21,9 @@ from recompviz.core.errors import InfeasibleBudget, RecompvizError
 from recompviz.core.live_search import KIND as LIVE
 from recompviz.core.plan import Plan
 from recompviz.pytorch import private
-from recompviz.pytorch.costs import Costs
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.tracer import Trace, simulate, trace
+from recompviz.pytorch.tracer import Trace, simulate, trace_again
 
 # traces kept for other batch shapes, least recently used dropped
 _MOST_TRACES = 8
@@ -139,19 +138,7 @@ class PlannedModule(nn.Module):
         if self._home.estimated:
             difference = f"the plan was estimated for {self._home.device} without memory"
         self._tell(f"{difference}: traced anew")
-        inputs, kwargs, targets = arguments
-        home = self._home
-        # measured seconds are of one trace's calls; elsewhere an estimate in the same unit takes their place
-        costs: Costs = "roofline" if home.costs == "measured" else home.costs
-        other = trace(
-            self.step.model,
-            *inputs,
-            kwargs=kwargs,
-            targets=targets,
-            loss=self.step.loss,
-            granularity=home.granularity,
-            costs=costs,
-        )
+        other = trace_again(self._home, arguments)
         if other.estimated:
             raise RecompvizError("the step is called on the meta device, where nothing can run; move model and inputs")
         return self._remember(other, carry_over(self._plan, self._home, other))

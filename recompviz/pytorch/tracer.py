@@ -343,6 +343,24 @@ def trace(
     return traced.with_costs(costs)
 
 
+def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
+    """The same step traced for other (inputs, kwargs, targets), for example a smaller batch.
+
+    Measured seconds are of one trace's calls; an estimate in the same unit takes their place.
+    """
+    inputs, kwargs, targets = arguments
+    costs: Costs = "roofline" if old.costs == "measured" else old.costs
+    return trace(
+        old.model,
+        *inputs,
+        kwargs=kwargs,
+        targets=targets,
+        loss=old.step.loss,
+        granularity=old.granularity,
+        costs=costs,
+    )
+
+
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     """The memory of one step under a plan, predicted from the lifetimes of the joint graph.
 
