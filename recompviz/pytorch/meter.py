@@ -141,7 +141,8 @@ class Bench:
         private.quiet_profiler()
         others = threading.active_count()
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-        with profile(activities=activities, profile_memory=True) as record:
+        # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
+        with profile(activities=activities, profile_memory=True, acc_events=True) as record:
             start = time.perf_counter()
             loss = run()  # held to the end of the window, as a training loop holds it
             torch.autograd.backward(loss)

@@ -85,7 +85,7 @@ def _buffers_stay() -> Iterator[None]:
     """Make an error of Dynamo's warning that it leaves out a tensor set as a buffer."""
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=_BUFFER_SET)
-        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        _ignore_own_doings()
         yield
 
 
@@ -93,13 +93,20 @@ def _buffers_stay() -> Iterator[None]:
 def _buffers_may_be_set() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_BUFFER_SET)
-        warnings.filterwarnings("ignore", message=_OWN_DOING)
+        _ignore_own_doings()
         yield
 
 
 _BUFFER_SET = r".*certain side effects.*_buffers"
-# what Dynamo says of its own way to trace a torch.autograd.Function
-_OWN_DOING = r".*autograd\.function\.Function.* should not be instantiated"
+
+
+def _ignore_own_doings() -> None:
+    """Of its own way to trace Dynamo warns the user, who could do nothing about it."""
+    for message in (
+        r".*autograd\.function\.Function.* should not be instantiated",
+        r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed",  # torch 2.10, of fake tensors
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:

@@ -1,6 +1,6 @@
 """Layouts: every node has a place of its own, dot is never waited for, nothing is laid out twice."""
 
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -124,13 +124,13 @@ def test_dot_answers_for_a_small_graph():
 
 def test_a_dot_that_does_not_answer_is_left(tmp_path, monkeypatch):
     slow = tmp_path / "dot"
-    slow.write_text("#!/bin/sh\nexec sleep 60\n")
+    done = tmp_path / "done"
+    slow.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\nopen({str(done)!r}, 'w')\n")
     slow.chmod(0o755)
     monkeypatch.setattr(dot, "find_dot", lambda: str(slow))
     layout._cache.clear()
-    start = time.perf_counter()
     assert lay_out(GRAPHS["residual"], "down", seconds=0.3).engine == "layered"
-    assert time.perf_counter() - start < 5
+    assert not done.exists(), "it was waited for"
     layout._cache.clear()
 
 
@@ -149,12 +149,13 @@ def test_a_layout_is_computed_once():
     assert lay_out(graph, "wrapped") is lay_out(residual_step((1, 1))[0], "wrapped")
 
 
-def test_three_thousand_nodes_are_laid_out_in_seconds_whatever_the_shape():
+def test_three_thousand_nodes_get_a_place_each_without_dot_whatever_the_shape(monkeypatch):
+    monkeypatch.setattr(dot, "find_dot", lambda: pytest.fail("a program that may take minutes is asked"))
     for graph in (u_shape(3000), residual_step((30, 80, 100, 90))[0]):
         layout._cache.clear()
-        start = time.perf_counter()
-        lay_out(graph, "wrapped")
-        assert time.perf_counter() - start < 5, "alone on the machine it takes half a second"
+        places = lay_out(graph, "wrapped").nodes
+        assert np.isfinite(places).all()
+        assert len(np.unique(places, axis=0)) == len(graph)
 
 
 def test_the_span_counts_the_ranks_that_edges_jump():
