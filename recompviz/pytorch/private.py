@@ -73,11 +73,27 @@ def _joint_graph(
         buffers,
         _as_eager_runs_them(),
         lstm_in_single_operators(),
+        _tensors_put_back(step),
         contextlib.ExitStack() as stack,
     ):
         captured = dynamo_graph_capture_for_export(step)(*arguments)
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
+
+
+@contextlib.contextmanager
+def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
+    """Give every module its own tensors back.
+
+    AOTAutograd swaps them for its own while it traces, and puts them back name by name: where one module has two
+    names (a layer used in two blocks), what it puts back last is what it had put in itself.
+    """
+    kept = [(held, dict(held)) for module in step.modules() for held in (module._parameters, module._buffers)]
+    try:
+        yield
+    finally:
+        for held, tensors in kept:
+            held.update(tensors)
 
 
 @contextlib.contextmanager

@@ -69,6 +69,20 @@ class ConstantMask(nn.Module):
         return (self.linear(x) * self.mask).sum()
 
 
+class SharedLayer(nn.Module):
+    """One layer under three names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = linear()
+        self.blocks = nn.ModuleList(nn.Sequential(self.first, nn.BatchNorm1d(8), linear()) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return x.pow(2).sum()
+
+
 class CountingInPlace(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -148,6 +162,7 @@ CASES: dict[str, Callable[[], Case]] = {
         Written(lambda m, x: compiled_inside(m.a(x)).sum(), a=linear()), (x48(),)
     ),
     "constant tensor attribute": lambda: Case(ConstantMask(), (x48(),)),
+    "one layer in two blocks": lambda: Case(SharedLayer(), (x48(),)),
     "buffers overwritten by hand": lambda: Case(CountingInPlace(), (x48(),)),
     "inner gradient": lambda: Case(Written(inner_gradient, a=linear()), (x48().requires_grad_(),)),
     "complex numbers": lambda: Case(Written(spectral, a=linear(), w=nn.Parameter(torch.randn(5, 2))), (x48(),)),
@@ -194,6 +209,15 @@ def held(case: Case) -> rv.Trace:
 def test_a_model_is_certified_bitwise_and_measured_as_simulated(name: str) -> None:
     torch.manual_seed(0)
     held(CASES[name]())
+
+
+def test_after_a_trace_a_model_has_the_very_tensors_it_had() -> None:
+    model = SharedLayer()
+    before = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    rv.trace(model, x48())
+    after = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    assert before.keys() == after.keys()
+    assert all(after[name] is tensor for name, tensor in before.items())
 
 
 @pytest.mark.parametrize("name", [*networks.PAPER, "vit", "gpt2", "llama_70b", "lstm_lm", "unet_diffusion"])
