@@ -88,7 +88,9 @@ def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
     AOTAutograd swaps them for its own while it traces, and puts them back name by name: where one module has two
     names (a layer used in two blocks), what it puts back last is what it had put in itself.
     """
-    kept = [(held, dict(held)) for module in step.modules() for held in (module._parameters, module._buffers)]
+    kept: list[tuple[Any, dict[str, Any]]] = [
+        (held, dict(held)) for module in step.modules() for held in (module._parameters, module._buffers)
+    ]
     try:
         yield
     finally:

@@ -123,17 +123,30 @@ def _plain(module: nn.Module) -> tuple[Any, ...]:
     return tuple(
         (name, (id(value), value._version) if isinstance(value, torch.Tensor) else value)
         for name, value in vars(module).items()
-        if name != "training"
-        and not name.startswith("_")
-        and (
-            isinstance(value, (*_PLAIN, torch.Tensor))
-            or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value))
-        )
+        if name != "training" and not name.startswith("_") and _is_baked_in(value)
     )
+
+
+def _is_baked_in(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is None  # each forward makes it anew; a trace that reads an older one is refused
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value))
+
+
+def computed_attributes(step: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors with a gradient function that modules have as attributes, by name."""
+    return {
+        f"{module_name}.{name}".removeprefix("model."): value
+        for module_name, module in step.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
 
 
 def _module_difference(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
     if mine[1] != theirs[1]:
         return f"is in {'train' if theirs[1] else 'eval'}() mode, traced in {'train' if mine[1] else 'eval'}() mode"
     changed = [f"{name} = {value!r}" for name, value in theirs[2:] if (name, value) not in mine[2:]]
-    return "has changed: " + (", ".join(changed) or "an attribute is gone")
+    gone = {name for name, _ in mine[2:]} - {name for name, _ in theirs[2:]}
+    changed += [f"{name} is gone, or is a tensor that forward() made" for name in sorted(gone)]
+    return "has changed: " + ", ".join(changed)

@@ -37,7 +37,7 @@ from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.min_cut import min_cut
 from recompviz.pytorch.node_info import is_library
-from recompviz.pytorch.signature import Signature
+from recompviz.pytorch.signature import Signature, computed_attributes
 from recompviz.pytorch.step import Loss, Step, TraceError
 
 T = TypeVar("T")
@@ -306,6 +306,8 @@ def trace(
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
+        raise TraceError(f"{scripted.original_name} is a scripted module; pass the module it was made of")
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
@@ -335,6 +337,7 @@ def trace(
         raise TraceError(_explain(error)) from error
     planned_for = torch.device(device or "cpu") if estimated else None
     folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
+    _refuse_computed_constants(step, folded.constants)
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for)
     if costs == "measured":
         from recompviz.pytorch.calibration import calibrate
@@ -395,10 +398,24 @@ def _positions(values: Any) -> int:
     return len(pytree.tree_leaves(values))
 
 
+def _refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
+    """A constant gets no gradient; one that was computed from parameters would get one in eager."""
+    keys = {private.storage_key(constant) for constant in constants}
+    for name, tensor in computed_attributes(step).items():
+        if private.storage_key(tensor) in keys:
+            raise TraceError(
+                f"forward() reads {name}, which was computed before it and has a gradient function; "
+                "compute it in forward(), or detach() it"
+            )
+
+
 def _explain(error: Exception) -> str:
     """The reason and the user's own line out of a long traceback."""
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    # below its title, Dynamo tells what it met in this very step
+    details = (line.strip().removeprefix("Explanation: ") for line in text.splitlines() if "Explanation: " in line)
+    reason = ": ".join((reason.rstrip(":"), *list(details)[:1]))
     where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
     where = [line for line in where if not is_library(line.split('"')[1])] or where
     at = f"\n  at {where[-1]}" if where else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -300,6 +301,35 @@ TOKENS = torch.tensor([[0, 1, 2]])
 def test_what_cannot_be_traced_is_refused_with_the_reason(model: nn.Module, inputs: tuple[Any, ...], why: str) -> None:
     with pytest.raises(rv.TraceError, match=why):
         rv.trace(model, *inputs, loss=torch.sum)
+
+
+class ComputedOutside(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = linear()
+        self.context = self.linear(torch.ones(8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (self.linear(x) * self.context).sum()
+
+
+def test_a_constant_that_would_get_a_gradient_in_eager_is_refused_by_name() -> None:
+    with pytest.raises(rv.TraceError, match=r"reads context, .*detach"):
+        rv.trace(ComputedOutside(), x48())
+
+
+def test_a_scripted_module_is_refused_by_name() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(nn.Sequential(linear()))
+    with pytest.raises(rv.TraceError, match="Sequential is a scripted module"):
+        rv.trace(scripted, x48(), loss=torch.sum)
+
+
+def test_the_reason_that_dynamo_explains_is_in_the_error() -> None:
+    step = Written(lambda m, x, y: F.ctc_loss(m.a(x), y, torch.tensor([4]), torch.tensor([2])), a=linear())
+    with pytest.raises(rv.TraceError, match="output shape depends on input Tensor data"):
+        rv.trace(step, torch.randn(4, 1, 8), torch.ones(1, 2, dtype=torch.long))
 
 
 def test_another_tensor_in_an_attribute_is_noticed() -> None:
