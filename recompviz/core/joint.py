@@ -143,6 +143,9 @@ class JointGraph:
         Scratch memory inside each call, bytes, as calibrated; empty if it is not known.
     seconds : tuple of float
         Wall-clock time of each call, as calibrated; empty if it is not known.
+    optimizer_scratch : int
+        Bytes alive at once within the optimiser's step, beside its state and all gradients; where it is 0 there is no
+        such step.
     """
 
     calls: tuple[Call, ...]
@@ -154,6 +157,7 @@ class JointGraph:
     alignment: int = 1
     workspace: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
+    optimizer_scratch: int = 0
 
     @cached_property
     def forward_count(self) -> int:

@@ -38,10 +38,13 @@ def profiler(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int
         return lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())).profile
     model = LiveModel(graph, joint)
     static = sum(joint.static.values())
+    # the optimiser's step, if there is one: the same under every plan
+    steps_after = int(joint.optimizer_scratch > 0)
+    after = simulate_schedule(make_schedule(joint, [True] * len(graph))).profile[-steps_after:] if steps_after else ()
 
     def profile(plan: Plan) -> NDArray[np.int64]:
         model.peak(plan.kept)
-        return model.profile + static
+        return np.append(model.profile + static, np.array(after, np.int64))
 
     return profile
 

@@ -13,6 +13,8 @@ from recompviz.core.timeline import Timeline
 
 # the step after the last call: autograd hands the gradients to their parameters
 ARRIVAL = "gradients arrive"
+# and the one after that
+OPTIMIZER_STEP = "optimiser"
 
 
 def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
@@ -80,6 +82,11 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
         events.append((last, tangent_label, Category.GRADIENT, -joint.rounded(joint.tangent_bytes)))
     phases = [*map(int, schedule.phases), int(Phase.ACCUMULATE)]
     names = [*(joint.calls[c].info.key for c in schedule.calls), ARRIVAL]
+    if scratch := joint.optimizer_scratch:
+        phases.append(int(Phase.OPTIMIZER))
+        names.append(OPTIMIZER_STEP)
+        label = label_of("optimiser's scratch memory")
+        events += [(last + 1, label, int(Category.OPTIMIZER), bytes_) for bytes_ in (scratch, -scratch)]
 
     kept = [event for event in events if event[3]]
     return Timeline.of_events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from recompviz.pytorch.calibration import calibrate
@@ -20,6 +21,7 @@ def fit_in(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> PlannedModule:
     """The model's training step within a budget: trace, calibrate, plan and apply in one call, for scripts.
 
@@ -32,6 +34,8 @@ def fit_in(
         As for :func:`recompviz.trace`.
     total : int or str
         Total bytes the step may take, or a string such as ``"10 GiB"``.
+    optimizer : torch.optim.Optimizer, optional
+        Where given, its state and its step are part of the total.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def fit_in(
     >>> step = rv.fit_in(model, x, targets=(y,), loss=torch.nn.functional.mse_loss, total="10 kB")
     >>> step(x, y).backward()
     """
-    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
+    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if not traced.estimated:
         traced = calibrate(traced)
     return apply(traced, traced.plan(total))

@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase, Schedule
-from recompviz.core.simulation import ARRIVAL, category_of
+from recompviz.core.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
 from recompviz.core.timeline import Timeline
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
@@ -83,9 +83,10 @@ def measure(
     with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
             bench.one_step(run(None))
+        static = bench.static()  # an optimiser makes its state when it first steps
         reading = bench.recorded_step(run(profiler_mark))
     schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
-    return _Reader(reading, schedule).timeline(bench.static(), str(device))
+    return _Reader(reading, schedule).timeline(static, str(device))
 
 
 @dataclass
@@ -249,7 +250,7 @@ class _Reader:
     def _extra(self, inside: str) -> int:
         phase = Phase.OPTIMIZER if inside == "rv:optimizer" else Phase.ACCUMULATE
         if self.phases[-1] != phase:
-            self.step_labels.append("optimiser" if phase is Phase.OPTIMIZER else ARRIVAL)
+            self.step_labels.append(OPTIMIZER_STEP if phase is Phase.OPTIMIZER else ARRIVAL)
             self.phases.append(phase)
         return len(self.phases) - 1
 

@@ -1,6 +1,8 @@
 """Every private part of PyTorch that recompviz touches, in one place.
 
-Tried on torch 2.13.0 (CPU). When a release moves something, this is the only file to mend.
+Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, all on the CPU. When a release moves something, this is the
+only file to mend. Before 2.13 the error checks of torch.linalg are left out of a trace; 2.10 cannot trace a gradient
+taken within the forward pass, and says so.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch._dynamo.functional_export import dynamo_graph_capture_for_export
 from torch._functorch import config as functorch_config
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch._functorch.partitioners import min_cut_rematerialization_partition
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
@@ -77,8 +79,21 @@ def _joint_graph(
         contextlib.ExitStack() as stack,
     ):
         captured = dynamo_graph_capture_for_export(step)(*arguments)
+        stack.enter_context(_constants_as_they_are())
         joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
         return joint.graph_module
+
+
+@contextlib.contextmanager
+def _constants_as_they_are() -> Iterator[None]:
+    """Let a tensor that is no parameter, buffer or input be a constant of the trace, as releases from 2.13 on do."""
+    before = fake_tensor_tls.allow_non_fake_inputs_override
+    if torch.__version__ < (2, 13):
+        fake_tensor_tls.allow_non_fake_inputs_override = True
+    try:
+        yield
+    finally:
+        fake_tensor_tls.allow_non_fake_inputs_override = before
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from recompviz.core.baselines import baseline
 from recompviz.core.compiled import has_numba
 from recompviz.core.errors import RecompvizError
 from recompviz.core.graph import Graph
-from recompviz.core.joint import JointGraph
+from recompviz.core.joint import Category, JointGraph, Storage
 from recompviz.core.live_search import live_plans
 from recompviz.core.liveness import profiler
 from recompviz.core.plan import Plan
@@ -37,6 +37,7 @@ from recompviz.pytorch.folding import Folded, fold
 from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.min_cut import min_cut
 from recompviz.pytorch.node_info import is_library
+from recompviz.pytorch.optimizer_state import optimizer_bytes
 from recompviz.pytorch.signature import Signature, computed_attributes
 from recompviz.pytorch.step import Loss, Step, TraceError
 
@@ -65,6 +66,8 @@ class Trace:
         What ``graph.time`` is; see :meth:`with_costs`.
     planned_for : torch.device or None
         For an estimated trace, where the step is to run.
+    optimizer : torch.optim.Optimizer or None
+        Whose state and scratch memory are part of the step.
     """
 
     step: Step
@@ -74,6 +77,7 @@ class Trace:
     granularity: Granularity = "operators"
     costs: Costs = "paper"
     planned_for: torch.device | None = None
+    optimizer: torch.optim.Optimizer | None = None
     _memo: dict[str, Any] = field(default_factory=dict, repr=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
@@ -255,6 +259,7 @@ def trace(
     granularity: Granularity = "operators",
     costs: Costs = "paper",
     device: str | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Trace:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
 
@@ -280,6 +285,9 @@ def trace(
         For a model and inputs without memory (on the meta device, or fake): where it is to run, ``"cpu"`` (the
         default) or ``"cuda"``, whose rounding and name the trace then has. Such a trace is *estimated*: kernels
         differ by device, and :func:`recompviz.apply` traces anew where the step is run.
+    optimizer : torch.optim.Optimizer, optional
+        Where given, its state counts as static memory and its step ends the training step. It is not stepped: one that
+        never was is known by its kind and options.
 
     Raises
     ------
@@ -338,7 +346,9 @@ def trace(
     planned_for = torch.device(device or "cpu") if estimated else None
     folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
     _refuse_computed_constants(step, folded.constants)
-    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for)
+    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
+    if optimizer is not None:
+        traced = _with_optimizer(traced, optimizer)
     if costs == "measured":
         from recompviz.pytorch.calibration import calibrate
 
@@ -361,6 +371,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
         loss=old.step.loss,
         granularity=old.granularity,
         costs=costs,
+        optimizer=old.optimizer,
     )
 
 
@@ -392,6 +403,23 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     True
     """
     return simulate_schedule(trace.schedule(plan), trace.device)
+
+
+def _with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
+    """The trace with the optimiser's state among what is there before the step, and its step at the end."""
+    joint, folded = trace.joint, trace.folded
+    given = [
+        which
+        for (_, (role, which)), gradient in zip(folded.placeholders, folded.gradients, strict=False)
+        if role == "parameter" and gradient is not None
+    ]
+    named = dict(trace.step.named_parameters(remove_duplicate=False))
+    with_gradient = {id(named[str(name)]) for name in given}
+    device = torch.device(trace.device)
+    taken = optimizer_bytes(optimizer, lambda parameter: id(parameter) in with_gradient, device, joint.rounded)
+    state = Storage(taken.state, -1, Category.OPTIMIZER, Category.OPTIMIZER.label)
+    storages = (*joint.storages, state) if taken.state else joint.storages
+    return trace.with_joint(replace(joint, storages=storages, optimizer_scratch=taken.scratch))
 
 
 def _positions(values: Any) -> int:

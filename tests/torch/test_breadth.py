@@ -192,6 +192,10 @@ CASES: dict[str, Callable[[], Case]] = {
 }  # fmt: skip
 
 
+if torch.__version__ < (2, 11):  # whose Dynamo refuses torch.autograd.grad, with the user's own line
+    del CASES["inner gradient"]
+
+
 def held(case: Case) -> rv.Trace:
     """Trace; certify and measure keep-all, plans along the curve, and the leanest."""
     trace = case.trace()
@@ -287,6 +291,7 @@ def selecting(m: Any, x: torch.Tensor) -> torch.Tensor:
 
 
 TOKENS = torch.tensor([[0, 1, 2]])
+EYE = nn.Parameter(torch.eye(8))
 
 
 @pytest.mark.parametrize(("model", "inputs", "why"), [
@@ -296,7 +301,9 @@ TOKENS = torch.tensor([[0, 1, 2]])
     (NewBuffer(), (x48(),), "buffer model.mean"),
     (nn.Sequential(nn.Embedding(9, 8, sparse=True), linear()), (TOKENS,), "sparse=False"),
     (nn.Sequential(nn.Embedding(9, 8, max_norm=1.0), linear()), (TOKENS,), "max_norm"),
-    (Written(lambda m, x: torch.linalg.cholesky(m.a(x).T @ m.a(x) + torch.eye(8)).sum(), a=linear()), (x48(),), "_ex"),
+    *([  # the traces of older releases leave the error check out by themselves
+        (Written(lambda m, x: torch.linalg.cholesky(m.a(x).T @ m.a(x) + m.eye).sum(), a=linear(), eye=EYE), (x48(),), "_ex")
+    ] if torch.__version__ >= (2, 13) else []),
 ])  # fmt: skip
 def test_what_cannot_be_traced_is_refused_with_the_reason(model: nn.Module, inputs: tuple[Any, ...], why: str) -> None:
     with pytest.raises(rv.TraceError, match=why):

@@ -1,0 +1,110 @@
+"""The optimiser's state and step are part of a step's memory, known before it ever stepped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+import torch
+from torch import nn, optim
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.core.joint import Category
+from recompviz.pytorch.optimizer_state import optimizer_bytes
+from tests.torch.test_execution import plans_of
+
+Maker = Callable[[Iterable[nn.Parameter]], optim.Optimizer]
+
+OPTIMIZERS: dict[str, Maker] = {
+    "SGD": lambda p: optim.SGD(p, 0.1),
+    "SGD with momentum": lambda p: optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "Adam": optim.Adam,
+    "Adam through all at once": lambda p: optim.Adam(p, foreach=True),
+    "Adam, fused": lambda p: optim.Adam(p, fused=True),
+    "AdamW, amsgrad": lambda p: optim.AdamW(p, amsgrad=True),
+    "RMSprop": lambda p: optim.RMSprop(p, centered=True, momentum=0.9),
+    "Adagrad": optim.Adagrad,
+    "Adadelta": optim.Adadelta,
+    "Adafactor": optim.Adafactor,
+    "NAdam": optim.NAdam,
+    "RAdam": optim.RAdam,
+    "Rprop": optim.Rprop,
+}
+
+
+def bytes_held(optimizer: optim.Optimizer) -> int:
+    values = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
+    return sum(value.untyped_storage().nbytes() for value in values)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_and_scratch_memory_are_those_of_a_real_step(name: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 8))
+    optimizer = OPTIMIZERS[name](model.parameters())
+    before = bytes_held(optimizer)
+    trace = rv.trace(model, torch.randn(4, 32), loss=torch.sum, optimizer=optimizer)
+    assert bytes_held(optimizer) == before, "planning steps nothing"
+    simulated = rv.simulate(trace)
+    measured = rv.measure(rv.apply(trace, rv.Plan.keep_all(trace.graph)), torch.randn(4, 32), optimizer=optimizer)
+    assert measured.static == simulated.static
+    if trace.joint.optimizer_scratch:
+        assert simulated.step_labels == measured.step_labels
+        # a number in an operator takes 12 bytes on the CPU, which may miss the fullest moment
+        assert 0 <= simulated.step_peaks[-1] - measured.step_peaks[-1] <= 12
+    model(torch.randn(4, 32)).sum().backward()
+    optimizer.step()
+    assert bytes_held(optimizer) == simulated.static_bytes.get(Category.OPTIMIZER, 0)
+
+
+def test_a_total_with_adam_is_kept_to_under_every_plan_of_a_small_residual_network() -> None:
+    torch.manual_seed(0)
+    example = networks.example("resnet50", small=True)
+    optimizer = optim.Adam(example.model.parameters())
+    trace = rv.trace(example.model, *example.inputs, targets=example.targets, loss=example.loss, optimizer=optimizer)
+    trace = rv.calibrate(trace)
+    for plan in plans_of(trace, 2):
+        measured = rv.measure(rv.apply(trace, plan), *example.inputs, targets=example.targets, optimizer=optimizer)
+        assert 0 <= rv.simulate(trace, plan).peak - measured.peak <= 12
+    table = trace.plans("live")
+    assert table.total_peaks.tolist() == [rv.simulate(trace, plan).peak for plan in table.plans]
+
+
+def test_a_frozen_parameter_and_an_unused_one_have_no_state() -> None:
+    class Partly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.frozen, self.unused = (nn.Linear(8, 8, bias=False) for _ in range(3))
+            self.frozen.requires_grad_(False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.frozen(self.used(x)).sum()
+
+    model = Partly()
+    trace = rv.trace(model, torch.randn(2, 8), optimizer=optim.SGD(model.parameters(), 0.1, momentum=0.9))
+    assert rv.simulate(trace).static_bytes[Category.OPTIMIZER] == 8 * 8 * 4
+
+
+def test_the_optimiser_of_a_model_without_memory_is_known_too() -> None:
+    with torch.device("meta"):
+        model, x = nn.Linear(10**5, 10**5), torch.empty(8, 10**5)
+    trace = rv.trace(model, x, loss=torch.sum, device="cuda", optimizer=optim.AdamW(model.parameters()))
+    parameters = 4 * (10**10 + 10**5)
+    static = rv.simulate(trace).static_bytes
+    assert parameters * 2 <= static[Category.OPTIMIZER] < parameters * 2 + 2000
+    assert trace.joint.optimizer_scratch >= parameters, "on a GPU it steps through all parameters at once"
+
+
+def test_an_optimiser_that_needs_a_closure_is_refused_with_the_next_step() -> None:
+    model = nn.Linear(8, 1)
+    with pytest.raises(rv.TraceError, match=r"LBFGS cannot step on shapes alone .* leave optimizer out"):
+        rv.trace(model, torch.zeros(4, 8), loss=torch.sum, optimizer=optim.LBFGS(model.parameters()))
+
+
+def test_a_users_hooks_are_not_run() -> None:
+    parameter = nn.Parameter(torch.zeros(100))
+    optimizer = optim.SGD([parameter], 0.1)
+    optimizer.register_step_post_hook(lambda *_: pytest.fail("the user's hook ran"))
+    optimizer_bytes(optimizer, lambda _: True, torch.device("cpu"))
+    assert torch.equal(parameter, torch.zeros(100))
