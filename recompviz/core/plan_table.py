@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 # each plan's timeline, reduced to this many points, so that a page can redraw it while dragging
 OUTLINE_POINTS = 256
 
-# which plans a table holds: the formula's time-centric or memory-centric optima, or those found in real bytes
-Aim = Literal["time", "memory", "live"]
+# which plans a table holds: the formula's time-centric or memory-centric optima, those found in real bytes, or
+# some that were given, such as baselines
+Aim = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,8 @@ class PlanTable:
     Attributes
     ----------
     graph : Graph
-    objective : "time", "memory" or "live"
-        The formula's time-centric or memory-centric plans, or those searched for in simulated bytes.
+    objective : "time", "memory", "live" or "given"
+        The formula's time-centric or memory-centric plans, those searched for in simulated bytes, or any others.
     plans : tuple of Plan
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
         The paper's formula, formula bytes.
