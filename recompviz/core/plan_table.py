@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 # each plan's timeline, reduced to this many points, so that a page can redraw it while dragging
 OUTLINE_POINTS = 256
 
-# which plans a table holds: the formula's time-centric or memory-centric optima, those found in real bytes, or
-# some that were given, such as baselines
-Aim = Literal["time", "memory", "live", "given"]
+# what plans are sought: the formula's time-centric or memory-centric optima, or the best found in real bytes
+Aim = Literal["time", "memory", "live"]
+# what a table holds: those, or plans that were given, such as baselines
+Held = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
-    """One row a plan, by rising overhead; the first row is the baseline that keeps everything.
+    """One row a plan, by rising overhead; the first row is the baseline that keeps everything, unless a pin forbids it.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class PlanTable:
     """
 
     graph: Graph
-    objective: Aim
+    objective: Held
     plans: tuple[Plan, ...]
     formula_peaks: NDArray[np.int64]
     total_peaks: NDArray[np.int64]
@@ -56,10 +57,17 @@ class PlanTable:
 
     @classmethod
     def of(
-        cls, graph: Graph, objective: Aim, plans: Sequence[Plan], profile: Callable[[Plan], NDArray[np.int64]]
+        cls,
+        graph: Graph,
+        objective: Held,
+        plans: Sequence[Plan],
+        profile: Callable[[Plan], NDArray[np.int64]],
+        *,
+        with_keep_all: bool = True,
     ) -> PlanTable:
         """Simulate every plan and order the rows; ``profile`` gives a plan's total bytes step by step."""
-        distinct = {plan.kept.tobytes(): plan for plan in reversed([Plan.keep_all(graph), *plans])}
+        first = [Plan.keep_all(graph)] if with_keep_all else []
+        distinct = {plan.kept.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
         profiles = [profile(plan) for plan in rows]
         return cls(
