@@ -41,7 +41,8 @@ def test_the_page_simulates_any_plan_as_python_does():
             "(() => { const r = m.simulateReply(m.readJoint(v.joint), v.kept);"
             " const list = (T, name) => Array.from(new T(r[name].buffer));"
             " return { ...r, labels: list(Uint32Array, 'block_labels'),"
-            " categories: list(Uint8Array, 'block_categories'), bytes: list(Float64Array, 'block_bytes'), first: list(Uint32Array, 'block_first'),"
+            " categories: list(Uint8Array, 'block_categories'),"
+            " bytes: list(Float64Array, 'block_bytes'), first: list(Uint32Array, 'block_first'),"
             " stop: list(Uint32Array, 'block_stop'), steps_: list(Uint32Array, 'step_labels') }; })()",
             joint=message,
             kept=kept.astype(int).tolist(),
@@ -70,9 +71,7 @@ def test_the_blocks_of_a_reply_stack_up_to_the_timeline_in_the_page(lab):
     fields = ("number", "label", "fixed", "bytes")
     plain = {
         "steps": reply["steps"],
-        "categories": [
-            dict(zip(("number", "label", "fixed", "bytes"), row, strict=True)) for row in reply["categories"]
-        ],
+        "categories": [dict(zip(fields, row, strict=True)) for row in reply["categories"]],
         "blocks": {name: values.tolist() for name, values in arrays.items()},
         "stepNodes": np.frombuffer(reply["step_nodes"], "<i4").tolist(),
     }

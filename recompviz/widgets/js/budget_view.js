@@ -7,7 +7,7 @@ import { keepAllTotal } from "./header.js";
 import { drawPoints } from "./points.js";
 import { makeSwitches } from "./switches.js";
 
-const CURVE_HEIGHT = 146;
+const CURVE_HEIGHT = 168;
 const PAD = { left: 40, right: 16, top: 12, bottom: 20 };
 // half of the thumb: a native track is inset by it at both ends
 const THUMB = 9;
@@ -97,8 +97,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     const right = width - PAD.right;
     const bottom = CURVE_HEIGHT - PAD.bottom;
     const rows = reachableRows(table);
-    const tallest = table.objective === "given" ? [...rows.map((r) => table.overheads[r]), ...fixed[0].overheads] : rows.map((r) => table.overheads[r]);
-    const most = Math.max(...tallest, forward * 0.05);
+    const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), forward * 0.05);
+    const given = all().find((other) => other?.objective === "given");
+    // baselines are seen in full where that does not make the curve itself small
+    const most = Math.max(own, Math.min(1.6 * own, Math.max(0, ...(given?.overheads ?? []))));
     x = (bytes) => PAD.left + ((bytes - domain.low) / (domain.high - domain.low)) * (right - PAD.left);
     y = (overhead) => bottom - (overhead / (most * 1.12)) * (bottom - PAD.top);
     const defs = svg("defs", {}, chart);
@@ -149,9 +151,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     const words = `${graph.device} has ${formatBytes(graph.capacity)}`;
     const px = x(graph.capacity);
     const beyond = px > right;
+    const leftwards = beyond || px > (PAD.left + right) / 2;
     const group = svg("g", { class: "rv-capacity", role: "img", "aria-label": words }, chart);
     if (!beyond && px >= PAD.left) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
-    const text = svg("text", { x: beyond ? right : Math.max(PAD.left, px) + 5, y: bottom - 6, class: "rv-tick rv-halo", "text-anchor": beyond ? "end" : "start" }, group);
+    const text = svg("text", { x: beyond ? right : Math.max(PAD.left, px) + (leftwards ? -5 : 5), y: PAD.top + 17, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
     text.textContent = beyond ? `${words} →` : words;
   }
 

@@ -221,8 +221,8 @@ export function mount(model, parent) {
     drawer.title("alive", state.step < 0 ? "Alive at the peak" : `Alive at step ${state.step + 1}`);
     drawer.title("runs", state.runs.length ? `Runs (${state.runs.length})` : "Runs");
     if (drawer.current === "alive") aliveView.show(reply, state.step, timelineView.phase, state);
-    if (drawer.current === "compare" || state.against) graphView.setDifference?.(compareView.show(tables, state, nameOf, kept));
-    else graphView.setDifference?.(null);
+    const difference = drawer.current === "compare" || state.against ? compareView.show(tables, state, nameOf, kept) : null;
+    graphView.setDifference?.(difference);
     if (drawer.current === "gap") gapView.show(state.run);
     if (drawer.current === "runs") runsView.show(state.runs, model.get("_run").can);
   }

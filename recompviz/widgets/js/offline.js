@@ -70,6 +70,9 @@ export function offlineModel(data) {
     tell("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget, ...simulateReply(joint, kept) });
   }
 
+  // the kernel numbered its labels in the order it met them; from here on the numbers are the joint graph's
+  values._asked = { ...values._reply };
+  answer();
   let changed = new Set();
   let waiting = 0;
   return {

@@ -37,7 +37,7 @@ export function makePlayer(head, track, actions, id) {
     listen(element, "click", act);
     return element;
   };
-  button("⏮", "First step", () => go(0));
+  button("|‹", "First step", () => go(0));
   button("‹", "Step back", () => go(Math.round(at) - 1));
   const playButton = button("▶", "Play", toggle);
   button("›", "Step forward", () => go(Math.round(at) + 1));

@@ -50,7 +50,7 @@ export function drawPoints(layer, tables, state, scales, choose) {
         svg("path", { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z`, class: "rv-baseline" }, group);
         // a name goes above its point, or below it where another name is
         const free = (at) => !taken.some(([qx, qy]) => Math.abs(qx - px) < 70 && Math.abs(qy - at) < 12);
-        const at = [py - 9, py + 16].find((candidate) => candidate > top + 4 && free(candidate)) ?? py + 16;
+        const at = [py - 9, py + 16, py + 29, py - 22].find((candidate) => candidate > top + 4 && free(candidate)) ?? py + 16;
         taken.push([px, at]);
         const end = px > right - 60;
         svg("text", { x: end ? px + 4 : px, y: at, class: "rv-tick rv-halo", "text-anchor": end ? "end" : "middle" }, group).textContent = table.names[row];

@@ -89,8 +89,9 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const runHead = html("div", "rv-run-head", head);
   const line = html("div", "rv-status", root);
   const note = html("span", "rv-readout", line);
+  const playerHead = html("div", "rv-player-line", line);
   const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "img" }, root);
-  const player = makePlayer(html("div", "rv-player-line", root), root, { step: actions.step }, id);
+  const player = makePlayer(playerHead, root, { step: actions.step }, id);
   const legend = html("div", "rv-legend", root);
   const grid = svg("g", {}, chart);
   const bands = svg("g", { class: "rv-stack" }, chart);
@@ -198,6 +199,9 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     const rightHalf = px > (width + EDGE.left) / 2;
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(EDGE.top - 3, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
     text.textContent = `peak ${formatBytes(reply.peak)} · what is alive?`;
+    const wide = 178; // the words are a target too
+    const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
+    peak.prepend(target);
   }
 
   /** Where the selected node runs, and how long what it makes is alive. */
@@ -281,12 +285,15 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   listen(chart, "pointerleave", () => actions.hoverStep(-1));
   listen(chart, "click", (event) => {
     const at = stepAt(event);
-    if (at < 0 || event.target.closest?.(".rv-peak")) return;
+    if (at < 0) return;
     const bytes = ((base - (event.clientY - chart.getBoundingClientRect().top)) / (base - EDGE.top)) * top;
     player.pause();
     actions.pick(at, bytes < 0 ? null : bandAt(reply, at, bytes));
   });
-  listen(peak, "click", () => actions.peak());
+  listen(peak, "click", (event) => {
+    event.stopPropagation(); // the chart below would take it for a click on a step
+    actions.peak();
+  });
   listen(peak, "keydown", (event) => {
     event.stopPropagation();
     if (event.key !== "Enter" && event.key !== " ") return;
