@@ -38,9 +38,9 @@ export function makePlayer(head, track, actions, id) {
     return element;
   };
   button("|‹", "First step", () => go(0));
-  button("‹", "Step back", () => go(Math.round(at) - 1));
+  button("‹", "Step back", () => go(Math.floor(at) - 1));
   const playButton = button("▶", "Play", toggle);
-  button("›", "Step forward", () => go(Math.round(at) + 1));
+  button("›", "Step forward", () => go(Math.floor(at) + 1));
   const rate = button("1×", "Speed", () => {
     speed = (speed + 1) % SPEEDS.length;
     setText(rate, `${SPEEDS[speed]}×`);
@@ -86,6 +86,7 @@ export function makePlayer(head, track, actions, id) {
   function pause() {
     cancelAnimationFrame(frame);
     frame = 0;
+    at = Math.floor(at);
     show();
   }
 
@@ -99,12 +100,12 @@ export function makePlayer(head, track, actions, id) {
     const far = Math.max(1, Math.round(steps / 20));
     const act = {
       " ": toggle,
-      ArrowLeft: () => go(Math.round(at) - 1),
-      ArrowDown: () => go(Math.round(at) - 1),
-      ArrowRight: () => go(Math.round(at) + 1),
-      ArrowUp: () => go(Math.round(at) + 1),
-      PageUp: () => go(Math.round(at) + far),
-      PageDown: () => go(Math.round(at) - far),
+      ArrowLeft: () => go(Math.floor(at) - 1),
+      ArrowDown: () => go(Math.floor(at) - 1),
+      ArrowRight: () => go(Math.floor(at) + 1),
+      ArrowUp: () => go(Math.floor(at) + 1),
+      PageUp: () => go(Math.floor(at) + far),
+      PageDown: () => go(Math.floor(at) - far),
       Home: () => go(0),
       End: () => go(steps - 1),
       Escape: () => {
