@@ -81,7 +81,7 @@ export function mount(model, parent) {
   const live = html("div", "rv-live", root);
   live.setAttribute("aria-live", "polite");
   const header = makeHeader(root, graph);
-  const graphView = makeGraphView(root, graph, near, { hover, pin, mode }, id);
+  const graphView = makeGraphView(root, graph, near, { hover, pin, select: selectNode, mode }, id);
   const card = makeCard(root.querySelector(".rv-graph"), graph, { pin: pinNode, line: setLine });
   const pinsView = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),

@@ -43,7 +43,7 @@ export function makeRunsView(parent, graph, actions) {
           badge.title = run.certificate;
         },
       },
-      { name: "notes", className: "rv-why", fill: (cell, run) => cell.append(run.notes.join("; ") || "nothing else allocated") },
+      { name: "notes", className: "rv-why", fill: (cell, run) => cell.append(run.notes.join("; ")) },
     ],
     { caption: "Runs so far, the newest first", noun: "runs", pick: (run) => actions.run(run) },
   );
