@@ -83,7 +83,9 @@ class Questions(anywidget.AnyWidget):
 
             def done(table: PlanTable) -> str:
                 self._tabled.pin(table, base)
-                return self._show_table(self._tabled.pinned, f"solved under {len(keep) + len(recompute)} pins")
+                return self._show_table(
+                    self._tabled.pinned, f"solved under {_counted(len(keep) + len(recompute), 'pin')}"
+                )
 
             self._background.start(
                 "solving under the pins", lambda progress: solve(aim, family, keep, recompute, progress), done
@@ -95,6 +97,7 @@ class Questions(anywidget.AnyWidget):
     def _unpin(self) -> None:
         with self._lock:
             self._background.cancel()
+            self._tell_solving("idle", 0.0, "")
             shown = self._tabled.shown(self._tabled.pinned)
             if shown is None:
                 return
@@ -174,3 +177,8 @@ class Questions(anywidget.AnyWidget):
 
     def _tell_solving(self, state: str, fraction: float, text: str) -> None:
         self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text}
+
+
+def _counted(count: int, noun: str) -> str:
+    """``"1 pin"``, ``"2 pins"``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -81,7 +81,7 @@ export function makePinsView(parent, graph, actions) {
     update(pins, status, free, pinned, budget) {
       const count = pins.keep.length + pins.recompute.length;
       const solving = status.state === "solving";
-      const told = solving || status.state === "failed" || (status.state === "done" && !count && status.text);
+      const told = solving || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
       root.hidden = !count && !told;
       stop.hidden = bar.hidden = !solving;
       clear.hidden = !count;
