@@ -70,9 +70,23 @@ class Tables:
     def __init__(self, tables: Sequence[PlanTable], simulate: Simulate) -> None:
         self.simulate = simulate
         self.first = tuple(self._shown(table) for table in tables)
-        self.given, self.pinned = len(tables), len(tables) + 1
         self.more: list[Shown | None] = [None, None]
         self._given: list[tuple[str, Plan]] = []
+
+    @property
+    def given(self) -> int:
+        """The number of the slot of plans that were given."""
+        return len(self.first)
+
+    @property
+    def pinned(self) -> int:
+        """The number of the slot of what was solved under pins."""
+        return len(self.first) + 1
+
+    def replace(self, tables: Sequence[PlanTable]) -> None:
+        """Put better tables in the place of the first ones; what was solved under pins began from those, and goes."""
+        self.first = tuple(self._shown(table) for table in tables)
+        self.pin(None)
 
     def _shown(self, table: PlanTable, names: Sequence[str] = (), family: str = "auto", base: int = -1) -> Shown:
         leanest = table.plans[int(table.total_peaks.argmin())]
