@@ -26,7 +26,7 @@ def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
     explorer = lab.explorer(solve=lab.solve)
     budget, v = explorer.budget, node(lab, kept=False)
     pin(explorer, keep=[v])
-    explorer.wait(60)
+    explorer.wait(300)
     assert explorer._solving["state"] == "done"
     assert explorer.plan.kept[v]
     assert explorer.budget == budget
@@ -38,7 +38,7 @@ def test_every_row_solved_under_a_recompute_pin_obeys_it(lab):
     explorer = lab.explorer(solve=lab.solve)
     v = node(lab, kept=True)
     pin(explorer, recompute=[v])
-    explorer.wait(60)
+    explorer.wait(300)
     assert not any(plan.kept[v] for plan in explorer._tabled.table(explorer._tabled.pinned).plans)
 
 
@@ -46,7 +46,7 @@ def test_pins_are_what_a_solve_of_their_own_gives(lab):
     explorer = lab.explorer(solve=lab.solve)
     v = node(lab, kept=True)
     explorer.pin(recompute=[lab.graph.names[v]])
-    explorer.wait(60)
+    explorer.wait(300)
     table = lab.solve("time", "auto", [], [lab.graph.names[v]], lambda _done, _total: None)
     assert explorer.plan.overhead == table.plan(explorer.budget).overhead
 
@@ -55,7 +55,7 @@ def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):
     explorer = lab.explorer(solve=lab.solve)
     before = explorer.plan
     pin(explorer, keep=[node(lab, kept=False)])
-    explorer.wait(60)
+    explorer.wait(300)
     assert explorer.plan is not before
     pin(explorer)
     assert explorer.plan is before
@@ -66,7 +66,7 @@ def test_an_impossible_pin_is_told_and_changes_nothing(lab):
     explorer = lab.explorer(solve=lab.solve)
     before = explorer.plan
     pin(explorer, keep=[len(lab.graph) - 1])
-    explorer.wait(60)
+    explorer.wait(300)
     assert explorer._solving["state"] == "failed"
     assert "drop the pin" in explorer._solving["text"]
     assert explorer.plan is before
@@ -87,7 +87,7 @@ def test_a_newer_question_takes_the_place_of_an_older_one(lab):
     assert begun.wait(20)
     older = explorer._background._thread
     pin(explorer, keep=free[:2])
-    explorer.wait(60)
+    explorer.wait(300)
     shown = explorer.plan
     go.set()
     older.join(20)
@@ -124,7 +124,7 @@ def test_another_solver_is_solved_once_and_then_known(lab):
 
     explorer = lab.explorer(solve=counted)
     explorer._on_message(explorer, {"type": "solve", "objective": "time", "family": "paper"}, [])
-    explorer.wait(60)
+    explorer.wait(300)
     number = explorer._choice[0]
     assert explorer._more[number - 2]["family"] == "paper"
     explorer.use_solver("auto", "time")
@@ -171,7 +171,7 @@ def test_a_plan_of_another_graph_is_refused(lab):
 def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
     explorer = lab.explorer(solve=lab.solve, run=lab.run)
     pin(explorer, keep=[node(lab, kept=False)])
-    explorer.wait(60)
+    explorer.wait(300)
     explorer.run()
     explorer.wait(20)
     bits = np.unpackbits(np.frombuffer(explorer._runs[0]["kept"], np.uint8), bitorder="little")[: len(lab.graph)]
