@@ -25,13 +25,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.errors import ImpossiblePin
 from recompviz.core.liveness import LiveModel
+from recompviz.core.masks import bits
 from recompviz.core.plan import Plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.core.graph import Graph
+    from recompviz.core.graph import Graph, Name
     from recompviz.core.joint import JointGraph
     from recompviz.core.pairwise import Progress
 
@@ -54,7 +56,15 @@ EFFORT = 40_000_000
 TINY = 1e-9
 
 
-def live_plans(graph: Graph, joint: JointGraph, seeds: Iterable[Plan], progress: Progress | None = None) -> list[Plan]:
+def live_plans(
+    graph: Graph,
+    joint: JointGraph,
+    seeds: Iterable[Plan],
+    progress: Progress | None = None,
+    *,
+    keep: Iterable[Name] = (),
+    recompute: Iterable[Name] = (),
+) -> list[Plan]:
     """Plans of falling simulated peak and rising real overhead.
 
     Parameters
@@ -66,6 +76,9 @@ def live_plans(graph: Graph, joint: JointGraph, seeds: Iterable[Plan], progress:
         Where the search starts, for example both curves of :func:`recompviz.solve`.
     progress : callable (done, total), optional
         Called now and then; raise :class:`recompviz.Cancelled` in it to stop.
+    keep, recompute : iterable of node names
+        What-if pins: every plan keeps the first, and none keeps the others (but what no backward call asks for is
+        not computed twice, and counts as kept).
 
     Returns
     -------
@@ -77,8 +90,16 @@ def live_plans(graph: Graph, joint: JointGraph, seeds: Iterable[Plan], progress:
     ------
     ImportError
         Without numba.
+    ImpossiblePin
+        For a node in both.
     """
-    search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None))
+    pinned = np.zeros(len(graph), np.int8)
+    pinned[list(bits(graph.mask(keep)))] = 1
+    for v in bits(graph.mask(recompute)):
+        if pinned[v]:
+            raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
+        pinned[v] = -1
+    search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None), pinned)
     starts = [plan.kept for plan in seeds]
     drawn = np.zeros(len(graph), np.bool_)
     drawn[[call.node for call in joint.calls if call.random and call.node >= 0]] = True
@@ -100,21 +121,23 @@ class Met:
 class _Search:
     """The plans met so far, and the moves between them."""
 
-    def __init__(self, model: LiveModel, progress: Progress) -> None:
+    def __init__(self, model: LiveModel, progress: Progress, pinned: NDArray[np.int8]) -> None:
         self.model, self.progress = model, progress
+        self.pinned = pinned  # 1 always kept, −1 never
         self.time, self.memory = model.graph.time, model.graph.memory.astype(np.float64)
         self.met: dict[bytes, Met] = {}
         # keep first what costs most time a byte
-        self.dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        self.dearest = dearest[pinned[dearest] >= 0]
         self.useless = np.zeros(len(self.time), np.int64)  # how often dropping a value lowered nothing
         self.has_constants = any(call.follows for call in model.joint.calls)
         self.at_once = 1 + len(self.time) // MANY
 
     def run(self, seeds: list[NDArray[np.bool_]]) -> list[NDArray[np.bool_]]:
-        everything = np.ones(len(self.time), np.bool_)
+        everything = self.obeying(np.ones(len(self.time), np.bool_))
         thinned = np.unique(np.linspace(0, len(seeds) - 1, SEEDS).astype(int)).tolist() if seeds else []
         for kept in (everything, *(seeds[i] for i in thinned)):
-            self.visit(kept)
+            self.visit(self.obeying(kept))
         highest, lowest = self.front()[0].peak, self.front()[-1].peak
         # down from keep-all, then from where that leaves off or a seed is better already
         step = max(1, (highest - lowest) // BUDGETS)
@@ -130,6 +153,10 @@ class _Search:
                 self.refill(met.kept, budget)
             self.exchange(budget, self.model.simulations + effort)
         return [met.kept | self.model.is_view & ~self.model.recomputed_by(met.kept) for met in self.front()]
+
+    def obeying(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The same values kept, but for the pinned ones."""
+        return (kept | (self.pinned > 0)) & (self.pinned >= 0)
 
     def visit(self, kept: NDArray[np.bool_]) -> Met:
         """Simulate and remember; what is not really recomputed counts as kept."""
@@ -173,6 +200,7 @@ class _Search:
         self.model.peak(kept, budget)
         excess = self.model.excess
         alive = self.model.alive_at_peak(kept)
+        alive = alive[self.pinned[alive] <= 0]
         ranked = alive[np.lexsort((-self.memory[alive] / (self.time[alive] + TINY), self.useless[alive]))]
         first = 0
         for k in range(rounds):

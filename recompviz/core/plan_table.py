@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 # each plan's timeline, reduced to this many points, so that a page can redraw it while dragging
 OUTLINE_POINTS = 256
 
-# which plans a table holds: the formula's time-centric or memory-centric optima, or those found in real bytes
+# what plans are sought: the formula's time-centric or memory-centric optima, or the best found in real bytes
 Aim = Literal["time", "memory", "live"]
+# what a table holds: those, or plans that were given, such as baselines
+Held = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
-    """One row a plan, by rising overhead; the first row is the baseline that keeps everything.
+    """One row a plan, by rising overhead; the first row is the baseline that keeps everything, unless a pin forbids it.
 
     Attributes
     ----------
     graph : Graph
-    objective : "time", "memory" or "live"
-        The formula's time-centric or memory-centric plans, or those searched for in simulated bytes.
+    objective : "time", "memory", "live" or "given"
+        The formula's time-centric or memory-centric plans, those searched for in simulated bytes, or any others.
     plans : tuple of Plan
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
         The paper's formula, formula bytes.
@@ -47,7 +49,7 @@ class PlanTable:
     """
 
     graph: Graph
-    objective: Aim
+    objective: Held
     plans: tuple[Plan, ...]
     formula_peaks: NDArray[np.int64]
     total_peaks: NDArray[np.int64]
@@ -55,10 +57,17 @@ class PlanTable:
 
     @classmethod
     def of(
-        cls, graph: Graph, objective: Aim, plans: Sequence[Plan], profile: Callable[[Plan], NDArray[np.int64]]
+        cls,
+        graph: Graph,
+        objective: Held,
+        plans: Sequence[Plan],
+        profile: Callable[[Plan], NDArray[np.int64]],
+        *,
+        with_keep_all: bool = True,
     ) -> PlanTable:
         """Simulate every plan and order the rows; ``profile`` gives a plan's total bytes step by step."""
-        distinct = {plan.kept.tobytes(): plan for plan in reversed([Plan.keep_all(graph), *plans])}
+        first = [Plan.keep_all(graph)] if with_keep_all else []
+        distinct = {plan.kept.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
         profiles = [profile(plan) for plan in rows]
         return cls(

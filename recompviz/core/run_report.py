@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from recompviz.core.gap import Gap
 from recompviz.core.plan import Plan
 from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes
@@ -28,6 +29,8 @@ class RunReport:
         What was compared and with what result, for people.
     keep_all_peak : int or None
         Measured peak of the same step that keeps everything, total bytes.
+    gap : Gap or None
+        From the formula's peak to the measured one, in steps that add up.
     """
 
     plan: Plan
@@ -37,6 +40,7 @@ class RunReport:
     certified: bool
     certificate: str
     keep_all_peak: int | None = None
+    gap: Gap | None = None
 
     def deviation(self, predicted: Timeline) -> float:
         """How far the measured peak lies above the predicted one, as a fraction of the measured one."""

@@ -48,3 +48,10 @@ def replay(state: torch.Tensor, device: str) -> Iterator[None]:
         yield
     finally:
         put(present)
+
+
+def memory_of(device: str) -> int | None:
+    """The memory a CUDA device has, bytes; None for the host, which shares its memory with everything else."""
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        return None
+    return int(torch.cuda.get_device_properties(torch.device(device)).total_memory)

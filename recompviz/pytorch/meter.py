@@ -9,10 +9,10 @@ that the schedule makes there. Whatever the module and the optimiser changed is 
 from __future__ import annotations
 
 import gc
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase, Schedule
 from recompviz.core.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
 from recompviz.core.timeline import Timeline
+from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.planned import PlannedModule
@@ -33,6 +34,8 @@ from recompviz.pytorch.step import Loss, Step
 
 # the first backward pass holds a tangent longer, and libraries allocate their workspaces once
 WARM_UP_STEPS = 2
+# CUDA's allocator may hand out a larger block than was asked for
+SLACK = 2 << 20
 
 
 def measure(
@@ -65,8 +68,9 @@ def measure(
     Notes
     -----
     Parameters, buffers, gradients, the generator and the optimiser's state are as before afterwards.
-    The allocator belongs to the whole process: other work on the device at the same time would be
-    counted, and is named in ``notes`` where it is seen.
+    What other threads allocate meanwhile is not counted: the profiler follows the step's own threads. On CUDA the
+    allocator's own peak is compared with theirs, and ``notes`` says by how much other work contaminated it (and with
+    it ``reserved_peak``, and how much room the step had).
 
     Examples
     --------
@@ -139,8 +143,8 @@ class Bench:
         if cuda:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device) if cuda else 0
         private.quiet_profiler()
-        others = threading.active_count()
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
         with profile(activities=activities, profile_memory=True, acc_events=True) as record:
@@ -154,8 +158,9 @@ class Bench:
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - start
         reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
-        notes = [] if threading.active_count() <= others else ["other threads started during the measurement"]
-        return Reading(list(private.memory_events(record, self.device.type)), seconds, reserved, notes)
+        events = list(private.memory_events(record, self.device.type))
+        whole = torch.cuda.max_memory_allocated(self.device) - before if cuda else None
+        return Reading(events, seconds, reserved, contamination([size for _, size, _ in events], whole))
 
     def _clear(self) -> None:
         for tensor in gradient_holders(self.module, self.arguments):
@@ -187,6 +192,30 @@ class Bench:
     def _constants(self) -> list[torch.Tensor]:
         """The tensors that a planned module's trace has as constants."""
         return self.module.trace.folded.constants if isinstance(self.module, PlannedModule) else []
+
+
+def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
+    """What to note if the allocator rose further than the step's own allocations and frees explain.
+
+    Parameters
+    ----------
+    deltas : sequence of int
+        The step's own, bytes, in order.
+    whole : int or None
+        By how much the whole process's allocations rose at most, bytes; None where the allocator does not tell.
+
+    Examples
+    --------
+    >>> contamination([5 << 20, -(5 << 20)], 5 << 20)
+    []
+    >>> contamination([5 << 20, -(5 << 20)], 9 << 20)
+    ['contaminated: other work in this process held up to 4.00 MiB on the device meanwhile; run it alone']
+    """
+    beside = 0 if whole is None else whole - max(accumulate(deltas), default=0)
+    if beside <= SLACK:
+        return []
+    held = format_bytes(beside)
+    return [f"contaminated: other work in this process held up to {held} on the device meanwhile; run it alone"]
 
 
 class _Reader:

@@ -5,18 +5,26 @@ The one file of the widgets that knows the torch layer: it hands the Explorer wh
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from recompviz.core.errors import GraphError
+from recompviz.core.graph import Name
 from recompviz.core.plan import Plan
+from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.widgets.explorer import Explorer
 from recompviz.widgets.runner import Progress
 
 if TYPE_CHECKING:
+    from recompviz.core.solver import Family
     from recompviz.pytorch.step import Loss
     from recompviz.pytorch.tracer import Trace
+
+# what is shown beside the curve where nothing else is wished
+BASELINES = ("per-module", "chen")
 
 
 def explore(
@@ -26,6 +34,8 @@ def explore(
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
     calibrated: bool = True,
+    capacity: int | float | str | None = None,
+    baselines: Sequence[str] = BASELINES,
 ) -> Explorer:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)`` and explore its memory.
 
@@ -43,6 +53,10 @@ def explore(
     calibrated : bool
         Whether to run the step a few times first, in little memory, to learn what its operators take inside; see
         :func:`recompviz.calibrate`. A model on the meta device is not run.
+    capacity : int or str, optional
+        Bytes the device has, marked on the budget; left out: what CUDA says of its own.
+    baselines : sequence of str
+        Shown as points beside the curve; names as for :meth:`recompviz.Trace.baseline`.
 
     Returns
     -------
@@ -64,20 +78,49 @@ def explore(
     4
     """
     from recompviz.pytorch.calibration import calibrate
-    from recompviz.pytorch.tracer import simulate, trace
+    from recompviz.pytorch.tracer import trace
 
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
+    return explorer_of(traced, capacity=capacity, baselines=baselines)
+
+
+def explorer_of(
+    traced: Trace, *, capacity: int | float | str | None = None, baselines: Sequence[str] = BASELINES
+) -> Explorer:
+    """The Explorer of a trace; see :func:`explore`."""
+    from recompviz.pytorch.devices import memory_of
+    from recompviz.pytorch.tracer import simulate
+    from recompviz.pytorch.what_if import what_if
+
+    def solve(
+        aim: Aim, family: str, keep: Sequence[Name], recompute: Sequence[Name], progress: Callable[[int, int], None]
+    ) -> PlanTable:
+        return what_if(traced, aim, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
+
     return Explorer(
         traced.graph,
         traced.plans("live"),
         lambda plan: simulate(traced, plan),
         more_tables=[traced.plans("time"), traced.plans("memory")],
+        baselines=_plans(traced, baselines),
+        solve=solve,
         run=None if traced.estimated else _run(traced),
         device=device_name(traced.device),
-        title=f"{type(model).__name__}, training step",
+        title=f"{type(traced.model).__name__}, training step",
+        capacity=memory_of(traced.device) if capacity is None else capacity,
+        joint=traced.joint,
     )
+
+
+def _plans(traced: Trace, names: Sequence[str]) -> list[Plan]:
+    """The baselines that this step has; one without repeated blocks has no plan of a checkpoint around each."""
+    plans = []
+    for name in names:
+        with contextlib.suppress(GraphError):
+            plans.append(traced.baseline(name))
+    return plans
 
 
 def device_name(device: str) -> str:
@@ -91,6 +134,7 @@ def device_name(device: str) -> str:
 
 def _run(trace: Trace) -> Callable[[Plan, Progress, Callable[[], bool]], RunReport]:
     from recompviz.pytorch.certificate import certify
+    from recompviz.pytorch.gap_report import explain_gap
     from recompviz.pytorch.meter import measure
     from recompviz.pytorch.planned import apply
 
@@ -111,6 +155,7 @@ def _run(trace: Trace) -> Callable[[Plan, Progress, Callable[[], bool]], RunRepo
             time.perf_counter() - began,
             certificate.ok,
             certificate.text,
+            gap=explain_gap(trace, plan, measured),
         )
 
     return run

@@ -4,35 +4,45 @@ One anywidget draws all of it. The table of distinct plans is sent once, so that
 in the page without the kernel; the kernel then confirms the row with the stacked timeline. Everything
 that crosses is listed in ``wire.md``. What needs torch (simulating, running) is handed in.
 
-Since ipykernel 7 observers may run on another thread than the cell's, and a run has a thread of its own: one
-lock surrounds every change of the plan, and each choice has a rising request number; what belongs to
-an older one is dropped.
+Since ipykernel 7 observers may run on another thread than the cell's, and runs and solves have threads of their
+own: one lock surrounds every change of the plan, and each choice has a rising request number; what
+belongs to an older one is dropped.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import anywidget
 import numpy as np
 import traitlets
 
+from recompviz.core.errors import PlanMismatch
 from recompviz.core.graph import Graph
+from recompviz.core.joint import JointGraph
 from recompviz.core.plan import Plan
-from recompviz.core.plan_table import PlanTable
+from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.widgets import assets, wire
+from recompviz.widgets.background import Background
 from recompviz.widgets.layout import MODES, Layout, lay_out
 from recompviz.widgets.picture import picture
+from recompviz.widgets.questions import Questions, Solve
 from recompviz.widgets.runner import Runner, Work
+from recompviz.widgets.standalone import standalone_page
 from recompviz.widgets.step_nodes import node_numbers, step_nodes
+from recompviz.widgets.tables import FAMILIES, Tables
+
+# after running out of memory a plan of at most this share of the one that failed is offered
+SMALLER = 0.9
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(Questions):
     """See and choose what one training step keeps and recomputes.
 
     Parameters
@@ -44,6 +54,10 @@ class Explorer(anywidget.AnyWidget):
         Milliseconds; called for each confirmed choice.
     more_tables : sequence of PlanTable
         Other objectives' plans; they add a switch of the objective.
+    baselines : sequence of Plan
+        Shown as points of the curve, to be chosen and compared.
+    solve : callable (objective, family, keep, recompute, progress) → PlanTable, optional
+        Solves again, for pins and for other solvers; works in a thread of its own. Left out: neither is offered.
     run : callable (plan, progress, cancelled) → RunReport, optional
         Really runs a plan. ``progress(fraction, text)`` is called now and then and raises
         :class:`recompviz.Cancelled` once the user has cancelled. Left out: there is no Run button.
@@ -52,6 +66,10 @@ class Explorer(anywidget.AnyWidget):
     title : str
     budget : int or str, optional
         Total bytes to begin with; left out: half-way between the least feasible total and keep-all.
+    capacity : int or str, optional
+        Bytes the device has, marked on the budget.
+    joint : JointGraph, optional
+        What ``simulate`` simulates; :meth:`to_html` needs it.
 
     Attributes
     ----------
@@ -95,18 +113,27 @@ class Explorer(anywidget.AnyWidget):
         simulate: Callable[[Plan], Timeline],
         *,
         more_tables: Sequence[PlanTable] = (),
+        baselines: Sequence[Plan] = (),
+        solve: Solve | None = None,
         run: Work | None = None,
         device: str = "cpu",
         title: str = "training step",
         budget: int | float | str | None = None,
+        capacity: int | float | str | None = None,
+        joint: JointGraph | None = None,
     ) -> None:
         self.graph = graph
-        self.tables = (table, *more_tables)
         self.title = title
         self.device = device
+        self.joint = joint
         self._simulate = simulate
+        self._tabled = Tables((table, *more_tables), lambda plan: self._simulate(plan))
+        if baselines:
+            self._tabled.give(graph, [(plan.kind, plan) for plan in baselines])
+        self._solve = solve
         self._runner = None if run is None else Runner(run)
         self._lock = threading.RLock()
+        self._background = Background(self._tell_solving, self._lock)
         self._request = 0
         self._choice = (0, 0)  # table, row
         self._label_numbers: dict[str, int] = {}
@@ -116,21 +143,29 @@ class Explorer(anywidget.AnyWidget):
         row = table.row(middle if budget is None else budget)
         budget = int(table.total_peaks[row]) if budget is None else budget
         super().__init__(
-            _graph=wire.graph_message(graph, title, device),
+            _graph=wire.graph_message(graph, title, device, None if capacity is None else parse_bytes(capacity)),
             _layout=wire.layout_message(layout),
-            _tables=[wire.table_message(t) for t in self.tables],
+            _tables=[wire.table_message(shown) for shown in self._tabled.first],
+            _more=[wire.table_message(shown) for shown in self._tabled.more],
+            _pins={"request": 0, "base": -1, "keep": [], "recompute": []},
+            _solving={"state": "idle", "fraction": 0.0, "text": "", "families": dict(FAMILIES) if solve else {}},
             _mode=layout.mode,
-            _run={"number": 0, "state": "idle", "fraction": 0.0, "text": "", "can": run is not None},
+            _run={"number": 0, "state": "idle", "fraction": 0.0, "text": "", "can": run is not None, "offer": None},
         )
         self._choose(0, 0, row, parse_bytes(budget))
         self.on_msg(self._on_message)
+
+    @property
+    def tables(self) -> tuple[PlanTable, ...]:
+        """The tables it was made with, one an objective."""
+        return tuple(shown.table for shown in self._tabled.first)
 
     # ---------------------------------------------------------------- choices
 
     @traitlets.validate("budget")
     def _valid_budget(self, proposal: Any) -> int:
         budget = parse_bytes(proposal["value"])
-        self.tables[self._choice[0]].row(budget)  # raises InfeasibleBudget
+        self._tabled.table(self._choice[0]).row(budget)  # raises InfeasibleBudget
         return budget
 
     @traitlets.observe("budget")
@@ -139,7 +174,7 @@ class Explorer(anywidget.AnyWidget):
             table = self._choice[0]
             if getattr(self, "_settling", False):
                 return
-            self._choose(self._request + 1, table, self.tables[table].row(change["new"]), change["new"])
+            self._choose(self._request + 1, table, self._tabled.table(table).row(change["new"]), change["new"])
 
     @traitlets.observe("_asked")
     def _on_asked(self, change: Any) -> None:
@@ -149,9 +184,9 @@ class Explorer(anywidget.AnyWidget):
             budget = int(asked["budget"])
         except (KeyError, TypeError, ValueError):
             return
-        if request <= self._request or not 0 <= table < len(self.tables) or not 0 <= row < len(self.tables[table]):
+        if request <= self._request or not self._tabled.has(table, row):
             return
-        budget = max(budget, int(self.tables[table].total_peaks[row]))
+        budget = max(budget, int(self._tabled.table(table).total_peaks[row]))
         self._request = request  # at once: whoever holds the lock for an older one sees that it is superseded
         self._choose(request, table, row, budget)
 
@@ -160,7 +195,9 @@ class Explorer(anywidget.AnyWidget):
         with self._lock:
             if request < self._request:
                 return
-            plan = self.tables[table].plans[row]
+            if not self._tabled.has(table, row):
+                return  # the table was replaced meanwhile
+            plan = self._tabled.table(table).plans[row]
             timeline = self._simulate(plan)
             if request < self._request:
                 return
@@ -210,7 +247,9 @@ class Explorer(anywidget.AnyWidget):
 
         def told(state: str, fraction: float, text: str) -> None:
             with self._lock:
-                self._run = {"number": number, "state": state, "fraction": fraction, "text": text, "can": True}
+                offer = self._smaller(table, predicted.peak) if text.startswith("out of memory") else None
+                message = {"number": number, "state": state, "fraction": fraction, "text": text, "can": True}
+                self._run = {**message, "offer": offer}
 
         def finished(report: RunReport) -> None:
             with self._lock:
@@ -219,13 +258,22 @@ class Explorer(anywidget.AnyWidget):
 
         self._runner.start(plan, told, finished)
 
+    def _smaller(self, table: int, peak: int) -> float | None:
+        """The largest total of a table that is clearly below a peak, or at least below it."""
+        totals = self._tabled.table(table).total_peaks
+        for most in (SMALLER * peak, peak - 1):
+            if (totals <= most).any():
+                return float(totals[totals <= most].max())
+        return None
+
     def cancel(self) -> None:
         """Ask the run under way to stop."""
         if self._runner is not None:
             self._runner.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the run under way has ended (for scripts; the notebook does not need it)."""
+        """Wait until the run and the solve under way have ended (for scripts; the notebook does not need it)."""
+        self._background.wait(seconds)
         if self._runner is not None:
             self._runner.wait(seconds)
 
@@ -235,6 +283,25 @@ class Explorer(anywidget.AnyWidget):
             self.run()
         elif kind == "cancel":
             self.cancel()
+        elif kind == "stop":
+            self._background.cancel()
+        elif kind == "solve" and content.get("family") in FAMILIES:
+            objective = content.get("objective")
+            self.use_solver(content["family"], cast(Aim, objective) if objective in ("time", "memory") else None)
+        elif kind == "load":
+            try:
+                self.load(str(content.get("text", "")).strip() or "{}")
+            except (PlanMismatch, OSError) as error:
+                self._tell_solving("failed", 0.0, str(error))
+            else:
+                self._tell_solving("done", 1.0, "plan loaded")
+        elif kind == "page":
+            try:
+                text = self.to_html()
+            except ValueError as error:
+                self._tell_solving("failed", 0.0, str(error))
+            else:
+                self.send({"type": "page"}, [text.encode()])
 
     # ---------------------------------------------------------------- where widgets cannot show
 
@@ -245,10 +312,38 @@ class Explorer(anywidget.AnyWidget):
             self.layout_shown,
             self.plan,
             self.timeline,
-            self.tables[self._choice[0]],
+            self._tabled.table(self._choice[0]),
             self.title,
             self.device,
         )
+
+    def synchronised(self) -> list[str]:
+        """The names of the traits that cross the wire, as ``wire.md`` lists them."""
+        widgets_own = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
+        return sorted(set(self.trait_names(sync=True)) - widgets_own)
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One self-contained page: budget, graph, timeline and scrubbing, without a kernel and without a network.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            Where to write it.
+
+        Returns
+        -------
+        str
+            The page.
+
+        Raises
+        ------
+        ValueError
+            If the Explorer was made without ``joint``, from which the page simulates its plans.
+        """
+        text = standalone_page(self, self.joint)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     def __repr__(self) -> str:
         forward = float(self.graph.time.sum())

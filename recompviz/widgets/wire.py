@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.blocks import blocks_of
 from recompviz.core.joint import Category
-from recompviz.core.plan_table import PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.core.timeline import Timeline
 from recompviz.widgets.labels import short_label
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from recompviz.core.graph import Graph
+    from recompviz.widgets.tables import Shown
 
 Message = dict[str, Any]
 
 
-def graph_message(graph: Graph, title: str, device: str) -> Message:
+def graph_message(graph: Graph, title: str, device: str, capacity: int | None = None) -> Message:
     """The ``_graph`` trait."""
     nodes = [
         [
@@ -44,6 +45,7 @@ def graph_message(graph: Graph, title: str, device: str) -> Message:
         "fingerprint": graph.fingerprint,
         "title": title,
         "device": device,
+        "capacity": None if capacity is None else float(capacity),
         "count": len(graph),
         "edges": graph.edges.astype("<u4").tobytes(),
         "memory": graph.memory.astype("<f8").tobytes(),
@@ -65,12 +67,19 @@ def layout_message(layout: Layout) -> Message:
     }
 
 
-def table_message(table: PlanTable) -> Message:
-    """An entry of the ``_tables`` trait."""
-    kept = np.stack([np.packbits(plan.kept, bitorder="little") for plan in table.plans])
+def table_message(shown: Shown | None) -> Message:
+    """An entry of the ``_tables`` and ``_more`` traits; empty for an empty slot."""
+    if shown is None:
+        return {}
+    table = shown.table
+    kept = np.stack([packed(plan.kept) for plan in table.plans])
     segments = np.stack([plan.segment for plan in table.plans]).astype("<u2")
     return {
         "objective": table.objective,
+        "family": shown.family,
+        "base": shown.base,
+        "names": list(shown.names),
+        "binding": shown.binding,
         "rows": len(table),
         "formula_peaks": table.formula_peaks.astype("<f8").tobytes(),
         "total_peaks": table.total_peaks.astype("<f8").tobytes(),
@@ -82,33 +91,43 @@ def table_message(table: PlanTable) -> Message:
     }
 
 
+def packed(kept: Any) -> Any:
+    """A keep mask as bits, low bit first."""
+    return np.packbits(kept, bitorder="little")
+
+
 def timeline_message(timeline: Timeline, labels: dict[str, int], nodes: Sequence[int]) -> Message:
     """The timeline's part of the ``_reply`` trait.
 
     Parameters
     ----------
     timeline : Timeline
-    labels : dict from step label to its number
-        Labels not met before are added to it.
+    labels : dict from label to its number
+        Labels of steps and of blocks; those not met before are added to it.
     nodes : sequence of int
         The node of each step, −1 for none.
     """
-    steps = len(timeline.phases)
-    bands = timeline.bands
-    shown: list[tuple[Category, Any]] = []
-    for category in Category:
-        static = timeline.static_bytes.get(category, 0)
-        moving = bands[:, category]
-        if static or (steps and moving.any()):
-            shown.append((category, moving + static))
-    stacked = np.stack([values for _, values in shown]) if shown else np.zeros((0, steps))
+    blocks = blocks_of(timeline)
+    moving = set(blocks.category.tolist())
+    shown = [category for category in Category if timeline.static_bytes.get(category) or int(category) in moving]
+
+    def number(label: str) -> int:
+        return labels.setdefault(label, len(labels))
+
     return {
-        "steps": steps,
-        "categories": [[int(category), category.label, category.static] for category, _ in shown],
-        "bands": stacked.astype("<f4").tobytes(),
+        "steps": len(timeline.phases),
+        "categories": [
+            [int(category), category.label, category.static, float(timeline.static_bytes.get(category, 0))]
+            for category in shown
+        ],
+        "block_labels": np.array([number(timeline.storage_labels[s]) for s in blocks.storage], "<u4").tobytes(),
+        "block_categories": blocks.category.astype("<u1").tobytes(),
+        "block_bytes": blocks.size.astype("<f8").tobytes(),
+        "block_first": blocks.first.astype("<u4").tobytes(),
+        "block_stop": blocks.stop.astype("<u4").tobytes(),
         "phases": timeline.phases.astype("<u1").tobytes(),
         "step_nodes": np.array(nodes, "<i4").tobytes(),
-        "step_labels": np.array([labels.setdefault(x, len(labels)) for x in timeline.step_labels], "<u4").tobytes(),
+        "step_labels": np.array([number(label) for label in timeline.step_labels], "<u4").tobytes(),
         "peak": float(timeline.peak),
         "peak_step": timeline.peak_step,
     }
@@ -121,6 +140,9 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "number": number,
         "table": table,
         "row": row,
+        "kept": packed(report.plan.kept).tobytes(),
+        "name": report.plan.kind,
+        "overhead": report.plan.overhead,
         "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),
         "measured_peak": float(measured.peak),
         "predicted_peak": float(predicted.peak),
@@ -130,4 +152,8 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "certified": report.certified,
         "certificate": report.certificate,
         "notes": list(measured.notes),
+        "gap": [
+            [step.name, float(step.change), float(step.total), step.why, [list(row) for row in step.behind]]
+            for step in (report.gap.steps if report.gap else ())
+        ],
     }

@@ -158,6 +158,17 @@ def jupyter(tmp_path_factory, chromium):  # noqa: ARG001 (no server without a br
 @pytest.fixture
 def open_notebook(jupyter, chromium):
     """Open a notebook, run all of it, and give the page; whatever is not on loopback is refused."""
+    yield from opener(jupyter, chromium)
+
+
+@pytest.fixture(scope="module")
+def open_notebooks(jupyter, chromium):
+    """The same, for pages that several tests share."""
+    yield from opener(jupyter, chromium)
+
+
+def opener(jupyter, chromium):
+    """A function that opens notebooks; ends what it opened."""
     pages = []
 
     def open_(name, *cells, theme="JupyterLab Light", run=True):

@@ -105,3 +105,23 @@ def test_a_table_has_the_same_figures_with_and_without_the_compiler(monkeypatch:
     slow = PlanTable.of(graph, "time", seeds_of(graph), liveness.profiler(graph, joint))
     assert np.array_equal(fast.total_peaks, slow.total_peaks)
     assert np.array_equal(fast.outlines, slow.outlines)
+
+
+def test_pins_are_obeyed_by_every_plan() -> None:
+    for seed in range(30):
+        graph, joint = random_joint(seed)
+        keep, recompute = {graph.names[0]}, set(graph.names[2:4])
+        for plan in live_plans(graph, joint, seeds_of(graph), keep=keep, recompute=recompute):
+            assert plan.kept[0], seed
+            for v in np.flatnonzero(plan.kept[2:4]) + 2:
+                # kept all the same only where nothing asks for it again
+                without = plan.kept.copy()
+                without[v] = False
+                again = make_schedule(joint, without.tolist()).recomputed
+                assert v not in {joint.calls[c].node for c in again}, seed
+
+
+def test_a_node_pinned_both_ways_is_refused() -> None:
+    graph, joint = random_joint(1)
+    with pytest.raises(rv.ImpossiblePin, match="drop one pin"):
+        live_plans(graph, joint, [], keep=[graph.names[0]], recompute=[graph.names[0]])

@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
+from recompviz.core.baselines import chen
 from recompviz.core.examples import residual_step
+from recompviz.core.gap import gap_of
 from recompviz.core.plan_table import PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.core.schedule import make_schedule
@@ -32,12 +34,21 @@ class Lab:
     def run(self, plan, progress, _cancelled):
         progress(0.5, "half-way")
         measured = dataclasses.replace(self.simulate(plan), kind="measured")
-        return RunReport(plan, measured, "CPU", 0.1, True, "bitwise equal")
+        return RunReport(plan, measured, "CPU", 0.1, True, "bitwise equal", gap=gap_of(self.joint, plan, measured))
+
+    def solve(self, objective, family, keep, recompute, progress):
+        progress(1, 2)
+        curve = solve(self.graph, family, keep=keep, recompute=recompute)
+        plans = curve.plans(objective)
+        return PlanTable.of(
+            self.graph, objective, plans, lambda plan: self.simulate(plan).profile, with_keep_all=not recompute
+        )
 
     def explorer(self, **options):
         from recompviz.widgets.explorer import Explorer
 
-        return Explorer(self.graph, self.time, self.simulate, more_tables=[self.memory], **options)
+        defaults = {"more_tables": [self.memory], "baselines": [chen(self.graph)], "joint": self.joint}
+        return Explorer(self.graph, self.time, self.simulate, **defaults | options)
 
 
 @pytest.fixture(scope="session")

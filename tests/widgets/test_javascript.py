@@ -115,3 +115,92 @@ def test_the_badge_says_bitwise_only_where_the_certificate_does():
     badges = run("run_view.js", "v.runs.map(m.badgeText)", runs=runs)
     assert ["bitwise" in badge for badge in badges] == [True, False, False]
     assert [badge[0] for badge in badges] == ["✓", "✓", "✗"]
+
+
+@node
+def test_a_typed_budget_is_read_in_bytes_or_per_cent():
+    texts = ["500 MiB", "1.5GB", "60%", "1024", "1,000 kB", "lots", "3 parsecs", ""]
+    read = run("units.js", "v.texts.map((text) => m.parseBudget(text, 1000))", texts=texts)
+    assert read == [500 * 2**20, 1.5e9, 600, 1024, 1e6, None, None, None]
+
+
+@node
+def test_the_cost_of_pins_is_read_from_both_curves():
+    free = {"objective": "time", "rows": 3, "totalPeaks": [100, 80, 60], "overheads": [0, 2, 5]}
+    pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}
+    costs = run("pins.js", "[85, 65, 50].map((b) => m.pinCost(v.free, v.pinned, b))", free=free, pinned=pinned)
+    assert costs == [
+        {"overhead": 7, "bytes": 5, "least": 10},
+        {"overhead": None, "bytes": 25, "least": 10},
+        {"overhead": None, "bytes": None, "least": 10},
+    ]
+
+
+@node
+def test_a_pin_is_put_changed_and_taken_away():
+    pins = run(
+        "pins.js",
+        "[1, -1, -1].reduce((all, way) => [...all, m.togglePin(all[all.length - 1], 7, way)],"
+        " [{keep: [3], recompute: []}])",
+    )
+    assert [(p["keep"], p["recompute"]) for p in pins] == [([3], []), ([3, 7], []), ([3], [7]), ([3], [])]
+
+
+@node
+def test_the_differences_of_two_plans_are_those_of_python(lab):
+    from recompviz.core.comparison import compare
+
+    a, b = lab.time.plans[2], lab.time.plans[-2]
+    graph = {"count": len(lab.graph), "memory": lab.graph.memory.tolist(), "time": lab.graph.time.tolist()}
+    rows = run(
+        "compare_view.js",
+        "m.differences(v.g, v.a, v.b)",
+        g=graph,
+        a=a.kept.astype(int).tolist(),
+        b=b.kept.astype(int).tolist(),
+    )
+    word = {True: "kept", False: "recomputed"}
+    assert [(lab.graph.names[r["node"]], r["bytes"], r["time"], word[r["here"]], word[r["there"]]) for r in rows] == [
+        (r["node"], r["bytes"], r["time"], r["a"], r["b"]) for r in compare(a, b).rows()
+    ]
+
+
+@node
+def test_a_plan_saved_by_the_page_is_read_by_python(lab):
+    explorer = lab.explorer()
+    table = explorer._tables[0]
+    saved = run(
+        "save_view.js",
+        "m.planJson(v.g, {...v.t, kept: Uint8Array.from(v.t.kept), segments: Uint16Array.from(v.t.segments)}, 3)",
+        g={"fingerprint": lab.graph.fingerprint, "count": len(lab.graph)},
+        t={
+            "names": table["names"],
+            "kept": list(table["kept"]),
+            "segments": np.frombuffer(table["segments"], "<u2").tolist(),
+        },
+    )
+    assert saved == json.loads(lab.time.plans[3].to_json())
+
+
+@node
+def test_playing_takes_the_same_time_whatever_the_number_of_steps():
+    for steps in (10, 5000):
+        assert run("player.js", "m.advance(0, 12000, v.n, 1)", n=steps) == pytest.approx(steps / 2)
+        assert run("player.js", "m.advance(0, 1e6, v.n, 1)", n=steps) == steps - 1
+
+
+@node
+def test_earlier_choices_are_kept_newest_first_and_none_twice():
+    choices = run(
+        "points.js",
+        "[[0, 1], [0, 2], [0, 1]].reduce((all, [table, row]) => m.remember(all, {table, row}), [])",
+    )
+    assert choices == [{"table": 0, "row": 1}, {"table": 0, "row": 2}]
+
+
+@node
+def test_long_tables_say_how_many_rows_they_show():
+    assert run("data_table.js", "[m.countText(50, 2300, 'blocks'), m.countText(7, 7, 'blocks')]") == [
+        "showing 50 of 2,300 blocks",
+        "7 blocks",
+    ]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from recompviz.widgets import assets
-from recompviz.widgets.explorer import Explorer
 
 HERE = Path(assets.__file__).parent
 JS = sorted((HERE / "js").glob("*.js"))
@@ -25,7 +24,7 @@ def written():
 
 @pytest.fixture
 def explorer(lab):
-    explorer = lab.explorer(run=lab.run)
+    explorer = lab.explorer(run=lab.run, solve=lab.solve)
     explorer._asked = {"request": 2, "table": 0, "row": 1, "budget": 1e12}
     explorer.run()
     explorer.wait(20)
@@ -33,8 +32,7 @@ def explorer(lab):
 
 
 def test_every_synchronised_trait_is_written_down(explorer):
-    ours = {name for name in explorer.trait_names(sync=True) if name in Explorer.class_own_traits()}
-    assert ours == set(written())
+    assert set(explorer.synchronised()) == set(written())
 
 
 def test_every_field_is_written_down_and_every_written_field_is_sent(explorer):
@@ -44,7 +42,8 @@ def test_every_field_is_written_down_and_every_written_field_is_sent(explorer):
             assert not isinstance(value, dict)
             continue
         for entry in value if isinstance(value, list) else [value]:
-            assert set(entry) == fields, trait
+            assert set(entry) == fields or (trait == "_more" and entry == {}), trait
+    assert explorer._more[0]
 
 
 def test_the_page_reads_only_fields_that_are_sent():
@@ -62,7 +61,9 @@ def test_buffers_have_the_written_length(explorer, lab):
     assert len(table["kept"]) == rows * -(-n // 8)
     assert len(table["segments"]) == 2 * rows * n
     assert len(table["outlines"]) == 4 * rows * table["outline_points"]
-    assert len(reply["bands"]) == 4 * reply["steps"] * len(reply["categories"])
+    blocks = len(reply["block_categories"])
+    assert len(reply["block_labels"]) == len(reply["block_first"]) == len(reply["block_stop"]) == 4 * blocks
+    assert len(reply["block_bytes"]) == 8 * blocks
     assert len(reply["phases"]) * 4 == len(reply["step_nodes"]) == len(reply["step_labels"])
 
 
@@ -71,6 +72,16 @@ def test_keep_masks_unpack_to_the_plans(explorer, lab):
     bits = np.frombuffer(table["kept"], np.uint8).reshape(table["rows"], -1)
     kept = np.unpackbits(bits, axis=1, bitorder="little")[:, : len(lab.graph)].astype(bool)
     assert (kept == np.stack([plan.kept for plan in lab.time.plans])).all()
+
+
+def test_blocks_are_named_by_the_label_list_and_add_up_to_the_peak(explorer):
+    reply = explorer._reply
+    first, stop = (np.frombuffer(reply[name], "<u4") for name in ("block_first", "block_stop"))
+    alive = (first <= reply["peak_step"]) & (reply["peak_step"] < stop)
+    static = sum(category[3] for category in reply["categories"])
+    assert np.frombuffer(reply["block_bytes"], "<f8")[alive].sum() + static == explorer.timeline.peak
+    named = {explorer._labels[i] for i in np.frombuffer(reply["block_labels"], "<u4")[alive]}
+    assert named == {block.label for block in explorer.timeline.at_peak()}
 
 
 def test_step_labels_point_into_the_label_list(explorer):
@@ -94,6 +105,6 @@ def test_top_level_names_are_unique_over_all_files():
 
 
 def test_every_file_is_joined_and_nothing_comes_from_elsewhere():
-    text = assets.esm()
+    text = assets.esm() + assets.esm("standalone.js")
     assert all(f"// ---- {path.name}\n" in text for path in JS)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + assets.css())

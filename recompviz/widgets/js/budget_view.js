@@ -1,27 +1,26 @@
 // The budget: a native slider whose track is the trade-off curve. Both share one axis, total bytes.
 
 import { html, svg, listeners, setText } from "./elements.js";
-import { formatBytes, formatPercent, byteTicks } from "./units.js";
+import { formatBytes, formatPercent, byteTicks, parseBudget } from "./units.js";
 import { reachableRows, leastTotal, rowFor } from "./plan_table.js";
 import { keepAllTotal } from "./header.js";
+import { drawPoints } from "./points.js";
+import { makeSwitches } from "./switches.js";
 
-const CURVE_HEIGHT = 146;
+const CURVE_HEIGHT = 168;
 const PAD = { left: 40, right: 16, top: 12, bottom: 20 };
-// a table's objective → its name, and what it means
-const OBJECTIVES = {
-  live: ["real bytes", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
-  time: ["least time", "The formula's time-centric optima: least overhead under the budget"],
-  memory: ["least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
-};
 // half of the thumb: a native track is inset by it at both ends
 const THUMB = 9;
 
 /** The axis' ends: some of the infeasible part, everything feasible, a little room. */
-export function budgetDomain(tables) {
+export function budgetDomain(tables, capacity = null) {
   const least = Math.min(...tables.map(leastTotal));
   const most = Math.max(...tables.map(keepAllTotal));
   const span = Math.max(most - least, most * 0.02, 1);
-  return { low: Math.max(0, least - 0.28 * span), high: most + 0.06 * span, least, most };
+  // a capacity a little beyond is brought into the picture, one far away is told of at its edge
+  const far = capacity !== null && capacity > most && capacity < most + 0.5 * span ? capacity : most;
+  const near = capacity !== null && capacity < least ? Math.max(capacity - 0.04 * span, least - 0.6 * span) : least;
+  return { low: Math.max(0, Math.min(least - 0.28 * span, near)), high: far + 0.06 * span, least, most };
 }
 
 /** The staircase of least overheads as an SVG path, from the largest budget down. */
@@ -44,39 +43,37 @@ export function neighbourRow(table, rows, row, direction) {
 
 /**
  * Slider and curve.
- * @param actions { budget(bytes), row(row), objective(table) }
+ * @param fixed the tables of the objectives; `all()` gives those that came later too
+ * @param actions { budget(bytes), row(row), choose(table, row), objective(table), solver(family), binding() }
  */
-export function makeBudgetView(parent, graph, tables, actions, id) {
+export function makeBudgetView(parent, graph, fixed, all, families, actions, id) {
   const { listen, release } = listeners();
   const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
-  const domain = budgetDomain(tables);
-  const reach = tables.map(reachableRows);
+  const domain = budgetDomain(fixed, graph.capacity);
   const root = html("section", "rv-panel rv-budget", parent);
   const head = html("div", "rv-panel-head", root);
   const label = html("label", "rv-panel-title", head, "Budget");
   label.htmlFor = `${id}-slider`;
-  const value = html("output", "rv-budget-value", head);
+  const value = html("input", "rv-budget-value", head);
+  Object.assign(value, { type: "text", spellcheck: false, autocomplete: "off" });
+  value.setAttribute("aria-label", "Budget, typed: bytes such as 500 MiB, or per cent of keep-all");
+  value.title = "type bytes (500 MiB) or per cent of keep-all (60%)";
   const share = html("span", "rv-muted", head);
+  html("span", "rv-gap", head);
+  const unit = html("button", "rv-button", head, "%");
+  unit.setAttribute("aria-label", "Show budgets in per cent of keep-all");
+  unit.title = "Show budgets in per cent of keep-all";
   const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "img" }, root);
   const slider = html("input", "rv-slider", root);
   Object.assign(slider, { type: "range", id: `${id}-slider`, min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
   slider.setAttribute("aria-label", "Budget in total bytes");
   const foot = html("div", "rv-budget-foot", root);
   const leastText = html("span", "rv-least", foot, "");
-  const switches = html("div", "rv-switch", foot);
-  switches.setAttribute("role", "radiogroup");
-  switches.setAttribute("aria-label", "Objective");
-  const radios = tables.map((table, i) => {
-    const [name, meaning] = OBJECTIVES[table.objective];
-    const button = html("button", "rv-button", switches, name);
-    button.setAttribute("role", "radio");
-    button.title = meaning;
-    listen(button, "click", () => actions.objective(i));
-    return button;
-  });
-  switches.hidden = tables.length < 2;
-
-  html("span", "rv-muted", foot, `keep-all ${formatBytes(domain.most)}`);
+  leastText.setAttribute("role", "status");
+  const switches = makeSwitches(foot, fixed, families, actions, id);
+  const binds = html("button", "rv-link rv-binds", root);
+  binds.title = "Go to the leanest plan and see what is alive at its peak";
+  listen(binds, "click", actions.binding);
 
   let width = 0;
   let x = (bytes) => bytes;
@@ -84,18 +81,26 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
   let dot = null;
   let line = null;
   let cross = null;
-  let drawn = -1;
-  let state = { table: 0, row: 0, budget: 0 };
+  let drawn = null;
+  let percent = false;
+  let points = null;
+  let state = { table: 0, row: 0, budget: 0, earlier: [] };
+  const now = () => all()[state.table];
+  const amount = (bytes) => (percent ? formatPercent(bytes / domain.most) : formatBytes(bytes));
 
   function draw() {
-    const table = tables[state.table];
-    drawn = state.table;
+    const table = now();
+    const base = table.base >= 0 ? all()[table.base] : null;
+    drawn = table;
     chart.replaceChildren();
     chart.setAttribute("width", width);
     const right = width - PAD.right;
     const bottom = CURVE_HEIGHT - PAD.bottom;
-    const rows = reach[state.table];
-    const most = Math.max(...rows.map((r) => table.overheads[r]), forward * 0.05);
+    const rows = reachableRows(table);
+    const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), forward * 0.05);
+    const given = all().find((other) => other?.objective === "given");
+    // baselines are seen in full where that does not make the curve itself small
+    const most = Math.max(own, Math.min(1.6 * own, Math.max(0, ...(given?.overheads ?? []))));
     x = (bytes) => PAD.left + ((bytes - domain.low) / (domain.high - domain.low)) * (right - PAD.left);
     y = (overhead) => bottom - (overhead / (most * 1.12)) * (bottom - PAD.top);
     const defs = svg("defs", {}, chart);
@@ -110,37 +115,56 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
-    for (const bytes of byteTicks(domain.low, domain.high, Math.max(2, width / 110))) {
+    const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
+    for (const bytes of marks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick", "text-anchor": "middle" }, chart).textContent = formatBytes(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick", "text-anchor": "middle" }, chart).textContent = amount(bytes);
     }
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";
     for (let row = 0; row < table.rows; row++) if (table.overheads[row] <= most * 1.1) dots += `M${x(table.totalPeaks[row]).toFixed(1)} ${y(table.overheads[row]).toFixed(1)}h0`;
     svg("path", { d: dots, class: "rv-plans" }, chart);
+    if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, chart);
     const path = staircase(table, rows, x, y, right);
     svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, chart);
     svg("path", { d: path, class: "rv-stair" }, chart);
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
     svg("text", { x: right, y: PAD.top + 2, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
+    drawCapacity(right, bottom);
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     cross = svg("path", { class: "rv-now-cross" }, chart);
+    points = svg("g", {}, chart);
     dot = svg("circle", { r: 6, class: "rv-now" }, chart);
     slider.style.marginLeft = `${PAD.left - THUMB}px`;
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
-    setText(leastText, `least feasible ${formatBytes(leastTotal(table))}`);
+    setText(leastText, `least feasible ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+    setText(binds, `What binds there: ${table.binding}`);
     chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
-    radios.forEach((radio, i) => radio.setAttribute("aria-checked", String(i === state.table)));
+  }
+
+  /** The device's memory: a line, or an arrow at the edge beyond which it lies. */
+  function drawCapacity(right, bottom) {
+    if (graph.capacity === null) return;
+    const words = `${graph.device} has ${formatBytes(graph.capacity)}`;
+    const px = x(graph.capacity);
+    const beyond = px > right;
+    const leftwards = beyond || px > (PAD.left + right) / 2;
+    const group = svg("g", { class: "rv-capacity", role: "img", "aria-label": words }, chart);
+    if (!beyond && px >= PAD.left) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
+    const text = svg("text", { x: beyond ? right : Math.max(PAD.left, px) + (leftwards ? -5 : 5), y: PAD.top + 17, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
+    text.textContent = beyond ? `${words} →` : words;
   }
 
   function update(next, settled) {
     state = next;
     if (!width) return;
-    if (drawn !== state.table) draw();
-    const table = tables[state.table];
+    if (drawn !== now()) draw();
+    const table = now();
+    switches.update(all(), state.table);
+    if (settled) drawPoints(points, all(), state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top }, actions.choose);
     const px = x(table.totalPeaks[state.row]);
     const py = y(table.overheads[state.row]);
     dot.setAttribute("cx", px);
@@ -148,15 +172,47 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
     cross.setAttribute("d", `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}`);
     line.setAttribute("x1", x(state.budget));
     line.setAttribute("x2", x(state.budget));
-    if (settled || document.activeElement !== slider) slider.value = state.budget;
-    const percent = state.budget / domain.most;
-    setText(value, formatBytes(state.budget));
-    setText(share, `total bytes · ${formatPercent(percent)} of keep-all`);
-    slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(percent)} of keep-all`);
+    if (settled || !isFocused(slider)) slider.value = state.budget;
+    const part = state.budget / domain.most;
+    if (!isFocused(value)) value.value = amount(state.budget);
+    setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `total bytes · ${formatPercent(part)} of keep-all`);
+    slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(part)} of keep-all`);
   }
 
+  const isFocused = (element) => element.getRootNode().activeElement === element;
+
+  /** Choose a budget in bytes, or refuse it and say what the least is. */
+  function choose(bytes) {
+    const table = now();
+    const least = leastTotal(table);
+    root.classList.toggle("rv-refused", bytes < least);
+    const budget = Math.min(domain.high, Math.max(least, bytes));
+    actions.row(rowFor(table, budget));
+  }
+  listen(value, "focus", () => value.select());
+  listen(value, "keydown", (event) => {
+    event.stopPropagation(); // JupyterLab has commands on bare keys
+    if (event.key === "Escape") value.value = amount(state.budget);
+    if (event.key !== "Enter") return;
+    const bytes = parseBudget(value.value, domain.most);
+    value.setAttribute("aria-invalid", String(bytes === null));
+    if (bytes === null) return;
+    slider.focus({ preventScroll: true });
+    choose(bytes);
+  });
+  listen(value, "blur", () => {
+    value.setAttribute("aria-invalid", "false");
+    value.value = amount(state.budget);
+  });
+  listen(unit, "click", () => {
+    percent = !percent;
+    unit.setAttribute("aria-pressed", String(percent));
+    draw();
+    update(state, true);
+  });
+
   listen(slider, "input", () => {
-    const table = tables[state.table];
+    const table = now();
     const least = leastTotal(table);
     const budget = Number(slider.value);
     root.classList.toggle("rv-refused", budget < least);
@@ -168,8 +224,8 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
     actions.row(state.row); // come to rest on the plan
   });
   listen(slider, "keydown", (event) => {
-    const rows = reach[state.table];
-    const table = tables[state.table];
+    const table = now();
+    const rows = reachableRows(table);
     const go = {
       ArrowLeft: () => neighbourRow(table, rows, state.row, -1),
       ArrowDown: () => neighbourRow(table, rows, state.row, -1),
@@ -186,8 +242,7 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
   listen(chart, "pointerdown", (event) => {
     const box = chart.getBoundingClientRect();
     const bytes = domain.low + ((event.clientX - box.left - PAD.left) / (width - PAD.right - PAD.left)) * (domain.high - domain.low);
-    const budget = Math.min(domain.high, Math.max(leastTotal(tables[state.table]), bytes));
-    actions.row(rowFor(tables[state.table], budget));
+    choose(bytes);
     slider.focus({ preventScroll: true });
   });
 
@@ -199,8 +254,19 @@ export function makeBudgetView(parent, graph, tables, actions, id) {
       draw();
       update(state, true);
     },
-    destroy: release,
+    destroy: () => {
+      switches.destroy();
+      release();
+    },
   };
+}
+
+/** Round shares of keep-all within the axis, as bytes. */
+function percentTicks(domain, count) {
+  const step = [1, 2, 5, 10, 20, 25, 50].find((s) => (100 * (domain.high - domain.low)) / domain.most / s <= count) ?? 100;
+  const ticks = [];
+  for (let p = Math.ceil((100 * domain.low) / domain.most / step) * step; p <= (100 * domain.high) / domain.most; p += step) ticks.push((p / 100) * domain.most);
+  return ticks;
 }
 
 function yTicks(most) {

@@ -1,6 +1,6 @@
-// The card of a node: what it is, what it costs, what the plan does with it.
+// The card of a node: what it is, what it costs, what the plan does with it, and what it must do.
 
-import { html } from "./elements.js";
+import { html, listeners } from "./elements.js";
 import { formatBytes, subscript } from "./units.js";
 
 /** The rows of a node's card as [name, value]. */
@@ -26,22 +26,46 @@ export function shortPlace(place) {
   return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : place;
 }
 
-/** The card; `show(v, …)` beside a rectangle of `frame`, `hide()`. */
-export function makeCard(frame, graph) {
+/**
+ * The card; `show(v, …)` beside a rectangle of `frame`, `hide()`.
+ * @param actions { pin(v, 1 keep or −1 recompute), line(source) }; null where nothing can be pinned
+ */
+export function makeCard(frame, graph, actions) {
+  const { listen, release } = listeners();
   const card = html("div", "rv-card", frame);
   card.setAttribute("role", "tooltip");
+  const what = html("div", "", card);
+  const controls = html("div", "rv-card-pins", card);
+  controls.setAttribute("role", "group");
+  controls.setAttribute("aria-label", "Pin this value");
+  let shown = -1;
+  const buttons = [[1, "must be kept (K)"], [-1, "must be recomputed (R)"]].map(([direction, text]) => {
+    const button = html("button", "rv-button", controls, text);
+    listen(button, "click", () => actions.pin(shown, direction));
+    return [direction, button];
+  });
+  const foot = html("div", "rv-card-foot", card);
   return {
+    /** @param state { kept, segment, segmentCount, pin, canPin } */
     show(v, rectangle, state, lower, boundary, pinned) {
-      card.replaceChildren();
-      const head = html("div", "rv-card-head", card);
+      shown = v;
+      what.replaceChildren();
+      const head = html("div", "rv-card-head", what);
       html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
       html("strong", "", head, graph.nodes[v].key);
-      const list = html("dl", "", card);
+      const list = html("dl", "", what);
       for (const [name, value] of cardRows(graph, v, state, lower, boundary)) {
         html("dt", "", list, name);
-        html("dd", name === "source" ? "rv-source" : "", list, value);
+        const detail = html("dd", name === "source" ? "rv-source" : "", list, value);
+        if (name === "source" && pinned) {
+          const all = html("button", "rv-link", detail, " all values of this line");
+          all.addEventListener("click", () => actions.line(graph.nodes[v].source));
+        }
       }
-      if (pinned) html("div", "rv-card-foot", card, "pinned: click it again or press Esc to let go");
+      controls.hidden = !pinned || !state.canPin;
+      for (const [direction, button] of buttons) button.setAttribute("aria-pressed", String(state.pin === direction));
+      foot.textContent = pinned ? "pinned: click it again or press Esc to let go" : "";
+      foot.hidden = !pinned;
       card.classList.add("rv-there");
       card.classList.toggle("rv-pinned", pinned);
       const { width, height } = card.getBoundingClientRect();
@@ -54,5 +78,6 @@ export function makeCard(frame, graph) {
     hide() {
       card.classList.remove("rv-there", "rv-pinned");
     },
+    destroy: release,
   };
 }

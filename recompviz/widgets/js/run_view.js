@@ -15,7 +15,7 @@ export function verdict(run) {
   return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
-/** The controls in `parent` and the outcome in `line`; `actions` has run() and cancel(). */
+/** The controls in `parent` and the outcome in `line`; `actions` has run(), cancel() and budget(bytes). */
 export function makeRunView(parent, line, device, actions) {
   const { listen, release } = listeners();
   const root = html("div", "rv-run", parent);
@@ -25,6 +25,9 @@ export function makeRunView(parent, line, device, actions) {
   bar.max = 1;
   bar.setAttribute("aria-label", "Progress of the run");
   const text = html("span", "rv-run-text", line);
+  const offer = html("button", "rv-button", line);
+  offer.hidden = true;
+  listen(offer, "click", () => actions.budget(smaller));
   const cancel = html("button", "rv-button", root, "Cancel");
   const button = html("button", "rv-button rv-primary", root, `▶ Run on ${device}`);
   button.title = `Run this plan for real on ${device} and measure its memory`;
@@ -33,6 +36,7 @@ export function makeRunView(parent, line, device, actions) {
   let began = 0;
   let timer = 0;
   let said = "";
+  let smaller = 0;
   const elapsed = () => setText(text, `${said} · ${Math.round((Date.now() - began) / 1000)} s`);
   return {
     /** @param status the `_run` trait; @param run the last run of the row shown, or null */
@@ -43,8 +47,11 @@ export function makeRunView(parent, line, device, actions) {
       cancel.hidden = bar.hidden = !running;
       bar.value = status.fraction ?? 0;
       const say = running || status.state === "failed" || status.state === "cancelled";
-      said = say ? status.text : "hover a step to read it · click it to find its node";
+      said = say ? status.text : "hover a step to read it · click it to stay there · play it below";
       text.hidden = !say && run !== null;
+      smaller = status.offer ?? 0;
+      offer.hidden = status.state !== "failed" || !smaller;
+      setText(offer, `Try ${formatBytes(smaller)}`);
       text.title = say ? said : "";
       if (running && !timer) {
         began = Date.now();

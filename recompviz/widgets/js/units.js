@@ -35,3 +35,15 @@ export function byteTicks(low, high, count) {
 export function subscript(number) {
   return String(number).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 }
+
+const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
+
+/** Bytes of a budget that was typed: "500 MiB", "1.5GB", "60%" of keep-all, or a plain number of bytes; null for nonsense. */
+export function parseBudget(text, keepAll) {
+  const found = /^\s*([\d,]*\.?\d+)\s*([a-z]+|%)?\s*$/i.exec(text);
+  if (!found) return null;
+  const number = Number(found[1].replaceAll(",", ""));
+  if (found[2] === "%") return (number / 100) * keepAll;
+  const size = BYTE_UNITS[(found[2] ?? "b").toLowerCase()];
+  return size ? number * size : null;
+}

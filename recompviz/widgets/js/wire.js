@@ -1,5 +1,7 @@
 // What comes over the wire, as typed arrays; mirrors wire.py, written down in wire.md.
 
+import { bandsOf } from "./blocks.js";
+
 /** A typed array on a DataView's bytes; copies only where the bytes are not aligned. */
 export function typed(Type, view) {
   if (!view) return new Type(0);
@@ -16,6 +18,7 @@ export function readGraph(message) {
     fingerprint: message.fingerprint,
     title: message.title,
     device: message.device,
+    capacity: message.capacity ?? null,
     count: message.count,
     edges: typed(Uint32Array, message.edges),
     memory: typed(Float64Array, message.memory),
@@ -38,10 +41,15 @@ export function readLayout(message) {
   };
 }
 
-/** An entry of the `_tables` trait. */
+/** An entry of the `_tables` or `_more` trait; null for an empty slot. */
 export function readTable(message) {
+  if (!message.rows) return null;
   return {
     objective: message.objective,
+    family: message.family,
+    base: message.base,
+    names: message.names,
+    binding: message.binding,
     rows: message.rows,
     formulaPeaks: typed(Float64Array, message.formula_peaks),
     totalPeaks: typed(Float64Array, message.total_peaks),
@@ -53,23 +61,30 @@ export function readTable(message) {
   };
 }
 
-/** The `_reply` trait. */
+/** The `_reply` trait; the bands are added up from its blocks. */
 export function readReply(message) {
-  return {
+  const reply = {
     request: message.request,
     fingerprint: message.fingerprint,
     table: message.table,
     row: message.row,
     budget: message.budget,
     steps: message.steps,
-    categories: message.categories.map(([number, label, fixed]) => ({ number, label, fixed })),
-    bands: typed(Float32Array, message.bands),
+    categories: message.categories.map(([number, label, fixed, bytes]) => ({ number, label, fixed, bytes })),
+    blocks: {
+      labels: typed(Uint32Array, message.block_labels),
+      categories: typed(Uint8Array, message.block_categories),
+      bytes: typed(Float64Array, message.block_bytes),
+      first: typed(Uint32Array, message.block_first),
+      stop: typed(Uint32Array, message.block_stop),
+    },
     phases: typed(Uint8Array, message.phases),
     stepNodes: typed(Int32Array, message.step_nodes),
     stepLabels: typed(Uint32Array, message.step_labels),
     peak: message.peak,
     peakStep: message.peak_step,
   };
+  return { ...reply, bands: bandsOf(reply) };
 }
 
 /** An entry of the `_runs` trait. */
@@ -87,5 +102,9 @@ export function readRun(message) {
     certified: message.certified,
     certificate: message.certificate,
     notes: message.notes,
+    kept: typed(Uint8Array, message.kept),
+    name: message.name,
+    overhead: message.overhead,
+    gap: message.gap.map(([name, change, total, why, behind]) => ({ name, change, total, why, behind })),
   };
 }

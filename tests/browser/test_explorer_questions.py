@@ -1,0 +1,122 @@
+"""What the Explorer asks its kernel again, in a real JupyterLab: pins, solvers, runs, and the page it hands out."""
+
+import re
+
+import pytest
+
+from tests.browser.test_explorer import RESIDUAL, settled
+
+pytestmark = pytest.mark.browser
+
+MORE = """
+from recompviz.core.baselines import chen
+from recompviz.core.gap import gap_of
+
+def solve_again(objective, family, keep, recompute, progress):
+    curve = solve(graph, family, keep=keep, recompute=recompute)
+    for i in range(SOLVE_STEPS):
+        progress(i, SOLVE_STEPS)
+        time.sleep(0.02)
+    profile = lambda plan: simulate(plan).profile
+    return PlanTable.of(graph, objective, curve.plans(objective), profile, with_keep_all=not recompute)
+
+def run_and_explain(plan, progress, cancelled):
+    report = run(plan, progress, cancelled)
+    return dataclasses.replace(report, gap=gap_of(joint, plan, report.measured))
+
+SOLVE_STEPS = 5
+more |= dict(run=run_and_explain, solve=solve_again, baselines=[chen(graph)], joint=joint)
+explorer = Explorer(graph, table("time"), simulate, **more)
+"""
+
+
+@pytest.fixture(scope="module")
+def page(request):
+    """One notebook for all of these: each leaves it as it may be found."""
+    open_notebook = request.getfixturevalue("open_notebook_once")
+    page = open_notebook("questions.ipynb", "import residual_more\nfrom residual_more import explorer\nexplorer")
+    page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=120_000)
+    page.locator(".rv-nodes .rv-keep").first.wait_for()
+    page.locator(".rv-drawer").scroll_into_view_if_needed()
+    return page
+
+
+@pytest.fixture(scope="module")
+def open_notebook_once(jupyter, open_notebooks):
+    (jupyter.folder / "residual_more.py").write_text(RESIDUAL + MORE)
+    return open_notebooks
+
+
+def row_of(page, kept):
+    """Select a node that is kept, or recomputed; its key."""
+    state = "kept" if kept else "recomputed"
+    node = page.locator(f".rv-nodes > g[aria-label*='{state}, segment']").nth(3)
+    name = node.get_attribute("aria-label").split(",")[0]
+    node.click()
+    page.get_by_role("tooltip").get_by_text(name).wait_for()
+    return name
+
+
+def test_a_pin_from_the_card_shows_what_it_costs(page):
+    name = row_of(page, kept=True)
+    page.get_by_role("button", name="must be recomputed (R)").click()
+    pins = page.get_by_role("region", name="Pins")
+    pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
+    settled(page)
+    page.locator(f".rv-nodes > g[aria-label^='{name}, recomputed']").wait_for()
+    pins.get_by_role("button", name="Clear pins").click()
+    pins.wait_for(state="hidden")
+    page.locator(f".rv-nodes > g[aria-label^='{name}, kept']").wait_for()
+    page.keyboard.press("Escape")
+
+
+def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
+    name = row_of(page, kept=False)
+    page.keyboard.press("k")
+    pins = page.get_by_role("region", name="Pins")
+    pins.get_by_text(re.compile("costs|saves")).wait_for()
+    page.locator(f".rv-nodes > g[aria-label^='{name}, kept']").wait_for()
+    pins.get_by_role("button", name=f"Take away the pin of {name}").click()
+    pins.wait_for(state="hidden")
+
+
+def test_the_solver_is_switched_and_back(page):
+    solver = page.get_by_label("Solver")
+    solver.select_option("paper")
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.table === 4")
+    settled(page)
+    solver.select_option("auto")
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.table === 0")
+
+
+def test_a_run_enters_the_history_and_its_gap_is_split_into_causes(page):
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_text(re.compile(r"predicted .*, measured .*, [\d.]+% off")).wait_for(timeout=120_000)
+    page.get_by_role("tab", name="Runs (1)").click()
+    page.get_by_role("button", name="Show run 1").click()
+    panel = page.get_by_role("tabpanel", name="Predicted to measured")
+    causes = panel.locator("tbody tr td:first-child").all_inner_texts()
+    assert causes == ["formula", "static", "liveness", "rounding", "workspace", "measured"]
+
+
+def test_out_of_memory_offers_a_smaller_budget(page):
+    slider = page.get_by_label("Budget in total bytes")
+    slider.focus()
+    page.keyboard.press("End")
+    settled(page)
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_text(re.compile("out of memory: could not allocate 3 GiB")).wait_for(timeout=120_000)
+    before = page.evaluate("document.querySelector('.rv-explorer').recompviz.state.budget")
+    page.get_by_role("button", name=re.compile(r"^Try \d")).click()
+    settled(page)
+    assert page.evaluate("document.querySelector('.rv-explorer').recompviz.state.budget") < before
+
+
+def test_the_explorer_is_downloaded_as_one_page(page, tmp_path):
+    page.get_by_role("tab", name="Save and share").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name=re.compile("as one page")).click()
+    path = tmp_path / "page.html"
+    got.value.save_as(path)
+    assert "<title>Residual net: recompviz</title>" in path.read_text()
+    assert page.errors == []

@@ -1,0 +1,183 @@
+"""The exported page, opened from disk with the network off: all that needs no kernel, by label as a person would."""
+
+import json
+import re
+
+import pytest
+
+from recompviz.core.plan import Plan
+from tests.widgets.conftest import Lab
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    lab = Lab((1, 1, 1))
+    path = tmp_path_factory.mktemp("page") / "explorer.html"
+    explorer = lab.explorer(title="Residual net", capacity=lab.time.total_peaks[0] * 9 // 10)
+    explorer.to_html(path)
+    return lab, explorer, path
+
+
+@pytest.fixture
+def page(chromium, exported):
+    context = chromium.new_context(viewport={"width": 1280, "height": 1100}, offline=True, accept_downloads=True)
+    page = context.new_page()
+    asked, errors = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(exported[2].as_uri())
+    page.get_by_role("group", name="Explorer of Residual net").wait_for()
+    page.locator(".rv-nodes .rv-keep").first.wait_for()
+    yield page
+    assert errors == []
+    assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+    context.close()
+
+
+def states(page):
+    return page.eval_on_selector_all(".rv-nodes > g rect", "boxes => boxes.map(b => b.classList.contains('rv-keep'))")
+
+
+def shown(page):
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.confirmed")
+    return page.evaluate("(({table, row}) => [table, row])(document.querySelector('.rv-explorer').recompviz.state)")
+
+
+def plan_of(exported, choice):
+    return exported[1]._tabled.table(choice[0]).plans[choice[1]]
+
+
+def test_dragging_changes_the_plan_and_the_timeline_follows(page, exported):
+    before = shown(page)
+    box = page.get_by_label("Budget in total bytes").bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)
+    page.mouse.down()
+    for i in range(40):
+        page.mouse.move(box["x"] + box["width"] * (0.9 - i / 80), y)
+    page.mouse.up()
+    assert shown(page) != before
+    timeline = exported[0].simulate(plan_of(exported, shown(page)))
+    page.get_by_role("button", name=re.compile(f"^Peak .* at step {timeline.peak_step + 1}:")).wait_for()
+
+
+def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
+    entry = page.get_by_label(re.compile("^Budget, typed"))
+    entry.fill("100%")
+    entry.press("Enter")
+    assert shown(page) == [0, 0]
+    total = int(exported[0].time.total_peaks[4])
+    entry.fill(f"{total + 1} B")
+    entry.press("Enter")
+    assert shown(page) == [0, exported[0].time.row(total + 1)]
+    entry.fill("much")
+    entry.press("Enter")
+    assert entry.get_attribute("aria-invalid") == "true"
+    page.get_by_role("button", name="Show budgets in per cent of keep-all").click()
+    assert page.locator(".rv-budget .rv-tick", has_text="%").count() > 4
+
+
+def test_what_binds_at_the_least_budget_is_told_and_shown(page, exported):
+    lab = exported[0]
+    link = page.get_by_role("button", name=re.compile("^What binds there: .* step"))
+    link.click()
+    assert plan_of(exported, shown(page)) is lab.time.plan(lab.time.least_total)
+    page.get_by_role("tab", name=re.compile(r"Alive at step \d+")).wait_for()
+    page.get_by_role("img", name=re.compile("has .* [MG]iB")).wait_for()  # the device's capacity is marked
+
+
+def test_the_peak_is_clicked_for_what_is_alive_and_why(page, exported):
+    timeline = exported[0].simulate(plan_of(exported, shown(page)))
+    page.get_by_role("button", name=re.compile("^Peak .* what is alive here and why")).click()
+    panel = page.get_by_role("tabpanel", name=re.compile("Alive at step"))
+    panel.get_by_text(re.compile(rf"step {timeline.peak_step + 1} of {len(timeline.phases)}, ")).wait_for()
+    names = panel.locator("tbody tr td:first-child").all_inner_texts()
+    largest = [block.label for block in timeline.at_peak()]
+    assert set(names[:5]) <= {*largest, *(category.label for category in timeline.static_bytes)}
+    panel.get_by_text(re.compile(r"showing 50 of \d+ blocks|^\d+ blocks$")).wait_for()
+    assert "kept for the backward pass, until" in panel.inner_text()
+
+
+def test_a_table_row_selects_its_node_and_the_node_marks_its_life(page):
+    panel = page.get_by_role("tabpanel", name=re.compile("Alive at"))
+    panel.get_by_role("button", name="layer1.0.conv1/aten.convolution#0").first.click()
+    page.get_by_role("tooltip").get_by_text("layer1.0.conv1/aten.convolution#0").wait_for()
+    assert page.locator(".rv-lives rect").count() >= 1
+    assert panel.locator("tr.rv-picked-row").count() >= 1
+    panel.get_by_role("button", name="Only kept values").first.click()
+    panel.get_by_role("button", name="Take away the filter kept values").wait_for()
+    assert page.locator(".rv-stack .rv-dim").count() > 1
+
+
+def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exported):
+    steps = len(exported[0].simulate(plan_of(exported, shown(page))).phases)
+    scrubber = page.get_by_label("Step of the schedule")
+    scrubber.focus()
+    page.keyboard.press("Home")
+    assert scrubber.get_attribute("aria-valuetext").startswith(f"step 1 of {steps}, forward")
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("tab", name="Alive at step 2").wait_for()
+    page.keyboard.press("End")
+    page.get_by_role("tab", name=f"Alive at step {steps}").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("tab", name="Alive at the peak").wait_for()
+
+
+def test_playing_runs_through_the_schedule_until_paused(page):
+    page.get_by_role("button", name="Speed 1×").click()
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.step > 5")
+    page.get_by_role("button", name="Pause").click()
+    at = page.evaluate("document.querySelector('.rv-explorer').recompviz.state.step")
+    page.get_by_role("button", name="Step back").click()
+    page.get_by_role("tab", name=f"Alive at step {at}").wait_for()
+
+
+def test_a_baseline_is_a_point_to_choose_and_to_go_back_from(page, exported):
+    before = shown(page)
+    page.get_by_role("button", name=re.compile("^baseline chen: .* total bytes")).press("Enter")
+    assert plan_of(exported, shown(page)).kind == "chen"
+    page.get_by_role("button", name=re.compile("^earlier choice 1: ")).press("Enter")
+    assert shown(page) == before
+
+
+def test_two_plans_are_compared_in_a_table(page, exported):
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_label("Compare the plan shown with").select_option(label="chen")
+    panel = page.get_by_role("tabpanel", name="Compare")
+    here = plan_of(exported, shown(page)).kept
+    there = next(p for p in exported[1]._tabled.table(2).plans if p.kind == "chen").kept
+    panel.get_by_text(f"{(here != there).sum()} values differ").wait_for()
+    assert page.locator(".rv-rival").get_attribute("d").startswith("M")
+
+
+def test_a_plan_is_saved_and_loaded_back(page, exported, tmp_path):
+    first = shown(page)
+    page.get_by_role("tab", name="Save and share").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Plan (JSON)").click()
+    path = tmp_path / "plan.json"
+    got.value.save_as(path)
+    plan = Plan.from_json(exported[0].graph, path.read_text())
+    assert (plan.kept == plan_of(exported, first).kept).all()
+    page.get_by_label("Budget in total bytes").press("Home")
+    assert shown(page) != first
+    page.get_by_label("Plan to load").set_input_files(path)
+    page.get_by_text("plan loaded").wait_for()
+    assert shown(page) == first
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "f" * 64}))
+    page.get_by_label("Plan to load").set_input_files(path)
+    page.get_by_text(re.compile("made for graph ffff")).wait_for()
+
+
+def test_pictures_of_the_view_are_saved(page, tmp_path):
+    page.get_by_role("tab", name="Save and share").click()
+    for name, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with page.expect_download() as got:
+            page.get_by_role("button", name=f"Picture ({name})").click()
+        path = tmp_path / name
+        got.value.save_as(path)
+        assert path.read_bytes().startswith(start)
+        assert path.stat().st_size > 20_000

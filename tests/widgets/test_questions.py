@@ -1,0 +1,180 @@
+"""Questions that are solved again: pins, other solvers, plans loaded; newest wins, nothing blocks."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from recompviz.core.errors import PlanMismatch
+from recompviz.core.graph import Graph
+from recompviz.core.plan import Plan
+
+
+def pin(explorer, keep=(), recompute=(), base=0):
+    """What the page does when a node is pinned."""
+    request = explorer._pins["request"] + 1
+    explorer._pins = {"request": request, "base": base, "keep": list(keep), "recompute": list(recompute)}
+
+
+def node(lab, **wanted):
+    """A node that the plan in the middle keeps, or recomputes."""
+    middle = lab.explorer().plan
+    return int(np.flatnonzero(middle.kept == wanted["kept"])[1])
+
+
+def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
+    explorer = lab.explorer(solve=lab.solve)
+    budget, v = explorer.budget, node(lab, kept=False)
+    pin(explorer, keep=[v])
+    explorer.wait(300)
+    assert explorer._solving["state"] == "done"
+    assert explorer.plan.kept[v]
+    assert explorer.budget == budget
+    assert explorer.timeline.peak <= budget
+    assert explorer._more[1]["base"] == 0
+
+
+def test_every_row_solved_under_a_recompute_pin_obeys_it(lab):
+    explorer = lab.explorer(solve=lab.solve)
+    v = node(lab, kept=True)
+    pin(explorer, recompute=[v])
+    explorer.wait(300)
+    assert not any(plan.kept[v] for plan in explorer._tabled.table(explorer._tabled.pinned).plans)
+
+
+def test_pins_are_what_a_solve_of_their_own_gives(lab):
+    explorer = lab.explorer(solve=lab.solve)
+    v = node(lab, kept=True)
+    explorer.pin(recompute=[lab.graph.names[v]])
+    explorer.wait(300)
+    table = lab.solve("time", "auto", [], [lab.graph.names[v]], lambda _done, _total: None)
+    assert explorer.plan.overhead == table.plan(explorer.budget).overhead
+
+
+def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):
+    explorer = lab.explorer(solve=lab.solve)
+    before = explorer.plan
+    pin(explorer, keep=[node(lab, kept=False)])
+    explorer.wait(300)
+    assert explorer.plan is not before
+    pin(explorer)
+    assert explorer.plan is before
+    assert explorer._more[1] == {}
+
+
+def test_an_impossible_pin_is_told_and_changes_nothing(lab):
+    explorer = lab.explorer(solve=lab.solve)
+    before = explorer.plan
+    pin(explorer, keep=[len(lab.graph) - 1])
+    explorer.wait(300)
+    assert explorer._solving["state"] == "failed"
+    assert "drop the pin" in explorer._solving["text"]
+    assert explorer.plan is before
+
+
+def test_a_newer_question_takes_the_place_of_an_older_one(lab):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(objective, family, keep, recompute, progress):
+        if len(keep) == 1:
+            begun.set()
+            go.wait(20)
+        return lab.solve(objective, family, keep, recompute, progress)
+
+    explorer = lab.explorer(solve=slow)
+    free = [v for v in range(len(lab.graph) - 1) if not explorer.plan.kept[v]]
+    pin(explorer, keep=free[:1])
+    assert begun.wait(20)
+    older = explorer._background._thread
+    pin(explorer, keep=free[:2])
+    explorer.wait(300)
+    shown = explorer.plan
+    go.set()
+    older.join(20)
+    assert explorer.plan is shown
+    assert all(shown.kept[v] for v in free[:2])
+
+
+def test_stopping_a_solve_shows_nothing_of_it(lab):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        begun.set()
+        go.wait(20)
+        return lab.solve(*arguments)
+
+    explorer = lab.explorer(solve=slow)
+    before = explorer.plan
+    pin(explorer, keep=[node(lab, kept=False)])
+    assert begun.wait(20)
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    assert explorer._solving["state"] == "cancelled"
+    go.set()
+    explorer.wait(20)
+    assert explorer.plan is before
+    assert explorer._more[1] == {}
+
+
+def test_another_solver_is_solved_once_and_then_known(lab):
+    calls = []
+
+    def counted(*arguments):
+        calls.append(arguments[:2])
+        return lab.solve(*arguments)
+
+    explorer = lab.explorer(solve=counted)
+    explorer._on_message(explorer, {"type": "solve", "objective": "time", "family": "paper"}, [])
+    explorer.wait(300)
+    number = explorer._choice[0]
+    assert explorer._more[number - 2]["family"] == "paper"
+    explorer.use_solver("auto", "time")
+    assert explorer._choice[0] == 0
+    explorer.use_solver("paper", "time")
+    assert explorer._choice[0] == number
+    assert calls == [("time", "paper")]
+
+
+def test_baselines_can_be_chosen_like_any_plan(lab):
+    explorer = lab.explorer()
+    row = explorer._more[0]["names"].index("chen")
+    explorer._asked = {"request": 5, "table": 2, "row": row, "budget": 0}
+    assert explorer.plan.kind == "chen"
+    assert explorer.timeline.peak == explorer.budget
+
+
+def test_a_saved_plan_is_loaded_back(lab, tmp_path):
+    explorer = lab.explorer()
+    kept = explorer.plan.kept.copy()
+    kept[np.flatnonzero(~kept)[0]] = True
+    plan = Plan.from_kept(lab.graph, kept, "by hand")
+    path = tmp_path / "plan.json"
+    path.write_text(plan.to_json())
+    explorer.load(path)
+    assert (explorer.plan.kept == kept).all()
+    assert "loaded by hand" in explorer._more[0]["names"]
+    explorer.load(lab.time.plans[3].to_json())
+    assert explorer.plan is lab.time.plans[3]
+
+
+def test_a_plan_of_another_graph_is_refused(lab):
+    other = Graph.from_edges([(0, 1)], memory=[1, 1])
+    explorer = lab.explorer()
+    before = explorer.plan
+    with pytest.raises(PlanMismatch):
+        explorer.load(Plan.keep_all(other))
+    explorer._on_message(explorer, {"type": "load", "text": Plan.keep_all(other).to_json()}, [])
+    assert explorer._solving["state"] == "failed"
+    assert "another model" in explorer._solving["text"]
+    assert explorer.plan is before
+
+
+def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
+    explorer = lab.explorer(solve=lab.solve, run=lab.run)
+    pin(explorer, keep=[node(lab, kept=False)])
+    explorer.wait(300)
+    explorer.run()
+    explorer.wait(20)
+    bits = np.unpackbits(np.frombuffer(explorer._runs[0]["kept"], np.uint8), bitorder="little")[: len(lab.graph)]
+    assert (bits.astype(bool) == explorer.plan.kept).all()
+    steps = explorer._runs[0]["gap"]
+    assert sum(step[1] for step in steps) == steps[-1][2] == explorer.runs[0].measured.peak

@@ -1,0 +1,82 @@
+"""The exported page: it carries everything, asks for nothing, and simulates as Python does."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from recompviz.core.blocks import blocks_of
+from recompviz.core.schedule import make_schedule
+from recompviz.core.simulation import simulate_schedule
+from recompviz.widgets.standalone import joint_message
+from tests.core.random_joints import random_joint, random_mask
+from tests.widgets.test_javascript import node, run
+
+
+def test_the_page_is_one_file_that_refers_to_nothing_else(lab, tmp_path):
+    path = tmp_path / "page.html"
+    text = lab.explorer(title="a <b> & c").to_html(path)
+    assert path.read_text(encoding="utf-8") == text
+    assert "<title>a &lt;b&gt; &amp; c: recompviz</title>" in text
+    assert not re.search(
+        r"(src|href)\s*=|@import|url\(", re.sub(r"url\(#|`url\(#|link\.href = |image\.src = ", "", text)
+    )
+
+
+def test_without_a_joint_graph_the_next_step_is_told(lab):
+    with pytest.raises(ValueError, match=r"rv\.explore"):
+        lab.explorer(joint=None).to_html()
+
+
+@node
+def test_the_page_simulates_any_plan_as_python_does():
+    for seed in range(0, 60, 3):
+        graph, joint = random_joint(seed)
+        kept = random_mask(seed, len(graph))
+        timeline = simulate_schedule(make_schedule(joint, kept.tolist()))
+        message = json.loads(json.dumps(joint_message(graph, joint)))
+        found = run(
+            "offline.js",
+            "(() => { const r = m.simulateReply(m.readJoint(v.joint), v.kept);"
+            " const list = (T, name) => Array.from(new T(r[name].buffer));"
+            " return { ...r, labels: list(Uint32Array, 'block_labels'),"
+            " categories: list(Uint8Array, 'block_categories'),"
+            " bytes: list(Float64Array, 'block_bytes'), first: list(Uint32Array, 'block_first'),"
+            " stop: list(Uint32Array, 'block_stop'), steps_: list(Uint32Array, 'step_labels') }; })()",
+            joint=message,
+            kept=kept.astype(int).tolist(),
+        )
+        blocks = blocks_of(timeline)
+        assert found["bytes"] == blocks.size.tolist(), seed
+        assert found["first"] == blocks.first.tolist(), seed
+        assert found["stop"] == blocks.stop.tolist(), seed
+        assert found["categories"] == blocks.category.tolist(), seed
+        assert [message["labels"][i] for i in found["labels"]] == [timeline.storage_labels[s] for s in blocks.storage]
+        assert [message["labels"][i] for i in found["steps_"]] == list(timeline.step_labels), seed
+        assert (found["peak"], found["peak_step"]) == (timeline.peak, timeline.peak_step), seed
+
+
+@node
+def test_the_blocks_of_a_reply_stack_up_to_the_timeline_in_the_page(lab):
+    explorer = lab.explorer()
+    reply = explorer._reply
+    arrays = {
+        "labels": np.frombuffer(reply["block_labels"], "<u4"),
+        "categories": np.frombuffer(reply["block_categories"], "<u1"),
+        "bytes": np.frombuffer(reply["block_bytes"], "<f8"),
+        "first": np.frombuffer(reply["block_first"], "<u4"),
+        "stop": np.frombuffer(reply["block_stop"], "<u4"),
+    }
+    fields = ("number", "label", "fixed", "bytes")
+    plain = {
+        "steps": reply["steps"],
+        "categories": [dict(zip(fields, row, strict=True)) for row in reply["categories"]],
+        "blocks": {name: values.tolist() for name, values in arrays.items()},
+        "stepNodes": np.frombuffer(reply["step_nodes"], "<i4").tolist(),
+    }
+    bands = np.array(run("blocks.js", "Array.from(m.bandsOf(v.r))", r=plain)).reshape(len(plain["categories"]), -1)
+    assert (bands.sum(0) == explorer.timeline.profile).all()
+    at = int(reply["peak_step"])
+    alive = run("blocks.js", "m.aliveAt(v.r, v.at).map((i) => v.r.blocks.bytes[i])", r=plain, at=at)
+    assert alive == [block.size for block in explorer.timeline.at_peak()]
