@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import time
@@ -81,16 +82,16 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
     names, small, device = options.names or networks.PAPER, options.small, options.device
     wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}
     for name in names if PREDICTED in wanted else ():
-        yield name, PREDICTED, lambda say, name=name: predict(name, small, say)
+        yield name, PREDICTED, functools.partial(predict, name, small)
     for name in names if "measured" in wanted else ():
         yield (
             name,
             f"measured on {device.split(':')[0]}",
-            lambda say, name=name: run(name, small, device, options.batch, options.rounds, say),
+            functools.partial(run, name, small, device, options.batch, options.rounds),
         )
     for name in names if BATCHES in wanted else ():
         if name in SHOWN:
-            yield name, BATCHES, lambda say, name=name: batch_sizes(name, small, say)
+            yield name, BATCHES, functools.partial(batch_sizes, name, small)
 
 
 def save(path: Path, data: dict[str, Any]) -> None:

@@ -47,9 +47,7 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
     def at(x: int, y: int) -> int:
         return x + (y - x) * (batch - a) // (b - a)
 
-    storages = tuple(
-        replace(s, size=at(s.size, t.size)) for s, t in zip(first.storages, second.storages, strict=True)
-    )
+    storages = tuple(replace(s, size=at(s.size, t.size)) for s, t in zip(first.storages, second.storages, strict=True))
     clones = tuple((s, at(size, other)) for (s, size), (_, other) in zip(first.clones, second.clones, strict=True))
     return replace(first, storages=storages, clones=clones)
 
@@ -80,7 +78,7 @@ def batch_sizes(name: str, small: bool, say: Say, memory: int = K40C) -> dict[st
     twice = {method: [sorted(base.schedule(plan_of(base, kept)).recomputed) for kept in found]
              for method, found in masks.items()}  # fmt: skip
     curves: dict[str, list[list[float]]] = {method: [] for method in masks}
-    largest: dict[str, int] = {method: 0 for method in masks}
+    largest: dict[str, int] = dict.fromkeys(masks, 0)
     for batch in _rising(b):
         model = LiveModel(base.graph, joint_at(base.joint, other.joint, (b, 2 * b), batch))
         static = sum(model.joint.static.values())

@@ -64,7 +64,9 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, say
         say(f"measured: {method} {peaks[method] / 1e6:,.0f} MB")
     table = timed.plans("live")
     fitting = {
-        method: table.row(peaks[method]) for method in NEIGHBOURS if method in peaks and peaks[method] >= table.least_total
+        method: table.row(peaks[method])
+        for method in NEIGHBOURS
+        if method in peaks and peaks[method] >= table.least_total
     }
     ours = {row: planned(timed, step, table.plans[row]) for row in sorted(set(fitting.values()))}
     our_peaks = {row: contender.measure().peak for row, contender in ours.items()}

@@ -13,13 +13,14 @@ import recompviz as rv
 from recompviz.core.baselines import chen_plans
 from recompviz.core.liveness import profiler
 from recompviz.core.solver import Family
+from recompviz.core.tradeoff import Objective
 
 KEEP_ALL, CHEN, LIVE = "keep-all", "Chen", "live"
 CHECKPOINT = "checkpoint per block"
 # what PyTorch's activation memory budget is set to
 RATIOS = (0.7, 0.5, 0.3, 0.1, 0.0)
 FAMILIES: dict[str, Family] = {"approximate": "paper", "exact": "all"}
-OBJECTIVES = ("time", "memory")
+OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
 FORMULA = tuple(f"{family}, {objective}-centric" for family in FAMILIES for objective in OBJECTIVES)
 NEIGHBOURS = (CHECKPOINT, *(f"memory budget {ratio:g}" for ratio in RATIOS), CHEN)
 

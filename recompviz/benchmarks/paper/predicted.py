@@ -50,12 +50,14 @@ def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
         "static": timelines[KEEP_ALL].static,
         "rows": rows,
         "at_equal_peak": [
-            at_equal_peak(trace, method, plans[method], timelines[method].peak) for method in NEIGHBOURS if method in plans
+            at_equal_peak(trace, method, plans[method], timelines[method].peak)
+            for method in NEIGHBOURS
+            if method in plans
         ],
         "curve": curve(trace),
         "live_plans": len(live),
         "at_peak": {method: at_peak(timelines[method]) for method in (KEEP_ALL, LIVE)},
-    }  # fmt: skip
+    }
 
 
 def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
