@@ -8,6 +8,7 @@ recomputation is the calibrated time of the calls that a plan's schedule runs tw
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, say
     runners = contenders(trace, step, alike)
     first = {method: firsts(runners)[identity(contender)] for method, contender in runners.items()}
     runners = {method: contender for method, contender in runners.items() if first[method] == method}
-    peaks = {}
+    peaks: dict[str, int] = {}
     for method in alike:
         peaks[method] = peaks[first[method]] if first[method] in peaks else runners[method].measure().peak
         say(f"measured: {method} {peaks[method] / 1e6:,.0f} MB")
@@ -85,7 +86,8 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, say
     our_peaks = {row: contender.measure().peak for row, contender in ours.items()}
     say(f"measured: ours within {len(fitting)} peaks; timing {len(runners) + len(ours)} steps in turn")
     took = step_seconds([contender.step for contender in (*runners.values(), *ours.values())], rounds)
-    each = dict(zip([*runners, *ours], took, strict=True))
+    steps: list[str | int] = [*runners, *ours]
+    each = dict(zip(steps, took, strict=True))
     seconds: dict[str | int, float] = {**each, **{method: each[first[method]] for method in alike}}
     rows = [
         {
@@ -116,6 +118,7 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, say
         **about(device),
         "batch": len(step.inputs[0]),
         "image": "×".join(map(str, step.inputs[0].shape[1:])),
+        "load": round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None,
         "static": rv.simulate(trace).static,
         "call_seconds": sum(trace.joint.seconds),
         "rows": rows,

@@ -361,8 +361,14 @@ def shortcomings(data: Data) -> list[str]:
         "PyTorch's memory budget and Chen's algorithm run as plans of this project's executor, so that all share one "
         "measurement; the compiled route is in `python -m recompviz.benchmarks.neighbours`",
         "the search in real bytes is local and random: its plans are not proven optimal",
-        "the machine was shared: step times jitter by some ten percent, calibrated call times less",
     ]
+    loads = [data[name][part].get("load") for name in data for part in measured_parts(data[name])]
+    busy = max((load for load in loads if load), default=0)
+    if busy > 2:
+        found.append(
+            f"the machine was busy with other work while steps were timed (load average up to {busy:g}): peaks do not "
+            "depend on it, but step times and calibrated call times are rough"
+        )
     return found
 
 
