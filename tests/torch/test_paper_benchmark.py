@@ -15,6 +15,7 @@ from recompviz.benchmarks.paper import __main__ as command
 from recompviz.benchmarks.paper import batches, methods, page
 from recompviz.benchmarks.paper.figures import by_method, reduction
 from recompviz.benchmarks.paper.reported import REPORTED
+from recompviz.core import live_search
 
 RESULTS = Path(__file__).parents[2] / "results"
 
@@ -59,8 +60,10 @@ def test_the_command_runs_a_network_keeps_each_part_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(methods, "RATIOS", (0.5,))
+    for name, little in (("BUDGETS", 8), ("EFFORT", 10**6), ("WALKED", 10**6)):
+        monkeypatch.setattr(live_search, name, little)
     monkeypatch.setattr(command, "SHOWN", ("vgg19",))
-    arguments = ["vgg19", "--small", "--rounds", "1", "--out", str(tmp_path)]
+    arguments = ["vgg19", "--small", "--quick", "--rounds", "1", "--out", str(tmp_path)]
 
     def stop(*_: Any) -> dict[str, Any]:
         raise KeyboardInterrupt

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, help="batch size of measured steps")
     parser.add_argument("--rounds", type=int, default=2, help="steps timed of each method, the median counts")
     parser.add_argument("--small", action="store_true", help="small variants of the networks, to try the command")
+    parser.add_argument("--quick", action="store_true", help="run the main methods only, where time is short")
     parser.add_argument("--fresh", action="store_true", help="run again what is there")
     parser.add_argument("--only", choices=("predicted", "measured", "batches"), help="this part only")
     parser.add_argument("--page", action="store_true", help="only the figures and the page, from the data")
@@ -87,7 +88,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
         yield (
             name,
             f"measured on {device.split(':')[0]}",
-            functools.partial(run, name, small, device, options.batch, options.rounds),
+            functools.partial(run, name, small, device, options.batch, options.rounds, options.quick),
         )
     for name in names if BATCHES in wanted else ():
         if name in SHOWN:

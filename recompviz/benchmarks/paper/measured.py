@@ -19,7 +19,7 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.checkpointed import Checkpointed, block_paths
 from recompviz.benchmarks.neighbours import Contender
-from recompviz.benchmarks.paper.methods import CHECKPOINT, KEEP_ALL, NEIGHBOURS, Say, methods
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, NEIGHBOURS, Say, methods
 from recompviz.benchmarks.paper.predicted import really_recomputed
 from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds
 
@@ -27,15 +27,17 @@ from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_sec
 REDUCED: dict[str, tuple[int, int]] = {
     "pspnet": (2, 73),
     "unet": (1, 188),
-    "resnet50": (2, 112),
-    "resnet152": (2, 96),
+    "resnet50": (2, 64),
+    "resnet152": (2, 64),
     "vgg19": (2, 64),
-    "densenet161": (2, 96),
-    "googlenet": (4, 112),
+    "densenet161": (2, 64),
+    "googlenet": (4, 80),
 }
 # U-Net's convolutions are not padded: what comes out is so much smaller
 UNET_BORDER = 184
 EAGER = "eager"
+# the methods that a quick run measures
+QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5", LIVE)
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
@@ -61,12 +63,14 @@ def example(name: str, small: bool, device: str, batch: int | None) -> networks.
     return networks.Example(models[name](), inputs, (torch.randint(0, classes, (count, *out)),), published.loss, name)
 
 
-def run(name: str, small: bool, device: str, batch: int | None, rounds: int, say: Say) -> dict[str, Any]:
+def run(name: str, small: bool, device: str, batch: int | None, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
     """One network's figures on one device, as data."""
     step = example(name, small, device, batch)
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
     say(f"calibrated: {trace.graph}, all calls once {sum(trace.joint.seconds):.2f} s")
     plans = methods(trace, say)
+    if quick:
+        plans = {method: plan for method, plan in plans.items() if method in QUICK}
     timed = trace.with_costs("measured")
     alike = {EAGER: plans[KEEP_ALL], **plans}
     runners = contenders(trace, step, alike)
