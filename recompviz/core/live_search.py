@@ -10,7 +10,9 @@ its real schedule, and the search is local:
 *descent*    from the best of these, drop at each turn the value alive at the peak that lowers the
              excess over the next budget most for its recomputation;
 *refill*     keep again, dearest first, whatever fits under the budget reached;
-*exchange*   keep one value more than fits and drop others for it, as long as that pays.
+*exchange*   keep one value more than fits and drop others for it, as long as that pays;
+*annealing*  what no single step improves, a random walk that grows ever less willing to climb often does: once for
+             the least peak of all, and at some budgets for the least recomputation.
 
 The curve is the Pareto front of all plans met, so it is never worse than the formula's plans in real
 bytes; it is not proven optimal. How far it is from the best of all masks is measured by brute force
@@ -52,6 +54,13 @@ SEEDS = 2000
 REFILLED = 3
 # simulated calls spent on exchanges, over all budgets
 EFFORT = 40_000_000
+# budgets at which a random walk tries for less, every so many of those aimed at
+ANNEALED_EVERY = 4
+# simulated calls spent on these walks; the one for the least peak takes so many times a budget's share
+WALKED = 60_000_000
+FLOOR_SHARE = 8
+# tries of a walk for each node: more than the most bring nothing, and fewer than the least neither
+MOST_TRIES, LEAST_TRIES = 60, 5
 # stands for no time at all where one divides by it
 TINY = 1e-9
 
@@ -145,10 +154,15 @@ class _Search:
         for met in self.front():
             self.refill(met.kept, met.peak)
         self.descend(self.front()[-1].kept, step)
+        self.settle()
+        tries = WALKED // (len(self.model.joint.calls) * (FLOOR_SHARE + BUDGETS // ANNEALED_EVERY))
+        self.anneal_floor(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * len(self.time)))
         budgets = np.linspace(self.front()[-1].peak, highest, BUDGETS).astype(np.int64).tolist()
         effort = EFFORT // (len(self.model.joint.calls) * len(budgets))
         for done, budget in enumerate(budgets):
             self.progress(done, len(budgets))
+            if done % ANNEALED_EVERY == 0 and tries >= LEAST_TRIES * len(self.time):
+                self.anneal(budget, highest, min(tries, MOST_TRIES * len(self.time)), done)
             for met in [met for met in self.front() if met.peak <= budget][: REFILLED // self.at_once or 1]:
                 self.refill(met.kept, budget)
             self.exchange(budget, self.model.simulations + effort)
@@ -218,6 +232,35 @@ class _Search:
                 kept[candidates[best]] = False
                 return self.visit(kept)
         return None
+
+    def settle(self) -> None:
+        """From the leanest plan met, keep or drop single values as long as that lowers what exceeds a lower peak."""
+        every = np.arange(len(self.time))
+        best = self.front()[-1]
+        met = best
+        for _ in range(len(every)):
+            budget = best.peak - 1 - best.peak // 200
+            self.model.peak(met.kept, budget)
+            excess = self.model.excess
+            found = self.model.flip_each(met.kept.copy(), every, budget)[:, 1]
+            if len(found) == 0 or found.min() >= excess:
+                return
+            kept = met.kept.copy()
+            kept[int(found.argmin())] ^= True
+            met = self.visit(kept)
+            best = met if met.peak < best.peak else best
+
+    def anneal_floor(self, tries: int) -> None:
+        """Walk at random for a lower peak than any, from the leanest plan met."""
+        start = self.front()[-1]
+        weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
+        self.visit(self.model.walk(start.kept, 0, 0.02 * start.peak, weight, tries))
+
+    def anneal(self, budget: int, highest: int, tries: int, seed: int) -> None:
+        """Walk at random for less recomputation within a budget, from the best plan met that fits it."""
+        start = next(met for met in self.front() if met.peak <= budget)
+        weight = 0.1 * highest / max(float(self.time.sum()), TINY)
+        self.visit(self.model.walk(start.kept, budget, 1e-3 * highest, weight, tries, seed))
 
     def exchange(self, budget: int, most: int) -> None:
         """Keep one value more than fits, drop others until it fits again, as long as that pays."""

@@ -168,6 +168,31 @@ class LiveModel:
             self.work, budget, self.step_peaks, self.out, self.absent,
         )  # fmt: skip
 
+    def walk(
+        self, kept: NDArray[np.bool_], budget: int, heat: float, weight: float, tries: int, seed: int = 0
+    ) -> NDArray[np.bool_]:
+        """The best plan met on a random walk from this one: it exceeds the budget least, then recomputes least.
+
+        Parameters
+        ----------
+        kept : numpy.ndarray of bool, shape (#V,)
+        budget : int
+            Transient bytes.
+        heat : float
+            How many bytes a step may climb at first.
+        weight : float
+            Bytes that count as much as one unit of overhead.
+        tries, seed : int
+        """
+        best = kept.copy()
+        if len(kept):
+            dice = np.random.default_rng(seed)
+            self.simulations += self.kernels.anneal(
+                kept.copy(), best, budget, heat, weight, tries, dice, self.calls, self.storages, self.extras,
+                self.graph.time, self.work, self.step_peaks, self.out, self.seen,
+            )  # fmt: skip
+        return best
+
 
 def _packed(rows: Sequence[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows of numbers as (start, numbers): row i is ``numbers[start[i]:start[i + 1]]``."""

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.core.baselines import baseline
+from recompviz.core.baselines import baseline, chen_plans
 from recompviz.core.compiled import has_numba
 from recompviz.core.errors import RecompvizError
 from recompviz.core.graph import Graph
@@ -163,7 +163,7 @@ class Trace:
 
         def build() -> PlanTable:
             if objective == "live":
-                seeds = [*self.plans("time").plans, *self.plans("memory").plans]
+                seeds = [*self.plans("time").plans, *self.plans("memory").plans, *chen_plans(self.graph)]
                 plans = live_plans(self.graph, self.joint, seeds) if has_numba() else seeds
             else:
                 curve = self.tradeoff()

@@ -1,0 +1,107 @@
+"""The command: run what is not there yet, network by network, keep each part at once, then draw the page."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import recompviz.benchmarks.paper as paper
+from recompviz import networks
+from recompviz.benchmarks.paper.batches import SHOWN, batch_sizes
+from recompviz.benchmarks.paper.measured import run
+from recompviz.benchmarks.paper.page import write_page
+from recompviz.benchmarks.paper.predicted import predict
+from recompviz.benchmarks.side_by_side import about
+
+# the parts of a network's data; measured ones bear the device's name
+PREDICTED, BATCHES = "predicted", "batches"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run; the exit status is 130 if the run was stopped, and 1 if a part failed."""
+    parser = argparse.ArgumentParser(description=paper.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(networks.PAPER)}; all if left out")
+    parser.add_argument("--device", default="cpu", help="where steps are measured: cpu (reduced batch) or cuda")
+    parser.add_argument("--batch", type=int, help="batch size of measured steps")
+    parser.add_argument("--rounds", type=int, default=2, help="steps timed of each method, the median counts")
+    parser.add_argument("--small", action="store_true", help="small variants of the networks, to try the command")
+    parser.add_argument("--quick", action="store_true", help="run the main methods only, where time is short")
+    parser.add_argument("--fresh", action="store_true", help="run again what is there")
+    parser.add_argument("--only", choices=("predicted", "measured", "batches"), help="this part only")
+    parser.add_argument("--page", action="store_true", help="only the figures and the page, from the data")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="the folder of data, figures and page")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.names) - set(networks.PAPER):
+        parser.error(f"no network of the paper: {', '.join(sorted(unknown))}; there are {', '.join(networks.PAPER)}")
+    status = 0
+    if not options.page:
+        try:
+            status = run_all(options)
+        except KeyboardInterrupt:
+            print("stopped; what was finished is kept, run the command again to go on", flush=True)
+            status = 130
+    if status != 130:
+        print(f"wrote {write_page(options.out)}")
+    return status
+
+
+def run_all(options: argparse.Namespace) -> int:
+    """Every missing part of every network asked for; 1 if any failed."""
+    failed = 0
+    todo = list(parts(options))
+    for done, (name, part, make) in enumerate(todo):
+        path = options.out / "data" / f"{name}.json"
+        data = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"network": name}
+        if part in data and not options.fresh:
+            continue
+        start = time.perf_counter()
+
+        def say(text: str, head: str = f"[{done + 1}/{len(todo)}] {name}, {part}", start: float = start) -> None:
+            print(f"{head}, {time.perf_counter() - start:.0f} s: {text}", flush=True)
+
+        say("begins")
+        try:
+            found = make(say)
+        except RuntimeError as error:  # no memory, no trace, a partitioner's failure: said, and on to the next
+            say(f"FAILED: {type(error).__name__}: {str(error).splitlines()[0]}")
+            failed = 1
+            continue
+        data[part] = {**about("cpu"), "took_seconds": round(time.perf_counter() - start), **found}
+        save(path, data)
+        say("kept")
+    return failed
+
+
+def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
+    """(network, part, what makes it), the predictions of all networks first."""
+    names, small, device = options.names or networks.PAPER, options.small, options.device
+    wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}
+    for name in names if PREDICTED in wanted else ():
+        yield name, PREDICTED, functools.partial(predict, name, small)
+    for name in names if "measured" in wanted else ():
+        yield (
+            name,
+            f"measured on {device.split(':')[0]}",
+            functools.partial(run, name, small, device, options.batch, options.rounds, options.quick),
+        )
+    for name in names if BATCHES in wanted else ():
+        if name in SHOWN:
+            yield name, BATCHES, functools.partial(batch_sizes, name, small)
+
+
+def save(path: Path, data: dict[str, Any]) -> None:
+    """Write a network's data whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""How large a batch fits: the paper's figure of batch size against step time, predicted from two traces.
+
+Two traces of one network at two batch sizes have the same calls and storages; what differs is size, and every
+size is a straight line in the batch. So any batch is simulated without tracing it, exactly. For each batch
+the plan of least recomputation that fits the device's memory is taken; its step takes what a roofline of the paper's
+K40c says that its calls, and those it runs twice, take at least.
+
+Source: Kusumoto et al. 2019, section 5.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, Say, leanest_chen
+from recompviz.benchmarks.paper.reported import K40C
+from recompviz.core.joint import JointGraph
+from recompviz.core.liveness import LiveModel
+from recompviz.pytorch.costs import Roofline, bytes_moved, flops
+
+SHOWN = ("resnet152", "densenet161", "pspnet")
+# NVIDIA's data sheet: 4.29 TFLOP/s in single precision, 288 GB/s
+K40C_ROOFLINE = Roofline(flops_per_second=4.29e12, bytes_per_second=288e9)
+# points of each curve, at most
+POINTS = 24
+
+
+def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
+    """The joint graph at another batch size, each storage's size on the line through those of two traces.
+
+    Raises
+    ------
+    ValueError
+        If the two are not the same calls and storages.
+    """
+    if [(c.reads, c.makes) for c in first.calls] != [(c.reads, c.makes) for c in second.calls]:
+        raise ValueError("the two traces have different calls; their sizes lie on no common line")
+    a, b = batches
+
+    def at(x: int, y: int) -> int:
+        return x + (y - x) * (batch - a) // (b - a)
+
+    storages = tuple(replace(s, size=at(s.size, t.size)) for s, t in zip(first.storages, second.storages, strict=True))
+    clones = tuple((s, at(size, other)) for (s, size), (_, other) in zip(first.clones, second.clones, strict=True))
+    return replace(first, storages=storages, clones=clones)
+
+
+def traced(name: str, batch: int, small: bool) -> rv.Trace:
+    """The network's step at a batch size, without memory."""
+    step = networks.example(name, batch, small=small, device="meta")
+    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
+
+
+def batch_sizes(name: str, small: bool, say: Say, memory: int = K40C) -> dict[str, Any]:
+    """One network's curves, as data: for each method [batch, milliseconds for one sample, total bytes]."""
+    base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
+    b = len(base.arguments[0][0])
+    other = traced(name, 2 * b, small)
+    say(f"traced at batch {b} and {2 * b}")
+    costs = [
+        [1000 * K40C_ROOFLINE.seconds(flops(node), bytes_moved(node)) for node in t.folded.call_node]
+        for t in (base, other)
+    ]
+    live = [plan.kept for plan in base.plans("live").plans]
+    masks = {
+        KEEP_ALL: [np.ones(len(base.graph), np.bool_)],
+        CHECKPOINT: [base.baseline("per-module").kept],
+        CHEN: [leanest_chen(base).kept],
+        LIVE: live,
+    }
+    twice = {method: [sorted(base.schedule(plan_of(base, kept)).recomputed) for kept in found]
+             for method, found in masks.items()}  # fmt: skip
+    curves: dict[str, list[list[float]]] = {method: [] for method in masks}
+    largest: dict[str, int] = dict.fromkeys(masks, 0)
+    for batch in _rising(b):
+        model = LiveModel(base.graph, joint_at(base.joint, other.joint, (b, 2 * b), batch))
+        static = sum(model.joint.static.values())
+        share = (batch - b) / b
+        calls = [max(0.0, x + (y - x) * share) for x, y in zip(*costs, strict=True)]
+        fits = False
+        for method, found in masks.items():
+            if batch > b and largest[method] < _before(batch, b):
+                continue  # it did not fit at the batch before
+            peaks = [model.peak(kept) + static for kept in found]
+            again = [sum(calls[c] for c in some) for some in twice[method]]
+            best = min((k for k in range(len(found)) if peaks[k] <= memory), key=lambda k: again[k], default=None)
+            if best is not None:
+                fits, largest[method] = True, batch
+                curves[method].append([batch, (sum(calls) + again[best]) / batch, peaks[best]])
+        if not fits:
+            break
+    say(f"largest batches in {memory / 1e9:g} GB: {largest}")
+    return {"memory": memory, "roofline": [4.29e12, 288e9], "curves": curves, "largest": largest}
+
+
+def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
+    """The plan that keeps these values."""
+    return rv.Plan.from_kept(trace.graph, kept, "batch")
+
+
+def _step(batch: int) -> int:
+    return max(1, batch // 4)
+
+
+def _rising(batch: int) -> Iterator[int]:
+    """The batch sizes tried: by quarters of the first one."""
+    return (k * _step(batch) for k in count(1))
+
+
+def _before(batch: int, first: int) -> int:
+    return batch - _step(first)

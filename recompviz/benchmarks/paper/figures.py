@@ -1,0 +1,129 @@
+"""The figures of the page: reductions as bars beside the paper's, steps as curves, batches as curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recompviz.benchmarks.paper.drawing import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Panel, figure
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, RATIOS
+from recompviz.benchmarks.paper.reported import K40C, REPORTED
+
+Data = Mapping[str, Mapping[str, Any]]
+
+GB = 1e9
+# how a method is drawn: colour and shape
+LOOKS: dict[str, tuple[str, str]] = {
+    "eager": (GREY, "circle"),
+    KEEP_ALL: (GREY, "diamond"),
+    CHEN: (ORANGE, "square"),
+    CHECKPOINT: (PINK, "triangle"),
+    **{f"memory budget {ratio:g}": (SKY, "circle") for ratio in RATIOS},
+    "approximate, time-centric": (GREEN, "circle"),
+    "approximate, memory-centric": (GREEN, "square"),
+    "exact, time-centric": (RED, "diamond"),
+    "exact, memory-centric": (RED, "triangle"),
+    LIVE: (BLUE, "diamond"),
+}
+
+
+def by_method(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The rows of a part by the name of their method."""
+    return {row["method"]: row for row in part["rows"]}
+
+
+def reduction(peak: float, keep_all: float) -> float:
+    """By how many percent a peak lies below that of keeping everything."""
+    return 100 * (1 - peak / keep_all)
+
+
+def totals(data: Mapping[str, Any]) -> dict[str, float]:
+    """Total bytes by method at the paper's batch: measured where there is a CUDA device, else simulated."""
+    measured = data.get("measured on cuda")
+    if measured:
+        return {row["method"]: row["measured"] for row in measured["rows"]}
+    return {row["method"]: row["simulated"] for row in data["predicted"]["rows"]}
+
+
+def reduction_bars(networks: Data) -> str:
+    """Reductions against keep-all, percent: the paper's better plan, then ours."""
+    series = (
+        ("paper: its better plan", GREY),
+        ("here: exact, memory-centric", RED),
+        ("here: Chen", ORANGE),
+        ("here: live", BLUE),
+    )
+    names = [name for name in REPORTED if "predicted" in networks.get(name, {})]
+    panel = Panel(56, 44, 860, 250, (-0.5, len(names) - 0.5), (0, 100))
+    panel.axes("Peak memory below keep-all, percent (parameters included)", "", "percent", x_ticks=False)
+    for k, name in enumerate(names):
+        found = totals(networks[name])
+        keep_all = found[KEEP_ALL]
+        exact = found.get("exact, memory-centric", keep_all)
+        values = (
+            REPORTED[name].goal,
+            *(reduction(peak, keep_all) for peak in (exact, found[CHEN], found[LIVE])),
+        )
+        for i, ((_, colour), value) in enumerate(zip(series, values, strict=True)):
+            left = k - 0.42 + 0.21 * i
+            panel.bar(left, left + 0.19, value, colour, f"{value:.0f}")
+        x, _ = panel.at(k, 0)
+        panel.text(x, panel.top + panel.height + 18, REPORTED[name].title)
+    legend = [(name, colour, "square") for name, colour in series]
+    return figure(940, 360, [panel], legend, "Reductions of peak memory, network by network")
+
+
+def step_curve(name: str, part: Mapping[str, Any]) -> str:
+    """One network: measured step time against measured peak, every method, and the predicted curve of live plans."""
+    rows = [*part["rows"], *({"method": LIVE, "measured": row["ours_measured"], "seconds": row["ours_seconds"]}
+                             for row in part["at_equal_peak"] if row["ours_measured"])]  # fmt: skip
+    curve = [(peak / 1e6, seconds) for seconds, peak in part["curve"]]
+    xs = [row["measured"] / 1e6 for row in rows] + [x for x, _ in curve]
+    ys = [row["seconds"] for row in rows] + [y for _, y in curve]
+    gap = 0.05 * (max(xs) - min(xs)) or 1
+    panel = Panel(70, 44, 700, 300, (min(xs) - gap, max(xs) + gap), (0, 1.12 * max(ys)))
+    where = f"{part['device'].split(',')[0]}, batch {part['batch']}, {part['image']}"
+    panel.axes(f"{REPORTED[name].title}: {where}", "measured peak, MB (total)", "measured step, s")
+    panel.line(sorted(curve), BLUE, dashed=True)
+    for row in rows:
+        colour, shape = LOOKS[row["method"]]
+        about = f"{row['method']}: {row['measured'] / 1e6:,.0f} MB, {row['seconds']:.2f} s"
+        panel.mark(row["measured"] / 1e6, row["seconds"], colour, shape, about)
+    legend = [
+        ("eager PyTorch", *LOOKS["eager"]),
+        ("keep-all as a plan", *LOOKS[KEEP_ALL]),
+        ("Chen", *LOOKS[CHEN]),
+        (CHECKPOINT, *LOOKS[CHECKPOINT]),
+        ("PyTorch's memory budget", SKY, "circle"),
+        ("approximate, time-centric", *LOOKS["approximate, time-centric"]),
+        ("approximate, memory-centric", *LOOKS["approximate, memory-centric"]),
+        ("exact, time-centric", *LOOKS["exact, time-centric"]),
+        ("exact, memory-centric", *LOOKS["exact, memory-centric"]),
+        ("live", *LOOKS[LIVE]),
+        ("live, predicted by call times", BLUE, "dashes"),
+    ]
+    return figure(800, 470, [panel], legend, f"{REPORTED[name].title}: step time against peak memory")
+
+
+def batch_curves(networks: Data) -> str:
+    """Predicted milliseconds a sample against the batch size that fits the paper's device, per method."""
+    shown = {name: data["batches"] for name, data in networks.items() if "batches" in data}
+    looks = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
+    panels = []
+    width = 250
+    for k, (name, part) in enumerate(shown.items()):
+        points = [point for curve in part["curves"].values() for point in curve]
+        most, highest = max(p[0] for p in points), max(p[1] for p in points)
+        lowest = min(p[1] for p in points)
+        panel = Panel(64 + k * (width + 62), 44, width, 240, (0, 1.08 * most), (0.9 * lowest, 1.05 * highest))
+        panel.axes(REPORTED[name].title, "batch size", "ms a sample (roofline)" if k == 0 else "")
+        for method, colour in looks:
+            curve = [point[:2] for point in part["curves"].get(method, [])]
+            if curve:
+                panel.line(curve, colour)
+                batch, spent = curve[-1]
+                panel.mark(batch, spent, colour, "circle", f"{method}: batch {batch} at most")
+        panels.append(panel)
+    legend = [(name, colour, "line") for name, colour in looks]
+    describe = f"Step time against batch size in {K40C / GB:g} GB"
+    return figure(64 + len(shown) * (width + 62), 370, panels, legend, describe)

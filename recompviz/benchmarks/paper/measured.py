@@ -1,0 +1,163 @@
+"""Real steps: each method's simulated and measured peak, measured step time, and ours at each neighbour's peak.
+
+On the CPU at a reduced batch and on smaller images, so that a step takes about a second; on CUDA at the paper's.
+Operators are calibrated afresh. The measured peak is the allocator's; steps are timed in turn, round by round;
+recomputation is the calibrated time of the calls that a plan's schedule runs twice. Eager PyTorch and
+``torch.utils.checkpoint`` run by themselves, everything else as a plan.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.checkpointed import Checkpointed, block_paths
+from recompviz.benchmarks.neighbours import Contender
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, NEIGHBOURS, Say, methods
+from recompviz.benchmarks.paper.predicted import really_recomputed
+from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds
+
+# on the CPU: the batch and the size of images, so that a step takes about a second on two cores; U-Net is half as wide
+REDUCED: dict[str, tuple[int, int]] = {
+    "pspnet": (2, 73),
+    "unet": (1, 188),
+    "resnet50": (2, 64),
+    "resnet152": (2, 64),
+    "vgg19": (2, 64),
+    "densenet161": (2, 64),
+    "googlenet": (4, 80),
+}
+# U-Net's convolutions are not padded: what comes out is so much smaller
+UNET_BORDER = 184
+EAGER = "eager"
+# the methods that a quick run measures
+QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5", LIVE)
+
+
+def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
+    """The step to run: the paper's on CUDA, reduced on the CPU."""
+    torch.manual_seed(0)
+    if small or device != "cpu":
+        return networks.example(name, batch or (4 if small else None), small=small, device=device)
+    usual, size = REDUCED[name]
+    count = batch or usual
+    published = networks.example(name, 1, device="meta")
+    models: dict[str, Callable[[], nn.Module]] = {
+        "pspnet": networks.pspnet,
+        "unet": lambda: networks.unet(width=32),
+        "resnet50": networks.resnet50,
+        "resnet152": networks.resnet152,
+        "vgg19": lambda: networks.vgg(image_size=size),
+        "densenet161": networks.densenet161,
+        "googlenet": lambda: networks.googlenet(image_size=size),
+    }
+    out = (size - UNET_BORDER if name == "unet" else size,) * (published.targets[0].dim() - 1)
+    classes = {"pspnet": 17, "unet": 2}.get(name, 1000)
+    inputs = (torch.randn(count, published.inputs[0].shape[1], size, size),)
+    return networks.Example(models[name](), inputs, (torch.randint(0, classes, (count, *out)),), published.loss, name)
+
+
+def run(name: str, small: bool, device: str, batch: int | None, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
+    """One network's figures on one device, as data."""
+    step = example(name, small, device, batch)
+    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
+    say(f"calibrated: {trace.graph}, all calls once {sum(trace.joint.seconds):.2f} s")
+    plans = methods(trace, say)
+    if quick:
+        plans = {method: plan for method, plan in plans.items() if method in QUICK}
+    timed = trace.with_costs("measured")
+    alike = {EAGER: plans[KEEP_ALL], **plans}
+    runners = contenders(trace, step, alike)
+    first = {method: firsts(runners)[identity(contender)] for method, contender in runners.items()}
+    runners = {method: contender for method, contender in runners.items() if first[method] == method}
+    peaks: dict[str, int] = {}
+    for method in alike:
+        peaks[method] = peaks[first[method]] if first[method] in peaks else runners[method].measure().peak
+        say(f"measured: {method} {peaks[method] / 1e6:,.0f} MB")
+    table = timed.plans("live")
+    fitting = {
+        method: table.row(peaks[method])
+        for method in NEIGHBOURS
+        if method in peaks and peaks[method] >= table.least_total
+    }
+    ours = {row: planned(timed, step, table.plans[row]) for row in sorted(set(fitting.values()))}
+    our_peaks = {row: contender.measure().peak for row, contender in ours.items()}
+    say(f"measured: ours within {len(fitting)} peaks; timing {len(runners) + len(ours)} steps in turn")
+    took = step_seconds([contender.step for contender in (*runners.values(), *ours.values())], rounds)
+    steps: list[str | int] = [*runners, *ours]
+    each = dict(zip(steps, took, strict=True))
+    seconds: dict[str | int, float] = {**each, **{method: each[first[method]] for method in alike}}
+    rows = [
+        {
+            "method": method,
+            "formula": plan.peak,
+            "simulated": rv.simulate(trace, plan).peak,
+            "measured": peaks[method],
+            "seconds": seconds[method],
+            "overhead": really_recomputed(trace, plan),
+            "recompute_seconds": recompute_seconds(trace, plan),
+        }
+        for method, plan in alike.items()
+    ]
+    against = [
+        {
+            "method": method,
+            "measured": peaks[method],
+            "seconds": seconds[method],
+            "recompute_seconds": recompute_seconds(trace, alike[method]),
+            "ours_measured": our_peaks.get(row) if (row := fitting.get(method)) is not None else None,
+            "ours_seconds": seconds[row] if row is not None else None,
+            "ours_recompute_seconds": recompute_seconds(timed, table.plans[row]) if row is not None else None,
+        }
+        for method in NEIGHBOURS
+        if method in peaks
+    ]
+    return {
+        **about(device),
+        "batch": len(step.inputs[0]),
+        "image": "×".join(map(str, step.inputs[0].shape[1:])),
+        "load": round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None,
+        "static": rv.simulate(trace).static,
+        "call_seconds": sum(trace.joint.seconds),
+        "rows": rows,
+        "at_equal_peak": against,
+        "curve": [
+            [sum(trace.joint.seconds) + recompute_seconds(timed, plan), int(peak)]
+            for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True)
+        ],
+    }
+
+
+def identity(contender: Contender) -> object:
+    """What tells contenders apart: methods that came to the same plan run the same step, and are run once."""
+    return contender.alike.kept.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
+
+
+def firsts(runners: dict[str, Contender]) -> dict[object, str]:
+    """The first method that runs each distinct step."""
+    return {identity(contender): method for method, contender in reversed(runners.items())}
+
+
+def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender:
+    """A plan, ready to run."""
+    return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
+
+
+def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
+    """What runs each method."""
+    found: dict[str, Contender] = {}
+    for method, plan in plans.items():
+        if method == EAGER:
+            found[method] = Contender(method, step.model, step.inputs, step.targets, step.loss, plan)
+        elif method == CHECKPOINT:
+            module = Checkpointed(step.model, block_paths(trace))
+            found[method] = Contender(method, module, step.inputs, step.targets, step.loss, plan)
+        else:
+            found[method] = planned(trace, step, plan)
+    return found

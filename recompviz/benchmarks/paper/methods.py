@@ -1,0 +1,55 @@
+"""The methods that are compared, as plans of one trace, by name and in the order of the tables.
+
+Keep-all; Chen's algorithm at its leanest (of all its segment budgets, that of least simulated peak); the formula's
+approximate and exact plans at its least feasible budget, time- and memory-centric; what people do without a planner;
+and the plan of least simulated peak that the search in real bytes finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import recompviz as rv
+from recompviz.core.baselines import chen_plans
+from recompviz.core.liveness import profiler
+from recompviz.core.solver import Family
+from recompviz.core.tradeoff import Objective
+
+KEEP_ALL, CHEN, LIVE = "keep-all", "Chen", "live"
+CHECKPOINT = "checkpoint per block"
+# what PyTorch's activation memory budget is set to
+RATIOS = (0.7, 0.5, 0.3, 0.1, 0.0)
+FAMILIES: dict[str, Family] = {"approximate": "paper", "exact": "all"}
+OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
+FORMULA = tuple(f"{family}, {objective}-centric" for family in FAMILIES for objective in OBJECTIVES)
+NEIGHBOURS = (CHECKPOINT, *(f"memory budget {ratio:g}" for ratio in RATIOS), CHEN)
+
+Say = Callable[[str], None]
+
+
+def leanest_chen(trace: rv.Trace) -> rv.Plan:
+    """Of Chen's plans for every segment budget the one of least simulated peak."""
+    profile = profiler(trace.graph, trace.joint)
+    return min(chen_plans(trace.graph), key=lambda plan: (int(profile(plan).max()), plan.overhead))
+
+
+def methods(trace: rv.Trace, say: Say) -> dict[str, rv.Plan]:
+    """Every method's plan; what cannot be had is said and left out."""
+    plans = {KEEP_ALL: rv.Plan.keep_all(trace.graph), CHEN: leanest_chen(trace)}
+    for family, searched in FAMILIES.items():
+        try:
+            curve = trace.tradeoff(searched)
+        except rv.TooManyLowerSets as error:
+            say(f"left out: {family}, {error}")
+            continue
+        for objective in OBJECTIVES:
+            plans[f"{family}, {objective}-centric"] = curve.plan(curve.least_budget, objective)
+    plans[CHECKPOINT] = trace.baseline("per-module")
+    for ratio in RATIOS:
+        try:
+            plans[f"memory budget {ratio:g}"] = trace.baseline(f"min-cut {ratio:g}")
+        except rv.PartitionerError as error:
+            say(f"left out: {error}")
+    table = trace.plans("live")
+    plans[LIVE] = table.plan(table.least_total)
+    return plans

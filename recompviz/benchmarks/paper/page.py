@@ -1,0 +1,414 @@
+"""The page: tables, figures and what falls short, written from the data alone.
+
+The same data give the same bytes, so that a test can hold the page in the repository against its data.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recompviz.benchmarks.paper.figures import (
+    GB,
+    Data,
+    batch_curves,
+    by_method,
+    reduction,
+    reduction_bars,
+    step_curve,
+    totals,
+)
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, FORMULA, KEEP_ALL, LIVE
+from recompviz.benchmarks.paper.reported import K40C, REPORTED
+
+ORDER = (KEEP_ALL, CHEN, *FORMULA, LIVE)
+# a prediction is off by more than this, in percent: said among what falls short
+MOST_OFF = 1.0
+
+
+def write_page(out: Path) -> Path:
+    """Write page, figures and CSV files from ``out/data``; returns the page's path."""
+    for path, text in pages(read(out)).items():
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_text(text, encoding="utf-8")
+    return out / "README.md"
+
+
+def read(out: Path) -> dict[str, dict[str, Any]]:
+    """The data of every network that has some, in the paper's order."""
+    files = {name: out / "data" / f"{name}.json" for name in REPORTED}
+    return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
+
+
+def pages(data: Data) -> dict[str, str]:
+    """Every file that is made from the data, by its path in the folder."""
+    files = {"README.md": page(data), **tables_as_csv(data)}
+    if having(data, "predicted"):
+        files["figures/reductions.svg"] = reduction_bars(data)
+    if having(data, "batches"):
+        files["figures/batches.svg"] = batch_curves(data)
+    for name in data:
+        for part in measured_parts(data[name]):
+            files[f"figures/{name}-{part.split()[-1]}.svg"] = step_curve(name, data[name][part])
+    return files
+
+
+def having(data: Data, part: str) -> list[str]:
+    """The networks that have a part."""
+    return [name for name in data if part in data[name]]
+
+
+def measured_parts(network: Mapping[str, Any]) -> list[str]:
+    """``"measured on cpu"`` and the like."""
+    return [part for part in ("measured on cuda", "measured on cpu") if part in network]
+
+
+# -------------------------------------------------------------------- the page
+
+
+def page(data: Data) -> str:
+    """The page as Markdown."""
+    sections = [
+        "# The paper's results, and the neighbours",
+        "Kusumoto et al. 2019 ([arXiv 1905.11722](https://arxiv.org/abs/1905.11722)) report that recomputation lowers "
+        "the peak memory of training seven networks by 36 to 81 percent. This is the same with today's PyTorch, and "
+        "how much further plans in real bytes go. This page, its figures and its CSV files are written by\n\n```sh\n"
+        "python -m recompviz.benchmarks.paper          # everything; what is in data/ is not run again\n"
+        "python -m recompviz.benchmarks.paper --page   # figures and page from data/\n"
+        "python -m recompviz.benchmarks.paper --device cuda   # measured at the paper's batch\n```",
+        provenance(data),
+    ]
+    if having(data, "predicted"):
+        sections += [
+            "## Peak memory at the paper's batch",
+            "![Reductions](figures/reductions.svg)",
+            peaks_table(data),
+            ACCOUNT,
+            "## What it costs",
+            "Units of the paper's cost (a convolution 10, anything else 1) really computed a second time, at the least "
+            "feasible budget of each method; in brackets percent of a forward pass.",
+            method_table(data, cost_cell),
+            "## Liveness, and the formula",
+            "Simulated total with each block freed at its last use, and in brackets with blocks freed only where a "
+            "segment ends, GB. Chen's column is the leanest of Chen's plans *with* liveness. Recomputation is just in "
+            "time in both.",
+            method_table(data, lambda _, row: f"{row['simulated'] / GB:.2f} ({row['without_liveness'] / GB:.2f})"),
+            "The paper's formula for the same plans, GB: intermediate values and their gradients only, each value with "
+            "a gradient of its size. Real backward passes save less.",
+            method_table(data, lambda _, row: f"{row['formula'] / GB:.2f}"),
+            "## What binds",
+            "What is alive at the peak of the leanest plan, MB.",
+            binding_table(data),
+            "## Neighbours, at the paper's batch",
+            "Simulated total in GB, and units recomputed; beside each the live plan within that total. *checkpoint* "
+            "is a checkpoint around each repeated block, *memory budget* what PyTorch's partitioner saves at that "
+            "`activation_memory_budget`.",
+            neighbours_predicted(data),
+        ]  # fmt: skip
+    if any(measured_parts(data[name]) for name in data):
+        sections += [
+            "## Measured",
+            "Every step below was run: the allocator's own peak, and step times taken in turn. `keep-all` is this "
+            "project's executor without recomputation.",
+            accuracy_table(data),
+            *[f"![{REPORTED[name].title}](figures/{name}-{part.split()[-1]}.svg)"
+              for name in data for part in measured_parts(data[name])],
+            "### Neighbours, by measured peak",
+            "Recomputation in calibrated milliseconds; *ours* is the live plan of least recomputation that fits the "
+            "neighbour's measured peak.",
+            neighbours_measured(data),
+        ]  # fmt: skip
+    if having(data, "batches"):
+        sections += [
+            "## The largest batch that fits",
+            f"Predicted for the paper's device: {K40C / GB:g} GB, and milliseconds a sample by a roofline of its data "
+            "sheet (4.29 TFLOP/s, 288 GB/s), which is the least a step can take. Sizes at any batch lie on the line "
+            "through two traces.",
+            "![Batch size against step time](figures/batches.svg)",
+            batches_table(data),
+        ]
+    sections += ["## What falls short", "\n".join(f"- {line}" for line in shortcomings(data))]
+    return "\n\n".join(sections) + "\n"
+
+
+ACCOUNT = (
+    "**How the totals are made.** GB are 10⁹ bytes. Ours: parameters, their gradients as they arrive, buffers, inputs, "
+    "targets and every intermediate block, rounded as CUDA's allocator does, from no gradients at the start of the "
+    "step; no optimiser state, no operator workspace, no CUDA context. The paper's: as reported, parameters included, "
+    "from Chainer on a K40c. Each percentage is against its own keep-all; ours is below the paper's *vanilla* on most "
+    "networks, because PyTorch's backward pass saves only what each operator needs."
+)
+
+
+def provenance(data: Data) -> str:
+    """Device, versions and date of each part."""
+    lines = []
+    for part, what in (
+        ("predicted", "Predicted, *estimated* for CUDA on the meta device"),
+        ("measured on cpu", "Measured, at a reduced batch"),
+        ("measured on cuda", "Measured, at the paper's batch"),
+        ("batches", "Batch sizes, predicted"),
+    ):
+        found = [data[name][part] for name in having(data, part)]
+        if not found:
+            continue
+        versions = sorted({f"torch {p['torch']}, Python {p['python']}, recompviz {p['recompviz']}" for p in found})
+        days = sorted({p["date"][:10] for p in found})
+        devices = sorted({p["device"].split(",")[0] if part != "measured on cpu" else p["device"] for p in found})
+        where = f"{'; '.join(devices)}; " if part.startswith("measured") else ""
+        lines.append(f"- {what}: {where}{'; '.join(versions)}; {' and '.join(days)}; {len(found)} networks")
+    return "\n".join(lines)
+
+
+def peaks_table(data: Data) -> str:
+    """Paper beside here, GB and percent."""
+    rows = []
+    for name in having(data, "predicted"):
+        found, paper = totals(data[name]), REPORTED[name]
+        keep_all = found[KEEP_ALL]
+        gained = reduction(found[LIVE], keep_all)
+        rows.append(
+            [
+                f"{paper.title}, {data[name]['predicted']['batch']}×{paper.image}",
+                f"{paper.vanilla}",
+                f"{min(paper.approximate, paper.exact)} (−{paper.goal}%)",
+                f"{paper.chen}",
+                f"{keep_all / GB:.2f}",
+                *(cell(found.get(method), keep_all) for method in (CHEN, *FORMULA)),
+                f"**{found[LIVE] / GB:.2f} (−{gained:.0f}%)**",
+                "✓" if gained >= paper.goal else f"✗ {gained - paper.goal:.1f}",
+            ]
+        )
+    head = [
+        "network", "paper: vanilla", "paper: its better plan", "paper: Chen", "keep-all", "Chen", *FORMULA, "live",
+        "paper's reduction reached",
+    ]  # fmt: skip
+    return markdown(head, rows)
+
+
+def cost_cell(part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    """``435 (67%)``: units, and of a forward pass."""
+    return f"{row['overhead']:g} ({100 * row['overhead'] / part['forward_units']:.0f}%)"
+
+
+def cell(peak: float | None, keep_all: float) -> str:
+    """``2.31 (−62%)``."""
+    if peak is None:
+        return "—"
+    gained = reduction(peak, keep_all)
+    return f"{peak / GB:.2f} ({'−' if gained >= 0 else '+'}{abs(gained):.0f}%)"
+
+
+def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]], str]) -> str:
+    """One cell for each network and method."""
+    rows = []
+    for name in having(data, "predicted"):
+        part = data[name]["predicted"]
+        found = by_method(part)
+        cells = [of(part, found[method]) if method in found else "—" for method in ORDER]
+        rows.append([REPORTED[name].title, *cells])
+    return markdown(["network", *ORDER], rows)
+
+
+def binding_table(data: Data) -> str:
+    """Where the leanest plan's peak lies, and of what it is made."""
+    rows = []
+    for name in having(data, "predicted"):
+        part = data[name]["predicted"]
+        peak = part["at_peak"][LIVE]
+        sums = ", ".join(f"{label} {size / 1e6:,.0f}" for label, size in list(peak["by_category"].items())[:4])
+        largest = ", ".join(f"{label} {size / 1e6:,.0f}" for label, _, size in peak["largest"][:3])
+        rows.append([REPORTED[name].title, f"`{peak['step']}`", f"{part['static'] / 1e6:,.0f}", sums, largest])
+    return markdown(["network", "in the step of", "static", "by category", "largest blocks"], rows)
+
+
+def neighbours_predicted(data: Data) -> str:
+    """Each neighbour's total and overhead, and ours within it."""
+    rows = []
+    for name in having(data, "predicted"):
+        for row in data[name]["predicted"]["at_equal_peak"]:
+            ours = "no plan fits" if row["ours"] is None else f"{row['ours']:g}"
+            rows.append(
+                [
+                    REPORTED[name].title,
+                    row["method"],
+                    f"{row['simulated'] / GB:.2f}",
+                    f"{row['overhead']:g}",
+                    ours,
+                    compared(row["ours"], row["overhead"]),
+                ]
+            )
+    return markdown(["network", "neighbour", "GB", "recomputes", "ours", ""], rows)
+
+
+def neighbours_measured(data: Data) -> str:
+    """Each neighbour's measured peak, step and recomputation, and ours within it."""
+    rows = []
+    for name in data:
+        for part in measured_parts(data[name]):
+            for row in data[name][part]["at_equal_peak"]:
+                rows.append(
+                    [
+                        f"{REPORTED[name].title}, {part.split()[-1]}",
+                        row["method"],
+                        f"{row['measured'] / 1e6:,.0f} MB",
+                        milliseconds(row["seconds"]),
+                        milliseconds(row["recompute_seconds"]),
+                        "—" if row["ours_measured"] is None else f"{row['ours_measured'] / 1e6:,.0f} MB",
+                        milliseconds(row["ours_seconds"]),
+                        milliseconds(row["ours_recompute_seconds"]),
+                        compared(row["ours_recompute_seconds"], row["recompute_seconds"]),
+                    ]
+                )
+    head = ["network", "neighbour", "peak", "step", "recomputes", "ours: peak", "step", "recomputes", ""]
+    return markdown(head, rows)
+
+
+def compared(ours: float | None, theirs: float) -> str:
+    """The verdict on recomputation at no more memory."""
+    if ours is None:
+        return "no plan of ours is as lean"
+    return "less" if ours < theirs else "equal" if ours == theirs else "MORE"
+
+
+def milliseconds(seconds: float | None) -> str:
+    """Seconds as whole milliseconds."""
+    return "—" if seconds is None else f"{1000 * seconds:,.0f} ms"
+
+
+def accuracy_table(data: Data) -> str:
+    """Simulated against measured: each network's worst of the plans that were run."""
+    rows = []
+    for name in data:
+        for part in measured_parts(data[name]):
+            found = data[name][part]
+            methods = by_method(found)
+            keep_all, live = methods["eager"]["measured"], methods[LIVE]["measured"]
+            off = worst_off(found)
+            rows.append(
+                [
+                    REPORTED[name].title,
+                    f"{part.split()[-1]}, batch {found['batch']}, {found['image']}",
+                    f"{keep_all / 1e6:,.0f} MB",
+                    f"{live / 1e6:,.0f} MB (−{reduction(live, keep_all):.0f}%)",
+                    f"{found['static'] / 1e6:,.0f} MB",
+                    f"{off[1]:+.3f}% ({off[0]})",
+                ]
+            )
+    head = ["network", "on", "eager, measured", "live, measured", "of it static", "simulation's worst error"]
+    return markdown(head, rows)
+
+
+def worst_off(part: Mapping[str, Any]) -> tuple[str, float]:
+    """The plan whose measured peak is farthest from the simulated one, and how far, percent."""
+    planned = [row for row in part["rows"] if row["method"] not in ("eager", CHECKPOINT)]
+    off = [(row["method"], 100 * (row["measured"] / row["simulated"] - 1)) for row in planned]
+    return max(off, key=lambda item: abs(item[1]))
+
+
+def batches_table(data: Data) -> str:
+    """The largest batch of each method."""
+    rows = []
+    for name in having(data, "batches"):
+        largest = data[name]["batches"]["largest"]
+        rows.append([REPORTED[name].title, *(str(largest[m]) for m in (KEEP_ALL, CHECKPOINT, CHEN, LIVE))])
+    return markdown(["network", KEEP_ALL, CHECKPOINT, CHEN, LIVE], rows)
+
+
+def shortcomings(data: Data) -> list[str]:
+    """What the figures do not show, or show against us."""
+    found = []
+    for name in REPORTED:
+        if "predicted" not in data.get(name, {}):
+            found.append(f"{REPORTED[name].title}: nothing at the paper's batch")
+            continue
+        peaks, goal = totals(data[name]), REPORTED[name].goal
+        gained = reduction(peaks[LIVE], peaks[KEEP_ALL])
+        if gained < goal:
+            found.append(f"{REPORTED[name].title}: {gained:.1f}% where the paper reaches {goal}%")
+        for row in data[name]["predicted"]["at_equal_peak"]:
+            if row["ours"] is None or row["ours"] > row["overhead"]:
+                found.append(
+                    f"{REPORTED[name].title} at the paper's batch, against {row['method']}: "
+                    f"{'no plan of ours is as lean' if row['ours'] is None else 'ours recomputes more'}"
+                )
+    for name in data:
+        for part in measured_parts(data[name]):
+            for row in data[name][part]["at_equal_peak"]:
+                ours, theirs = row["ours_recompute_seconds"], row["recompute_seconds"]
+                if ours is None or ours > theirs:
+                    found.append(
+                        f"{REPORTED[name].title}, {part}, against {row['method']}: "
+                        f"{'no plan of ours is as lean' if ours is None else 'ours recomputes longer'}"
+                    )
+            method, off = worst_off(data[name][part])
+            if abs(off) > MOST_OFF:
+                found.append(f"{REPORTED[name].title}, {part}: the simulation of {method} is off by {off:+.1f}%")
+    missing = [REPORTED[name].title for name in REPORTED if not measured_parts(data.get(name, {}))]
+    if missing:
+        found.append(f"no real step was run of {', '.join(missing)}")
+    if not having(data, "measured on cuda"):
+        found.append(
+            "nothing was measured on CUDA: totals at the paper's batch are simulated, without operator workspace "
+            "(cuDNN's convolutions take some); the simulation is held against real steps on the CPU only, at a reduced "
+            "batch"
+        )
+    found += [
+        "PyTorch's memory budget and Chen's algorithm run as plans of this project's executor, so that all share one "
+        "measurement; the compiled route is in `python -m recompviz.benchmarks.neighbours`",
+        "the search in real bytes is local and random: its plans are not proven optimal",
+    ]
+    loads = [data[name][part].get("load") for name in data for part in measured_parts(data[name])]
+    busy = max((load for load in loads if load), default=0)
+    if busy > 2:
+        found.append(
+            f"the machine was busy with other work while steps were timed (load average up to {busy:g}): peaks do not "
+            "depend on it, but step times and calibrated call times are rough"
+        )
+    return found
+
+
+# -------------------------------------------------------------------- tables
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def tables_as_csv(data: Data) -> dict[str, str]:
+    """The rows of every part as CSV files."""
+    found: dict[str, list[dict[str, Any]]] = {
+        "predicted.csv": [],
+        "measured.csv": [],
+        "neighbours.csv": [],
+        "batches.csv": [],
+    }
+    for name, network in data.items():
+        for part in ("predicted", *measured_parts(network)):
+            if part in network:
+                on = {"network": name, "on": part, "batch": network[part]["batch"]}
+                file = "predicted.csv" if part == "predicted" else "measured.csv"
+                found[file] += [{**on, **row} for row in network[part]["rows"]]
+        for part in measured_parts(network):
+            found["neighbours.csv"] += [{"network": name, "on": part, **row} for row in network[part]["at_equal_peak"]]
+        for method, curve in network.get("batches", {}).get("curves", {}).items():
+            found["batches.csv"] += [
+                {"network": name, "method": method, "batch": b, "ms_a_sample": ms, "total_bytes": total}
+                for b, ms, total in curve
+            ]
+    return {file: as_csv(rows) for file, rows in found.items() if rows}
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same fields as the text of a CSV file."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

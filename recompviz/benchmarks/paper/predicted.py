@@ -1,0 +1,97 @@
+"""At the paper's batch without its memory: each method's formula, simulated bytes, and overhead.
+
+The step is traced on the meta device for CUDA's allocator. Sizes and lifetimes are exact, which kernels run and their
+workspace are not known: the figures are *estimated*, and the same simulator is held against real steps elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.paper.methods import KEEP_ALL, LIVE, NEIGHBOURS, Say, methods
+from recompviz.core.segmentwise import freed_at_segment_ends
+from recompviz.core.simulation import simulate_schedule
+from recompviz.core.timeline import Timeline
+
+# of what is alive at a peak so many are named
+NAMED = 6
+
+
+def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
+    """One network's figures, as data."""
+    step = networks.example(name, small=small, device="meta")
+    trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
+    say(f"traced: {trace.graph}")
+    plans = methods(trace, say)
+    timelines = {method: rv.simulate(trace, plan) for method, plan in plans.items()}
+    live = trace.plans("live")
+    rows = []
+    for method, plan in plans.items():
+        schedule = trace.schedule(plan)
+        late = simulate_schedule(freed_at_segment_ends(schedule, plan), trace.device)
+        rows.append(
+            {
+                "method": method,
+                "formula": plan.peak,
+                "without_liveness": late.peak,
+                "simulated": timelines[method].peak,
+                "overhead": really_recomputed(trace, plan),
+            }
+        )
+    return {
+        "batch": len(step.inputs[0]),
+        "device": f"{trace.device}, estimated",
+        "nodes": len(trace.graph),
+        "edges": len(trace.graph.edges),
+        "lower_sets": trace.tradeoff("all").lower_set_count,
+        "forward_units": float(trace.graph.time.sum()),
+        "static": timelines[KEEP_ALL].static,
+        "rows": rows,
+        "at_equal_peak": [
+            at_equal_peak(trace, method, plans[method], timelines[method].peak)
+            for method in NEIGHBOURS
+            if method in plans
+        ],
+        "curve": curve(trace),
+        "live_plans": len(live),
+        "at_peak": {method: at_peak(timelines[method]) for method in (KEEP_ALL, LIVE)},
+    }
+
+
+def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
+    """T of the nodes that the schedule runs twice; what no backward call reads is not recomputed, whatever the plan."""
+    calls = trace.joint.calls
+    twice = {v for c in trace.schedule(plan).recomputed for v in (calls[c].node, *calls[c].views) if v >= 0}
+    return float(trace.graph.time[sorted(twice)].sum())
+
+
+def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dict[str, Any]:
+    """A neighbour, and the least overhead of a live plan within its simulated peak (None if none fits)."""
+    table = trace.plans("live")
+    ours = table.plan(peak).overhead if peak >= table.least_total else None
+    return {"method": method, "simulated": peak, "overhead": really_recomputed(trace, plan), "ours": ours}
+
+
+def curve(trace: rv.Trace) -> list[list[float]]:
+    """The live plans as [overhead, simulated total bytes], leanest last."""
+    table = trace.plans("live")
+    points: list[list[float]] = []
+    for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True):
+        if not points or peak < points[-1][1]:
+            points.append([float(plan.overhead), peak])
+    return points
+
+
+def at_peak(timeline: Timeline) -> dict[str, Any]:
+    """Where the peak lies, and what is alive there: by category, and the largest blocks."""
+    blocks = timeline.at_peak()
+    sums: dict[str, int] = {}
+    for block in blocks:
+        sums[block.category.label] = sums.get(block.category.label, 0) + block.size
+    return {
+        "step": timeline.step_labels[timeline.peak_step],
+        "by_category": dict(sorted(sums.items(), key=lambda item: -item[1])),
+        "largest": [[block.label, block.category.label, block.size] for block in blocks[:NAMED]],
+    }

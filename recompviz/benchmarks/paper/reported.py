@@ -1,0 +1,46 @@
+"""What the paper reports, as numbers: peaks in GB (10⁹ bytes), parameters included, on an NVIDIA K40c with Chainer.
+
+Kusumoto et al. 2019 (arXiv 1905.11722), Table 1: memory-centric plans and Chen's with liveness analysis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# the memory of the paper's device, bytes
+K40C = 11_400_000_000
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One network's row; GB.
+
+    Attributes
+    ----------
+    title : str
+    image : str
+        What goes in.
+    vanilla, chen, approximate, exact : float
+        Keep-all, Chen's algorithm, and the two memory-centric plans.
+    goal : int
+        The reduction of the better of the two, percent of vanilla.
+    """
+
+    title: str
+    image: str
+    vanilla: float
+    chen: float
+    approximate: float
+    exact: float
+    goal: int
+
+
+REPORTED: dict[str, Reported] = {
+    "pspnet": Reported("PSPNet", "3×713×713", 9.4, 4.0, 2.7, 2.8, 71),
+    "unet": Reported("U-Net", "1×572×572", 9.1, 7.4, 5.0, 4.7, 48),
+    "resnet50": Reported("ResNet50", "3×224×224", 8.9, 3.7, 3.4, 3.4, 62),
+    "resnet152": Reported("ResNet152", "3×224×224", 9.2, 2.4, 2.3, 2.3, 75),
+    "vgg19": Reported("VGG19", "3×224×224", 7.0, 4.7, 4.5, 4.5, 36),
+    "densenet161": Reported("DenseNet161", "3×224×224", 8.5, 1.8, 1.6, 1.7, 81),
+    "googlenet": Reported("GoogLeNet", "3×224×224", 8.5, 6.5, 5.2, 5.2, 39),
+}

@@ -1,0 +1,41 @@
+"""Without liveness analysis the same schedule takes no less memory, and frees everything in the end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import recompviz as rv
+from recompviz.core.schedule import make_schedule
+from recompviz.core.segmentwise import freed_at_segment_ends, segment_of_steps
+from recompviz.core.simulation import simulate_schedule
+from tests.core.random_joints import random_joint
+
+
+def test_blocks_wait_for_their_segment_and_none_is_forgotten() -> None:
+    dearer = 0
+    for seed in range(200):
+        graph, joint = random_joint(seed)
+        for plan in (rv.Plan.keep_all(graph), *rv.solve(graph).plans("memory")):
+            schedule = make_schedule(joint, plan.kept.tolist())
+            late = freed_at_segment_ends(schedule, plan)
+            segments = segment_of_steps(schedule, plan)
+            border = joint.forward_count
+            assert np.all(np.diff(segments[:border]) >= 0), seed
+            assert np.all(np.diff(segments[border:]) <= 0), seed
+            for half in (slice(0, border), slice(border, None)):  # nothing passes from forward to backward
+                assert sorted(s for some in late.frees[half] for s in some) == sorted(
+                    s for some in schedule.frees[half] for s in some
+                )
+            once, later = simulate_schedule(schedule), simulate_schedule(late)
+            assert later.peak >= once.peak, seed
+            assert later.live[-1] == once.live[-1], seed
+            dearer += later.peak > once.peak
+    assert dearer
+
+
+def test_without_segments_everything_stays_to_the_end_of_its_pass() -> None:
+    graph, joint = random_joint(3)
+    plan = rv.Plan.keep_all(graph)
+    late = freed_at_segment_ends(make_schedule(joint, plan.kept.tolist()), plan)
+    freeing = [i for i, some in enumerate(late.frees) if some]
+    assert set(freeing) <= {joint.forward_count - 1, len(late) - 1}
