@@ -88,7 +88,7 @@ def _joint_graph(
 def _constants_as_they_are() -> Iterator[None]:
     """Let a tensor that is no parameter, buffer or input be a constant of the trace, as releases from 2.13 on do."""
     before = fake_tensor_tls.allow_non_fake_inputs_override
-    if torch.__version__ < (2, 13):
+    if torch.__version__ < "2.13":
         fake_tensor_tls.allow_non_fake_inputs_override = True
     try:
         yield
