@@ -25,6 +25,7 @@ export function makeAliveView(parent, graph, labels, actions) {
   const filters = html("span", "rv-filters", parent);
   let reply = null;
   let selected = -1;
+  let seen = { reply: null, step: -1, signature: "null null" };
   const table = makeDataTable(
     parent,
     [
@@ -72,16 +73,17 @@ export function makeAliveView(parent, graph, labels, actions) {
       if (!reply) return;
       const peak = step < 0;
       const at = peak ? reply.peakStep : step;
-      if (at < 0) return;
-      const every = aliveRows(reply, at, labels());
-      const rows = filterRows(every, graph, filter);
+      const signature = `${filter.category} ${filter.line}`;
+      if (at < 0 || (reply === seen.reply && step === seen.step && signature === seen.signature)) return;
+      const rows = filterRows(aliveRows(reply, at, labels()), graph, filter);
       const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
       const where = `step ${at + 1} of ${reply.steps}, ${phase(at)} ${labels()[reply.stepLabels[at]]}`;
       setText(title, `${peak ? "At the peak" : "Alive"}: ${where} · ${formatBytes(bytes)} total bytes`);
-      filters.replaceChildren();
-      if (filter.category !== null) chip(categoryLabel(filter.category), () => actions.category(null));
-      if (filter.line !== null) chip(shortPlace(filter.line.split("\t")[0]), () => actions.line(null));
-      table.setRows(rows);
+      if (signature !== seen.signature) filters.replaceChildren();
+      if (signature !== seen.signature && filter.category !== null) chip(categoryLabel(filter.category), () => actions.category(null));
+      if (signature !== seen.signature && filter.line !== null) chip(shortPlace(filter.line.split("\t")[0]), () => actions.line(null));
+      seen = { reply, step, signature };
+      table.setRows(() => rows);
     },
     select(v) {
       selected = v;

@@ -96,7 +96,7 @@ export function makeCompareView(parent, graph, actions, id) {
       const other = against && tables[against.table];
       if (!other || against.row >= other.rows) {
         setText(summary, "");
-        table.setRows([]);
+        table.setRows(() => [], [null]);
         return null;
       }
       const mine = tables[state.table];
@@ -112,7 +112,7 @@ export function makeCompareView(parent, graph, actions, id) {
       }
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((t) => t / forward);
       html("span", "", summary, `extra time ${formatPercent(a)}, the other ${formatPercent(b)} of the forward`);
-      table.setRows(differences(graph, kept, there));
+      table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
       return differenceMask(kept, there);
     },
     select(v) {

@@ -27,6 +27,7 @@ export function makeDataTable(parent, columns, options) {
   const body = html("tbody", "", table);
   let rows = [];
   let most = SHOWN_ROWS;
+  let made = null;
 
   function draw() {
     const shown = rows.slice(0, most);
@@ -53,8 +54,11 @@ export function makeDataTable(parent, columns, options) {
   return {
     foot,
     mark,
-    setRows(next) {
-      rows = next;
+    /** Rows that were made from the same things as those shown are not drawn again: the reader's place and focus stay. */
+    setRows(next, from = [{}]) {
+      if (made?.length === from.length && from.every((thing, i) => thing === made[i])) return;
+      made = from;
+      rows = next();
       draw();
     },
   };

@@ -41,12 +41,12 @@ export function makeGapView(parent) {
     ],
     { caption: "From the formula to the measured peak", noun: "causes" },
   );
-  table.setRows([]);
+  table.setRows(() => []);
   return {
     show(run) {
       steps = run?.gap ?? [];
       setText(title, !run ? "Run this plan to see how its measured bytes come about." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "This run was not taken apart.");
-      table.setRows(steps.map((step, at) => ({ ...step, at })));
+      table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
     },
   };
 }

@@ -51,7 +51,7 @@ export function makeRunsView(parent, graph, actions) {
     show(runs, can) {
       setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "There is nothing to run here.");
       table.foot.hidden = !runs.length;
-      table.setRows([...runs].reverse());
+      table.setRows(() => [...runs].reverse(), [runs]);
     },
   };
 }
