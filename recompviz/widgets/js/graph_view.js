@@ -8,6 +8,7 @@ import { routePath } from "./route.js";
 import { diff } from "./diff.js";
 import { lowerSetOf, boundaryOf } from "./lower_sets.js";
 import { makeMinimap } from "./minimap.js";
+import { makeOverlay } from "./overlay.js";
 
 const BAND_TINTS = 2;
 // below this scale labels are too small to read and are left out
@@ -67,6 +68,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
   let bands = [];
   let groups = [];
   let marks = new Map(); // node → extra class: hover marks
+  const overlay = makeOverlay(graph.count);
   let shown = { kept: null, segments: null, tints: null };
   let labels = 0;
   frame.classList.toggle("rv-large", graph.count > LARGE);
@@ -151,6 +153,7 @@ export function makeGraphView(parent, graph, near, actions, id) {
       groups.push(group);
     }
     marks = new Map();
+    overlayAgain(overlay.every());
     for (const [mode, button] of modes) button.setAttribute("aria-pressed", String(mode === layout.mode));
     frame.dataset.engine = layout.engine;
     minimap.setLayout(layout);
@@ -218,13 +221,23 @@ export function makeGraphView(parent, graph, near, actions, id) {
     }
     if (also >= 0) next.set(also, `${next.get(also) ?? ""} rv-step`);
     for (const u of new Set([...marks.keys(), ...next.keys()])) {
-      if (marks.get(u) !== next.get(u)) groups[u].setAttribute("class", `rv-node${next.get(u) ?? ""}`);
+      if (marks.get(u) !== next.get(u)) groups[u].setAttribute("class", `rv-node${next.get(u) ?? ""}${overlay.classOf(u)}`);
     }
     marks = next;
     edgeElements.forEach((edge, e) => {
       const lit = inside && inside[graph.edges[2 * e + 1]];
       edge.setAttribute("class", !inside ? "rv-edge" : lit ? "rv-edge rv-lit" : "rv-edge rv-outside");
     });
+  }
+
+  /** Put the overlay's classes and corner marks on these nodes. */
+  function overlayAgain(nodes) {
+    for (const v of nodes) {
+      groups[v].setAttribute("class", `rv-node${marks.get(v) ?? ""}${overlay.classOf(v)}`);
+      const glyph = overlay.glyphOf(v);
+      const corner = groups[v].querySelector(".rv-corner") ?? (glyph ? svg("text", { class: "rv-corner", x: layout.node[0] / 2, y: -layout.node[1] / 2 + 2 }, groups[v]) : null);
+      if (corner) corner.textContent = glyph;
+    }
   }
 
   let timer = 0;
@@ -305,6 +318,12 @@ export function makeGraphView(parent, graph, near, actions, id) {
     setLayout,
     paint,
     mark,
+    /** Nodes alive at the scrubbed step stand out, the rest recede; null for none. */
+    setAlive: (mask) => overlayAgain(overlay.set({ alive: mask })),
+    /** 1 for a node that is forced to be kept, −1 forced to be recomputed, 0 for neither; null for none. */
+    setPins: (pins) => overlayAgain(overlay.set({ pins })),
+    /** 1 for a node that only the first plan keeps, −1 only the second, 0 for the same; null for none. */
+    setDifference: (difference) => overlayAgain(overlay.set({ difference })),
     rectangleOf,
     resize: () => layout && (moved ? look(camera, true) : refit()),
     hintAway: () => hint.classList.add("rv-away"),
