@@ -80,6 +80,7 @@ class Explorer(anywidget.AnyWidget):
 
     _graph = traitlets.Dict().tag(sync=True)
     _layout = traitlets.Dict().tag(sync=True)
+    _modules = traitlets.Dict().tag(sync=True)
     _tables: Any = traitlets.List().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
@@ -118,6 +119,7 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(
             _graph=wire.graph_message(graph, title, device),
             _layout=wire.layout_message(layout),
+            _modules=wire.modules_message(graph),
             _tables=[wire.table_message(t) for t in self.tables],
             _mode=layout.mode,
             _run={"number": 0, "state": "idle", "fraction": 0.0, "text": "", "can": run is not None},

@@ -2,7 +2,7 @@
 
 import { html, setText } from "./elements.js";
 import { formatBytes, formatPercent } from "./units.js";
-import { readGraph, readLayout, readTable, readReply, readRun } from "./wire.js";
+import { readGraph, readLayout, readModules, readTable, readReply, readRun } from "./wire.js";
 import { keepMask, segmentsOf, rowFor } from "./plan_table.js";
 import { neighbours, lowerSetOf, boundaryOf } from "./lower_sets.js";
 import { makeHeader } from "./header.js";
@@ -56,7 +56,7 @@ export function mount(model, parent) {
   const live = html("div", "rv-live", root);
   live.setAttribute("aria-live", "polite");
   const header = makeHeader(root, graph);
-  const graphView = makeGraphView(root, graph, near, { hover, pin, mode }, id);
+  const graphView = makeGraphView(root, graph, near, { hover, pin, select: pinNode, mode }, id, readModules(model.get("_modules")));
   const card = makeCard(root.querySelector(".rv-graph"), graph);
   const below = html("div", "rv-below", root);
   const budgetView = makeBudgetView(below, graph, tables, { budget: setBudget, row: setRow, objective }, id);
