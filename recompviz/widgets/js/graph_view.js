@@ -111,6 +111,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let sequenceIndex = 0;
   let labels = 0;
   let later = 0;
+  let drawing = false; // taking away a focused box tells focusout while the scene is half drawn
   const minimap = makeMinimap(frame, (x, y) => look(centreOn(camera, view(), x, y), true));
   const theme = new MutationObserver(() => painter === canvasBoxes && canvasBoxes.recolour());
   theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
@@ -209,10 +210,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function show(keepCamera = false) {
     scene = open ? compose(tree, open, mode, (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "")) : flatScene(flat, graph);
     of = boxesOfNodes(scene, tree, graph.count);
+    drawing = true;
     for (const layer of [frameLayer, bandLayer, numberLayer, edgeLayer]) layer.replaceChildren();
     svgBoxes.clear();
     canvasBoxes.clear();
     const large = scene.items.length > LARGE;
+    drawing = false;
     painter = large ? canvasBoxes : svgBoxes;
     frame.classList.toggle("rv-large", large);
     painter.draw(scene, scene.items.map((item) => (item < graph.count ? { name: graph.nodes[item].label } : { name: boxName(tree, item - graph.count), times: tree.times[item - graph.count] > 1 ? `×${tree.times[item - graph.count]}` : "" })));
@@ -384,7 +387,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   function lay(change) {
     Object.assign(over, change);
-    if (scene) flagBoxes();
+    if (scene && !drawing) flagBoxes();
   }
 
   /** Light L^v and its boundary, or nothing. `v` −1 for none; `also` a node to ring. */

@@ -21,6 +21,7 @@ export function makeSvgBoxes(layer, graph) {
           group.dataset.m = item - graph.count;
           group.setAttribute("tabindex", "0");
           group.setAttribute("aria-expanded", "false");
+          svg("rect", { class: "rv-share-ground", x: -w / 2 + 6, y: h / 2 - 8, width: w - 12, height: 4.5, rx: 2 }, group);
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
           svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group).textContent = texts[b].name;
           if (texts[b].times) svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
@@ -39,8 +40,8 @@ export function makeSvgBoxes(layer, graph) {
       const group = groups[b];
       group.firstChild.setAttribute("class", look.className);
       if (scene.items[b] >= graph.count) {
-        group.childNodes[1].setAttribute("width", ((scene.w[b] - 12) * look.bar).toFixed(1));
-        group.lastChild.tagName === "text" && (group.querySelector(".rv-box-fact").textContent = look.fact);
+        group.childNodes[2].setAttribute("width", ((scene.w[b] - 12) * look.bar).toFixed(1));
+        group.querySelector(".rv-box-fact").textContent = look.fact;
       } else if (look.bar !== undefined || group.childNodes.length > 2) {
         let bar = group.querySelector(".rv-level-bar");
         if (!bar && look.bar) bar = svg("rect", { class: "rv-level-bar", x: -scene.w[b] / 2 + 3, y: scene.h[b] / 2 - 4, height: 2.5 }, group);
