@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from recompviz.core.liveness import profiler
 from recompviz.core.plan import Plan
+from recompviz.core.plan_table import PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.widgets.explorer import Explorer
+from recompviz.widgets.first_plans import LARGE, first_plans
 from recompviz.widgets.runner import Progress
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ def explore(
         Whether to run the step a few times first, in little memory, to learn what its operators take inside; see
         :func:`recompviz.calibrate`. A model on the meta device is not run.
 
+    A graph of more than 1,000 nodes opens at once with plans that need no search; the planner's follow later.
+
     Returns
     -------
     Explorer
@@ -69,11 +74,18 @@ def explore(
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
+
+    def tables() -> list[PlanTable]:
+        return [traced.plans("live"), traced.plans("time"), traced.plans("memory")]
+
+    large = len(traced.graph) > LARGE
+    first = [first_plans(traced.graph, profiler(traced.graph, traced.joint))] if large else tables()
     return Explorer(
         traced.graph,
-        traced.plans("live"),
+        first[0],
         lambda plan: simulate(traced, plan),
-        more_tables=[traced.plans("time"), traced.plans("memory")],
+        more_tables=first[1:],
+        later=tables if large else None,
         run=None if traced.estimated else _run(traced),
         device=device_name(traced.device),
         title=f"{type(model).__name__}, training step",

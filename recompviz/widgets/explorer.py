@@ -52,6 +52,8 @@ class Explorer(anywidget.AnyWidget):
     title : str
     budget : int or str, optional
         Total bytes to begin with; left out: half-way between the least feasible total and keep-all.
+    later : callable () → sequence of PlanTable, optional
+        Better tables, made in a thread of their own once the first picture is there; they replace the first ones.
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class Explorer(anywidget.AnyWidget):
     _modules = traitlets.Dict().tag(sync=True)
     _tables: Any = traitlets.List().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
+    _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Dict().tag(sync=True)
     _reply = traitlets.Dict().tag(sync=True)
@@ -100,6 +103,7 @@ class Explorer(anywidget.AnyWidget):
         device: str = "cpu",
         title: str = "training step",
         budget: int | float | str | None = None,
+        later: Callable[[], Sequence[PlanTable]] | None = None,
     ) -> None:
         self.graph = graph
         self.tables = (table, *more_tables)
@@ -126,6 +130,30 @@ class Explorer(anywidget.AnyWidget):
         )
         self._choose(0, 0, row, parse_bytes(budget))
         self.on_msg(self._on_message)
+        self._later: threading.Thread | None = None
+        if later is not None:
+            self._waiting = "first plans; better ones are being searched for"
+            self._later = threading.Thread(target=self._replace_tables, args=(later,), daemon=True)
+            self._later.start()
+
+    def _replace_tables(self, later: Callable[[], Sequence[PlanTable]]) -> None:
+        """Show better tables when they are there, at the same budget; told as one change, so that no page sees half."""
+        try:
+            tables = tuple(later())
+        except Exception as error:  # the first plans stay, and the page says why
+            self._waiting = f"first plans; the search failed: {error}"
+            return
+        with self._lock, self.hold_sync():
+            self.tables = tables
+            budget = max(int(self.budget), tables[0].least_total)
+            self._tables = [wire.table_message(t) for t in tables]
+            self._waiting = ""
+            self._choose(self._request + 1, 0, tables[0].row(budget), budget)
+
+    def wait_for_plans(self, seconds: float | None = None) -> None:
+        """Wait until the better tables are shown (for scripts; the notebook does not need it)."""
+        if self._later is not None:
+            self._later.join(seconds)
 
     # ---------------------------------------------------------------- choices
 

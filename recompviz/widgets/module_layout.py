@@ -95,7 +95,8 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
     passed: list[tuple[float, float]] = []
     offsets = [0]
     known: dict[Hashable, tuple[list[int], Arrangement]] = {}
-    for box, pairs in enumerate(lines_of(graph, modules)):
+    # a graph without modules is never composed: its layout as a whole is shown
+    for box, pairs in enumerate(lines_of(graph, modules) if len(modules) > 1 else ()):
         items = modules.children[box]
         local = {item: i for i, item in enumerate(items)} | {IN: len(items), OUT: len(items) + 1}
         edges = tuple((local[u], local[v]) for u, v in pairs)

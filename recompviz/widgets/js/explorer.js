@@ -198,6 +198,8 @@ export function mount(model, parent) {
   }
 
   const onRun = () => schedule();
+  const onWaiting = () => graphView.setNote(model.get("_waiting"));
+  model.on("change:_waiting", onWaiting);
   model.on("change:_reply", onReply);
   model.on("change:_layout", onLayout);
   model.on("change:_runs", onRuns);
@@ -205,6 +207,7 @@ export function mount(model, parent) {
 
   state.runs = model.get("_runs").map(readRun);
   graphView.setLayout(readLayout(model.get("_layout")));
+  onWaiting();
   timelineView.setReply(readReply(first));
   paint();
   const watch = new ResizeObserver(() => {
@@ -223,6 +226,7 @@ export function mount(model, parent) {
     model.off("change:_layout", onLayout);
     model.off("change:_runs", onRuns);
     model.off("change:_run", onRun);
+    model.off("change:_waiting", onWaiting);
     for (const view of [graphView, budgetView, timelineView, runView]) view.destroy();
     root.remove();
   };
@@ -230,6 +234,16 @@ export function mount(model, parent) {
 
 export default {
   render({ model, el }) {
-    return mount(model, el);
+    let release = mount(model, el);
+    // better plans came for a large graph: everything but the graph's own view begins anew
+    const again = () => {
+      release();
+      release = mount(model, el);
+    };
+    model.on("change:_tables", again);
+    return () => {
+      model.off("change:_tables", again);
+      release();
+    };
   },
 };

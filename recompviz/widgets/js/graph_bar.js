@@ -31,6 +31,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   for (const [value, text] of COLOURINGS) html("option", "", select, text).value = value;
   listen(select, "change", () => actions.colour(select.value));
   listen(select, "keydown", (event) => event.stopPropagation());
+  const colourOf = (name) => (select.value = name);
   html("span", "rv-small-gap", bar);
   const collapse = hasModules ? button("▣ modules", "Collapse all modules", actions.collapse) : null;
   const expand = hasModules ? button("⊞ every value", "Expand all modules", actions.expand) : null;
@@ -42,6 +43,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   button("Fit", "Fit the whole graph", actions.fit);
   return {
     focusSearch: search.focus,
+    colour: colourOf,
     /** Which direction is shown, and whether everything is open, closed, or neither. */
     show(mode, opened) {
       for (const [name, element] of modes) element.setAttribute("aria-pressed", String(name === mode));

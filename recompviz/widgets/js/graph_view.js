@@ -28,6 +28,9 @@ const LABEL_DELAY = 250;
 // above this many boxes they and the lines are drawn on a canvas: as many elements take longer than a frame
 const LARGE = 400;
 
+// what a view showed, by the element it stands in, so that a view drawn anew there goes on with it
+const lastViews = new WeakMap();
+
 /** The class of a node's rectangle. */
 export function stateClass(kept) {
   return kept ? "rv-keep" : "rv-recompute";
@@ -71,10 +74,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   canvas.setAttribute("aria-hidden", "true");
   const root = svg("svg", { class: "rv-canvas", tabindex: "0", role: "graphics-document" }, frame);
   drawPatterns(svg("defs", {}, root), id);
-  for (const style of [root.style]) {
-    style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
-    for (let i = 0; i < HUES; i++) style.setProperty(`--rv-hue-fill-${i}`, `url(#${id}-hue-${i})`);
-  }
+  root.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
+  for (let i = 0; i < HUES; i++) root.style.setProperty(`--rv-hue-fill-${i}`, `url(#${id}-hue-${i})`);
   const world = svg("g", { class: "rv-world" }, root);
   const frameLayer = svg("g", { class: "rv-frames" }, world);
   const bandLayer = svg("g", { class: "rv-bands" }, world);
@@ -84,6 +85,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const note = html("div", "rv-graph-note", frame);
   const foot = html("div", "rv-graph-foot", parent);
   const legend = html("div", "rv-graph-legend", foot);
+  note.setAttribute("role", "status");
   html("span", "rv-gap", foot);
   const hint = html("span", "rv-hint", foot, "hover: Lᵛ · click: pin, open a module · drag: pan · /: search");
   const toggle = html("button", "rv-button", foot, "L₁ ≺ … ≺ Lₖ");
@@ -91,8 +93,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   toggle.title = "The plan's lower sets one by one, with the terms of the peak formula";
   const sequenceView = makeSequenceView(parent, toggle, browse);
 
+  const place = parent.parentNode ?? parent;
+  const last = lastViews.get(place);
+  let waiting = "";
   let flat = null; // Python's layout of every value
-  let open = opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
+  let open = last ? last.open : opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
   let mode = "wrapped";
   let scene = null;
   let of = null; // boxOf, nodes
@@ -103,7 +108,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let moved = false;
   let bands = [];
   let lines = [];
-  let colouring = "state";
+  let colouring = last?.colouring ?? "state";
+  bar.colour(colouring);
   let ends = [];
   let shown = { kept: null, segments: null, looks: null, flags: null, lit: "" };
   const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, step: -1 };
@@ -152,8 +158,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function setLayout(next) {
     const first = !flat;
     flat = next;
-    if (first) mode = open ? "wrapped" : flat.mode;
+    if (first) mode = last?.mode ?? (open ? "wrapped" : flat.mode);
     if (!open || first) show();
+    if (first && last?.moved) look(last.camera, true);
   }
 
   function setMode(next) {
@@ -234,13 +241,18 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     frame.dataset.engine = scene.engine;
     frame.dataset.shown = openness();
     root.setAttribute("aria-label", `Graph of ${graph.count} values${open ? ` in ${scene.items.length} boxes` : ""}. Arrow keys pan, plus and minus zoom, 0 fits, slash searches, n and p go to the next and previous value.`);
-    setText(note, open ? `showing ${scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "");
+    setNote();
     bar.show(mode, openness());
     minimap.setLayout(scene, of.nodes);
     const { kept, segments } = shown;
     shown = { kept: null, segments: null, looks: null, flags: null, lit: "" };
     if (kept) paint(kept, segments);
     if (!keepCamera) refit();
+  }
+
+  function setNote() {
+    const boxes = open ? `showing ${scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
+    setText(note, [boxes, waiting].filter(Boolean).join(" · "));
   }
 
   /** The frames of the open boxes, each with a head that closes it. */
@@ -595,8 +607,14 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     setDifference: (difference) => lay({ difference }),
     rectangleOf,
     resize,
+    /** What is still to come, said in the corner. */
+    setNote(text) {
+      waiting = text;
+      setNote();
+    },
     hintAway: () => hint.classList.add("rv-away"),
     destroy: () => {
+      lastViews.set(place, { open, mode, colouring, camera, moved });
       clearTimeout(timer);
       clearTimeout(labels);
       clearTimeout(later);
