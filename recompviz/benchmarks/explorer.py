@@ -47,15 +47,15 @@ from recompviz.widgets import dot
 from recompviz.widgets.explorer import Explorer
 from recompviz.widgets.first_plans import first_plans
 
+def shown(graph, joint, table):
+    return Explorer(graph, table, lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())), title="s")
+
 def planned(step):
     graph, joint = step
-    table = PlanTable.of(graph, "time", solve(graph).plans("time", 200), profiler(graph, joint))
-    return Explorer(graph, table, lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())), title="step")
+    return shown(*step, PlanTable.of(graph, "time", solve(graph).plans("time", 200), profiler(graph, joint)))
 
 def first(step):
-    graph, joint = step
-    table = first_plans(graph, profiler(graph, joint))
-    return Explorer(graph, table, lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())), title="step")
+    return shown(*step, first_plans(step[0], profiler(*step)))
 """
 
 WATCH = """() => {
@@ -75,7 +75,10 @@ WATCH = """() => {
   }, { capture: true });
   slider.addEventListener("change", () => {
     const begun = performance.now();
-    const look = () => (root.recompviz.state.confirmed ? (window.rvSeen.confirmed = performance.now() - begun) : setTimeout(look, 2));
+    const look = () => {
+      if (root.recompviz.state.confirmed) window.rvSeen.confirmed = performance.now() - begun;
+      else setTimeout(look, 2);
+    };
     setTimeout(look, 0);
   });
 }"""
@@ -96,10 +99,11 @@ class Lab:
             self.port: int = probe.getsockname()[1]
         places = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
         paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        options = ["--no-browser", "--ip=127.0.0.1", f"--port={self.port}", f"--IdentityProvider.token={self.token}"]
+        options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--ServerApp.allow_root=True"]
+        options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}"]
-            + [f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None"]
-            + ["--ServerApp.allow_root=True", f"--LabApp.workspaces_dir={folder / 'workspaces'}"],
+            [sys.executable, "-m", "jupyterlab", *options],
             env={**os.environ, **places, "PYTHONPATH": paths},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

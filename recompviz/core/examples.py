@@ -97,7 +97,7 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
 
 
 def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
-    """The training step of a network of the U-Net's shape: what a block on the way down makes is read again on the way up.
+    """The training step of a U-Net's shape: what a block on the way down makes is read again on the way up.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def test_the_lines_lead_from_every_producer_to_its_consumer(graph):
 
 def test_repeated_blocks_are_folded_and_different_ones_are_not():
     tree = module_tree(NETWORK)
-    told = {path: times for path, times in zip(tree.paths, tree.times, strict=True)}
+    told = dict(zip(tree.paths, tree.times, strict=True))
     assert told["layer2.1–2"] == 2
     assert told["layer1.0"] == told["layer1.1"] == told["layer2.0"] == 1
 
@@ -104,14 +104,12 @@ def plain(graph):
     }  # fmt: skip
     arrays = {name: np.frombuffer(message[name], f"<{kind}").tolist() for name, kind in kinds.items()}
     modules = {**message, **arrays, "collapseAbove": message["collapse_above"]}
+    fields = ("key", "op", "module", "dtype")
     nodes = [
-        {"key": i.key, "op": i.op, "module": i.module, "shape": "×".join(map(str, i.shape)), "dtype": i.dtype, "label": ""}
-        for i in graph.info
-    ]  # fmt: skip
-    return {
-        "g": {"count": len(graph), "edges": graph.edges.ravel().tolist(), "memory": graph.memory.tolist(), "nodes": nodes},
-        "m": modules,
-    }  # fmt: skip
+        {"label": "", "shape": "×".join(map(str, i.shape)), **{f: getattr(i, f) for f in fields}} for i in graph.info
+    ]
+    edges = graph.edges.ravel().tolist()
+    return {"g": {"count": len(graph), "edges": edges, "memory": graph.memory.tolist(), "nodes": nodes}, "m": modules}
 
 
 COMPOSE = """(await (async () => {
@@ -119,7 +117,8 @@ COMPOSE = """(await (async () => {
   const tree = makeModuleTree(v.g, v.m);
   const scenes = [];
   for (const mode of ["wrapped", "right", "down"]) {
-    for (const open of v.opens) scenes.push(m.compose(tree, new Set(open), mode, (item) => (item < v.g.count ? [38, 22] : [110, 38])));
+    const size = (item) => (item < v.g.count ? [38, 22] : [110, 38]);
+    for (const open of v.opens) scenes.push(m.compose(tree, new Set(open), mode, size));
   }
   return scenes;
 })())"""
@@ -261,14 +260,12 @@ def test_classes_of_a_quantity_rise_and_hold_every_value():
 
 @node
 def test_what_is_laid_over_a_box_is_what_any_of_its_nodes_has_and_outside_only_what_all_have():
-    state = {"alive": [1, 0, 0], "pins": [0, 1, -1], "difference": None, "picked": -1, "step": -1, "lower": {"inside": [0, 0, 1], "boundary": [2]}}  # fmt: skip
+    lower = {"inside": [0, 0, 1], "boundary": [2]}
+    state = {"alive": [1, 0, 0], "pins": [0, 1, -1], "difference": None, "picked": -1, "step": -1, "lower": lower}
     flags = run("overlay.js", "Array.from(m.nodeFlags(3, v.s))", s=state)
     names = lambda f: run("overlay.js", "m.flagClasses(v.f)", f=f).split()  # noqa: E731
     assert names(flags[0]) == ["rv-outside", "rv-alive"]
     assert names(flags[1]) == ["rv-outside", "rv-asleep", "rv-pin-keep"]
-    assert names(run("overlay.js", "m.flagsTogether(v.f, [0, 1])", f=flags)) == [
-        "rv-outside",
-        "rv-alive",
-        "rv-pin-keep",
-    ]
-    assert names(run("overlay.js", "m.flagsTogether(v.f, [1, 2])", f=flags)) == ["rv-boundary", "rv-asleep", "rv-pin-keep", "rv-pin-recompute"]  # fmt: skip
+    both = lambda a, b: names(run("overlay.js", f"m.flagsTogether(v.f, [{a}, {b}])", f=flags))  # noqa: E731
+    assert both(0, 1) == ["rv-outside", "rv-alive", "rv-pin-keep"]
+    assert both(1, 2) == ["rv-boundary", "rv-asleep", "rv-pin-keep", "rv-pin-recompute"]
