@@ -21,6 +21,7 @@ from recompviz.widgets.modules import Modules, ancestors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_DUMMIES = 5_000  # per box; there are many, and the first picture waits for all
 IN, OUT = -1, -2  # the ports, where a line's end is no item
 
 
@@ -103,7 +104,7 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
         key = (len(items), edges)
         if key not in known:
             ranks = _ranks(len(items), edges)
-            known[key] = ranks, arrange(ranks, edges)
+            known[key] = ranks, arrange(ranks, edges, MOST_DUMMIES)
         ranks, arrangement = known[key]
         for item, i in local.items():
             if item >= 0:

@@ -111,8 +111,15 @@ export function makeCanvasBoxes(canvas, graph) {
       pen.fill();
       if (near) pen.stroke();
     }
-    pen.globalAlpha = 1;
     pen.setLineDash([]);
+    // of a box of several the share that is kept, over the rest
+    pen.fillStyle = colours.keep;
+    for (const b of seen) {
+      if (scene.items[b] < graph.count || !looks[b]?.bar || looks[b].level !== undefined) continue;
+      pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.2 : 1;
+      pen.fillRect(scene.x[b] - scene.w[b] / 2 + 4, scene.y[b] + scene.h[b] / 2 - 8, (scene.w[b] - 8) * looks[b].bar, 6);
+    }
+    pen.globalAlpha = 1;
     for (const b of seen) if (flags[b] & MARKED) drawMarks(b);
     if (camera.scale >= TEXTS) {
       pen.textAlign = "center";
@@ -122,8 +129,10 @@ export function makeCanvasBoxes(canvas, graph) {
         if (!look) continue;
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.3 : 1;
         pen.fillStyle = look.level !== undefined ? (look.level > 2 ? "#fff" : "#111") : look.hue !== undefined ? "#111" : look.kept ? colours["on-keep"] : colours["on-recompute"];
-        pen.fillText(texts[b].name, scene.x[b], scene.y[b] + 4, scene.w[b] - 4);
-        if (look.bar) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * look.bar, 2.5);
+        const module = scene.items[b] >= graph.count;
+        pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
+        if (module) pen.fillText(look.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
+        if (look.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * look.bar, 2.5);
       }
       pen.globalAlpha = 1;
     }

@@ -10,8 +10,11 @@ const TEXT_GAP = 22; // between the lines of a wrapped box
 const BOX_PAD = 10;
 export const FRAME_HEAD = 20;
 const FITS = 8;
-// a wrapped box longer than this is broken into lines, like a text
+// a wrapped box longer than this is broken into lines, like a text; a very long one into lines that fill a window of
+// this shape, if a line has this height
 const WRAP_LENGTH = 1250;
+const WINDOW_SHAPE = 3.2;
+const LINE_HEIGHT = 62;
 
 /** The non-falling sequence nearest to `values` in weighted least squares; mirrors isotonic in layered.py. */
 export function isotonicFit(values, weights) {
@@ -182,8 +185,9 @@ function placeBox(tree, m, open, mode, size, linesOf) {
 /** The first column of each line: of the last third of a line the place that the fewest lines cross. */
 function lineBreaks(tree, lines, things, widths, gapAfter) {
   const total = widths.reduce((sum, w, r) => sum + w + gapAfter[r], 0);
-  if (total <= WRAP_LENGTH * 1.15) return [0];
-  const target = total / Math.ceil(total / WRAP_LENGTH);
+  const most = Math.max(WRAP_LENGTH, Math.sqrt(total * LINE_HEIGHT * WINDOW_SHAPE));
+  if (total <= most * 1.15) return [0];
+  const target = total / Math.ceil(total / most);
   const crossing = new Int32Array(widths.length + 1);
   for (const i of lines) {
     crossing[things.get(tree.lines[3 * i + 1]).rank + 1] += 1;

@@ -217,7 +217,17 @@ export function mount(model, parent) {
     if (state.hover >= 0 || state.pinned >= 0) showCard();
   });
   watch.observe(root);
-  root.recompviz = { repaints, state }; // for tests and for the curious
+  // for tests and for the curious
+  root.recompviz = {
+    repaints,
+    state,
+    get kept() {
+      return Array.from(kept);
+    },
+    get formulaPeak() {
+      return tables[state.table].formulaPeaks[state.row];
+    },
+  };
 
   return () => {
     cancelAnimationFrame(frame);

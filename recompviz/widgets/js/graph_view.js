@@ -175,8 +175,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const before = anchor >= 0 ? placeOf(anchor) : null;
     open = next;
     if (!open && flat.mode !== mode) actions.mode(mode);
-    show(before !== null);
-    if (before) {
+    // text that is wrapped anew is shown as a whole while that is legible
+    show(true);
+    const keep = before !== null && (mode !== "wrapped" || fit(scene, view()).scale < READABLE);
+    if (!keep) refit();
+    else {
       // the box that was opened or closed stays where it was on the screen
       const after = placeOf(anchor);
       const screen = [camera.x + camera.scale * before[0], camera.y + camera.scale * before[1]];
@@ -347,6 +350,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   }
 
   function nameAll() {
+    if (painter === canvasBoxes) return; // it has no elements to name
     const { kept, segments } = shown;
     scene.items.forEach((item, b) => {
       const m = item - graph.count;

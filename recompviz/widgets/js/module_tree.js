@@ -61,8 +61,10 @@ export function withNode(tree, v, open) {
   return new Set([...open, ...tree.around[v]]);
 }
 
-/** What a box says: its path, or the end of it. */
+/** What a box says: its own name, a numbered one with its parent's before it, the end of it where that is long. */
 export function boxName(tree, m, most = 18) {
-  const path = tree.paths[m] || tree.names[m] || "model";
-  return path.length <= most ? path : `…${path.slice(path.length - most + 1)}`;
+  const own = tree.names[m] || tree.paths[m] || "model";
+  const parent = tree.paths[tree.parent[m]] ?? "";
+  const name = /^\d/.test(own) ? tree.paths[m].slice(parent.lastIndexOf(".") + 1) : own;
+  return name.length <= most ? name : `…${name.slice(name.length - most + 1)}`;
 }
