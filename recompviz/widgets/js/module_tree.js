@@ -64,7 +64,6 @@ export function withNode(tree, v, open) {
 /** What a box says: its own name, a numbered one with its parent's before it, the end of it where that is long. */
 export function boxName(tree, m, most = 18) {
   const own = tree.names[m] || tree.paths[m] || "model";
-  const parent = tree.paths[tree.parent[m]] ?? "";
-  const name = /^\d/.test(own) ? tree.paths[m].slice(parent.lastIndexOf(".") + 1) : own;
+  const name = /^\d/.test(own) ? tree.paths[m].split(".").slice(-2).join(".") : own;
   return name.length <= most ? name : `…${name.slice(name.length - most + 1)}`;
 }

@@ -24,7 +24,7 @@ export function makeSequenceView(parent, toggle, choose) {
     listen(element, "click", act);
     return element;
   };
-  const before = button("◀", "Previous lower set", () => choose(index - 1));
+  const before = button("◀", "Previous lower set", () => choose(Math.max(1, index - 1)));
   const where = html("strong", "rv-sequence-where", head);
   where.setAttribute("role", "status");
   const after = button("▶", "Next lower set", () => choose(index + 1));
@@ -76,9 +76,10 @@ export function makeSequenceView(parent, toggle, choose) {
     const step = sequence.steps[index - 1];
     const i = subscript(index);
     setText(where, `L${i} of ${sequence.steps.length}`);
-    before.disabled = index === 1;
-    after.disabled = index === sequence.steps.length;
-    peakButton.disabled = index === sequence.peak + 1;
+    // a button that is disabled loses the focus, and the keys with it
+    for (const [element, off] of [[before, index === 1], [after, index === sequence.steps.length], [peakButton, index === sequence.peak + 1]]) {
+      element.setAttribute("aria-disabled", String(off));
+    }
     setText(note, sequence.canonical ? (index === sequence.peak + 1 ? "the formula's peak is here" : "") : "no lower-set sequence: the kept values are chosen freely; Lᵢ are the prefixes whose boundary is kept");
     const kinds = [`L${i} ${step.size} values`, `V${i} ${step.members}`, `∂(L${i}) ${step.boundary} · ${formatBytes(step.boundaryBytes)}`, `U${i} ${formatBytes(step.held)}`];
     facts.replaceChildren(...kinds.map((text, n) => html("span", `rv-fact rv-fact-${n}`, null, text)));
@@ -95,7 +96,7 @@ export function makeSequenceView(parent, toggle, choose) {
     if (i) choose(i);
   });
   listen(root, "keydown", (event) => {
-    const next = { ArrowLeft: index - 1, ArrowRight: index + 1, Home: 1, End: sequence?.steps.length }[event.key];
+    const next = { ArrowLeft: Math.max(1, index - 1), ArrowRight: index + 1, Home: 1, End: sequence?.steps.length }[event.key];
     if (event.key === "Escape") choose(0);
     else if (next === undefined) return;
     else choose(next);
@@ -109,7 +110,7 @@ export function makeSequenceView(parent, toggle, choose) {
       index = nextIndex;
       show();
     },
-    focus: () => (after.disabled ? before : after).focus({ preventScroll: true }),
+    focus: () => after.focus({ preventScroll: true }),
     destroy: release,
   };
 }
