@@ -96,6 +96,40 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
     return net.finish(batch * 3 * pixels * pixels * 4)
 
 
+def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
+    """The training step of a U-Net's shape: what a block on the way down makes is read again on the way up.
+
+    Parameters
+    ----------
+    nodes : int
+        About so many; a block is a convolution, a batch norm and a ReLU, every fourth halves height and width.
+
+    Examples
+    --------
+    >>> len(u_step(60)[0])
+    55
+    """
+    net = _Sequence(batch)
+    depth = max(1, (nodes - 5) // 7)
+    at = net.add("aten.convolution", "stem", (), 16, 64, 10, 432)
+    skips = []
+    for i in range(depth):
+        side = max(4, 64 >> (4 * i // depth))
+        for op in ("convolution", "batch_norm", "relu"):
+            at = net.add(
+                f"aten.{op}", f"down.{i}.{op}", (at,), 16, side, 10 if op == "convolution" else 1, block="down.*"
+            )
+        skips.append((at, side))
+    for i, (skip, side) in enumerate(reversed(skips)):
+        at = net.add("aten.cat", f"up.{i}", (at, skip), 32, side, block="up.*")
+        for op in ("convolution", "batch_norm", "relu"):
+            at = net.add(f"aten.{op}", f"up.{i}.{op}", (at,), 16, side, 10 if op == "convolution" else 1, block="up.*")
+    for op in ("convolution", "mean", "view", "addmm"):
+        at = net.add(f"aten.{op}", f"head.{op}", (at,), 16, 1)
+    net.add("aten.nll_loss", "", (at,), 1, 1)
+    return net.finish(batch * 3 * 64 * 64 * 4)
+
+
 class _Sequence:
     """Collects nodes in running order, then writes the backward pass after them."""
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from recompviz.core.errors import GraphError
 from recompviz.core.graph import Name
+from recompviz.core.liveness import profiler
 from recompviz.core.plan import Plan
 from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.widgets.explorer import Explorer
+from recompviz.widgets.first_plans import LARGE, first_plans
 from recompviz.widgets.runner import Progress
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ def explore(
     baselines : sequence of str
         Shown as points beside the curve; names as for :meth:`recompviz.Trace.baseline`.
 
+    A graph of more than 1,000 nodes opens at once with plans that need no search; the planner's follow later.
+
     Returns
     -------
     Explorer
@@ -99,11 +103,17 @@ def explorer_of(
     ) -> PlanTable:
         return what_if(traced, aim, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
 
+    def tables() -> list[PlanTable]:
+        return [traced.plans("live"), traced.plans("time"), traced.plans("memory")]
+
+    large = len(traced.graph) > LARGE
+    first = [first_plans(traced.graph, profiler(traced.graph, traced.joint))] if large else tables()
     return Explorer(
         traced.graph,
-        traced.plans("live"),
+        first[0],
         lambda plan: simulate(traced, plan),
-        more_tables=[traced.plans("time"), traced.plans("memory")],
+        more_tables=first[1:],
+        later=tables if large else None,
         baselines=_plans(traced, baselines),
         solve=solve,
         run=None if traced.estimated else _run(traced),

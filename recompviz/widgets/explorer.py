@@ -70,6 +70,8 @@ class Explorer(Questions):
         Bytes the device has, marked on the budget.
     joint : JointGraph, optional
         What ``simulate`` simulates; :meth:`to_html` needs it.
+    later : callable () → sequence of PlanTable, optional
+        Better tables, made in a thread of their own once the first picture is there; they replace the first ones.
 
     Attributes
     ----------
@@ -98,8 +100,10 @@ class Explorer(Questions):
 
     _graph = traitlets.Dict().tag(sync=True)
     _layout = traitlets.Dict().tag(sync=True)
+    _modules = traitlets.Dict().tag(sync=True)
     _tables: Any = traitlets.List().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
+    _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
     _asked = traitlets.Dict().tag(sync=True)
     _reply = traitlets.Dict().tag(sync=True)
@@ -121,6 +125,7 @@ class Explorer(Questions):
         budget: int | float | str | None = None,
         capacity: int | float | str | None = None,
         joint: JointGraph | None = None,
+        later: Callable[[], Sequence[PlanTable]] | None = None,
     ) -> None:
         self.graph = graph
         self.title = title
@@ -149,11 +154,38 @@ class Explorer(Questions):
             _more=[wire.table_message(shown) for shown in self._tabled.more],
             _pins={"request": 0, "base": -1, "keep": [], "recompute": []},
             _solving={"state": "idle", "fraction": 0.0, "text": "", "families": dict(FAMILIES) if solve else {}},
+            _modules=wire.modules_message(graph),
             _mode=layout.mode,
             _run={"number": 0, "state": "idle", "fraction": 0.0, "text": "", "can": run is not None, "offer": None},
         )
         self._choose(0, 0, row, parse_bytes(budget))
         self.on_msg(self._on_message)
+        self._later: threading.Thread | None = None
+        if later is not None:
+            self._waiting = "first plans; better ones are being searched for"
+            self._later = threading.Thread(target=self._replace_tables, args=(later,), daemon=True)
+            self._later.start()
+
+    def _replace_tables(self, later: Callable[[], Sequence[PlanTable]]) -> None:
+        """Show better tables when they are there, at the same budget; told as one change, so that no page sees half."""
+        try:
+            tables = tuple(later())
+        except Exception as error:  # the first plans stay, and the page says why
+            self._waiting = f"first plans; the search failed: {error}"
+            return
+        with self._lock, self.hold_sync():
+            self._tabled.replace(tables)
+            budget = max(int(self.budget), tables[0].least_total)
+            self._tables = [wire.table_message(shown) for shown in self._tabled.first]
+            self._more = [wire.table_message(shown) for shown in self._tabled.more]
+            self._pins = {"request": self._pins["request"] + 1, "base": -1, "keep": [], "recompute": []}
+            self._waiting = ""
+            self._choose(self._request + 1, 0, tables[0].row(budget), budget)
+
+    def wait_for_plans(self, seconds: float | None = None) -> None:
+        """Wait until the better tables are shown (for scripts; the notebook does not need it)."""
+        if self._later is not None:
+            self._later.join(seconds)
 
     @property
     def tables(self) -> tuple[PlanTable, ...]:

@@ -61,7 +61,7 @@ def ranks_of(graph: Graph) -> list[int]:
     return rank
 
 
-def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> Arrangement:
+def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
     """Coordinates across the ranks for nodes and for the edges that jump ranks.
 
     Parameters
@@ -69,12 +69,14 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> Arrangemen
     rank : sequence of int
         One per node; edges must go to a higher rank.
     edges : sequence of (u, v)
+    most_dummies : int
+        Beyond this many, the longest edges are direct lines.
     """
     if not rank:
         return Arrangement((), {}, 0.0)
     n, first = len(rank), min(rank)
     items_rank = [r - first for r in rank]
-    chains = _chains(items_rank, edges)
+    chains = _chains(items_rank, edges, most_dummies)
     items = len(items_rank)
     before: list[list[tuple[int, float]]] = [[] for _ in range(items)]
     after: list[list[tuple[int, float]]] = [[] for _ in range(items)]
@@ -101,14 +103,14 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> Arrangemen
     return Arrangement(tuple(across[:n]), lines, max(across))
 
 
-def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]]) -> dict[int, range]:
+def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, range]:
     """Give each rank-jumping edge its dummies, shortest edges first; appends their ranks to ``items_rank``."""
     chains: dict[int, range] = {}
     jumping = sorted((items_rank[v] - items_rank[u] - 1, e) for e, (u, v) in enumerate(edges))
     used = 0
     for length, e in jumping:
         used += max(length, 0)
-        if used > MOST_DUMMIES:
+        if used > most:
             break
         if length > 0:
             start = len(items_rank)

@@ -15,6 +15,8 @@ from recompviz.core.run_report import RunReport
 from recompviz.core.timeline import Timeline
 from recompviz.widgets.labels import short_label
 from recompviz.widgets.layout import NODE, Layout
+from recompviz.widgets.module_layout import lay_out_modules
+from recompviz.widgets.modules import COLLAPSE_ABOVE, module_tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +66,26 @@ def layout_message(layout: Layout) -> Message:
         "offsets": layout.offsets.astype("<u4").tobytes(),
         "size": [layout.width, layout.height],
         "node": list(NODE),
+    }
+
+
+def modules_message(graph: Graph) -> Message:
+    """The ``_modules`` trait."""
+    modules = module_tree(graph)
+    layout = lay_out_modules(graph, modules)
+    return {
+        "names": list(modules.names),
+        "paths": list(modules.paths),
+        "parent": np.array(modules.parent, "<i4").tobytes(),
+        "times": np.array(modules.times, "<u4").tobytes(),
+        "owner": np.array(modules.owner, "<i4").tobytes(),
+        "rank": layout.rank.astype("<u2").tobytes(),
+        "across": layout.across.astype("<f4").tobytes(),
+        "ports": layout.ports.astype("<f4").tobytes(),
+        "lines": layout.lines.astype("<i4").tobytes(),
+        "passed": layout.passed.astype("<f4").tobytes(),
+        "offsets": layout.offsets.astype("<u4").tobytes(),
+        "collapse_above": COLLAPSE_ABOVE,
     }
 
 

@@ -3,7 +3,7 @@
 
 import { html, listeners, setText } from "./elements.js";
 import { formatBytes, formatPercent } from "./units.js";
-import { readGraph, readLayout, readTable, readReply, readRun } from "./wire.js";
+import { readGraph, readLayout, readModules, readTable, readReply, readRun } from "./wire.js";
 import { keepMask, segmentsOf, rowFor, leastTotal } from "./plan_table.js";
 import { neighbours, lowerSetOf, boundaryOf } from "./lower_sets.js";
 import { litNodes } from "./selection.js";
@@ -81,7 +81,7 @@ export function mount(model, parent) {
   const live = html("div", "rv-live", root);
   live.setAttribute("aria-live", "polite");
   const header = makeHeader(root, graph);
-  const graphView = makeGraphView(root, graph, near, { hover, pin, select: selectNode, mode }, id);
+  const graphView = makeGraphView(root, graph, near, { hover, pin, select: selectNode, mode }, id, readModules(model.get("_modules")));
   const card = makeCard(root.querySelector(".rv-graph"), graph, { pin: pinNode, line: setLine });
   const pinsView = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
@@ -372,6 +372,7 @@ export function mount(model, parent) {
       schedule();
     },
     "change:_run": () => schedule(),
+    "change:_waiting": () => graphView.setNote(model.get("_waiting")),
     "change:_solving": () => {
       const { state: how, text } = model.get("_solving");
       if (how === "failed") saveView.tell(text);
@@ -385,6 +386,7 @@ export function mount(model, parent) {
 
   state.runs = model.get("_runs").map(readRun);
   graphView.setLayout(readLayout(model.get("_layout")));
+  graphView.setNote(model.get("_waiting"));
   reply = readReply(first);
   timelineView.setReply(reply);
   timelineView.setStep(-1);
@@ -396,7 +398,17 @@ export function mount(model, parent) {
     if (state.hover >= 0 || state.pinned >= 0) showCard();
   });
   watch.observe(root);
-  root.recompviz = { repaints, state }; // for tests and for the curious
+  // for tests and for the curious
+  root.recompviz = {
+    repaints,
+    state,
+    get kept() {
+      return Array.from(kept);
+    },
+    get formulaPeak() {
+      return tables[state.table].formulaPeaks[state.row];
+    },
+  };
 
   return () => {
     cancelAnimationFrame(frame);
@@ -410,6 +422,16 @@ export function mount(model, parent) {
 
 export default {
   render({ model, el }) {
-    return mount(model, el);
+    let release = mount(model, el);
+    // better plans came for a large graph: everything but the graph's own view begins anew
+    const again = () => {
+      release();
+      release = mount(model, el);
+    };
+    model.on("change:_tables", again);
+    return () => {
+      model.off("change:_tables", again);
+      release();
+    };
   },
 };

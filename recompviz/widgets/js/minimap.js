@@ -19,10 +19,12 @@ export function makeMinimap(parent, go) {
   const window_ = svg("rect", { class: "rv-minimap-window" }, overlay);
   let layout = null;
   let kept = null;
+  let nodes = []; // of each box
   let scale = { x: 1, y: 1 };
 
-  function setLayout(next) {
+  function setLayout(next, nodesOf) {
     layout = next;
+    nodes = nodesOf;
     scale = { x: MAP_WIDTH / layout.width, y: MAP_HEIGHT / Math.max(1, layout.height) };
     canvas.width = MAP_WIDTH * 2;
     canvas.height = MAP_HEIGHT * 2;
@@ -36,12 +38,18 @@ export function makeMinimap(parent, go) {
     const style = getComputedStyle(box);
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    const width = Math.max(1.5, layout.node[0] * scale.x * 2);
-    const height = Math.max(1.5, Math.min(14, layout.node[1] * scale.y * 2));
     const colours = [style.getPropertyValue("--rv-recompute"), style.getPropertyValue("--rv-keep")];
-    for (let v = 0; v < mask.length; v++) {
-      pen.fillStyle = colours[mask[v]];
-      pen.fillRect(layout.nodes[2 * v] * scale.x * 2 - width / 2, layout.nodes[2 * v + 1] * scale.y * 2 - height / 2, width, height);
+    for (let b = 0; b < nodes.length; b++) {
+      const width = Math.max(1.5, layout.w[b] * scale.x * 2);
+      const height = Math.max(1.5, Math.min(14, layout.h[b] * scale.y * 2));
+      const left = layout.x[b] * scale.x * 2 - width / 2;
+      const top = layout.y[b] * scale.y * 2 - height / 2;
+      let share = 0;
+      for (const v of nodes[b]) share += mask[v] / nodes[b].length;
+      pen.fillStyle = colours[0];
+      pen.fillRect(left, top, width, height);
+      pen.fillStyle = colours[1];
+      pen.fillRect(left, top, width * share, height);
     }
   }
 

@@ -41,6 +41,24 @@ export function readLayout(message) {
   };
 }
 
+/** The `_modules` trait. */
+export function readModules(message) {
+  return {
+    names: message.names,
+    paths: message.paths,
+    parent: typed(Int32Array, message.parent),
+    times: typed(Uint32Array, message.times),
+    owner: typed(Int32Array, message.owner),
+    rank: typed(Uint16Array, message.rank),
+    across: typed(Float32Array, message.across),
+    ports: typed(Float32Array, message.ports),
+    lines: typed(Int32Array, message.lines),
+    passed: typed(Float32Array, message.passed),
+    offsets: typed(Uint32Array, message.offsets),
+    collapseAbove: message.collapse_above,
+  };
+}
+
 /** An entry of the `_tables` or `_more` trait; null for an empty slot. */
 export function readTable(message) {
   if (!message.rows) return null;

@@ -1,0 +1,69 @@
+// The modules as a tree of boxes: which box shows a node when some are open, and what lies in it; see modules.py.
+
+/** The tree. Items are numbered nodes first, then boxes: box m is item #V + m. */
+export function makeModuleTree(graph, modules) {
+  const boxes = modules.names.length;
+  const count = graph.count;
+  const children = Array.from({ length: boxes }, () => []);
+  for (let v = 0; v < count; v++) children[modules.owner[v]].push(v);
+  for (let m = 1; m < boxes; m++) children[modules.parent[m]].push(count + m);
+  const nodes = Array.from({ length: boxes }, () => []);
+  const around = Array.from({ length: count }, (_, v) => {
+    const found = [];
+    for (let m = modules.owner[v]; m >= 0; m = modules.parent[m]) {
+      found.push(m);
+      nodes[m].push(v);
+    }
+    return found;
+  });
+  return { ...modules, boxes, count, children, nodes, around, edgesOfLine: edgesByLine(graph, modules, around, count) };
+}
+
+/** For each line of a box the edges that share it; an edge runs out of boxes, across one, and into others. */
+function edgesByLine(graph, modules, around, count) {
+  const number = new Map();
+  for (let i = 0; i < modules.lines.length / 3; i++) {
+    number.set(`${modules.lines[3 * i]},${modules.lines[3 * i + 1]},${modules.lines[3 * i + 2]}`, i);
+  }
+  const edges = Array.from({ length: number.size }, () => []);
+  const add = (box, from, to, e) => edges[number.get(`${box},${from},${to}`)]?.push(e);
+  for (let e = 0; e < graph.edges.length / 2; e++) {
+    const u = graph.edges[2 * e];
+    const v = graph.edges[2 * e + 1];
+    let from = u;
+    for (const box of around[u]) {
+      if (around[v].includes(box)) break;
+      add(box, from, -2, e);
+      from = count + box;
+    }
+    let to = v;
+    for (const box of around[v]) {
+      if (around[u].includes(box)) {
+        add(box, from, to, e);
+        break;
+      }
+      add(box, -1, to, e);
+      to = count + box;
+    }
+  }
+  return edges;
+}
+
+/** The item that shows a node: the outermost closed box around it, else itself. */
+export function shownItem(tree, v, open) {
+  let item = v;
+  for (const box of tree.around[v]) if (!open.has(box)) item = tree.count + box;
+  return item;
+}
+
+/** The boxes to open so that a node is seen itself. */
+export function withNode(tree, v, open) {
+  return new Set([...open, ...tree.around[v]]);
+}
+
+/** What a box says: its own name, a numbered one with its parent's before it, the end of it where that is long. */
+export function boxName(tree, m, most = 18) {
+  const own = tree.names[m] || tree.paths[m] || "model";
+  const name = /^\d/.test(own) ? tree.paths[m].split(".").slice(-2).join(".") : own;
+  return name.length <= most ? name : `…${name.slice(name.length - most + 1)}`;
+}

@@ -1,0 +1,84 @@
+// What is laid over the boxes' own state, as bits: the hovered lower set, the step shown in a sequence, what is alive,
+// pinned or different, what a search found. Each is told by a border or a sign as well as by colour.
+
+export const FLAG = {
+  outside: 1, // not in the lower set shown
+  boundary: 2, // in its boundary ∂(L)
+  picked: 4, // hovered or pinned by a click
+  step: 8, // runs at the step under the pointer of the timeline
+  alive: 16, // alive at the scrubbed step
+  asleep: 32, // not alive at it
+  pinKeep: 64, // forced to be kept
+  pinRecompute: 128, // forced to be recomputed
+  onlyFirst: 256, // kept by the first of two plans only
+  onlySecond: 512, // kept by the second only
+  segment: 1024, // in V_i of the sequence shown
+  cached: 2048, // in U_i of the sequence shown
+  hit: 4096, // found by the search
+};
+// a box of many nodes has these only if all of its nodes have them, the others if any has
+const ALL = FLAG.outside | FLAG.asleep;
+const CLASSES = [
+  [FLAG.outside, "rv-outside"],
+  [FLAG.boundary, "rv-boundary"],
+  [FLAG.picked, "rv-picked"],
+  [FLAG.step, "rv-step"],
+  [FLAG.alive, "rv-alive"],
+  [FLAG.asleep, "rv-asleep"],
+  [FLAG.pinKeep, "rv-pin-keep"],
+  [FLAG.pinRecompute, "rv-pin-recompute"],
+  [FLAG.onlyFirst, "rv-only-first"],
+  [FLAG.onlySecond, "rv-only-second"],
+  [FLAG.segment, "rv-in-segment"],
+  [FLAG.cached, "rv-cached"],
+  [FLAG.hit, "rv-hit"],
+];
+
+/** The flags of the nodes from everything laid over them. */
+export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, cached, hits, picked, step }) {
+  const flags = new Uint16Array(count);
+  for (let v = 0; v < count; v++) {
+    let f = 0;
+    if (alive) f |= alive[v] ? FLAG.alive : FLAG.asleep;
+    if (pins && pins[v]) f |= pins[v] > 0 ? FLAG.pinKeep : FLAG.pinRecompute;
+    if (difference && difference[v]) f |= difference[v] > 0 ? FLAG.onlyFirst : FLAG.onlySecond;
+    if (lower && !lower.inside[v]) f |= FLAG.outside;
+    if (segmentOf && segmentOf[v]) f |= FLAG.segment;
+    if (cached && cached[v]) f |= FLAG.cached;
+    if (hits && hits[v]) f |= FLAG.hit;
+    flags[v] = f;
+  }
+  if (lower) for (const v of lower.boundary) flags[v] |= FLAG.boundary;
+  if (picked >= 0) flags[picked] |= FLAG.picked;
+  if (step >= 0) flags[step] |= FLAG.step;
+  return flags;
+}
+
+/** The flags of a box of several nodes. */
+export function flagsTogether(flags, nodes) {
+  let any = 0;
+  let all = ALL;
+  for (const v of nodes) {
+    any |= flags[v];
+    all &= flags[v];
+  }
+  return (any & ~ALL) | all;
+}
+
+/** The class names of some flags, with a space before each. */
+export function flagClasses(flags) {
+  let name = "";
+  if (flags) for (const [bit, className] of CLASSES) if (flags & bit) name += ` ${className}`;
+  return name;
+}
+
+/** The signs in a box's corner: a pin to keep, to recompute, kept by the first plan only, by the second only, cached. */
+export function cornerSigns(flags) {
+  return (
+    (flags & FLAG.pinKeep ? "▼" : "") +
+    (flags & FLAG.pinRecompute ? "↻" : "") +
+    (flags & FLAG.onlyFirst ? "①" : "") +
+    (flags & FLAG.onlySecond ? "②" : "") +
+    (flags & FLAG.cached ? "●" : "")
+  );
+}

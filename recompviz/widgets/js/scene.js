@@ -1,0 +1,72 @@
+// A scene is what the graph view draws: boxes, frames of the open ones, and lines. Either every value as Python laid
+// it out, or the boxes of modules as composed in the page. The state of a box comes from the nodes it shows.
+
+const NODE_SIZE = [38, 22];
+const BOX_HEIGHT = 38;
+
+/** The size of a closed item: a node's, or that of a box with room for its name. */
+export function itemSize(tree, item, name) {
+  if (item < tree.count) return NODE_SIZE;
+  const times = tree.times[item - tree.count];
+  return [Math.max(122, 16 + 7.6 * name.length + (times > 1 ? 30 : 0)), BOX_HEIGHT];
+}
+
+/** Python's layout of every value as a scene. */
+export function flatScene(layout, graph) {
+  const n = graph.count;
+  const [width, height] = layout.node;
+  return {
+    mode: layout.mode,
+    engine: layout.engine,
+    items: Array.from({ length: n }, (_, v) => v),
+    x: Array.from({ length: n }, (_, v) => layout.nodes[2 * v]),
+    y: Array.from({ length: n }, (_, v) => layout.nodes[2 * v + 1]),
+    w: Array(n).fill(width),
+    h: Array(n).fill(height),
+    frames: [],
+    points: layout.points,
+    offsets: layout.offsets,
+    lineEdges: Array.from({ length: layout.offsets.length - 1 }, (_, e) => [e]),
+    width: layout.width,
+    height: layout.height,
+    flat: true,
+  };
+}
+
+/** For each node the number of the box that shows it; for each box its nodes. */
+export function boxesOfNodes(scene, tree, count) {
+  const boxOf = new Int32Array(count).fill(-1);
+  const nodes = scene.items.map((item, b) => {
+    const members = item < count ? [item] : tree.nodes[item - count];
+    for (const v of members) boxOf[v] = b;
+    return members;
+  });
+  return { boxOf, nodes };
+}
+
+/** What a closed box holds: how many of its values are kept, their bytes, and the segments it spans. */
+export function boxState(nodes, graph, kept, segments) {
+  let count = 0;
+  let bytes = 0;
+  let keptBytes = 0;
+  let time = 0;
+  let first = Infinity;
+  let last = 0;
+  for (const v of nodes) {
+    count += kept[v];
+    bytes += graph.memory[v];
+    if (kept[v]) keptBytes += graph.memory[v];
+    time += graph.time[v];
+    first = Math.min(first, segments[v]);
+    last = Math.max(last, segments[v]);
+  }
+  return { count, of: nodes.length, bytes, keptBytes, share: bytes ? keptBytes / bytes : count / nodes.length, time, first, last };
+}
+
+/** The box at a point of the world, −1 for none. */
+export function boxAt(scene, x, y) {
+  for (let b = 0; b < scene.items.length; b++) {
+    if (Math.abs(x - scene.x[b]) <= scene.w[b] / 2 && Math.abs(y - scene.y[b]) <= scene.h[b] / 2) return b;
+  }
+  return -1;
+}

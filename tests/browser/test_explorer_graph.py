@@ -1,0 +1,126 @@
+"""The graph pane in a real JupyterLab, walked by label as a person would: modules, search, colours, lower sets."""
+
+import re
+
+import pytest
+
+from tests.browser.test_explorer import EXPLORE, RESIDUAL, settled, slider
+
+pytestmark = pytest.mark.browser
+RESNET50 = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((3, 4, 6, 3))")
+
+
+@pytest.fixture
+def page(open_notebook, jupyter):
+    (jupyter.folder / "residual.py").write_text(RESNET50)
+    page = open_notebook("graph.ipynb", EXPLORE)
+    page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=120_000)
+    page.get_by_role("button", name=re.compile("^layer3, ")).wait_for()
+    page.get_by_role("toolbar", name="Graph").scroll_into_view_if_needed()
+    yield page
+    assert page.errors == []
+
+
+def boxes(page):
+    """Label → place on the screen of everything drawn."""
+    return page.eval_on_selector_all(
+        ".rv-nodes > g", "all => Object.fromEntries(all.map(g => [g.ariaLabel, g.getBoundingClientRect().x]))"
+    )
+
+
+def in_order(places, labels):
+    return sorted(labels, key=places.__getitem__)
+
+
+def test_a_large_graph_opens_collapsed_and_modules_open_and_close_in_place(page):
+    page.get_by_text("showing 12 boxes for 176 values").wait_for()
+    page.get_by_role("button", name="Left to right").click()
+    closed = boxes(page)
+    page.get_by_role("button", name=re.compile("^layer3, ")).click()
+    fold = page.get_by_role("button", name=re.compile(r"^layer3\.1–5, 5 equal blocks, 50 values, \d+ kept"))
+    fold.wait_for()
+    opened = boxes(page)
+    stay = [label for label in closed if label in opened]
+    assert len(stay) == 11
+    assert in_order(closed, stay) == in_order(opened, stay)
+    fold.focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name=re.compile(r"^layer3\.4, ")).wait_for()
+    page.get_by_role("button", name="Collapse layer3", exact=True).click()
+    page.get_by_text("showing 12 boxes for 176 values").wait_for()
+    page.get_by_role("button", name="Expand all modules").click()
+    page.wait_for_function("document.querySelectorAll('.rv-nodes > g').length === 176")
+    page.get_by_role("button", name="Collapse all modules").click()
+    page.get_by_text("showing 12 boxes for 176 values").wait_for()
+
+
+def test_a_closed_module_tells_its_state_on_every_change_of_the_budget(page):
+    slider(page).focus()
+    page.keyboard.press("End")
+    settled(page)
+    page.get_by_role("button", name=re.compile("^layer1, 32 values, 32 kept")).wait_for()
+    page.get_by_text(re.compile("^100% of 453 MiB kept")).wait_for()
+    page.keyboard.press("Home")
+    settled(page)
+    least = page.get_by_role("button", name=re.compile(r"^layer1, 32 values, (\d|1\d) kept"))
+    least.wait_for()
+    kept = page.evaluate("document.querySelector('.rv-explorer').recompviz.kept")
+    assert int(re.search(r"(\d+) kept", least.get_attribute("aria-label"))[1]) == sum(kept[4:36])
+
+
+def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
+    search = page.get_by_role("searchbox", name="Search values by name, operator or size")
+    search.fill("layer3 conv >1 MiB")
+    page.get_by_role("status").get_by_text(re.compile(r"^\d+ of 176$")).wait_for()
+    page.keyboard.press("Enter")
+    page.get_by_role("status").get_by_text(re.compile(r"^1/\d+$")).wait_for()
+    card = page.get_by_role("tooltip")
+    assert "layer3.0.conv1" in card.inner_text()
+    assert page.locator(".rv-node.rv-picked").count() == 1
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.rv-card').innerText.includes('layer3.0.conv2')")
+    search.fill("no such value")
+    page.get_by_role("status").get_by_text("none", exact=True).wait_for()
+
+
+def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):
+    choice = page.get_by_label("Colour by")
+    legend = page.locator(".rv-graph-legend")
+    for value, told in (("bytes", "MiB"), ("density", "/unit"), ("segment", "V₁"), ("time", "dashed: recomputed")):
+        choice.select_option(value)
+        legend.get_by_text(told).first.wait_for()
+        assert page.locator(".rv-nodes > g > .rv-recompute").count() > 0
+    choice.select_option("state")
+    legend.get_by_text("share of bytes kept").wait_for()
+
+
+def test_the_plan_s_lower_sets_are_browsed_with_the_terms_of_the_peak(page):
+    slider(page).focus()
+    page.keyboard.press("Home")
+    settled(page)
+    page.get_by_role("button", name="Browse the plan's lower sets").click()
+    panel = page.get_by_role("region", name="Lower sets of the plan")
+    panel.get_by_text(re.compile(r"^L₁ of \d+$")).wait_for()
+    page.keyboard.press("ArrowRight")
+    panel.get_by_text(re.compile(r"^L₂ of \d+$")).wait_for()
+    assert page.locator(".rv-node.rv-outside").count() > 0
+    assert page.locator(".rv-node.rv-boundary").count() > 0
+    panel.get_by_role("button", name="Lower set at the formula's peak").click()
+    panel.get_by_text("the formula's peak is here").wait_for()
+    terms = panel.locator("dd").evaluate_all("all => all.map(d => Number(d.dataset.bytes))")
+    assert sum(terms[:4]) == terms[4]
+    peak = page.evaluate(
+        "(() => { const r = document.querySelector('.rv-explorer').recompviz; return r.formulaPeak; })()"
+    )
+    assert terms[4] == peak
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.querySelector('.rv-node.rv-outside')")
+
+
+def test_hovering_a_closed_module_shows_the_lower_set_of_all_it_holds(page):
+    page.get_by_role("button", name=re.compile("^layer2, ")).hover()
+    page.wait_for_selector(".rv-node.rv-outside")
+    outside = page.locator(".rv-module.rv-outside").evaluate_all("all => all.map(g => g.ariaLabel.split(',')[0])")
+    assert outside == ["layer3", "layer4"]
+    page.mouse.move(5, 5)
+    page.wait_for_function("!document.querySelector('.rv-node.rv-outside')")

@@ -1,0 +1,271 @@
+"""The modules as boxes: convex, complete, folded where equal, and the same in the page as in Python."""
+
+import dataclasses
+import json
+import random
+
+import numpy as np
+import pytest
+
+from recompviz.core.examples import residual_step
+from recompviz.core.graph import Graph, NodeInfo
+from recompviz.core.solver import solve
+from recompviz.widgets import wire
+from recompviz.widgets.module_layout import IN, OUT, lay_out_modules, lines_of
+from recompviz.widgets.modules import ancestors, module_tree
+from tests.widgets.test_javascript import node, run
+
+NETWORK = residual_step((2, 3))[0]
+
+
+def random_graph(seed: int, n: int = 40) -> Graph:
+    """Any order of edges, modules that are called again and again, nodes outside every module."""
+    draw = random.Random(seed)
+    edges = [(u, v) for v in range(1, n) for u in draw.sample(range(v), min(v, draw.choice((1, 1, 2, 3))))]
+    names = ["", "a", "a.b", "a.b.c", "d", "d.0", "d.1", "d.2"]
+    at, info = "", []
+    for v in range(n):
+        at = draw.choice(names) if draw.random() < 0.4 else at
+        info.append(NodeInfo(key=f"v{v}", op="aten.relu", module=at))
+    memory = [draw.randrange(1, 50) for _ in range(n)]
+    graph = Graph.from_edges(edges, memory=memory)
+    return dataclasses.replace(graph, info=tuple(info))
+
+
+GRAPHS = [NETWORK, *(random_graph(seed) for seed in range(12))]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_every_node_lies_in_one_box_and_every_box_holds_at_least_two_things(graph):
+    tree = module_tree(graph)
+    held = [item for items in tree.children for item in items]
+    assert sorted(held) == [i for i in range(len(graph) + len(tree)) if i != len(graph)]
+    assert all(len(items) >= 2 for items in tree.children)
+    for box, items in enumerate(tree.children):
+        for item in items:
+            assert (tree.owner[item] if item < len(graph) else tree.parent[item - len(graph)]) == box
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_whatever_is_open_the_graph_of_the_boxes_has_no_cycle(graph):
+    tree = module_tree(graph)
+    layout = lay_out_modules(graph, tree)
+    for box, start, end in layout.lines.tolist():
+        ranks = [layout.rank[item] if item >= 0 else {IN: 0, OUT: layout.ports[box, 2]}[item] for item in (start, end)]
+        assert ranks[0] < ranks[1]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_the_lines_lead_from_every_producer_to_its_consumer(graph):
+    tree = module_tree(graph)
+    lines = [set(pairs) for pairs in lines_of(graph, tree)]
+    for u, v in graph.edges.tolist():
+        around_u, around_v = ancestors(tree, u), ancestors(tree, v)
+        common = next(box for box in around_u if box in around_v)
+        out = [u, *(len(graph) + box for box in around_u[: around_u.index(common)])]
+        into = [v, *(len(graph) + box for box in around_v[: around_v.index(common)])]
+        for inner, box in zip(out[:-1], around_u, strict=False):
+            assert (inner, OUT) in lines[box]
+        for inner, box in zip(into[:-1], around_v, strict=False):
+            assert (IN, inner) in lines[box]
+        assert (out[-1], into[-1]) in lines[common]
+
+
+def test_repeated_blocks_are_folded_and_different_ones_are_not():
+    tree = module_tree(NETWORK)
+    told = dict(zip(tree.paths, tree.times, strict=True))
+    assert told["layer2.1–2"] == 2
+    assert told["layer1.0"] == told["layer1.1"] == told["layer2.0"] == 1
+
+
+def test_a_module_that_is_nothing_but_its_blocks_is_their_fold():
+    info = tuple(NodeInfo(key=f"{i}", op="aten.mm" if i % 2 else "aten.relu", module=f"h.{i // 2}") for i in range(8))
+    graph = Graph.from_edges([(i, i + 1) for i in range(7)], memory=[1] * 8)
+    tree = module_tree(dataclasses.replace(graph, info=info))
+    assert (tree.times[0], len(tree.children[0])) == (4, 4)
+
+
+def test_a_graph_without_modules_is_one_box_and_nothing_is_laid_out_for_it():
+    graph = Graph.from_edges([(i, i + 1) for i in range(9)], memory=[1] * 10)
+    tree = module_tree(graph)
+    assert len(tree) == 1
+    assert len(lay_out_modules(graph, tree).lines) == 0
+
+
+# ------------------------------------------------------------------------------------------- in the page
+
+
+def plain(graph):
+    """Graph and modules as the page has them."""
+    message = wire.modules_message(graph)
+    kinds = {
+        "parent": "i4", "times": "u4", "owner": "i4", "rank": "u2", "across": "f4", "ports": "f4", "lines": "i4",
+        "passed": "f4", "offsets": "u4",
+    }  # fmt: skip
+    arrays = {name: np.frombuffer(message[name], f"<{kind}").tolist() for name, kind in kinds.items()}
+    modules = {**message, **arrays, "collapseAbove": message["collapse_above"]}
+    fields = ("key", "op", "module", "dtype")
+    nodes = [
+        {"label": "", "shape": "×".join(map(str, i.shape)), **{f: getattr(i, f) for f in fields}} for i in graph.info
+    ]
+    edges = graph.edges.ravel().tolist()
+    return {"g": {"count": len(graph), "edges": edges, "memory": graph.memory.tolist(), "nodes": nodes}, "m": modules}
+
+
+COMPOSE = """(await (async () => {
+  const { makeModuleTree } = await import(DIR + "/module_tree.js");
+  const tree = makeModuleTree(v.g, v.m);
+  const scenes = [];
+  for (const mode of ["wrapped", "right", "down"]) {
+    const size = (item) => (item < v.g.count ? [38, 22] : [110, 38]);
+    for (const open of v.opens) scenes.push(m.compose(tree, new Set(open), mode, size));
+  }
+  return scenes;
+})())"""
+
+
+def scenes_of(graph, opens):
+    from tests.widgets.test_javascript import JS
+
+    return run("compose.js", COMPOSE.replace("DIR", json.dumps(JS.as_uri())), opens=opens, **plain(graph))
+
+
+def random_opens(tree, seed):
+    """Some closed pictures, some half open, the open one; a box is open only inside an open one."""
+    draw = random.Random(seed)
+    opens = [[0], list(range(len(tree)))]
+    for _ in range(3):
+        open_ = {0}
+        for box in range(1, len(tree)):
+            if tree.parent[box] in open_ and draw.random() < 0.5:
+                open_.add(box)
+        opens.append(sorted(open_))
+    return opens
+
+
+@node
+@pytest.mark.parametrize("number", range(5))
+def test_no_two_boxes_overlap_whatever_is_open_and_frames_hold_their_boxes(number):
+    graph = GRAPHS[number]
+    tree = module_tree(graph)
+    for scene in scenes_of(graph, random_opens(tree, number)):
+        x, y, w, h = (np.array(scene[key]) for key in "xywh")
+        dx, dy = np.abs(x[:, None] - x), np.abs(y[:, None] - y)
+        apart = (dx >= (w[:, None] + w) / 2 - 0.01) | (dy >= (h[:, None] + h) / 2 - 0.01)
+        assert (apart | np.eye(len(x), dtype=bool)).all()
+        assert (
+            (x - w / 2 >= 0) & (x + w / 2 <= scene["width"]) & (y - h / 2 >= 0) & (y + h / 2 <= scene["height"])
+        ).all()
+        frames = {frame["m"]: frame for frame in scene["frames"]}
+        for i, item in enumerate(scene["items"]):
+            for box in ancestors(tree, item):
+                if box:
+                    frame = frames[box]
+                    assert frame["x"] <= x[i] - w[i] / 2
+                    assert x[i] + w[i] / 2 <= frame["x"] + frame["w"] + 0.01
+                    assert frame["y"] <= y[i] - h[i] / 2
+                    assert y[i] + h[i] / 2 <= frame["y"] + frame["h"] + 0.01
+
+
+@node
+def test_opening_a_box_keeps_the_order_of_all_others():
+    tree = module_tree(NETWORK)
+    box = tree.paths.index("layer2")
+    closed, opened = scenes_of(NETWORK, [[0], [0, box]])[2:4]  # left to right
+    shared = [item for item in closed["items"] if item in opened["items"]]
+    order = [sorted(shared, key=lambda item, s=s: s["x"][s["items"].index(item)]) for s in (closed, opened)]
+    assert order[0] == order[1]
+    assert len(shared) == len(closed["items"]) - 1
+
+
+@node
+def test_every_edge_belongs_to_a_line_of_every_box_that_it_passes():
+    graph = random_graph(3)
+    tree = module_tree(graph)
+    (scene, *_) = scenes_of(graph, [list(range(len(tree)))])
+    drawn = {e for edges in scene["lineEdges"] for e in edges}
+    assert drawn == set(range(len(graph.edges)))
+
+
+@node
+@pytest.mark.parametrize("seed", range(4))
+def test_the_terms_of_every_lower_set_equal_those_of_the_core(seed):
+    graph = random_graph(seed, 14)
+    for plan in solve(graph).plans("time"):
+        told = run(
+            "sequence.js",
+            "(await (async () => { const l = await import(DIR + '/lower_sets.js');"
+            " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
+            g=plain(graph)["g"],
+            s=plan.segment.tolist(),
+            k=plan.kept.astype(int).tolist(),
+        )
+        expected = [[t.cache, t.segment, t.gradients, t.needed] for t in plan.terms]
+        assert [step["terms"] for step in told["steps"]] == expected
+        assert max(step["total"] for step in told["steps"]) == plan.peak
+        assert told["steps"][told["peak"]]["total"] == plan.peak
+        assert told["canonical"] is True
+        for step, lower in zip(told["steps"], plan.masks, strict=True):
+            boundary = graph.boundary_mask(lower)
+            assert (step["size"], step["boundary"]) == (lower.bit_count(), boundary.bit_count())
+            assert step["boundaryBytes"] == graph.memory_of(boundary)
+
+
+@node
+def test_a_plan_that_keeps_other_values_is_told_to_be_no_lower_set_sequence():
+    from recompviz.core.plan import Plan
+
+    graph = random_graph(1, 14)
+    plan = Plan.from_kept(graph, [2, 5, 11], "by hand")
+    told = run(
+        "sequence.js",
+        "(await (async () => { const l = await import(DIR + '/lower_sets.js');"
+        " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
+        g=plain(graph)["g"],
+        s=plan.segment.tolist(),
+        k=plan.kept.astype(int).tolist(),
+    )
+    assert told["canonical"] is False
+    assert max(step["total"] for step in told["steps"]) == plan.peak
+
+
+def js_folder():
+    from tests.widgets.test_javascript import JS
+
+    return JS.as_uri()
+
+
+@node
+def test_a_search_finds_names_operators_and_sizes():
+    values = plain(NETWORK)
+    find = lambda text: run("search.js", "m.findNodes(v.g, v.t)", t=text, **values)  # noqa: E731
+    assert find("") == []
+    info, memory = NETWORK.info, NETWORK.memory
+    assert find("conv layer2") == [v for v, i in enumerate(info) if "conv" in i.key and "layer2" in i.key]
+    assert find(">10 MiB") == [v for v in range(len(NETWORK)) if memory[v] > 10 * 2**20]
+    assert find("relu <=6.2MB >1k") == [
+        v for v, i in enumerate(info) if "relu" in i.key + i.op and 1024 < memory[v] <= 6.2e6
+    ]
+
+
+@node
+def test_classes_of_a_quantity_rise_and_hold_every_value():
+    values = [0, 1, 3, 10, 200, 4000, 4000]
+    levels = run(
+        "colouring.js", "(() => { const e = m.classEnds(v.x); return v.x.map((q) => m.levelOf(q, e)); })()", x=values
+    )
+    assert levels == sorted(levels)
+    assert (levels[0], levels[1], levels[-1]) == (0, 1, 5)
+
+
+@node
+def test_what_is_laid_over_a_box_is_what_any_of_its_nodes_has_and_outside_only_what_all_have():
+    lower = {"inside": [0, 0, 1], "boundary": [2]}
+    state = {"alive": [1, 0, 0], "pins": [0, 1, -1], "difference": None, "picked": -1, "step": -1, "lower": lower}
+    flags = run("overlay.js", "Array.from(m.nodeFlags(3, v.s))", s=state)
+    names = lambda f: run("overlay.js", "m.flagClasses(v.f)", f=f).split()  # noqa: E731
+    assert names(flags[0]) == ["rv-outside", "rv-alive"]
+    assert names(flags[1]) == ["rv-outside", "rv-asleep", "rv-pin-keep"]
+    both = lambda a, b: names(run("overlay.js", f"m.flagsTogether(v.f, [{a}, {b}])", f=flags))  # noqa: E731
+    assert both(0, 1) == ["rv-outside", "rv-alive", "rv-pin-keep"]
+    assert both(1, 2) == ["rv-boundary", "rv-asleep", "rv-pin-keep", "rv-pin-recompute"]
