@@ -152,19 +152,19 @@ class Timeline:
     def bands(self) -> NDArray[np.int64]:
         """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
         steps = len(self.phases)
-        bands = np.zeros((steps, len(Category)), np.int64)
-        now = np.zeros(len(Category), np.int64)
-        event = 0
-        for s in range(steps):
-            best, total = now.copy(), int(now.sum())
-            best_total = total
-            while event < len(self.step) and self.step[event] <= s:
-                now[self.category[event]] += self.delta[event]
-                total += int(self.delta[event])
-                event += 1
-                if total > best_total:
-                    best, best_total = now.copy(), total
-            bands[s] = best
+        owner = np.maximum(self.step, 0)
+        live = np.concatenate([[0], self.live])  # live[k]: after the first k events
+        # the fullest moment of a step: where it begins, unless more is alive after one of its own events
+        moment = np.searchsorted(owner, np.arange(steps))
+        most = live[moment]
+        np.maximum.at(most, owner, live[1:])
+        fullest = np.flatnonzero(live[1:] == most[owner])
+        own, first = np.unique(owner[fullest], return_index=True)
+        fuller = live[moment[own]] < most[own]
+        moment[own[fuller]] = fullest[first[fuller]] + 1
+        moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
+        moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
+        bands: NDArray[np.int64] = moved.cumsum(axis=0)[moment]
         return bands
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
