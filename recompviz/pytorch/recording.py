@@ -52,6 +52,9 @@ class Recording:
             if size > 0:
                 number = int(inside[3:]) if inside.startswith("rv:") else -1
                 block = outputs.get((number, address), -1) if number >= 0 else self._seen_after(now, address)
+                if address in opened:  # handed out again: it was freed, which the profiler did not see
+                    at, born = opened.pop(address)
+                    found.append((now, address, -born, found[at][3]))
                 opened[address] = (len(found), size)
                 found.append((now, address, size, block))
             elif size < 0 and address in opened:
@@ -106,6 +109,8 @@ class Recording:
         inside, opened = [], set()
         for address, size, name in self.events:
             if size > 0:
+                if address in opened:
+                    inside.append(False)
                 opened.add(address)
                 inside.append(name.startswith("rv:"))
             elif size < 0 and address in opened:
