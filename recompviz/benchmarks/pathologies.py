@@ -100,7 +100,8 @@ def view_pins_base() -> Arguments:
             self.wide, self.head = nn.Linear(64, 4096), nn.Linear(16, 64)
 
         def forward(self, x: Tensor) -> Tensor:
-            features = self.wide(x)
+            with torch.no_grad():  # a frozen backbone
+                features = self.wide(x)
             first = features[:, :16]  # here
             return self.head(first)
 

@@ -138,6 +138,7 @@ def held_references(moment: Moment, live: Live) -> Iterator[Finding]:
                 f"holds {times(len(rows), size)}",
                 _let_go(holder),
                 line,
+                avoidable=_drop(moment, rows, after=True),
             )
 
 
@@ -289,6 +290,7 @@ def out_of_place(moment: Moment, live: Live) -> Iterator[Finding]:
             f"`{short}` writes a second block beside {times(len(rows), size)}; {reason}",
             f"use `{short}_`, or `inplace=True` in the module",
             line,
+            avoidable=_drop(moment, rows, after=False),
         )
 
 
@@ -563,6 +565,16 @@ _FIXES = {
 
 
 # -------------------------------------------------------------------- inside
+
+
+def _drop(moment: Moment, rows: Live, after: bool) -> int:
+    """By how much the peak would fall if blocks were free after, or already before, the operator that reads them last."""
+    freed = {}
+    for _, one in rows:
+        last = moment.last_read(one)
+        number = last.number + after if last is not None else one.operator.number + 1 if one.operator else 0
+        freed[one.event] = number
+    return max(int(moment.recording.live.max()) - moment.recording.peak_without(freed), 0)
 
 
 def _own(one: LiveBlock) -> bool:

@@ -184,6 +184,8 @@ class _Session:
         watcher = self.watcher
         mine: dict[int, int] = {}  # block now → block of the recording
         for block in watcher.blocks:
+            if block.died is None and block.maker < 0 and not block.role:
+                mine[block.number] = block.number
             if block.died is None and block.maker >= 0:
                 key = now - block.step, block.maker - watcher.step_starts[block.step], block.position
                 if key in wanted:

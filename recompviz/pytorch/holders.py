@@ -23,6 +23,10 @@ from recompviz.pytorch.user_lines import own_frames
 MOST_OBJECTS = 200_000
 MOST_DEPTH = 7
 MOST_NODES = 100_000
+# objects of these packages are not the user's
+_NOT_WALKED = (
+    "torch.", "numpy.", "_pytest.", "pytest.", "IPython.", "ipykernel.", "recompviz.core.", "recompviz.pytorch."
+)  # fmt: skip
 # paths to one tensor that are remembered
 MOST_PATHS = 4
 
@@ -85,7 +89,7 @@ class _Walk:
         self.paths: dict[int, int] = {}
         self.skip = {id(module): module for module in modules}
         spaces: dict[int, dict[str, Any]] = {}
-        for own in own_frames(frame):
+        for own, _inside in own_frames(frame):
             function = own.f_code.co_name
             if function == "<module>":
                 spaces[id(own.f_globals)] = own.f_globals
@@ -164,8 +168,8 @@ def _children(value: Any) -> Iterator[tuple[Any, str, Any]]:
         yield value.__self__, "", None
         yield value.__func__, "", None
     elif hasattr(value, "__dict__") and not isinstance(value, torch.optim.Optimizer):
-        module = type(value).__module__ or ""
-        if module.split(".")[0] not in ("torch", "recompviz", "numpy", "_pytest", "pytest", "IPython", "ipykernel"):
+        module = (type(value).__module__ or "") + "."
+        if not module.startswith(_NOT_WALKED):
             for name, item in list(vars(value).items()):
                 yield item, f".{name}", value
 

@@ -12,6 +12,7 @@ from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
 from recompviz.pytorch.holders import Holder
 from recompviz.pytorch.recording import LiveBlock, Recording
+from recompviz.pytorch.user_lines import OUTSIDE
 from recompviz.pytorch.watcher import Block, Operator, Saved
 
 
@@ -146,12 +147,22 @@ class Moment:
         if block.name:
             return block.name
         if block.maker < 0:
+            if held := self.held.get(block.number):
+                return f"`{held[0].path}`"
             seen = self.operators[block.first_seen] if block.first_seen < len(self.operators) else None
             return f"made outside, read by {_name(seen)}" if seen is not None else "made outside"
         op = self.operators[block.maker]
         name = f"backward of {_name(self.forward_of(op) or op)}" if op.phase is Phase.BACKWARD else _name(op)
-        variable = op.line.assigned if op.line is not None and op.phase is Phase.FORWARD else ""
+        variable = self._variable(op)
         return f"{variable} ({name})" if variable else name
+
+    def _variable(self, op: Operator) -> str:
+        """The name that a forward operator's line gives its result, if no later operator of the line makes that."""
+        if op.line is None or op.phase is not Phase.FORWARD or op.line.function == OUTSIDE:
+            return ""
+        following = next((o for o in self.operators[op.number + 1 : op.number + 40] if o.makes), None)
+        same = following is not None and following.line == op.line and following.phase is op.phase
+        return "" if same else op.line.assigned
 
     def category(self, live: LiveBlock) -> Category:
         """What it is for."""

@@ -132,6 +132,27 @@ class Recording:
         peak = self.rows[self.peak_event][0] if self.rows else 0
         return block.died is None or block.died > peak
 
+    def peak_without(self, freed: dict[int, int]) -> int:
+        """The transient peak of the step that has the peak, if blocks were freed earlier.
+
+        Parameters
+        ----------
+        freed : dict of int to int
+            From the row that allocates a block to the operator before which it would be free.
+        """
+        live = self.live.copy()
+        numbers = np.array([row[0] for row in self.rows], np.int64)
+        for row, operator in freed.items():
+            _, address, size, _ = self.rows[row]
+            end = next((j for j in range(row + 1, len(self.rows)) if self.rows[j][1] == address), len(self.rows))
+            start = max(row, int(np.searchsorted(numbers, operator, side="left")))
+            live[start:end] -= size
+        peak = self.peak_operator
+        starts = [*self.watcher.step_starts, len(self.watcher.operators)]
+        step = peak.step if peak is not None else 0
+        first, last = np.searchsorted(numbers, [starts[step], starts[step + 1]], side="left")
+        return int(live[first:last].max(initial=0))
+
     def rounded(self, size: int) -> int:
         """A size as the allocator hands it out."""
         return -(-size // self.alignment) * self.alignment

@@ -17,6 +17,9 @@ from recompviz.pytorch.node_info import is_library
 # deeper stacks are cut: the innermost lines tell most
 MOST_FRAMES = 16
 
+# in place of the function's name, for the line that asked for the report
+OUTSIDE = "(outside the step)"
+
 _STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
 _PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
 _INSIDE = os.path.dirname(__file__) + os.sep
@@ -39,13 +42,13 @@ def source_line(file: str, number: int, function: str) -> SourceLine:
     return SourceLine(file, number, linecache.getline(file, number).strip(), function)
 
 
-def own_frames(frame: FrameType | None) -> Iterator[FrameType]:
-    """The user's frames, innermost first; beyond the call into this layer only the one that made it."""
+def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
+    """The user's frames, innermost first, and whether each is inside the step; outside it only the one that calls us."""
     inside = True
     while frame is not None:
         file = frame.f_code.co_filename
         if is_own(file):
-            yield frame
+            yield frame, inside
             if not inside:
                 return
         elif file.startswith(_INSIDE) and os.path.basename(file) == "debugging.py":
@@ -56,11 +59,13 @@ def own_frames(frame: FrameType | None) -> Iterator[FrameType]:
 def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
     """The user's lines, innermost first."""
     found = []
-    for own in own_frames(frame or sys._getframe(1)):
-        found.append(source_line(own.f_code.co_filename, own.f_lineno, own.f_code.co_name))
+    for own, inside in own_frames(frame or sys._getframe(1)):
+        function = own.f_code.co_name if inside else OUTSIDE
+        found.append(source_line(own.f_code.co_filename, own.f_lineno, function))
         if len(found) == MOST_FRAMES:
             break
     return tuple(found)
+
 
 
 def checkpointed_at(frame: FrameType | None) -> SourceLine | None:
