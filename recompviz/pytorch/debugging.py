@@ -33,7 +33,7 @@ from recompviz.pytorch.watcher import Block, Operator, Watcher
 Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 
 
-def examine(
+def examined(
     model: nn.Module | Callable[..., Any],
     *inputs: Any,
     kwargs: Mapping[str, Any] | None = None,
@@ -41,8 +41,8 @@ def examine(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 3,
-) -> MemoryReport:
-    """The memory report of some eager steps, without expectation or advice; as :func:`recompviz.debug`.
+) -> tuple[MemoryReport, Recording]:
+    """The memory report of some eager steps, without expectation or advice, and the recording behind it.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def examine(
             session.warm_up()
         recording = session.record(steps)
         moment = session.look_around(recording)
-    return report_of(moment, session.title)
+    return report_of(moment, session.title), recording
 
 
 class _Session:

@@ -64,11 +64,18 @@ def explore(
     4
     """
     from recompviz.pytorch.calibration import calibrate
-    from recompviz.pytorch.tracer import simulate, trace
+    from recompviz.pytorch.tracer import trace
 
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
+    return explorer_of(traced)
+
+
+def explorer_of(traced: Trace) -> Explorer:
+    """The Explorer on a step that was traced."""
+    from recompviz.pytorch.tracer import simulate
+
     return Explorer(
         traced.graph,
         traced.plans("live"),
@@ -76,7 +83,7 @@ def explore(
         more_tables=[traced.plans("time"), traced.plans("memory")],
         run=None if traced.estimated else _run(traced),
         device=device_name(traced.device),
-        title=f"{type(model).__name__}, training step",
+        title=f"{type(traced.model).__name__}, training step",
     )
 
 
