@@ -99,7 +99,7 @@ def view_pins_base() -> Arguments:
             super().__init__()
             self.wide, self.head = nn.Linear(64, 4096), nn.Linear(16, 64)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             with torch.no_grad():  # a frozen backbone
                 features = self.wide(x)
             first = features[:, :16]  # here
@@ -115,7 +115,7 @@ def relu_out_of_place() -> Arguments:
             super().__init__()
             self.one, self.two, self.head = nn.Linear(64, 2048), nn.Linear(2048, 16), nn.Linear(16, 1)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             h1 = self.one(x)
             a1 = torch.relu(h1)  # here
             return self.head(self.two(a1))
@@ -136,7 +136,7 @@ def leaky_relu_out_of_place() -> Arguments:
             super().__init__()
             self.linears = nn.ModuleList(nn.Linear(256, 256) for _ in range(8))
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             for linear in self.linears:
                 x = F.leaky_relu(linear(x))  # here
             return x
@@ -152,7 +152,7 @@ def float32_copy() -> Arguments:
             self.up, self.down = nn.Linear(64, 2048), nn.Linear(2048, 8)
             self.to(torch.bfloat16)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             hidden = self.up(x)
             wide = hidden.float()  # here
             return self.down(torch.tanh(wide).to(torch.bfloat16)).float()
@@ -179,7 +179,7 @@ def attention() -> Arguments:
             super().__init__()
             self.qkv, self.out = nn.Linear(64, 192), nn.Linear(64, 64)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             q, k, v = (t.unflatten(-1, (4, 16)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
             scores = q @ k.transpose(-2, -1) / 4
             weights = scores.softmax(-1)  # here
@@ -228,7 +228,7 @@ def checkpointed_prefix() -> Arguments:
             super().__init__()
             self.body, self.head = layers(128, 12), nn.Linear(128, 1)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             h = checkpoint(self.body, x, use_reentrant=False)  # here
             return self.head(h)
 
@@ -254,7 +254,7 @@ def embedding() -> Arguments:
             super().__init__()
             self.table, self.head = nn.Embedding(50_000, 32), nn.Linear(32, 4)
 
-        def forward(self, words: Tensor) -> Tensor:
+        def forward(self, words: Tensor) -> Any:
             vectors = self.table(words)  # here
             return self.head(vectors.mean(1))
 

@@ -202,7 +202,7 @@ class _Reader:
             if not isinstance(frame, dict):
                 continue
             file, line = frame.get("filename"), frame.get("line")
-            if isinstance(file, str) and isinstance(line, int) and file.endswith((".py", ">")) or _is_cell(file):
+            if (isinstance(file, str) and isinstance(line, int) and file.endswith((".py", ">"))) or _is_cell(file):
                 found.append(SourceLine(str(file), int(line or 0), "", str(frame.get("name", ""))))
         own = [line for line in found if not any(part in line.file for part in LIBRARIES)]
         return tuple(own or found)
@@ -235,7 +235,9 @@ class _Reader:
             why = "allocated by the optimiser"
         else:
             why = "allocated, and not freed before the peak"
-        name = f"{line.function or 'line'} ({line.place})" if line else BEFORE if event.birth < 0 else "no stack recorded"
+        name = (
+            f"{line.function or 'line'} ({line.place})" if line else BEFORE if event.birth < 0 else "no stack recorded"
+        )
         born = f"event {event.birth:,}" if event.birth >= 0 else BEFORE
         return PeakRow(name, event.delta, category, why, line=line, stack=stack, born=born, attributed=line is not None)
 
@@ -249,7 +251,9 @@ class _Reader:
         for (line, why), members in groups.items():
             size = sum(rows[i].size for i in members)
             said = f"{len(members):,} block{'s' if len(members) > 1 else ''}, {size / peak:.0%} of the peak; {why}"
-            found.append(Finding("allocated at one line", rows[members[0]].value, line, size, 0, said, "", tuple(members)))
+            found.append(
+                Finding("allocated at one line", rows[members[0]].value, line, size, 0, said, "", tuple(members))
+            )
         if reserved > peak:
             free = reserved - peak
             found.append(

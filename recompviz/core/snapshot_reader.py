@@ -26,7 +26,7 @@ class _PlainUnpickler(pickle.Unpickler):
             "Do not open this file with pickle.load or torch.load"
         )
 
-    def persistent_load(self, pid: Any) -> NoReturn:
+    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
         raise SnapshotError("the file refers to objects outside it, which a snapshot never does")
 
 
@@ -43,13 +43,17 @@ def read_plain(file: BinaryIO) -> Any:
     except SnapshotError:
         raise
     except EOFError as error:
-        raise SnapshotError("the file ends in the middle of its pickle; was the dump, or the copy, cut short?") from error
+        raise SnapshotError(
+            "the file ends in the middle of its pickle; was the dump, or the copy, cut short?"
+        ) from error
     except (MemoryError, RecursionError) as error:
         raise SnapshotError(f"the file asks for more than this machine has ({type(error).__name__})") from error
     except Exception as error:  # a broken pickle fails in many ways, each with a type of its own
         what = str(error) or type(error).__name__
         cut = "truncated" in what or "exhausted" in what or "ran out" in what
-        hint = "was the dump, or the copy, cut short?" if cut else "expected the file of torch.cuda.memory._dump_snapshot"
+        hint = (
+            "was the dump, or the copy, cut short?" if cut else "expected the file of torch.cuda.memory._dump_snapshot"
+        )
         raise SnapshotError(f"the file is no whole pickle of plain data: {what[:200]}; {hint}") from error
 
 

@@ -64,8 +64,8 @@ def planner_advice(traced: Trace) -> list[Advice]:
     """The least peak, and the one half-way to it, that a plan of recomputation reaches."""
     table = traced.plans("live")
     whole = simulate(traced).peak
-    found = []
-    for total in (( whole + table.least_total) // 2, table.least_total):
+    found: list[Advice] = []
+    for total in ((whole + table.least_total) // 2, table.least_total):
         plan = table.plan(total)
         peak = simulate(traced, plan).peak
         if whole - peak >= LEAST_SHARE * whole and all(peak != other.peak for other in found):
@@ -139,9 +139,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     step = copy.deepcopy(traced.step, memo)
     inputs, kwargs, targets = pytree.tree_unflatten(new_leaves, spec)
     device = "cuda" if traced.device.startswith("cuda") else "cpu"
-    return simulate(
-        trace(step.model, *inputs, kwargs=kwargs, targets=targets, loss=step.loss, device=device)
-    ).peak
+    return simulate(trace(step.model, *inputs, kwargs=kwargs, targets=targets, loss=step.loss, device=device)).peak
 
 
 def batch_size(traced: Trace) -> int:
@@ -189,10 +187,9 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
 
 
 def _secant(known: dict[int, int], budget: int) -> int:
-    (a, peak_a), (b, peak_b) = sorted(known.items(), key=lambda item: abs(item[1] - budget))[:2] if len(known) > 1 else [
-        *known.items(),
-        (0, 0),
-    ]
+    """Where the line through the two peaks nearest to the budget crosses it."""
+    nearest = sorted(known.items(), key=lambda item: abs(item[1] - budget))[:2]
+    (a, peak_a), (b, peak_b) = nearest if len(nearest) > 1 else (nearest[0], (0, 0))
     slope = (peak_b - peak_a) / (b - a) if a != b else 0
     return int(a + (budget - peak_a) / slope) if slope > 0 else 2 * max(a, b)
 

@@ -261,7 +261,7 @@ def _view_of(moment: Moment, block: int, shapes: set[tuple[int, ...]]) -> Operat
     views = [(op, v) for op in moment.operators for v in op.views if v.block == block and op.number <= moment.at]
     small = [op for op, v in views if v.bytes <= PINNED_SHARE * size and op.short not in ("detach",)]
     exact = [op for op, v in views if v.shape in shapes and v.bytes <= PINNED_SHARE * size]
-    return (small or exact or [None])[0]
+    return next(iter(small or exact), None)
 
 
 def out_of_place(moment: Moment, live: Live) -> Iterator[Finding]:
@@ -380,13 +380,13 @@ def attention_matrices(moment: Moment, live: Live) -> Iterator[Finding]:
     for line, rows in groups.items():
         size = sum(o.size for _, o in rows)
         softmax = next(op for op in softmaxes.values() if op.line == line)
-        shape = "×".join(map(str, softmax.makes[0].shape))
+        dims = "×".join(map(str, softmax.makes[0].shape))
         value = moment.block_label(moment.recording.watcher.blocks[softmax.makes[0].block])
         yield _finding(
             moment,
             "attention matrix written out",
             rows,
-            f"softmax between two matrix products makes [{shape}]; {times(len(rows), size)} of that shape are alive",
+            f"softmax between two matrix products makes [{dims}]; {times(len(rows), size)} of that shape are alive",
             "`torch.nn.functional.scaled_dot_product_attention` never keeps the matrix",
             line,
             value=value,
@@ -490,7 +490,7 @@ def optimizer_first_step(moment: Moment, live: Live) -> Iterator[Finding]:
             moment,
             "temporaries of the optimiser",
             scratch,
-            f"{name} works on all parameters at once: {times(len(scratch), sum(o.size for _, o in scratch))} of scratch",
+            f"{name} works on all parameters at once: scratch of {times(len(scratch), sum(o.size for _, o in scratch))}",
             "`foreach=False` or `fused=True` needs them for one parameter at a time, or not at all",
         )
 
@@ -568,7 +568,7 @@ _FIXES = {
 
 
 def _drop(moment: Moment, rows: Live, after: bool) -> int:
-    """By how much the peak would fall if blocks were free after, or already before, the operator that reads them last."""
+    """By how much the peak would fall if blocks were free after, or before, the operator that reads them last."""
     freed = {}
     for _, one in rows:
         last = moment.last_read(one)
@@ -582,7 +582,9 @@ def _own(one: LiveBlock) -> bool:
     return one.block is not None and bool(one.block.role)
 
 
-def _ancestor(moment: Moment, op: Operator | None, wanted: Callable[[Operator], bool], through: int = 6) -> Operator | None:
+def _ancestor(
+    moment: Moment, op: Operator | None, wanted: Callable[[Operator], bool], through: int = 6
+) -> Operator | None:
     """The nearest operator that is wanted on the way back through results of the same number of elements."""
     blocks = moment.recording.watcher.blocks
     while op is not None and through:

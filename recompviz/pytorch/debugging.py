@@ -76,7 +76,7 @@ class _Session:
         self.module = model if isinstance(model, nn.Module) else None
         tensors = [*self.module.parameters()] if self.module is not None else []
         self.device = device_of([*tensors, *pytree.tree_leaves(arguments)])
-        if self.module is None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        if self.module is None and torch.cuda.is_available():
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.watcher = Watcher(self.module)
 
@@ -260,7 +260,9 @@ def report_of(moment: Moment, title: str) -> MemoryReport:
         for block in recording.static_blocks
         if moment.block_category(block).static
     ]
-    entries: list[tuple[PeakRow, LiveBlock | None]] = [(_static_row(moment, block, size), None) for block, size in static]
+    entries: list[tuple[PeakRow, LiveBlock | None]] = [
+        (_static_row(moment, block, size), None) for block, size in static
+    ]
     entries += [(_row(moment, one), one) for one in moment.live]
     entries.sort(key=lambda entry: -entry[0].size)
     live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
@@ -315,5 +317,3 @@ def _row(moment: Moment, one: LiveBlock) -> PeakRow:
         moment.age(one),
         op is not None or (block is not None and bool(block.role or block.operand)),
     )
-
-

@@ -193,7 +193,9 @@ class Moment:
         parts = []
         age = self.age(live)
         if block.role:
-            parts.append(_ROLES[block.role] + (f", kept from {age} step{'s' if age > 1 else ''} ago" if age and live else ""))
+            parts.append(
+                _ROLES[block.role] + (f", kept from {age} step{'s' if age > 1 else ''} ago" if age and live else "")
+            )
         if kept := self.retained(live):
             parts.append(f"the graph is retained after {self.kept_for(kept)} ran")
         if waits := self.waiting(live):

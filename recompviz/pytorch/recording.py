@@ -43,7 +43,7 @@ class Recording:
     def rows(self) -> list[tuple[int, int, int, int]]:
         """(operator, address, bytes, block or −1) of every allocation and free of the watched steps, in order."""
         outputs: dict[tuple[int, int], int] = {(op, address): block for op, address, block in self.watcher.pointers}
-        found = []
+        found: list[tuple[int, int, int, int]] = []
         now = -1
         opened: dict[int, tuple[int, int]] = {}
         for address, size, inside in self.events:

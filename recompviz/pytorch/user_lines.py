@@ -43,7 +43,7 @@ def source_line(file: str, number: int, function: str) -> SourceLine:
 
 
 def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
-    """The user's frames, innermost first, and whether each is inside the step; outside it only the one that calls us."""
+    """The user's frames, innermost first, and whether each is inside the step; outside it only our caller."""
     inside = True
     while frame is not None:
         file = frame.f_code.co_filename
@@ -65,7 +65,6 @@ def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
         if len(found) == MOST_FRAMES:
             break
     return tuple(found)
-
 
 
 def checkpointed_at(frame: FrameType | None) -> SourceLine | None:

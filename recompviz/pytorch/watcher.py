@@ -334,7 +334,8 @@ class Watcher:
         del leaves
         with private.named_range(f"rv:{number}"):
             out = function(*args, **kwargs)
-        made, views = [], []
+        made: list[Operand] = []
+        views: list[Operand] = []
         for position, leaf in enumerate(pytree.tree_leaves(out)):
             if not isinstance(leaf, torch.Tensor):
                 continue
@@ -359,12 +360,12 @@ class Watcher:
 _CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_as", "float32"})
 
 
-class _Dispatch(TorchDispatchMode):
+class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, watcher: Watcher) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.watcher = watcher
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.watcher.dispatched(func, args, kwargs or {})
 
 
@@ -375,7 +376,7 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.watcher = watcher
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before, self.watcher.function = self.watcher.function, getattr(func, "__name__", "")
         try:
             return func(*args, **(kwargs or {}))

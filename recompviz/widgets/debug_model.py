@@ -66,8 +66,8 @@ def debug(
     Examples
     --------
     >>> import torch, recompviz as rv
-    >>> model = torch.nn.Sequential(torch.nn.Linear(64, 512), torch.nn.Tanh(), torch.nn.Linear(512, 1))
-    >>> report = rv.debug(model, torch.ones(32, 64), loss=lambda output: output.sum(), advise=False)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    >>> report = rv.debug(model, torch.ones(512, 8), loss=lambda output: output.sum(), advise=False)
     >>> report.top.cause, report.top.value, report.coverage
     ('saved for backward', '1/tanh', 1.0)
     """
@@ -106,4 +106,3 @@ def debug(
         open_explorer=explorer,
         trace=traced,
     )
-
