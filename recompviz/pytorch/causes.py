@@ -486,11 +486,12 @@ def optimizer_first_step(moment: Moment, live: Live) -> Iterator[Finding]:
     ]
     if scratch:
         name = next(o.operator.optimizer for _, o in scratch if o.operator)
+        size = sum(o.size for _, o in scratch)
         yield _finding(
             moment,
             "temporaries of the optimiser",
             scratch,
-            f"{name} works on all parameters at once: scratch of {times(len(scratch), sum(o.size for _, o in scratch))}",
+            f"{name} works on all parameters at once: scratch of {times(len(scratch), size)}",
             "`foreach=False` or `fused=True` needs them for one parameter at a time, or not at all",
         )
 

@@ -87,20 +87,26 @@ class _Session:
         return f"{getattr(self.model, '__name__', type(self.model).__name__)}()"
 
     def one_step(self, backward: bool = True, optimize: bool = True) -> None:
-        inputs, kwargs, targets = self.arguments
+        inputs, kwargs, _ = self.arguments
         if self.module is None:
             self.model(*inputs, **kwargs)
             return
         for tensor in gradient_holders(self.module, self.arguments):
             tensor.grad = None
-        output = self.module(*inputs, **kwargs)
-        loss = scalar(output if self.loss is None else self.loss(output, *targets))
+        loss = self._forward(self.module)
         if backward:
             if not loss.requires_grad:
                 raise TraceError("the loss needs no gradient: there is no backward pass to watch")
             loss.backward()
         if self.optimizer is not None and optimize:
             self.optimizer.step()
+
+    def _forward(self, module: nn.Module) -> torch.Tensor:
+        """The loss; the model's output is gone when it is there, as in the step that is traced."""
+        inputs, kwargs, targets = self.arguments
+        output = module(*inputs, **kwargs)
+        loss: torch.Tensor = scalar(output if self.loss is None else self.loss(output, *targets))
+        return loss
 
     def warm_up(self) -> None:
         """Libraries allocate what they keep once; the optimiser does not step, its first step is to be seen."""
