@@ -236,9 +236,9 @@ def pinned_bases(moment: Moment, live: Live) -> Iterator[Finding]:
         saved = [s.operand for s in moment.waiting(one)]
         held = [(h, h.tensor.numel() * h.tensor.element_size()) for h in moment.holders_of(one) if not h.through_graph]
         held = held if not saved else [h for h in held if not h[0].local]
-        wanted: dict[tuple[int, ...], int] = {o.shape: o.bytes for o in [*saved, *later]}
+        wanted: dict[tuple[int, ...], int] = {(o.offset, *o.shape): o.bytes for o in [*saved, *later]}
         for holder, size in held:
-            wanted.setdefault(tuple(holder.tensor.shape), size)
+            wanted.setdefault((holder.tensor.storage_offset(), *holder.tensor.shape), size)
         need = sum(wanted.values())
         if not (saved or held) or not 0 < need <= PINNED_SHARE * block.size:
             continue
@@ -260,7 +260,7 @@ def _view_of(moment: Moment, block: int, shapes: set[tuple[int, ...]]) -> Operat
     size = moment.recording.watcher.blocks[block].size
     views = [(op, v) for op in moment.operators for v in op.views if v.block == block and op.number <= moment.at]
     small = [op for op, v in views if v.bytes <= PINNED_SHARE * size and op.short not in ("detach",)]
-    exact = [op for op, v in views if v.shape in shapes and v.bytes <= PINNED_SHARE * size]
+    exact = [op for op, v in views if (v.offset, *v.shape) in shapes and v.bytes <= PINNED_SHARE * size]
     return next(iter(small or exact), None)
 
 
@@ -387,7 +387,10 @@ def attention_matrices(moment: Moment, live: Live) -> Iterator[Finding]:
             "attention matrix written out",
             rows,
             f"softmax between two matrix products makes [{dims}]; {times(len(rows), size)} of that shape are alive",
-            "`torch.nn.functional.scaled_dot_product_attention` never keeps the matrix",
+            "`scaled_dot_product_attention` fell back to plain operators here, for its dropout, mask or dtype on this "
+            "device; without that it never keeps the matrix"
+            if softmax.function == "scaled_dot_product_attention"
+            else "`torch.nn.functional.scaled_dot_product_attention` never keeps the matrix",
             line,
             value=value,
         )

@@ -23,6 +23,7 @@ OUTSIDE = "(outside the step)"
 _STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
 _PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
 _INSIDE = os.path.dirname(__file__) + os.sep
+_OURS = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), layer) + os.sep for layer in ("core", "widgets"))
 # what runs notebooks and tests is nobody's own code
 _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest", "pluggy", "nbclient", "traitlets"))
 
@@ -33,7 +34,7 @@ def is_own(file: str) -> bool:
     if file.startswith(_PACKAGES):
         return not is_library(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")
-    return not is_library(file) and not file.startswith(_STANDARD) and not shown
+    return not is_library(file) and not file.startswith((*_STANDARD, *_OURS)) and not shown
 
 
 @cache

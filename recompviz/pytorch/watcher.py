@@ -36,6 +36,7 @@ class Operand:
     shape: tuple[int, ...]
     dtype: str
     bytes: int  # of the elements, each counted once
+    offset: int = 0  # where in the block it starts, elements
 
 
 @dataclass
@@ -248,9 +249,9 @@ class Watcher:
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
             own *= size if stride else min(size, 1)
         if key in self._by_key:
-            return Operand(self._by_key[key][0], shape, dtype, own)
+            return Operand(self._by_key[key][0], shape, dtype, own, tensor.storage_offset())
         number = len(self.blocks)
-        operand = Operand(number, shape, dtype, own)
+        operand = Operand(number, shape, dtype, own, tensor.storage_offset())
         storage = tensor.untyped_storage()
         block = Block(number, storage.nbytes(), self.step, maker, position, operand, len(self.operators))
         self.blocks.append(block)
