@@ -238,7 +238,7 @@ def pinned_bases(moment: Moment, live: Live) -> Iterator[Finding]:
         held = held if not saved else [h for h in held if not h[0].local]
         wanted: dict[tuple[int, ...], int] = {(o.offset, *o.shape): o.bytes for o in [*saved, *later]}
         for holder, size in held:
-            wanted.setdefault((holder.tensor.storage_offset(), *holder.tensor.shape), size)
+            wanted.setdefault((int(holder.tensor.storage_offset()), *holder.tensor.shape), size)
         need = sum(wanted.values())
         if not (saved or held) or not 0 < need <= PINNED_SHARE * block.size:
             continue

@@ -97,7 +97,7 @@ class _Session:
         if backward:
             if not loss.requires_grad:
                 raise TraceError("the loss needs no gradient: there is no backward pass to watch")
-            loss.backward()
+            torch.autograd.backward(loss)
         if self.optimizer is not None and optimize:
             self.optimizer.step()
 

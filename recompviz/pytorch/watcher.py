@@ -249,9 +249,9 @@ class Watcher:
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
             own *= size if stride else min(size, 1)
         if key in self._by_key:
-            return Operand(self._by_key[key][0], shape, dtype, own, tensor.storage_offset())
+            return Operand(self._by_key[key][0], shape, dtype, own, int(tensor.storage_offset()))
         number = len(self.blocks)
-        operand = Operand(number, shape, dtype, own, tensor.storage_offset())
+        operand = Operand(number, shape, dtype, own, int(tensor.storage_offset()))
         storage = tensor.untyped_storage()
         block = Block(number, storage.nbytes(), self.step, maker, position, operand, len(self.operators))
         self.blocks.append(block)
