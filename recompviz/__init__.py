@@ -18,11 +18,13 @@ _HOMES = {
     "Certificate": "recompviz.pytorch.certificate",
     "Comparison": "recompviz.core.comparison",
     "Explorer": "recompviz.widgets.explorer",
+    "Finding": "recompviz.core.attribution",
     "Gap": "recompviz.core.gap",
     "Graph": "recompviz.core.graph",
     "GraphError": "recompviz.core.errors",
     "ImpossiblePin": "recompviz.core.errors",
     "InfeasibleBudget": "recompviz.core.errors",
+    "MemoryReport": "recompviz.core.attribution",
     "NodeInfo": "recompviz.core.graph",
     "PartitionerError": "recompviz.pytorch.min_cut",
     "Phase": "recompviz.core.schedule",
@@ -30,6 +32,8 @@ _HOMES = {
     "PlanMismatch": "recompviz.core.errors",
     "PlanTable": "recompviz.core.plan_table",
     "PlannedModule": "recompviz.pytorch.planned",
+    "RunComparison": "recompviz.core.run_comparison",
+    "SnapshotError": "recompviz.core.snapshot_reader",
     "RecompvizError": "recompviz.core.errors",
     "Roofline": "recompviz.pytorch.costs",
     "Schedule": "recompviz.core.schedule",
@@ -39,6 +43,9 @@ _HOMES = {
     "TraceError": "recompviz.pytorch.step",
     "Tradeoff": "recompviz.core.tradeoff",
     "apply": "recompviz.pytorch.planned",
+    "compare_runs": "recompviz.core.run_comparison",
+    "debug": "recompviz.widgets.debug_model",
+    "load_snapshot": "recompviz.core.snapshot",
     "calibrate": "recompviz.pytorch.calibration",
     "baseline": "recompviz.core.baselines",
     "certify": "recompviz.pytorch.certificate",
@@ -55,6 +62,8 @@ _HOMES = {
 __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from recompviz.core.attribution import Finding as Finding
+    from recompviz.core.attribution import MemoryReport as MemoryReport
     from recompviz.core.baselines import baseline as baseline
     from recompviz.core.comparison import Comparison as Comparison
     from recompviz.core.comparison import compare as compare
@@ -71,8 +80,12 @@ if TYPE_CHECKING:
     from recompviz.core.joint import Category as Category
     from recompviz.core.plan import Plan as Plan
     from recompviz.core.plan_table import PlanTable as PlanTable
+    from recompviz.core.run_comparison import RunComparison as RunComparison
+    from recompviz.core.run_comparison import compare_runs as compare_runs
     from recompviz.core.schedule import Phase as Phase
     from recompviz.core.schedule import Schedule as Schedule
+    from recompviz.core.snapshot import load_snapshot as load_snapshot
+    from recompviz.core.snapshot_reader import SnapshotError as SnapshotError
     from recompviz.core.solver import solve as solve
     from recompviz.core.timeline import Timeline as Timeline
     from recompviz.core.tradeoff import Tradeoff as Tradeoff
@@ -90,6 +103,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.tracer import Trace as Trace
     from recompviz.pytorch.tracer import simulate as simulate
     from recompviz.pytorch.tracer import trace as trace
+    from recompviz.widgets.debug_model import debug as debug
     from recompviz.widgets.explore_model import explore as explore
     from recompviz.widgets.explorer import Explorer as Explorer
 

@@ -33,6 +33,7 @@ __all__ = [
     "FakeTensorMode",
     "autocast_off",
     "compiled_in_memory_budget",
+    "dispatch_modes_off",
     "is_forward_output",
     "joint_graph",
     "keeps_graph",
@@ -40,8 +41,11 @@ __all__ = [
     "memory_events",
     "min_cut_saved",
     "named_range",
+    "next_sequence_number",
+    "operator_ranges",
     "placeholder_role",
     "quiet_profiler",
+    "running_node",
     "storage_key",
     "without_storage",
 ]
@@ -350,6 +354,45 @@ def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator
                 found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
         elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if inside else ("rv:", "aten::")):
             inside = event.name
+        stack.extend((child, inside) for child in reversed(event.children))
+    found.sort(key=lambda row: row[:2])
+    yield from ((address, size, inside) for _, _, address, size, inside in found)
+
+
+def next_sequence_number() -> int:
+    """The number that the next autograd node made by this thread will have."""
+    return int(torch._C._autograd._get_sequence_nr())
+
+
+def running_node() -> Any:
+    """The autograd node whose backward is running on this thread, or None."""
+    return torch._C._current_autograd_node()
+
+
+def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
+    """Run operators past every dispatch mode."""
+    guard: contextlib.AbstractContextManager[None] = torch._C._DisableTorchDispatch()
+    return guard
+
+
+def operator_ranges(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
+    """As :func:`memory_events`, and a row (0, 0, range) wherever a range named ``"rv:…"`` starts."""
+    kinds = torch._C._profiler._EventType
+    profiler = profile.profiler
+    assert profiler is not None
+    assert profiler.kineto_results is not None
+    found: list[tuple[int, int, int, int, str]] = []
+    stack: list[tuple[Any, str]] = [(root, "") for root in profiler.kineto_results.experimental_event_tree()]
+    while stack:
+        event, inside = stack.pop()
+        tag = event.tag
+        if tag == kinds.Allocation:
+            fields = event.extra_fields
+            if str(fields.device).split(":")[0] == device_type:
+                found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
+        elif tag == kinds.TorchOp and event.name.startswith("rv:"):
+            inside = event.name
+            found.append((event.start_time_ns, -1, 0, 0, inside))
         stack.extend((child, inside) for child in reversed(event.children))
     found.sort(key=lambda row: row[:2])
     yield from ((address, size, inside) for _, _, address, size, inside in found)

@@ -1,0 +1,109 @@
+"""Is the diagnosis right? Planted pathologies, expected against named; and how much of each peak is attributed.
+
+    python -m recompviz.benchmarks.debugging
+
+For each pathology of :mod:`recompviz.benchmarks.pathologies` the top line of its report must name the cause, the value
+and the marked line. For each of :mod:`recompviz.networks`, small, at least 98 % of the bytes at the measured peak must
+be attributed. The exit status is 1 if any is not.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.pathologies import PATHOLOGIES, Pathology
+from recompviz.core.units import format_bytes
+
+# the least share of the bytes at the peak that must be attributed
+LEAST_COVERAGE = 0.98
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was expected of one report's top line, and what it says."""
+
+    pathology: Pathology
+    cause: str
+    value: str
+    line: int
+    coverage: float
+
+    @property
+    def right(self) -> bool:
+        """Whether cause, value and line are the planted ones."""
+        wanted = self.pathology
+        return self.cause == wanted.cause and wanted.value in self.value and self.line == wanted.line
+
+    @property
+    def text(self) -> str:
+        """The row as printed."""
+        wanted = self.pathology
+        return (
+            f"{'✓' if self.right else '✗'} {wanted.name}\n"
+            f"      expected  {wanted.cause}: …{wanted.value}…, line {wanted.line}\n"
+            f"      top line  {self.cause}: {self.value}, line {self.line}"
+        )
+
+
+def diagnose(pathology: Pathology) -> Verdict:
+    """Run a planted pathology and read the top line of its report."""
+    torch.manual_seed(0)
+    arguments, keywords = pathology.make()
+    report = rv.debug(*arguments, **keywords, advise=False)
+    top = report.top
+    assert top is not None
+    return Verdict(pathology, top.cause, top.value, top.line.number if top.line else 0, report.coverage)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of one network's peak is attributed."""
+
+    network: str
+    peak: int
+    measured: int
+    share: float
+
+    @property
+    def text(self) -> str:
+        """The row as printed."""
+        return f"{self.network:>14} {format_bytes(self.peak):>10} {format_bytes(self.measured):>10} {self.share:>10.2%}"
+
+
+def coverage(name: str) -> Coverage:
+    """Report on a small network's step; ``rv.measure`` measures the same step by itself."""
+    torch.manual_seed(0)
+    step = networks.example(name, small=True)
+    report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)
+    measured = rv.measure(step.model, *step.inputs, targets=step.targets, loss=step.loss)
+    return Coverage(name, report.peak, measured.peak, report.coverage)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run, print both tables; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
+    verdicts = []
+    for pathology in PATHOLOGIES:
+        verdicts.append(diagnose(pathology))
+        print(verdicts[-1].text, flush=True)
+    right = sum(verdict.right for verdict in verdicts)
+    print(f"{right} of {len(verdicts)} named by the top line: cause, value and source line\n")
+    print(f"{'network':>14} {'peak':>10} {'measured':>10} {'attributed':>10}")
+    rows = []
+    for name in networks.NAMES:
+        rows.append(coverage(name))
+        print(rows[-1].text, flush=True)
+    least = min(row.share for row in rows)
+    print(f"least attributed: {least:.2%}")
+    return int(right < len(verdicts) or least < LEAST_COVERAGE)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,257 @@
+"""The moment of the peak: each live block with what autograd, later operators and the user's objects want of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from recompviz.core.attribution import SourceLine
+from recompviz.core.joint import Category
+from recompviz.core.schedule import Phase
+from recompviz.core.units import format_bytes
+from recompviz.pytorch.holders import Holder
+from recompviz.pytorch.recording import LiveBlock, Recording
+from recompviz.pytorch.user_lines import OUTSIDE
+from recompviz.pytorch.watcher import Block, Operator, Saved
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """The peak of a recording, and who holds what there.
+
+    Attributes
+    ----------
+    recording : Recording
+    held : dict of int to list of Holder
+        By block: what it can be reached by.
+    placed : dict of int to SourceLine
+        By identity of a container: the line that put the last thing into it.
+    """
+
+    recording: Recording
+    held: dict[int, list[Holder]] = field(default_factory=dict)
+    placed: dict[int, SourceLine] = field(default_factory=dict)
+
+    @property
+    def operators(self) -> list[Operator]:
+        """Every operator watched."""
+        return self.recording.watcher.operators
+
+    @cached_property
+    def at(self) -> int:
+        """The number of the operator that runs at the peak."""
+        op = self.recording.peak_operator
+        return op.number if op is not None else 0
+
+    @cached_property
+    def step(self) -> int:
+        """The step of the peak."""
+        op = self.recording.peak_operator
+        return op.step if op is not None else 0
+
+    @cached_property
+    def end(self) -> int:
+        """The number of the first operator after the step of the peak."""
+        starts = self.recording.watcher.step_starts
+        return starts[self.step + 1] if self.step + 1 < len(starts) else len(self.operators)
+
+    @cached_property
+    def live(self) -> tuple[LiveBlock, ...]:
+        """The transient blocks."""
+        return self.recording.at_peak
+
+    @cached_property
+    def reads(self) -> dict[int, list[int]]:
+        """By block: the operators that read it, in order."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for op in self.operators:
+            for operand in op.reads:
+                if not found[operand.block] or found[operand.block][-1] != op.number:
+                    found[operand.block].append(op.number)
+        return found
+
+    def age(self, live: LiveBlock) -> int:
+        """How many steps before that of the peak the block was made."""
+        return self.step - live.block.step if live.block is not None else 0
+
+    def last_read(self, live: LiveBlock) -> Operator | None:
+        """The operator that read it last, the one of the peak included."""
+        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
+        before = [n for n in numbers if n <= self.at and self.operators[n].short not in ("detach", "alias")]
+        return self.operators[before[-1]] if before else None
+
+    def next_read(self, live: LiveBlock) -> Operator | None:
+        """The operator of the same step that reads it next."""
+        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
+        after = [n for n in numbers if self.at < n < self.end and self.operators[n].short != "detach"]
+        return self.operators[after[0]] if after else None
+
+    def waiting(self, live: LiveBlock) -> list[Saved]:
+        """What autograd nodes that have still to run have saved of it."""
+        return [saved for saved in self._saved(live) if self._ends(saved) >= self.at]
+
+    def retained(self, live: LiveBlock) -> list[Saved]:
+        """What nodes that have run, and were told to keep the graph, have saved of it."""
+        runs = self.recording.watcher.runs
+        return [s for s in self._saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
+
+    def _saved(self, live: LiveBlock) -> list[Saved]:
+        return live.block.saved if live.block is not None else []
+
+    def _ends(self, saved: Saved) -> int:
+        run = self.recording.watcher.runs.get(saved.sequence)
+        return run.last if run is not None else len(self.operators)
+
+    def runs_in_step(self, saved: Saved) -> bool:
+        """Whether the node that saved it runs its backward in the step of the peak."""
+        return self._ends(saved) < self.end
+
+    @cached_property
+    def has_backward(self) -> bool:
+        """Whether the step of the peak runs a backward pass."""
+        start = self.recording.watcher.step_starts[self.step]
+        return any(op.phase is Phase.BACKWARD for op in self.operators[start : self.end])
+
+    def forward_of(self, op: Operator | None) -> Operator | None:
+        """The forward operator that an operator of the backward pass belongs to; itself for a forward one."""
+        if op is None or op.phase is not Phase.BACKWARD or not op.node:
+            return op
+        number = self.recording.watcher.operator_of_node.get(op.sequence)
+        return self.operators[number] if number is not None else None
+
+    def holders_of(self, live: LiveBlock) -> list[Holder]:
+        """What the user holds it by."""
+        return self.held.get(live.block.number, []) if live.block is not None else []
+
+    def kept_for(self, saved: list[Saved]) -> str:
+        """``backward of layer1/relu``, for the first of the nodes."""
+        number = self.recording.watcher.operator_of_node.get(saved[0].sequence)
+        more = len({s.sequence for s in saved}) - 1
+        also = f" and {more} more" if more else ""
+        if number is None:
+            return f"a backward{also}"
+        op = self.operators[number]
+        return f"backward of {op.module + '/' if op.module else ''}{op.short}{also}"
+
+    # ---------------------------------------------------------------- in words
+
+    def label(self, live: LiveBlock) -> str:
+        """A name for people."""
+        if live.block is None:
+            return f"workspace of {_name(live.operator)}" if live.operator is not None else "unattributed"
+        return self.block_label(live.block)
+
+    def block_label(self, block: Block) -> str:
+        """A name for people: what it was given, or the variable it was assigned to, or module and operator."""
+        if block.name:
+            return block.name
+        if block.maker < 0:
+            if held := self.held.get(block.number):
+                return f"`{held[0].path}`"
+            seen = self.operators[block.first_seen] if block.first_seen < len(self.operators) else None
+            return f"made outside, read by {_name(seen)}" if seen is not None else "made outside"
+        op = self.operators[block.maker]
+        name = f"backward of {_name(self.forward_of(op) or op)}" if op.phase is Phase.BACKWARD else _name(op)
+        variable = self._variable(op)
+        return f"{variable} ({name})" if variable else name
+
+    def _variable(self, op: Operator) -> str:
+        """The name that a forward operator's line gives its result, if no later operator of the line makes that."""
+        if op.line is None or op.phase is not Phase.FORWARD or op.line.function == OUTSIDE:
+            return ""
+        following = next((o for o in self.operators[op.number + 1 : op.number + 40] if o.makes), None)
+        same = following is not None and following.line == op.line and following.phase is op.phase
+        return "" if same else op.line.assigned
+
+    def category(self, live: LiveBlock) -> Category:
+        """What it is for."""
+        if live.block is None:
+            return Category.WORKSPACE if live.operator is not None else Category.OTHER
+        return self.block_category(live.block)
+
+    def block_category(self, block: Block) -> Category:
+        """What a block is for."""
+        if block.role:
+            return _CATEGORIES[block.role]
+        if block.maker < 0:
+            return Category.INPUT
+        op = self.operators[block.maker]
+        if op.optimizer:
+            return Category.WORKSPACE
+        if op.phase is Phase.BACKWARD:
+            return Category.GRADIENT
+        if op.phase is Phase.RECOMPUTE:
+            return Category.RECOMPUTED
+        return Category.KEPT if block.saved else Category.PASSING
+
+    def why(self, live: LiveBlock) -> str:
+        """Who keeps it, in words."""
+        block = live.block
+        if block is None:
+            return f"workspace inside {_name(live.operator)}" if live.operator else "outside every operator"
+        parts = []
+        age = self.age(live)
+        if block.role:
+            parts.append(
+                _ROLES[block.role] + (f", kept from {age} step{'s' if age > 1 else ''} ago" if age and live else "")
+            )
+        if kept := self.retained(live):
+            parts.append(f"the graph is retained after {self.kept_for(kept)} ran")
+        if waits := self.waiting(live):
+            parts.append(
+                f"saved for {self.kept_for(waits)}"
+                + ("" if self.runs_in_step(waits[0]) else ", which does not run in this step")
+            )
+        maker = live.operator
+        if maker is not None and maker.phase is Phase.RECOMPUTE:
+            parts.append("recomputed" + (f" by the checkpoint at {maker.checkpoint.place}" if maker.checkpoint else ""))
+        following = self.next_read(live)
+        if not parts and following is not None:
+            kind = "gradient in flight, " if maker and maker.phase is Phase.BACKWARD else ""
+            parts.append(f"{kind}read next by {_name(following)}")
+        if not parts and maker is not None and maker.number == self.at:
+            parts.append(f"being made by {_name(maker)}")
+        if not block.role and (held := self.holders_of(live)) and not (parts and held[0].local):
+            shown = held[0]
+            parts.append(f"held by {'the graph of ' if shown.through_graph else ''}{shown.text}")
+        if not parts and self.last_read(live) is not None:
+            parts.append(f"in use by {_name(self.last_read(live))}")
+        if age and not block.role:
+            parts.append(f"made {age} step{'s' if age > 1 else ''} ago")
+        return "; ".join(parts) or "no later use seen, freed soon after"
+
+
+_CATEGORIES = {
+    "parameter": Category.PARAMETER,
+    "buffer": Category.BUFFER,
+    "gradient": Category.PARAMETER_GRADIENT,
+    "optimiser state": Category.OPTIMIZER,
+    "input": Category.INPUT,
+    "target": Category.TARGET,
+}
+_ROLES = {
+    "parameter": "parameter",
+    "buffer": "buffer",
+    "gradient": "gradient, until it is set to None",
+    "optimiser state": "state of the optimiser",
+    "input": "input, held by the caller",
+    "target": "target, held by the caller",
+}
+
+
+def _name(op: Operator | None) -> str:
+    """Module path and operator."""
+    if op is None:
+        return "nothing"
+    if op.optimizer:
+        return f"{op.optimizer}.step/{op.short}"
+    return f"{op.module}/{op.short}" if op.module else op.short
+
+
+operator_name = _name
+
+
+def times(count: int, size: int) -> str:
+    """``3 blocks, 12 MiB``."""
+    return f"{count} block{'s' if count > 1 else ''}, {format_bytes(size)}"

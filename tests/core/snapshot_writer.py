@@ -1,0 +1,127 @@
+"""Writes what ``torch.cuda.memory._dump_snapshot`` writes, from an allocator that knows its own peak.
+
+A plain re-telling of PyTorch's caching allocator as linked blocks: best fit by (size, address), split unless too little
+would remain, merged with free neighbours. It counts block sizes, as ``max_memory_allocated`` does, and traces sizes
+requested, as the history does.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Piece:
+    address: int
+    size: int
+    requested: int = 0
+    used: bool = False
+    frames: Any = None
+
+
+@dataclass
+class Allocator:
+    segments: list[tuple[int, int, str, list[Piece]]] = field(default_factory=list)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    allocated: int = 0
+    max_allocated: int = 0
+    recording: bool = True
+    next_address: int = 0x7F0000000000
+
+    def event(self, action: str, address: int, size: int, frames: Any) -> None:
+        if self.recording:
+            self.trace.append({"action": action, "addr": address, "size": size, "stream": 0, "frames": frames})
+
+    def alloc(self, requested: int, line: int = 1, file: str = "/home/me/train.py") -> int:
+        frames = [
+            {"filename": "CUDACachingAllocator.cpp", "line": 0, "name": "c10::cuda::malloc"},
+            {
+                "filename": "/env/lib/python3.11/site-packages/torch/nn/modules/linear.py",
+                "line": 134,
+                "name": "forward",
+            },
+            {"filename": file, "line": line, "name": "train"},
+        ]
+        size = max(512, -(-requested // 512) * 512)
+        small = size <= 1 << 20
+        kind = "small" if small else "large"
+        fits = [
+            (piece.size, piece.address, pieces, i)
+            for _, _, segment_kind, pieces in self.segments
+            if segment_kind == kind
+            for i, piece in enumerate(pieces)
+            if not piece.used and piece.size >= size
+        ]
+        if not fits:
+            total = 2 << 20 if small else 20 << 20 if size < 10 << 20 else -(-size // (2 << 20)) * (2 << 20)
+            pieces = [Piece(self.next_address, total)]
+            self.segments.append((self.next_address, total, kind, pieces))
+            self.event("segment_alloc", self.next_address, total, frames)
+            self.next_address += total
+            fits = [(total, pieces[0].address, pieces, 0)]
+        _, _, pieces, i = min(fits, key=lambda fit: fit[:2])
+        piece = pieces[i]
+        rest = piece.size - size
+        if rest >= 512 if small else rest > 1 << 20:
+            pieces.insert(i + 1, Piece(piece.address + size, rest))
+            piece.size = size
+        piece.used, piece.requested, piece.frames = True, requested, frames
+        self.allocated += piece.size
+        self.max_allocated = max(self.max_allocated, self.allocated)
+        self.event("alloc", piece.address, requested, frames)
+        return piece.address
+
+    def free(self, address: int) -> None:
+        for _, _, _, pieces in self.segments:
+            for i, piece in enumerate(pieces):
+                if piece.address == address and piece.used:
+                    self.event("free_requested", address, piece.requested, [])
+                    self.event("free_completed", address, piece.requested, [])
+                    self.allocated -= piece.size
+                    piece.used = False
+                    if i + 1 < len(pieces) and not pieces[i + 1].used:
+                        piece.size += pieces.pop(i + 1).size
+                    if i and not pieces[i - 1].used:
+                        pieces[i - 1].size += pieces.pop(i).size
+                    return
+        raise KeyError(address)
+
+    def start_recording(self) -> None:
+        """As ``_record_memory_history`` and ``reset_peak_memory_stats``."""
+        self.recording, self.trace, self.max_allocated = True, [], self.allocated
+
+    def snapshot(self) -> dict[str, Any]:
+        return {
+            "segments": [
+                {
+                    "device": 0,
+                    "address": address,
+                    "total_size": total,
+                    "stream": 0,
+                    "segment_type": kind,
+                    "allocated_size": sum(p.size for p in pieces if p.used),
+                    "active_size": sum(p.size for p in pieces if p.used),
+                    "blocks": [
+                        {
+                            "address": p.address,
+                            "size": p.size,
+                            "requested_size": p.requested,
+                            "state": "active_allocated" if p.used else "inactive",
+                            "frames": p.frames if p.used else [],
+                        }
+                        for p in pieces
+                    ],
+                }
+                for address, total, kind, pieces in self.segments
+            ],
+            "device_traces": [self.trace],
+            "allocator_settings": {"PYTORCH_CUDA_ALLOC_CONF": ""},
+            "external_annotations": [],
+        }
+
+    def write(self, path: Path) -> Path:
+        path.write_bytes(pickle.dumps(self.snapshot()))
+        return path

@@ -1,0 +1,154 @@
+"""Snapshots of PyTorch's allocator: the peak is the allocator's own, and nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import recompviz as rv
+from recompviz.core.attribution import MOST_SHOWN
+from tests.core.snapshot_writer import Allocator
+
+
+def random_run(seed: int, before: int, during: int) -> Allocator:
+    """Allocations and frees of all sizes, some made before the recording, some of those freed within it."""
+    drawn = random.Random(seed)
+    allocator = Allocator(recording=False)
+    live: list[int] = []
+    for i in range(before + during):
+        if i == before:
+            allocator.start_recording()
+        if live and drawn.random() < 0.45:
+            allocator.free(live.pop(drawn.randrange(len(live))))
+        else:
+            size = drawn.choice([drawn.randint(1, 5000), drawn.randint(1, 1 << 20), drawn.randint(1, 30 << 20)])
+            live.append(allocator.alloc(size, line=1 + i % 7))
+    return allocator
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_peak_is_max_memory_allocated_where_all_was_recorded(seed: int, tmp_path: Path) -> None:
+    allocator = random_run(seed, 0, 400)
+    report = rv.load_snapshot(allocator.write(tmp_path / "snapshot.pickle"))
+    assert report.peak == allocator.max_allocated
+    assert report.timeline.peak == allocator.max_allocated
+    assert report.coverage == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_peak_counts_what_was_there_before_the_recording(seed: int, tmp_path: Path) -> None:
+    allocator = random_run(seed, 60, 400)
+    report = rv.load_snapshot(allocator.write(tmp_path / "snapshot.pickle"))
+    # of a block that was there before and is freed within, only the request is known, not what was left with it
+    assert abs(report.peak - allocator.max_allocated) <= 0.1 * allocator.max_allocated
+    assert report.timeline.peak == report.peak
+
+
+def test_what_is_alive_at_the_peak_has_the_users_line_and_not_a_librarys(tmp_path: Path) -> None:
+    allocator = Allocator()
+    a = allocator.alloc(4 << 20, line=3)
+    allocator.alloc(30 << 20, line=9)
+    allocator.free(a)
+    report = rv.load_snapshot(allocator.write(tmp_path / "snapshot.pickle"))
+    assert [(row.line.place if row.line else "", row.size) for row in report.rows] == [
+        ("train.py:9", 30 << 20),
+        ("train.py:3", 4 << 20),
+    ]
+    assert report.timeline.reserved_peak == 50 << 20
+    assert any(f.cause == "reserved but not allocated" and f.size == 16 << 20 for f in report.findings)
+    assert "train.py:9" in report.text
+    assert report.figure().data
+
+
+def test_a_long_history_makes_a_bounded_page_that_says_of_how_many(tmp_path: Path) -> None:
+    allocator = Allocator()
+    for i in range(2300):
+        allocator.alloc(1000 + i, line=i)
+    report = rv.load_snapshot(allocator.write(tmp_path / "snapshot.pickle"))
+    page = report._repr_html_()
+    assert f"showing {MOST_SHOWN} of 2,300" in page
+    assert len(page) < 100_000
+    assert len(report.timeline.phases) <= 2000
+
+
+class Hostile:
+    """Runs a command when it is unpickled, if it is let."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_file_that_would_run_something_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    mark = tmp_path / "executed"
+    file = tmp_path / "hostile.pickle"
+    file.write_bytes(pickle.dumps({"segments": [Hostile(mark)], "device_traces": []}))
+    with pytest.raises(rv.SnapshotError, match=r"system.*not executed"):
+        rv.load_snapshot(file)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_no_class_or_function_is_looked_up_in_any_protocol(protocol: int, tmp_path: Path) -> None:
+    file = tmp_path / "names.pickle"
+    for value in (print, Path("x"), {"segments": [set]}, complex(1, 2)):
+        file.write_bytes(pickle.dumps(value, protocol))
+        with pytest.raises(rv.SnapshotError):
+            rv.load_snapshot(file)
+
+
+def test_every_truncation_of_a_snapshot_is_refused(tmp_path: Path) -> None:
+    allocator = Allocator()
+    allocator.alloc(1000)
+    whole = pickle.dumps(allocator.snapshot())
+    file = tmp_path / "cut.pickle"
+    for length in range(0, len(whole), 7):
+        file.write_bytes(whole[:length])
+        with pytest.raises(rv.SnapshotError):
+            rv.load_snapshot(file)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"not a pickle at all", "no whole pickle"),
+        (pickle.dumps(7), "int 7"),
+        (pickle.dumps({"weights": 1}), "'weights'"),
+        (pickle.dumps({"segments": [], "device_traces": [[{"action": "alloc", "addr": 1}]]}), "size = NoneType"),
+        (pickle.dumps({"segments": [], "device_traces": [[{"action": "alloc", "addr": 1, "size": -5}]]}), "size = -5"),
+        (pickle.dumps({"segments": [3], "device_traces": []}), "a segment is int 3"),
+        (pickle.dumps({"segments": [], "device_traces": []}), "empty"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused_with_what_was_found(data: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "other.pickle"
+    file.write_bytes(data)
+    with pytest.raises(rv.SnapshotError, match=said):
+        rv.load_snapshot(file)
+
+
+def test_texts_of_a_file_are_escaped_in_the_page(tmp_path: Path) -> None:
+    allocator = Allocator()
+    allocator.alloc(1000, file="/home/<script>alert(1)</script>.py")
+    page = rv.load_snapshot(allocator.write(tmp_path / "snapshot.pickle"))._repr_html_()
+    assert "<script>" not in page
+
+
+def test_two_snapshots_are_compared_by_line(tmp_path: Path) -> None:
+    small, large = Allocator(), Allocator()
+    small.alloc(1000, line=3)
+    large.alloc(1000, line=3)
+    large.alloc(5000, line=4)
+    changed = rv.compare_runs(
+        rv.load_snapshot(small.write(tmp_path / "a.pickle")), rv.load_snapshot(large.write(tmp_path / "b.pickle"))
+    )
+    assert [(row.value, row.change) for row in changed.grew] == [("train (train.py:4)", 5120)]
+    assert changed.shrank == ()
+    assert changed.peak_change == 5120

@@ -1,0 +1,143 @@
+"""The diagnosis names the planted cause, value and line; every byte at the peak is in the account."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks import debugging
+from recompviz.benchmarks.pathologies import PATHOLOGIES, Pathology
+
+
+def test_at_least_twelve_pathologies_are_planted() -> None:
+    assert len(PATHOLOGIES) >= 12
+    assert len({p.name for p in PATHOLOGIES}) == len(PATHOLOGIES)
+
+
+@pytest.mark.parametrize("pathology", PATHOLOGIES, ids=lambda p: p.make.__name__)
+def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) -> None:
+    verdict = debugging.diagnose(pathology)
+    assert verdict.right, verdict.text
+    assert verdict.coverage >= debugging.LEAST_COVERAGE
+
+
+@pytest.mark.parametrize("name", ["resnet50", "gpt2", "lstm_lm", "pspnet"])
+def test_all_but_two_per_cent_of_the_measured_peak_is_attributed(name: str) -> None:
+    row = debugging.coverage(name)
+    assert row.share >= debugging.LEAST_COVERAGE
+    assert row.peak == pytest.approx(row.measured, rel=0.02)
+
+
+def mlp() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh(), nn.Linear(256, 1))
+    return model, torch.randn(512, 32), torch.randn(512, 1)
+
+
+def test_rows_add_up_to_the_measured_peak_and_the_model_is_as_before() -> None:
+    model, x, y = mlp()
+    optimizer = torch.optim.Adam(model.parameters())
+    before = [p.detach().clone() for p in model.parameters()]
+    report = rv.debug(model, x, targets=(y,), loss=nn.functional.mse_loss, optimizer=optimizer, steps=2, advise=False)
+    assert sum(row.size for row in report.rows) == report.peak == report.timeline.peak
+    assert sum(report.by_line.values()) == sum(report.by_module.values()) == report.peak
+    assert all(torch.equal(p, old) and p.grad is None for p, old in zip(model.parameters(), before, strict=True))
+    assert not optimizer.state_dict()["state"]
+
+
+class Branching(nn.Module):
+    """Control flow that depends on data: it cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(64, 512), nn.Linear(512, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(self.one(x))
+        if h.sum() > 1e9:
+            h = h * 2
+        return self.two(h)
+
+
+def test_a_model_that_cannot_be_traced_is_diagnosed_and_the_note_says_what_is_missing() -> None:
+    report = rv.debug(Branching(), torch.randn(256, 64), loss=lambda output: output.sum())
+    assert report.coverage == 1
+    assert any(row.value == "h (tanh)" and "saved for backward" in row.why for row in report.rows)
+    assert any("cannot be traced" in note for note in report.notes)
+    with pytest.raises(ValueError, match="no traced step"):
+        _ = report.explorer
+
+
+def test_advice_comes_with_the_planners_numbers_and_the_explorer_with_the_trace() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32)) for _ in range(4)))
+    x = y = torch.randn(512, 32)
+    report = rv.debug(model, x, targets=(y,), loss=nn.functional.mse_loss, steps=1, fits="20 MiB")
+    assert any(advice.what.startswith("checkpointing") for advice in report.advice)
+    assert any("rv.fit_in" in advice.what for advice in report.advice)
+    assert report.advice
+    for advice in report.advice:
+        assert advice.saves == rv.simulate(report.trace).peak - advice.peak > 0
+        assert advice.milliseconds is not None
+    said = next(note for note in report.notes if "largest batch" in note)
+    largest = int(said.split(" is ")[1].split(" ")[0].replace(",", ""))
+    for batch, fits in ((largest, True), (largest + 1, False)):
+        traced = rv.trace(model, torch.randn(batch, 32), targets=(torch.randn(batch, 32),), loss=nn.functional.mse_loss)
+        assert (rv.simulate(traced).peak <= 20 << 20) == fits
+    assert type(report.explorer).__name__ == "Explorer"
+
+
+def test_two_runs_are_compared_by_what_grew() -> None:
+    model, x, y = mlp()
+    small, large = (
+        rv.debug(model, x[:n], targets=(y[:n],), loss=nn.functional.mse_loss, steps=1, advise=False) for n in (128, 512)
+    )
+    changed = rv.compare_runs(small, large)
+    assert changed.peak_change == large.peak - small.peak == sum(row.change for row in changed.rows)
+    assert {row.category for row in changed.grew} >= {"kept values"}
+    assert not any(row.category == "parameters" for row in changed.rows)
+    assert "kept values" in changed._repr_html_()
+
+
+class Fused(nn.Module):
+    """Views that together need the whole of their base: nothing here is wasted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(64, 192)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (t.unflatten(-1, (4, 16)).transpose(1, 2) for t in self.qkv(x).chunk(3, -1))
+        return nn.functional.scaled_dot_product_attention(q, k, v)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "vit"])
+def test_a_healthy_network_raises_no_alarm(name: str) -> None:
+    torch.manual_seed(0)
+    step = networks.example(name, small=True)
+    report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=3, advise=False)
+    assert report.top is not None
+    assert not report.top.surprising, report.top.text
+
+
+def test_sdpa_that_falls_back_to_plain_operators_is_told_from_attention_written_by_hand() -> None:
+    torch.manual_seed(0)
+    step = networks.example("gpt2", small=True)  # its dropout keeps the CPU from running it fused
+    report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)
+    found = next(finding for finding in report.findings if finding.cause == "attention matrix written out")
+    assert "fell back" in found.fix
+
+
+def test_views_that_share_their_base_pin_nothing() -> None:
+    report = rv.debug(Fused(), torch.randn(2, 128, 64), loss=lambda output: output.square().mean(), advise=False)
+    assert all(finding.cause != "view keeps base alive" for finding in report.findings)
+
+
+@pytest.mark.parametrize(("given", "said"), [({"steps": 0}, "steps = 0"), ({"model": 3}, "model is int")])
+def test_what_cannot_be_debugged_is_refused(given: dict[str, object], said: str) -> None:
+    model, x, _ = mlp()
+    with pytest.raises((ValueError, TypeError), match=said):
+        rv.debug(given.pop("model", model), x, loss=torch.sum, advise=False, **given)
