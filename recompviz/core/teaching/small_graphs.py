@@ -5,6 +5,7 @@ Sizes M_v are small whole numbers of formula bytes, costs T_v are the paper's (1
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 from recompviz.core.graph import Graph
@@ -56,7 +57,7 @@ def even_chain(length: int) -> Graph:
     ('v1', 'v2', 'v3')
     """
     names = [f"v{i}" for i in range(1, length + 1)]
-    return Graph.from_edges(zip(names, names[1:], strict=False), memory=dict.fromkeys(names, 1))
+    return Graph.from_edges(itertools.pairwise(names), memory=dict.fromkeys(names, 1))
 
 
 def _graph(edges: str, memory: dict[str, int], time: dict[str, int]) -> Graph:
@@ -64,24 +65,36 @@ def _graph(edges: str, memory: dict[str, int], time: dict[str, int]) -> Graph:
 
 
 def _chain() -> Graph:
-    return _graph("ab bc cd de ef", dict(a=2, b=1, c=1, d=1, e=2, f=4), dict(a=2, b=1, c=1, d=2, e=1, f=2))
+    return _graph(
+        "ab bc cd de ef",
+        {"a": 2, "b": 1, "c": 1, "d": 1, "e": 2, "f": 4},
+        {"a": 2, "b": 1, "c": 1, "d": 2, "e": 1, "f": 2},
+    )
 
 
 def _diamond() -> Graph:
     """A fork, a join, and one value after it."""
-    return _graph("ab ac bd cd de", dict(a=2, b=1, c=1, d=1, e=3), dict(a=3, b=1, c=1, d=2, e=1))
+    return _graph("ab ac bd cd de", {"a": 2, "b": 1, "c": 1, "d": 1, "e": 3}, {"a": 3, "b": 1, "c": 1, "d": 2, "e": 1})
 
 
 def _residual() -> Graph:
     """Two blocks: x → conv → relu → (+ x), twice."""
     edges = "ab bc ad cd de ef dg fg"
-    return _graph(edges, dict(a=2, b=3, c=3, d=2, e=3, f=3, g=2), dict(a=1, b=3, c=1, d=1, e=3, f=1, g=1))
+    return _graph(
+        edges,
+        {"a": 2, "b": 3, "c": 3, "d": 2, "e": 3, "f": 3, "g": 2},
+        {"a": 1, "b": 3, "c": 1, "d": 1, "e": 3, "f": 1, "g": 1},
+    )
 
 
 def _inception() -> Graph:
     """A stem, three parallel branches of one, two and two values, and their concatenation."""
     edges = "ab ac cd ae ef bg dg fg"
-    return _graph(edges, dict(a=4, b=1, c=3, d=2, e=2, f=1, g=6), dict(a=1, b=1, c=1, d=3, e=3, f=2, g=3))
+    return _graph(
+        edges,
+        {"a": 4, "b": 1, "c": 3, "d": 2, "e": 2, "f": 1, "g": 6},
+        {"a": 1, "b": 1, "c": 1, "d": 3, "e": 3, "f": 2, "g": 3},
+    )
 
 
 def _u_net() -> Graph:
@@ -89,8 +102,8 @@ def _u_net() -> Graph:
     edges = "ab bc cf fe ah bd de hg eg"
     return _graph(
         edges,
-        dict(a=4, b=2, c=1, d=2, f=2, e=2, h=4, g=4),
-        dict(a=2, b=2, c=2, d=1, f=2, e=2, h=1, g=2),
+        {"a": 4, "b": 2, "c": 1, "d": 2, "f": 2, "e": 2, "h": 4, "g": 4},
+        {"a": 2, "b": 2, "c": 2, "d": 1, "f": 2, "e": 2, "h": 1, "g": 2},
     )
 
 
@@ -98,7 +111,7 @@ def _branches() -> Graph:
     """Two long parallel branches; no set L^v holds the ends of both before they meet."""
     edges = "ab bc cd ae ef fg dh gh hi"
     names = "abcdefghi"
-    return _graph(edges, dict.fromkeys(names, 2) | dict(d=1, g=1), dict.fromkeys(names, 1) | dict(c=5, f=5))
+    return _graph(edges, dict.fromkeys(names, 2) | {"d": 1, "g": 1}, dict.fromkeys(names, 1) | {"c": 5, "f": 5})
 
 
 def _uneven_chain() -> Graph:
@@ -111,4 +124,4 @@ def _uneven_chain() -> Graph:
 def _long_skip() -> Graph:
     """A chain whose first, large value is needed again at the end."""
     names = "abcdefgh"
-    return _graph("ab bc cd de ef fg gh ag", dict.fromkeys(names, 2) | dict(a=6), dict.fromkeys(names, 1))
+    return _graph("ab bc cd de ef fg gh ag", dict.fromkeys(names, 2) | {"a": 6}, dict.fromkeys(names, 1))
