@@ -47,6 +47,7 @@ _HOMES = {
     "explain_gap": "recompviz.pytorch.gap_report",
     "fit_in": "recompviz.pytorch.budgeted",
     "measure": "recompviz.pytorch.meter",
+    "playground": "recompviz.widgets.set_playground",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
     "trace": "recompviz.pytorch.tracer",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.tracer import trace as trace
     from recompviz.widgets.explore_model import explore as explore
     from recompviz.widgets.explorer import Explorer as Explorer
+    from recompviz.widgets.set_playground import playground as playground
 
 
 def __getattr__(name: str) -> Any:

@@ -57,7 +57,7 @@ def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
     closure = 0
     for v in bits(chosen):
         closure |= graph.ancestors[v]
-    entering = tuple((u, v) for v in bits(chosen) for u in bits(graph.predecessors[v] & ~chosen))
+    entering = tuple((u, v) for u, v in graph.edges.tolist() if chosen >> v & 1 and not chosen >> u & 1)
     return SetReport(chosen, closure, graph.boundary_mask(closure), entering)
 
 

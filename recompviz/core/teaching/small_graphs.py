@@ -99,11 +99,11 @@ def _inception() -> Graph:
 
 def _u_net() -> Graph:
     """Two levels down, two levels up, and a crop on each skip."""
-    edges = "ab bc cf fe ah bd de hg eg"
+    edges = "ab bc cd df be ef ag gh fh"
     return _graph(
         edges,
-        {"a": 4, "b": 2, "c": 1, "d": 2, "f": 2, "e": 2, "h": 4, "g": 4},
-        {"a": 2, "b": 2, "c": 2, "d": 1, "f": 2, "e": 2, "h": 1, "g": 2},
+        {"a": 4, "b": 2, "c": 1, "d": 2, "e": 2, "f": 2, "g": 4, "h": 4},
+        {"a": 2, "b": 2, "c": 2, "d": 2, "e": 1, "f": 2, "g": 1, "h": 2},
     )
 
 

@@ -1,0 +1,37 @@
+"""What every lesson widget shares: its style sheet, and a picture for pages where widgets cannot show."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import anywidget
+
+from recompviz.widgets import looks
+from recompviz.widgets.assets import HERE
+
+
+def lesson_css() -> str:
+    """The looks and the lessons' own style sheet."""
+    own = (HERE / "css" / "teaching" / "teaching.css").read_text(encoding="utf-8")
+    return f"{looks.sheet()}\n{own}"
+
+
+class Lesson(anywidget.AnyWidget):
+    """A widget with a static picture and a caption."""
+
+    _css = lesson_css()
+
+    def to_svg(self) -> str:
+        """The lesson as one static SVG picture."""
+        raise NotImplementedError
+
+    def caption(self) -> str:
+        """What the picture shows, in words."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        picture = f"<figure style='margin:0'>{self.to_svg()}<figcaption>{escape(self.caption())}</figcaption></figure>"
+        return {**data, "text/plain": repr(self), "text/html": picture, "image/svg+xml": self.to_svg()}, metadata
