@@ -13,9 +13,17 @@ from recompviz.core.graph import Graph
 from recompviz.core.masks import bits
 from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
 from recompviz.widgets.scene import Canvas, Frame, Patch, Scene
-from recompviz.widgets.small_drawing import NODE, ROW, Drawing, draw_graph, hasse_centres, short_set
+from recompviz.widgets.small_drawing import (
+    LATTICE_WIDTH,
+    NODE,
+    ROW,
+    Drawing,
+    draw_graph,
+    hasse_centres,
+    label_width,
+    short_set,
+)
 
-LATTICE_WIDTH = 420.0
 TOP = 44.0
 
 
@@ -52,13 +60,14 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
         canvas.add("path", "hidden", key="path", d="M0 0")
         for i, (x, y) in enumerate(at):
             text = short_set(graph, diagram.sets[i])
-            width = max(30.0, 8.6 * len(text) + 14)
+            width = label_width(text)
             canvas.box(x - width / 2, y - 13, width, 26, "cell", f"h{i}", 13)
             canvas.text(x, y + 5, text, "cell-text", f"s{i}")
     else:
         canvas.text(right, 60, "too many to draw", "muted")
     frame = Frame(playground_patch(graph, chosen, sequence), caption(graph, chosen))
-    return Scene(right + LATTICE_WIDTH + 20, height, "Playground", tuple(canvas.elements), (frame,))
+    lattice_width = hasse_centres(graph, diagram)[1] if diagram else LATTICE_WIDTH
+    return Scene(right + lattice_width + 20, height, "Playground", tuple(canvas.elements), (frame,))
 
 
 def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float, float]:
@@ -74,7 +83,7 @@ def lattice_centres(graph: Graph) -> list[list[float]] | None:
     if diagram is None:
         return None
     _, _, right, _ = _frame(draw_graph(graph), diagram)
-    return [[right + x, TOP + 22 + y] for x, y in hasse_centres(diagram, LATTICE_WIDTH)]
+    return [[right + x, TOP + 22 + y] for x, y in hasse_centres(graph, diagram)[0]]
 
 
 def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:

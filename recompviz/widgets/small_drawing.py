@@ -19,6 +19,7 @@ from recompviz.widgets.layout import lay_out
 Point = tuple[float, float]
 NODE = (56.0, 34.0)
 ARROW = 7.0
+LATTICE_WIDTH = 420.0  # at least
 ROW = 46.0  # from one size of lower sets to the next
 
 
@@ -91,25 +92,26 @@ def _curve(points: Sequence[Point]) -> str:
     return "".join(path)
 
 
-def hasse_centres(diagram: Hasse, width: float) -> tuple[Point, ...]:
-    """The centre of each lower set, ∅ lowest, V at y = 0.
-
-    Parameters
-    ----------
-    diagram : Hasse
-    width : float
-        Pixels that the widest row may take.
-    """
+def hasse_centres(graph: Graph, diagram: Hasse) -> tuple[tuple[Point, ...], float]:
+    """The centre of each lower set, ∅ lowest, V at y = 0, and the width that they take."""
     rank = [mask.bit_count() for mask in diagram.sets]
     across = arrange(rank, list(diagram.covers)).across
     top = max(rank)
+    widths = [label_width(short_set(graph, mask)) for mask in diagram.sets]
     rows = [sorted((i for i, r in enumerate(rank) if r == size), key=across.__getitem__) for size in range(top + 1)]
-    gap = min(78.0, width / max(len(row) for row in rows))
+    gaps = [max(widths[i] for i in row) + 16 for row in rows]
+    gaps = [max(gap, min(78.0, LATTICE_WIDTH / len(row))) for gap, row in zip(gaps, rows, strict=True)]
+    width = max(LATTICE_WIDTH, *(gap * len(row) for gap, row in zip(gaps, rows, strict=True)))
     centres = [(0.0, 0.0)] * len(rank)
-    for size, row in enumerate(rows):
+    for size, (row, gap) in enumerate(zip(rows, gaps, strict=True)):
         for place, i in enumerate(row):
             centres[i] = (width / 2 + (place - (len(row) - 1) / 2) * gap, (top - size) * ROW)
-    return tuple(centres)
+    return tuple(centres), width
+
+
+def label_width(text: str) -> float:
+    """The width of a lower set's label, pixels."""
+    return max(30.0, 8.6 * len(text) + 14)
 
 
 def short_set(graph: Graph, mask: int) -> str:

@@ -52,7 +52,7 @@ export function render({ model, el }) {
   const name = field(nodeRow, "Node", "input", { size: 5, maxlength: 6 });
   const memory = field(nodeRow, "size M", "input", { type: "number", min: 0, value: 1 });
   const time = field(nodeRow, "cost T", "input", { type: "number", min: 0, step: "any", value: 1 });
-  const setNode = button(nodeRow, "Set node", "Add the node, or set its size and cost");
+  const setNode = button(nodeRow, "Set node");
   const dropNode = button(nodeRow, "Remove node");
   const edgeRow = html("div", "rv-tbar", editor);
   const from = field(edgeRow, "Edge from", "select");
