@@ -90,6 +90,8 @@ LOOKS: dict[str, dict[str, str]] = {
     "bar-pass": _box("pass-line", "none"),
     "bar-grad": _box("grad", "none"),
     "bar-again": _box("again-line", "none"),
+    "bar-live": _box("muted", "none"),
+    "hit": _box("surface", "none") | {"fill-opacity": "0"},
     "veil": _box("surface", "none") | {"fill-opacity": "0.72"},
     "bound": _box("none", "accent", 2.2),
     "bound-dashed": _box("none", "accent", 1.8, "6 4"),

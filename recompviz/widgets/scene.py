@@ -162,14 +162,15 @@ def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
     patches: list[dict[str, Mapping[str, Value]]] = [{} for _ in range(count)]
     for i, scene in enumerate(scenes):
         for e in scene.elements:
-            attributes = {**e.attributes, "transform": f"translate({x:g} 0)"}
+            moved = f"translate({x:g} 0) {e.attributes.get('transform', '')}".rstrip()
+            attributes = {**e.attributes, "transform": moved}
             canvas.append(Element(e.tag, e.look, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label))
         for f in range(count):
             frame = scene.frames[min(f, len(scene.frames) - 1)]
             patches[f].update({f"{i}/{key}": change for key, change in frame.patch.items()})
         x += scene.width + gap
     captions = [
-        " ‖ ".join(f"{s.title}: {s.frames[min(f, len(s.frames) - 1)].caption}" for s in scenes) for f in range(count)
+        "\n".join(f"{s.title}: {s.frames[min(f, len(s.frames) - 1)].caption}" for s in scenes) for f in range(count)
     ]
     frames = tuple(Frame(patch, caption) for patch, caption in zip(patches, captions, strict=True))
     still = max(scene.still % len(scene.frames) for scene in scenes)

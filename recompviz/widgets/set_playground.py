@@ -17,9 +17,11 @@ from recompviz.core.graph import Graph, Name
 from recompviz.core.masks import bits
 from recompviz.core.plan import Plan
 from recompviz.core.teaching.small_graphs import NAMES, small_graph
+from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.assets import esm
 from recompviz.widgets.lesson import Lesson
 from recompviz.widgets.playground_scene import caption, diagram_of, lattice_centres, playground_scene
+from recompviz.widgets.strategy_scene import strategy_scene
 
 MOST_NODES = 16
 
@@ -177,6 +179,8 @@ class Playground(Lesson):
         try:
             if kind == "edit":
                 self._show(edited(self._graph, content))
+            elif kind == "step":
+                self._stepper = strategy_scene(canonical_strategy(self.plan), "The strategy of this sequence").message()
         except (RecompvizError, ValueError) as error:
             self._problem = ""  # the same problem twice is told twice
             self._problem = str(error)

@@ -15,10 +15,10 @@ export function pace(speed) {
 }
 
 const CONTROLS = [
-  ["first", "⏮", "First step"],
+  ["first", "|◀", "First step"],
   ["back", "◀", "Previous step"],
   ["forth", "▶", "Next step"],
-  ["last", "⏭", "Last step"],
+  ["last", "▶|", "Last step"],
 ];
 
 /** Mount a player for one scene; gives `release()` and `show(frame)`. `told(frame)` hears of every change. */

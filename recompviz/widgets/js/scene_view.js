@@ -45,9 +45,10 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
   return { root, nodes, apply };
 }
 
-/** Let an SVG element be clicked, and reached and pressed by the keyboard. */
+/** Let an SVG element be clicked and, if it has a label, reached and pressed by the keyboard. */
 export function clickable(node, label, act, ears) {
   node.classList.add("rv-click");
+  if (!label) return ears.listen(node, "click", act);
   node.setAttribute("role", "button");
   node.setAttribute("tabindex", "0");
   node.setAttribute("aria-label", label);
