@@ -50,6 +50,7 @@ _HOMES = {
     "playground": "recompviz.widgets.set_playground",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
+    "step_programme": "recompviz.widgets.programme_stepper",
     "step_strategy": "recompviz.widgets.strategy_stepper",
     "trace": "recompviz.pytorch.tracer",
 }
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.tracer import trace as trace
     from recompviz.widgets.explore_model import explore as explore
     from recompviz.widgets.explorer import Explorer as Explorer
+    from recompviz.widgets.programme_stepper import step_programme as step_programme
     from recompviz.widgets.set_playground import playground as playground
     from recompviz.widgets.strategy_stepper import step_strategy as step_strategy
 
