@@ -43,6 +43,7 @@ _HOMES = {
     "baseline": "recompviz.core.baselines",
     "certify": "recompviz.pytorch.certificate",
     "compare": "recompviz.core.comparison",
+    "exercise": "recompviz.core.teaching.exercises",
     "explore": "recompviz.widgets.explore_model",
     "explain_gap": "recompviz.pytorch.gap_report",
     "fit_in": "recompviz.pytorch.budgeted",
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from recompviz.core.schedule import Phase as Phase
     from recompviz.core.schedule import Schedule as Schedule
     from recompviz.core.solver import solve as solve
+    from recompviz.core.teaching.exercises import exercise as exercise
     from recompviz.core.timeline import Timeline as Timeline
     from recompviz.core.tradeoff import Tradeoff as Tradeoff
     from recompviz.pytorch.budgeted import fit_in as fit_in
