@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import anywidget
@@ -33,5 +32,5 @@ class Lesson(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        picture = f"<figure style='margin:0'>{self.to_svg()}<figcaption>{escape(self.caption())}</figcaption></figure>"
-        return {**data, "text/plain": repr(self), "text/html": picture, "image/svg+xml": self.to_svg()}, metadata
+        picture = self.to_svg()
+        return {**data, "text/plain": repr(self), "text/html": picture, "image/svg+xml": picture}, metadata

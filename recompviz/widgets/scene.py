@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from textwrap import wrap
 from typing import Any
 
 from recompviz.widgets.looks import LOOKS, look_attributes
@@ -106,17 +107,25 @@ class Scene:
             "marks": [list(mark) for mark in self.marks],
         }
 
-    def to_svg(self, frame: int | None = None) -> str:
-        """One frame as a self-contained SVG document in light colours; left out, the one that stands for all."""
+    def to_svg(self, frame: int | None = None, words: str = "") -> str:
+        """One frame as a self-contained SVG document in light colours; left out, the one that stands for all.
+
+        ``words`` are set under the picture, in as many lines as they need.
+        """
         shown = self.frames[self.still if frame is None else frame]
+        lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
+        height = self.height + 21 * len(lines) + (14 if lines else 0)
         parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {self.height:g}" '
-            f'width="{self.width:g}" height="{self.height:g}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {height:g}" '
+            f'width="{self.width:g}" height="{height:g}" role="img" '
             'font-family="system-ui, sans-serif" style="max-width:100%;height:auto;background:#fff">',
             f"<title>{escape(self.title)}: {escape(shown.caption)}</title>",
-            f'<rect width="{self.width:g}" height="{self.height:g}" fill="#ffffff"/>',
+            f'<rect width="{self.width:g}" height="{height:g}" fill="#ffffff"/>',
         ]
-        for e in self.elements:
+        under = [
+            Element("text", "text", {"x": 20, "y": self.height + 14 + 21 * i}, line) for i, line in enumerate(lines)
+        ]
+        for e in (*self.elements, *under):
             change = dict(shown.patch.get(e.key, {})) if e.key else {}
             look, text = str(change.pop("look", e.look)), str(change.pop("text", e.text))
             if look == "hidden":

@@ -190,7 +190,7 @@ class Playground(Lesson):
     def to_svg(self) -> str:
         """The graph, the chosen set and the sequence as one static SVG picture."""
         chosen = sum(1 << v for v in self._chosen)
-        return playground_scene(self._graph, chosen, self._masks()).to_svg()
+        return playground_scene(self._graph, chosen, self._masks()).to_svg(words=self.caption())
 
     def caption(self) -> str:
         """The verdict on the chosen set, and what the sequence costs."""

@@ -77,7 +77,7 @@ class Stepper(Lesson):
 
     def to_svg(self) -> str:
         """The step shown as one static SVG picture."""
-        return self.scenes[self._shown].to_svg(self._still)
+        return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:
         """The sentence of the step shown."""

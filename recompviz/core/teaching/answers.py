@@ -1,7 +1,7 @@
 """Reading an answer: what a learner writes becomes a set, a plan or a number, or a sentence why it cannot.
 
-A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, where names are single letters, ``"ab"``; a sequence as a list of
-sets; both may be clicked together in a playground and handed over as such.
+A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, where names are single letters, ``"ab"``; a sequence as a list
+of sets; both may be clicked together in a playground and handed over as such.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _count(graph: Graph, answer: Any) -> Feedback:
     if number == count:
         return Feedback(True, f"{count} of its {2 ** len(graph)} subsets are lower sets.")
     side = "more" if number < count else "fewer"
-    return Feedback(False, f"There are {side} than {number:g}. The playground counts as you build the graph.")
+    return Feedback(False, f"There are {side} than {number:g}. Under rv.playground("u-net") you can read it.")
 
 
 def _closure_of(nodes: str) -> Callable[[Graph, Any], Feedback]:
@@ -288,11 +288,9 @@ def _wider(graph: Graph, answer: Any) -> Feedback:
     if plan.overhead < best:
         wider = [mask for mask in plan.masks if mask not in {*graph.ancestors, graph.everything}]
         named = ", ".join(set_text(graph, mask) for mask in wider)
-        return Feedback(
-            True, f"Overhead {plan.overhead:g} is below {best:g}; {named} is no Lᵛ, it holds parts of both branches."
-        )
+        return Feedback(True, f"Overhead {plan.overhead:g} is below {best:g}. Not among the Lᵛ: {named}.")
     return Feedback(
-        False, f"Overhead {plan.overhead:g}; the family reaches {best:g}. Let a boundary hold both branches."
+        False, f"Overhead {plan.overhead:g}; the family reaches {best:g}. Cut both branches at once."
     )
 
 

@@ -122,6 +122,7 @@ def _uneven_chain() -> Graph:
 
 
 def _long_skip() -> Graph:
-    """A chain whose first, large value is needed again at the end."""
+    """A chain whose first value is needed again at the end."""
     names = "abcdefgh"
-    return _graph("ab bc cd de ef fg gh ag", dict.fromkeys(names, 2) | {"a": 6}, dict.fromkeys(names, 1))
+    sizes = (5, 2, 5, 1, 4, 2, 5, 5)
+    return _graph("ab bc cd de ef fg gh ah", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))
