@@ -142,7 +142,7 @@ def _count(graph: Graph, answer: Any) -> Feedback:
     if number == count:
         return Feedback(True, f"{count} of its {2 ** len(graph)} subsets are lower sets.")
     side = "more" if number < count else "fewer"
-    return Feedback(False, f"There are {side} than {number:g}. Under rv.playground("u-net") you can read it.")
+    return Feedback(False, f"There are {side} than {number:g}. A playground of it counts them.")
 
 
 def _closure_of(nodes: str) -> Callable[[Graph, Any], Feedback]:
@@ -289,9 +289,7 @@ def _wider(graph: Graph, answer: Any) -> Feedback:
         wider = [mask for mask in plan.masks if mask not in {*graph.ancestors, graph.everything}]
         named = ", ".join(set_text(graph, mask) for mask in wider)
         return Feedback(True, f"Overhead {plan.overhead:g} is below {best:g}. Not among the Lᵛ: {named}.")
-    return Feedback(
-        False, f"Overhead {plan.overhead:g}; the family reaches {best:g}. Cut both branches at once."
-    )
+    return Feedback(False, f"Overhead {plan.overhead:g}; the family reaches {best:g}. Cut both branches at once.")
 
 
 def _below_chen(graph: Graph, answer: Any) -> Feedback:
