@@ -50,12 +50,16 @@ _HOMES = {
     "baseline": "recompviz.core.baselines",
     "certify": "recompviz.pytorch.certificate",
     "compare": "recompviz.core.comparison",
+    "exercise": "recompviz.core.teaching.exercises",
     "explore": "recompviz.widgets.explore_model",
     "explain_gap": "recompviz.pytorch.gap_report",
     "fit_in": "recompviz.pytorch.budgeted",
     "measure": "recompviz.pytorch.meter",
+    "playground": "recompviz.widgets.set_playground",
     "simulate": "recompviz.pytorch.tracer",
     "solve": "recompviz.core.solver",
+    "step_programme": "recompviz.widgets.programme_stepper",
+    "step_strategy": "recompviz.widgets.strategy_stepper",
     "trace": "recompviz.pytorch.tracer",
 }
 
@@ -87,6 +91,7 @@ if TYPE_CHECKING:
     from recompviz.core.snapshot import load_snapshot as load_snapshot
     from recompviz.core.snapshot_reader import SnapshotError as SnapshotError
     from recompviz.core.solver import solve as solve
+    from recompviz.core.teaching.exercises import exercise as exercise
     from recompviz.core.timeline import Timeline as Timeline
     from recompviz.core.tradeoff import Tradeoff as Tradeoff
     from recompviz.pytorch.budgeted import fit_in as fit_in
@@ -106,6 +111,9 @@ if TYPE_CHECKING:
     from recompviz.widgets.debug_model import debug as debug
     from recompviz.widgets.explore_model import explore as explore
     from recompviz.widgets.explorer import Explorer as Explorer
+    from recompviz.widgets.programme_stepper import step_programme as step_programme
+    from recompviz.widgets.set_playground import playground as playground
+    from recompviz.widgets.strategy_stepper import step_strategy as step_strategy
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,53 @@
+"""Execute the course and commit its pictures: ``python notebooks/freeze.py`` writes static outputs into the notebooks.
+
+Of every output only what any page can show is kept: a static SVG where there is one, else Markdown or text. No widget
+state and no widget views, which without a kernel would be blank.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+
+HERE = Path(__file__).parent
+COURSE = sorted(HERE.glob("[1-9]-*.ipynb"))
+
+
+def frozen(output: Any) -> Any:
+    """An output with its static forms alone."""
+    if "data" not in output:
+        return output
+    best = next((kind for kind in ("image/svg+xml", "text/markdown") if kind in output.data), "")
+    output.data = {kind: text for kind, text in output.data.items() if kind in (best, "text/plain")}
+    output.metadata = {}
+    if "execution_count" in output:
+        output.execution_count = None
+    return output
+
+
+def execute(path: Path) -> Any:
+    """The notebook, run top to bottom, with frozen outputs."""
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    for cell in notebook.cells:
+        cell.metadata = {}
+        if cell.cell_type == "code":
+            cell.execution_count = None
+            cell.outputs = [frozen(output) for output in cell.outputs if output.get("name") != "stderr"]
+    notebook.metadata = {"kernelspec": notebook.metadata.kernelspec, "language_info": {"name": "python"}}
+    return notebook
+
+
+def main(paths: list[Path]) -> None:
+    """Freeze some notebooks, or the whole course."""
+    for path in paths or COURSE:
+        nbformat.write(execute(path), path)
+        print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    main([Path(argument) for argument in sys.argv[1:]])

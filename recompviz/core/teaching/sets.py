@@ -1,0 +1,121 @@
+"""What is there to say about a set of nodes, and how all lower sets hang together.
+
+A set is a lower set when no edge enters it from outside. If one does, the edge is the reason, and the closure is the
+way out. Ordered by inclusion the lower sets form a lattice: its Hasse diagram has an edge wherever one set is
+another plus a single node, so a lower-set sequence is a rising path through it.
+
+Source: Kusumoto et al. 2019, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from recompviz.core.errors import TooManyLowerSets
+from recompviz.core.graph import Graph, Name
+from recompviz.core.masks import bits
+
+# more sets than this and a Hasse diagram is a thicket
+MOST_DRAWN = 80
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """A set of nodes held against the definition of a lower set; masks of node numbers.
+
+    Attributes
+    ----------
+    chosen, closure, boundary : int
+        The set, the least lower set that contains it, and ∂(closure).
+    violations : tuple of (int, int)
+        The edges that enter the set from outside; empty for a lower set.
+    """
+
+    chosen: int
+    closure: int
+    boundary: int
+    violations: tuple[tuple[int, int], ...]
+
+    @property
+    def is_lower_set(self) -> bool:
+        """Whether no edge enters the set from outside."""
+        return not self.violations
+
+
+def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
+    """Hold a set of node names against the definition of a lower set.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([("a", "b"), ("b", "c")], memory=dict(a=1, b=1, c=1))
+    >>> report = inspect_set(g, {"b"})
+    >>> report.violations, report.is_lower_set, sorted(g.set_of(report.closure)), sorted(g.set_of(report.boundary))
+    (((0, 1),), False, ['a', 'b'], ['b'])
+    """
+    chosen = graph.mask(nodes)
+    closure = 0
+    for v in bits(chosen):
+        closure |= graph.ancestors[v]
+    entering = tuple((u, v) for u, v in graph.edges.tolist() if chosen >> v & 1 and not chosen >> u & 1)
+    return SetReport(chosen, closure, graph.boundary_mask(closure), entering)
+
+
+@dataclass(frozen=True)
+class Hasse:
+    """All lower sets of a small graph and what covers what.
+
+    Attributes
+    ----------
+    sets : tuple of int
+        Masks, by size and then by number: the first is ∅, the last V.
+    boundaries : tuple of int
+        ∂(L) of each.
+    covers : tuple of (int, int)
+        Pairs of positions in ``sets`` of which the second has exactly one node more.
+    """
+
+    sets: tuple[int, ...]
+    boundaries: tuple[int, ...]
+    covers: tuple[tuple[int, int], ...]
+
+
+def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
+    """The Hasse diagram of all lower sets.
+
+    Raises
+    ------
+    TooManyLowerSets
+        If there are more than ``limit``.
+
+    Examples
+    --------
+    >>> diagram = hasse(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)))
+    >>> diagram.sets, diagram.covers
+    ((0, 1, 3), ((0, 1), (1, 2)))
+    """
+    found: list[int] = []
+    for mask in graph.lower_set_masks():
+        if len(found) == limit:
+            raise TooManyLowerSets(limit)
+        found.append(mask)
+    found.sort(key=lambda mask: (mask.bit_count(), mask))
+    place = {mask: i for i, mask in enumerate(found)}
+    covers = tuple(
+        (i, place[mask | 1 << v])
+        for i, mask in enumerate(found)
+        for v in bits(graph.everything & ~mask)
+        if mask | 1 << v in place
+    )
+    return Hasse(tuple(found), tuple(graph.boundary_mask(mask) for mask in found), covers)
+
+
+def set_text(graph: Graph, mask: int) -> str:
+    """A set as mathematics writes it: ``{a, b}``, ∅ for none.
+
+    Examples
+    --------
+    >>> set_text(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), 0b11)
+    '{a, b}'
+    """
+    return "{" + ", ".join(str(graph.names[v]) for v in bits(mask)) + "}" if mask else "∅"

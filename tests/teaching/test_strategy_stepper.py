@@ -1,0 +1,62 @@
+"""Every number that the strategy stepper shows is the core's."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+import recompviz as rv
+from recompviz.core.teaching.small_graphs import small_graph
+from recompviz.core.teaching.strategy import canonical_strategy
+from recompviz.widgets.strategy_scene import strategy_scene
+from tests.core.random_graphs import random_graph
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_numbers_of_every_step_are_those_of_the_core(seed: int) -> None:
+    graph = random_graph(seed, most_nodes=6)
+    curve = rv.solve(graph, "all")
+    for plan in (curve.plan(curve.least_budget), curve.plan(curve.least_budget, "memory")):
+        strategy = canonical_strategy(plan)
+        scene = strategy_scene(strategy, "random")
+        assert len(scene.frames) == len(strategy.moments)
+        for moment, frame in zip(strategy.moments, scene.frames, strict=True):
+            shown = {key: change.get("text") for key, change in frame.patch.items()}
+            assert shown["live"] == str(moment.live)
+            assert shown["overhead"] == f"{moment.overhead:g} of {plan.overhead:g}"
+            if moment.segment:
+                terms = plan.terms[moment.segment - 1]
+                assert [shown[f"n{row}"] for row in range(4)] == [
+                    str(size) for size in (terms.cache, terms.segment, terms.gradients, terms.needed)
+                ]
+                assert shown["bound-number"] == str(terms.total)
+            live = {v for v in range(len(graph)) if frame.patch.get(f"v{v}", {}).get("look", "gone") != "gone"}
+            assert live == {v for v in range(len(graph)) if moment.values >> v & 1}
+        last = scene.frames[-1]
+        assert last.caption == f"All gradients are computed. Overhead {plan.overhead:g}, peak {plan.peak}."
+
+
+def test_two_objectives_stand_side_by_side_and_step_together() -> None:
+    stepper = rv.step_strategy("chain", budget=15)
+    curve = rv.solve(small_graph("chain"), "all")
+    last = stepper.scenes[0].frames[-1].patch
+    assert last["0/overhead"]["text"] == "{0:g} of {0:g}".format(curve.plan(15).overhead)
+    assert last["1/overhead"]["text"] == "{0:g} of {0:g}".format(curve.plan(15, "memory").overhead)
+
+
+def test_the_step_shown_is_the_one_in_the_static_picture() -> None:
+    stepper = rv.step_strategy("diamond", [{"a"}, {"a", "b", "c"}])
+    assert "Live memory is now at the peak" in stepper.caption()
+    stepper.frame = 1
+    assert stepper.caption() == "Step 2 of 19. Forward, segment 1 of 3: compute a."
+    assert ET.fromstring(stepper.to_svg()).tag.endswith("svg")
+    with pytest.raises(ValueError, match="step 20 is not there; choose 0 to 18"):
+        stepper.frame = 20
+
+
+def test_a_sequence_and_a_budget_are_two_ways_to_say_one_thing() -> None:
+    with pytest.raises(ValueError, match="give one of the two"):
+        rv.step_strategy("diamond", [{"a"}], budget=12)
+    with pytest.raises(ValueError, match="17; take a smaller one"):
+        rv.step_strategy(rv.Graph.from_edges([], memory=[1] * 17), [])
