@@ -86,14 +86,20 @@ def blocks_of(timeline: Timeline) -> Blocks:
 def _pairs(timeline: Timeline) -> NDArray[np.int64]:
     """For each allocation the event that frees it, −1 if none does; of two equal blocks the younger goes first."""
     ends = np.full(len(timeline.delta), -1, np.int64)
-    open_: dict[tuple[int, int], list[int]] = {}
-    for i, (storage, category, delta) in enumerate(
-        zip(timeline.storage.tolist(), timeline.category.tolist(), timeline.delta.tolist(), strict=True)
-    ):
-        if delta > 0:
-            open_.setdefault((storage, category), []).append(i)
-        elif open_.get((storage, category)):
-            ends[open_[storage, category].pop()] = i
+    key = timeline.storage.astype(np.int64) * len(Category) + timeline.category
+    order = np.argsort(key, kind="stable")
+    born, same = timeline.delta[order] > 0, key[order][1:] == key[order][:-1]
+    # nearly every block is freed before its storage is allocated again: its end is the next event of that storage
+    follows = np.flatnonzero(born[:-1] & ~born[1:] & same)
+    ends[order[follows]] = order[follows + 1]
+    nested = np.isin(key, np.unique(key[order[1:][born[:-1] & born[1:] & same]]))
+    open_: dict[int, list[int]] = {}
+    for i in np.flatnonzero(nested).tolist():
+        block = int(key[i])
+        if timeline.delta[i] > 0:
+            open_.setdefault(block, []).append(i)
+        elif open_.get(block):
+            ends[open_[block].pop()] = i
     return ends
 
 
