@@ -18,7 +18,7 @@ from recompviz.widgets.scene import Canvas, Frame, Scene, Value
 from recompviz.widgets.small_drawing import NODE, draw_graph, label_width, short_set
 from recompviz.widgets.strategy_scene import sub
 
-LEFT = 480.0
+LEAST_LEFT = 480.0  # the width of the graph's and the recursion's part
 ROW = 30.0
 LINES = 7  # of choices shown at once
 
@@ -44,17 +44,21 @@ class _Scene:
         self.answers = table.answers
         self.walk_of = {cell.place: len(self.steps) + 1 + i for i, cell in enumerate(self.answers)}
         self.canvas = Canvas()
+        self.drawing = draw_graph(self.graph, row=76, most_width=LEAST_LEFT - 30)
+        self.left = max(LEAST_LEFT, self.drawing.width + 50)
 
     # ---------------------------------------------------------------- what never moves
 
     def scene(self) -> Scene:
         graph_bottom = self._graph_part(54.0)
         recursion_bottom = self._recursion_part(graph_bottom + 34)
-        table_bottom, right = self._table_part(LEFT + 30, 54.0)
+        table_bottom, right = self._table_part(self.left + 30, 54.0)
         curve_top = table_bottom + 44
         self.curve = None
         if self.free:
-            self.curve = CurvePart(self.canvas, self.table, self.walk_of, LEFT + 30, curve_top, max(right, LEFT + 430))
+            self.curve = CurvePart(
+                self.canvas, self.table, self.walk_of, self.left + 30, curve_top, max(right, self.left + 430)
+            )
             table_bottom = curve_top + 190
         frames = [self._cell_frame(i) for i in range(len(self.steps))]
         frames.append(self._end_frame())
@@ -67,7 +71,7 @@ class _Scene:
             )
         ]
         return Scene(
-            max(right, LEFT + 430) + 16,
+            max(right, self.left + 430) + 16,
             max(recursion_bottom, table_bottom) + 10,
             self.title,
             tuple(self.canvas.elements),
@@ -79,8 +83,8 @@ class _Scene:
     def _graph_part(self, top: float) -> float:
         canvas, graph = self.canvas, self.graph
         canvas.text(20, 24, "Graph", "heading")
-        drawing = draw_graph(graph, row=76, most_width=LEFT - 30)
-        ox, oy = 20 + max(0.0, (LEFT - 40 - drawing.width) / 2), top
+        drawing = self.drawing
+        ox, oy = 20 + max(0.0, (self.left - 40 - drawing.width) / 2), top
         for curve, arrow in zip(drawing.curves, drawing.arrows, strict=True):
             canvas.add("path", "edge", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
             canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")

@@ -114,7 +114,7 @@ class Scene:
         """
         shown = self.frames[self.still if frame is None else frame]
         lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
-        height = self.height + 21 * len(lines) + (14 if lines else 0)
+        height = self.height + 21 * len(lines) + (20 if lines else 0)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {height:g}" '
             f'width="{self.width:g}" height="{height:g}" role="img" '
@@ -123,7 +123,7 @@ class Scene:
             f'<rect width="{self.width:g}" height="{height:g}" fill="#ffffff"/>',
         ]
         under = [
-            Element("text", "text", {"x": 20, "y": self.height + 14 + 21 * i}, line) for i, line in enumerate(lines)
+            Element("text", "text", {"x": 20, "y": self.height + 20 + 21 * i}, line) for i, line in enumerate(lines)
         ]
         for e in (*self.elements, *under):
             change = dict(shown.patch.get(e.key, {})) if e.key else {}

@@ -13,9 +13,9 @@ from recompviz.core.graph import Graph
 from recompviz.core.teaching.sets import set_text
 from recompviz.core.teaching.strategy import Moment, Strategy
 from recompviz.widgets.scene import Canvas, Frame, Scene, Value
-from recompviz.widgets.small_drawing import draw_graph
+from recompviz.widgets.small_drawing import Drawing, draw_graph
 
-WIDTH = 600.0
+LEAST_WIDTH = 600.0
 VALUE, GRADIENT = (56.0, 30.0), (56.0, 24.0)
 CHART_HEIGHT = 120.0
 SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -36,21 +36,23 @@ def sub(number: int) -> str:
 
 def strategy_scene(strategy: Strategy, title: str) -> Scene:
     """The scene of one strategy."""
-    graph = strategy.plan.graph
+    plan = strategy.plan
+    graph = plan.graph
     canvas = Canvas()
     canvas.text(20, 22, title, "title")
-    plan = strategy.plan
+    drawing = draw_graph(graph, row=92, most_width=LEAST_WIDTH - 40)
+    width = max(LEAST_WIDTH, drawing.width + 40)
     canvas.text(20, 42, f"overhead T(V∖U) = {plan.overhead:g}, peak of the formula {plan.peak}", "muted")
-    bottom = _graph_part(canvas, strategy, 66.0)
-    chart = _Chart(canvas, strategy, bottom + 40)
+    bottom = _graph_part(canvas, strategy, drawing, width, 66.0)
+    chart = _Chart(canvas, strategy, width, bottom + 40)
     table_top = chart.bottom + 48
-    _table_part(canvas, table_top)
+    _table_part(canvas, width, table_top)
     frames = tuple(
         Frame(
             {
                 **_graph_patch(graph, moment),
                 **chart.patch(i, moment),
-                **_table_patch(strategy, moment),
+                **_table_patch(strategy, moment, width),
             },
             caption(strategy, i),
         )
@@ -59,16 +61,15 @@ def strategy_scene(strategy: Strategy, title: str) -> Scene:
     peak = next(i for i, moment in enumerate(strategy.moments) if moment.live == strategy.peak)
     turn = next((i for i, m in enumerate(strategy.moments) if m.verb == "recompute"), 0)
     marks = ((0, "Start"), (turn, "Backward begins"), (peak, "Fullest moment"), (len(frames) - 1, "End"))
-    return Scene(WIDTH, table_top + 172, title, tuple(canvas.elements), frames, marks, still=peak)
+    return Scene(width, table_top + 172, title, tuple(canvas.elements), frames, marks, still=peak)
 
 
 # -------------------------------------------------------------------- the graph
 
 
-def _graph_part(canvas: Canvas, strategy: Strategy, top: float) -> float:
+def _graph_part(canvas: Canvas, strategy: Strategy, drawing: Drawing, width: float, top: float) -> float:
     graph = strategy.plan.graph
-    drawing = draw_graph(graph, row=92, most_width=WIDTH - 40)
-    ox, oy = (WIDTH - drawing.width) / 2, top + 10
+    ox, oy = (width - drawing.width) / 2, top + 10
     for curve, arrow in zip(drawing.curves, drawing.arrows, strict=True):
         canvas.add("path", "edge", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
         canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
@@ -107,10 +108,10 @@ def _graph_patch(graph: Graph, moment: Moment) -> Change:
 class _Chart:
     """Live memory after each action, stacked, with the formula's bound of each backward segment."""
 
-    def __init__(self, canvas: Canvas, strategy: Strategy, top: float) -> None:
+    def __init__(self, canvas: Canvas, strategy: Strategy, width: float, top: float) -> None:
         self.moments = strategy.moments
         graph = strategy.plan.graph
-        self.left, self.right, self.top, self.bottom = 46.0, WIDTH - 16, top, top + CHART_HEIGHT
+        self.left, self.right, self.top, self.bottom = 46.0, width - 16, top, top + CHART_HEIGHT
         self.pitch = (self.right - self.left) / len(self.moments)
         self.tallest = max(strategy.peak, 1) * 1.12
         canvas.text(20, top - 12, "Live memory after each action", "heading")
@@ -186,7 +187,7 @@ ROWS = (
 )
 
 
-def _table_part(canvas: Canvas, top: float) -> None:
+def _table_part(canvas: Canvas, width: float, top: float) -> None:
     canvas.text(20, top, "The peak formula", "heading", "formula")
     for row, (_, words, look) in enumerate(ROWS):
         y = top + 25 + 23 * row
@@ -195,7 +196,7 @@ def _table_part(canvas: Canvas, top: float) -> None:
         canvas.text(440, y, "", "text-end", f"n{row}")
         canvas.box(452, y - 12, 0, 14, look, f"b{row}", 2)
     y = top + 25 + 23 * len(ROWS)
-    canvas.add("path", "rule", d=f"M20 {y - 15}H{WIDTH - 16}")
+    canvas.add("path", "rule", d=f"M20 {y - 15}H{width - 16:g}")
     canvas.text(20, y + 2, "", "text-strong", "bound-words")
     canvas.text(440, y + 2, "", "text-end", "bound-number")
     canvas.text(20, y + 25, "live now", "text-strong")
@@ -206,10 +207,10 @@ def _table_part(canvas: Canvas, top: float) -> None:
     canvas.text(440, y + 48, "", "text-end", "overhead")
 
 
-def _table_patch(strategy: Strategy, moment: Moment) -> Change:
+def _table_patch(strategy: Strategy, moment: Moment, width: float) -> Change:
     i = moment.segment
     terms = strategy.terms[i - 1] if i else SegmentTerms(0, 0, 0, 0)
-    scale = (WIDTH - 16 - 452) / max(strategy.peak, 1)
+    scale = (width - 16 - 452) / max(strategy.peak, 1)
     patch: Change = {"formula": {"text": f"The peak formula for segment {i}" if i else "The peak formula"}}
     sizes = (terms.cache, terms.segment, terms.gradients, terms.needed)
     for row, ((symbol, _, _), size) in enumerate(zip(ROWS, sizes, strict=True)):
