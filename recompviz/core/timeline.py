@@ -152,19 +152,23 @@ class Timeline:
     def bands(self) -> NDArray[np.int64]:
         """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
         steps = len(self.phases)
-        bands = np.zeros((steps, len(Category)), np.int64)
-        now = np.zeros(len(Category), np.int64)
-        event = 0
-        for s in range(steps):
-            best, total = now.copy(), int(now.sum())
-            best_total = total
-            while event < len(self.step) and self.step[event] <= s:
-                now[self.category[event]] += self.delta[event]
-                total += int(self.delta[event])
-                event += 1
-                if total > best_total:
-                    best, best_total = now.copy(), total
-            bands[s] = best
+        running = np.zeros((len(self.step) + 1, len(Category)), np.int64)  # after so many events
+        running[np.arange(1, len(self.step) + 1), self.category] = self.delta
+        running = running.cumsum(axis=0)
+        if not steps:
+            return running[:0]
+        total = running.sum(axis=1)
+        stops = np.searchsorted(self.step, np.arange(steps), side="right")
+        starts = np.concatenate([[0], stops[:-1]])
+        # a step's moments are its beginning and each of its events; its fullest moment is the first that holds the most
+        ends = np.column_stack([starts, stops + 1]).ravel()
+        most = np.maximum.reduceat(np.append(total, 0), ends)[::2]
+        own = np.repeat(np.arange(steps), stops - starts)
+        full = np.flatnonzero(total[1 : stops[-1] + 1] == most[own])[::-1]
+        moment = starts.copy()
+        moment[own[full]] = full + 1
+        moment = np.where(total[starts] == most, starts, moment)
+        bands: NDArray[np.int64] = running[moment]
         return bands
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
