@@ -164,7 +164,7 @@ def main() -> None:
             for name in options.graphs:
                 dragged(browser, lab, name, options.events)
             if not options.no_first:
-                print(f"\n{'graph':>13} {'dot':>5} {'first picture':>14}")
+                print(f"\n{'graph':>13} {'dot':>5} {'first picture':>14} {'kernel processor time':>24}")
                 for name in ("residual3000", "unet3000"):
                     for dot in (True, False):
                         first_picture(browser, lab, name, dot)
@@ -260,14 +260,16 @@ def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
     """Print the seconds from a traced graph to its first picture."""
     code = f"import steps\nfrom steps import *\nstep = {GRAPHS[name]}\nfirst(residual_step((1,)))\n"  # compiled before
     code += "" if dot else "dot.find_dot = lambda: None\n"
-    code += "begun = time.time()\nexplorer = first(step)\nexplorer"
-    page = opened(browser, lab, f"first-{name}-{dot}.ipynb", code, "print('said', begun)")
+    code += "begun, cpu = time.time(), time.process_time()\nexplorer = first(step)\n"
+    code += "cpu = time.process_time() - cpu\nexplorer"
+    page = opened(browser, lab, f"first-{name}-{dot}.ipynb", code, "print('said', begun, cpu)")
     page.wait_for_function(
         "(() => { const r = document.querySelector('.rv-explorer'); return r?.recompviz?.repaints.length && "
         "(window.rvFirst ??= Date.now()); })()"
     )
-    seconds = page.evaluate("window.rvFirst") / 1000 - float(answer(page))
-    print(f"{name:>13} {'yes' if dot else 'no':>5} {seconds:>12.2f} s", flush=True)
+    begun, cpu = map(float, answer(page).split())
+    seconds = page.evaluate("window.rvFirst") / 1000 - begun
+    print(f"{name:>13} {'yes' if dot else 'no':>5} {seconds:>12.2f} s {cpu:>22.2f} s", flush=True)
     page.context.close()
 
 

@@ -120,7 +120,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let drawing = false; // taking away a focused box tells focusout while the scene is half drawn
   const minimap = makeMinimap(frame, (x, y) => look(centreOn(camera, view(), x, y), true));
   const theme = new MutationObserver(() => painter === canvasBoxes && canvasBoxes.recolour());
-  theme.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
   function view() {
     return { width: frame.clientWidth || 960, height: frame.clientHeight || 400 };
