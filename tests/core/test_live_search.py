@@ -87,6 +87,22 @@ def test_a_plan_of_the_search_is_the_schedule_it_was_judged_by() -> None:
         assert {joint.calls[c].node for c in twice} == set(np.flatnonzero(~plan.kept).tolist())
 
 
+def test_a_random_walk_ends_no_worse_than_it_began_and_the_same_each_time() -> None:
+    better = 0
+    for seed in range(60):
+        graph, joint = random_joint(seed)
+        model = LiveModel(graph, joint)
+        start = random_mask(seed, len(graph))
+        budget, overhead = model.peak(start), model.overhead
+        found = model.walk(start, budget, heat=1.0, weight=1.0, tries=200, seed=seed)
+        assert np.array_equal(found, model.walk(start, budget, heat=1.0, weight=1.0, tries=200, seed=seed))
+        assert np.array_equal(start, random_mask(seed, len(graph)))
+        assert model.peak(found) <= budget
+        assert model.overhead <= overhead
+        better += model.overhead < overhead
+    assert better
+
+
 def test_the_search_can_be_cancelled() -> None:
     graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
 

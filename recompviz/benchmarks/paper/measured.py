@@ -1,6 +1,6 @@
 """Real steps: each method's simulated and measured peak, measured step time, and ours at each neighbour's peak.
 
-On the CPU at a reduced batch and on smaller images, so that a step takes about a second; on CUDA at the paper's.
+On the CPU at a reduced batch, on smaller images and with a quarter of the channels; on CUDA at the paper's batch.
 Operators are calibrated afresh. The measured peak is the allocator's; steps are timed in turn, round by round;
 recomputation is the calibrated time of the calls that a plan's schedule runs twice. Eager PyTorch and
 ``torch.utils.checkpoint`` run by themselves, everything else as a plan.
@@ -23,15 +23,16 @@ from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE,
 from recompviz.benchmarks.paper.predicted import really_recomputed
 from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds
 
-# on the CPU: the batch and the size of images, so that a step takes about a second on two cores; U-Net is half as wide
+# on the CPU: the batch and the size of images; all layers, a quarter of the channels, so that intermediate values
+# outweigh parameters in a step of less than a second
 REDUCED: dict[str, tuple[int, int]] = {
     "pspnet": (2, 73),
-    "unet": (1, 188),
-    "resnet50": (2, 64),
-    "resnet152": (2, 64),
-    "vgg19": (2, 64),
-    "densenet161": (2, 64),
-    "googlenet": (4, 80),
+    "unet": (2, 188),
+    "resnet50": (4, 96),
+    "resnet152": (4, 64),
+    "vgg19": (4, 96),
+    "densenet161": (4, 64),
+    "googlenet": (8, 96),
 }
 # U-Net's convolutions are not padded: what comes out is so much smaller
 UNET_BORDER = 184
@@ -49,13 +50,13 @@ def example(name: str, small: bool, device: str, batch: int | None) -> networks.
     count = batch or usual
     published = networks.example(name, 1, device="meta")
     models: dict[str, Callable[[], nn.Module]] = {
-        "pspnet": networks.pspnet,
-        "unet": lambda: networks.unet(width=32),
-        "resnet50": networks.resnet50,
-        "resnet152": networks.resnet152,
-        "vgg19": lambda: networks.vgg(image_size=size),
-        "densenet161": networks.densenet161,
-        "googlenet": lambda: networks.googlenet(image_size=size),
+        "pspnet": lambda: networks.pspnet(width=16),
+        "unet": lambda: networks.unet(width=16),
+        "resnet50": lambda: networks.resnet((3, 4, 6, 3), width=16),
+        "resnet152": lambda: networks.resnet((3, 8, 36, 3), width=16),
+        "vgg19": lambda: networks.vgg(width=16, hidden=1024, image_size=size),
+        "densenet161": lambda: networks.densenet((6, 12, 36, 24), growth=12, width=24),
+        "googlenet": lambda: networks.googlenet(narrow=4, image_size=size),
     }
     out = (size - UNET_BORDER if name == "unet" else size,) * (published.targets[0].dim() - 1)
     classes = {"pspnet": 17, "unet": 2}.get(name, 1000)

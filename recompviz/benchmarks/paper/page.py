@@ -112,8 +112,8 @@ def page(data: Data) -> str:
     if any(measured_parts(data[name]) for name in data):
         sections += [
             "## Measured",
-            "Every step below was run: the allocator's own peak, and step times taken in turn. `keep-all` is this "
-            "project's executor without recomputation.",
+            "Every step below was run, on the CPU with all layers but a quarter of the channels: the allocator's own "
+            "peak, and step times taken in turn. `keep-all` is this project's executor without recomputation.",
             accuracy_table(data),
             *[f"![{REPORTED[name].title}](figures/{name}-{part.split()[-1]}.svg)"
               for name in data for part in measured_parts(data[name])],
