@@ -97,6 +97,7 @@ class _Reader:
     def __init__(self, segments: list[Any], trace: list[Any], device: int, name: str) -> None:
         self.segments, self.trace, self.device, self.name = segments, trace, device, name
         self.lines: dict[int, tuple[SourceLine, ...]] = {}
+        self.categories: dict[int, Category] = {}
         self.replay = Replay()
         self.opened: dict[int, tuple[int, int]] = {}  # address → (size, position of the request)
         self.initial: list[tuple[int, int, Any]] = []  # (address, size, frames)
@@ -213,6 +214,12 @@ class _Reader:
         return self.lines[birth]
 
     def _category(self, birth: int) -> Category:
+        if birth not in self.categories:
+            self.categories[birth] = self._guessed(birth)
+        return self.categories[birth]
+
+    def _guessed(self, birth: int) -> Category:
+        """What a block is for, told by the files and functions of its stack."""
         if birth < 0:
             return Category.PARAMETER if self.lines.get(birth) else Category.OTHER
         names = {str(f.get("name", "")) for f in self.trace[birth].get("frames") or () if isinstance(f, dict)}

@@ -66,10 +66,10 @@ def debug(
     Examples
     --------
     >>> import torch, recompviz as rv
-    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
-    >>> report = rv.debug(model, torch.ones(512, 8), loss=lambda output: output.sum(), advise=False)
+    >>> report = rv.debug(torch.nn.Linear(8, 1), torch.ones(512, 8), targets=(torch.zeros(512),),
+    ...                   loss=lambda output, target: (output - target).square().mean(), advise=False)
     >>> report.top.cause, report.top.value, report.coverage
-    ('saved for backward', '1/tanh', 1.0)
+    ('accidental broadcast', 'sub', 1.0)
     """
     from recompviz.core.errors import RecompvizError
     from recompviz.pytorch.debugging import examined
