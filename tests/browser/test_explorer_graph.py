@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.test_explorer import EXPLORE, RESIDUAL, settled, slider
+from tests.browser.test_explorer import EXPLORE, RESIDUAL, in_kernel, settled, slider
 
 pytestmark = pytest.mark.browser
 RESNET50 = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((3, 4, 6, 3))")
@@ -124,3 +124,51 @@ def test_hovering_a_closed_module_shows_the_lower_set_of_all_it_holds(page):
     assert outside == ["layer3", "layer4"]
     page.mouse.move(5, 5)
     page.wait_for_function("!document.querySelector('.rv-node.rv-outside')")
+
+
+LARGE = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((8, 12, 13, 9))").replace(
+    'explorer = Explorer(graph, table("time"), simulate, **more)',
+    """
+import threading
+from recompviz.widgets.first_plans import first_plans
+go = threading.Event()
+
+def later():
+    go.wait(300)
+    return [table("time"), table("memory")]
+
+explorer = Explorer(graph, first_plans(graph, lambda plan: simulate(plan).profile), simulate, run=run, later=later)
+""",
+)
+
+
+def test_a_large_graph_is_dragged_on_a_canvas_and_goes_on_as_it_was_when_better_plans_come(open_notebook, jupyter):
+    (jupyter.folder / "residual.py").write_text(LARGE)
+    page = open_notebook("large.ipynb", EXPLORE)
+    page.get_by_text(re.compile("better ones are being searched for")).wait_for()
+    page.get_by_role("button", name=re.compile("^layer3, ")).click()
+    page.get_by_role("button", name="Collapse layer3", exact=True).wait_for()
+    assert in_kernel(page, "residual.go.set()") == "None"
+    page.wait_for_function("!document.querySelector('.rv-graph-note').textContent.includes('better')")
+    page.get_by_role("button", name="Collapse layer3", exact=True).wait_for()
+    page.get_by_role("button", name="Expand all modules").click()
+    page.wait_for_selector(".rv-graph.rv-large[data-shown=all]")
+    box = slider(page).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)
+    page.mouse.down()
+    for i in range(100):
+        page.mouse.move(box["x"] + box["width"] * (0.9 - i / 200), y)
+    page.mouse.up()
+    settled(page)
+    kept = page.evaluate("document.querySelector('.rv-explorer').recompviz.kept")
+    assert 0 < sum(kept) < len(kept)
+    assert in_kernel(page, "[int(k) for k in explorer.plan.kept] == " + str(kept)) == "True"
+    painted = page.evaluate(
+        "(() => { const c = document.querySelector('.rv-graph-canvas');"
+        " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+        " const seen = new Set(); for (let i = 0; i < d.length; i += 4) seen.add(d.slice(i, i + 3).join());"
+        " return ['0,114,178', '255,244,214'].filter((colour) => seen.has(colour)).length; })()"
+    )
+    assert painted == 2, "kept and recomputed are both seen on the canvas"
+    assert page.errors == []
