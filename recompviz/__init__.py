@@ -39,7 +39,7 @@ _HOMES = {
     "Schedule": "recompviz.core.schedule",
     "Timeline": "recompviz.core.timeline",
     "TooManyLowerSets": "recompviz.core.errors",
-    "Trace": "recompviz.pytorch.tracer",
+    "Trace": "recompviz.pytorch.traced_step",
     "TraceError": "recompviz.pytorch.step",
     "Tradeoff": "recompviz.core.tradeoff",
     "apply": "recompviz.pytorch.planned",
@@ -56,7 +56,7 @@ _HOMES = {
     "fit_in": "recompviz.pytorch.budgeted",
     "measure": "recompviz.pytorch.meter",
     "playground": "recompviz.widgets.set_playground",
-    "simulate": "recompviz.pytorch.tracer",
+    "simulate": "recompviz.pytorch.traced_step",
     "solve": "recompviz.core.solver",
     "step_programme": "recompviz.widgets.programme_stepper",
     "step_strategy": "recompviz.widgets.strategy_stepper",
@@ -105,8 +105,8 @@ if TYPE_CHECKING:
     from recompviz.pytorch.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.planned import apply as apply
     from recompviz.pytorch.step import TraceError as TraceError
-    from recompviz.pytorch.tracer import Trace as Trace
-    from recompviz.pytorch.tracer import simulate as simulate
+    from recompviz.pytorch.traced_step import Trace as Trace
+    from recompviz.pytorch.traced_step import simulate as simulate
     from recompviz.pytorch.tracer import trace as trace
     from recompviz.widgets.debug_model import debug as debug
     from recompviz.widgets.explore_model import explore as explore

@@ -20,7 +20,8 @@ from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.pytorch import private
-from recompviz.pytorch.tracer import Trace, simulate, trace
+from recompviz.pytorch.traced_step import Trace, simulate
+from recompviz.pytorch.tracer import trace
 
 # so many modules are named
 MOST_NAMED = 4

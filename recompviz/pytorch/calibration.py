@@ -32,7 +32,7 @@ from recompviz.pytorch.planned import apply
 from recompviz.pytorch.program import profiler_mark
 from recompviz.pytorch.state import state_kept
 from recompviz.pytorch.step import TraceError
-from recompviz.pytorch.tracer import Trace
+from recompviz.pytorch.traced_step import Trace
 
 # steps timed; the median counts
 TIMED_STEPS = 3

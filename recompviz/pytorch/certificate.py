@@ -23,7 +23,8 @@ from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.planned import PlannedModule, apply, carry_over
 from recompviz.pytorch.state import state_kept
-from recompviz.pytorch.tracer import Trace, trace_again
+from recompviz.pytorch.traced_step import Trace
+from recompviz.pytorch.tracer import trace_again
 
 
 class CertificateError(RecompvizError, AssertionError):

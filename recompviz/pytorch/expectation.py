@@ -14,7 +14,7 @@ import numpy as np
 from recompviz.core.attribution import Difference
 from recompviz.core.schedule import Phase
 from recompviz.pytorch.recording import Recording, operator_label
-from recompviz.pytorch.tracer import Trace, simulate
+from recompviz.pytorch.traced_step import Trace, simulate
 
 # longer steps are not aligned: it would take minutes
 MOST_OPERATORS = 6000

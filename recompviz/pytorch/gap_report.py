@@ -5,7 +5,7 @@ from __future__ import annotations
 from recompviz.core.gap import Gap, gap_of
 from recompviz.core.plan import Plan
 from recompviz.core.timeline import Timeline
-from recompviz.pytorch.tracer import Trace
+from recompviz.pytorch.traced_step import Trace
 
 
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:

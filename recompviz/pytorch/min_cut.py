@@ -18,7 +18,7 @@ from recompviz.core.schedule import make_schedule
 from recompviz.pytorch import private
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.tracer import Trace
+    from recompviz.pytorch.traced_step import Trace
 
 
 class PartitionerError(RecompvizError, RuntimeError):

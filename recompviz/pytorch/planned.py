@@ -23,7 +23,8 @@ from recompviz.core.plan import Plan
 from recompviz.pytorch import private
 from recompviz.pytorch.program import Mark, Program, write_program
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.tracer import Trace, simulate, trace_again
+from recompviz.pytorch.traced_step import Trace, simulate
+from recompviz.pytorch.tracer import trace_again
 
 # traces kept for other batch shapes, least recently used dropped
 _MOST_TRACES = 8

@@ -10,7 +10,7 @@ from recompviz.core.live_search import live_plans
 from recompviz.core.liveness import profiler
 from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.solver import Family, solve
-from recompviz.pytorch.tracer import MOST_ROWS, Trace
+from recompviz.pytorch.traced_step import MOST_ROWS, Trace
 
 if TYPE_CHECKING:
     from recompviz.core.graph import Name

@@ -23,7 +23,7 @@ from recompviz.widgets.runner import Progress
 if TYPE_CHECKING:
     from recompviz.core.solver import Family
     from recompviz.pytorch.step import Loss
-    from recompviz.pytorch.tracer import Trace
+    from recompviz.pytorch.traced_step import Trace
 
 # what is shown beside the curve where nothing else is wished
 BASELINES = ("per-module", "chen")
@@ -95,7 +95,7 @@ def explorer_of(
 ) -> Explorer:
     """The Explorer of a trace; see :func:`explore`."""
     from recompviz.pytorch.devices import memory_of
-    from recompviz.pytorch.tracer import simulate
+    from recompviz.pytorch.traced_step import simulate
     from recompviz.pytorch.what_if import what_if
 
     def solve(

@@ -181,7 +181,7 @@ def test_another_batch_is_estimated_where_the_home_trace_was_measured() -> None:
 def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make("small residual network").trace().with_costs(SLOW)
     front = trace.tradeoff().time_centric
-    monkeypatch.setattr("recompviz.pytorch.tracer.MOST_ROWS", 20)
+    monkeypatch.setattr("recompviz.pytorch.traced_step.MOST_ROWS", 20)
     assert len(front) > 100
     table = trace.plans()
     assert 10 < len(table) <= 21  # and the baseline that keeps everything
