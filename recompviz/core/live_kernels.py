@@ -248,14 +248,17 @@ def keep_more(kept, candidates, memory, quickly, calls, storages, extras, work, 
 
 
 @numba.njit(cache=True)
-def anneal(kept, best, budget, heat, weight, tries, dice, calls, storages, extras, time, work, step_peaks, out, seen):
+def anneal(
+    kept, best, free, budget, heat, weight, tries, dice, calls, storages, extras, time, work, step_peaks, out, seen
+):
     """Walk at random from ``kept``, ever less willing to climb; returns how many plans were simulated.
 
     The energy to lower is the bytes above ``budget`` and ``weight`` for each unit of overhead; ``heat`` is what a climb
     may cost at first. A try flips one value, exchanges a kept one for a recomputed one, or flips some that stand near
-    each other. ``best`` is filled with the one met that exceeds the budget least, and of these recomputes least.
+    each other; only those that are ``free`` are flipped. ``best`` is filled with the one met that exceeds the budget
+    least, and of these recomputes least.
     """
-    n = len(kept)
+    n = len(free)
     flipped = np.zeros(4, np.int64)
     here = np.inf
     best_excess, best_overhead = np.int64(2**62), np.inf
@@ -263,16 +266,17 @@ def anneal(kept, best, budget, heat, weight, tries, dice, calls, storages, extra
         count = 0
         if i > 0:  # the first round only looks where it stands
             move = dice.random()
-            flipped[0] = dice.integers(0, n)
+            at = dice.integers(0, n)
+            flipped[0] = free[at]
             count = 1
             if move < 0.25:
                 near = dice.random() < 0.7
                 count = dice.integers(2, 5)
                 for k in range(1, count):
-                    flipped[k] = (flipped[0] + dice.integers(1, 12)) % n if near else dice.integers(0, n)
+                    flipped[k] = free[(at + dice.integers(1, 12)) % n if near else dice.integers(0, n)]
             elif move < 0.6:
                 for _ in range(20):
-                    v = (flipped[0] + dice.integers(-12, 13)) % n if move < 0.5 else dice.integers(0, n)
+                    v = free[(at + dice.integers(-12, 13)) % n if move < 0.5 else dice.integers(0, n)]
                     if kept[v] != kept[flipped[0]]:
                         flipped[1], count = v, 2
                         break

@@ -138,6 +138,7 @@ class _Search:
         # keep first what costs most time a byte
         dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
         self.dearest = dearest[pinned[dearest] >= 0]
+        self.free = np.flatnonzero(pinned == 0).astype(np.int64)
         self.useless = np.zeros(len(self.time), np.int64)  # how often dropping a value lowered nothing
         self.has_constants = any(call.follows for call in model.joint.calls)
         self.at_once = 1 + len(self.time) // MANY
@@ -235,7 +236,7 @@ class _Search:
 
     def settle(self) -> None:
         """From the leanest plan met, keep or drop single values as long as that lowers what exceeds a lower peak."""
-        every = np.arange(len(self.time))
+        every = self.free
         best = self.front()[-1]
         met = best
         for _ in range(len(every)):
@@ -246,7 +247,7 @@ class _Search:
             if len(found) == 0 or found.min() >= excess:
                 return
             kept = met.kept.copy()
-            kept[int(found.argmin())] ^= True
+            kept[every[int(found.argmin())]] ^= True
             met = self.visit(kept)
             best = met if met.peak < best.peak else best
 
@@ -254,13 +255,13 @@ class _Search:
         """Walk at random for a lower peak than any, from the leanest plan met."""
         start = self.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
-        self.visit(self.model.walk(start.kept, 0, 0.02 * start.peak, weight, tries))
+        self.visit(self.model.walk(start.kept, self.free, 0, 0.02 * start.peak, weight, tries))
 
     def anneal(self, budget: int, highest: int, tries: int, seed: int) -> None:
         """Walk at random for less recomputation within a budget, from the best plan met that fits it."""
         start = next(met for met in self.front() if met.peak <= budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
-        self.visit(self.model.walk(start.kept, budget, 1e-3 * highest, weight, tries, seed))
+        self.visit(self.model.walk(start.kept, self.free, budget, 1e-3 * highest, weight, tries, seed))
 
     def exchange(self, budget: int, most: int) -> None:
         """Keep one value more than fits, drop others until it fits again, as long as that pays."""

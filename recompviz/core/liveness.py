@@ -169,13 +169,22 @@ class LiveModel:
         )  # fmt: skip
 
     def walk(
-        self, kept: NDArray[np.bool_], budget: int, heat: float, weight: float, tries: int, seed: int = 0
+        self,
+        kept: NDArray[np.bool_],
+        free: NDArray[np.int64],
+        budget: int,
+        heat: float,
+        weight: float,
+        tries: int,
+        seed: int = 0,
     ) -> NDArray[np.bool_]:
         """The best plan met on a random walk from this one: it exceeds the budget least, then recomputes least.
 
         Parameters
         ----------
         kept : numpy.ndarray of bool, shape (#V,)
+        free : numpy.ndarray of int
+            The nodes whose value the walk may keep or drop.
         budget : int
             Transient bytes.
         heat : float
@@ -185,10 +194,10 @@ class LiveModel:
         tries, seed : int
         """
         best = kept.copy()
-        if len(kept):
+        if len(free):
             dice = np.random.default_rng(seed)
             self.simulations += self.kernels.anneal(
-                kept.copy(), best, budget, heat, weight, tries, dice, self.calls, self.storages, self.extras,
+                kept.copy(), best, free, budget, heat, weight, tries, dice, self.calls, self.storages, self.extras,
                 self.graph.time, self.work, self.step_peaks, self.out, self.seen,
             )  # fmt: skip
         return best

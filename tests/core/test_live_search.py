@@ -92,10 +92,10 @@ def test_a_random_walk_ends_no_worse_than_it_began_and_the_same_each_time() -> N
     for seed in range(60):
         graph, joint = random_joint(seed)
         model = LiveModel(graph, joint)
-        start = random_mask(seed, len(graph))
+        start, everywhere = random_mask(seed, len(graph)), np.arange(len(graph))
         budget, overhead = model.peak(start), model.overhead
-        found = model.walk(start, budget, heat=1.0, weight=1.0, tries=200, seed=seed)
-        assert np.array_equal(found, model.walk(start, budget, heat=1.0, weight=1.0, tries=200, seed=seed))
+        found = model.walk(start, everywhere, budget, heat=1.0, weight=1.0, tries=200, seed=seed)
+        assert np.array_equal(found, model.walk(start, everywhere, budget, heat=1.0, weight=1.0, tries=200, seed=seed))
         assert np.array_equal(start, random_mask(seed, len(graph)))
         assert model.peak(found) <= budget
         assert model.overhead <= overhead
