@@ -28,8 +28,8 @@ from recompviz.pytorch.costs import Roofline, bytes_moved, flops
 SHOWN = ("resnet152", "densenet161", "pspnet")
 # NVIDIA's data sheet: 4.29 TFLOP/s in single precision, 288 GB/s
 K40C_ROOFLINE = Roofline(flops_per_second=4.29e12, bytes_per_second=288e9)
-# points of each curve, at most
-POINTS = 24
+# a small variant is tried in so many times what keeping everything takes: in the device's memory it never ends
+SMALL_ROOM = 3
 
 
 def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
@@ -58,11 +58,12 @@ def traced(name: str, batch: int, small: bool) -> rv.Trace:
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
 
 
-def batch_sizes(name: str, small: bool, say: Say, memory: int = K40C) -> dict[str, Any]:
+def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
     """One network's curves, as data: for each method [batch, milliseconds for one sample, total bytes]."""
     base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
     b = len(base.arguments[0][0])
     other = traced(name, 2 * b, small)
+    memory = SMALL_ROOM * rv.simulate(base).peak if small else K40C
     say(f"traced at batch {b} and {2 * b}")
     costs = [
         [1000 * K40C_ROOFLINE.seconds(flops(node), bytes_moved(node)) for node in t.folded.call_node]

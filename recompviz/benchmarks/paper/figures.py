@@ -102,7 +102,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
         ("live", *LOOKS[LIVE]),
         ("live, predicted by call times", BLUE, "dashes"),
     ]
-    return figure(800, 470, [panel], legend, f"{REPORTED[name].title}: step time against peak memory")
+    return figure(800, 490, [panel], legend, f"{REPORTED[name].title}: step time against peak memory", per_row=3)
 
 
 def batch_curves(networks: Data) -> str:
