@@ -90,7 +90,7 @@ def solve(
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain
-    front, taken, count, note = (compiled and family == "auto" and _choose_first_time(graph, limit, pins)) or choose(
+    front, taken, count, note = (compiled and _choose_first_time(graph, family, limit, pins)) or choose(
         graph, family, limit, pins
     )
     time_centric = front("time", progress)
@@ -129,7 +129,7 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Ch
     return _over_family(graph, masks, pins), family, len(masks), note
 
 
-def _choose_first_time(graph: Graph, limit: int, pins: Pins) -> Choice | None:
+def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice | None:
     """For a small graph on a machine that has never compiled the loops: the oracle, which needs no compiler.
 
     Compiling takes the better part of a minute, once; the oracle takes a second for so few sets, and is exact.
@@ -137,11 +137,15 @@ def _choose_first_time(graph: Graph, limit: int, pins: Pins) -> Choice | None:
     if is_compiled("open_segments_kernels"):
         return None
     try:
-        masks = _with_ends(graph, all_lower_sets(graph, min(limit, FEW)))
+        every = all_lower_sets(graph, min(limit, FEW)) if family in ("all", "auto") else []
     except TooManyLowerSets:
         return None
-    note = f"all {len(masks):,} lower sets: exact"
-    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), "all", len(masks), note
+    masks = _with_ends(graph, every or (paper_family(graph) if family == "paper" else prefix_family(graph)))
+    if len(masks) > FEW:
+        return None
+    note = f"all {len(masks):,} lower sets: exact" if family == "auto" else ""
+    taken = "all" if family == "auto" else family
+    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note
 
 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:

@@ -50,7 +50,7 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
     for v, (x, y) in enumerate(drawing.centres):
         canvas.box(ox + x - NODE[0] / 2, oy + y - NODE[1] / 2, *NODE, "node", f"n{v}", 8)
         canvas.text(ox + x, oy + y + 5, str(graph.names[v])[:6], "name", f"t{v}")
-        canvas.text(ox + x, oy + y + 31, f"M {graph.memory[v]}  T {graph.time[v]:g}", "cost")
+        canvas.text(ox + x, oy + y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
     canvas.text(right, 22, "All lower sets, by inclusion" if diagram else "", "heading")
     if diagram:
         at = [(x, y) for x, y in lattice_centres(graph) or ()]

@@ -93,7 +93,7 @@ class _Scene:
             canvas.text(x, y - NODE[1] / 2 - 5, "", "cost", f"s{v}")
             canvas.box(x - NODE[0] / 2, y - NODE[1] / 2, *NODE, "node", f"n{v}", 8)
             canvas.text(x, y + 5, str(graph.names[v])[:6], "name", f"t{v}")
-            canvas.text(x, y + 31, f"M {graph.memory[v]}  T {graph.time[v]:g}", "cost")
+            canvas.text(x, y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
         bottom, left = oy + drawing.height + 42, 20.0
         for look, words in (("in-set", "in L"), ("keep", "segment, kept"), ("again", "segment, recomputed")):
             canvas.box(left, bottom - 11, 14, 12, look, rx=3)

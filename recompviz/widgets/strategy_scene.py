@@ -75,7 +75,7 @@ def _graph_part(canvas: Canvas, strategy: Strategy, drawing: Drawing, width: flo
         canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
     for v, (x, y) in enumerate(drawing.centres):
         x, y = ox + x, oy + y
-        canvas.text(x, y - VALUE[1] / 2 - 5, f"V{sub(int(strategy.plan.segment[v]))}  M {graph.memory[v]}", "cost")
+        canvas.text(x, y - VALUE[1] / 2 - 5, f"V{sub(int(strategy.plan.segment[v]))}, M {graph.memory[v]}", "cost")
         canvas.box(x - VALUE[0] / 2, y - VALUE[1] / 2, *VALUE, "node", f"v{v}", 7)
         canvas.text(x, y + 5, str(graph.names[v])[:6], "name-gone", f"vt{v}")
         canvas.box(x - GRADIENT[0] / 2, y + VALUE[1] / 2 + 3, *GRADIENT, "node", f"g{v}", 7)

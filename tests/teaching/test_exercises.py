@@ -40,7 +40,7 @@ CHECKED_PLANS: dict[str, Callable[[list[tuple[float, int, int]], tuple[float, in
     "2.4": lambda every, own: own[2] <= 2 and own[1] == min(peak for _, peak, again in every if again <= 2),
     "3.2": lambda every, own: own[1] <= 15 and own[0] == max(t for t, peak, _ in every if peak <= 15),
     "3.3": lambda every, own: own[1] <= 23 and own[0] == min(t for t, peak, _ in every if peak <= 23),
-    "4.3": lambda every, own: own[1] <= 25 and own[0] == min(t for t, peak, _ in every if peak <= 25),
+    "4.3": lambda every, own: own[1] <= 24 and own[0] == min(t for t, peak, _ in every if peak <= 24),
 }
 
 

@@ -16,6 +16,7 @@ function button(parent, text, label = text) {
 function field(parent, label, name, attributes = {}) {
   const wrap = html("label", "rv-tfield", parent, `${label} `);
   const input = html(name, "", wrap);
+  input.setAttribute("aria-label", label); // without it the options of a list would belong to its name
   for (const [key, value] of Object.entries(attributes)) input.setAttribute(key, value);
   return input;
 }
@@ -56,7 +57,7 @@ export function render({ model, el }) {
   const dropNode = button(nodeRow, "Remove node");
   const edgeRow = html("div", "rv-tbar", editor);
   const from = field(edgeRow, "Edge from", "select");
-  const to = field(edgeRow, "to", "select");
+  const to = field(edgeRow, "Edge to", "select");
   const setEdge = button(edgeRow, "Add or remove edge");
   const problem = html("div", "rv-tproblem", root);
   problem.setAttribute("role", "alert");

@@ -36,7 +36,8 @@ export function render({ model, el }) {
       model.save_changes();
     });
   }
-  const follow = () => player.show(model.get("_frame"));
+  // the page's own steps come back as changes too: following them would stop what is playing
+  const follow = () => model.get("_frame") !== player.frame() && player.show(model.get("_frame"));
   model.on("change:_frame", follow);
   show();
   return () => {
