@@ -15,6 +15,7 @@ from recompviz.core.timeline import Timeline
 ARRIVAL = "gradients arrive"
 # and the one after that
 OPTIMIZER_STEP = "optimiser"
+OPTIMIZER_SCRATCH = "optimiser's scratch memory"
 
 
 def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
@@ -85,7 +86,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     if scratch := joint.optimizer_scratch:
         phases.append(int(Phase.OPTIMIZER))
         names.append(OPTIMIZER_STEP)
-        label = label_of("optimiser's scratch memory")
+        label = label_of(OPTIMIZER_SCRATCH)
         events += [(last + 1, label, int(Category.OPTIMIZER), bytes_) for bytes_ in (scratch, -scratch)]
 
     kept = [event for event in events if event[3]]

@@ -21,6 +21,8 @@ from recompviz.widgets.first_plans import LARGE, first_plans
 from recompviz.widgets.runner import Progress
 
 if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
     from recompviz.core.solver import Family
     from recompviz.pytorch.step import Loss
     from recompviz.pytorch.traced_step import Trace
@@ -35,6 +37,7 @@ def explore(
     kwargs: Mapping[str, Any] | None = None,
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
     calibrated: bool = True,
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
@@ -52,6 +55,8 @@ def explore(
         What the loss takes after the model's output.
     loss : callable or torch.nn.Module, optional
         Left out: the model's output is the scalar loss, or has ``.loss``.
+    optimizer : torch.optim.Optimizer, optional
+        Where given, its state and its step are part of the memory; it is not stepped.
     calibrated : bool
         Whether to run the step a few times first, in little memory, to learn what its operators take inside; see
         :func:`recompviz.calibrate`. A model on the meta device is not run.
@@ -84,7 +89,7 @@ def explore(
     from recompviz.pytorch.calibration import calibrate
     from recompviz.pytorch.tracer import trace
 
-    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
+    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
     return explorer_of(traced, capacity=capacity, baselines=baselines)
@@ -154,7 +159,7 @@ def _run(trace: Trace) -> Callable[[Plan, Progress, Callable[[], bool]], RunRepo
         progress(0.05, "writing the plan's program")
         planned = apply(trace, plan)
         progress(0.15, "measuring the planned step")
-        measured = measure(planned, *inputs, kwargs=kwargs, targets=targets)
+        measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=trace.optimizer)
         progress(0.6, "checking gradients against the unplanned step")
         certificate = certify(trace, plan)
         progress(0.98, "done")

@@ -14,7 +14,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from recompviz.core.joint import Category, JointGraph
-from recompviz.core.simulation import ARRIVAL
+from recompviz.core.simulation import ARRIVAL, OPTIMIZER_SCRATCH, OPTIMIZER_STEP
 from recompviz.widgets import assets
 from recompviz.widgets.layout import MODES, lay_out
 from recompviz.widgets.step_nodes import node_numbers, step_nodes
@@ -103,13 +103,14 @@ def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
         "rngBytes": joint.rng_bytes,
         "alignment": joint.alignment,
         "workspace": joint.workspace,
+        "optimizerScratch": joint.optimizer_scratch,
         "static": [[int(category), size] for category, size in joint.static.items()],
         "categoryLabels": [category.label for category in Category],
         "callNodes": step_nodes(graph, node_numbers(graph), keys),
         "labels": [
             *keys,
             *(storage.label for storage in joint.storages),
-            *("generator state", "workspace", "gradient of the loss", ARRIVAL),
+            *("generator state", "workspace", "gradient of the loss", OPTIMIZER_SCRATCH, ARRIVAL, OPTIMIZER_STEP),
         ],
     }
 

@@ -71,6 +71,19 @@ def test_a_total_with_adam_is_kept_to_under_every_plan_of_a_small_residual_netwo
     assert table.total_peaks.tolist() == [rv.simulate(trace, plan).peak for plan in table.plans]
 
 
+def test_the_explorer_shows_the_optimisers_step_and_measures_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 8))
+    explorer = rv.explore(model, torch.randn(4, 32), loss=torch.sum, optimizer=optim.Adam(model.parameters()))
+    assert explorer.timeline.static_bytes[Category.OPTIMIZER] > 0
+    assert explorer.timeline.step_labels[-1] == "optimiser"
+    explorer.run()
+    explorer._runner.wait(120)
+    (report,) = explorer.runs
+    assert report.measured.static == explorer.timeline.static
+    assert 0 <= explorer.timeline.peak - report.measured.peak <= 12
+
+
 def test_a_frozen_parameter_and_an_unused_one_have_no_state() -> None:
     class Partly(nn.Module):
         def __init__(self) -> None:

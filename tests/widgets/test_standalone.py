@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def test_without_a_joint_graph_the_next_step_is_told(lab):
 def test_the_page_simulates_any_plan_as_python_does():
     for seed in range(0, 60, 3):
         graph, joint = random_joint(seed)
+        joint = replace(joint, optimizer_scratch=seed % 2 * 40)
         kept = random_mask(seed, len(graph))
         timeline = simulate_schedule(make_schedule(joint, kept.tolist()))
         message = json.loads(json.dumps(joint_message(graph, joint)))

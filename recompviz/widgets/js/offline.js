@@ -26,12 +26,14 @@ export function readJoint(message) {
 /** What the kernel would send for a plan: the timeline's part of `_reply`. */
 export function simulateReply(joint, kept) {
   const schedule = makeSchedule(joint, kept);
-  const steps = schedule.calls.length + 1;
-  const { blocks, peak, peakStep, accumulate } = readBlocks(eventsOf(joint, schedule), steps);
+  // after the last call the gradients arrive, and the optimiser steps where there is one
+  const after = joint.optimizerScratch ? [3, 4] : [3];
+  const steps = schedule.calls.length + after.length;
+  const { blocks, peak, peakStep } = readBlocks(eventsOf(joint, schedule), steps);
   const view = (Type, values) => new DataView(Type.from(values).buffer);
   const fixed = new Map(joint.static);
   const moving = new Set(blocks.map((block) => block.category));
-  const arrival = joint.calls.length + joint.sizes.length + 3;
+  const arrival = joint.calls.length + joint.sizes.length + 4;
   return {
     steps,
     categories: joint.categoryLabels
@@ -42,9 +44,9 @@ export function simulateReply(joint, kept) {
     block_bytes: view(Float64Array, blocks.map((block) => block.bytes)),
     block_first: view(Uint32Array, blocks.map((block) => block.first)),
     block_stop: view(Uint32Array, blocks.map((block) => block.stop)),
-    phases: view(Uint8Array, [...schedule.phases, accumulate]),
-    step_nodes: view(Int32Array, [...schedule.calls.map((c) => joint.callNodes[c]), -1]),
-    step_labels: view(Uint32Array, [...schedule.calls, arrival]),
+    phases: view(Uint8Array, [...schedule.phases, ...after]),
+    step_nodes: view(Int32Array, [...schedule.calls.map((c) => joint.callNodes[c]), ...after.map(() => -1)]),
+    step_labels: view(Uint32Array, [...schedule.calls, ...after.map((_, i) => arrival + i)]),
     peak: peak + joint.static.reduce((sum, [, bytes]) => sum + bytes, 0),
     peak_step: peakStep,
   };

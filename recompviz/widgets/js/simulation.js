@@ -1,6 +1,7 @@
 // The simulator, in the page: a schedule's bytes added up, then read block by block.
 // Mirrors recompviz/core/simulation.py and recompviz/core/blocks.py.
 
+const OPTIMIZER = 4;
 const KEPT = 5;
 const PASSING = 6;
 const RECOMPUTED = 7;
@@ -9,9 +10,8 @@ const PARAMETER_GRADIENT = 9;
 const SCRATCH = 11;
 const BACK = 2;
 const AGAIN = 1;
-const ACCUMULATE = 3;
 
-/** Every allocation and free as [step, storage, category, bytes]; storages past the last are generator, scratch, tangent. */
+/** Every allocation and free as [step, storage, category, bytes]; storages past the last are generator, scratch, tangent, optimiser. */
 export function eventsOf(joint, schedule) {
   const { calls, sizes, categories, forwardCount } = joint;
   const events = [];
@@ -19,6 +19,7 @@ export function eventsOf(joint, schedule) {
   const generator = sizes.length;
   const scratch = sizes.length + 1;
   const tangent = sizes.length + 2;
+  const optimizer = sizes.length + 3;
   const rounded = (bytes) => Math.ceil(bytes / joint.alignment) * joint.alignment;
   const categoryOf = (s, phase) => {
     if (phase === AGAIN) return RECOMPUTED;
@@ -51,6 +52,8 @@ export function eventsOf(joint, schedule) {
     events.push([last, s, PARAMETER_GRADIENT, rounded(bytes)], [last, s, category, -freed]);
   }
   if (joint.tangentBytes) events.push([last, tangent, GRADIENT, -rounded(joint.tangentBytes)]);
+  const step = joint.optimizerScratch;
+  events.push([last + 1, optimizer, OPTIMIZER, step], [last + 1, optimizer, OPTIMIZER, -step]);
   return events.filter((event) => event[3] !== 0);
 }
 
@@ -103,5 +106,5 @@ export function readBlocks(events, steps) {
     const stop = ends[i] < 0 ? steps : stepOf(ends[i]);
     if (first < stop) blocks.push({ storage, category, bytes, first, stop });
   });
-  return { blocks, peak, peakStep, accumulate: ACCUMULATE };
+  return { blocks, peak, peakStep };
 }
