@@ -1,0 +1,63 @@
+"""The lessons' pure JavaScript, run by Node, and the modules that the page is given."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from recompviz.widgets.assets import esm
+from recompviz.widgets.lesson import lesson_css
+from recompviz.widgets.looks import DARK, LIGHT, LOOKS, sheet
+from recompviz.widgets.scene import Canvas, Element, Frame, Scene
+from tests.widgets.test_javascript import node, run
+from tests.widgets.test_wire import LESSONS
+
+
+@node
+def test_every_control_leads_within_the_frames() -> None:
+    cases = [["first", 3], ["back", 0], ["back", 3], ["forth", 3], ["forth", 4], ["last", 1], [2, 0], [9, 0]]
+    assert run("player.js", "v.cases.map(([a, f]) => m.nextFrame(a, f, 5))", cases=cases) == [0, 0, 2, 4, 4, 4, 2, 4]
+
+
+@node
+def test_a_frame_changes_what_it_names_and_leaves_the_rest() -> None:
+    element = ["rect", "node", {"x": 1, "y": 2}, "a", "n0", -1, ""]
+    values = run("scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {look: 'keep', x: 5})]", e=element)
+    assert values == [
+        {"x": 1, "y": 2, "look": "node", "text": "a"},
+        {"x": 5, "y": 2, "look": "keep", "text": "a"},
+    ]
+
+
+@pytest.mark.parametrize("entry", ["playground.js", "stepper.js"])
+def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> None:
+    text = esm(entry)
+    names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)
+    renders = len(re.findall(r"^function render\(", text, re.MULTILINE))
+    assert renders == 1
+    assert len(names) == len(set(names))
+    assert not re.search(r"^import ", text, re.MULTILINE)
+
+
+def test_every_file_of_the_lessons_is_joined_and_nothing_comes_from_elsewhere() -> None:
+    text = esm("playground.js") + esm("stepper.js")
+    assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"elements.js"}
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
+
+
+def test_light_and_dark_name_the_same_colours_and_every_look_is_in_the_sheet() -> None:
+    assert set(LIGHT) == set(DARK)
+    assert all(f".rvt-{look}{{" in sheet() for look in LOOKS)
+
+
+def test_a_scene_refuses_what_it_cannot_show() -> None:
+    with pytest.raises(ValueError, match="look 'shiny' is unknown"):
+        Element("rect", "shiny", {})
+    canvas = Canvas()
+    canvas.box(0, 0, 1, 1, "node", "n")
+    with pytest.raises(ValueError, match="frame changes 'm'"):
+        Scene(1, 1, "one", tuple(canvas.elements), (Frame({"m": {"look": "keep"}}, ""),))
+    canvas.box(0, 0, 1, 1, "node", "n")
+    with pytest.raises(ValueError, match="a key is used twice"):
+        Scene(1, 1, "two", tuple(canvas.elements), ())
