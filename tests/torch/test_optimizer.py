@@ -78,7 +78,7 @@ def test_the_explorer_shows_the_optimisers_step_and_measures_it() -> None:
     assert explorer.timeline.static_bytes[Category.OPTIMIZER] > 0
     assert explorer.timeline.step_labels[-1] == "optimiser"
     explorer.run()
-    explorer._runner.wait(120)
+    explorer.wait(120)
     (report,) = explorer.runs
     assert report.measured.static == explorer.timeline.static
     assert 0 <= explorer.timeline.peak - report.measured.peak <= 12
