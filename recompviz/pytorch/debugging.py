@@ -139,7 +139,7 @@ class _Session:
             torch.cuda.reset_peak_memory_stats(self.device)
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         start = time.perf_counter()
-        with profile(activities=activities, profile_memory=True) as profiled, self.watcher:
+        with profile(activities=activities, profile_memory=True, acc_events=True) as profiled, self.watcher:
             for _ in range(steps):
                 self._watched_step()
             if cuda:

@@ -117,7 +117,8 @@ def in_place_reader(moment: Moment, one: LiveBlock) -> Operator | None:
     if not readers:
         return None
     op = readers[-1]
-    if not op.pointwise or op.number > moment.at or not hasattr(torch.ops.aten, op.short + "_"):
+    elementwise = op.pointwise or op.short in SAVES_RESULT_IN_PLACE  # which torch 2.10 has not all tagged so
+    if not elementwise or op.number > moment.at or not hasattr(torch.ops.aten, op.short + "_"):
         return None
     if len([o for o in op.reads if o.block == block.number]) != len(op.reads):
         return None  # binary: which of the two to overwrite is not for sure
