@@ -13,7 +13,7 @@ import pytest
 HOME = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("*.ipynb"))
 COURSE = sorted(HOME.glob("[1-9]-*.ipynb"))
-STATIC = {"image/svg+xml", "text/markdown", "text/plain"}
+STATIC = {"image/svg+xml", "image/png", "text/markdown", "text/plain"}
 
 
 def test_there_are_notebooks() -> None:
@@ -63,6 +63,8 @@ def test_the_course_is_readable_as_a_static_page(path: pathlib.Path) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     kinds = [set(output.get("data", {})) for output in outputs]
     assert all(kind <= STATIC for kind in kinds)  # no widget views, which would be blank
+    for output in outputs:  # an SVG alone is not shown by JupyterLab before the notebook is trusted
+        assert ("image/png" in output.get("data", {})) == ("image/svg+xml" in output.get("data", {}))
     pictures = [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
     assert len(pictures) >= 3
     for picture in pictures:
