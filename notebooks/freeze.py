@@ -1,11 +1,14 @@
 """Execute the course and commit its pictures: ``python notebooks/freeze.py`` writes static outputs into the notebooks.
 
 Of every output only what any page can show is kept: a static SVG where there is one, else Markdown or text. No widget
-state and no widget views, which without a kernel would be blank.
+state and no widget views, which without a kernel would be blank. JupyterLab shows no SVG of a notebook that it does not
+trust yet, so a PNG made by Chromium stands beside each.
 """
 
 from __future__ import annotations
 
+import base64
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,10 +45,27 @@ def execute(path: Path) -> Any:
     return notebook
 
 
+def add_pngs(notebook: Any) -> None:
+    """A PNG beside each SVG."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        for output in (o for cell in notebook.cells for o in cell.get("outputs", [])):
+            svg = output.get("data", {}).get("image/svg+xml")
+            if svg:
+                page.set_content(svg)
+                output.data["image/png"] = base64.b64encode(page.locator("svg").screenshot()).decode()
+        browser.close()
+
+
 def main(paths: list[Path]) -> None:
     """Freeze some notebooks, or the whole course."""
     for path in paths or COURSE:
-        nbformat.write(execute(path), path)
+        notebook = execute(path)
+        add_pngs(notebook)
+        nbformat.write(notebook, path)
         print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB")
 
 

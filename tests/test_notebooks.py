@@ -16,7 +16,7 @@ COURSE = sorted(HOME.glob("[1-9]-*.ipynb"))
 # opened to be run: a widget is all that it shows
 WITHOUT_OUTPUTS = {"explore"}
 # what can be read where it lies: tables and static pictures
-STATIC = {"image/svg+xml", "text/html", "text/latex", "text/markdown", "text/plain"}
+STATIC = {"image/png", "image/svg+xml", "text/html", "text/latex", "text/markdown", "text/plain"}
 
 
 def test_there_are_notebooks() -> None:
@@ -65,6 +65,8 @@ def test_the_notebook_is_committed_clean(path: pathlib.Path) -> None:
 def test_the_course_is_readable_as_a_static_page(path: pathlib.Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    for output in outputs:  # an SVG alone is not shown by JupyterLab before the notebook is trusted
+        assert ("image/png" in output.get("data", {})) == ("image/svg+xml" in output.get("data", {}))
     pictures = [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
     assert len(pictures) >= 3
     for picture in pictures:

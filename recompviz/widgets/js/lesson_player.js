@@ -21,7 +21,7 @@ const CONTROLS = [
   ["last", "▶|", "Last step"],
 ];
 
-/** Mount a player for one scene; gives `release()` and `show(frame)`. `told(frame)` hears of every change. */
+/** Mount a player for one scene; gives `frame()`, `show(frame)` and `release()`. `told(frame)` hears of every change. */
 export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
   const ears = listeners();
   const root = html("div", "rv-tplayer", parent);
@@ -107,5 +107,5 @@ export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
     show(nextFrame(action, frame, count));
   });
   show(frame);
-  return { show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), ears.release()) };
+  return { frame: () => frame, show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), ears.release()) };
 }

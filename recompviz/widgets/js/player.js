@@ -11,7 +11,6 @@ export function advance(at, milliseconds, steps, speed) {
   return Math.min(steps - 1, at + (milliseconds / 1000) * (steps / WHOLE) * speed);
 }
 
-<<<<<<< HEAD
 /**
  * The player's controls.
  * @param actions { step(step or −1) }
@@ -19,24 +18,6 @@ export function advance(at, milliseconds, steps, speed) {
 export function makePlayer(head, track, actions, id) {
   const { listen, release } = listeners();
   const root = html("div", "rv-player", head);
-=======
-/** Milliseconds a frame stays at a speed. */
-export function pace(speed) {
-  return 1200 / speed;
-}
-
-const CONTROLS = [
-  ["first", "|◀", "First step"],
-  ["back", "◀", "Previous step"],
-  ["forth", "▶", "Next step"],
-  ["last", "▶|", "Last step"],
-];
-
-/** Mount a player for one scene; gives `frame()`, `show(frame)` and `release()`. `told(frame)` hears of every change. */
-export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
-  const ears = listeners();
-  const root = html("div", "rv-tplayer", parent);
->>>>>>> teach2
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Play the schedule");
   const scrubber = html("input", "rv-slider rv-scrubber", track);
@@ -135,7 +116,6 @@ export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (!act) return;
     event.preventDefault();
-<<<<<<< HEAD
     act();
   }
   listen(scrubber, "input", () => go(Number(scrubber.value)));
@@ -166,12 +146,4 @@ export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
       release();
     },
   };
-=======
-    event.stopPropagation();
-    stop();
-    show(nextFrame(action, frame, count));
-  });
-  show(frame);
-  return { frame: () => frame, show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), ears.release()) };
->>>>>>> teach2
 }
