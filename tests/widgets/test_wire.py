@@ -10,7 +10,7 @@ from recompviz.widgets import assets
 
 HERE = Path(assets.__file__).parent
 # the lessons' own, which tests/teaching/test_pages.py looks at
-LESSONS = {"playground.js", "playground_patch.js", "player.js", "scene_view.js", "stepper.js"}
+LESSONS = {"playground.js", "lesson_player.js", "playground_patch.js", "scene_view.js", "stepper.js"}
 JS = sorted(path for path in (HERE / "js").glob("*.js") if path.name not in LESSONS)
 
 
