@@ -105,7 +105,7 @@ def _shadow(
     device: torch.device,
     mode: private.FakeTensorMode,
 ) -> Any:
-    """The same optimiser, never stepped, over parameters and gradients without memory."""
+    """The same optimiser over parameters, gradients and what state there is, all without memory."""
     shadow: Any = object.__new__(type(optimizer))
     shadow.__dict__.update(optimizer.__dict__)
     for name, value in vars(optimizer).items():
@@ -119,18 +119,21 @@ def _shadow(
         copies = []
         for parameter in group["params"]:
             with mode:
-                fake = torch.nn.Parameter(
-                    torch.empty_strided(parameter.shape, parameter.stride(), dtype=parameter.dtype, device="cpu"),
-                    parameter.requires_grad,
-                )
+                fake = torch.nn.Parameter(_shape_of(parameter), parameter.requires_grad)
                 if parameter.requires_grad and has_gradient(parameter):
                     fake.grad = torch.empty_like(fake)
+                if state := optimizer.state.get(parameter):  # made by the constructor, or by earlier steps
+                    shadow.state[fake] = pytree.tree_map_only(torch.Tensor, _shape_of, state)
             copies.append(fake)
         options = {name: value for name, value in group.items() if name != "params"}
         if options.get("foreach", False) is None and not options.get("fused"):
             options["foreach"] = device.type == "cuda"
         shadow.param_groups.append({"params": copies, **options})
     return shadow
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

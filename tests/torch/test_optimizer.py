@@ -56,6 +56,9 @@ def test_state_and_scratch_memory_are_those_of_a_real_step(name: str) -> None:
     model(torch.randn(4, 32)).sum().backward()
     optimizer.step()
     assert bytes_held(optimizer) == simulated.static_bytes.get(Category.OPTIMIZER, 0)
+    again = rv.trace(model, torch.randn(4, 32), loss=torch.sum, optimizer=optimizer)
+    assert rv.simulate(again).static == simulated.static, "one that has stepped is known as well"
+    assert again.joint.optimizer_scratch == trace.joint.optimizer_scratch
 
 
 def test_a_total_with_adam_is_kept_to_under_every_plan_of_a_small_residual_network() -> None:
