@@ -330,7 +330,7 @@ def test_a_constant_that_would_get_a_gradient_in_eager_is_refused_by_name() -> N
 
 def test_a_scripted_module_is_refused_by_name() -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", message=".*torch.jit.script. is deprecated")
         scripted = torch.jit.script(nn.Sequential(linear()))
     with pytest.raises(rv.TraceError, match="Sequential is a scripted module"):
         rv.trace(scripted, x48(), loss=torch.sum)
