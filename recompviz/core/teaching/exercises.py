@@ -142,7 +142,7 @@ def _count(graph: Graph, answer: Any) -> Feedback:
     if number == count:
         return Feedback(True, f"{count} of its {2 ** len(graph)} subsets are lower sets.")
     side = "more" if number < count else "fewer"
-    return Feedback(False, f"There are {side} than {number:g}. A playground of it counts them.")
+    return Feedback(False, f"There are {side} than {number:g}. `rv.playground` of its graph counts them.")
 
 
 def _closure_of(nodes: str) -> Callable[[Graph, Any], Feedback]:

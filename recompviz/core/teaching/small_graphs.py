@@ -43,6 +43,7 @@ def small_graph(name: str) -> Graph:
         "uneven chain": _uneven_chain,
         "long skip": _long_skip,
     }
+    name = name.lower()
     if name not in made:
         raise ValueError(f"no small graph is called {name!r}; choose {', '.join(map(repr, made))}")
     return made[name]()
