@@ -60,7 +60,7 @@ def first(step):
 
 WATCH = """() => {
   const root = document.querySelector(".rv-explorer");
-  const slider = root.querySelector(".rv-slider");
+  const slider = root.querySelector(".rv-slider:not(.rv-scrubber)");
   const seen = (window.rvSeen = { latencies: [], last: 0, confirmed: 0 });
   root.recompviz.repaints.length = 0;
   if (window.rvWatched) return;
@@ -232,11 +232,11 @@ def dragged(browser: Any, lab: Lab, name: str, events: int) -> None:
     """Print the rows of one graph."""
     code = f"import steps\nfrom steps import *\nexplorer = planned({GRAPHS[name]})\nexplorer"
     page = opened(browser, lab, f"{name}.ipynb", code, "print('said', explorer._choice[1], len(explorer.graph))")
-    page.locator(".rv-slider").wait_for()
-    page.locator(".rv-slider").scroll_into_view_if_needed()
+    page.locator(".rv-slider:not(.rv-scrubber)").wait_for()
+    page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
     for shown, button in (("modules", "Collapse all modules"), ("every value", "Expand all modules")):
         page.get_by_role("button", name=button).click()
-        page.locator(".rv-slider").scroll_into_view_if_needed()
+        page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
         page.wait_for_timeout(500)
         drag(page, events)  # warm
         before = heap(page)
@@ -245,7 +245,7 @@ def dragged(browser: Any, lab: Lab, name: str, events: int) -> None:
         after = heap(page)
         page.wait_for_timeout(300)
         row, count = answer(page).split()
-        page.locator(".rv-slider").scroll_into_view_if_needed()
+        page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
         work = [ms for ms, changed in told["repaints"] if changed]
         same = "yes" if int(row) == told["row"] else "NO"
         print(

@@ -147,6 +147,9 @@ class Finding:
     surprising: bool = False
     growth: int = 0
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def text(self) -> str:
         """The finding in a line or two."""

@@ -26,7 +26,7 @@ from recompviz.pytorch.holders import Holder, fingerprint, holders, nodes_behind
 from recompviz.pytorch.moment import Moment, operator_name
 from recompviz.pytorch.recording import LiveBlock, Recording, operator_label
 from recompviz.pytorch.state import gradient_holders, state_kept
-from recompviz.pytorch.step import Loss, TraceError, scalar
+from recompviz.pytorch.step import Loss, TraceError, as_targets, scalar
 from recompviz.pytorch.user_lines import lines_traced, source_line
 from recompviz.pytorch.watcher import Block, Operator, Watcher
 
@@ -55,7 +55,7 @@ def examined(
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function that runs one step")
     if steps < 1:
         raise ValueError(f"steps = {steps}, expected at least 1 (3, to see what grows)")
-    arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
+    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
     with state_kept(module, arguments, optimizer) if module is not None else contextlib.nullcontext():

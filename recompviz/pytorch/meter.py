@@ -30,7 +30,7 @@ from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.planned import PlannedModule
 from recompviz.pytorch.program import profiler_mark
 from recompviz.pytorch.state import gradient_holders, state_kept
-from recompviz.pytorch.step import Loss, Step
+from recompviz.pytorch.step import Loss, Step, as_targets
 
 # the first backward pass holds a tangent longer, and libraries allocate their workspaces once
 WARM_UP_STEPS = 2
@@ -80,7 +80,7 @@ def measure(
     >>> timeline.kind, timeline.static
     ('measured', 180)
     """
-    arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
+    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
     run = runner_of(module, arguments, loss)
     bench = Bench(module, device, optimizer, arguments)

@@ -23,6 +23,11 @@ class TraceError(RecompvizError, RuntimeError):
     """The model, its inputs or its loss cannot be traced; says why, with the user's own line."""
 
 
+def as_targets(targets: Any) -> tuple[Any, ...]:
+    """What the loss takes after the output, as a tuple; a single tensor is one target, not one for each example."""
+    return (targets,) if isinstance(targets, torch.Tensor) else tuple(targets)
+
+
 class Step(nn.Module):
     """``Step(model, loss)(inputs, kwargs, targets)`` is the scalar loss of one training step."""
 

@@ -24,7 +24,7 @@ from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.optimizer_state import optimizer_bytes
 from recompviz.pytorch.refusals import explanation, refuse_computed_constants
 from recompviz.pytorch.signature import Signature
-from recompviz.pytorch.step import Loss, Step, TraceError
+from recompviz.pytorch.step import Loss, Step, TraceError, as_targets
 from recompviz.pytorch.traced_step import Trace
 
 
@@ -94,10 +94,15 @@ def trace(
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
         raise TraceError(f"{scripted.original_name} is a scripted module; pass the module it was made of")
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise TraceError(
+            f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
+            "torch.optim.Adam(model.parameters())"
+        )
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
-    arguments = (tuple(inputs), dict(kwargs or {}), tuple(targets))
+    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
     signature = Signature.of(step, arguments)
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:

@@ -169,3 +169,16 @@ def test_a_resize_is_one_call_and_bitwise_that_of_eager() -> None:
     trace = rv.trace(model, torch.randn(2, 1, 8, 8), loss=lambda output: output.mean())
     assert "aten.upsample_bilinear2d" in {info.op for info in trace.graph.info}
     assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).gradients == "bitwise"
+
+
+def test_a_single_tensor_is_one_target() -> None:
+    model, x, y = torch.nn.Linear(8, 3), torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
+    trace = rv.trace(model, x, targets=y, loss=torch.nn.functional.cross_entropy)
+    assert trace.arguments[2] == (y,)
+    assert rv.certify(trace, trace.plan("1 MiB")).ok
+
+
+@pytest.mark.parametrize("optimizer", ["adam", torch.optim.Adam])
+def test_what_is_no_optimiser_is_refused_with_the_next_step(optimizer: object) -> None:
+    with pytest.raises(rv.TraceError, match=r"torch\.optim\.Adam\(model\.parameters\(\)\)"):
+        rv.trace(torch.nn.Linear(8, 3), torch.randn(4, 8), loss=torch.sum, optimizer=optimizer)  # type: ignore[arg-type]
