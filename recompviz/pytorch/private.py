@@ -339,6 +339,18 @@ def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator
         Bytes are negative for a free; ``range`` is the innermost enclosing name that starts with
         ``"rv:"``, or the outermost operator's name, or empty.
     """
+    return _memory_rows(profile, device_type, outermost=("rv:", "aten::"), starts=False)
+
+
+def operator_ranges(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
+    """As :func:`memory_events`, by ranges named ``"rv:…"`` alone, and a row (0, 0, range) wherever one starts."""
+    return _memory_rows(profile, device_type, outermost=("rv:",), starts=True)
+
+
+def _memory_rows(
+    profile: torch.profiler.profile, device_type: str, outermost: tuple[str, ...], starts: bool
+) -> Iterator[tuple[int, int, str]]:
+    """Allocations and frees by the range they lie in; outside of any, ``outermost`` is how one may begin."""
     kinds = torch._C._profiler._EventType
     profiler = profile.profiler
     assert profiler is not None
@@ -352,11 +364,13 @@ def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator
             fields = event.extra_fields
             if str(fields.device).split(":")[0] == device_type:
                 found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
-        elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if inside else ("rv:", "aten::")):
+        elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if inside else outermost):
             inside = event.name
+            if starts:
+                found.append((event.start_time_ns, -1, 0, 0, inside))
         stack.extend((child, inside) for child in reversed(event.children))
     found.sort(key=lambda row: row[:2])
-    yield from ((address, size, inside) for _, _, address, size, inside in found)
+    return ((address, size, inside) for _, _, address, size, inside in found)
 
 
 def next_sequence_number() -> int:
@@ -373,26 +387,3 @@ def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
     """Run operators past every dispatch mode."""
     guard: contextlib.AbstractContextManager[None] = torch._C._DisableTorchDispatch()
     return guard
-
-
-def operator_ranges(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
-    """As :func:`memory_events`, and a row (0, 0, range) wherever a range named ``"rv:…"`` starts."""
-    kinds = torch._C._profiler._EventType
-    profiler = profile.profiler
-    assert profiler is not None
-    assert profiler.kineto_results is not None
-    found: list[tuple[int, int, int, int, str]] = []
-    stack: list[tuple[Any, str]] = [(root, "") for root in profiler.kineto_results.experimental_event_tree()]
-    while stack:
-        event, inside = stack.pop()
-        tag = event.tag
-        if tag == kinds.Allocation:
-            fields = event.extra_fields
-            if str(fields.device).split(":")[0] == device_type:
-                found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
-        elif tag == kinds.TorchOp and event.name.startswith("rv:"):
-            inside = event.name
-            found.append((event.start_time_ns, -1, 0, 0, inside))
-        stack.extend((child, inside) for child in reversed(event.children))
-    found.sort(key=lambda row: row[:2])
-    yield from ((address, size, inside) for _, _, address, size, inside in found)
