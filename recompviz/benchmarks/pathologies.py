@@ -262,6 +262,65 @@ def embedding() -> Arguments:
     return (Bag(), words), {"targets": (torch.randint(4, (16,)),), "loss": F.cross_entropy}
 
 
+@planted("a log keeps outputs beside numbers", "reference held across iterations", "tanh")
+def outputs_in_a_log() -> Arguments:
+    model, x, log = layers(), torch.randn(512, 256), {}
+
+    def step() -> None:
+        outputs = model(x)
+        loss = outputs.square().mean()
+        loss.backward()
+        log[len(log)] = {"loss": loss.item(), "outputs": outputs}  # here
+
+    return (step,), {}
+
+
+@planted("a bank of features grows by cat", "reference held across iterations", "bank")
+def growing_bank() -> Arguments:
+    class Memory(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.bank = layers(), torch.zeros(0, 256)
+
+        def forward(self, x: Tensor) -> Any:
+            features = self.encoder(x)
+            self.bank = torch.cat([self.bank, features.detach()])  # here
+            return features @ self.bank.T
+
+    return (Memory(), torch.randn(512, 256)), {"loss": lambda output: output.square().mean()}
+
+
+@planted("a recurrent state is carried with its graph", "reference held across iterations", "addmm")
+def recurrent_state() -> Arguments:
+    cell, x, state = nn.GRUCell(256, 256), torch.randn(512, 256), {"h": torch.zeros(512, 256)}
+
+    def step() -> None:
+        h = cell(x, state["h"])
+        state["h"] = h  # here
+
+    return (step,), {}
+
+
+@planted("a trainer keeps its validation losses", "reference held across iterations", "tanh")
+def validation_in_a_trainer() -> Arguments:
+    class Trainer:
+        def __init__(self) -> None:
+            self.model, self.x, self.losses = layers(), torch.randn(512, 256), []
+            self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
+
+        def validate(self) -> None:
+            loss = F.mse_loss(self.model(self.x), self.x)
+            self.losses.append(loss)  # here
+
+        def epoch(self) -> None:
+            self.optimizer.zero_grad()
+            F.mse_loss(self.model(self.x), self.x).backward()
+            self.optimizer.step()
+            self.validate()
+
+    return (Trainer().epoch,), {}
+
+
 @planted("the step before stays in a variable of an object", "reference held across iterations", "tanh")
 def last_output() -> Arguments:
     class Trainer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,9 @@ from recompviz.core.units import format_bytes
 
 # a page shows so many rows and says how many there are
 MOST_SHOWN = 30
+
+# what is surprising is told first if it would save such a share of the peak, or grows by so many bytes with each step
+LEAST_SHARE, LEAST_GROWTH = 0.03, 1024
 
 UNATTRIBUTED = "unattributed"
 
@@ -149,6 +152,10 @@ class Finding:
 
     def __str__(self) -> str:
         return self.text
+
+    def matters(self, peak: int) -> bool:
+        """Whether it is surprising and takes a share of a peak of so many bytes, or grows."""
+        return self.surprising and (self.growth >= LEAST_GROWTH or self.avoidable >= LEAST_SHARE * peak)
 
     @property
     def text(self) -> str:
@@ -312,7 +319,7 @@ class MemoryReport:
         return peak_figure(self)
 
 
-def ranked(findings: list[Finding], peak: int, least_share: float = 0.03) -> tuple[Finding, ...]:
+def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """What is surprising and takes a share of the peak first, by what it could save; then the rest, by size.
 
     A block belongs to one finding: where two claim it, to the one that explains more. What grows with every step comes
@@ -328,9 +335,9 @@ def ranked(findings: list[Finding], peak: int, least_share: float = 0.03) -> tup
     """
 
     def matters(finding: Finding) -> bool:
-        return finding.surprising and (finding.growth >= 1024 or finding.avoidable >= least_share * peak)
+        return finding.matters(peak)
 
-    order = sorted(findings, key=lambda f: (not matters(f), not f.growth >= 1024, -f.avoidable, -f.size))
+    order = sorted(findings, key=lambda f: (not matters(f), f.growth < LEAST_GROWTH, -f.avoidable, -f.size))
     taken: set[int] = set()
     chosen = []
     for finding in order:

@@ -70,6 +70,8 @@ def ordinary_causes(moment: Moment, live: Live) -> list[Finding]:
 
 def _ordinary(moment: Moment, one: LiveBlock) -> str:
     category = moment.category(one)
+    if moment.age(one) and one.block is not None and not one.block.role and moment.read_in_step(one):
+        return "carried over from the step before"
     if category is Category.PARAMETER_GRADIENT and moment.age(one):
         return "gradient accumulated"
     if category is Category.KEPT:

@@ -17,14 +17,14 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 
-from recompviz.core.attribution import MemoryReport, PeakRow, SourceLine, ranked
-from recompviz.core.joint import Category
+from recompviz.core.attribution import MemoryReport, SourceLine
 from recompviz.pytorch import private
-from recompviz.pytorch.causes import ordinary_causes, surprising_causes
 from recompviz.pytorch.devices import alignment, device_of
-from recompviz.pytorch.holders import Holder, fingerprint, holders, nodes_behind
-from recompviz.pytorch.moment import Moment, operator_name
-from recompviz.pytorch.recording import LiveBlock, Recording, operator_label
+from recompviz.pytorch.holders import Holder, Walk
+from recompviz.pytorch.keepers import Held, Keeper, Key, contents, holders_by_block
+from recompviz.pytorch.moment import Moment
+from recompviz.pytorch.recording import Recording
+from recompviz.pytorch.reporting import report_of
 from recompviz.pytorch.state import gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, TraceError, as_targets, scalar
 from recompviz.pytorch.user_lines import lines_traced, source_line
@@ -79,6 +79,7 @@ class _Session:
         if self.module is None and torch.cuda.is_available():
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.watcher = Watcher(self.module)
+        self.between: list[Held] = []
 
     @property
     def title(self) -> str:
@@ -138,10 +139,12 @@ class _Session:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
         activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+        self.between.append(self._held_now())
         start = time.perf_counter()
         with profile(activities=activities, profile_memory=True, acc_events=True) as profiled, self.watcher:
             for _ in range(steps):
                 self._watched_step()
+                self.between.append(self._held_now())
             if cuda:
                 torch.cuda.synchronize(self.device)
         seconds = time.perf_counter() - start
@@ -158,7 +161,7 @@ class _Session:
         peak = recording.peak_operator
         if peak is None:
             return Moment(recording)
-        moment = Moment(recording)
+        moment = Moment(recording, between=tuple(self.between))
         _ = moment.end, moment.reads, moment.live, moment.has_backward  # of the recorded steps alone
         now = self.watcher.step + 1
         wanted = _by_origin(recording, [one.block for one in moment.live if one.block is not None], peak.step)
@@ -174,75 +177,47 @@ class _Session:
         with self.watcher:
             self._watched_step()
         self.watcher.on_operator = None
-        containers = {
-            id(holder.container): holder.container
-            for found in held.values()
-            for holder in found
-            if holder.container is not None and not isinstance(holder.container, tuple)
-        }
-        placed = self._placed(list(containers.values())) if containers else {}
-        settled = Moment(recording, held, placed)
-        settled.__dict__.update({k: v for k, v in moment.__dict__.items() if k not in ("held", "placed", "recording")})
-        return settled
+        settled = moment.settled(held)
+        return settled.with_lines(self._placed(settled.keepers)) if settled.keepers else settled
+
+    def _held_now(self) -> Held:
+        return Held.of(self.watcher, self._walk())
+
+    def _walk(self) -> Walk:
+        functions = [f for f in (self.model, self.loss) if f is not None and not isinstance(f, nn.Module)]
+        return Walk(list(self.watcher.roots), functions)
 
     def _held(self, wanted: dict[tuple[int, int, int], int], now: int) -> dict[int, list[Holder]]:
         """By block of the recording: its holders in the step that runs now."""
         watcher = self.watcher
-        mine: dict[int, int] = {}  # block now → block of the recording
-        for block in watcher.blocks:
-            if block.died is None and block.maker < 0 and not block.role:
-                mine[block.number] = block.number
-            if block.died is None and block.maker >= 0:
-                key = now - block.step, block.maker - watcher.step_starts[block.step], block.position
-                if key in wanted:
-                    mine[block.number] = wanted[key]
-        modules = list(watcher.roots)
-        functions = [f for f in (self.model, self.loss) if f is not None and not isinstance(f, nn.Module)]
         found: dict[int, list[Holder]] = {}
-        with_graph = []
-        for holder in holders(modules, functions):
-            number = watcher.known(holder.tensor)
-            if number in mine:
-                found.setdefault(mine[number], []).append(holder)
-            if holder.tensor.grad_fn is not None:
-                with_graph.append((holder, number))
-        reached: dict[int, Holder] = {}
-        # what an older step's graph keeps is the question: the oldest holders first
-        order = sorted(
-            with_graph, key=lambda pair: watcher.blocks[pair[1]].step if pair[1] is not None else now, reverse=False
-        )
-        for holder, _ in order[:200]:
-            for node in nodes_behind(holder.tensor):
-                reached.setdefault(node, holder)
-        for block_number, recorded in mine.items():
-            if recorded in found:
-                continue
-            for saved in watcher.blocks[block_number].saved:
-                if saved.sequence in reached:
-                    h = reached[saved.sequence]
-                    found[recorded] = [Holder(h.path, h.root, h.container, h.container_path, h.tensor, True)]
-                    break
+        for number, held in holders_by_block(watcher, self._walk().holders).items():
+            block = watcher.blocks[number]
+            key = now - block.step, block.maker - watcher.step_starts[block.step], block.position
+            recorded = number if block.maker < 0 else wanted.get(key)
+            if recorded is not None:
+                found[recorded] = held
         return found
 
-    def _placed(self, containers: list[Any]) -> dict[int, SourceLine]:
-        """The line that puts something into each container, found by looking after every line of one more step."""
-        before = [fingerprint(container) for container in containers]
-        placed: dict[int, SourceLine] = {}
+    def _placed(self, keepers: Mapping[Key, Keeper]) -> dict[Key, SourceLine]:
+        """The line that puts most into each keeper, found by looking after every line of one more step."""
+        before = {key: contents(keeper) for key, keeper in keepers.items()}
+        added: dict[Key, dict[SourceLine, int]] = {key: {} for key in keepers}
         last: list[SourceLine | None] = [None]
 
         def look(frame: Any, event: str) -> None:
-            for i, container in enumerate(containers):
-                now = fingerprint(container)
-                if now != before[i]:
-                    before[i] = now
-                    if last[0] is not None:
-                        placed[id(container)] = last[0]
+            for key, keeper in keepers.items():
+                now, old = contents(keeper), before[key]
+                if now.keys() - old.keys() and last[0] is not None:
+                    more = sum(size for tensor, size in now.items() if tensor not in old)
+                    added[key][last[0]] = added[key].get(last[0], 0) + more
+                before[key] = now
             if event == "line":
                 last[0] = source_line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
         with lines_traced(look):
             self.one_step()
-        return placed
+        return {key: max(lines, key=lambda line: lines[line]) for key, lines in added.items() if lines}
 
 
 def _by_origin(recording: Recording, blocks: list[Block], step: int) -> dict[tuple[int, int, int], int]:
@@ -253,73 +228,3 @@ def _by_origin(recording: Recording, blocks: list[Block], step: int) -> dict[tup
         for block in blocks
         if block.maker >= 0 and block.step >= 0
     }
-
-
-# -------------------------------------------------------------------- the report
-
-
-def report_of(moment: Moment, title: str) -> MemoryReport:
-    """The report of a moment: rows, findings, timeline."""
-    recording = moment.recording
-    static = [
-        (block, recording.rounded(block.size))
-        for block in recording.static_blocks
-        if moment.block_category(block).static
-    ]
-    entries: list[tuple[PeakRow, LiveBlock | None]] = [
-        (_static_row(moment, block, size), None) for block, size in static
-    ]
-    entries += [(_row(moment, one), one) for one in moment.live]
-    entries.sort(key=lambda entry: -entry[0].size)
-    live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
-    rows = tuple(row for row, _ in entries)
-    peak = sum(row.size for row in rows)
-    findings = [*surprising_causes(moment, live), *ordinary_causes(moment, live)] if live else []
-    blocks = recording.watcher.blocks
-    sums: dict[Category, int] = {}
-    for block, size in static:
-        category = moment.block_category(block)
-        sums[category] = sums.get(category, 0) + size
-    timeline = recording.timeline(
-        [moment.block_label(block) for block in blocks], [moment.block_category(block) for block in blocks], sums
-    )
-    return MemoryReport(title, timeline, rows, ranked(findings, peak), growth=recording.step_ends())
-
-
-def _static_row(moment: Moment, block: Block, size: int) -> PeakRow:
-    category = moment.block_category(block)
-    why = {
-        Category.PARAMETER: "parameter of the model",
-        Category.BUFFER: "buffer of the model",
-        Category.OPTIMIZER: "state of the optimiser",
-    }.get(category, "held by the caller")
-    return PeakRow(
-        moment.block_label(block),
-        size,
-        category,
-        why,
-        module=block.name.rpartition(".")[0],
-        shape=block.operand.shape,
-        dtype=block.operand.dtype,
-    )
-
-
-def _row(moment: Moment, one: LiveBlock) -> PeakRow:
-    op, block = one.operator, one.block
-    last = moment.last_read(one)
-    return PeakRow(
-        moment.label(one),
-        one.size,
-        moment.category(one),
-        moment.why(one),
-        op.name if op is not None else "",
-        op.module if op is not None else "",
-        op.line if op is not None else None,
-        op.stack if op is not None else (),
-        block.operand.shape if block is not None else (),
-        block.operand.dtype if block is not None else "",
-        operator_label(op) if op is not None else "",
-        operator_name(last) if last is not None else "",
-        moment.age(one),
-        op is not None or (block is not None and bool(block.role or block.operand)),
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from recompviz.core.attribution import SourceLine
@@ -11,9 +12,13 @@ from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
 from recompviz.pytorch.holders import Holder
+from recompviz.pytorch.keepers import Held, Keeper, Key, growth, keeper_of
 from recompviz.pytorch.recording import LiveBlock, Recording
 from recompviz.pytorch.user_lines import OUTSIDE
 from recompviz.pytorch.watcher import Block, Operator, Saved
+
+# so many keepers are watched for the lines that put things into them
+MOST_KEEPERS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +28,32 @@ class Moment:
     Attributes
     ----------
     recording : Recording
-    held : dict of int to list of Holder
+    held : mapping of int to list of Holder
         By block: what it can be reached by.
-    placed : dict of int to SourceLine
-        By identity of a container: the line that put the last thing into it.
+    between : tuple of Held
+        What was held before the first of the recorded steps and after each.
+    placed : mapping of (root, path) to SourceLine
+        By keeper: the line that puts most into it.
     """
 
     recording: Recording
-    held: dict[int, list[Holder]] = field(default_factory=dict)
-    placed: dict[int, SourceLine] = field(default_factory=dict)
+    held: Mapping[int, list[Holder]] = field(default_factory=dict)
+    between: tuple[Held, ...] = ()
+    placed: Mapping[Key, SourceLine] = field(default_factory=dict)
+
+    def settled(self, held: Mapping[int, list[Holder]]) -> Moment:
+        """The same moment, once it is known who holds what."""
+        return self._with(replace(self, held=held))
+
+    def with_lines(self, placed: Mapping[Key, SourceLine]) -> Moment:
+        """The same moment, once it is known which lines put things where they are kept."""
+        return self._with(replace(self, placed=placed))
+
+    def _with(self, other: Moment) -> Moment:
+        """Hand on what was computed of the recorded steps: the watcher has seen more since."""
+        names = ("at", "step", "end", "live", "reads", "has_backward")
+        other.__dict__.update({name: self.__dict__[name] for name in names if name in self.__dict__})
+        return other
 
     @property
     def operators(self) -> list[Operator]:
@@ -87,6 +109,22 @@ class Moment:
         after = [n for n in numbers if self.at < n < self.end and self.operators[n].short != "detach"]
         return self.operators[after[0]] if after else None
 
+    def read_in_step(self, live: LiveBlock) -> bool:
+        """Whether an operator of the step of the peak reads it."""
+        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
+        start = self.recording.watcher.step_starts[self.step]
+        return any(start <= n < self.end for n in numbers)
+
+    def read_a_step_later(self, live: LiveBlock) -> bool:
+        """Whether it is a state that is carried on: what its operator made a step before was read in the step after."""
+        block, starts = live.block, self.recording.watcher.step_starts
+        if block is None or block.maker < 0 or block.step < 1:
+            return False
+        maker = block.maker - starts[block.step] + starts[block.step - 1]
+        blocks = self.recording.watcher.blocks
+        earlier = next((b.number for b in blocks if (b.maker, b.position) == (maker, block.position)), -1)
+        return any(starts[block.step] <= n < self.end for n in self.reads.get(earlier, []))
+
     def waiting(self, live: LiveBlock) -> list[Saved]:
         """What autograd nodes that have still to run have saved of it."""
         return [saved for saved in self._saved(live) if self._ends(saved) >= self.at]
@@ -123,6 +161,44 @@ class Moment:
     def holders_of(self, live: LiveBlock) -> list[Holder]:
         """What the user holds it by."""
         return self.held.get(live.block.number, []) if live.block is not None else []
+
+    def keeper(self, live: LiveBlock) -> tuple[Holder, Keeper] | None:
+        """What keeps it: of its holders the one that grows, else a container, an attribute, a variable."""
+        made = max(live.block.step, 0) if live.block is not None else 0
+        before = self.between[made].containers if self.between else frozenset()
+        ways = [(holder, keeper_of(holder, before)) for holder in self.holders_of(live)]
+
+        def blame(way: tuple[Holder, Keeper]) -> tuple[int, bool, bool, bool]:
+            holder, keeper = way
+            return -self.growth(keeper.key), not holder.outlives, keeper.variable, not keeper.collection
+
+        return min(ways, key=blame, default=None)
+
+    def growth(self, key: Key) -> int:
+        """Bytes by which a keeper grows with each step."""
+        if key not in self._growths:
+            self._growths[key] = growth(key, self.between[1:], self._sizes)
+        return self._growths[key]
+
+    @cached_property
+    def _growths(self) -> dict[Key, int]:
+        return {}
+
+    @cached_property
+    def _sizes(self) -> dict[int, int]:
+        return {block.number: self.recording.rounded(block.size) for block in self.recording.watcher.blocks}
+
+    @cached_property
+    def keepers(self) -> dict[Key, Keeper]:
+        """What keeps the blocks alive at the peak, the largest first, but for variables that are soon gone."""
+        sums: dict[Key, int] = defaultdict(int)
+        found: dict[Key, Keeper] = {}
+        for one in self.live:
+            way = self.keeper(one) if one.block is not None and not one.block.role else None
+            if way is not None and not way[0].local:
+                sums[way[1].key] += one.size
+                found[way[1].key] = way[1]
+        return {key: found[key] for key in sorted(sums, key=lambda key: -sums[key])[:MOST_KEEPERS]}
 
     def kept_for(self, saved: list[Saved]) -> str:
         """``backward of layer1/relu``, for the first of the nodes."""
@@ -212,8 +288,9 @@ class Moment:
             parts.append(f"{kind}read next by {_name(following)}")
         if not parts and maker is not None and maker.number == self.at:
             parts.append(f"being made by {_name(maker)}")
-        if not block.role and (held := self.holders_of(live)) and not (parts and held[0].local):
-            shown = held[0]
+        way = None if block.role else self.keeper(live)
+        if way is not None and not (parts and way[0].local):
+            shown = way[0]
             parts.append(f"held by {'the graph of ' if shown.through_graph else ''}{shown.text}")
         if not parts and self.last_read(live) is not None:
             parts.append(f"in use by {_name(self.last_read(live))}")

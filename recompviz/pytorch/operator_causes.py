@@ -125,7 +125,7 @@ def in_place_reader(moment: Moment, one: LiveBlock) -> Operator | None:
     made = op.makes[0] if len(op.makes) == 1 else None
     if made is None or moment.recording.watcher.blocks[made.block].size != block.size:
         return None
-    if saved := moment.waiting(one):
+    if saved := block.saved:  # by a node that may have run by now, too
         mine = moment.recording.watcher.operator_of_node
         only_here = all(mine.get(s.sequence) == op.number for s in saved)
         return op if only_here and op.short in SAVES_RESULT_IN_PLACE else None

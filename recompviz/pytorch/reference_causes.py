@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from recompviz.core.attribution import Finding, SourceLine
+from recompviz.core.attribution import LEAST_GROWTH, Finding, SourceLine
 from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
 from recompviz.pytorch.cause_parts import (
@@ -16,77 +16,82 @@ from recompviz.pytorch.cause_parts import (
     is_own,
 )
 from recompviz.pytorch.holders import Holder
+from recompviz.pytorch.keepers import Keeper, Key
 from recompviz.pytorch.moment import Moment, operator_name, times
 from recompviz.pytorch.operator_causes import in_place_reader
 from recompviz.pytorch.recording import LiveBlock
 
 
 def held_references(moment: Moment, live: Live) -> Iterator[Finding]:
-    """What nothing will read again, and a name, an attribute or a container of the user's still holds."""
-    groups: dict[tuple[str, str], list[tuple[int, LiveBlock, Holder]]] = defaultdict(list)
+    """What a name, an attribute or a container of the user's holds without need, or ever more of."""
+    groups: dict[Key, list[tuple[int, LiveBlock, Holder, Keeper]]] = defaultdict(list)
     for i, one in live:
-        block = one.block
-        if block is None or block.role or not (held := moment.holders_of(one)):
+        if one.block is None or one.block.role or (way := moment.keeper(one)) is None:
             continue
-        old = moment.age(one) > 0
-        if not old and (moment.waiting(one) or moment.next_read(one) or one.operator is None):
-            continue
-        if not old and one.operator and one.operator.number == moment.at:
-            continue
-        if not old and in_place_reader(moment, one) is not None and held[0].local:
-            continue  # told as such
-        holder = next((h for h in held if not h.local), held[0])
-        groups[holder.root, holder.container_path].append((i, one, holder))
-    for (root, path), members in groups.items():
-        rows = [(i, one) for i, one, _ in members]
-        holder = max(members, key=lambda member: member[1].size)[2]
-        ages = {moment.age(one) for _, one, _ in members}
-        size = sum(one.size for _, one in rows)
-        old_ages = ages - {0}
-        growing = len(old_ages) > 1
-        growth = max(sum(o.size for _, o in rows if moment.age(o) == age) for age in old_ages) if growing else 0
-        line = moment.placed.get(id(holder.container)) if holder.container is not None else None
-        by = f"{'the graph of ' if holder.through_graph else ''}`{holder.path}`"
-        where = f"`{path}`" if holder.container is not None else f"the variable `{path}`"
-        if growing:
-            yield finding(
-                moment,
-                "reference held across iterations",
-                rows,
-                f"{where} ({root}) keeps {times(len(rows), size)}, through {by}; it grows by "
-                f"{format_bytes(growth)} with each step",
-                _let_go(holder),
-                line,
-                growth=growth,
-            )
-        elif old_ages:
-            yield finding(
-                moment,
-                "reference held across iterations",
-                rows,
-                f"{where} ({root}) still holds {times(len(rows), size)} of the step before, through {by}",
-                _let_go(holder),
-                line,
-            )
-        else:
-            yield finding(
-                moment,
-                "reference held",
-                rows,
-                f"nothing reads {'it' if len(rows) == 1 else 'them'} again in this step, but {where} ({root}) "
-                f"holds {times(len(rows), size)}",
-                _let_go(holder),
-                line,
-                avoidable=fall_without(moment, rows, after=True),
-            )
+        if _needless(moment, one, *way):
+            groups[way[1].key].append((i, one, *way))
+    for key, members in groups.items():
+        yield _reference(moment, key, members)
 
 
-def _let_go(holder: Holder) -> str:
+def _needless(moment: Moment, one: LiveBlock, holder: Holder, keeper: Keeper) -> bool:
+    """Whether a held block is worth a word: it grows, is of an older step and not read, or will not be read again."""
+    grows = moment.growth(keeper.key) >= LEAST_GROWTH
+    if grows and not holder.through_graph:
+        return True
+    if moment.age(one):
+        return grows or holder.through_graph or not moment.read_in_step(one)
+    if moment.waiting(one) or moment.next_read(one) or one.operator is None or one.operator.number == moment.at:
+        return False
+    if holder.outlives and moment.read_a_step_later(one):
+        return False
+    return not (holder.local and in_place_reader(moment, one) is not None)  # that is told as such
+
+
+def _reference(moment: Moment, key: Key, members: list[tuple[int, LiveBlock, Holder, Keeper]]) -> Finding:
+    rows = [(i, one) for i, one, *_ in members]
+    _, _, holder, keeper = max(members, key=lambda member: member[1].size)
+    slots = {member[3].slot for member in members}
+    growth = moment.growth(key)
+    named = keeper.slot if isinstance(keeper.owner, dict) and len(slots) == 1 else key[1]
+    where = f"{'the variable ' if keeper.variable else ''}`{named}` ({keeper.root})"
+    size = sum(one.size for _, one in rows)
+    by = "" if holder.path == named and not holder.through_graph else f"`{holder.path}`"
+    by = f", through {'the graph of ' if holder.through_graph else ''}{by}" if by else ""
+    line = moment.placed.get(key)
+    if growth:
+        bound = getattr(keeper.owner, "maxlen", None)
+        until = f", until it has its {bound:,} items" if bound else ""
+        why = f"{where} keeps {times(len(rows), size)}{by}; it grows by {format_bytes(growth)} with each step{until}"
+        return finding(moment, HELD_ACROSS, rows, why, _fix(holder, keeper, named, True), line, growth=growth)
+    if any(moment.age(one) for _, one in rows):
+        why = f"{where} still holds {times(len(rows), size)} of the step before{by}"
+        return finding(moment, HELD_ACROSS, rows, why, _fix(holder, keeper, named, False), line)
+    them = "it" if len(rows) == 1 else "them"
+    why = f"nothing reads {them} again in this step, but {where} holds {times(len(rows), size)}"
+    avoidable = fall_without(moment, rows, after=True)
+    return finding(moment, "reference held", rows, why, _fix(holder, keeper, named, False), line, avoidable=avoidable)
+
+
+HELD_ACROSS = "reference held across iterations"
+
+
+def _fix(holder: Holder, keeper: Keeper, named: str, grows: bool) -> str:
+    """What to write instead, in the user's own names."""
+    number = holder.tensor.numel() == 1
+    detach = "`.detach()`, " if holder.tensor.grad_fn is not None else ""
     if holder.through_graph:
-        return f"keep a number: `.item()` or `.detach()` what goes into `{holder.container_path or holder.path}`"
-    if holder.local:
-        return f"use the name `{holder.path}` again, or `del {holder.path}`"
-    return f"do not keep it, or only what is needed of it: `.detach()`, `.cpu()`, or empty `{holder.container_path}`"
+        keep = "keep a number: `.item()` of" if number else "cut its graph: `.detach()`"
+        return f"{keep} what goes into `{named}`"
+    if keeper.cache:
+        return f"give `{named}` a small maxsize, or call its `cache_clear()`"
+    if keeper.variable and not grows:
+        return f"`del {named}` when it is no longer needed, or use the name again"
+    if keeper.collection and grows:
+        return f"keep only what is needed of it: a number, {detach}`.cpu()`; or empty `{named}` in time"
+    if grows:
+        return f"bound it, `{named} = {named}[-n:]`, or write into one block allocated once"
+    return f"`{named} = None` before the next step, or keep only what is needed of it: a number, {detach}`.cpu()`"
 
 
 def retained_graph(moment: Moment, live: Live) -> Iterator[Finding]:

@@ -20,6 +20,9 @@ MOST_FRAMES = 16
 # in place of the function's name, for the line that asked for the report
 OUTSIDE = "(outside the step)"
 
+# the functions of debugging.py that lie between the user's step and whoever asked for the report
+_EDGES = ("one_step", "record")
+
 _STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
 _PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
 _INSIDE = os.path.dirname(__file__) + os.sep
@@ -52,7 +55,7 @@ def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
             yield frame, inside
             if not inside:
                 return
-        elif file.startswith(_INSIDE) and os.path.basename(file) == "debugging.py":
+        elif file.startswith(_INSIDE) and os.path.basename(file) == "debugging.py" and frame.f_code.co_name in _EDGES:
             inside = False
         frame = frame.f_back
 

@@ -277,8 +277,7 @@ class Watcher:
         with private.dispatch_modes_off():
             operand = self._operand(tensor)
             if operand is not None:
-                saved = Saved(private.next_sequence_number() - 1, operand)
-                self.blocks[operand.block].saved.append(saved)
+                self.blocks[operand.block].saved.append(Saved(_saver(tensor), operand))
             # not the tensor itself: an output would then hold the very node that holds it
             return tensor.detach()
 
@@ -355,6 +354,17 @@ class Watcher:
             made_by = self.operator_of_node.get(sequence)
             return self.operators[made_by].module if made_by is not None else ""
         return self._modules[-1] if self._modules else ""
+
+
+def _saver(tensor: torch.Tensor) -> int:
+    """The sequence number of the node that saves a tensor now: the newest, but for the clone of an in-place operator.
+
+    ``mul_`` makes its node, then clones what it will write over, which makes a node of its own, then saves the clone.
+    """
+    newest = private.next_sequence_number() - 1
+    node = tensor.grad_fn
+    cloned = node is not None and node.name() == "CloneBackward0" and int(node._sequence_nr()) == newest
+    return newest - cloned
 
 
 # functions by which a user asks for another dtype

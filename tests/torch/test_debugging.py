@@ -24,6 +24,43 @@ def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) ->
     assert verdict.coverage >= debugging.LEAST_COVERAGE
 
 
+@pytest.mark.parametrize(
+    ("make", "keeper", "fix"),
+    [
+        ("losses_in_a_list", "`history` (closure of validate)", "`.item()` of what goes into `history`"),
+        ("outputs_in_a_log", "`log` (closure of step)", "empty `log`"),
+        ("growing_bank", "`Memory.bank`", "bound it, `Memory.bank = Memory.bank[-n:]`"),
+        ("recurrent_state", "`state['h']` (closure of step)", "`.detach()` what goes into `state['h']`"),
+        ("validation_in_a_trainer", "`self.losses` (of Trainer)", "`.item()` of what goes into `self.losses`"),
+    ],
+)
+def test_what_grows_is_told_by_what_keeps_it_with_its_bytes_a_step(make: str, keeper: str, fix: str) -> None:
+    arguments, keywords = next(p for p in PATHOLOGIES if p.make.__name__ == make).make()
+    report = rv.debug(*arguments, **keywords, advise=False)
+    assert report.top is not None
+    assert keeper in report.top.why
+    assert fix in report.top.fix
+    # the allocator's account of the same: what is alive at the end of a step more than at the end of the one before
+    assert report.growth[1] - report.growth[0] == pytest.approx(report.top.growth, abs=256)
+
+
+class Averaged:
+    """A state that is carried from step to step, as it should be."""
+
+    def __init__(self) -> None:
+        self.model, self.x, self.mean = nn.Linear(256, 256), torch.randn(512, 256), torch.zeros(512, 256)
+
+    def step(self) -> None:
+        output = self.model(self.x)
+        self.mean = 0.9 * self.mean + 0.1 * output.detach()
+        output.square().mean().backward()
+
+
+def test_a_state_that_the_next_step_reads_raises_no_alarm() -> None:
+    report = rv.debug(Averaged().step, advise=False)
+    assert not [f.text for f in report.findings if f.matters(report.peak)]
+
+
 @pytest.mark.parametrize("name", ["resnet50", "gpt2", "lstm_lm", "pspnet"])
 def test_all_but_two_per_cent_of_the_measured_peak_is_attributed(name: str) -> None:
     row = debugging.coverage(name)
