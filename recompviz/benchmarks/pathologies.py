@@ -264,7 +264,8 @@ def embedding() -> Arguments:
 
 @planted("a log keeps outputs beside numbers", "reference held across iterations", "tanh")
 def outputs_in_a_log() -> Arguments:
-    model, x, log = layers(), torch.randn(512, 256), {}
+    model, x = layers(), torch.randn(512, 256)
+    log: dict[int, Any] = {}
 
     def step() -> None:
         outputs = model(x)
@@ -305,7 +306,8 @@ def recurrent_state() -> Arguments:
 def validation_in_a_trainer() -> Arguments:
     class Trainer:
         def __init__(self) -> None:
-            self.model, self.x, self.losses = layers(), torch.randn(512, 256), []
+            self.model, self.x = layers(), torch.randn(512, 256)
+            self.losses: list[Tensor] = []
             self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
 
         def validate(self) -> None:
@@ -314,7 +316,7 @@ def validation_in_a_trainer() -> Arguments:
 
         def epoch(self) -> None:
             self.optimizer.zero_grad()
-            F.mse_loss(self.model(self.x), self.x).backward()
+            torch.autograd.backward(F.mse_loss(self.model(self.x), self.x))
             self.optimizer.step()
             self.validate()
 

@@ -129,7 +129,10 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
         "what is alive at the peak of the real step, instead of what the formula counts",
         [*_alive_by_category(exact), ("counted by the formula", -plan.peak)],
     )
-    step("rounding", rounded.peak, f"blocks are multiples of {joint.alignment} bytes", _rounded_blocks(joint, rounded))
+    rounding = (
+        f"blocks are multiples of {joint.alignment} bytes" if joint.alignment > 1 else "this device rounds nothing"
+    )
+    step("rounding", rounded.peak, rounding, _rounded_blocks(joint, rounded))
     step("workspace", whole.peak, *_workspace(joint, schedule, whole))
     if measured is not None:
         why = "what the simulation does not know of"

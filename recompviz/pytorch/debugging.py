@@ -7,14 +7,11 @@ who holds what. Where a container of the user's holds something, a third one fin
 from __future__ import annotations
 
 import contextlib
-import gc
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 
 from recompviz.core.attribution import MemoryReport, SourceLine
@@ -22,6 +19,7 @@ from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.holders import Holder, Walk
 from recompviz.pytorch.keepers import Held, Keeper, Key, contents, holders_by_block
+from recompviz.pytorch.memory_window import memory_window
 from recompviz.pytorch.moment import Moment
 from recompviz.pytorch.recording import Recording
 from recompviz.pytorch.reporting import report_of
@@ -128,29 +126,19 @@ class _Session:
 
     def record(self, steps: int) -> Recording:
         """Watch and profile some steps."""
-        cuda = self.device.type == "cuda"
         if self.module is not None:
             for tensor in gradient_holders(self.module, self.arguments):
                 tensor.grad = None
-        gc.collect()
         self._name_static()
-        private.quiet_profiler()
-        if cuda:
-            torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         self.between.append(self._held_now())
-        start = time.perf_counter()
-        with profile(activities=activities, profile_memory=True, acc_events=True) as profiled, self.watcher:
+        with memory_window(self.device) as window, self.watcher:
             for _ in range(steps):
                 self._watched_step()
                 self.between.append(self._held_now())
-            if cuda:
-                torch.cuda.synchronize(self.device)
-        seconds = time.perf_counter() - start
-        reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
-        events = list(private.operator_ranges(profiled, self.device.type))
-        recording = Recording(self.watcher, events, str(self.device), alignment(self.device), reserved, seconds)
+        events = list(private.operator_ranges(window.profiled, self.device.type))
+        recording = Recording(
+            self.watcher, events, str(self.device), alignment(self.device), window.reserved, window.seconds
+        )
         _ = recording.at_peak, recording.static_blocks, recording.step_ends()  # before the watcher sees more
         return recording
 

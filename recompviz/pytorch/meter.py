@@ -8,8 +8,6 @@ that the schedule makes there. Whatever the module and the optimiser changed is 
 
 from __future__ import annotations
 
-import gc
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -17,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 
 from recompviz.core.joint import Category
@@ -27,6 +24,7 @@ from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
+from recompviz.pytorch.memory_window import memory_window
 from recompviz.pytorch.planned import PlannedModule
 from recompviz.pytorch.program import profiler_mark
 from recompviz.pytorch.state import gradient_holders, state_kept
@@ -138,29 +136,15 @@ class Bench:
 
     def recorded_step(self, run: Run) -> Reading:
         self._clear()
-        gc.collect()
-        cuda = self.device.type == "cuda"
-        if cuda:
-            torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device) if cuda else 0
-        private.quiet_profiler()
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-        # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
-        with profile(activities=activities, profile_memory=True, acc_events=True) as record:
-            start = time.perf_counter()
+        with memory_window(self.device) as window:
             loss = run()  # held to the end of the window, as a training loop holds it
             torch.autograd.backward(loss)
             if self.optimizer is not None:
                 with private.named_range("rv:optimizer"):
                     self.optimizer.step()
-            if cuda:
-                torch.cuda.synchronize(self.device)
-            seconds = time.perf_counter() - start
-        reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
-        events = list(private.memory_events(record, self.device.type))
-        whole = torch.cuda.max_memory_allocated(self.device) - before if cuda else None
-        return Reading(events, seconds, reserved, contamination([size for _, size, _ in events], whole))
+        events = list(private.memory_events(window.profiled, self.device.type))
+        strange = contamination([size for _, size, _ in events], window.allocated)
+        return Reading(events, window.seconds, window.reserved, strange)
 
     def _clear(self) -> None:
         for tensor in gradient_holders(self.module, self.arguments):

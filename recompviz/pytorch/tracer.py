@@ -22,7 +22,7 @@ from recompviz.pytorch.devices import without_memory
 from recompviz.pytorch.folding import fold
 from recompviz.pytorch.grouping import Granularity, check_granularity
 from recompviz.pytorch.optimizer_state import optimizer_bytes
-from recompviz.pytorch.refusals import explanation, refuse_computed_constants
+from recompviz.pytorch.refusals import explanation, refuse_arrays, refuse_computed_constants
 from recompviz.pytorch.signature import Signature
 from recompviz.pytorch.step import Loss, Step, TraceError, as_targets
 from recompviz.pytorch.traced_step import Trace
@@ -103,6 +103,7 @@ def trace(
     unit_of(costs)
     step = Step(model, loss)
     arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
+    refuse_arrays(arguments)
     signature = Signature.of(step, arguments)
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -182,3 +183,16 @@ def test_a_single_tensor_is_one_target() -> None:
 def test_what_is_no_optimiser_is_refused_with_the_next_step(optimizer: object) -> None:
     with pytest.raises(rv.TraceError, match=r"torch\.optim\.Adam\(model\.parameters\(\)\)"):
         rv.trace(torch.nn.Linear(8, 3), torch.randn(4, 8), loss=torch.sum, optimizer=optimizer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        (np.zeros((2, 4), np.float32), "an input is a numpy.ndarray, expected a torch.Tensor"),
+        ([[1.0, 2.0, 3.0, 4.0]], "must be Tensor, not immutable_list(.|\n)*does model.* run"),
+    ],
+    ids=["array", "list"],
+)
+def test_a_batch_of_no_tensors_is_refused_with_what_to_pass(batch: object, said: str) -> None:
+    with pytest.raises(rv.TraceError, match=said):
+        rv.trace(torch.nn.Linear(4, 2), batch, loss=torch.sum)

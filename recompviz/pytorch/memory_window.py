@@ -1,0 +1,60 @@
+"""The window in which the allocator is watched: the profiler around some work, and the peaks the device counts."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from recompviz.pytorch import private
+
+
+@dataclass
+class MemoryWindow:
+    """What is known once the window is closed.
+
+    Attributes
+    ----------
+    profiled : torch.profiler.profile
+        Every allocation and free.
+    seconds : float
+        How long the work took, the device's included.
+    reserved, allocated : int or None
+        Bytes the device had reserved at most, and had allocated at most above what there was before; None on the CPU.
+    """
+
+    profiled: Any
+    seconds: float = 0.0
+    reserved: int | None = None
+    allocated: int | None = None
+
+
+@contextlib.contextmanager
+def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
+    """Record every allocation and free of the work done inside."""
+    gc.collect()
+    cuda = device.type == "cuda"
+    before = 0
+    if cuda:
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    private.quiet_profiler()
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
+    # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
+    with profile(activities=activities, profile_memory=True, acc_events=True) as profiled:
+        window = MemoryWindow(profiled)
+        start = time.perf_counter()
+        yield window
+        if cuda:
+            torch.cuda.synchronize(device)
+        window.seconds = time.perf_counter() - start
+    if cuda:
+        window.reserved = torch.cuda.max_memory_reserved(device)
+        window.allocated = torch.cuda.max_memory_allocated(device) - before
