@@ -8,7 +8,7 @@ torch, and executes nothing of the file.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from recompviz.core.attribution import Finding, MemoryReport, PeakRow, SourceLin
 from recompviz.core.caching_allocator import Replay
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase
-from recompviz.core.snapshot_reader import SnapshotError, read_snapshot
+from recompviz.core.snapshot_reader import SnapshotError, no_collection, read_snapshot
+from recompviz.core.snapshot_stacks import Stack, Stacks
 from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes
 
 # so many steps has the timeline at most, each a stretch of events
 MOST_STEPS = 2000
 BEFORE = "there before the recording"
-LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryRepor
     >>> report.peak, report.rows[0].line.place
     (1024, 'train.py:7')
     """
-    data = read_snapshot(path)
+    with no_collection():
+        return _report(read_snapshot(path), os.path.basename(path), device)
+
+
+def _report(data: dict[str, Any], name: str, device: int | None) -> MemoryReport:
     traces = data["device_traces"]
     count = max(len(traces), 1 + max((s.get("device", 0) for s in data["segments"]), default=0))
     if device is not None and not 0 <= device < count:
@@ -85,7 +89,7 @@ def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryRepor
         segments = [s for s in data["segments"] if s.get("device", 0) == number]
         trace = traces[number] if number < len(traces) else []
         if segments or trace:
-            reports.append(_Reader(segments, trace, number, os.path.basename(path)).report())
+            reports.append(_Reader(segments, trace, number, name).report())
     if not reports:
         raise SnapshotError("the snapshot is empty: call torch.cuda.memory._record_memory_history() before the step")
     return max(reports, key=lambda report: report.peak)
@@ -96,8 +100,8 @@ class _Reader:
 
     def __init__(self, segments: list[Any], trace: list[Any], device: int, name: str) -> None:
         self.segments, self.trace, self.device, self.name = segments, trace, device, name
-        self.lines: dict[int, tuple[SourceLine, ...]] = {}
-        self.categories: dict[int, Category] = {}
+        self.stacks = Stacks()
+        self.before: dict[int, Stack] = {}  # of the blocks that were there, by number
         self.replay = Replay()
         self.opened: dict[int, tuple[int, int]] = {}  # address → (size, position of the request)
         self.initial: list[tuple[int, int, Any]] = []  # (address, size, frames)
@@ -161,11 +165,12 @@ class _Reader:
         for here, size, frames in self.initial:
             self.replay.occupy(here, size)
             self._open(here, size, -1 - len(self.opened))
-            self.lines[-len(self.opened)] = self._stack(frames)
+            known = self.stacks.of(frames)
+            self.before[-len(self.opened)] = replace(known, category=Category.PARAMETER) if known.lines else Stack()
         for here, size, _ in early:
             block_size = self.replay.allocate(here, size)
             self._open(here, block_size, -1 - len(self.opened))
-            self.lines[-len(self.opened)] = ()
+            self.before[-len(self.opened)] = Stack()
 
     def _open(self, address: int, size: int, birth: int) -> None:
         self.opened[address] = size, birth
@@ -192,48 +197,15 @@ class _Reader:
             elif action == "oom":
                 self.ooms.append(event)
 
-    # ---------------------------------------------------------------- stacks
-
-    def _stack(self, frames: Any) -> tuple[SourceLine, ...]:
-        """The Python frames, the user's first."""
-        if not isinstance(frames, list):
-            return ()
-        found = []
-        for frame in frames:
-            if not isinstance(frame, dict):
-                continue
-            file, line = frame.get("filename"), frame.get("line")
-            if (isinstance(file, str) and isinstance(line, int) and file.endswith((".py", ">"))) or _is_cell(file):
-                found.append(SourceLine(str(file), int(line or 0), "", str(frame.get("name", ""))))
-        own = [line for line in found if not any(part in line.file for part in LIBRARIES)]
-        return tuple(own or found)
-
-    def _stack_of(self, birth: int) -> tuple[SourceLine, ...]:
-        if birth not in self.lines:
-            self.lines[birth] = self._stack(self.trace[birth].get("frames"))
-        return self.lines[birth]
-
-    def _category(self, birth: int) -> Category:
-        if birth not in self.categories:
-            self.categories[birth] = self._guessed(birth)
-        return self.categories[birth]
-
-    def _guessed(self, birth: int) -> Category:
-        """What a block is for, told by the files and functions of its stack."""
+    def _stack(self, birth: int) -> Stack:
+        """Where a block was asked for; one that was there before is a parameter if that is known, as most are."""
         if birth < 0:
-            return Category.PARAMETER if self.lines.get(birth) else Category.OTHER
-        names = {str(f.get("name", "")) for f in self.trace[birth].get("frames") or () if isinstance(f, dict)}
-        files = [str(f.get("filename", "")) for f in self.trace[birth].get("frames") or () if isinstance(f, dict)]
-        if any("/optim/" in file for file in files):
-            return Category.OPTIMIZER
-        if any("backward" in name.lower() for name in names):
-            return Category.GRADIENT
-        return Category.KEPT if files else Category.OTHER
+            return self.before[birth]
+        return self.stacks.of(self.trace[birth].get("frames"))
 
     def _row(self, event: _Event) -> PeakRow:
-        stack = self._stack_of(event.birth)
+        stack, category = self._stack(event.birth).lines, self._stack(event.birth).category
         line = stack[0] if stack else None
-        category = self._category(event.birth)
         if event.birth < 0:
             why = f"{BEFORE} began"
         elif category is Category.GRADIENT:
@@ -287,14 +259,13 @@ class _Reader:
         phases = [int(Phase.FORWARD)] * steps
         for i, event in enumerate(self.events):
             step = i // stretch
-            stack = self._stack_of(event.birth)
-            label = stack[0].place if stack else BEFORE if event.birth < 0 else "no stack recorded"
-            category = self._category(event.birth)
+            stack = self._stack(event.birth)
+            label = stack.label or (BEFORE if event.birth < 0 else "no stack recorded")
             number = numbers.setdefault(label, len(numbers))
-            events.append((step, number, int(category), event.delta))
+            events.append((step, number, int(stack.category), event.delta))
             if event.delta > largest[step][0]:
                 largest[step] = event.delta, label
-                phases[step] = int(_PHASES.get(category, Phase.FORWARD))
+                phases[step] = int(_PHASES.get(stack.category, Phase.FORWARD))
         return Timeline.of_events(
             events,
             [label for _, label in largest],
@@ -308,7 +279,3 @@ class _Reader:
 
 
 _PHASES = {Category.GRADIENT: Phase.BACKWARD, Category.OPTIMIZER: Phase.OPTIMIZER}
-
-
-def _is_cell(file: Any) -> bool:
-    return isinstance(file, str) and ("ipykernel" in file or file.startswith("<ipython"))

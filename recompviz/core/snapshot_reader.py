@@ -6,8 +6,10 @@ else: it refuses every name of a class or function, so that a file made to run s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -39,9 +41,6 @@ def read_plain(file: BinaryIO) -> Any:
     SnapshotError
         If it is no pickle, is cut short, or holds anything but plain data.
     """
-    # millions of new dicts: the collector would walk all of them again and again, and find nothing
-    collecting = gc.isenabled()
-    gc.disable()
     try:
         return _PlainUnpickler(file).load()
     except SnapshotError:
@@ -59,6 +58,15 @@ def read_plain(file: BinaryIO) -> Any:
             "was the dump, or the copy, cut short?" if cut else "expected the file of torch.cuda.memory._dump_snapshot"
         )
         raise SnapshotError(f"the file is no whole pickle of plain data: {what[:200]}; {hint}") from error
+
+
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Millions of dicts that stay: the collector would walk all of them again and again, and find nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
