@@ -25,7 +25,7 @@ _HOMES = {
     "ImpossiblePin": "recompviz.core.errors",
     "InfeasibleBudget": "recompviz.core.errors",
     "MemoryReport": "recompviz.core.attribution",
-    "NodeInfo": "recompviz.core.graph",
+    "NodeInfo": "recompviz.core.node_info",
     "PartitionerError": "recompviz.pytorch.min_cut",
     "Phase": "recompviz.core.schedule",
     "Plan": "recompviz.core.plan",
@@ -80,8 +80,8 @@ if TYPE_CHECKING:
     from recompviz.core.errors import TooManyLowerSets as TooManyLowerSets
     from recompviz.core.gap import Gap as Gap
     from recompviz.core.graph import Graph as Graph
-    from recompviz.core.graph import NodeInfo as NodeInfo
     from recompviz.core.joint import Category as Category
+    from recompviz.core.node_info import NodeInfo as NodeInfo
     from recompviz.core.plan import Plan as Plan
     from recompviz.core.plan_table import PlanTable as PlanTable
     from recompviz.core.run_comparison import RunComparison as RunComparison

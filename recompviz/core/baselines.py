@@ -16,8 +16,9 @@ from itertools import pairwise
 import numpy as np
 
 from recompviz.core.errors import GraphError
-from recompviz.core.graph import Graph, NodeInfo
+from recompviz.core.graph import Graph
 from recompviz.core.masks import bits
+from recompviz.core.node_info import NodeInfo
 from recompviz.core.plan import Plan
 
 # the baselines that need no more than a graph

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recompviz.core.graph import Graph, NodeInfo
+from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
+from recompviz.core.node_info import NodeInfo
 
 
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:

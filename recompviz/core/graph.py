@@ -21,49 +21,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.errors import GraphError, TooManyLowerSets
+from recompviz.core.graph_costs import by_name, checked_costs, some
 from recompviz.core.masks import bits
+from recompviz.core.node_info import NodeInfo
 
 if TYPE_CHECKING:
     import networkx as nx
     from numpy.typing import NDArray
 
 Name = Hashable
-
-
-@dataclass(frozen=True)
-class NodeInfo:
-    """What is known of a node besides its costs; all empty for a graph written by hand.
-
-    Attributes
-    ----------
-    key : str
-        Module path, operator and occurrence; the same in every trace of the same model.
-    op : str
-        The operator, for example ``"aten.convolution"``.
-    module : str
-        Dotted path of the module that called it; empty at the top.
-    source : str
-        ``file:line`` of the user's own code, and the text of that line after a tab.
-    shape : tuple of int
-        Of the first output.
-    dtype : str
-        Of the first output.
-    block : str
-        The repeated block the node belongs to, for example ``"layer1.*"``; empty for none.
-    needed, output, mutation : bool
-        Needed by the backward pass; an output of the step; its operator updates a buffer.
-    """
-
-    key: str = ""
-    op: str = ""
-    module: str = ""
-    source: str = ""
-    shape: tuple[int, ...] = ()
-    dtype: str = ""
-    block: str = ""
-    needed: bool = True
-    output: bool = False
-    mutation: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +67,8 @@ class Graph:
     def __post_init__(self) -> None:
         n = len(self.names)
         _set = object.__setattr__
-        _set(self, "memory", _costs("memory", self.memory, n, np.dtype(np.int64)))
-        _set(self, "time", _costs("time", self.time, n, np.dtype(np.float64)))
+        _set(self, "memory", checked_costs("memory", self.memory, n, np.dtype(np.int64)))
+        _set(self, "time", checked_costs("time", self.time, n, np.dtype(np.float64)))
         edges = np.asarray(self.edges, dtype=np.int32).reshape(-1, 2)
         if len(edges) and (edges.min() < 0 or edges.max() >= n):
             bad = edges[(edges.min(1) < 0) | (edges.max(1) >= n)][0]
@@ -157,11 +123,11 @@ class Graph:
         try:
             pairs = [(index[u], index[v]) for u, v in edges]
         except KeyError as error:
-            raise GraphError(f"an edge names {error.args[0]!r}, but the nodes are {_some(names)}") from None
+            raise GraphError(f"an edge names {error.args[0]!r}, but the nodes are {some(names)}") from None
         return cls(
             tuple(names),
-            _by_name("memory", memory, names),
-            _by_name("time", time if time is not None else [1.0] * len(names), names),
+            by_name("memory", memory, names),
+            by_name("time", time if time is not None else [1.0] * len(names), names),
             np.array(pairs, dtype=np.int32).reshape(-1, 2),
         )
 
@@ -252,7 +218,7 @@ class Graph:
                     heapq.heappush(ready, w)
         if len(order) < len(self):
             stuck = [self.names[v] for v, count in enumerate(waiting) if count > 0]
-            raise GraphError(f"the graph has a cycle through or before {_some(stuck)}; a forward pass is acyclic")
+            raise GraphError(f"the graph has a cycle through or before {some(stuck)}; a forward pass is acyclic")
         return tuple(order)
 
     @cached_property
@@ -294,7 +260,7 @@ class Graph:
             try:
                 mask |= 1 << self._index[name]
             except (KeyError, TypeError):
-                raise GraphError(f"{name!r} is no node; the nodes are {_some(self.names)}") from None
+                raise GraphError(f"{name!r} is no node; the nodes are {some(self.names)}") from None
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:
@@ -424,34 +390,3 @@ class Graph:
             if limit is not None and count > limit:
                 raise TooManyLowerSets(limit)
         return count
-
-
-def _by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Name]) -> Any:
-    if isinstance(costs, Mapping):
-        missing = [name for name in names if name not in costs]
-        if missing or len(costs) != len(names):
-            extra = [name for name in costs if name not in set(names)]
-            raise GraphError(f"{what} must be given for each node: missing {_some(missing)}, unknown {_some(extra)}")
-        return np.array([costs[name] for name in names])
-    if len(costs) != len(names):
-        raise GraphError(f"{what} has {len(costs)} entries for {len(names)} nodes")
-    return np.array(costs)
-
-
-def _costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
-    given = np.asarray(costs)
-    if given.shape != (n,):
-        raise GraphError(f"{what} has shape {given.shape}, expected ({n},), one number a node")
-    if n and (given.dtype.kind not in "iufb" or not np.all(np.isfinite(given)) or given.min() < 0):
-        raise GraphError(f"{what} must be finite numbers ≥ 0, got {_some(given.tolist())}")
-    array = given.astype(dtype)
-    if dtype.kind == "i" and np.any(array != given):
-        raise GraphError(f"{what} must be whole bytes, got {_some(given[array != given].tolist())}")
-    array.setflags(write=False)
-    return array
-
-
-def _some(values: Iterable[Any], most: int = 6) -> str:
-    values = list(values)
-    text = ", ".join(map(repr, values[:most])) or "none"
-    return text + (f", … ({len(values)} in all)" if len(values) > most else "")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from recompviz.core.graph import NodeInfo
+from recompviz.core.node_info import NodeInfo
 
 
 class Category(IntEnum):

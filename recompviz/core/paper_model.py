@@ -7,9 +7,10 @@ with liveness, and its plans held against any other strategy in the same model.
 
 from __future__ import annotations
 
-from recompviz.core.graph import Graph, NodeInfo
+from recompviz.core.graph import Graph
 from recompviz.core.joint import Call, Category, JointGraph, Storage
 from recompviz.core.masks import bits
+from recompviz.core.node_info import NodeInfo
 
 
 def paper_step(graph: Graph) -> JointGraph:

@@ -14,22 +14,20 @@ from recompviz.pytorch.cause_parts import (
     Live,
     finding,
 )
+from recompviz.pytorch.copy_causes import full_precision_copies, out_of_place, pinned_bases
 from recompviz.pytorch.moment import Moment, times
-from recompviz.pytorch.operator_causes import (
-    attention_matrices,
-    broadcasts,
-    dense_embedding_gradients,
-    full_precision_copies,
-    optimizer_first_step,
-    out_of_place,
-    pinned_bases,
-)
 from recompviz.pytorch.recording import LiveBlock
 from recompviz.pytorch.reference_causes import (
     graph_without_backward,
     held_references,
     recomputed_at_once,
     retained_graph,
+)
+from recompviz.pytorch.size_causes import (
+    attention_matrices,
+    broadcasts,
+    dense_embedding_gradients,
+    optimizer_first_step,
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from recompviz.core.graph import NodeInfo
+from recompviz.core.node_info import NodeInfo
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n(?P<text>[^\n]*)')
 _INDEX = re.compile(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]")

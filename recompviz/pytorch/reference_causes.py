@@ -15,10 +15,10 @@ from recompviz.pytorch.cause_parts import (
     finding,
     is_own,
 )
+from recompviz.pytorch.copy_causes import in_place_reader
 from recompviz.pytorch.holders import Holder
 from recompviz.pytorch.keepers import Keeper, Key
 from recompviz.pytorch.moment import Moment, operator_name, times
-from recompviz.pytorch.operator_causes import in_place_reader
 from recompviz.pytorch.recording import LiveBlock
 
 

@@ -12,7 +12,7 @@ import pytest
 import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.paper import __main__ as command
-from recompviz.benchmarks.paper import batches, methods, page
+from recompviz.benchmarks.paper import batches, methods, page, page_tables
 from recompviz.benchmarks.paper.figures import by_method, reduction
 from recompviz.benchmarks.paper.reported import REPORTED
 from recompviz.core import live_search
@@ -26,7 +26,7 @@ def test_the_data_tell_of_every_network_at_the_papers_batch_by_every_method() ->
     for name, network in data.items():
         part = network["predicted"]
         assert part["batch"] == networks.example(name, device="meta").inputs[0].shape[0]
-        assert set(by_method(part)) >= {*page.ORDER, *methods.NEIGHBOURS}, name
+        assert set(by_method(part)) >= {*page_tables.ORDER, *methods.NEIGHBOURS}, name
         assert all(row["simulated"] > part["static"] > 0 for row in part["rows"]), name
 
 

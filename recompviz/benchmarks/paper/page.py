@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,22 @@ from recompviz.benchmarks.paper.figures import (
     step_curve,
     totals,
 )
-from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, FORMULA, KEEP_ALL, LIVE
+from recompviz.benchmarks.paper.methods import CHEN, FORMULA, KEEP_ALL, LIVE
+from recompviz.benchmarks.paper.page_tables import (
+    accuracy_table,
+    batches_table,
+    binding_table,
+    cost_cell,
+    having,
+    measured_parts,
+    method_table,
+    neighbours_measured,
+    neighbours_predicted,
+    peaks_table,
+    worst_off,
+)
 from recompviz.benchmarks.paper.reported import K40C, REPORTED
 
-ORDER = (KEEP_ALL, CHEN, *FORMULA, LIVE)
 # a prediction is off by more than this, in percent: said among what falls short
 MOST_OFF = 1.0
 
@@ -55,19 +67,6 @@ def pages(data: Data) -> dict[str, str]:
         for part in measured_parts(data[name]):
             files[f"figures/{name}-{part.split()[-1]}.svg"] = step_curve(name, data[name][part])
     return files
-
-
-def having(data: Data, part: str) -> list[str]:
-    """The networks that have a part."""
-    return [name for name in data if part in data[name]]
-
-
-def measured_parts(network: Mapping[str, Any]) -> list[str]:
-    """``"measured on cpu"`` and the like."""
-    return [part for part in ("measured on cuda", "measured on cpu") if part in network]
-
-
-# -------------------------------------------------------------------- the page
 
 
 def page(data: Data) -> str:
@@ -164,161 +163,6 @@ def provenance(data: Data) -> str:
     return "\n".join(lines)
 
 
-def peaks_table(data: Data) -> str:
-    """Paper beside here, GB and percent."""
-    rows = []
-    for name in having(data, "predicted"):
-        found, paper = totals(data[name]), REPORTED[name]
-        keep_all = found[KEEP_ALL]
-        gained = reduction(found[LIVE], keep_all)
-        rows.append(
-            [
-                f"{paper.title}, {data[name]['predicted']['batch']}×{paper.image}",
-                f"{paper.vanilla}",
-                f"{min(paper.approximate, paper.exact)} (−{paper.goal}%)",
-                f"{paper.chen}",
-                f"{keep_all / GB:.2f}",
-                *(cell(found.get(method), keep_all) for method in (CHEN, *FORMULA)),
-                f"**{found[LIVE] / GB:.2f} (−{gained:.0f}%)**",
-                "✓" if gained >= paper.goal else f"✗ {gained - paper.goal:.1f}",
-            ]
-        )
-    head = [
-        "network", "paper: vanilla", "paper: its better plan", "paper: Chen", "keep-all", "Chen", *FORMULA, "live",
-        "paper's reduction reached",
-    ]  # fmt: skip
-    return markdown(head, rows)
-
-
-def cost_cell(part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """``435 (67%)``: units, and of a forward pass."""
-    return f"{row['overhead']:g} ({100 * row['overhead'] / part['forward_units']:.0f}%)"
-
-
-def cell(peak: float | None, keep_all: float) -> str:
-    """``2.31 (−62%)``."""
-    if peak is None:
-        return "—"
-    gained = reduction(peak, keep_all)
-    return f"{peak / GB:.2f} ({'−' if gained >= 0 else '+'}{abs(gained):.0f}%)"
-
-
-def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]], str]) -> str:
-    """One cell for each network and method."""
-    rows = []
-    for name in having(data, "predicted"):
-        part = data[name]["predicted"]
-        found = by_method(part)
-        cells = [of(part, found[method]) if method in found else "—" for method in ORDER]
-        rows.append([REPORTED[name].title, *cells])
-    return markdown(["network", *ORDER], rows)
-
-
-def binding_table(data: Data) -> str:
-    """Where the leanest plan's peak lies, and of what it is made."""
-    rows = []
-    for name in having(data, "predicted"):
-        part = data[name]["predicted"]
-        peak = part["at_peak"][LIVE]
-        sums = ", ".join(f"{label} {size / 1e6:,.0f}" for label, size in list(peak["by_category"].items())[:4])
-        largest = ", ".join(f"{label} {size / 1e6:,.0f}" for label, _, size in peak["largest"][:3])
-        rows.append([REPORTED[name].title, f"`{peak['step']}`", f"{part['static'] / 1e6:,.0f}", sums, largest])
-    return markdown(["network", "in the step of", "static", "by category", "largest blocks"], rows)
-
-
-def neighbours_predicted(data: Data) -> str:
-    """Each neighbour's total and overhead, and ours within it."""
-    rows = []
-    for name in having(data, "predicted"):
-        for row in data[name]["predicted"]["at_equal_peak"]:
-            ours = "no plan fits" if row["ours"] is None else f"{row['ours']:g}"
-            rows.append(
-                [
-                    REPORTED[name].title,
-                    row["method"],
-                    f"{row['simulated'] / GB:.2f}",
-                    f"{row['overhead']:g}",
-                    ours,
-                    compared(row["ours"], row["overhead"]),
-                ]
-            )
-    return markdown(["network", "neighbour", "GB", "recomputes", "ours", ""], rows)
-
-
-def neighbours_measured(data: Data) -> str:
-    """Each neighbour's measured peak, step and recomputation, and ours within it."""
-    rows = []
-    for name in data:
-        for part in measured_parts(data[name]):
-            for row in data[name][part]["at_equal_peak"]:
-                rows.append(
-                    [
-                        f"{REPORTED[name].title}, {part.split()[-1]}",
-                        row["method"],
-                        f"{row['measured'] / 1e6:,.0f} MB",
-                        milliseconds(row["seconds"]),
-                        milliseconds(row["recompute_seconds"]),
-                        "—" if row["ours_measured"] is None else f"{row['ours_measured'] / 1e6:,.0f} MB",
-                        milliseconds(row["ours_seconds"]),
-                        milliseconds(row["ours_recompute_seconds"]),
-                        compared(row["ours_recompute_seconds"], row["recompute_seconds"]),
-                    ]
-                )
-    head = ["network", "neighbour", "peak", "step", "recomputes", "ours: peak", "step", "recomputes", ""]
-    return markdown(head, rows)
-
-
-def compared(ours: float | None, theirs: float) -> str:
-    """The verdict on recomputation at no more memory."""
-    if ours is None:
-        return "no plan of ours is as lean"
-    return "less" if ours < theirs else "equal" if ours == theirs else "MORE"
-
-
-def milliseconds(seconds: float | None) -> str:
-    """Seconds as whole milliseconds."""
-    return "—" if seconds is None else f"{1000 * seconds:,.0f} ms"
-
-
-def accuracy_table(data: Data) -> str:
-    """Simulated against measured: each network's worst of the plans that were run."""
-    rows = []
-    for name in data:
-        for part in measured_parts(data[name]):
-            found = data[name][part]
-            methods = by_method(found)
-            keep_all, live = methods["eager"]["measured"], methods[LIVE]["measured"]
-            off = worst_off(found)
-            rows.append(
-                [
-                    REPORTED[name].title,
-                    f"{part.split()[-1]}, batch {found['batch']}, {found['image']}",
-                    f"{keep_all / 1e6:,.0f} MB",
-                    f"{live / 1e6:,.0f} MB (−{reduction(live, keep_all):.0f}%)",
-                    f"{found['static'] / 1e6:,.0f} MB",
-                    f"{off[1]:+.3f}% ({off[0]})",
-                ]
-            )
-    head = ["network", "on", "eager, measured", "live, measured", "of it static", "simulation's worst error"]
-    return markdown(head, rows)
-
-
-def worst_off(part: Mapping[str, Any]) -> tuple[str, float]:
-    """The plan whose measured peak is farthest from the simulated one, and how far, percent."""
-    planned = [row for row in part["rows"] if row["method"] not in ("eager", CHECKPOINT)]
-    off = [(row["method"], 100 * (row["measured"] / row["simulated"] - 1)) for row in planned]
-    return max(off, key=lambda item: abs(item[1]))
-
-
-def batches_table(data: Data) -> str:
-    """The largest batch of each method."""
-    rows = []
-    for name in having(data, "batches"):
-        largest = data[name]["batches"]["largest"]
-        rows.append([REPORTED[name].title, *(str(largest[m]) for m in (KEEP_ALL, CHECKPOINT, CHEN, LIVE))])
-    return markdown(["network", KEEP_ALL, CHECKPOINT, CHEN, LIVE], rows)
-
-
 def shortcomings(data: Data) -> list[str]:
     """What the figures do not show, or show against us."""
     found = []
@@ -385,12 +229,6 @@ def shortcomings(data: Data) -> list[str]:
 
 
 # -------------------------------------------------------------------- tables
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def tables_as_csv(data: Data) -> dict[str, str]:
