@@ -91,7 +91,8 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
     else if (key === "0") win.refit();
     else if (key === "/") actions.search();
     else if (key === "n" || key === "p") {
-      const v = (painter.over.picked + (key === "n" ? 1 : -1) + graph.count) % graph.count;
+      const here = item >= 0 && item < graph.count ? item : painter.over.picked;
+      const v = (here + (key === "n" ? 1 : -1) + graph.count) % graph.count;
       actions.reveal(v);
       focusBox(picture.of.boxOf[v]);
     } else if (key === "Escape") actions.pin(-1, null);

@@ -19,6 +19,10 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   let timer = 0;
   let over = null; // what the pointer is over, as "m,v"
   let drag = null;
+  // a browser tells of the pointer also where not it but the picture under it moved, as by keys: that is no hovering
+  let rests = { x: NaN, y: NaN };
+  let moved = false;
+  const resting = (event) => event.clientX === rests.x && event.clientY === rests.y;
 
   function itemAt(event) {
     const element = event.target.closest?.("[data-v],[data-m]");
@@ -43,7 +47,12 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     }, delay);
   }
 
-  listen(root, "pointerover", (event) => !drag && pointAt(itemAt(event)));
+  const follow = (event) => {
+    moved = !resting(event);
+    rests = { x: event.clientX, y: event.clientY };
+  };
+  listen(root.ownerDocument, "pointermove", follow, { capture: true, passive: true });
+  listen(root, "pointerover", (event) => !drag && !resting(event) && pointAt(itemAt(event)));
   listen(root, "pointerleave", () => {
     clearTimeout(timer);
     over = null;
@@ -55,7 +64,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   });
   listen(root, "pointermove", (event) => {
     if (!drag) {
-      if (picture.large) pointAt(itemAt(event));
+      if (picture.large && moved) pointAt(itemAt(event));
       return;
     }
     const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
