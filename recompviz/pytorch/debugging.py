@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 
 from recompviz.core.attribution import MemoryReport, PeakRow, SourceLine, ranked
@@ -24,6 +23,7 @@ from recompviz.pytorch.causes import ordinary_causes, surprising_causes
 from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.holders import Holder, fingerprint, holders, nodes_behind
 from recompviz.pytorch.moment import Moment, operator_name
+from recompviz.pytorch.profiling import allocations_recorded
 from recompviz.pytorch.recording import LiveBlock, Recording, operator_label
 from recompviz.pytorch.state import gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, TraceError, as_targets, scalar
@@ -133,13 +133,11 @@ class _Session:
                 tensor.grad = None
         gc.collect()
         self._name_static()
-        private.quiet_profiler()
         if cuda:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
         start = time.perf_counter()
-        with profile(activities=activities, profile_memory=True, acc_events=True) as profiled, self.watcher:
+        with allocations_recorded(self.device) as profiled, self.watcher:
             for _ in range(steps):
                 self._watched_step()
             if cuda:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 
 from recompviz.core.joint import Category
@@ -28,6 +27,7 @@ from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.planned import PlannedModule
+from recompviz.pytorch.profiling import allocations_recorded
 from recompviz.pytorch.program import profiler_mark
 from recompviz.pytorch.state import gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, Step, as_targets
@@ -36,6 +36,9 @@ from recompviz.pytorch.step import Loss, Step, as_targets
 WARM_UP_STEPS = 2
 # CUDA's allocator may hand out a larger block than was asked for
 SLACK = 2 << 20
+TRAINED = "contaminated: other work in this process trained the same model meanwhile; run it alone"
+
+Touched = tuple[int, int]
 
 
 def measure(
@@ -70,7 +73,8 @@ def measure(
     Parameters, buffers, gradients, the generator and the optimiser's state are as before afterwards.
     What other threads allocate meanwhile is not counted: the profiler follows the step's own threads. On CUDA the
     allocator's own peak is compared with theirs, and ``notes`` says by how much other work contaminated it (and with
-    it ``reserved_peak``, and how much room the step had).
+    it ``reserved_peak``, and how much room the step had). They also say so if another thread trained the same model
+    meanwhile. Two measurements in one process wait for each other; beside a profiler of your own one is refused.
 
     Examples
     --------
@@ -86,9 +90,9 @@ def measure(
     bench = Bench(module, device, optimizer, arguments)
     with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
-            bench.one_step(run(None))
+            touched = bench.one_step(run(None))
         static = bench.static()  # an optimiser makes its state when it first steps
-        reading = bench.recorded_step(run(profiler_mark))
+        reading = bench.recorded_step(run(profiler_mark), touched)
     schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
     return _Reader(reading, schedule).timeline(static, str(device))
 
@@ -130,13 +134,18 @@ class Bench:
     ) -> None:
         self.module, self.device, self.optimizer, self.arguments = module, device, optimizer, arguments
 
-    def one_step(self, run: Run) -> None:
+    def one_step(self, run: Run) -> list[Touched]:
+        """A step that is not recorded; how it touches what it gives gradients."""
+        before = self._versions()
         self._clear()
         torch.autograd.backward(run())
         if self.optimizer is not None:
             self.optimizer.step()
+        return self._touched(before)
 
-    def recorded_step(self, run: Run) -> Reading:
+    def recorded_step(self, run: Run, usually: list[Touched]) -> Reading:
+        """A step that is recorded; noted where it touched its parameters other than ``usually``."""
+        versions = self._versions()
         self._clear()
         gc.collect()
         cuda = self.device.type == "cuda"
@@ -144,10 +153,7 @@ class Bench:
             torch.cuda.synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device) if cuda else 0
-        private.quiet_profiler()
-        activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-        # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
-        with profile(activities=activities, profile_memory=True, acc_events=True) as record:
+        with allocations_recorded(self.device) as record:
             start = time.perf_counter()
             loss = run()  # held to the end of the window, as a training loop holds it
             torch.autograd.backward(loss)
@@ -160,7 +166,21 @@ class Bench:
         reserved = torch.cuda.max_memory_reserved(self.device) if cuda else None
         events = list(private.memory_events(record, self.device.type))
         whole = torch.cuda.max_memory_allocated(self.device) - before if cuda else None
-        return Reading(events, seconds, reserved, contamination([size for _, size, _ in events], whole))
+        notes = contamination([size for _, size, _ in events], whole)
+        if self._touched(versions) != usually:
+            notes.append(TRAINED)
+        return Reading(events, seconds, reserved, notes)
+
+    def _versions(self) -> list[int]:
+        return [holder._version for holder in gradient_holders(self.module, self.arguments)]
+
+    def _touched(self, before: list[int]) -> list[Touched]:
+        """For each holder of a gradient: how often it was written to, and how often its gradient was (−1: none)."""
+        holders = gradient_holders(self.module, self.arguments)
+        return [
+            (holder._version - version, -1 if holder.grad is None else holder.grad._version)
+            for holder, version in zip(holders, before, strict=True)
+        ]
 
     def _clear(self) -> None:
         for tensor in gradient_holders(self.module, self.arguments):
