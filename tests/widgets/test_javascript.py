@@ -220,3 +220,7 @@ def test_arrow_keys_walk_along_the_lines_and_across_to_the_box_beside():
     expected = [[1, -1, -1, -1], [3, 0, 2, -1], [3, 0, -1, 1], [-1, 1, -1, -1]]
     assert run("graph_walk.js", walk, scene=flat, keys=keys) == expected
     assert run("graph_walk.js", walk, scene=turned, keys=[keys[i] for i in (2, 3, 0, 1)]) == expected
+
+
+def test_every_style_sheet_is_joined_into_the_one():
+    assert sorted(assets.SHEETS) == sorted(path.stem for path in (JS.parent / "css").glob("*.css"))
