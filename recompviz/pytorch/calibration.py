@@ -136,8 +136,8 @@ def _measured(trace: Trace) -> list[OperatorFigures]:
     stopwatch = _Stopwatch(device, len(schedule))
     with state_kept(planned, trace.arguments):
         for _ in range(WARM_UP_STEPS):
-            bench.one_step(lambda: planned(*inputs, *targets, **kwargs))
-        reading = bench.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs))
+            touched = bench.one_step(lambda: planned(*inputs, *targets, **kwargs))
+        reading = bench.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), touched)
         timed = planned.marked(stopwatch.mark, *inputs, *targets, **kwargs)
         for _ in range(TIMED_STEPS):
             bench.one_step(timed)

@@ -21,10 +21,17 @@ from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.core.units import format_bytes
 from recompviz.pytorch import private
+from recompviz.pytorch.meter import TRAINED
 from recompviz.pytorch.planned import PlannedModule, apply, carry_over
 from recompviz.pytorch.state import state_kept
 from recompviz.pytorch.traced_step import Trace
 from recompviz.pytorch.tracer import trace_again
+
+# what was compared was no longer one step
+UNSTEADY = (
+    "contaminated: eager differs from itself as much; other work in this process drew random numbers meanwhile, or a "
+    "kernel is far from deterministic; run it alone"
+)
 
 
 class CertificateError(RecompvizError, AssertionError):
@@ -77,7 +84,8 @@ class Certificate:
             )
             if not held
         ]
-        return f"failed: {', '.join(failed)} differ from eager" + (f" (worst: {self.worst})" if self.worst else "")
+        worst = f" (worst: {self.worst})" if self.worst else ""
+        return "; ".join([f"failed: {', '.join(failed)} differ from eager{worst}", *self.notes])
 
     def require(self) -> Certificate:
         """The certificate itself; raises CertificateError if a check failed."""
@@ -157,6 +165,7 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
     inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
     notes = tuple(_reference_notes(trace))
+    versions = [p._version for p in trace.step.parameters()]
 
     def run_eagerly() -> _Outcome:
         # what is under torch.compile runs as written: what Inductor makes of it differs in the last bits
@@ -175,6 +184,9 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
             notes += ("eager differs from itself: a kernel on this device is not deterministic",)
         elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
             gradients = "different"
+            notes += () if _equal(eager, again) else (UNSTEADY,)
+    if versions != [p._version for p in trace.step.parameters()]:
+        notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
     tolerant = gradients == "close"
     return Certificate(
         gradients,

@@ -1,4 +1,9 @@
-"""The window in which the allocator is watched: the profiler around some work, and the peaks the device counts."""
+"""The window in which the allocator is watched: the profiler around some work, and the peaks the device counts.
+
+PyTorch's profiler is one for the whole process. Two that overlap, each in a thread of its own, end the process with a
+segmentation fault, and a notebook's kernel with it. So two windows wait for each other, and one beside somebody
+else's profiler is refused.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,19 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from recompviz.core.errors import RecompvizError
 from recompviz.pytorch import private
+from recompviz.pytorch.state import one_at_a_time
+
+
+class ProfilerBusy(RecompvizError, RuntimeError):
+    """Another profiler runs in this process."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another torch.profiler runs in this process, and two at once would end it; "
+            "measure when it has stopped, or outside of its block"
+        )
 
 
 @dataclass
@@ -37,7 +54,20 @@ class MemoryWindow:
 
 @contextlib.contextmanager
 def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
-    """Record every allocation and free of the work done inside."""
+    """Record every allocation and free of the work done inside.
+
+    Raises
+    ------
+    ProfilerBusy
+        While a profiler runs that is not recompviz's own.
+    """
+    with one_at_a_time:
+        if private.profiler_runs():
+            raise ProfilerBusy
+        yield from _recorded(device)
+
+
+def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
     gc.collect()
     cuda = device.type == "cuda"
     before = 0

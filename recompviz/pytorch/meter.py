@@ -34,6 +34,9 @@ from recompviz.pytorch.step import Loss, Step, as_targets
 WARM_UP_STEPS = 2
 # CUDA's allocator may hand out a larger block than was asked for
 SLACK = 2 << 20
+TRAINED = "contaminated: other work in this process trained the same model meanwhile; run it alone"
+
+Touched = tuple[int, int]
 
 
 def measure(
@@ -68,7 +71,8 @@ def measure(
     Parameters, buffers, gradients, the generator and the optimiser's state are as before afterwards.
     What other threads allocate meanwhile is not counted: the profiler follows the step's own threads. On CUDA the
     allocator's own peak is compared with theirs, and ``notes`` says by how much other work contaminated it (and with
-    it ``reserved_peak``, and how much room the step had).
+    it ``reserved_peak``, and how much room the step had). They also say so if another thread trained the same model
+    meanwhile. Two measurements in one process wait for each other; beside a profiler of your own one is refused.
 
     Examples
     --------
@@ -84,9 +88,9 @@ def measure(
     bench = Bench(module, device, optimizer, arguments)
     with state_kept(module, arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
-            bench.one_step(run(None))
+            touched = bench.one_step(run(None))
         static = bench.static()  # an optimiser makes its state when it first steps
-        reading = bench.recorded_step(run(profiler_mark))
+        reading = bench.recorded_step(run(profiler_mark), touched)
     schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
     return _Reader(reading, schedule).timeline(static, str(device))
 
@@ -128,13 +132,18 @@ class Bench:
     ) -> None:
         self.module, self.device, self.optimizer, self.arguments = module, device, optimizer, arguments
 
-    def one_step(self, run: Run) -> None:
+    def one_step(self, run: Run) -> list[Touched]:
+        """A step that is not recorded; how it touches what it gives gradients."""
+        before = self._versions()
         self._clear()
         torch.autograd.backward(run())
         if self.optimizer is not None:
             self.optimizer.step()
+        return self._touched(before)
 
-    def recorded_step(self, run: Run) -> Reading:
+    def recorded_step(self, run: Run, usually: list[Touched]) -> Reading:
+        """A step that is recorded; noted where it touched its parameters other than ``usually``."""
+        versions = self._versions()
         self._clear()
         with memory_window(self.device) as window:
             loss = run()  # held to the end of the window, as a training loop holds it
@@ -143,8 +152,21 @@ class Bench:
                 with private.named_range("rv:optimizer"):
                     self.optimizer.step()
         events = list(private.memory_events(window.profiled, self.device.type))
-        strange = contamination([size for _, size, _ in events], window.allocated)
-        return Reading(events, window.seconds, window.reserved, strange)
+        notes = contamination([size for _, size, _ in events], window.allocated)
+        if self._touched(versions) != usually:
+            notes.append(TRAINED)
+        return Reading(events, window.seconds, window.reserved, notes)
+
+    def _versions(self) -> list[int]:
+        return [holder._version for holder in gradient_holders(self.module, self.arguments)]
+
+    def _touched(self, before: list[int]) -> list[Touched]:
+        """For each holder of a gradient: how often it was written to, and how often its gradient was (−1: none)."""
+        holders = gradient_holders(self.module, self.arguments)
+        return [
+            (holder._version - version, -1 if holder.grad is None else holder.grad._version)
+            for holder, version in zip(holders, before, strict=True)
+        ]
 
     def _clear(self) -> None:
         for tensor in gradient_holders(self.module, self.arguments):

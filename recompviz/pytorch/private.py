@@ -44,6 +44,7 @@ __all__ = [
     "next_sequence_number",
     "operator_ranges",
     "placeholder_role",
+    "profiler_runs",
     "quiet_profiler",
     "running_node",
     "storage_key",
@@ -328,6 +329,11 @@ def named_range(name: str) -> contextlib.AbstractContextManager[None]:
 def quiet_profiler() -> None:
     """Keep the profiler's library from writing its stages to stderr; it reads the level when it is first used."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+
+def profiler_runs() -> bool:
+    """Whether a profiler records in this process, in whichever thread."""
+    return bool(torch.autograd.profiler._is_profiler_enabled)
 
 
 def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,10 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.devices import device_of
+
+# steps of two runs, as of two Explorers of one model, would clear each other's gradients and rewind each other's
+# generator: whoever runs a step that is put back, or profiles, does so alone among recompviz's own threads
+one_at_a_time = threading.RLock()
 
 
 def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
@@ -22,7 +27,16 @@ def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
 
 @contextlib.contextmanager
 def state_kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
-    """Put back buffers, overwritten inputs, gradients and the generator; with an optimiser, all it changes too."""
+    """Put back buffers, overwritten inputs, gradients and the generator; with an optimiser, all it changes too.
+
+    One at a time in a process: another waits. What the step did not change is not written to, so that other work
+    with the same batch finds it as it was.
+    """
+    with one_at_a_time:
+        yield from _kept(module, arguments, optimizer)
+
+
+def _kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
     holders = gradient_holders(module, arguments)
     gradients = [holder.grad for holder in holders]
     leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
@@ -38,8 +52,19 @@ def state_kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimiz
     finally:
         with torch.no_grad():
             for tensor, old in before:
-                tensor.copy_(old)
+                if not _equal(tensor, old):
+                    tensor.copy_(old)
         for holder, gradient in zip(holders, gradients, strict=True):
             holder.grad = gradient
         if optimizer is not None:
             optimizer.load_state_dict(optimizer_state)
+
+
+def _equal(tensor: torch.Tensor, old: torch.Tensor) -> bool:
+    """Whether a tensor is as it was, as far as that can be told: some kinds of tensors cannot be compared."""
+    if tensor.device != old.device:
+        return False
+    try:
+        return torch.equal(tensor, old)
+    except (RuntimeError, NotImplementedError):
+        return False

@@ -152,16 +152,19 @@ def _run(trace: Trace) -> Callable[[Plan, Progress, Callable[[], bool]], RunRepo
     from recompviz.pytorch.gap_report import explain_gap
     from recompviz.pytorch.meter import measure
     from recompviz.pytorch.planned import apply
+    from recompviz.pytorch.twin import twin, undisturbed
 
     def run(plan: Plan, progress: Progress, _cancelled: Callable[[], bool]) -> RunReport:
         began = time.perf_counter()
-        inputs, kwargs, targets = trace.arguments
         progress(0.05, "writing the plan's program")
-        planned = apply(trace, plan)
-        progress(0.15, "measuring the planned step")
-        measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=trace.optimizer)
-        progress(0.6, "checking gradients against the unplanned step")
-        certificate = certify(trace, plan)
+        beside = twin(trace)  # a cell may train the model meanwhile
+        inputs, kwargs, targets = beside.arguments
+        planned = apply(beside, plan)
+        with undisturbed(beside):
+            progress(0.15, "measuring the planned step")
+            measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
+            progress(0.6, "checking gradients against the unplanned step")
+            certificate = certify(beside, plan)
         progress(0.98, "done")
         return RunReport(
             plan,

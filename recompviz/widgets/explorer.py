@@ -269,7 +269,11 @@ class Explorer(Questions):
     # ---------------------------------------------------------------- runs
 
     def run(self) -> None:
-        """Run the current plan in the background, as the button does; the report comes into ``runs``."""
+        """Run the current plan in the background, as the button does; the report comes into ``runs``.
+
+        A cell may go on meanwhile: what its threads allocate is not counted, and where it trains the same model or
+        draws random numbers, the report says that it is contaminated.
+        """
         if self._runner is None:
             raise RuntimeError("there is nothing to run: this Explorer was made without run=")
         with self._lock:

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from recompviz.core.errors import Cancelled
+from recompviz.core.errors import Cancelled, RecompvizError
 from recompviz.core.plan import Plan
 from recompviz.core.run_report import RunReport
 
@@ -101,6 +101,8 @@ def explain(error: BaseException) -> str:
     text = str(error).strip().split("\n")[0] or name
     if "OutOfMemory" in name or isinstance(error, MemoryError) or "out of memory" in text.lower():
         return f"out of memory: {text[:160]}. Choose a smaller budget, or a smaller batch, and run again."
+    if isinstance(error, RecompvizError):
+        return text
     where = traceback.extract_tb(error.__traceback__)
     place = f" ({where[-1].filename.rsplit('/', 1)[-1]}:{where[-1].lineno})" if where else ""
     return f"{name}: {text[:240]}{place}"

@@ -32,6 +32,34 @@ def in_order(places, labels):
     return sorted(labels, key=places.__getitem__)
 
 
+def walk(page, *keys):
+    """Press keys in the graph; the labels of what has the focus after each."""
+    said = []
+    for key in keys:
+        page.keyboard.press(key)
+        said.append(page.evaluate("document.activeElement.ariaLabel"))
+    return said
+
+
+def test_the_focus_walks_over_modules_and_values_and_each_says_what_it_is(page):
+    page.get_by_role("application", name=re.compile("^Graph of 176 values in 12 boxes. Arrow keys")).focus()
+    first, second, last, before = walk(page, "Home", "ArrowRight", "End", "ArrowLeft")
+    assert re.search(r"^conv1/aten.convolution#0, (kept|recomputed), segment \d+, [\d.]+ MiB, value 1 of 176$", first)
+    assert re.search(r"^bn1.*value 2 of 176$", second)
+    assert re.search(r"value 176 of 176$", last)
+    assert re.search(r"value 175 of 176$", before)
+    page.get_by_role("button", name=re.compile("^layer1, ")).focus()
+    assert walk(page, "ArrowRight", "Enter")[1] == "Collapse layer2"
+    (inside,) = walk(page, "ArrowRight")
+    assert inside.startswith("layer2.0")
+    assert page.locator(".rv-node.rv-outside").count() > 0, "the lower set of what has the focus is lit"
+    assert walk(page, "Backspace")[0].startswith("layer2, ")
+    value = walk(page, "Home", "Enter")[1].split(",")[0]
+    assert value in page.get_by_role("tooltip").inner_text()
+    page.get_by_text("pinned: click it again").wait_for()
+    page.keyboard.press("Escape")
+
+
 def test_a_large_graph_opens_collapsed_and_modules_open_and_close_in_place(page):
     page.get_by_text("showing 12 boxes for 176 values").wait_for()
     page.get_by_role("button", name="Left to right").click()
@@ -164,6 +192,12 @@ def test_a_large_graph_is_dragged_on_a_canvas_and_goes_on_as_it_was_when_better_
     kept = page.evaluate("document.querySelector('.rv-explorer').recompviz.kept")
     assert 0 < sum(kept) < len(kept)
     assert in_kernel(page, "[int(k) for k in explorer.plan.kept] == " + str(kept)) == "True"
+    page.get_by_role("application", name=re.compile(r"^Graph of \d+ values. Arrow keys")).focus()
+    said = walk(page, "Home", "ArrowRight", "n", "n", "ArrowRight")
+    count = len(kept)
+    assert [int(re.search(rf"value (\d+) of {count}$", each)[1]) for each in said] == [1, 2, 3, 4, 5]
+    assert said[0].startswith("conv1/aten.convolution#0, " + ("kept" if kept[0] else "recomputed"))
+    assert page.locator(".rv-nodes > [role='graphics-symbol']:focus").count() == 1
     painted = page.evaluate(
         "(() => { const c = document.querySelector('.rv-graph-canvas');"
         " const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"

@@ -204,3 +204,23 @@ def test_long_tables_say_how_many_rows_they_show():
         "showing 50 of 2,300 blocks",
         "7 blocks",
     ]
+
+
+@node
+def test_arrow_keys_walk_along_the_lines_and_across_to_the_box_beside():
+    # 0 → 1 → 3, 0 → 2 → 3, with 2 below 1; node 4 is in the box of node 3; turned by a quarter it is the same walk
+    flat = {"mode": "right", "items": [0, 1, 2, 9], "x": [0, 50, 50, 100], "y": [0, 0, 30, 0]}
+    flat |= {"w": [38] * 4, "h": [22] * 4}
+    turned = flat | {"mode": "down", "x": flat["y"], "y": flat["x"], "w": flat["h"], "h": flat["w"]}
+    keys = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"]
+    walk = (
+        "(() => { const links = m.boxLinks(v.scene, [0, 1, 2, 3, 3], [0, 1, 0, 2, 1, 3, 2, 3, 3, 4]);"
+        " return [0, 1, 2, 3].map((b) => v.keys.map((key) => m.boxTowards(v.scene, links, b, key))); })()"
+    )
+    expected = [[1, -1, -1, -1], [3, 0, 2, -1], [3, 0, -1, 1], [-1, 1, -1, -1]]
+    assert run("graph_walk.js", walk, scene=flat, keys=keys) == expected
+    assert run("graph_walk.js", walk, scene=turned, keys=[keys[i] for i in (2, 3, 0, 1)]) == expected
+
+
+def test_every_style_sheet_is_joined_into_the_one():
+    assert sorted(assets.SHEETS) == sorted(path.stem for path in (JS.parent / "css").glob("*.css"))

@@ -25,3 +25,14 @@ export function pan(camera, dx, dy) {
 export function centreOn(camera, view, x, y) {
   return { ...camera, x: view.width / 2 - camera.scale * x, y: view.height / 2 - camera.scale * y };
 }
+
+/** The camera shifted as little as it takes to show a rectangle of the world with room around it. */
+export function panInto(camera, view, { x, y, w, h }, room = 40) {
+  const into = (at, length, size, shift) => {
+    const near = camera.scale * (at - size / 2) + shift;
+    const far = camera.scale * (at + size / 2) + shift;
+    if (near < room) return shift + room - near;
+    return far > length - room ? Math.max(shift + length - room - far, shift + room - near) : shift;
+  };
+  return { ...camera, x: into(x, view.width, w, camera.x), y: into(y, view.height, h, camera.y) };
+}

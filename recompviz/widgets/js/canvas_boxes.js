@@ -1,6 +1,7 @@
 // Drawing a scene's boxes and lines on a canvas: for thousands of them, where touching as many elements takes longer
 // than a frame. Only what the camera sees is drawn, all boxes of one look in one path.
 
+import { svg } from "./elements.js";
 import { FLAG } from "./overlay.js";
 import { HUES, LEVELS } from "./colouring.js";
 
@@ -10,8 +11,8 @@ const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-border", "on-keep", "recompute", "recompute-ground", "recompute-line", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "band-0", "band-1"];
 
-/** A painter of boxes and lines onto a canvas under the SVG of `frame`. */
-export function makeCanvasBoxes(canvas, graph) {
+/** A brush for boxes and lines on a canvas under the SVG picture; the focused box has an element in `layer`. */
+export function makeCanvasBoxes(canvas, layer, graph) {
   const pen = canvas.getContext("2d");
   let scene = null;
   let texts = [];
@@ -23,6 +24,19 @@ export function makeCanvasBoxes(canvas, graph) {
   let hatch = null;
   let lines = null;
   let lit = null;
+  // a box without an element cannot have the focus: a new element stands in for each that gets it, so that a screen
+  // reader hears of every move
+  const standIns = [];
+  let focused = -1;
+
+  function standIn(b) {
+    const module = scene.items[b] >= graph.count;
+    const group = svg("g", { class: "rv-stand-in", transform: `translate(${scene.x[b]} ${scene.y[b]})`, role: module ? "button" : "graphics-symbol", tabindex: "-1" });
+    if (module) group.setAttribute("aria-expanded", "false");
+    group.dataset[module ? "m" : "v"] = module ? scene.items[b] - graph.count : scene.items[b];
+    svg("rect", { x: -scene.w[b] / 2, y: -scene.h[b] / 2, width: scene.w[b], height: scene.h[b], rx: 5 }, group);
+    return group;
+  }
 
   function readColours() {
     const style = getComputedStyle(canvas);
@@ -177,8 +191,16 @@ export function makeCanvasBoxes(canvas, graph) {
     },
     paint: (b, look) => void (looks[b] = look),
     flag: (b, f) => void (flags[b] = f),
-    name() {},
-    focus() {},
+    name: (b, text) => b === focused && standIns.at(-1)?.setAttribute("aria-label", text),
+    named: () => (focused < 0 ? [] : [focused]),
+    focus(b, title) {
+      focused = b;
+      standIns.push(standIn(b));
+      standIns.at(-1).setAttribute("aria-label", title);
+      layer.append(standIns.at(-1));
+      standIns.at(-1).focus({ preventScroll: true });
+      while (standIns.length > 1) standIns.shift().remove();
+    },
     /** Light the lines for which `chosen(line)`; null for none. */
     light: (chosen) => void (lit = chosen ? pathOf(chosen) : null),
     look(nextCamera, nextView) {
@@ -193,6 +215,8 @@ export function makeCanvasBoxes(canvas, graph) {
     },
     clear() {
       scene = null;
+      focused = -1;
+      for (const each of standIns.splice(0)) each.remove();
       pen.setTransform(1, 0, 0, 1, 0, 0);
       pen.clearRect(0, 0, canvas.width, canvas.height);
     },

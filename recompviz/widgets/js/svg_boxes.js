@@ -3,8 +3,8 @@
 import { svg } from "./elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
 
-/** A painter of boxes into an SVG group. `names(b)` says the lines of text of box b. */
-export function makeSvgBoxes(layer, graph) {
+/** A brush for boxes in an SVG group; `light` of the layers lights their lines. */
+export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
   return {
@@ -15,11 +15,10 @@ export function makeSvgBoxes(layer, graph) {
         const module = item >= graph.count;
         const w = scene.w[b];
         const h = scene.h[b];
-        const group = svg("g", { transform: `translate(${scene.x[b]} ${scene.y[b]})`, role: module ? "button" : "graphics-symbol" }, layer);
+        const group = svg("g", { transform: `translate(${scene.x[b]} ${scene.y[b]})`, role: module ? "button" : "graphics-symbol", tabindex: "-1" }, layer);
         svg("rect", { x: -w / 2, y: -h / 2, width: w, height: h, rx: 5 }, group);
         if (module) {
           group.dataset.m = item - graph.count;
-          group.setAttribute("tabindex", "0");
           group.setAttribute("aria-expanded", "false");
           svg("rect", { class: "rv-share-ground", x: -w / 2 + 6, y: h / 2 - 8, width: w - 12, height: 4.5, rx: 2 }, group);
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
@@ -60,9 +59,11 @@ export function makeSvgBoxes(layer, graph) {
     name(b, text) {
       if (groups[b].getAttribute("aria-label") !== text) groups[b].setAttribute("aria-label", text);
     },
+    /** The boxes that have a name to keep up to date: all, for each is an element. */
+    named: () => groups.keys(),
     focus: (b) => groups[b].focus({ preventScroll: true }),
+    light,
     flush() {},
-    look() {},
     clear: () => layer.replaceChildren(),
   };
 }

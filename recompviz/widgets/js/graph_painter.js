@@ -1,0 +1,116 @@
+// Painting the graph: only the boxes whose state changed are touched, and what is laid over them (a lower set, what is
+// alive, pins, a search) is told by flags. Whether the boxes are elements or drawn on a canvas is the brush's affair.
+
+import { diff } from "./diff.js";
+import { boxState } from "./scene.js";
+import { lookOf, sameLook, nodeTitle, boxTitle } from "./box_look.js";
+import { nodeFlags, flagsTogether } from "./overlay.js";
+import { quantityOf, classEnds } from "./colouring.js";
+
+// a screen reader's labels follow once the budget rests: writing thousands of them takes longer than a frame
+const LABEL_DELAY = 250;
+
+/**
+ * The painter.
+ * @param picture { scene, of: { boxOf, nodes }, brush, large } as it is now
+ * @param told { kept(kept), fresh(colouring, ends), changed(fresh) } after a repaint
+ */
+export function makeGraphPainter(graph, tree, picture, layers, colouring, told) {
+  const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, step: -1 };
+  const plan = { kept: null, segments: null };
+  let looks = null;
+  let flags = null;
+  let ends = [];
+  let labels = 0;
+
+  /** Paint the boxes whose state changed; returns how many nodes changed. */
+  function paint(kept, segments) {
+    const keepChanged = diff(looks && plan.kept, kept);
+    const segmentChanged = diff(looks && plan.segments, segments);
+    Object.assign(plan, { kept, segments });
+    if (looks && !keepChanged.length && !segmentChanged.length) return 0;
+    const { scene, of, brush, large } = picture;
+    const fresh = !looks;
+    const touched = fresh ? scene.items.keys() : new Set([...keepChanged, ...segmentChanged].map((v) => of.boxOf[v]));
+    if (fresh) {
+      looks = [];
+      scaleColours();
+    }
+    for (const b of touched) {
+      const next = lookOf(scene.items[b], of.nodes[b], graph, plan, colouring, ends);
+      if (sameLook(looks[b], next)) continue;
+      brush.paint(b, next);
+      if (looks[b]?.tint !== next.tint) layers.paintBand(b, next.tint);
+      looks[b] = next;
+    }
+    if (!large) layers.paintNumbers(segments, of.boxOf);
+    told.kept(kept);
+    clearTimeout(labels);
+    if (fresh) nameAll();
+    else labels = setTimeout(nameAll, LABEL_DELAY);
+    told.changed(fresh);
+    if (fresh) {
+      flagBoxes();
+      told.fresh(colouring, ends);
+    } else brush.flush();
+    return keepChanged.length;
+  }
+
+  function scaleColours() {
+    if (quantityOf(colouring, { bytes: 1, time: 1 }) === null) return;
+    ends = classEnds(picture.of.nodes.map((nodes) => quantityOf(colouring, boxState(nodes, graph, plan.kept, plan.segments))));
+  }
+
+  /** What a screen reader says of a box. */
+  function titleOf(b) {
+    const item = picture.scene.items[b];
+    const { kept, segments } = plan;
+    if (item < graph.count) return nodeTitle(graph, item, kept[item], segments[item]);
+    const m = item - graph.count;
+    return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], boxState(picture.of.nodes[b], graph, kept, segments));
+  }
+
+  function nameAll() {
+    for (const b of picture.brush.named()) picture.brush.name(b, titleOf(b));
+  }
+
+  function flagBoxes() {
+    const { scene, of, brush } = picture;
+    const each = nodeFlags(graph.count, over);
+    const now = new Uint16Array(scene.items.length);
+    for (let b = 0; b < now.length; b++) {
+      const nodes = of.nodes[b];
+      now[b] = nodes.length === 1 ? each[nodes[0]] : flagsTogether(each, nodes);
+      if (!flags ? now[b] : flags[b] !== now[b]) brush.flag(b, now[b]);
+    }
+    flags = now;
+    const inside = over.lower?.inside ?? null;
+    brush.light(inside && ((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]])));
+    brush.flush();
+  }
+
+  return {
+    paint,
+    titleOf,
+    over,
+    plan,
+    lay(change) {
+      Object.assign(over, change);
+      if (picture.scene && !picture.drawing) flagBoxes();
+    },
+    /** Another scene is drawn, or other colours are wanted: everything is painted from nothing. */
+    again() {
+      looks = flags = null;
+      if (plan.kept) paint(plan.kept, plan.segments);
+    },
+    colour(name) {
+      colouring = name;
+      looks = null;
+      paint(plan.kept, plan.segments);
+    },
+    get colouring() {
+      return colouring;
+    },
+    destroy: () => clearTimeout(labels),
+  };
+}
