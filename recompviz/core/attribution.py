@@ -323,7 +323,7 @@ def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """What is surprising and takes a share of the peak first, by what it could save; then the rest, by size.
 
     A block belongs to one finding: where two claim it, to the one that explains more. What grows with every step comes
-    before all else: it has no bound.
+    before all else: it has no bound. What is surprising and would save less than a hundredth of the peak is not told.
 
     Examples
     --------
@@ -334,16 +334,18 @@ def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     ['leak', 'view keeps base alive', 'saved for backward']
     """
 
-    def matters(finding: Finding) -> bool:
-        return finding.matters(peak)
+    def order(finding: Finding) -> tuple[bool, bool, int, int]:
+        if not finding.matters(peak):
+            return True, True, 0, -finding.size
+        return False, finding.growth < LEAST_GROWTH, -finding.avoidable, -finding.size
 
-    order = sorted(findings, key=lambda f: (not matters(f), f.growth < LEAST_GROWTH, -f.avoidable, -f.size))
+    worth = [f for f in findings if not f.surprising or f.matters(peak) or f.avoidable >= LEAST_SHARE * peak / 3]
     taken: set[int] = set()
     chosen = []
-    for finding in order:
+    for finding in sorted(worth, key=order):
         mine = set(finding.rows)
-        if matters(finding) and mine and len(mine & taken) > len(mine) / 2:
+        if finding.matters(peak) and mine and len(mine & taken) > len(mine) / 2:
             continue
-        taken |= mine if matters(finding) else set()
+        taken |= mine if finding.matters(peak) else set()
         chosen.append(finding)
     return tuple(chosen)

@@ -19,6 +19,7 @@ from recompviz.pytorch.moment import Moment, times
 from recompviz.pytorch.recording import LiveBlock
 from recompviz.pytorch.reference_causes import (
     graph_without_backward,
+    held_by_what_was_not_found,
     held_references,
     recomputed_at_once,
     retained_graph,
@@ -37,6 +38,7 @@ def surprising_causes(moment: Moment, live: Live) -> list[Finding]:
         finding
         for cause in (
             held_references,
+            held_by_what_was_not_found,
             retained_graph,
             graph_without_backward,
             pinned_bases,
@@ -70,6 +72,8 @@ def _ordinary(moment: Moment, one: LiveBlock) -> str:
     category = moment.category(one)
     if moment.age(one) and one.block is not None and not one.block.role and moment.read_in_step(one):
         return "carried over from the step before"
+    if moment.age(one) and one.block is not None and not one.block.role:
+        return "kept from an older step"
     if category is Category.PARAMETER_GRADIENT and moment.age(one):
         return "gradient accumulated"
     if category is Category.KEPT:

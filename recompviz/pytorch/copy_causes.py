@@ -40,16 +40,15 @@ def pinned_bases(moment: Moment, live: Live) -> Iterator[Finding]:
             if operand.block == block.number
         ]
         saved = [s.operand for s in moment.waiting(one)]
-        held = [(h, h.tensor.numel() * h.tensor.element_size()) for h in moment.holders_of(one) if not h.through_graph]
-        held = held if not saved else [h for h in held if not h[0].local]
+        held = [way for way in moment.ways_to(one) if not way.through_graph and not (saved and way.local)]
         wanted: dict[tuple[int, ...], int] = {(o.offset, *o.shape): o.bytes for o in [*saved, *later]}
-        for holder, size in held:
-            wanted.setdefault((int(holder.tensor.storage_offset()), *holder.tensor.shape), size)
+        for way in held:
+            wanted.setdefault((way.offset, *way.shape), way.bytes)
         need = sum(wanted.values())
         if not (saved or held) or not 0 < need <= PINNED_SHARE * block.size:
             continue
         view = _view_of(moment, block.number, set(wanted))
-        by = f"saved for {moment.kept_for(moment.waiting(one))}" if saved else f"held by {held[0][0].text}"
+        by = f"saved for {moment.kept_for(moment.waiting(one))}" if saved else f"held by {held[0].text}"
         yield finding(
             moment,
             "view keeps base alive",
@@ -82,7 +81,7 @@ def out_of_place(moment: Moment, live: Live) -> Iterator[Finding]:
     for (short, line), rows in groups.items():
         size = sum(o.size for _, o in rows)
         saved = any(moment.waiting(o) for _, o in rows)
-        held = next((h[0] for _, o in rows if (h := moment.holders_of(o))), None)
+        held = next((h[0] for _, o in rows if (h := moment.ways_to(o))), None)
         reason = (
             f"`{short}` saves its input for backward; in place it saves its result, which is kept anyway"
             if saved

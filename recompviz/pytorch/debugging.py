@@ -17,8 +17,8 @@ from torch.utils import _pytree as pytree
 from recompviz.core.attribution import MemoryReport, SourceLine
 from recompviz.pytorch import private
 from recompviz.pytorch.devices import alignment, device_of
-from recompviz.pytorch.holders import Holder, Walk
-from recompviz.pytorch.keepers import Held, Keeper, Key, contents, holders_by_block
+from recompviz.pytorch.holders import Walk
+from recompviz.pytorch.keepers import Held, Keeper, Key, Way, contents, reader, ways_by_block
 from recompviz.pytorch.memory_window import memory_window
 from recompviz.pytorch.moment import Moment
 from recompviz.pytorch.recording import Recording
@@ -121,7 +121,7 @@ class _Session:
         self.watcher.name_given((inputs, kwargs), "input")
         self.watcher.name_given(targets, "target")
         if self.optimizer is not None:
-            self.watcher.optimizers.append(self.optimizer)
+            self.watcher.add_optimizer(self.optimizer)
             self.watcher.name_states(self.optimizer)
 
     def record(self, steps: int) -> Recording:
@@ -153,7 +153,7 @@ class _Session:
         _ = moment.end, moment.reads, moment.live, moment.has_backward  # of the recorded steps alone
         now = self.watcher.step + 1
         wanted = _by_origin(recording, [one.block for one in moment.live if one.block is not None], peak.step)
-        held: dict[int, list[Holder]] = {}
+        held: dict[int, list[Way]] = {}
         index = peak.number - self.watcher.step_starts[peak.step]
 
         def at(op: Operator) -> None:
@@ -173,29 +173,33 @@ class _Session:
 
     def _walk(self) -> Walk:
         functions = [f for f in (self.model, self.loss) if f is not None and not isinstance(f, nn.Module)]
-        return Walk(list(self.watcher.roots), functions)
+        return Walk(self.watcher.roots, functions)
 
-    def _held(self, wanted: dict[tuple[int, int, int], int], now: int) -> dict[int, list[Holder]]:
-        """By block of the recording: its holders in the step that runs now."""
+    def _held(self, wanted: dict[tuple[int, int], int], now: int) -> dict[int, list[Way]]:
+        """By block of the recording, of those made in the step of the peak or outside: the ways to it, now."""
         watcher = self.watcher
-        found: dict[int, list[Holder]] = {}
-        for number, held in holders_by_block(watcher, self._walk().holders).items():
+        found: dict[int, list[Way]] = {}
+        for number, ways in ways_by_block(watcher, self._walk().holders).items():
             block = watcher.blocks[number]
-            key = now - block.step, block.maker - watcher.step_starts[block.step], block.position
-            recorded = number if block.maker < 0 else wanted.get(key)
+            recorded: int | None = number
+            if block.maker >= 0:
+                key = block.maker - watcher.step_starts[block.step], block.position
+                recorded = wanted.get(key) if block.step == now else None
             if recorded is not None:
-                found[recorded] = held
+                found[recorded] = ways
         return found
 
     def _placed(self, keepers: Mapping[Key, Keeper]) -> dict[Key, SourceLine]:
         """The line that puts most into each keeper, found by looking after every line of one more step."""
-        before = {key: contents(keeper) for key, keeper in keepers.items()}
-        added: dict[Key, dict[SourceLine, int]] = {key: {} for key in keepers}
+        walk = self._walk()
+        reads = {key: read for key, keeper in keepers.items() if (read := reader(keeper, walk)) is not None}
+        before = {key: contents(read) for key, read in reads.items()}
+        added: dict[Key, dict[SourceLine, int]] = {key: {} for key in reads}
         last: list[SourceLine | None] = [None]
 
         def look(frame: Any, event: str) -> None:
-            for key, keeper in keepers.items():
-                now, old = contents(keeper), before[key]
+            for key, read in reads.items():
+                now, old = contents(read), before[key]
                 if now.keys() - old.keys() and last[0] is not None:
                     more = sum(size for tensor, size in now.items() if tensor not in old)
                     added[key][last[0]] = added[key].get(last[0], 0) + more
@@ -208,11 +212,7 @@ class _Session:
         return {key: max(lines, key=lambda line: lines[line]) for key, lines in added.items() if lines}
 
 
-def _by_origin(recording: Recording, blocks: list[Block], step: int) -> dict[tuple[int, int, int], int]:
-    """(age, operator within its step, output) of each block → its number."""
-    starts = recording.watcher.step_starts
-    return {
-        (step - block.step, block.maker - starts[block.step], block.position): block.number
-        for block in blocks
-        if block.maker >= 0 and block.step >= 0
-    }
+def _by_origin(recording: Recording, blocks: list[Block], step: int) -> dict[tuple[int, int], int]:
+    """(operator within the step, output) of each block that a step made → its number."""
+    start = recording.watcher.step_starts[step]
+    return {(b.maker - start, b.position): b.number for b in blocks if b.maker >= 0 and b.step == step}

@@ -86,7 +86,9 @@ class Walk:
     holders : list of Holder
         Shortest first.
     owners : dict of (root, path) to object
-        What was passed on the way; for a variable, its :class:`Names`.
+        What was passed on the way.
+    names : dict of (root, name) to Names
+        Where each variable is.
     containers : set of (path, id)
         The same, to be told again later without being kept alive.
     cut : str
@@ -96,6 +98,7 @@ class Walk:
     def __init__(self, modules: list[nn.Module], functions: list[Any], frame: Any = None) -> None:
         self.holders: list[Holder] = []
         self.owners: dict[tuple[str, str], Any] = {}
+        self.names: dict[tuple[str, str], Names] = {}
         self.containers: set[tuple[str, int]] = set()
         self.cut = ""
         self._until = time.perf_counter() + MOST_SECONDS
@@ -131,7 +134,7 @@ class Walk:
         self._follow(False)
 
     def _variable(self, value: Any, name: str, root: str, names: Names) -> None:
-        self.owners.setdefault((root, name), names)
+        self.names.setdefault((root, name), names)
         self._queue.append((value, name, root, (Link("", names),)))
 
     def _locals(self, frame: types.FrameType) -> None:

@@ -11,11 +11,10 @@ from recompviz.core.attribution import SourceLine
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase
 from recompviz.core.units import format_bytes
-from recompviz.pytorch.holders import Holder
-from recompviz.pytorch.keepers import Held, Keeper, Key, growth, keeper_of
+from recompviz.pytorch.keepers import Held, Keeper, Key, Way, growth, keeper_of
 from recompviz.pytorch.recording import LiveBlock, Recording
 from recompviz.pytorch.user_lines import OUTSIDE
-from recompviz.pytorch.watcher import Block, Operator, Saved
+from recompviz.pytorch.watcher import Block, Operand, Operator, Saved
 
 # so many keepers are watched for the lines that put things into them
 MOST_KEEPERS = 32
@@ -28,8 +27,8 @@ class Moment:
     Attributes
     ----------
     recording : Recording
-    held : mapping of int to list of Holder
-        By block: what it can be reached by.
+    held : mapping of int to list of Way
+        By block that the step of the peak made: the ways on which it is reached.
     between : tuple of Held
         What was held before the first of the recorded steps and after each.
     placed : mapping of (root, path) to SourceLine
@@ -37,11 +36,11 @@ class Moment:
     """
 
     recording: Recording
-    held: Mapping[int, list[Holder]] = field(default_factory=dict)
+    held: Mapping[int, list[Way]] = field(default_factory=dict)
     between: tuple[Held, ...] = ()
     placed: Mapping[Key, SourceLine] = field(default_factory=dict)
 
-    def settled(self, held: Mapping[int, list[Holder]]) -> Moment:
+    def settled(self, held: Mapping[int, list[Way]]) -> Moment:
         """The same moment, once it is known who holds what."""
         return self._with(replace(self, held=held))
 
@@ -111,9 +110,16 @@ class Moment:
 
     def read_in_step(self, live: LiveBlock) -> bool:
         """Whether an operator of the step of the peak reads it."""
-        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
+        return live.block is not None and self.number_read_in_step(live.block.number)
+
+    def number_read_in_step(self, block: int) -> bool:
+        """The same of a block by its number."""
         start = self.recording.watcher.step_starts[self.step]
-        return any(start <= n < self.end for n in numbers)
+        return any(start <= n < self.end for n in self.reads.get(block, []))
+
+    def saved_of(self, operand: Operand) -> list[Saved]:
+        """What autograd nodes have saved of an operand's block."""
+        return self.recording.watcher.blocks[operand.block].saved
 
     def read_a_step_later(self, live: LiveBlock) -> bool:
         """Whether it is a state that is carried on: what its operator made a step before was read in the step after."""
@@ -158,19 +164,22 @@ class Moment:
         number = self.recording.watcher.operator_of_node.get(op.sequence)
         return self.operators[number] if number is not None else None
 
-    def holders_of(self, live: LiveBlock) -> list[Holder]:
-        """What the user holds it by."""
-        return self.held.get(live.block.number, []) if live.block is not None else []
+    def ways_to(self, live: LiveBlock) -> list[Way]:
+        """On which ways it is reached: at the peak, or when the step before was over if it is older."""
+        if live.block is None:
+            return []
+        old = self.between[self.step].ways if self.age(live) and self.between else {}
+        return old.get(live.block.number) or self.held.get(live.block.number, [])
 
-    def keeper(self, live: LiveBlock) -> tuple[Holder, Keeper] | None:
-        """What keeps it: of its holders the one that grows, else a container, an attribute, a variable."""
+    def keeper(self, live: LiveBlock) -> tuple[Way, Keeper] | None:
+        """What keeps it: of the ways to it the one that grows, else a container, an attribute, a variable."""
         made = max(live.block.step, 0) if live.block is not None else 0
         before = self.between[made].containers if self.between else frozenset()
-        ways = [(holder, keeper_of(holder, before)) for holder in self.holders_of(live)]
+        ways = [(way, keeper_of(way, before)) for way in self.ways_to(live) if way.trail]
 
-        def blame(way: tuple[Holder, Keeper]) -> tuple[int, bool, bool, bool]:
-            holder, keeper = way
-            return -self.growth(keeper.key), not holder.outlives, keeper.variable, not keeper.collection
+        def blame(one: tuple[Way, Keeper]) -> tuple[int, bool, bool, bool]:
+            way, keeper = one
+            return -self.growth(keeper.key), not way.outlives, keeper.stop.kind == "variable", not keeper.collection
 
         return min(ways, key=blame, default=None)
 
@@ -223,8 +232,8 @@ class Moment:
         if block.name:
             return block.name
         if block.maker < 0:
-            if held := self.held.get(block.number):
-                return f"`{held[0].path}`"
+            if ways := self.held.get(block.number):
+                return f"`{ways[0].path}`"
             seen = self.operators[block.first_seen] if block.first_seen < len(self.operators) else None
             return f"made outside, read by {_name(seen)}" if seen is not None else "made outside"
         op = self.operators[block.maker]
@@ -290,8 +299,7 @@ class Moment:
             parts.append(f"being made by {_name(maker)}")
         way = None if block.role else self.keeper(live)
         if way is not None and not (parts and way[0].local):
-            shown = way[0]
-            parts.append(f"held by {'the graph of ' if shown.through_graph else ''}{shown.text}")
+            parts.append(f"held by {way[0].text}")
         if not parts and self.last_read(live) is not None:
             parts.append(f"in use by {_name(self.last_read(live))}")
         if age and not block.role:

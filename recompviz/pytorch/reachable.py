@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from recompviz.pytorch.user_lines import in_packages
 
 # of a longer list or dict only the oldest and the newest items are looked at
 MOST_ITEMS = 5_000
@@ -37,7 +40,7 @@ class Names:
 def plain(value: Any) -> bool:
     """Whether a value holds nothing."""
     kind = type(value)
-    return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _walked(value))
+    return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _own_class(value))
 
 
 def is_long(value: Any) -> bool:
@@ -52,6 +55,8 @@ def variables(value: Any) -> Iterator[tuple[Any, str, str, Names]]:
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
         yield _contents(cell), name, f"closure of {value.__name__}", Names(functools.partial(_read_cell, cell))
+    if in_packages(value.__code__.co_filename):
+        return  # the whole of a library would follow
     space = value.__globals__
     for name in value.__code__.co_names:
         if name in space and not isinstance(space[name], types.ModuleType):
@@ -179,6 +184,11 @@ def _of_exception(error: BaseException) -> Iterator[tuple[Any, str]]:
 
 def _walked(kind: Any) -> bool:
     return not ((getattr(kind, "__module__", "") or "") + ".").startswith(_NOT_WALKED) and kind.__module__ != "builtins"
+
+
+def _own_class(kind: type) -> bool:
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return _walked(kind) and not (file and in_packages(file))
 
 
 def attributes(value: Any) -> dict[str, Any]:

@@ -122,15 +122,18 @@ class Recording:
     def static_blocks(self) -> tuple[Block, ...]:
         """Blocks that were there before the first step, and are seen by an operator or named."""
         allocated = {row[3] for row in self.rows if row[2] > 0}
-        return tuple(
-            block
-            for block in self.watcher.blocks
-            if block.maker < 0 and block.number not in allocated and block.size and self._before_or_met(block)
-        )
+        found: dict[int, Block] = {}  # by address: tensors made anew from one array of NumPy's are one memory
+        for block in self.watcher.blocks:
+            if block.maker < 0 and block.number not in allocated and block.size and self._there_at_peak(block):
+                known = found.get(block.address)
+                if known is None or (block.role and not known.role) or block.size > known.size:
+                    found[block.address] = block
+        return tuple(found.values())
 
-    def _before_or_met(self, block: Block) -> bool:
+    def _there_at_peak(self, block: Block) -> bool:
         peak = self.rows[self.peak_event][0] if self.rows else 0
-        return block.died is None or block.died > peak
+        step = self.watcher.operators[peak].step if self.watcher.operators else 0
+        return (block.died is None or block.died > peak) and block.step <= step
 
     def peak_without(self, freed: dict[int, int]) -> int:
         """The transient peak of the step that has the peak, if blocks were freed earlier.
@@ -143,8 +146,8 @@ class Recording:
         live = self.live.copy()
         numbers = np.array([row[0] for row in self.rows], np.int64)
         for row, operator in freed.items():
-            _, address, size, _ = self.rows[row]
-            end = next((j for j in range(row + 1, len(self.rows)) if self.rows[j][1] == address), len(self.rows))
+            size = self.rows[row][2]
+            end = self._ends.get(row, len(self.rows))
             start = max(row, int(np.searchsorted(numbers, operator, side="left")))
             live[start:end] -= size
         peak = self.peak_operator
@@ -152,6 +155,18 @@ class Recording:
         step = peak.step if peak is not None else 0
         first, last = np.searchsorted(numbers, [starts[step], starts[step + 1]], side="left")
         return int(live[first:last].max(initial=0))
+
+    @cached_property
+    def _ends(self) -> dict[int, int]:
+        """From the row that allocates a block to the row that frees it."""
+        opened: dict[int, int] = {}
+        found: dict[int, int] = {}
+        for i, (_, address, size, _) in enumerate(self.rows):
+            if size > 0:
+                opened[address] = i
+            elif address in opened:
+                found[opened.pop(address)] = i
+        return found
 
     def rounded(self, size: int) -> int:
         """A size as the allocator hands it out."""

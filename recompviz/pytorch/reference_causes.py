@@ -16,15 +16,19 @@ from recompviz.pytorch.cause_parts import (
     is_own,
 )
 from recompviz.pytorch.copy_causes import in_place_reader
-from recompviz.pytorch.holders import Holder
-from recompviz.pytorch.keepers import Keeper, Key
+from recompviz.pytorch.keepers import Keeper, Key, Way
 from recompviz.pytorch.moment import Moment, operator_name, times
 from recompviz.pytorch.recording import LiveBlock
+
+HELD_ACROSS = "reference held across iterations"
+GROWS = "memory that grows from step to step"
+
+Member = tuple[int, LiveBlock, Way, Keeper]
 
 
 def held_references(moment: Moment, live: Live) -> Iterator[Finding]:
     """What a name, an attribute or a container of the user's holds without need, or ever more of."""
-    groups: dict[Key, list[tuple[int, LiveBlock, Holder, Keeper]]] = defaultdict(list)
+    groups: dict[Key, list[Member]] = defaultdict(list)
     for i, one in live:
         if one.block is None or one.block.role or (way := moment.keeper(one)) is None:
             continue
@@ -34,64 +38,111 @@ def held_references(moment: Moment, live: Live) -> Iterator[Finding]:
         yield _reference(moment, key, members)
 
 
-def _needless(moment: Moment, one: LiveBlock, holder: Holder, keeper: Keeper) -> bool:
+def _needless(moment: Moment, one: LiveBlock, way: Way, keeper: Keeper) -> bool:
     """Whether a held block is worth a word: it grows, is of an older step and not read, or will not be read again."""
     grows = moment.growth(keeper.key) >= LEAST_GROWTH
-    if grows and not holder.through_graph:
+    if grows and not way.through_graph:
         return True
     if moment.age(one):
-        return grows or holder.through_graph or not moment.read_in_step(one)
+        return grows or way.through_graph or not moment.read_in_step(one)
     if moment.waiting(one) or moment.next_read(one) or one.operator is None or one.operator.number == moment.at:
         return False
-    if holder.outlives and moment.read_a_step_later(one):
+    if way.outlives and moment.read_a_step_later(one):
         return False
-    return not (holder.local and in_place_reader(moment, one) is not None)  # that is told as such
+    return not (way.local and in_place_reader(moment, one) is not None)  # that is told as such
 
 
-def _reference(moment: Moment, key: Key, members: list[tuple[int, LiveBlock, Holder, Keeper]]) -> Finding:
+def _reference(moment: Moment, key: Key, members: list[Member]) -> Finding:
     rows = [(i, one) for i, one, *_ in members]
-    _, _, holder, keeper = max(members, key=lambda member: member[1].size)
+    _, largest, way, keeper = max(members, key=lambda member: member[1].size)
     slots = {member[3].slot for member in members}
     growth = moment.growth(key)
-    named = keeper.slot if isinstance(keeper.owner, dict) and len(slots) == 1 else key[1]
-    where = f"{'the variable ' if keeper.variable else ''}`{named}` ({keeper.root})"
+    named = keeper.slot if keeper.stop.kind == "dict" and len(slots) == 1 else key[1]
+    variable = "the variable " if keeper.stop.kind == "variable" else ""
+    where = f"{variable}`{named}` ({keeper.root})"
     size = sum(one.size for _, one in rows)
-    by = "" if holder.path == named and not holder.through_graph else f"`{holder.path}`"
-    by = f", through {'the graph of ' if holder.through_graph else ''}{by}" if by else ""
+    by = ""
+    if way.through_graph:
+        by = f", through the graph of `{way.path}`"
+    elif way.path != named:
+        by = f", as `{way.path}`"
     line = moment.placed.get(key)
+    fix = _fix(moment, largest, way, keeper, named)
     if growth:
-        bound = getattr(keeper.owner, "maxlen", None)
-        until = f", until it has its {bound:,} items" if bound else ""
+        until = f", until it has its {keeper.stop.bound:,} items" if keeper.stop.bound else ""
         why = f"{where} keeps {times(len(rows), size)}{by}; it grows by {format_bytes(growth)} with each step{until}"
-        return finding(moment, HELD_ACROSS, rows, why, _fix(holder, keeper, named, True), line, growth=growth)
+        avoidable = fall_without(moment, rows, after=True)
+        return finding(moment, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable, growth=growth)
+    avoidable = fall_without(moment, rows, after=True)
     if any(moment.age(one) for _, one in rows):
         why = f"{where} still holds {times(len(rows), size)} of the step before{by}"
-        return finding(moment, HELD_ACROSS, rows, why, _fix(holder, keeper, named, False), line)
+        return finding(moment, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable)
     them = "it" if len(rows) == 1 else "them"
     why = f"nothing reads {them} again in this step, but {where} holds {times(len(rows), size)}"
-    avoidable = fall_without(moment, rows, after=True)
-    return finding(moment, "reference held", rows, why, _fix(holder, keeper, named, False), line, avoidable=avoidable)
+    return finding(moment, "reference held", rows, why, fix, line, avoidable=avoidable)
 
 
-HELD_ACROSS = "reference held across iterations"
-
-
-def _fix(holder: Holder, keeper: Keeper, named: str, grows: bool) -> str:
+def _fix(moment: Moment, one: LiveBlock, way: Way, keeper: Keeper, named: str) -> str:
     """What to write instead, in the user's own names."""
-    number = holder.tensor.numel() == 1
-    detach = "`.detach()`, " if holder.tensor.grad_fn is not None else ""
-    if holder.through_graph:
-        keep = "keep a number: `.item()` of" if number else "cut its graph: `.detach()`"
-        return f"{keep} what goes into `{named}`"
-    if keeper.cache:
-        return f"give `{named}` a small maxsize, or call its `cache_clear()`"
-    if keeper.variable and not grows:
-        return f"`del {named}` when it is no longer needed, or use the name again"
-    if keeper.collection and grows:
-        return f"keep only what is needed of it: a number, {detach}`.cpu()`; or empty `{named}` in time"
-    if grows:
+    if way.through_graph and way.number:
+        return f"keep a number: `.item()` of what goes into `{named}`"
+    if way.through_graph and moment.number_read_in_step(way.block):
+        return f"cut the graph where it is read: `{way.path}.detach()`"
+    if way.through_graph:
+        return f"cut its graph: `.detach()` what goes into `{named}`"
+    if keeper.stop.kind == "cache":
+        return f"give `{named}` a small maxsize, or call `{named}.cache_clear()`"
+    grows = moment.growth(keeper.key) > 0
+    if keeper.stop.kind == "variable" and not grows:
+        last = moment.last_read(one)
+        after = f" after {last.line.place}" if last is not None and last.line is not None else ""
+        return f"`del {named}`{after}, or use the name again"
+    if way.bytes < (one.block.size if one.block is not None else 0):
+        return f"`.clone()` the part that goes into `{named}`: a view keeps the whole of its base"
+    parts = "only what is needed of it, a number or a part by `.clone()`"
+    if moment.recording.device.startswith("cuda"):
+        parts += ", or its copy by `.cpu()`"
+    if keeper.collection:
+        return f"keep {parts}; or empty `{named}` in time"
+    if grows and way.path == named:
         return f"bound it, `{named} = {named}[-n:]`, or write into one block allocated once"
-    return f"`{named} = None` before the next step, or keep only what is needed of it: a number, {detach}`.cpu()`"
+    return f"`{named} = None` before the next step, or keep {parts}"
+
+
+def held_by_what_was_not_found(moment: Moment, live: Live) -> Iterator[Finding]:
+    """Blocks of older steps that nothing reads and nothing that has a name was found to hold."""
+    rows = [
+        (i, one)
+        for i, one in live
+        if one.block is not None
+        and not one.block.role
+        and moment.age(one) > 0
+        and not moment.read_in_step(one)
+        and ((way := moment.keeper(one)) is None or way[0].local)
+    ]
+    if not rows:
+        return
+    by_age: dict[int, int] = defaultdict(int)
+    for _, one in rows:
+        by_age[moment.age(one)] += one.size
+    growth = max(by_age.values()) if len(by_age) > 1 else 0
+    made = [one.operator for _, one in rows if one.operator is not None]
+    backward = [op for op in made if op.phase is Phase.BACKWARD and any(map(moment.saved_of, op.makes))]
+    fix = (
+        "look for what outlives the step where it is made: an attribute of a class or a tensor, a hook, an exception "
+        "kept with its traceback, an object of a C extension; `gc.get_referrers` of a tensor names it"
+    )
+    line = None
+    if len(backward) > len(made) // 4:
+        fix = (
+            "a backward pass with create_graph=True makes parameters and their gradients hold each other: use "
+            "torch.autograd.grad, or set every `.grad = None` when the step is over"
+        )
+        line = moment.recording.watcher.backward_lines.get(backward[0].number)
+    size = sum(one.size for _, one in rows)
+    grows = f"; {format_bytes(growth)} more with each step" if growth else ""
+    why = f"{times(len(rows), size)} of older steps are alive, and nothing that was looked at holds them{grows}"
+    yield finding(moment, GROWS, rows, why, fix, line, growth=growth)
 
 
 def retained_graph(moment: Moment, live: Live) -> Iterator[Finding]:
@@ -111,9 +162,10 @@ def retained_graph(moment: Moment, live: Live) -> Iterator[Finding]:
         "graph retained after backward",
         rows,
         f"{times(len(rows), sum(o.size for _, o in rows))} were saved for a backward that has run, "
-        f"{moment.kept_for(moment.retained(largest))} among them; retain_graph=True keeps them",
-        "add the losses and call backward once, or leave retain_graph out of the last call",
+        f"{moment.kept_for(moment.retained(largest))} among them; retain_graph=True, or create_graph=True, keeps them",
+        "add the losses and call backward once, or leave retain_graph and create_graph out of the last call",
         line,
+        avoidable=fall_without(moment, rows, after=True),
     )
 
 

@@ -46,6 +46,12 @@ def source_line(file: str, number: int, function: str) -> SourceLine:
     return SourceLine(file, number, linecache.getline(file, number).strip(), function)
 
 
+@cache
+def in_packages(file: str) -> bool:
+    """Whether a file belongs to an installed package or to Python itself."""
+    return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
+
+
 def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
     """The user's frames, innermost first, and whether each is inside the step; outside it only our caller."""
     inside = True

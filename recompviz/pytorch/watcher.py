@@ -94,6 +94,8 @@ class Block:
     saved: list[Saved] = field(default_factory=list)
     died: int | None = None
     name: str = ""
+    address: int = 0
+    gradient_of: int = -1  # the block of its parameter
     role: str = ""  # "parameter", "buffer", "gradient", "optimiser state", "input", "target"
 
 
@@ -119,11 +121,12 @@ class Watcher:
         self.step = -1
         self.step_starts: list[int] = []
         self.on_operator: Callable[[Operator], None] | None = None
-        self.roots: list[nn.Module] = []
-        self.optimizers: list[torch.optim.Optimizer] = []
+        self._roots: list[weakref.ref[nn.Module]] = []
+        self._optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+        self.stepped: set[int] = set()  # blocks of the parameters that some optimiser steps
         self.function = ""
         self._by_key: dict[int, tuple[int, weakref.ref[Any]]] = {}
-        self._module_names: dict[int, str] = {}
+        self._module_names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._modules: list[str] = []
         self._optimizer = ""
         self._stack: contextlib.ExitStack | None = None
@@ -154,9 +157,9 @@ class Watcher:
     @contextlib.contextmanager
     def _module_hooks(self) -> Iterator[None]:
         def enter(module: nn.Module, _inputs: Any) -> None:
-            if id(module) not in self._module_names:
+            if module not in self._module_names:
                 self._add_root(module)
-            self._modules.append(self._module_names[id(module)])
+            self._modules.append(self._module_names[module])
 
         def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
             if self._modules:
@@ -174,21 +177,31 @@ class Watcher:
                 handle.remove()
 
     def _add_root(self, module: nn.Module) -> None:
-        prefix = type(module).__name__ + "." if self.roots else ""
-        self.roots.append(module)
+        prefix = type(module).__name__ + "." if self._roots else ""
+        self._roots.append(weakref.ref(module))
         for name, child in module.named_modules():
-            self._module_names.setdefault(id(child), (prefix + name).rstrip("."))
+            self._module_names.setdefault(child, (prefix + name).rstrip("."))
         for name, parameter in module.named_parameters():
             self._static(parameter, "parameter", prefix + name)
         for name, buffer in module.named_buffers():
             self._static(buffer, "buffer", prefix + name)
 
+    @property
+    def roots(self) -> list[nn.Module]:
+        """The modules that ran and are still there."""
+        return [module for reference in self._roots if (module := reference()) is not None]
+
+    def add_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
+        """Know an optimiser, and which parameters it steps."""
+        self._optimizers.add(optimizer)
+        for group in optimizer.param_groups:
+            self.stepped.update(b.number for p in group["params"] if (b := self.block_of(p)) is not None)
+
     @contextlib.contextmanager
     def _optimizer_hooks(self) -> Iterator[None]:
         def enter(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
             self._optimizer = type(optimizer).__name__
-            if not any(optimizer is other for other in self.optimizers):
-                self.optimizers.append(optimizer)
+            self.add_optimizer(optimizer)
 
         def leave(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
             self._optimizer = ""
@@ -232,6 +245,8 @@ class Watcher:
             for name, parameter in root.named_parameters():
                 if parameter.grad is not None and (block := self.block_of(parameter.grad)) is not None:
                     block.role, block.name = "gradient", f"gradient of {name}"
+                    of = self.known(parameter)
+                    block.gradient_of = -1 if of is None else of
 
     # ---------------------------------------------------------------- blocks
 
@@ -254,6 +269,7 @@ class Watcher:
         operand = Operand(number, shape, dtype, own, int(tensor.storage_offset()))
         storage = tensor.untyped_storage()
         block = Block(number, storage.nbytes(), self.step, maker, position, operand, len(self.operators))
+        block.address = storage.data_ptr()
         self.blocks.append(block)
 
         def gone(_reference: Any) -> None:
@@ -273,15 +289,21 @@ class Watcher:
 
     # ---------------------------------------------------------------- what autograd keeps
 
-    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
         with private.dispatch_modes_off():
             operand = self._operand(tensor)
             if operand is not None:
                 self.blocks[operand.block].saved.append(Saved(_saver(tensor), operand))
             # not the tensor itself: an output would then hold the very node that holds it
-            return tensor.detach()
+            return tensor.detach(), tensor._version
 
-    def _unpack(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _unpack(self, packed: tuple[torch.Tensor, int]) -> torch.Tensor:
+        tensor, version = packed
+        if tensor._version != version:  # hooks on saved tensors switch autograd's own check off
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an inplace operation: "
+                f"{list(tensor.shape)} is at version {tensor._version}; expected version {version} instead"
+            )
         return tensor
 
     # ---------------------------------------------------------------- operators

@@ -30,7 +30,7 @@ def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) ->
         ("losses_in_a_list", "`history` (closure of validate)", "`.item()` of what goes into `history`"),
         ("outputs_in_a_log", "`log` (closure of step)", "empty `log`"),
         ("growing_bank", "`Memory.bank`", "bound it, `Memory.bank = Memory.bank[-n:]`"),
-        ("recurrent_state", "`state['h']` (closure of step)", "`.detach()` what goes into `state['h']`"),
+        ("recurrent_state", "`state['h']` (closure of step)", "where it is read: `state['h'].detach()`"),
         ("validation_in_a_trainer", "`self.losses` (of Trainer)", "`.item()` of what goes into `self.losses`"),
     ],
 )
