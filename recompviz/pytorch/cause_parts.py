@@ -9,6 +9,7 @@ import torch
 from recompviz.core.attribution import Finding, SourceLine
 from recompviz.pytorch.moment import Moment
 from recompviz.pytorch.recording import LiveBlock
+from recompviz.pytorch.user_lines import OUTSIDE
 from recompviz.pytorch.watcher import Operand, Operator
 
 Live = list[tuple[int, LiveBlock]]  # positions in the report's rows, and the blocks
@@ -81,12 +82,13 @@ def ancestor(
 
 
 def common_line(operators: Iterable[Operator | None]) -> SourceLine | None:
-    """The innermost line that all operators were called from."""
+    """The innermost line of the step that all operators were called from; else the first one's."""
     stacks = [op.stack for op in operators if op is not None and op.stack]
     if not stacks:
         return None
     shared = set(stacks[0]).intersection(*map(set, stacks[1:]))
-    return next((line for line in stacks[0] if line in shared), stacks[0][0])
+    own = (line for line in stacks[0] if line in shared and line.function != OUTSIDE)
+    return next(own, stacks[0][0])
 
 
 def elements(operand: Operand) -> int:

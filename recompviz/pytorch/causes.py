@@ -15,6 +15,7 @@ from recompviz.pytorch.cause_parts import (
     finding,
 )
 from recompviz.pytorch.copy_causes import full_precision_copies, out_of_place, pinned_bases
+from recompviz.pytorch.gradient_causes import double_precision, unstepped_gradients
 from recompviz.pytorch.moment import Moment, times
 from recompviz.pytorch.recording import LiveBlock
 from recompviz.pytorch.reference_causes import (
@@ -49,6 +50,8 @@ def surprising_causes(moment: Moment, live: Live) -> list[Finding]:
             optimizer_first_step,
             recomputed_at_once,
             dense_embedding_gradients,
+            unstepped_gradients,
+            double_precision,
         )
         for finding in cause(moment, live)
     ]
@@ -90,5 +93,5 @@ _ORDINARY = {
 }
 _FIXES = {
     "saved for backward": "checkpoint it: `rv.fit_in` finds what to recompute for the least time",
-    "gradient accumulated": "`optimizer.zero_grad(set_to_none=True)` before the forward pass frees it",
+    "gradient accumulated": "`zero_grad(set_to_none=True)` of optimizer or module, before the forward pass, frees it",
 }

@@ -146,7 +146,9 @@ def full_precision_copies(moment: Moment, live: Live) -> Iterator[Finding]:
             rows,
             f"`{origin.function or origin.short}` copies {source} from {origin.reads[0].dtype} to {made.dtype}; "
             f"the copy and what follows from it take {times(len(rows), size)}",
-            "leave it in half precision, or cast only the small result"
+            "autocast makes such a copy for a loss by itself, with or without yours; compute the loss in parts"
+            if asked and origin.autocast
+            else "leave it in half precision, or cast only the small result"
             if asked
             else "autocast runs this operator in float32; write it so that only the small result is cast",
             line,

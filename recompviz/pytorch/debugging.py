@@ -21,6 +21,7 @@ from recompviz.pytorch.holders import Walk
 from recompviz.pytorch.keepers import Held, Keeper, Key, Way, contents, reader, ways_by_block
 from recompviz.pytorch.memory_window import memory_window
 from recompviz.pytorch.moment import Moment
+from recompviz.pytorch.other_threads import threads_seen
 from recompviz.pytorch.recording import Recording
 from recompviz.pytorch.reporting import report_of
 from recompviz.pytorch.state import gradient_holders, state_kept
@@ -131,14 +132,13 @@ class _Session:
                 tensor.grad = None
         self._name_static()
         self.between.append(self._held_now())
-        with memory_window(self.device) as window, self.watcher:
+        with memory_window(self.device) as window, self.watcher, threads_seen() as threads:
             for _ in range(steps):
                 self._watched_step()
                 self.between.append(self._held_now())
         events = list(private.operator_ranges(window.profiled, self.device.type))
-        recording = Recording(
-            self.watcher, events, str(self.device), alignment(self.device), window.reserved, window.seconds
-        )
+        device, rounding = str(self.device), alignment(self.device)
+        recording = Recording(self.watcher, events, device, rounding, window.reserved, window.seconds, threads.notes)
         _ = recording.at_peak, recording.static_blocks, recording.step_ends()  # before the watcher sees more
         return recording
 

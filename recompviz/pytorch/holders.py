@@ -167,6 +167,8 @@ class Walk:
             if count < MOST_PATHS:
                 self.holders.append(Holder(path, root, trail, value, outlives))
             if count == 0 and len(trail) <= MOST_DEPTH:
+                self.containers.add(link.key)
+                self.owners.setdefault((root, path), value)
                 for child, step in of_tensor(value):
                     self._queue.append((child, path + step, root, (*trail, link)))
             return
@@ -178,7 +180,10 @@ class Walk:
         if is_long(value):
             self.cut = self.cut or f"`{path}` is long: only its oldest and newest items were looked at"
         for child, name, where, names in variables(value):
-            self._variable(child, name, where, names)
+            if len(trail) > 1 and issubclass(type(child), torch.Tensor):
+                self._queue.append((child, f"{path} ({name})", root, (*trail, link)))  # it is the function that is held
+            else:
+                self._variable(child, name, where, names)
         for child, step in children(value):
             self._queue.append((child, path + step, root, (*trail, link)))
 

@@ -86,7 +86,7 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
         for key, item in _some(dict.items(value), dict.__len__(value)):
             yield item, f"[{_written(key)}]"
             if not issubclass(type(key), _PLAIN):
-                yield key, ", a key"
+                yield key, ""
     elif issubclass(kind, list):
         yield from _numbered(list.__iter__(value), list.__len__(value))
     elif issubclass(kind, tuple):

@@ -38,6 +38,7 @@ class Recording:
     alignment: int
     reserved: int | None
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def rows(self) -> list[tuple[int, int, int, int]]:

@@ -84,12 +84,16 @@ def _reference(moment: Moment, key: Key, members: list[Member]) -> Finding:
 
 def _fix(moment: Moment, one: LiveBlock, way: Way, keeper: Keeper, named: str) -> str:
     """What to write instead, in the user's own names."""
+    if "__traceback__" in way.path:
+        return f"an exception holds its traceback, and with it every variable there: keep `str(error)` in `{named}`"
     if way.through_graph and way.number:
         return f"keep a number: `.item()` of what goes into `{named}`"
     if way.through_graph and moment.number_read_in_step(way.block):
         return f"cut the graph where it is read: `{way.path}.detach()`"
     if way.through_graph:
         return f"cut its graph: `.detach()` what goes into `{named}`"
+    if named.endswith(("hook", "hooks")):
+        return "remove the hook when it has done its work, by the handle that registering it returns"
     if keeper.stop.kind == "cache":
         return f"give `{named}` a small maxsize, or call `{named}.cache_clear()`"
     grows = moment.growth(keeper.key) > 0

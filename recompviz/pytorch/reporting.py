@@ -37,7 +37,9 @@ def report_of(moment: Moment, title: str) -> MemoryReport:
     timeline = recording.timeline(
         [moment.block_label(block) for block in blocks], [moment.block_category(block) for block in blocks], sums
     )
-    return MemoryReport(title, timeline, rows, ranked([*surprising, *ordinary], peak), growth=recording.step_ends())
+    notes = [*recording.notes, *dict.fromkeys(held.cut for held in moment.between if held.cut)]
+    findings = ranked([*surprising, *ordinary], peak)
+    return MemoryReport(title, timeline, rows, findings, notes=tuple(notes), growth=recording.step_ends())
 
 
 def _static_row(moment: Moment, block: Block, size: int) -> PeakRow:

@@ -53,7 +53,7 @@ def attention_matrices(moment: Moment, live: Live) -> Iterator[Finding]:
             f"softmax between two matrix products makes [{dims}]; {times(len(rows), size)} of that shape are alive",
             "`scaled_dot_product_attention` fell back to plain operators here, for its dropout, mask or dtype on this "
             "device; without that it never keeps the matrix"
-            if softmax.function == "scaled_dot_product_attention"
+            if softmax.function == "scaled_dot_product_attention" or softmax.short == "_safe_softmax"
             else "`torch.nn.functional.scaled_dot_product_attention` never keeps the matrix",
             line,
             value=value,
@@ -102,13 +102,17 @@ def broadcasts(moment: Moment, live: Live) -> Iterator[Finding]:
         size = sum(o.size for _, o in rows)
         inputs = sum(blocks[o.block].size for o in op.reads)
         value = moment.block_label(blocks[op.makes[0].block]) if op.makes else operator_name(op)
+        # of one rank it was asked for, by None or unsqueeze
+        meant = len({len(o.shape) for o in op.reads[:2]}) == 1
         yield finding(
             moment,
-            "accidental broadcast",
+            "broadcast to a large result" if meant else "accidental broadcast",
             rows,
             f"`{op.short}` of {shapes} makes {list(shape)}: {times(len(rows), size)} of that size, from "
             f"{format_bytes(inputs)} of operands",
-            "give both operands the same shape: `.squeeze()`, `.unsqueeze()` or `.view_as()` one of them",
+            "use an operator that never writes it out (a matrix product, `torch.cdist`), or go through it in parts"
+            if meant
+            else "give both operands the same shape: `.squeeze()`, `.unsqueeze()` or `.view_as()` one of them",
             line,
             avoidable=max(size - inputs, 0),
             value=value,

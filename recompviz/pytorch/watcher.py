@@ -56,6 +56,7 @@ class Operator:
     checkpoint: SourceLine | None = None
     casts: bool = False  # asked for by the user: .float(), .to(…)
     pointwise: bool = False
+    autocast: bool = False
     reads: tuple[Operand, ...] = ()
     makes: tuple[Operand, ...] = ()
     views: tuple[Operand, ...] = ()
@@ -349,6 +350,7 @@ class Watcher:
             checkpoint,
             self.function in _CASTS,
             torch.Tag.pointwise in getattr(function, "tags", ()),
+            any(torch.is_autocast_enabled(kind) for kind in {leaf.device.type for leaf in leaves}),
             tuple(found for leaf in leaves if (found := self._operand(leaf)) is not None),
             sizes=tuple(a for a in args if isinstance(a, int) and not isinstance(a, bool)),
         )
