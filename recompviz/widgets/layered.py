@@ -1,6 +1,6 @@
 """The built-in layered layout: ranks, orders within a rank, and coordinates.
 
-A layered drawing in four steps: (1) the rank of a node is its longest path from a source; (2) an edge that
+A layered drawing in four steps: (1) the rank of a node is its longest path from a source, or later; (2) an edge that
 jumps ranks gets a *dummy* on each rank it passes; (3) barycenter sweeps reduce the crossings, the best
 order met is kept; (4) each rank's coordinates are the least-squares fit to those of its neighbours under
 a least distance, which is an isotonic regression. Weights keep the longest path and long edges straight.
@@ -19,6 +19,8 @@ from recompviz.core.graph import Graph
 
 SWEEPS = 6
 FITS = 8
+# a node that is read this many ranks later, or more, waits until then
+WAITS = 5
 # beyond this many dummies the longest edges are drawn as direct lines instead
 MOST_DUMMIES = 20_000
 # distance across the ranks: node to node, node to the line of an edge, line to line
@@ -45,7 +47,9 @@ class Arrangement:
 
 
 def ranks_of(graph: Graph) -> list[int]:
-    """The longest path from a source to each node, counted in edges.
+    """The longest path from a source to each node, counted in edges; one that is read much later stands by its reader.
+
+    Else the projections of one embedding, read all along a network, would stand in one column under each other.
 
     Examples
     --------
@@ -53,11 +57,17 @@ def ranks_of(graph: Graph) -> list[int]:
     [0, 1, 2]
     """
     before: list[list[int]] = [[] for _ in range(len(graph))]
+    after: list[list[int]] = [[] for _ in range(len(graph))]
     for u, v in graph.edges.tolist():
         before[v].append(u)
+        after[u].append(v)
     rank = [0] * len(graph)
     for v in graph.order:
         rank[v] = 1 + max((rank[u] for u in before[v]), default=-1)
+    for v in reversed(graph.order):
+        latest = min((rank[w] for w in after[v]), default=0) - 1
+        if latest - rank[v] >= WAITS and len(before[v]) <= len(after[v]):
+            rank[v] = latest
     return rank
 
 

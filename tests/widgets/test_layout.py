@@ -8,7 +8,7 @@ import pytest
 from recompviz.core.examples import residual_step
 from recompviz.core.graph import Graph
 from recompviz.widgets import dot, layout
-from recompviz.widgets.layered import arrange, isotonic, ranks_of
+from recompviz.widgets.layered import WAITS, arrange, isotonic, ranks_of
 from recompviz.widgets.layout import MODES, NODE, default_mode, edge_span, lay_out
 
 
@@ -162,6 +162,17 @@ def test_the_span_counts_the_ranks_that_edges_jump():
     graph = Graph.from_edges([(0, 1), (1, 2), (0, 2)], memory=[1, 1, 1])
     assert ranks_of(graph) == [0, 1, 2]
     assert edge_span(graph) == 4
+
+
+def test_what_is_read_much_later_stands_by_its_reader():
+    # a chain of 40 whose every node from the second on also reads a projection of the first
+    chain = [(i, i + 1) for i in range(39)]
+    projected = [edge for i in range(2, 40) for edge in ((0, 40 + i), (40 + i, i))]
+    graph = Graph.from_edges([*chain, *projected], memory=dict.fromkeys([*range(40), *range(42, 80)], 1))
+    rank = ranks_of(graph)
+    assert all(rank[u] < rank[v] for u, v in graph.edges.tolist())
+    assert max(map(rank.count, rank)) == 1 + WAITS  # the chain, and those read within so many ranks
+    assert max(rank) == 39
 
 
 def test_an_unknown_mode_is_refused_by_name():

@@ -41,7 +41,7 @@ export function makeAliveView(parent, graph, labels, actions) {
       { name: "what", fill: (cell, row) => linkCell(cell, categoryLabel(row.category), () => actions.category(row.category), `Only ${categoryLabel(row.category)}`) },
       { name: "born", className: "rv-number-cell", fill: (cell, row) => cell.append(row.born < 0 ? "before" : String(row.born + 1)) },
       { name: "last use", className: "rv-number-cell", fill: (cell, row) => cell.append(row.outlives ? "after" : String(row.last + 1)) },
-      { name: "why it is alive", className: "rv-why", fill: (cell, row) => cell.append(row.why) },
+      { name: "why it is alive", className: "rv-why", fill: (cell, row) => Object.assign(cell, { textContent: row.why, title: row.why }) },
       {
         name: "source",
         className: "rv-source",

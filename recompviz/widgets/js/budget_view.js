@@ -7,8 +7,8 @@ import { keepAllTotal } from "./header.js";
 import { drawPoints } from "./points.js";
 import { makeSwitches } from "./switches.js";
 
-const CURVE_HEIGHT = 168;
-const PAD = { left: 40, right: 16, top: 12, bottom: 20 };
+const CURVE_HEIGHT = 174;
+const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
 // half of the thumb: a native track is inset by it at both ends
 const THUMB = 9;
 
@@ -109,16 +109,17 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     const edge = x(leastTotal(table));
     svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
-    const word = svg("text", { x: (PAD.left + edge) / 2, y: PAD.top + 13, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
+    const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
     if (edge - PAD.left > 52) word.textContent = "infeasible";
     for (const fraction of yTicks(most / forward)) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
     const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
+    const amounts = svg("g", {}); // over the line of the budget
     for (const bytes of marks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick", "text-anchor": "middle" }, chart).textContent = amount(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "middle" }, amounts).textContent = amount(bytes);
     }
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";
@@ -130,9 +131,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     svg("path", { d: path, class: "rv-stair" }, chart);
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
-    svg("text", { x: right, y: PAD.top + 2, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
+    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
     drawCapacity(right, bottom);
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
+    chart.append(amounts);
     cross = svg("path", { class: "rv-now-cross" }, chart);
     points = svg("g", {}, chart);
     dot = svg("circle", { r: 6, class: "rv-now" }, chart);

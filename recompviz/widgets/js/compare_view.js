@@ -112,6 +112,7 @@ export function makeCompareView(parent, graph, actions, id) {
       }
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((t) => t / forward);
       html("span", "", summary, `extra time ${formatPercent(a)}, the other ${formatPercent(b)} of the forward`);
+      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only");
       table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
       return differenceMask(kept, there);
     },

@@ -19,6 +19,7 @@ import { makeSequenceBrowser } from "./sequence_browser.js";
 
 // above this many boxes they and the lines are drawn on a canvas: as many elements take longer than a frame
 const LARGE = 400;
+const HINT = "hover: Lᵛ · click: pin, open · drag: pan · arrows: walk · /: search";
 
 // what a view showed, by the element it stands in, so that a view drawn anew there goes on with it
 const lastViews = new WeakMap();
@@ -59,7 +60,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const legend = html("div", "rv-graph-legend", foot);
   note.setAttribute("role", "status");
   html("span", "rv-gap", foot);
-  const hint = html("span", "rv-hint", foot, "hover: Lᵛ · click: pin, open a module · drag: pan · arrow keys: walk · /: search");
+  const hint = html("span", "rv-hint", foot, HINT);
+  hint.title = HINT;
   const toggle = html("button", "rv-button", foot, "L₁ ≺ … ≺ Lₖ");
   toggle.setAttribute("aria-label", "Browse the plan's lower sets");
   toggle.title = "The plan's lower sets one by one, with the terms of the peak formula";

@@ -3,6 +3,16 @@
 import { svg } from "./elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
 
+const LABEL = 12.5;
+let ruler = null;
+
+/** The size at which a label fits a width, no larger than a short one's. */
+function labelSize(text, width) {
+  ruler ??= document.createElement("canvas").getContext("2d");
+  ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
+  return Math.min(LABEL, (LABEL * width) / Math.max(1, ruler.measureText(text).width)).toFixed(1);
+}
+
 /** A brush for boxes in an SVG group; `light` of the layers lights their lines. */
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
@@ -27,8 +37,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          const label = texts[b].name;
-          svg("text", { y: 4.2, ...(label.length > 4 ? { class: "rv-long" } : {}) }, group).textContent = label;
+          svg("text", { y: 4.2, style: `font-size: ${labelSize(texts[b].name, w - 6)}px` }, group).textContent = texts[b].name;
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
         return group;
