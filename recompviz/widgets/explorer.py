@@ -35,7 +35,7 @@ from recompviz.widgets.picture import picture
 from recompviz.widgets.questions import Questions, Solve
 from recompviz.widgets.runner import Runner, Work
 from recompviz.widgets.standalone import standalone_page
-from recompviz.widgets.step_nodes import node_numbers, step_nodes
+from recompviz.widgets.step_nodes import LabelNumbers
 from recompviz.widgets.tables import FAMILIES, Tables
 
 # after running out of memory a plan of at most this share of the one that failed is offered
@@ -105,7 +105,7 @@ class Explorer(Questions):
     _labels: Any = traitlets.List().tag(sync=True)
     _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
-    _asked = traitlets.Dict().tag(sync=True)
+    _asked = traitlets.Dict().tag(sync=True, echo_update=False)
     _reply = traitlets.Dict().tag(sync=True)
     _run = traitlets.Dict().tag(sync=True)
     _runs: Any = traitlets.List().tag(sync=True)
@@ -141,8 +141,7 @@ class Explorer(Questions):
         self._background = Background(self._tell_solving, self._lock)
         self._request = 0
         self._choice = (0, 0)  # table, row
-        self._label_numbers: dict[str, int] = {}
-        self._numbers = node_numbers(graph)
+        self._numbers = LabelNumbers(graph)
         layout = lay_out(graph)
         middle = (table.least_total + int(table.total_peaks[0])) // 2
         row = table.row(middle if budget is None else budget)
@@ -235,11 +234,9 @@ class Explorer(Questions):
                 return
             self._request = request
             self._choice = (table, row)
-            known = len(self._label_numbers)
-            nodes = step_nodes(self.graph, self._numbers, timeline.step_labels)
-            message = wire.timeline_message(timeline, self._label_numbers, nodes)
-            if len(self._label_numbers) > known:
-                self._labels = list(self._label_numbers)
+            message = wire.timeline_message(timeline, self._numbers)
+            if len(self._numbers) > len(self._labels):
+                self._labels = self._numbers.labels
             self._reply = {
                 "request": request,
                 "fingerprint": self.graph.fingerprint,

@@ -67,6 +67,7 @@ export function mount(model, parent) {
   };
   const repaints = [];
   let tables = [...fixed, ...model.get("_more").map(readTable)];
+  let asked = { request: first.request, table: first.table, row: first.row, budget: first.budget };
   let reply = null;
   let kept = null;
   let segments = null;
@@ -147,11 +148,14 @@ export function mount(model, parent) {
     if (change.settled && !same) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
     Object.assign(state, change);
     if (change.settled) state.rested = { table: state.table, row: state.row };
-    if (!same || change.settled) {
+    // a drag comes to rest on its plan, so it asks for that plan's total from the start: letting go asks nothing again
+    const budget = state.settled ? state.budget : tables[state.table].totalPeaks[state.row];
+    if (state.table !== asked.table || state.row !== asked.row || budget !== asked.budget) {
       // the request number rises with each choice, so that a reply to an older one is known to be stale
       state.request += 1;
       state.confirmed = same && state.confirmed;
-      model.set("_asked", { request: state.request, table: state.table, row: state.row, budget: state.budget });
+      asked = { request: state.request, table: state.table, row: state.row, budget };
+      model.set("_asked", asked);
       model.save_changes();
     }
     schedule();
@@ -343,6 +347,7 @@ export function mount(model, parent) {
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, settled: true });
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
+      asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
       reply = next;
       timelineView.setReply(reply);
       if (state.step >= reply.steps) setStep(reply.steps - 1);
@@ -350,6 +355,7 @@ export function mount(model, parent) {
       schedule();
     },
     "change:_more": () => {
+      asked = {}; // a number may mean another plan now
       tables = [...fixed, ...model.get("_more").map(readTable)];
       const gone = ({ table, row }) => !tables[table] || row >= tables[table].rows;
       state.earlier = state.earlier.filter((choice) => !gone(choice));
