@@ -24,7 +24,9 @@ import { makeRunsView, isRunOf, rowOfRun } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
 
 let views = 0;
-const ASK_EVERY = 120; // ms between two requests of a drag; the outline and the graph follow it at once
+// ms between two requests of a drag, or so many times what the last answer took; the outline and the graph follow at once
+const ASK_EVERY = 120;
+const ASK_SHARE = 3;
 const TABS = { alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
 
 /** Whether a reply is about an older choice than the page has made since. */
@@ -71,6 +73,7 @@ export function mount(model, parent) {
   let asked = { request: first.request, table: first.table, row: first.row, budget: first.budget };
   let sent = first.request;
   let sentAt = 0;
+  let took = 0;
   let renumbered = false; // a table has come or gone: what was asked may mean another plan now
   let later = 0;
   let reply = null;
@@ -169,7 +172,7 @@ export function mount(model, parent) {
   /** Ask the kernel for the choice: now and then during a drag, so that it is free when the drag comes to rest. */
   function tellKernel() {
     clearTimeout(later);
-    const wait = state.settled ? 0 : sentAt + ASK_EVERY - performance.now();
+    const wait = state.settled ? 0 : sentAt + Math.max(ASK_EVERY, ASK_SHARE * took) - performance.now();
     if (wait > 0) {
       later = setTimeout(tellKernel, wait);
       return;
@@ -367,6 +370,7 @@ export function mount(model, parent) {
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
       asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
+      if (next.request === sent) took = Math.min(200, performance.now() - sentAt); // a cell that ran meanwhile is no measure
       sent = next.request;
       clearTimeout(later);
       reply = next;
