@@ -2,9 +2,10 @@
 
 For each graph, with its modules collapsed and with every value shown: the slider is dragged with the mouse over 300
 positions. Told are the frames in which nodes changed, the page's own work on such a frame, the time from an event to
-the frame that shows it, the time from letting go to the kernel's confirmation, whether page and kernel end
-with the same plan, and the page's heap after forced collections, before and after three such drags. Then the time
-from a traced graph to its first picture, for two shapes, with and without ``dot``.
+the frame that shows it, the time from the last event to the frame with the memory that the kernel has simulated for
+that plan (median and worst of several drags), whether page and kernel end with the same plan, and the page's heap after
+forced collections, before and after these drags; below that, where the time to the confirmation goes. Then the
+time from a traced graph to its first picture, for two shapes, with and without ``dot``.
 
     python -m recompviz.benchmarks.explorer                  # minutes; needs recompviz[test] and a Chromium
     python -m recompviz.benchmarks.explorer --graphs resnet152 --events 100
@@ -43,12 +44,35 @@ from recompviz.core.plan_table import PlanTable
 from recompviz.core.schedule import make_schedule
 from recompviz.core.simulation import simulate_schedule
 from recompviz.core.solver import solve
-from recompviz.widgets import dot
+from recompviz.widgets import dot, wire
 from recompviz.widgets.explorer import Explorer
 from recompviz.widgets.first_plans import first_plans
 
+STAMPS = {}  # request: when it was received, simulated, packed, sent; milliseconds
+now = []
+
+def stamped(function):
+    def call(*arguments):
+        found = function(*arguments)
+        now.append(1000 * time.time())
+        return found
+    return call
+
+wire.timeline_message = stamped(wire.timeline_message)
+
+class Stamped(Explorer):
+    def _handle_msg(self, message):
+        now[:] = [1000 * time.time()]
+        super()._handle_msg(message)
+
+    def _send(self, message, buffers=None):
+        super()._send(message, buffers)
+        if "_reply" in message.get("state", {}):
+            STAMPS[message["state"]["_reply"]["request"]] = [*now, 1000 * time.time()]
+
 def shown(graph, joint, table):
-    return Explorer(graph, table, lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())), title="s")
+    simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+    return Stamped(graph, table, stamped(simulate), title="s")
 
 def planned(step):
     graph, joint = step
@@ -58,34 +82,63 @@ def first(step):
     return shown(*step, first_plans(step[0], profiler(*step)))
 """
 
+# when the page last asked over the wire, and when a reply last came: by the page's own clock, which is the kernel's too
+WIRE = """(() => {
+  const wire = (window.rvWire = { asked: 0, replied: 0 });
+  const note = (data, trait, field) => {
+    const bytes = typeof data === "string" ? null : new Uint8Array(data.buffer ?? data).subarray(0, 4096);
+    const text = bytes ? new TextDecoder("latin1").decode(bytes) : data;
+    if (text.includes(trait)) wire[field] = performance.timeOrigin + performance.now();
+  };
+  window.WebSocket = class extends WebSocket {
+    constructor(...options) {
+      super(...options);
+      this.addEventListener("message", ({ data }) => note(data, '"_reply"', "replied"));
+    }
+    send(data) {
+      note(data, '"_asked"', "asked");
+      super.send(data);
+    }
+  };
+})()"""
 WATCH = """() => {
   const root = document.querySelector(".rv-explorer");
   const slider = root.querySelector(".rv-slider:not(.rv-scrubber)");
-  const seen = (window.rvSeen = { latencies: [], last: 0, confirmed: 0 });
-  root.recompviz.repaints.length = 0;
+  const { state, repaints } = root.recompviz;
+  const now = () => performance.timeOrigin + performance.now();
+  window.rvSeen = { latencies: [], last: 0, confirmed: 0, shown: 0 };
+  repaints.length = 0;
   if (window.rvWatched) return;
   window.rvWatched = true;
-  slider.addEventListener("input", () => {
-    const begun = performance.now();
+  const afterFrame = (then) =>
     requestAnimationFrame(() => {
       const done = new MessageChannel(); // a task after the frame was drawn
-      done.port1.onmessage = () => window.rvSeen.latencies.push(performance.now() - begun);
+      done.port1.onmessage = then;
       done.port2.postMessage(0);
     });
+  slider.addEventListener("input", () => {
+    const begun = now();
+    Object.assign(window.rvSeen, { last: begun, shown: 0 });
+    afterFrame(() => window.rvSeen.latencies.push(now() - begun));
   }, { capture: true });
-  slider.addEventListener("change", () => {
-    const begun = performance.now();
-    const look = () => {
-      if (root.recompviz.state.confirmed) window.rvSeen.confirmed = performance.now() - begun;
-      else setTimeout(look, 2);
-    };
-    setTimeout(look, 0);
+  let confirmed = state.confirmed;
+  Object.defineProperty(state, "confirmed", {
+    get: () => confirmed,
+    set: (value) => {
+      confirmed = value;
+      if (!value) return;
+      window.rvSeen.confirmed = now();
+      const { last } = window.rvSeen;
+      afterFrame(() => last === window.rvSeen.last && confirmed && (window.rvSeen.shown = now()));
+    },
   });
 }"""
 TOLD = """() => {
   const { repaints, state } = document.querySelector(".rv-explorer").recompviz;
-  return { repaints, row: state.row, latencies: window.rvSeen.latencies, confirmed: window.rvSeen.confirmed };
+  return { repaints, row: state.row, request: state.request, ...window.rvSeen, ...window.rvWire };
 }"""
+# where the time from the last event to the confirmed frame goes
+PARTS = ("asked", "received", "simulated", "packed", "sent", "replied", "confirmed", "shown")
 
 
 class Lab:
@@ -145,6 +198,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", nargs="*", default=["resnet152", "residual3000"], choices=list(GRAPHS))
     parser.add_argument("--events", type=int, default=300)
+    parser.add_argument("--drags", type=int, default=5, help="so many are measured")
     parser.add_argument("--no-first", action="store_true", help="leave out the time to the first picture")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -160,9 +214,9 @@ def main() -> None:
             print(
                 f"{'graph':>13} {'#V':>5} {'shown':>12} {'frames':>7} {'page work':>13} {'event to frame':>16}", end=""
             )
-            print(f" {'confirmed':>10} {'same plan':>10} {'heap MiB':>15}")
+            print(f" {'confirmed':>13} {'same plan':>10} {'heap MiB':>15}")
             for name in options.graphs:
-                dragged(browser, lab, name, options.events)
+                dragged(browser, lab, name, options.events, options.drags)
             if not options.no_first:
                 print(f"\n{'graph':>13} {'dot':>5} {'first picture':>14} {'kernel processor time':>24}")
                 for name in ("residual3000", "unet3000"):
@@ -180,6 +234,7 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
     mine = f"//127.0.0.1:{lab.port}/"
     context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
     context.set_default_timeout(240_000)
+    context.add_init_script(WIRE)
     page = context.new_page()
     page.goto(lab.address(f"doc/tree/{name}"))
     page.wait_for_selector(".jp-Notebook")
@@ -190,12 +245,14 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
 
 
 def answer(page: Any) -> str:
-    """What the cell that is selected now prints."""
-    page.locator(".jp-Notebook-cell .cm-content").last.click()
-    page.keyboard.press("Shift+Enter")
+    """What the second cell prints, run again, after ``said`` and the time."""
     output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
-    output.wait_for()
-    return str(output.inner_text().removeprefix("said ").strip())
+    before = output.inner_text() if output.count() else ""
+    page.locator(".jp-Notebook-cell .cm-content").last.click()
+    page.keyboard.press("Control+Enter")  # leaves no new cell below
+    while not output.count() or output.inner_text() == before:
+        page.wait_for_timeout(20)
+    return str(output.inner_text().split(maxsplit=2)[2].strip())
 
 
 def heap(page: Any) -> float:
@@ -223,37 +280,54 @@ def drag(page: Any, events: int) -> dict[str, Any]:
         share = abs((i / events * 3) % 2 - 1)  # three times across
         page.mouse.move(x(share), y)
     page.mouse.up()
-    page.wait_for_function("window.rvSeen.confirmed > 0")
+    page.wait_for_function("window.rvSeen.shown > 0")
     told: dict[str, Any] = page.evaluate(TOLD)
     return told
 
 
-def dragged(browser: Any, lab: Lab, name: str, events: int) -> None:
+def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
     """Print the rows of one graph."""
-    code = f"import steps\nfrom steps import *\nexplorer = planned({GRAPHS[name]})\nexplorer"
-    page = opened(browser, lab, f"{name}.ipynb", code, "print('said', explorer._choice[1], len(explorer.graph))")
-    page.locator(".rv-slider:not(.rv-scrubber)").wait_for()
-    page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
+    code = f"import json, steps\nfrom steps import *\nexplorer = planned({GRAPHS[name]})\nexplorer"
+    ask = "json.dump(STAMPS, open('stamps.json', 'w'))\n"
+    ask += "print('said', time.time(), explorer._choice[1], len(explorer.graph))"
+    page = opened(browser, lab, f"{name}.ipynb", code, ask)
+    slider = page.locator(".rv-slider:not(.rv-scrubber)")
     for shown, button in (("modules", "Collapse all modules"), ("every value", "Expand all modules")):
         page.get_by_role("button", name=button).click()
-        page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
+        slider.scroll_into_view_if_needed()
         page.wait_for_timeout(500)
         drag(page, events)  # warm
         before = heap(page)
-        for _ in range(3):
-            told = drag(page, events)
+        every = []
+        for _ in range(drags):
+            every.append(drag(page, events))
+            page.wait_for_timeout(100)
         after = heap(page)
-        page.wait_for_timeout(300)
         row, count = answer(page).split()
-        page.locator(".rv-slider:not(.rv-scrubber)").scroll_into_view_if_needed()
-        work = [ms for ms, changed in told["repaints"] if changed]
-        same = "yes" if int(row) == told["row"] else "NO"
-        print(
-            f"{name:>13} {count:>5} {shown:>12} {len(work):>7} {spread(work):>13} {spread(told['latencies']):>16}",
-            end="",
-        )
-        print(f" {told['confirmed']:>10.0f} {same:>10} {before:>6.1f} → {after:>6.1f}", flush=True)
+        stamps = json.loads((lab.folder / "stamps.json").read_text())
+        slider.scroll_into_view_if_needed()
+        work = [ms for told in every for ms, changed in told["repaints"] if changed]
+        latencies = [ms for told in every for ms in told["latencies"]]
+        waits = sorted(told["shown"] - told["last"] for told in every)
+        same = "yes" if int(row) == every[-1]["row"] else "NO"
+        print(f"{name:>13} {count:>5} {shown:>12} {len(work):>7} {spread(work):>13} {spread(latencies):>16}", end="")
+        confirmed = f"{waits[len(waits) // 2]:.0f} ({waits[-1]:.0f})"
+        print(f" {confirmed:>13} {same:>10} {before:>6.1f} → {after:>6.1f}")
+        print(f"{'':>13} {parts(every, stamps)}", flush=True)
     page.context.close()
+
+
+def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
+    """The medians of what each part of a confirmation takes."""
+    taken: dict[str, list[float]] = {part: [] for part in PARTS}
+    for told in every:
+        kernel = dict(zip(PARTS[1:5], stamps[str(told["request"])], strict=True))
+        at = told["last"]
+        for part in PARTS:
+            then = kernel.get(part) or told[part]
+            taken[part].append(then - at)
+            at = then
+    return ", ".join(f"{part} {sorted(values)[len(values) // 2]:.0f}" for part, values in taken.items())
 
 
 def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
@@ -262,7 +336,7 @@ def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
     code += "" if dot else "dot.find_dot = lambda: None\n"
     code += "begun, cpu = time.time(), time.process_time()\nexplorer = first(step)\n"
     code += "cpu = time.process_time() - cpu\nexplorer"
-    page = opened(browser, lab, f"first-{name}-{dot}.ipynb", code, "print('said', begun, cpu)")
+    page = opened(browser, lab, f"first-{name}-{dot}.ipynb", code, "print('said', time.time(), begun, cpu)")
     page.wait_for_function(
         "(() => { const r = document.querySelector('.rv-explorer'); return r?.recompviz?.repaints.length && "
         "(window.rvFirst ??= Date.now()); })()"

@@ -69,7 +69,7 @@ def blocks_of(timeline: Timeline) -> Blocks:
     ends = _pairs(timeline)
     steps = len(timeline.phases)
     born = np.flatnonzero(timeline.delta > 0)
-    moments = _moments(timeline)
+    moments = timeline.moments - 1  # the event after which a step is at its fullest
     first = np.searchsorted(moments, born, side="left")
     stop = np.where(ends[born] < 0, steps, np.searchsorted(moments, ends[born], side="left"))
     counts = first < stop
@@ -101,22 +101,6 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
         elif open_.get(block):
             ends[open_[block].pop()] = i
     return ends
-
-
-def _moments(timeline: Timeline) -> NDArray[np.int64]:
-    """The event after which each step is at its fullest; the last one before it where it never rises above that."""
-    step, live = timeline.step.tolist(), timeline.live.tolist()
-    moments = []
-    event, now = 0, 0
-    for s in range(len(timeline.phases)):
-        best, most = event - 1, now
-        while event < len(step) and step[event] <= s:
-            now = live[event]
-            if now > most:
-                best, most = event, now
-            event += 1
-        moments.append(best)
-    return np.array(moments, np.int64)
 
 
 def binding(timeline: Timeline) -> str:

@@ -8,12 +8,18 @@ traced by the torch layer and read by the scheduler, the simulator and the pictu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from recompviz.core.node_info import NodeInfo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Category(IntEnum):
@@ -178,6 +184,52 @@ class JointGraph:
         """Each storage's bytes as the allocator hands them out."""
         return [self.rounded(storage.size) for storage in self.storages]
 
+    @cached_property
+    def allocated(self) -> NDArray[np.int64]:
+        """:attr:`sizes` as an array."""
+        return np.array(self.sizes, np.int64)
+
+    @cached_property
+    def storage_labels(self) -> tuple[str, ...]:
+        """The label of each storage."""
+        return tuple(storage.label for storage in self.storages)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The key of each call."""
+        return tuple(call.info.key for call in self.calls)
+
+    @cached_property
+    def categories(self) -> NDArray[np.int64]:
+        """The category of each storage, as numbers."""
+        return np.array([int(storage.category) for storage in self.storages], np.int64)
+
+    @cached_property
+    def touched(self) -> tuple[tuple[int, ...], ...]:
+        """What each call makes and reads, without what is there before the step."""
+        return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
+
+    @cached_property
+    def forward_reads(self) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """The forward values each call reads, as (storage, the call that makes it)."""
+        forward, makers = self.forward_count, [storage.maker for storage in self.storages]
+        return tuple(tuple((s, makers[s]) for s in call.reads if 0 <= makers[s] < forward) for call in self.calls)
+
+    @cached_property
+    def made(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What the calls make, as :func:`packed_rows`."""
+        return packed_rows([call.makes for call in self.calls])
+
+    @cached_property
+    def random(self) -> NDArray[np.bool_]:
+        """Which calls draw random numbers."""
+        return np.array([call.random for call in self.calls], np.bool_)
+
+    @cached_property
+    def scratch(self) -> NDArray[np.int64]:
+        """Scratch memory inside each call as the allocator hands it out, bytes; 0 where it is not known."""
+        return np.array([self.rounded(extra) for extra in self.workspace or [0] * len(self.calls)], np.int64)
+
     def kept_calls(self, kept: Sequence[bool]) -> list[bool]:
         """For each call whether what it makes stays until the backward pass, wherever that needs it.
 
@@ -198,3 +250,11 @@ class JointGraph:
     def rounded(self, size: int) -> int:
         """A size as the allocator hands it out, bytes."""
         return -(-size // self.alignment) * self.alignment
+
+
+def packed_rows(rows: Sequence[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of numbers as (start, numbers): row i is ``numbers[start[i]:start[i + 1]]``."""
+    lengths = np.array([len(tuple(row)) for row in rows], np.int64)
+    start = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum(lengths, out=start[1:])
+    return start, np.array([x for row in rows for x in row], np.int64)

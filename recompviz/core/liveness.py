@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.compiled import has_numba, is_compiled
+from recompviz.core.joint import packed_rows
 from recompviz.core.schedule import make_schedule
 from recompviz.core.simulation import simulate_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -65,9 +66,9 @@ class LiveModel:
 
         self.graph, self.joint, self.kernels = graph, joint, live_kernels
         calls, storages = joint.calls, joint.storages
-        read_start, reads = _packed([call.reads for call in calls])
-        make_start, makes = _packed([call.makes for call in calls])
-        view_start, views = _packed([call.views for call in calls])
+        read_start, reads = packed_rows([call.reads for call in calls])
+        make_start, makes = joint.made
+        view_start, views = packed_rows([call.views for call in calls])
         self.calls = (
             read_start,
             reads,
@@ -75,14 +76,14 @@ class LiveModel:
             makes,
             np.array([call.node for call in calls], np.int64),
             np.array([call.pinned for call in calls], np.bool_),
-            np.array([call.random for call in calls], np.bool_),
-            np.array([joint.rounded(extra) for extra in joint.workspace or [0] * len(calls)], np.int64),
+            joint.random,
+            joint.scratch,
             view_start,
             views,
-            *_packed([call.follows for call in calls]),
+            *packed_rows([call.follows for call in calls]),
         )
         self.storages = (
-            np.array(joint.sizes, np.int64),
+            joint.allocated,
             np.array([storage.maker for storage in storages], np.int64),
             np.array([s in joint.results for s in range(len(storages))], np.bool_),
             np.array([s for s, _ in joint.clones], np.int64),
@@ -201,11 +202,3 @@ class LiveModel:
                 self.graph.time, self.work, self.step_peaks, self.out, self.seen,
             )  # fmt: skip
         return best
-
-
-def _packed(rows: Sequence[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of numbers as (start, numbers): row i is ``numbers[start[i]:start[i + 1]]``."""
-    lengths = np.array([len(tuple(row)) for row in rows], np.int64)
-    start = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(lengths, out=start[1:])
-    return start, np.array([x for row in rows for x in row], np.int64)

@@ -90,39 +90,28 @@ def make_schedule(joint: JointGraph, kept: Sequence[bool]) -> Schedule:
 
 def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
     """Calls in running order with their phases, and the storages saved for backward."""
-    calls, storages = joint.calls, joint.storages
-    forward = joint.forward_count
+    forward, forward_reads = joint.forward_count, joint.forward_reads
     keeps = joint.kept_calls(kept)
     order = list(range(forward))
     phases = [Phase.FORWARD] * forward
     saved: set[int] = set()
     recomputed: set[int] = set()
 
-    def missing(reads: tuple[int, ...]) -> list[int]:
-        """The calls to recompute for these storages; those that are kept are noted as saved."""
-        makers = []
-        for s in reads:
-            maker = storages[s].maker
-            if not 0 <= maker < forward or maker in recomputed or s in saved:
-                continue
-            if keeps[maker]:
-                saved.add(s)
-            else:
-                makers.append(maker)
-        return makers
-
-    for b in range(forward, len(calls)):
-        stack = missing(calls[b].reads)
-        pulled = []
-        while stack:
-            c = stack.pop()
-            if c not in recomputed:
-                recomputed.add(c)
-                pulled.append(c)
-                stack.extend(missing(calls[c].reads))
-        pulled.sort()  # traced order is a topological order
-        order += pulled
-        phases += [Phase.RECOMPUTE] * len(pulled)
+    for b in range(forward, len(joint.calls)):
+        pulled: list[int] = []
+        stack = [b]
+        while stack:  # whatever one of these reads is kept, or its maker runs again
+            for s, maker in forward_reads[stack.pop()]:
+                if keeps[maker]:
+                    saved.add(s)
+                elif maker not in recomputed:
+                    recomputed.add(maker)
+                    pulled.append(maker)
+                    stack.append(maker)
+        if pulled:
+            pulled.sort()  # traced order is a topological order
+            order += pulled
+            phases += [Phase.RECOMPUTE] * len(pulled)
         order.append(b)
         phases.append(Phase.BACKWARD)
     return order, phases, saved
@@ -130,7 +119,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
 
 def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tuple[int, ...], ...]:
     """The storages freed after each step: those whose last use it is."""
-    calls, storages, forward = joint.calls, joint.storages, joint.forward_count
+    calls, touched, forward = joint.calls, joint.touched, joint.forward_count
     frees: list[tuple[int, ...]] = [()] * len(order)
     # walking back, the first time a block is met is its last use; the forward pass must leave what is saved,
     # and the caller holds the results (but not the second block that recomputing a result makes)
@@ -141,8 +130,8 @@ def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tu
     ):
         met = set(immortal)
         for i in range(stop - 1, start - 1, -1):
-            call = calls[order[i]]
-            last = [s for s in call.makes + call.reads if s not in met and storages[s].maker >= 0]
-            met.update(last)
-            frees[i] = tuple(last)
+            last = [s for s in touched[order[i]] if s not in met]
+            if last:
+                met.update(last)
+                frees[i] = tuple(last)
     return tuple(frees)

@@ -149,22 +149,29 @@ class Timeline:
         return self.step_peaks + self.static
 
     @cached_property
-    def bands(self) -> NDArray[np.int64]:
-        """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
+    def moments(self) -> NDArray[np.int64]:
+        """How many events have happened at the fullest moment of each step, shape (#steps,).
+
+        That is where the step begins, unless more is alive after one of its own events; then after the first such.
+        """
         steps = len(self.phases)
         owner = np.maximum(self.step, 0)
         live = np.concatenate([[0], self.live])  # live[k]: after the first k events
-        # the fullest moment of a step: where it begins, unless more is alive after one of its own events
-        moment = np.searchsorted(owner, np.arange(steps))
+        moment: NDArray[np.int64] = np.searchsorted(owner, np.arange(steps))
         most = live[moment]
         np.maximum.at(most, owner, live[1:])
         fullest = np.flatnonzero(live[1:] == most[owner])
         own, first = np.unique(owner[fullest], return_index=True)
         fuller = live[moment[own]] < most[own]
         moment[own[fuller]] = fullest[first[fuller]] + 1
+        return moment
+
+    @cached_property
+    def bands(self) -> NDArray[np.int64]:
+        """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
-        bands: NDArray[np.int64] = moved.cumsum(axis=0)[moment]
+        bands: NDArray[np.int64] = moved.cumsum(axis=0)[self.moments]
         return bands
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:

@@ -20,6 +20,7 @@ from recompviz.core.graph import Graph
 from recompviz.core.joint import JointGraph
 from recompviz.core.live_search import live_plans
 from recompviz.core.liveness import profiler
+from recompviz.core.pairwise import Progress
 from recompviz.core.plan import Plan
 from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.schedule import Schedule, make_schedule
@@ -141,7 +142,7 @@ class Trace:
         """The trade-off curve of the graph, solved once and kept."""
         return self._once(f"tradeoff {family}", lambda: solve(self.graph, family))
 
-    def plans(self, objective: Aim = "time") -> PlanTable:
+    def plans(self, objective: Aim = "time", progress: Progress | None = None) -> PlanTable:
         """Every distinct plan of an objective with its formula peak and its simulated total peak.
 
         Thousands of nodes, or costs that are no whole numbers, make curves of many thousand optima, bytes apart; of
@@ -152,12 +153,14 @@ class Trace:
         objective : "time", "memory" or "live"
             The formula's time-centric or memory-centric optima, or what a search in simulated total
             bytes finds, which is never worse in these; see :mod:`recompviz.core.live_search`.
+        progress : callable (done, total), optional
+            Called now and then during that search; raise :class:`recompviz.Cancelled` in it to stop.
         """
 
         def build() -> PlanTable:
             if objective == "live":
                 seeds = [*self.plans("time").plans, *self.plans("memory").plans, *chen_plans(self.graph)]
-                plans = live_plans(self.graph, self.joint, seeds) if has_numba() else seeds
+                plans = live_plans(self.graph, self.joint, seeds, progress) if has_numba() else seeds
             else:
                 curve = self.tradeoff()
                 plans = curve.plans(objective, MOST_ROWS)

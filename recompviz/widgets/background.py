@@ -53,6 +53,11 @@ class Background:
             if self._thread is not None and self._thread.is_alive():
                 self._told("cancelled", 0.0, "cancelled")
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def wait(self, seconds: float | None = None) -> None:
         """Wait until what is under way has ended."""
         if self._thread is not None:

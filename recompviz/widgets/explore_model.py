@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from recompviz.core.compiled import has_numba, is_compiled
 from recompviz.core.errors import GraphError
 from recompviz.core.graph import Name
 from recompviz.core.liveness import profiler
@@ -17,7 +18,7 @@ from recompviz.core.plan import Plan
 from recompviz.core.plan_table import Aim, PlanTable
 from recompviz.core.run_report import RunReport
 from recompviz.widgets.explorer import Explorer
-from recompviz.widgets.first_plans import LARGE, first_plans
+from recompviz.widgets.first_plans import SMALL, first_plans
 from recompviz.widgets.runner import Progress
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def explore(
     baselines : sequence of str
         Shown as points beside the curve; names as for :meth:`recompviz.Trace.baseline`.
 
-    A graph of more than 1,000 nodes opens at once with plans that need no search; the planner's follow later.
+    It opens at once, with plans that need no search; the planner's are searched for meanwhile and take their place.
+    Reading ``.plan`` or setting ``.budget`` in Python before that waits for them.
 
     Returns
     -------
@@ -108,17 +110,17 @@ def explorer_of(
     ) -> PlanTable:
         return what_if(traced, aim, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
 
-    def tables() -> list[PlanTable]:
-        return [traced.plans("live"), traced.plans("time"), traced.plans("memory")]
+    def tables(progress: Callable[[int, int], None] | None = None) -> list[PlanTable]:
+        return [traced.plans("live", progress), traced.plans("time"), traced.plans("memory")]
 
-    large = len(traced.graph) > LARGE
-    first = [first_plans(traced.graph, profiler(traced.graph, traced.joint))] if large else tables()
+    at_once = len(traced.graph) <= SMALL and (is_compiled("live_kernels") or not has_numba())
+    first = tables() if at_once else [first_plans(traced.graph, profiler(traced.graph, traced.joint))]
     return Explorer(
         traced.graph,
         first[0],
         lambda plan: simulate(traced, plan),
         more_tables=first[1:],
-        later=tables if large else None,
+        later=None if at_once else tables,
         baselines=_plans(traced, baselines),
         solve=solve,
         run=None if traced.estimated else _run(traced),

@@ -20,7 +20,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from recompviz.core.errors import PlanMismatch
+from recompviz.core.errors import Cancelled, PlanMismatch
 from recompviz.core.graph import Graph
 from recompviz.core.joint import JointGraph
 from recompviz.core.plan import Plan
@@ -29,17 +29,26 @@ from recompviz.core.run_report import RunReport
 from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.widgets import assets, wire
-from recompviz.widgets.background import Background
+from recompviz.widgets.background import Background, Progress
 from recompviz.widgets.layout import MODES, Layout, lay_out
 from recompviz.widgets.picture import picture
 from recompviz.widgets.questions import Questions, Solve
 from recompviz.widgets.runner import Runner, Work
 from recompviz.widgets.standalone import standalone_page
-from recompviz.widgets.step_nodes import node_numbers, step_nodes
+from recompviz.widgets.step_nodes import LabelNumbers
 from recompviz.widgets.tables import FAMILIES, Tables
 
 # after running out of memory a plan of at most this share of the one that failed is offered
 SMALLER = 0.9
+
+
+class Awaited(traitlets.Instance):  # type: ignore[type-arg]
+    """A trait that is read in Python only when the plans it depends on are the final ones."""
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        """The value, once it is one to rely on."""
+        obj.wait_for_plans()
+        return super().get(obj, cls)
 
 
 class Explorer(Questions):
@@ -70,13 +79,15 @@ class Explorer(Questions):
         Bytes the device has, marked on the budget.
     joint : JointGraph, optional
         What ``simulate`` simulates; :meth:`to_html` needs it.
-    later : callable () → sequence of PlanTable, optional
+    later : callable (progress) → sequence of PlanTable, optional
         Better tables, made in a thread of their own once the first picture is there; they replace the first ones.
+        ``progress(done, total)`` raises :class:`recompviz.Cancelled` once the user has stopped the search.
 
     Attributes
     ----------
     plan : Plan
-        The plan shown (observable, read-only).
+        The plan shown (observable, read-only). While better plans are still searched for, who reads ``plan``,
+        ``timeline`` or ``tables``, sets ``budget`` or exports a page in Python waits for these; the picture does not.
     budget : int
         Total bytes; settable, also as ``"10 GiB"``.
     timeline : Timeline
@@ -93,9 +104,9 @@ class Explorer(Questions):
     _esm = assets.esm()
     _css = assets.css()
 
-    plan = traitlets.Instance(Plan, read_only=True, help="The plan shown.")
+    plan = Awaited(Plan, read_only=True, help="The plan shown.")
     budget = traitlets.Any(help='Total bytes; accepts "10 GiB".')
-    timeline = traitlets.Instance(Timeline, read_only=True, help="Simulated, of that plan.")
+    timeline = Awaited(Timeline, read_only=True, help="Simulated, of that plan.")
     runs = traitlets.Tuple(default_value=(), read_only=True, help="The run reports so far, oldest first.")
 
     _graph = traitlets.Dict().tag(sync=True)
@@ -105,7 +116,7 @@ class Explorer(Questions):
     _labels: Any = traitlets.List().tag(sync=True)
     _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
-    _asked = traitlets.Dict().tag(sync=True)
+    _asked = traitlets.Dict().tag(sync=True, echo_update=False)
     _reply = traitlets.Dict().tag(sync=True)
     _run = traitlets.Dict().tag(sync=True)
     _runs: Any = traitlets.List().tag(sync=True)
@@ -125,8 +136,13 @@ class Explorer(Questions):
         budget: int | float | str | None = None,
         capacity: int | float | str | None = None,
         joint: JointGraph | None = None,
-        later: Callable[[], Sequence[PlanTable]] | None = None,
+        later: Callable[[Progress], Sequence[PlanTable]] | None = None,
     ) -> None:
+        self._later: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self._telling = (
+            0  # the thread that tells observers of a choice: it must not wait for the search, which may wait for it
+        )
         self.graph = graph
         self.title = title
         self.device = device
@@ -141,8 +157,7 @@ class Explorer(Questions):
         self._background = Background(self._tell_solving, self._lock)
         self._request = 0
         self._choice = (0, 0)  # table, row
-        self._label_numbers: dict[str, int] = {}
-        self._numbers = node_numbers(graph)
+        self._numbers = LabelNumbers(graph)
         layout = lay_out(graph)
         middle = (table.least_total + int(table.total_peaks[0])) // 2
         row = table.row(middle if budget is None else budget)
@@ -160,42 +175,65 @@ class Explorer(Questions):
         )
         self._choose(0, 0, row, parse_bytes(budget))
         self.on_msg(self._on_message)
-        self._later: threading.Thread | None = None
         if later is not None:
             self._waiting = "first plans; better ones are being searched for"
             self._later = threading.Thread(target=self._replace_tables, args=(later,), daemon=True)
             self._later.start()
 
-    def _replace_tables(self, later: Callable[[], Sequence[PlanTable]]) -> None:
+    def _replace_tables(self, later: Callable[[Progress], Sequence[PlanTable]]) -> None:
         """Show better tables when they are there, at the same budget; told as one change, so that no page sees half."""
+
+        def tell(state: str, fraction: float, text: str) -> None:
+            with self._lock:
+                if not self._background.busy:  # what the user asked for since is told instead
+                    self._tell_solving(state, fraction, text)
+
+        def progress(done: int, total: int) -> None:
+            if self._stopped.is_set():
+                raise Cancelled("the search was stopped")
+            tell("solving", done / max(total, 1), "better plans are being searched for")
+
         try:
-            tables = tuple(later())
+            progress(0, 1)
+            tables = tuple(later(progress))
         except Exception as error:  # the first plans stay, and the page says why
-            self._waiting = f"first plans; the search failed: {error}"
+            tell("idle", 0.0, "")
+            stopped = isinstance(error, Cancelled)
+            self._waiting = f"first plans; {error}" if stopped else f"first plans; the search failed: {error}"
             return
         with self._lock, self.hold_sync():
+            tell("idle", 0.0, "")
+            table, row = self._choice
+            elsewhere = table >= self._tabled.given and table != self._tabled.pinned  # given, loaded, another solver's
+            table += len(tables) - self._tabled.given
             self._tabled.replace(tables)
             budget = max(int(self.budget), tables[0].least_total)
             self._tables = [wire.table_message(shown) for shown in self._tabled.first]
             self._more = [wire.table_message(shown) for shown in self._tabled.more]
             self._pins = {"request": self._pins["request"] + 1, "base": -1, "keep": [], "recompute": []}
             self._waiting = ""
-            self._choose(self._request + 1, 0, tables[0].row(budget), budget)
+            if elsewhere:
+                self._choose(self._request + 1, table, row, int(self.budget))
+            else:
+                self._choose(self._request + 1, 0, tables[0].row(budget), budget)
 
     def wait_for_plans(self, seconds: float | None = None) -> None:
-        """Wait until the better tables are shown (for scripts; the notebook does not need it)."""
-        if self._later is not None:
+        """Wait until the better tables are shown; what depends on them waits by itself."""
+        here = threading.current_thread()
+        if self._later is not None and self._later is not here and self._telling != here.ident:
             self._later.join(seconds)
 
     @property
     def tables(self) -> tuple[PlanTable, ...]:
-        """The tables it was made with, one an objective."""
+        """The tables to choose from, one an objective."""
+        self.wait_for_plans()
         return tuple(shown.table for shown in self._tabled.first)
 
     # ---------------------------------------------------------------- choices
 
     @traitlets.validate("budget")
     def _valid_budget(self, proposal: Any) -> int:
+        self.wait_for_plans()
         budget = parse_bytes(proposal["value"])
         self._tabled.table(self._choice[0]).row(budget)  # raises InfeasibleBudget
         return budget
@@ -235,11 +273,9 @@ class Explorer(Questions):
                 return
             self._request = request
             self._choice = (table, row)
-            known = len(self._label_numbers)
-            nodes = step_nodes(self.graph, self._numbers, timeline.step_labels)
-            message = wire.timeline_message(timeline, self._label_numbers, nodes)
-            if len(self._label_numbers) > known:
-                self._labels = list(self._label_numbers)
+            message = wire.timeline_message(timeline, self._numbers)
+            if len(self._numbers) > len(self._labels):
+                self._labels = self._numbers.labels
             self._reply = {
                 "request": request,
                 "fingerprint": self.graph.fingerprint,
@@ -248,13 +284,14 @@ class Explorer(Questions):
                 "budget": float(budget),
                 **message,
             }
-            self._settling = True
+            self._settling, self._telling = True, threading.get_ident()
+            self._shown = plan, timeline
             try:
                 self.set_trait("plan", plan)
                 self.set_trait("timeline", timeline)
                 self.budget = budget
             finally:
-                self._settling = False
+                self._settling, self._telling = False, 0
 
     @traitlets.observe("_mode")
     def _on_mode(self, change: Any) -> None:
@@ -278,7 +315,7 @@ class Explorer(Questions):
             raise RuntimeError("there is nothing to run: this Explorer was made without run=")
         with self._lock:
             table, row = self._choice
-            plan, predicted = self.plan, self.timeline
+            plan, predicted = self._shown
             number = int(self._run["number"]) + (0 if self._runner.running else 1)
 
         def told(state: str, fraction: float, text: str) -> None:
@@ -320,6 +357,8 @@ class Explorer(Questions):
         elif kind == "cancel":
             self.cancel()
         elif kind == "stop":
+            if not self._background.busy:
+                self._stopped.set()
             self._background.cancel()
         elif kind == "solve" and content.get("family") in FAMILIES:
             objective = content.get("objective")
@@ -333,6 +372,8 @@ class Explorer(Questions):
                 self._tell_solving("done", 1.0, "plan loaded")
         elif kind == "page":
             try:
+                if self._later is not None and self._later.is_alive():  # an exported page holds the final plans
+                    raise ValueError("better plans are being searched for: export the page when they are here")
                 text = self.to_html()
             except ValueError as error:
                 self._tell_solving("failed", 0.0, str(error))
@@ -346,8 +387,7 @@ class Explorer(Questions):
         return picture(
             self.graph,
             self.layout_shown,
-            self.plan,
-            self.timeline,
+            *self._shown,
             self._tabled.table(self._choice[0]),
             self.title,
             self.device,
@@ -376,6 +416,7 @@ class Explorer(Questions):
         ValueError
             If the Explorer was made without ``joint``, from which the page simulates its plans.
         """
+        self.wait_for_plans()
         text = standalone_page(self, self.joint)
         if path is not None:
             Path(path).write_text(text, encoding="utf-8")
@@ -383,12 +424,13 @@ class Explorer(Questions):
 
     def __repr__(self) -> str:
         forward = float(self.graph.time.sum())
-        share = f" ({self.plan.overhead / forward:.0%} of the forward)" if forward else ""
+        plan, timeline = self._shown
+        share = f" ({plan.overhead / forward:.0%} of the forward)" if forward else ""
         return (
             f"Explorer({self.title} on {self.device}: {len(self.graph)} nodes, "
-            f"{int(np.count_nonzero(self.plan.kept))} kept, {int(np.count_nonzero(~self.plan.kept))} recomputed; "
-            f"peak {format_bytes(self.timeline.peak)} total bytes, {format_bytes(self.plan.peak)} formula bytes; "
-            f"overhead {self.plan.overhead:g}{share})"
+            f"{int(np.count_nonzero(plan.kept))} kept, {int(np.count_nonzero(~plan.kept))} recomputed; "
+            f"peak {format_bytes(timeline.peak)} total bytes, {format_bytes(plan.peak)} formula bytes; "
+            f"overhead {plan.overhead:g}{share})"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

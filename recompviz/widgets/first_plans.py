@@ -1,6 +1,6 @@
-"""Plans to open a large Explorer with, at once; the planner's own follow when they are found.
+"""Plans to open an Explorer with, at once; the planner's own follow when they are found.
 
-Planning thousands of nodes takes seconds to a minute; a person who only wants to look should not wait for it. What
+Planning hundreds of nodes takes seconds to a minute; a person who only wants to look should not wait for it. What
 needs no search is there in a moment: keep everything, a checkpoint around each repeated block, and sequences of a
 few to many lower sets of equal size, cut where a single value passes if there are such places (as Chen et al. 2016
 do). They are plans like any other, and simulated as such.
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# up to here planning takes a second or two, and the picture waits for it
-LARGE = 1_000
+# up to here planning takes a moment, and the picture waits for it
+SMALL = 40
 # into so many segments
 PARTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 

@@ -19,9 +19,8 @@ from recompviz.widgets.module_layout import lay_out_modules
 from recompviz.widgets.modules import COLLAPSE_ABOVE, module_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from recompviz.core.graph import Graph
+    from recompviz.widgets.step_nodes import LabelNumbers
     from recompviz.widgets.tables import Shown
 
 Message = dict[str, Any]
@@ -118,38 +117,34 @@ def packed(kept: Any) -> Any:
     return np.packbits(kept, bitorder="little")
 
 
-def timeline_message(timeline: Timeline, labels: dict[str, int], nodes: Sequence[int]) -> Message:
+def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
     """The timeline's part of the ``_reply`` trait.
 
     Parameters
     ----------
     timeline : Timeline
-    labels : dict from label to its number
+    numbers : LabelNumbers
         Labels of steps and of blocks; those not met before are added to it.
-    nodes : sequence of int
-        The node of each step, −1 for none.
     """
     blocks = blocks_of(timeline)
-    moving = set(blocks.category.tolist())
+    moving = set(np.unique(blocks.category).tolist())
     shown = [category for category in Category if timeline.static_bytes.get(category) or int(category) in moving]
-
-    def number(label: str) -> int:
-        return labels.setdefault(label, len(labels))
-
+    steps = numbers.of(timeline.step_labels)
+    storages = numbers.of(timeline.storage_labels)
     return {
         "steps": len(timeline.phases),
         "categories": [
             [int(category), category.label, category.static, float(timeline.static_bytes.get(category, 0))]
             for category in shown
         ],
-        "block_labels": np.array([number(timeline.storage_labels[s]) for s in blocks.storage], "<u4").tobytes(),
+        "block_labels": storages[blocks.storage].astype("<u4").tobytes(),
         "block_categories": blocks.category.astype("<u1").tobytes(),
         "block_bytes": blocks.size.astype("<f8").tobytes(),
         "block_first": blocks.first.astype("<u4").tobytes(),
         "block_stop": blocks.stop.astype("<u4").tobytes(),
         "phases": timeline.phases.astype("<u1").tobytes(),
-        "step_nodes": np.array(nodes, "<i4").tobytes(),
-        "step_labels": np.array([number(label) for label in timeline.step_labels], "<u4").tobytes(),
+        "step_nodes": numbers.nodes(timeline.step_labels, steps).astype("<i4").tobytes(),
+        "step_labels": steps.astype("<u4").tobytes(),
         "peak": float(timeline.peak),
         "peak_step": timeline.peak_step,
     }

@@ -1,11 +1,13 @@
 """A large Explorer opens with plans that need no search, and better ones replace them as one change."""
 
 import threading
+import time
 
 import pytest
 
 from recompviz.core.examples import residual_step, u_step
 from recompviz.core.liveness import profiler
+from recompviz.core.plan_table import PlanTable
 from recompviz.core.schedule import make_schedule
 from recompviz.core.simulation import simulate_schedule
 from recompviz.widgets.explorer import Explorer
@@ -26,7 +28,7 @@ def test_the_first_plans_are_canonical_and_reach_from_keep_all_to_far_less(step)
 def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_change(lab):
     go = threading.Event()
 
-    def later():
+    def later(_progress):
         assert go.wait(20)
         return [lab.time, lab.memory]
 
@@ -47,10 +49,73 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
 
 
 def test_a_search_that_fails_is_told_and_the_first_plans_stay(lab):
-    def later():
+    def later(_progress):
         raise MemoryError("no room for the search")
 
     explorer = Explorer(lab.graph, lab.time, lab.simulate, later=later)
     explorer.wait_for_plans(20)
     assert "no room for the search" in explorer._waiting
     assert explorer.tables == (lab.time,)
+
+
+def test_who_reads_the_plan_or_sets_a_budget_in_python_waits_for_the_better_plans_and_the_picture_does_not(lab):
+    go = threading.Event()
+
+    def later(_progress):
+        assert go.wait(20)
+        return [lab.time, lab.memory]
+
+    table = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profiler(lab.graph, lab.joint))
+    assert lab.time.least_total < table.least_total
+    explorer = Explorer(lab.graph, table, lab.simulate, later=later, joint=lab.joint)
+    seen = []
+    explorer.observe(lambda _change: seen.append(explorer.plan), "plan")  # who is told of a choice may read it at once
+    row = 2 - explorer._choice[1]
+    explorer._asked = {"request": 1, "table": 0, "row": row, "budget": float(table.total_peaks[row])}
+    assert seen == [table.plans[row]]
+    assert "kept" in repr(explorer)
+    assert explorer.to_svg()
+    threading.Timer(0.3, go.set).start()
+    explorer.budget = lab.time.least_total  # which no first plan reaches
+    assert explorer.plan is lab.time.plan(lab.time.least_total)
+    assert explorer.timeline.peak == lab.time.least_total
+    assert explorer._solving["state"] == "idle"
+
+
+def test_the_search_tells_its_progress_and_the_page_may_stop_it(lab):
+    at_work = threading.Event()
+
+    def later(progress):
+        for done in range(10_000):
+            progress(done, 10_000)
+            at_work.set()
+            time.sleep(0.002)
+        return [lab.time]
+
+    explorer = Explorer(lab.graph, lab.memory, lab.simulate, later=later)
+    assert at_work.wait(20)
+    assert explorer._solving["state"] == "solving"
+    assert "being searched for" in explorer._solving["text"]
+    explorer._on_message(explorer, {"type": "page"}, [])
+    assert "better plans" in explorer._solving["text"]
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    explorer.wait_for_plans(20)
+    assert "stopped" in explorer._waiting
+    assert explorer._solving["state"] == "idle"
+    assert explorer.tables == (lab.memory,)
+
+
+def test_a_plan_that_was_loaded_meanwhile_stays_on_the_screen(lab):
+    go = threading.Event()
+
+    def later(_progress):
+        assert go.wait(20)
+        return [lab.time, lab.memory]
+
+    explorer = Explorer(lab.graph, first_plans(lab.graph, profiler(lab.graph, lab.joint)), lab.simulate, later=later)
+    loaded = lab.memory.plans[-1]
+    explorer.load(loaded)
+    go.set()
+    explorer.wait_for_plans(20)
+    assert (explorer.plan.kept == loaded.kept).all()
+    assert explorer._choice[0] == explorer._tabled.given == 2

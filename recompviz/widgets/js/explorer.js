@@ -24,6 +24,9 @@ import { makeRunsView, isRunOf, rowOfRun } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
 
 let views = 0;
+// ms between two requests of a drag, or so many times what the last answer took; the outline and the graph follow at once
+const ASK_EVERY = 120;
+const ASK_SHARE = 3;
 const TABS = { alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
 
 /** Whether a reply is about an older choice than the page has made since. */
@@ -67,6 +70,12 @@ export function mount(model, parent) {
   };
   const repaints = [];
   let tables = [...fixed, ...model.get("_more").map(readTable)];
+  let asked = { request: first.request, table: first.table, row: first.row, budget: first.budget };
+  let sent = first.request;
+  let sentAt = 0;
+  let took = 0;
+  let renumbered = false; // a table has come or gone: what was asked may mean another plan now
+  let later = 0;
   let reply = null;
   let kept = null;
   let segments = null;
@@ -147,14 +156,31 @@ export function mount(model, parent) {
     if (change.settled && !same) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
     Object.assign(state, change);
     if (change.settled) state.rested = { table: state.table, row: state.row };
-    if (!same || change.settled) {
+    // a drag comes to rest on its plan, so it asks for that plan's total from the start: letting go asks nothing again
+    const budget = state.settled ? state.budget : tables[state.table].totalPeaks[state.row];
+    if (renumbered || state.table !== asked.table || state.row !== asked.row || budget !== asked.budget) {
       // the request number rises with each choice, so that a reply to an older one is known to be stale
       state.request += 1;
       state.confirmed = same && state.confirmed;
-      model.set("_asked", { request: state.request, table: state.table, row: state.row, budget: state.budget });
-      model.save_changes();
+      asked = { request: state.request, table: state.table, row: state.row, budget };
+      renumbered = false;
     }
+    if (state.request !== sent) tellKernel();
     schedule();
+  }
+
+  /** Ask the kernel for the choice: now and then during a drag, so that it is free when the drag comes to rest. */
+  function tellKernel() {
+    clearTimeout(later);
+    const wait = state.settled ? 0 : sentAt + Math.max(ASK_EVERY, ASK_SHARE * took) - performance.now();
+    if (wait > 0) {
+      later = setTimeout(tellKernel, wait);
+      return;
+    }
+    sentAt = performance.now();
+    sent = asked.request;
+    model.set("_asked", asked);
+    model.save_changes();
   }
 
   function setPins(pins) {
@@ -343,6 +369,10 @@ export function mount(model, parent) {
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, settled: true });
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
+      asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
+      if (next.request === sent) took = Math.min(200, performance.now() - sentAt); // a cell that ran meanwhile is no measure
+      sent = next.request;
+      clearTimeout(later);
       reply = next;
       timelineView.setReply(reply);
       if (state.step >= reply.steps) setStep(reply.steps - 1);
@@ -350,6 +380,7 @@ export function mount(model, parent) {
       schedule();
     },
     "change:_more": () => {
+      renumbered = true;
       tables = [...fixed, ...model.get("_more").map(readTable)];
       const gone = ({ table, row }) => !tables[table] || row >= tables[table].rows;
       state.earlier = state.earlier.filter((choice) => !gone(choice));
@@ -412,6 +443,7 @@ export function mount(model, parent) {
 
   return () => {
     cancelAnimationFrame(frame);
+    clearTimeout(later);
     watch.disconnect();
     for (const [event, handler] of Object.entries(handlers)) model.off(event, handler);
     for (const view of [graphView, card, pinsView, budgetView, timelineView, runView, drawer, compareView, saveView]) view.destroy();

@@ -1,0 +1,62 @@
+"""The simulator adds up whole arrays; a plain walk over the schedule is the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from recompviz.core.joint import Category
+from recompviz.core.plan import Plan
+from recompviz.core.schedule import Phase, Schedule, make_schedule
+from recompviz.core.segmentwise import freed_at_segment_ends
+from recompviz.core.simulation import category_of, simulate_schedule
+from tests.core.random_joints import random_joint, random_mask
+
+
+def walk(schedule: Schedule) -> list[tuple[int, str, int, int]]:
+    """Every (step, label, category, bytes), one call after the other."""
+    joint = schedule.joint
+    events: list[tuple[int, str, int, int]] = []
+    held: dict[int, tuple[int, int]] = {}
+    tangent = joint.rounded(joint.tangent_bytes)
+    for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
+        call = joint.calls[c]
+        for s in call.makes:
+            held[s] = category_of(schedule, s, phase), joint.sizes[s]
+            events.append((i, joint.storages[s].label, *held[s]))
+        twice = call.random and c in schedule.recomputed and phase is not Phase.BACKWARD
+        state = joint.rounded(joint.rng_bytes) if twice else 0
+        events.append((i, "generator state", Category.KEPT, state))
+        extra = joint.rounded(joint.workspace[c]) if joint.workspace else 0
+        events += [(i, "workspace", Category.WORKSPACE, size) for size in (extra, -extra)]
+        events += [(i, "generator state", Category.KEPT, -state)] * (2 if phase is Phase.RECOMPUTE else 0)
+        for s in schedule.frees[i]:
+            category, size = held.pop(s)
+            events.append((i, joint.storages[s].label, category, -size))
+        if i == joint.forward_count - 1:
+            events.append((i, "gradient of the loss", Category.GRADIENT, tangent))
+    last = len(schedule)
+    for s, size in joint.clones:
+        category, freed = held.pop(s, (Category.PARAMETER_GRADIENT, 0))
+        label = joint.storages[s].label
+        events += [(last, label, Category.PARAMETER_GRADIENT, joint.rounded(size)), (last, label, category, -freed)]
+    events.append((last, "gradient of the loss", Category.GRADIENT, -tangent))
+    scratch = joint.optimizer_scratch
+    events += [(last + 1, "optimiser's scratch memory", Category.OPTIMIZER, size) for size in (scratch, -scratch)]
+    return [event for event in events if event[3]]
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_the_simulated_events_are_those_of_a_walk_call_by_call(seed: int) -> None:
+    graph, joint = random_joint(seed)
+    joint = replace(joint, optimizer_scratch=7 * (seed % 2))
+    schedule = make_schedule(joint, random_mask(seed, len(graph)).tolist())
+    for each in (schedule, freed_at_segment_ends(schedule, Plan.keep_all(graph))):
+        timeline = simulate_schedule(each)
+        labels = [timeline.storage_labels[s] for s in timeline.storage]
+        columns = timeline.step.tolist(), labels, timeline.category.tolist(), timeline.delta.tolist()
+        assert list(zip(*columns, strict=True)) == walk(each)
+        assert len(timeline.phases) == len(timeline.step_labels) == len(each) + 1 + seed % 2
+        assert np.array_equal(timeline.phases[: len(each)], each.phases)
