@@ -30,11 +30,11 @@ class ThreadsSeen:
 def threads_seen() -> Iterator[ThreadsSeen]:
     """Count the threads that start and come upon a line of the user's; those of PyTorch's own do not count."""
     seen = ThreadsSeen()
-    counted: set[int] = set()
+    here = threading.local()
 
     def first_call(frame: Any, _event: str, _argument: Any) -> None:
-        if threading.get_ident() not in counted and is_own(frame.f_code.co_filename):
-            counted.add(threading.get_ident())
+        if not hasattr(here, "counted") and is_own(frame.f_code.co_filename):
+            here.counted = True
             seen.count += 1
 
     before = threading.gettrace()

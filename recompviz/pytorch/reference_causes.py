@@ -32,10 +32,15 @@ def held_references(moment: Moment, live: Live) -> Iterator[Finding]:
     for i, one in live:
         if one.block is None or one.block.role or (way := moment.keeper(one)) is None:
             continue
-        if _needless(moment, one, *way):
+        if not _by_a_cycle(moment, one, way[0]) and _needless(moment, one, *way):
             groups[way[1].key].append((i, one, *way))
     for key, members in groups.items():
         yield _reference(moment, key, members)
+
+
+def _by_a_cycle(moment: Moment, one: LiveBlock, way: Way) -> bool:
+    """Whether what held an older block was a gradient with a graph: that keeps itself, whoever lets go of it."""
+    return moment.age(one) > 0 and way.through_graph and way.path.endswith(".grad")
 
 
 def _needless(moment: Moment, one: LiveBlock, way: Way, keeper: Keeper) -> bool:
@@ -122,7 +127,7 @@ def held_by_what_was_not_found(moment: Moment, live: Live) -> Iterator[Finding]:
         and not one.block.role
         and moment.age(one) > 0
         and not moment.read_in_step(one)
-        and ((way := moment.keeper(one)) is None or way[0].local)
+        and ((way := moment.keeper(one)) is None or way[0].local or _by_a_cycle(moment, one, way[0]))
     ]
     if not rows:
         return
