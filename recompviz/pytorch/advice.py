@@ -7,6 +7,7 @@ simulated like any other, and timed by calibrated calls. A batch size or a dtype
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,9 +71,26 @@ def planner_advice(traced: Trace) -> list[Advice]:
         plan = table.plan(total)
         peak = simulate(traced, plan).peak
         if whole - peak >= LEAST_SHARE * whole and all(peak != other.peak for other in found):
-            what = f'`rv.fit_in(…, total="{peak / 2**20:.4g} MiB")`'
+            what = f'`rv.fit_in(…, total="{_at_least(peak)}")`'
             found.append(Advice(what, whole - peak, _milliseconds(traced, plan), peak))
-    return found
+    found.sort(key=lambda advice: (advice.milliseconds or 0, -advice.saves))
+    best: dict[str, Advice] = {}
+    for advice in found:
+        best.setdefault(advice.what, advice)
+    return [*best.values()]
+
+
+def _at_least(size: int) -> str:
+    """A size to write into a call, rounded up: rounded down, it would leave out the plan that it is of.
+
+    Examples
+    --------
+    >>> _at_least(10 << 20), _at_least((10 << 20) + 1)
+    ('10 MiB', '10.01 MiB')
+    """
+    mebi = size / 2**20
+    unit = 10.0 ** (math.floor(math.log10(mebi)) - 3) if mebi else 1.0
+    return f"{math.ceil(mebi / unit) * unit:.4g} MiB"
 
 
 def _milliseconds(traced: Trace, plan: Plan) -> float | None:
