@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from recompviz.core.errors import RecompvizError
+from recompviz.core.short_text import shortened
 
 
 class SnapshotError(RecompvizError, ValueError):
@@ -67,7 +68,7 @@ def read_plain(file: BinaryIO) -> Any:
                 "the file ends in the middle of its pickle; was the dump, or the copy, cut short?"
             ) from error
         raise SnapshotError(
-            f"the file is no whole pickle of plain data: {what[:200]}; expected the file of "
+            f"the file is no whole pickle of plain data: {shortened(what, 200)}; expected the file of "
             "torch.cuda.memory._dump_snapshot"
         ) from error
 

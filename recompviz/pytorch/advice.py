@@ -19,6 +19,7 @@ from recompviz.core.attribution import Advice
 from recompviz.core.baselines import LOSS
 from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
+from recompviz.core.short_text import shortened
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.traced_step import Trace, simulate
@@ -30,6 +31,8 @@ MOST_NAMED = 4
 LEAST_SHARE = 0.01
 # traces that the search for the largest batch may take
 MOST_TRACES = 8
+# of an error's message in a note
+MOST_CHARACTERS = 120
 
 
 def checkpoint_advice(traced: Trace) -> list[Advice]:
@@ -241,4 +244,5 @@ def what_ifs(traced: Trace, total: int | None) -> list[str]:
 
 
 def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return shortened(lines[0], MOST_CHARACTERS) if lines else type(error).__name__
