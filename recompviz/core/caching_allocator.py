@@ -15,6 +15,10 @@ ROUND = 512
 SMALL_SEGMENT = 2 << 20
 # of a large block, a remainder of no more than this stays with it
 LARGE_REMAINDER = 1 << 20
+# requests of up to this are served from segments of their own
+SMALL = 1 << 20
+
+Pool = tuple[bool, int]
 
 
 def rounded(size: int) -> int:
@@ -37,22 +41,32 @@ class Replay:
         self._small: dict[int, bool] = {}  # by start of a segment
         self._segments: list[tuple[int, int]] = []  # (start, end), rising
         self.reserved = 0
+        self._cached: dict[Pool, int] = {}  # (small, stream) → bytes of free intervals
 
-    def add_segment(self, address: int, size: int) -> None:
+    def cached(self, requested: int, stream: int = 0) -> int:
+        """Bytes that are free where a request is looked for, in pieces of any size.
+
+        A request that found none though they are enough in all is what fragmentation costs.
+        """
+        return self._cached.get((rounded(requested) <= SMALL, stream), 0)
+
+    def add_segment(self, address: int, size: int, stream: int = 0) -> None:
         """Memory that the allocator got from the device."""
+        self._count((size == SMALL_SEGMENT, stream), size)
         insort(self._segments, (address, address + size))
         self._small[address] = size == SMALL_SEGMENT
         self.reserved += size
         self._give(address, address + size)
 
-    def drop_segment(self, address: int, size: int) -> None:
+    def drop_segment(self, address: int, size: int, stream: int = 0) -> None:
         """Memory that went back to the device."""
         self.reserved = max(self.reserved - size, 0)
-        self._take(address, size)
+        if self._take(address, size):
+            self._count((size == SMALL_SEGMENT, stream), -size)
         if (address, address + size) in self._segments:
             self._segments.remove((address, address + size))
 
-    def allocate(self, address: int, requested: int) -> int:
+    def allocate(self, address: int, requested: int, stream: int = 0) -> int:
         """The size of the block at an address for a request, bytes."""
         size = rounded(requested)
         i = bisect_right(self._starts, address) - 1
@@ -65,15 +79,21 @@ class Replay:
         if keeps and start == address:
             size += rest
         self._take(address, size)
+        self._count((size <= SMALL, stream), -size)
         return size
 
-    def free(self, address: int, size: int) -> None:
+    def free(self, address: int, size: int, stream: int = 0) -> None:
         """A block is free again, and one with its free neighbours."""
         self._give(address, address + size)
+        self._count((size <= SMALL, stream), size)
 
-    def occupy(self, address: int, size: int) -> None:
+    def occupy(self, address: int, size: int, stream: int = 0) -> None:
         """A block that was there from the start."""
-        self._take(address, size)
+        if self._take(address, size):
+            self._count((size <= SMALL, stream), -size)
+
+    def _count(self, pool: Pool, size: int) -> None:
+        self._cached[pool] = self._cached.get(pool, 0) + size
 
     def _segment_of(self, address: int) -> int:
         i = bisect_right(self._segments, (address, 1 << 63)) - 1
@@ -92,14 +112,14 @@ class Replay:
         self._starts.insert(i, start)
         self._ends[start] = end
 
-    def _take(self, address: int, size: int) -> None:
+    def _take(self, address: int, size: int) -> bool:
         i = bisect_right(self._starts, address) - 1
         if i < 0:
-            return
+            return False
         start = self._starts[i]
         end = self._ends[start]
         if end < address + size:
-            return
+            return False
         del self._starts[i], self._ends[start]
         if start < address:
             self._starts.insert(i, start)
@@ -108,3 +128,4 @@ class Replay:
         if address + size < end:
             self._starts.insert(i, address + size)
             self._ends[address + size] = end
+        return True

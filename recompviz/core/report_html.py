@@ -10,6 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from recompviz.core.attribution import MOST_SHOWN
+from recompviz.core.short_text import shortened
 from recompviz.core.units import format_bytes
 
 if TYPE_CHECKING:
@@ -98,4 +99,4 @@ def _line(line: SourceLine | None) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…")
+    return escape(shortened(text, MOST_CHARACTERS))

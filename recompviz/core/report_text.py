@@ -25,8 +25,8 @@ def report_text(report: MemoryReport) -> str:
     lines += _more(len(report.findings), FINDINGS, "findings")
     lines += ["", "alive at the peak:"]
     for row in report.rows[:ROWS]:
-        where = f"  {row.line.place}" if row.line else ""
-        lines.append(f"{format_bytes(row.size):>10}  {row.value}{where}  {row.why}")
+        parts = (row.value, row.shown_shape, row.line.place if row.line else "", row.why)
+        lines.append(f"{format_bytes(row.size):>10}  " + "  ".join(part for part in parts if part))
     lines += _more(len(report.rows), ROWS, "blocks")
     if report.advice:
         lines += ["", "what would help:", *(f"  {advice.text}" for advice in report.advice)]

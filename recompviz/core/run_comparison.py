@@ -1,15 +1,18 @@
 """Two memory reports side by side: what grew at the peak, and what shrank, from one run to another.
 
-Blocks are matched by what they are, not by where they lie: category, value and line. So a change of batch size, a
-fix, or another commit shows as the values it changed, largest first.
+Blocks are matched by what they are, not by where they lie, so that a change of batch size, a fix, or another commit
+shows as the values it changed, largest first. What a leak's fix changes is the growth from step to step, told beside.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
 
-from recompviz.core.attribution import MOST_SHOWN, MemoryReport, PeakRow
+from recompviz.core.attribution import LEAST_GROWTH, MOST_SHOWN, MemoryReport
 from recompviz.core.report_html import _table, _text
+from recompviz.core.row_pairs import Group, line_text, pairs
 from recompviz.core.units import format_bytes
 
 
@@ -52,8 +55,31 @@ class RunComparison:
         """What takes less at the second peak, largest change first."""
         return tuple(row for row in self.rows if row.change < 0)
 
+    @property
+    def growth(self) -> tuple[int, int]:
+        """Bytes by which what is alive at the end of a step grows with each step, in ``a`` and in ``b``."""
+        return _per_step(self.a), _per_step(self.b)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The growth from step to step, where there is any, and what makes the two hard to compare."""
+        notes = []
+        before, after = self.growth
+        if max(before, after) >= LEAST_GROWTH:
+            notes.append(f"growth with each step: {format_bytes(before)} → {format_bytes(after)}")
+        if self.a.growth and self.b.growth and len(self.a.growth) != len(self.b.growth):
+            notes.append("the two watched different numbers of steps: what grows is larger where more were watched")
+        return tuple(notes)
+
+    @property
+    def _title(self) -> str:
+        return f"peak {format_bytes(self.a.peak)} → {format_bytes(self.b.peak)} ({_signed(self.peak_change)})"
+
     def __repr__(self) -> str:
-        lines = [f"peak {format_bytes(self.a.peak)} → {format_bytes(self.b.peak)} ({_signed(self.peak_change)})"]
+        lines = [
+            f"peak {format_bytes(self.a.peak)} → {format_bytes(self.b.peak)} ({_signed(self.peak_change)})",
+            *self.notes,
+        ]
         for row in self.rows[:MOST_SHOWN]:
             lines.append(f"{_signed(row.change):>12}  {row.value} ({row.category})  {row.line}".rstrip())
         if len(self.rows) > MOST_SHOWN:
@@ -72,8 +98,10 @@ class RunComparison:
             )
             for r in self.rows[:MOST_SHOWN]
         )
-        title = f"peak {format_bytes(self.a.peak)} → {format_bytes(self.b.peak)} ({_signed(self.peak_change)})"
-        return _table(title, ("change", "value", "category", "before", "after", "line"), rows, len(self.rows))
+        notes = "".join(f"<p>{_text(note)}</p>" for note in self.notes)
+        return notes + _table(
+            self._title, ("change", "value", "category", "before", "after", "line"), rows, len(self.rows)
+        )
 
 
 def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
@@ -87,11 +115,16 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     Returns
     -------
     RunComparison
-        ``.grew``, ``.shrank``, ``.peak_change`` (bytes).
+        ``.grew``, ``.shrank``, ``.peak_change`` and ``.growth`` (bytes).
+
+    Raises
+    ------
+    TypeError
+        If one of them is no memory report.
 
     Examples
     --------
-    >>> import numpy as np
+    >>> from recompviz.core.attribution import PeakRow
     >>> from recompviz.core.joint import Category
     >>> from recompviz.core.timeline import Timeline
     >>> def report(size):
@@ -102,26 +135,29 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     peak 1.00 KiB → 4.00 KiB (+3.00 KiB)
        +3.00 KiB  relu (kept values)
     """
-    before, after = _sums(a), _sums(b)
-    rows = [
-        Growth(*key, before.get(key, 0), after.get(key, 0))
-        for key in {**before, **after}
-        if before.get(key, 0) != after.get(key, 0)
-    ]
-    return RunComparison(a, b, tuple(sorted(rows, key=lambda row: (-abs(row.change), row.value))))
+    for name, report in (("a", a), ("b", b)):
+        if not isinstance(report, MemoryReport):
+            raise TypeError(
+                f"{name} is {type(report).__name__}, expected a memory report of rv.debug or rv.load_snapshot"
+            )
+    rows = [_growth(before, after) for before, after in pairs(a.rows, b.rows)]
+    changed = [row for row in rows if row.change]
+    return RunComparison(a, b, tuple(sorted(changed, key=lambda row: (-abs(row.change), row.value))))
 
 
-def _sums(report: MemoryReport) -> dict[tuple[str, str, str], int]:
-    sums: dict[tuple[str, str, str], int] = {}
-    for row in report.rows:
-        key = row.value, row.category.label, _code(row)
-        sums[key] = sums.get(key, 0) + row.size
-    return sums
+def _growth(before: Group | None, after: Group | None) -> Growth:
+    shown = after or before
+    assert shown is not None
+    row = shown.first
+    return Growth(
+        row.value, row.category.label, line_text(row), before.size if before else 0, after.size if after else 0
+    )
 
 
-def _code(row: PeakRow) -> str:
-    """The line's text: its number moves with every edit above it."""
-    return row.line.text.strip() or row.line.place if row.line else ""
+def _per_step(report: MemoryReport) -> int:
+    """The usual change from the end of a step to the end of the next; a first step may set up what stays."""
+    ends = report.growth
+    return round(median(b - a for a, b in pairwise(ends))) if len(ends) > 1 else 0
 
 
 def _signed(count: int) -> str:

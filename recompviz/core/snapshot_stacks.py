@@ -13,6 +13,8 @@ from recompviz.core.attribution import SourceLine
 from recompviz.core.joint import Category
 
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")
+# no file has so many
+MOST_LINES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,12 @@ class Stacks:
 
 
 def _read_frame(frame: dict[str, Any]) -> _Frame:
-    given, number, name = frame.get("filename"), frame.get("line"), str(frame.get("name", ""))
-    file = given if isinstance(given, str) else ""
+    given, number, called = frame.get("filename"), frame.get("line"), frame.get("name")
+    # what is of another type than PyTorch writes is not shown: it may be of any size
+    file, name = given if isinstance(given, str) else "", called if isinstance(called, str) else ""
+    number = number if isinstance(number, int) and 0 <= number < MOST_LINES else None
     cell = "ipykernel" in file or file.startswith("<ipython")
-    python = isinstance(number, int) and file.endswith((".py", ">"))
-    line = SourceLine(file, number if isinstance(number, int) else 0, "", name) if python or cell else None
+    python = number is not None and file.endswith((".py", ">"))
+    line = SourceLine(file, number or 0, "", name) if python or cell else None
     own = line is not None and not any(part in file for part in LIBRARIES)
     return _Frame(line, own, "/optim/" in file, "backward" in name.lower())

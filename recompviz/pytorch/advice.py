@@ -7,6 +7,7 @@ simulated like any other, and timed by calibrated calls. A batch size or a dtype
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from recompviz.core.attribution import Advice
 from recompviz.core.baselines import LOSS
 from recompviz.core.errors import RecompvizError
 from recompviz.core.plan import Plan
+from recompviz.core.short_text import shortened
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.pytorch import private
 from recompviz.pytorch.traced_step import Trace, simulate
@@ -29,6 +31,8 @@ MOST_NAMED = 4
 LEAST_SHARE = 0.01
 # traces that the search for the largest batch may take
 MOST_TRACES = 8
+# of an error's message in a note
+MOST_CHARACTERS = 120
 
 
 def checkpoint_advice(traced: Trace) -> list[Advice]:
@@ -70,9 +74,26 @@ def planner_advice(traced: Trace) -> list[Advice]:
         plan = table.plan(total)
         peak = simulate(traced, plan).peak
         if whole - peak >= LEAST_SHARE * whole and all(peak != other.peak for other in found):
-            what = f'`rv.fit_in(…, total="{peak / 2**20:.4g} MiB")`'
+            what = f'`rv.fit_in(…, total="{_at_least(peak)}")`'
             found.append(Advice(what, whole - peak, _milliseconds(traced, plan), peak))
-    return found
+    found.sort(key=lambda advice: (advice.milliseconds or 0, -advice.saves))
+    best: dict[str, Advice] = {}
+    for advice in found:
+        best.setdefault(advice.what, advice)
+    return [*best.values()]
+
+
+def _at_least(size: int) -> str:
+    """A size to write into a call, rounded up: rounded down, it would leave out the plan that it is of.
+
+    Examples
+    --------
+    >>> _at_least(10 << 20), _at_least((10 << 20) + 1)
+    ('10 MiB', '10.01 MiB')
+    """
+    mebi = size / 2**20
+    unit = 10.0 ** (math.floor(math.log10(mebi)) - 3) if mebi else 1.0
+    return f"{math.ceil(mebi / unit) * unit:.4g} MiB"
 
 
 def _milliseconds(traced: Trace, plan: Plan) -> float | None:
@@ -223,4 +244,5 @@ def what_ifs(traced: Trace, total: int | None) -> list[str]:
 
 
 def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return shortened(lines[0], MOST_CHARACTERS) if lines else type(error).__name__

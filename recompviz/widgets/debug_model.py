@@ -6,15 +6,21 @@ expected memory and the Explorer come with it.
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from recompviz.core.attribution import MemoryReport
-from recompviz.core.units import parse_bytes
+from recompviz.core.joint import Category
+from recompviz.core.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
     from recompviz.pytorch.step import Loss
+
+# the what-ifs are explained where they leave out such a share of the measured peak
+LEAST_UNTRACED = 0.05
 
 
 def debug(
@@ -43,7 +49,8 @@ def debug(
     steps : int
         How many steps are watched; three or more tell what grows.
     fits : int or str, optional
-        Bytes of a device, or ``"24 GiB"``: the report says the largest batch that fits it.
+        Bytes of a device, or ``"24 GiB"``: the report says the largest batch that fits it. Only for a model: a function
+        has no batch that could be changed.
     advise : bool
         Whether to trace the step, where that can be done, for expectations and advice.
 
@@ -56,7 +63,8 @@ def debug(
     Raises
     ------
     TypeError, ValueError
-        If ``model`` cannot be called, or ``steps`` is less than 1.
+        If ``model`` cannot be called or only begins when it is (``async``, a generator), ``steps`` is no whole number
+        of at least 1, ``optimizer`` is none, or ``fits`` is no size.
 
     Notes
     -----
@@ -74,24 +82,30 @@ def debug(
     from recompviz.core.errors import RecompvizError
     from recompviz.pytorch.debugging import examined
 
+    _check(model, optimizer, steps)
+    budget = None if fits is None else parse_bytes(fits)
     report, recording = examined(
         model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer, steps=steps
     )
     if not advise or not hasattr(model, "named_parameters"):
-        return report
+        return report if budget is None else replace(report, notes=(*report.notes, _no_fit(model, advise)))
     from recompviz.pytorch.advice import checkpoint_advice, planner_advice, what_ifs
     from recompviz.pytorch.calibration import calibrate
     from recompviz.pytorch.expectation import differences
+    from recompviz.pytorch.traced_step import simulate
     from recompviz.pytorch.tracer import trace
 
     try:
-        traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
-        traced = calibrate(traced)
+        with warnings.catch_warnings():  # on tracing, which the user did not ask for: what matters of it is a note
+            warnings.filterwarnings("ignore", module=r"torch\._dynamo")
+            traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
+            traced = calibrate(traced)
+            said = what_ifs(traced, budget)
     except RecompvizError as error:
         why = str(error).splitlines()[0]
         return replace(report, notes=(*report.notes, f"no expectation and no advice: {why}"))
     advice = sorted([*checkpoint_advice(traced), *planner_advice(traced)], key=lambda a: -a.saves)
-    said = what_ifs(traced, None if fits is None else parse_bytes(fits))
+    said += untraced(report, simulate(traced).peak)
 
     def explorer() -> Any:
         from recompviz.widgets.explore_model import explorer_of
@@ -106,3 +120,57 @@ def debug(
         open_explorer=explorer,
         trace=traced,
     )
+
+
+def untraced(report: MemoryReport, expected: int) -> list[str]:
+    """Why the what-ifs speak of less than was measured, if they do: what lies outside the step that is traced.
+
+    Parameters
+    ----------
+    report : MemoryReport
+        Measured.
+    expected : int
+        The peak of the traced step, bytes.
+    """
+    more = report.peak - expected
+    if more < LEAST_UNTRACED * report.peak:
+        return []
+    state = report.by_category.get(Category.OPTIMIZER, 0)
+    held = sum(row.size for row in report.rows if row.age and row.category is not Category.OPTIMIZER)
+    parts = [
+        f"{format_bytes(size)} of {what}"
+        for what, size in (("optimiser state", state), ("values held from earlier steps", held))
+        if size >= LEAST_UNTRACED * more
+    ]
+    return [
+        f"the what-ifs, and the advice, are of the traced step alone, which peaks at {format_bytes(expected)}; "
+        f"{format_bytes(more)} more were measured" + (f", among them {' and '.join(parts)}" if parts else "")
+    ]
+
+
+def _no_fit(model: Any, advise: bool) -> str:
+    if hasattr(model, "named_parameters") and not advise:
+        return "fits: the largest batch is not told, as advise=False leaves out the trace that it takes"
+    return (
+        "fits: the largest batch is not told, as a function that runs a whole step has none that could be changed; "
+        "pass the model, its inputs and its loss"
+    )
+
+
+def _check(model: Any, optimizer: Any, steps: Any) -> None:
+    from torch.optim import Optimizer
+
+    for call in (model, type(model).__call__, getattr(model, "forward", None)):
+        if inspect.iscoroutinefunction(call) or inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+            name = getattr(model, "__name__", type(model).__name__)
+            raise TypeError(
+                f"{name} is async or a generator: a call only makes an object and runs no step; "
+                "expected a function that has run the step when it returns"
+            )
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps is {steps!r}, expected a whole number of steps, for example 3")
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
+            "torch.optim.Adam(model.parameters())"
+        )

@@ -1,0 +1,44 @@
+"""A memory report as text and as a page: rows tell dtype and shape, and a long text ends at a word."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from recompviz.core.attribution import MemoryReport, PeakRow, SourceLine
+from recompviz.core.joint import Category
+from recompviz.core.short_text import shortened
+from recompviz.core.timeline import Timeline
+
+
+def report(*notes: str) -> MemoryReport:
+    line = Timeline.of_events(
+        [(0, 0, 5, 1)], ["relu"], [0], storage_labels=("relu",), static_bytes={}, kind="measured", device="cpu"
+    )
+    shaped = PeakRow(
+        "h (relu)", 524288, Category.KEPT, "saved", line=SourceLine("a.py", 3), shape=(512, 256), dtype="float32"
+    )
+    return MemoryReport("step", line, (shaped, PeakRow("bare", 7, Category.OTHER, "there before")), (), notes=notes)
+
+
+def test_a_row_of_the_text_tells_dtype_and_shape_where_they_are_known() -> None:
+    lines = report().text.splitlines()
+    assert "   512 KiB  h (relu)  float32 [512, 256]  a.py:3  saved" in lines
+    assert "       7 B  bare  there before" in lines
+
+
+def test_a_long_note_of_the_page_ends_at_a_word() -> None:
+    page = report("attempting " * 40)._repr_html_()
+    assert "attempting…</i>" in page
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_cut_text_is_whole_words_of_the_beginning_in_its_room(seed: int) -> None:
+    drawn = random.Random(seed)
+    text = " ".join("x" * drawn.randint(1, 9) for _ in range(30))
+    most = drawn.randint(30, 80)
+    cut = shortened(text, most)
+    assert cut.endswith("…")
+    assert most - 11 < len(cut) <= most
+    assert text.startswith(cut[:-1] + " ")
