@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.attribution import Advice
 from recompviz.core.baselines import LOSS
 from recompviz.core.errors import RecompvizError
+from recompviz.core.joint import Category
 from recompviz.core.plan import Plan
 from recompviz.core.short_text import shortened
 from recompviz.core.units import format_bytes, parse_bytes
@@ -161,7 +163,22 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     step = copy.deepcopy(traced.step, memo)
     inputs, kwargs, targets = pytree.tree_unflatten(new_leaves, spec)
     device = "cuda" if traced.device.startswith("cuda") else "cpu"
-    return simulate(trace(step.model, *inputs, kwargs=kwargs, targets=targets, loss=step.loss, device=device)).peak
+    other = trace(step.model, *inputs, kwargs=kwargs, targets=targets, loss=step.loss, device=device)
+    return simulate(_with_state_of(traced, other, dtype)).peak
+
+
+def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Trace:
+    """The other trace with this one's optimiser: it has as many values, each as wide as a parameter's."""
+    given = {p.element_size() for p in traced.step.parameters() if p.is_floating_point()}
+    scale = dtype.itemsize / max(given, default=dtype.itemsize) if dtype is not None else 1.0
+    state = [
+        replace(storage, size=round(storage.size * scale))
+        for storage in traced.joint.storages
+        if storage.category is Category.OPTIMIZER
+    ]
+    scratch = round(traced.joint.optimizer_scratch * scale)
+    joint = replace(other.joint, storages=(*other.joint.storages, *state), optimizer_scratch=scratch)
+    return other.with_joint(joint)
 
 
 def batch_size(traced: Trace) -> int:

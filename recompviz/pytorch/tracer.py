@@ -132,7 +132,7 @@ def trace(
     refuse_computed_constants(step, folded.constants)
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
     if optimizer is not None:
-        traced = _with_optimizer(traced, optimizer)
+        traced = with_optimizer(traced, optimizer)
     if costs == "measured":
         from recompviz.pytorch.calibration import calibrate
 
@@ -159,7 +159,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     )
 
 
-def _with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
+def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
     """The trace with the optimiser's state among what is there before the step, and its step at the end."""
     joint, folded = trace.joint, trace.folded
     given = [

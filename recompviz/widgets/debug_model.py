@@ -93,19 +93,20 @@ def debug(
     from recompviz.pytorch.calibration import calibrate
     from recompviz.pytorch.expectation import differences
     from recompviz.pytorch.traced_step import simulate
-    from recompviz.pytorch.tracer import trace
+    from recompviz.pytorch.tracer import trace, with_optimizer
 
     try:
         with warnings.catch_warnings():  # on tracing, which the user did not ask for: what matters of it is a note
             warnings.filterwarnings("ignore", module=r"torch\._dynamo")
             traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
             traced = calibrate(traced)
-            said = what_ifs(traced, budget)
+            whole = traced if optimizer is None else with_optimizer(traced, optimizer)
+            said = what_ifs(whole, budget)
     except RecompvizError as error:
         why = str(error).splitlines()[0]
         return replace(report, notes=(*report.notes, f"no expectation and no advice: {why}"))
-    advice = sorted([*checkpoint_advice(traced), *planner_advice(traced)], key=lambda a: -a.saves)
-    said += untraced(report, simulate(traced).peak)
+    advice = sorted([*checkpoint_advice(whole), *planner_advice(whole)], key=lambda a: -a.saves)
+    said += untraced(report, simulate(whole).peak, optimizer is not None)
 
     def explorer() -> Any:
         from recompviz.widgets.explore_model import explorer_of
@@ -122,7 +123,7 @@ def debug(
     )
 
 
-def untraced(report: MemoryReport, expected: int) -> list[str]:
+def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
     """Why the what-ifs speak of less than was measured, if they do: what lies outside the step that is traced.
 
     Parameters
@@ -131,19 +132,22 @@ def untraced(report: MemoryReport, expected: int) -> list[str]:
         Measured.
     expected : int
         The peak of the traced step, bytes.
+    optimizes : bool
+        Whether an optimiser is counted in it.
     """
     more = report.peak - expected
     if more < LEAST_UNTRACED * report.peak:
         return []
-    state = report.by_category.get(Category.OPTIMIZER, 0)
+    state = 0 if optimizes else report.by_category.get(Category.OPTIMIZER, 0)
     held = sum(row.size for row in report.rows if row.age and row.category is not Category.OPTIMIZER)
     parts = [
         f"{format_bytes(size)} of {what}"
         for what, size in (("optimiser state", state), ("values held from earlier steps", held))
         if size >= LEAST_UNTRACED * more
     ]
+    counted = "and its optimiser alone" if optimizes else "alone"
     return [
-        f"the what-ifs, and the advice, are of the traced step alone, which peaks at {format_bytes(expected)}; "
+        f"the what-ifs, and the advice, are of the traced step {counted}, which peaks at {format_bytes(expected)}; "
         f"{format_bytes(more)} more were measured" + (f", among them {' and '.join(parts)}" if parts else "")
     ]
 

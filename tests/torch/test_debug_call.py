@@ -90,3 +90,14 @@ def test_no_advice_is_given_twice_and_each_size_is_one_that_a_plan_fits() -> Non
         assert len({*totals}) == len(totals)
         for total in totals:
             assert rv.simulate(traced, traced.plan(total, "live")).peak <= parse_bytes(total)
+
+
+def test_the_largest_batch_that_fits_leaves_room_for_the_optimisers_state() -> None:
+    model, x = mlp(), torch.randn(64, 16)
+    optimizer = torch.optim.Adam(model.parameters())
+    report = rv.debug(model, x, loss=torch.sum, optimizer=optimizer, steps=1, fits="400 KiB")
+    said = next(note for note in report.notes if "largest batch" in note)
+    largest = int(said.split(" is ")[1].split(" ")[0].replace(",", ""))
+    for batch, fits in ((largest, True), (largest + 1, False)):
+        traced = rv.trace(model, torch.randn(batch, 16), loss=torch.sum, optimizer=optimizer)
+        assert (rv.simulate(traced).peak <= 400 << 10) == fits
