@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
 
 from recompviz.core.attribution import LEAST_GROWTH, MOST_SHOWN, MemoryReport
 from recompviz.core.report_html import _table, _text
@@ -155,9 +154,11 @@ def _growth(before: Group | None, after: Group | None) -> Growth:
 
 
 def _per_step(report: MemoryReport) -> int:
-    """The usual change from the end of a step to the end of the next; a first step may set up what stays."""
-    ends = report.growth
-    return round(median(b - a for a, b in pairwise(ends))) if len(ends) > 1 else 0
+    """The least change from the end of a step to the end of the next.
+
+    A first step may set up what stays, and after the last one the gradients are there that the next would clear.
+    """
+    return min((b - a for a, b in pairwise(report.growth)), key=abs, default=0)
 
 
 def _signed(count: int) -> str:

@@ -91,8 +91,7 @@ class _Session:
         if self.module is None:
             self.model(*inputs, **kwargs)
             return
-        for tensor in gradient_holders(self.module, self.arguments):
-            tensor.grad = None
+        self._clear()
         loss = self._forward(self.module)
         if backward:
             if not loss.requires_grad:
@@ -100,6 +99,11 @@ class _Session:
             torch.autograd.backward(loss)
         if self.optimizer is not None and optimize:
             self.optimizer.step()
+
+    def _clear(self) -> None:
+        if self.module is not None:
+            for tensor in gradient_holders(self.module, self.arguments):
+                tensor.grad = None
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
         """The loss; the model's output is gone when it is there, as in the step that is traced."""
@@ -127,19 +131,18 @@ class _Session:
 
     def record(self, steps: int) -> Recording:
         """Watch and profile some steps."""
-        if self.module is not None:
-            for tensor in gradient_holders(self.module, self.arguments):
-                tensor.grad = None
+        self._clear()
         self._name_static()
         self.between.append(self._held_now())
         with memory_window(self.device) as window, self.watcher, threads_seen() as threads:
             for _ in range(steps):
                 self._watched_step()
                 self.between.append(self._held_now())
+            self._clear()  # as the next step would: the ends of the steps are alike
         events = list(private.operator_ranges(window.profiled, self.device.type))
         device, rounding = str(self.device), alignment(self.device)
         recording = Recording(self.watcher, events, device, rounding, window.reserved, window.seconds, threads.notes)
-        _ = recording.at_peak, recording.static_blocks, recording.step_ends()  # before the watcher sees more
+        _ = recording.at_peak, recording.static_blocks, recording.step_ends  # before the watcher sees more
         return recording
 
     # ---------------------------------------------------------------- who holds what

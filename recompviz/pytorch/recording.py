@@ -173,6 +173,7 @@ class Recording:
         """A size as the allocator hands it out."""
         return -(-size // self.alignment) * self.alignment
 
+    @cached_property
     def step_ends(self) -> tuple[int, ...]:
         """Transient bytes alive at the end of each step."""
         starts = [*self.watcher.step_starts[1:], len(self.watcher.operators)]

@@ -39,7 +39,7 @@ def report_of(moment: Moment, title: str) -> MemoryReport:
     )
     notes = [*recording.notes, *dict.fromkeys(held.cut for held in moment.between if held.cut)]
     findings = ranked([*surprising, *ordinary], peak)
-    return MemoryReport(title, timeline, rows, findings, notes=tuple(notes), growth=recording.step_ends())
+    return MemoryReport(title, timeline, rows, findings, notes=tuple(notes), growth=recording.step_ends)
 
 
 def _static_row(moment: Moment, block: Block, size: int) -> PeakRow:

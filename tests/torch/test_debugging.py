@@ -41,6 +41,7 @@ def test_what_grows_is_told_by_what_keeps_it_with_its_bytes_a_step(make: str, ke
     assert keeper in report.top.why
     assert fix in report.top.fix
     # the allocator's account of the same: what is alive at the end of a step more than at the end of the one before
+    assert len(report.growth) == 3
     assert report.growth[1] - report.growth[0] == pytest.approx(report.top.growth, abs=256)
 
 
