@@ -10,7 +10,7 @@ from recompviz.core.attribution import Finding, SourceLine
 from recompviz.pytorch.moment import Moment
 from recompviz.pytorch.recording import LiveBlock
 from recompviz.pytorch.user_lines import OUTSIDE
-from recompviz.pytorch.watcher import Operand, Operator
+from recompviz.pytorch.watched import Operand, Operator
 
 Live = list[tuple[int, LiveBlock]]  # positions in the report's rows, and the blocks
 

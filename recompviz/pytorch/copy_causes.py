@@ -18,7 +18,7 @@ from recompviz.pytorch.cause_parts import (
 )
 from recompviz.pytorch.moment import Moment, times
 from recompviz.pytorch.recording import LiveBlock
-from recompviz.pytorch.watcher import Operator
+from recompviz.pytorch.watched import Operator
 
 # a view pins its base where it needs at most this share of it
 PINNED_SHARE = 0.5

@@ -27,7 +27,8 @@ from recompviz.pytorch.reporting import report_of
 from recompviz.pytorch.state import gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, TraceError, as_targets, scalar
 from recompviz.pytorch.user_lines import lines_traced, source_line
-from recompviz.pytorch.watcher import Block, Operator, Watcher
+from recompviz.pytorch.watched import Block, Operator
+from recompviz.pytorch.watcher import Watcher
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 

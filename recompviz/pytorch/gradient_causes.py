@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from recompviz.core.attribution import Finding
 from recompviz.pytorch.cause_parts import Live, finding
 from recompviz.pytorch.moment import Moment, times
-from recompviz.pytorch.watcher import Operator
+from recompviz.pytorch.watched import Operator
 
 
 def unstepped_gradients(moment: Moment, live: Live) -> Iterator[Finding]:

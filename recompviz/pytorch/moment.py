@@ -14,7 +14,7 @@ from recompviz.core.units import format_bytes
 from recompviz.pytorch.keepers import Held, Keeper, Key, Way, growth, keeper_of
 from recompviz.pytorch.recording import LiveBlock, Recording
 from recompviz.pytorch.user_lines import OUTSIDE
-from recompviz.pytorch.watcher import Block, Operand, Operator, Saved
+from recompviz.pytorch.watched import Block, Operand, Operator, Saved
 
 # so many keepers are watched for the lines that put things into them
 MOST_KEEPERS = 32

@@ -15,7 +15,8 @@ import numpy as np
 from recompviz.core.joint import Category
 from recompviz.core.schedule import Phase
 from recompviz.core.timeline import Timeline
-from recompviz.pytorch.watcher import Block, Operator, Watcher
+from recompviz.pytorch.watched import Block, Operator
+from recompviz.pytorch.watcher import Watcher
 
 
 @dataclass(frozen=True)

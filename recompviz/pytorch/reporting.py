@@ -7,7 +7,7 @@ from recompviz.core.joint import Category
 from recompviz.pytorch.causes import ordinary_causes, surprising_causes
 from recompviz.pytorch.moment import Moment, operator_name
 from recompviz.pytorch.recording import LiveBlock, operator_label
-from recompviz.pytorch.watcher import Block
+from recompviz.pytorch.watched import Block
 
 
 def report_of(moment: Moment, title: str) -> MemoryReport:

@@ -17,7 +17,7 @@ from recompviz.pytorch.cause_parts import (
     product,
 )
 from recompviz.pytorch.moment import Moment, operator_name, times
-from recompviz.pytorch.watcher import Operator
+from recompviz.pytorch.watched import Operator
 
 # an operator's result is called a broadcast where it is so many times larger than all it reads
 BROADCAST_FACTOR = 4
