@@ -20,13 +20,11 @@ import { makeDrawer } from "./drawer.js";
 import { makeAliveView } from "./alive_view.js";
 import { makeGapView } from "./gap_view.js";
 import { makeCompareView } from "./compare_view.js";
+import { makePacer } from "./pacing.js";
 import { makeRunsView, isRunOf, rowOfRun } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
 
 let views = 0;
-// ms between two requests of a drag, or so many times what the last answer took; the outline and the graph follow at once
-const ASK_EVERY = 120;
-const ASK_SHARE = 3;
 const TABS = { alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
 
 /** Whether a reply is about an older choice than the page has made since. */
@@ -69,13 +67,13 @@ export function mount(model, parent) {
     runs: [],
   };
   const repaints = [];
+  const pacer = makePacer((choice) => {
+    model.set("_asked", choice);
+    model.save_changes();
+  }, first.request);
   let tables = [...fixed, ...model.get("_more").map(readTable)];
   let asked = { request: first.request, table: first.table, row: first.row, budget: first.budget };
-  let sent = first.request;
-  let sentAt = 0;
-  let took = 0;
   let renumbered = false; // a table has come or gone: what was asked may mean another plan now
-  let later = 0;
   let reply = null;
   let kept = null;
   let segments = null;
@@ -165,22 +163,8 @@ export function mount(model, parent) {
       asked = { request: state.request, table: state.table, row: state.row, budget };
       renumbered = false;
     }
-    if (state.request !== sent) tellKernel();
+    pacer.tell(asked, state.settled);
     schedule();
-  }
-
-  /** Ask the kernel for the choice: now and then during a drag, so that it is free when the drag comes to rest. */
-  function tellKernel() {
-    clearTimeout(later);
-    const wait = state.settled ? 0 : sentAt + Math.max(ASK_EVERY, ASK_SHARE * took) - performance.now();
-    if (wait > 0) {
-      later = setTimeout(tellKernel, wait);
-      return;
-    }
-    sentAt = performance.now();
-    sent = asked.request;
-    model.set("_asked", asked);
-    model.save_changes();
   }
 
   function setPins(pins) {
@@ -370,9 +354,7 @@ export function mount(model, parent) {
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
       asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
-      if (next.request === sent) took = Math.min(200, performance.now() - sentAt); // a cell that ran meanwhile is no measure
-      sent = next.request;
-      clearTimeout(later);
+      pacer.answered(next.request);
       reply = next;
       timelineView.setReply(reply);
       if (state.step >= reply.steps) setStep(reply.steps - 1);
@@ -443,7 +425,7 @@ export function mount(model, parent) {
 
   return () => {
     cancelAnimationFrame(frame);
-    clearTimeout(later);
+    pacer.stop();
     watch.disconnect();
     for (const [event, handler] of Object.entries(handlers)) model.off(event, handler);
     for (const view of [graphView, card, pinsView, budgetView, timelineView, runView, drawer, compareView, saveView]) view.destroy();
