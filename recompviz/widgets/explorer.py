@@ -20,7 +20,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from recompviz.core.errors import Cancelled, PlanMismatch
+from recompviz.core.errors import PlanMismatch
 from recompviz.core.graph import Graph
 from recompviz.core.joint import JointGraph
 from recompviz.core.plan import Plan
@@ -30,6 +30,7 @@ from recompviz.core.timeline import Timeline
 from recompviz.core.units import format_bytes, parse_bytes
 from recompviz.widgets import assets, wire
 from recompviz.widgets.background import Background, Progress
+from recompviz.widgets.later_plans import Awaited, LaterPlans
 from recompviz.widgets.layout import MODES, Layout, lay_out
 from recompviz.widgets.picture import picture
 from recompviz.widgets.questions import Questions, Solve
@@ -40,15 +41,6 @@ from recompviz.widgets.tables import FAMILIES, Tables
 
 # after running out of memory a plan of at most this share of the one that failed is offered
 SMALLER = 0.9
-
-
-class Awaited(traitlets.Instance):  # type: ignore[type-arg]
-    """A trait that is read in Python only when the plans it depends on are the final ones."""
-
-    def get(self, obj: Any, cls: Any = None) -> Any:
-        """The value, once it is one to rely on."""
-        obj.wait_for_plans()
-        return super().get(obj, cls)
 
 
 class Explorer(Questions):
@@ -138,11 +130,7 @@ class Explorer(Questions):
         joint: JointGraph | None = None,
         later: Callable[[Progress], Sequence[PlanTable]] | None = None,
     ) -> None:
-        self._later: threading.Thread | None = None
-        self._stopped = threading.Event()
-        self._telling = (
-            0  # the thread that tells observers of a choice: it must not wait for the search, which may wait for it
-        )
+        self._later = LaterPlans(self._tell_search, self._replace_tables, self._stay)
         self.graph = graph
         self.title = title
         self.device = device
@@ -177,32 +165,23 @@ class Explorer(Questions):
         self.on_msg(self._on_message)
         if later is not None:
             self._waiting = "first plans; better ones are being searched for"
-            self._later = threading.Thread(target=self._replace_tables, args=(later,), daemon=True)
-            self._later.start()
+            self._later.start(later)
 
-    def _replace_tables(self, later: Callable[[Progress], Sequence[PlanTable]]) -> None:
-        """Show better tables when they are there, at the same budget; told as one change, so that no page sees half."""
+    def _tell_search(self, fraction: float, state: str = "solving") -> None:
+        with self._lock:
+            if not self._background.busy:  # what the user asked for since is told instead
+                text = "better plans are being searched for" if state == "solving" else ""
+                self._tell_solving(state, fraction, text)
 
-        def tell(state: str, fraction: float, text: str) -> None:
-            with self._lock:
-                if not self._background.busy:  # what the user asked for since is told instead
-                    self._tell_solving(state, fraction, text)
+    def _stay(self, why: str) -> None:
+        """No better tables come: the first plans stay, and the page says why."""
+        self._tell_search(0.0, "idle")
+        self._waiting = f"first plans; {why}"
 
-        def progress(done: int, total: int) -> None:
-            if self._stopped.is_set():
-                raise Cancelled("the search was stopped")
-            tell("solving", done / max(total, 1), "better plans are being searched for")
-
-        try:
-            progress(0, 1)
-            tables = tuple(later(progress))
-        except Exception as error:  # the first plans stay, and the page says why
-            tell("idle", 0.0, "")
-            stopped = isinstance(error, Cancelled)
-            self._waiting = f"first plans; {error}" if stopped else f"first plans; the search failed: {error}"
-            return
+    def _replace_tables(self, tables: Sequence[PlanTable]) -> None:
+        """Show better tables at the same budget; told as one change, so that no page sees half."""
         with self._lock, self.hold_sync():
-            tell("idle", 0.0, "")
+            self._tell_search(0.0, "idle")
             table, row = self._choice
             elsewhere = table >= self._tabled.given and table != self._tabled.pinned  # given, loaded, another solver's
             table += len(tables) - self._tabled.given
@@ -219,9 +198,7 @@ class Explorer(Questions):
 
     def wait_for_plans(self, seconds: float | None = None) -> None:
         """Wait until the better tables are shown; what depends on them waits by itself."""
-        here = threading.current_thread()
-        if self._later is not None and self._later is not here and self._telling != here.ident:
-            self._later.join(seconds)
+        self._later.wait(seconds)
 
     @property
     def tables(self) -> tuple[PlanTable, ...]:
@@ -284,14 +261,15 @@ class Explorer(Questions):
                 "budget": float(budget),
                 **message,
             }
-            self._settling, self._telling = True, threading.get_ident()
+            self._settling = True
             self._shown = plan, timeline
             try:
-                self.set_trait("plan", plan)
-                self.set_trait("timeline", timeline)
-                self.budget = budget
+                with self._later.not_awaited():
+                    self.set_trait("plan", plan)
+                    self.set_trait("timeline", timeline)
+                    self.budget = budget
             finally:
-                self._settling, self._telling = False, 0
+                self._settling = False
 
     @traitlets.observe("_mode")
     def _on_mode(self, change: Any) -> None:
@@ -358,7 +336,7 @@ class Explorer(Questions):
             self.cancel()
         elif kind == "stop":
             if not self._background.busy:
-                self._stopped.set()
+                self._later.stop()
             self._background.cancel()
         elif kind == "solve" and content.get("family") in FAMILIES:
             objective = content.get("objective")
@@ -372,7 +350,7 @@ class Explorer(Questions):
                 self._tell_solving("done", 1.0, "plan loaded")
         elif kind == "page":
             try:
-                if self._later is not None and self._later.is_alive():  # an exported page holds the final plans
+                if self._later.searching:  # an exported page holds the final plans
                     raise ValueError("better plans are being searched for: export the page when they are here")
                 text = self.to_html()
             except ValueError as error:
