@@ -81,7 +81,7 @@ class Explorer(Questions):
         The plan shown (observable, read-only). While better plans are still searched for, who reads ``plan``,
         ``timeline`` or ``tables``, sets ``budget`` or exports a page in Python waits for these; the picture does not.
     budget : int
-        Total bytes; settable, also as ``"10 GiB"``.
+        Total bytes; settable, also as ``"10 GiB"`` or ``"60%"`` of what keeping everything takes.
     timeline : Timeline
         Simulated, of that plan (observable, read-only).
     runs : tuple of RunReport
@@ -97,7 +97,7 @@ class Explorer(Questions):
     _css = assets.css()
 
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
-    budget = traitlets.Any(help='Total bytes; accepts "10 GiB".')
+    budget = traitlets.Any(help='Total bytes; accepts "10 GiB" and "60%".')
     timeline = Awaited(Timeline, read_only=True, help="Simulated, of that plan.")
     runs = traitlets.Tuple(default_value=(), read_only=True, help="The run reports so far, oldest first.")
 
@@ -211,8 +211,9 @@ class Explorer(Questions):
     @traitlets.validate("budget")
     def _valid_budget(self, proposal: Any) -> int:
         self.wait_for_plans()
-        budget = parse_bytes(proposal["value"])
-        self._tabled.table(self._choice[0]).row(budget)  # raises InfeasibleBudget
+        table = self._tabled.table(self._choice[0])
+        budget = _budget_of(proposal["value"], int(table.total_peaks[0]))
+        table.row(budget)  # raises InfeasibleBudget
         return budget
 
     @traitlets.observe("budget")
@@ -415,3 +416,14 @@ class Explorer(Questions):
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return {**data, "text/plain": repr(self), "text/html": self.to_svg()}, metadata
+
+
+def _budget_of(value: Any, keep_all: int) -> int:
+    """Bytes of a budget: as :func:`parse_bytes`, or per cent of what keeping everything takes."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            share = float(value.strip()[:-1]) / 100
+        except ValueError:
+            raise ValueError(f"budget is {value!r}, expected a size such as '500 MiB' or '60%'") from None
+        return int(share * keep_all)
+    return parse_bytes(value)

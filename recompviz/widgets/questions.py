@@ -129,10 +129,15 @@ class Questions(anywidget.AnyWidget):
         if known >= 0:
             self._show_table(known, "")
         elif solve is not None:
-            aim = objective
+            aim, begun = objective, self._choice[0]
 
             def done(table: PlanTable) -> str:
-                return self._show_table(self._tabled.add(table, family), f"solved: {FAMILIES[family]}")
+                number, text = self._tabled.add(table, family), f"solved: {FAMILIES[family]}"
+                if self._choice[0] == begun:
+                    return self._show_table(number, text)
+                with self._lock:  # another table was chosen meanwhile: the last choice holds
+                    self._more = [wire.table_message(shown) for shown in self._tabled.more]
+                return f"{text}; choose it to see it"
 
             self._background.start(
                 f"solving, {FAMILIES[family]}", lambda progress: solve(aim, family, (), (), progress), done

@@ -75,6 +75,10 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
     entry.fill("much")
     entry.press("Enter")
     assert entry.get_attribute("aria-invalid") == "true"
+    page.get_by_role("status").get_by_text("“much” is no size: write 500 MiB, or 60% of keep-all").wait_for()
+    entry.fill("1 KiB")
+    entry.press("Enter")
+    page.get_by_text("1.00 KiB is below the least feasible budget").wait_for()
     page.get_by_role("button", name="Show budgets in per cent of keep-all").click()
     assert page.locator(".rv-budget .rv-tick", has_text="%").count() > 4
 

@@ -32,6 +32,15 @@ def test_a_budget_is_set_in_bytes_or_as_a_string(lab):
     assert explorer.timeline.peak == lab.time.least_total
 
 
+def test_a_budget_is_set_in_per_cent_of_keep_all(lab):
+    explorer = lab.explorer()
+    explorer.budget = "100%"
+    assert explorer.plan.kept.all()
+    assert explorer.budget == lab.time.total_peaks[0]
+    with pytest.raises(ValueError, match="'500 MiB' or '60%'"):
+        explorer.budget = "much%"
+
+
 def test_an_infeasible_budget_is_refused_with_the_least_one_and_changes_nothing(lab):
     explorer = lab.explorer()
     before = explorer.plan

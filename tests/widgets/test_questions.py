@@ -134,6 +134,24 @@ def test_another_solver_is_solved_once_and_then_known(lab):
     assert calls == [("time", "paper")]
 
 
+def test_a_solver_that_finishes_after_another_choice_is_known_and_does_not_take_its_place(lab):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*arguments):
+        begun.set()
+        assert go.wait(60)
+        return lab.solve(*arguments)
+
+    explorer = lab.explorer(solve=slow)
+    explorer.use_solver("paper", "time")
+    assert begun.wait(60)
+    explorer._asked = {"request": 5, "table": 1, "row": 0, "budget": 0}
+    go.set()
+    explorer.wait(300)
+    assert explorer._choice[0] == 1
+    assert any(more.get("family") == "paper" for more in explorer._more)
+
+
 def test_baselines_can_be_chosen_like_any_plan(lab):
     explorer = lab.explorer()
     row = explorer._more[0]["names"].index("chen")

@@ -68,6 +68,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
   Object.assign(slider, { type: "range", id: `${id}-slider`, min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
   slider.setAttribute("aria-label", "Budget in total bytes");
   const foot = html("div", "rv-budget-foot", root);
+  let refusal = ""; // why the budget typed last was not taken
   const leastText = html("span", "rv-least", foot, "");
   leastText.setAttribute("role", "status");
   const switches = makeSwitches(foot, fixed, families, actions, id);
@@ -142,7 +143,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
-    setText(leastText, `least feasible ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+    refuse(refusal);
     setText(binds, `What binds there: ${table.binding}`);
     chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
   }
@@ -163,7 +164,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
   function update(next, settled) {
     state = next;
     if (!width) return;
-    if (drawn !== now()) draw();
+    if (drawn !== now()) {
+      refusal = ""; // it was of another table
+      draw();
+    }
     const table = now();
     switches.update(all(), state.table);
     if (settled) drawPoints(points, all(), state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top }, actions.choose);
@@ -183,11 +187,21 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
 
   const isFocused = (element) => element.getRootNode().activeElement === element;
 
+  /** Say why a budget is not taken as it was typed; nothing, if it is. */
+  function refuse(why) {
+    refusal = why;
+    root.classList.toggle("rv-refused", why !== "");
+    const table = now();
+    setText(leastText, why || `least feasible ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+  }
+
   /** Choose a budget in bytes, or refuse it and say what the least is. */
   function choose(bytes) {
     const table = now();
     const least = leastTotal(table);
-    root.classList.toggle("rv-refused", bytes < least);
+    if (bytes < least) refuse(`${formatBytes(bytes)} is below the least feasible budget, ${formatBytes(least)}`);
+    else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan takes; keep-all takes ${formatBytes(domain.most)}`);
+    else refuse("");
     const budget = Math.min(domain.high, Math.max(least, bytes));
     actions.row(rowFor(table, budget));
   }
@@ -198,7 +212,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     if (event.key !== "Enter") return;
     const bytes = parseBudget(value.value, domain.most);
     value.setAttribute("aria-invalid", String(bytes === null));
-    if (bytes === null) return;
+    if (bytes === null) return refuse(`“${value.value}” is no size: write 500 MiB, or 60% of keep-all`);
     slider.focus({ preventScroll: true });
     choose(bytes);
   });
@@ -217,6 +231,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     const table = now();
     const least = leastTotal(table);
     const budget = Number(slider.value);
+    refuse("");
     root.classList.toggle("rv-refused", budget < least);
     if (budget < least) slider.value = least;
     actions.budget(Math.max(budget, least), rowFor(table, Math.max(budget, least)));

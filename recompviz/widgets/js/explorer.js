@@ -67,10 +67,19 @@ export function mount(model, parent) {
     runs: [],
   };
   const repaints = [];
+  const unanswered = () => graphView.setNote("the kernel does not answer: it is busy, or gone; after a restart, run the cell again");
+  /** A message to the kernel; one that is gone throws. */
+  function send(message) {
+    try {
+      model.send(message);
+    } catch {
+      unanswered();
+    }
+  }
   const pacer = makePacer((choice) => {
     model.set("_asked", choice);
     model.save_changes();
-  }, first.request);
+  }, first.request, unanswered);
   let tables = [...fixed, ...model.get("_more").map(readTable)];
   let asked = { request: first.request, table: first.table, row: first.row, budget: first.budget };
   let renumbered = false; // a table has come or gone: what was asked may mean another plan now
@@ -93,15 +102,15 @@ export function mount(model, parent) {
   const pinsView = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
     clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),
-    stop: () => model.send({ type: "stop" }),
+    stop: () => send({ type: "stop" }),
     select: selectNode,
   });
   const below = html("div", "rv-below", root);
   const budgetView = makeBudgetView(below, graph, fixed, all, families, { budget: setBudget, row: setRow, choose, objective, solver, binding }, id);
   const timelineView = makeTimelineView(below, fixed, all, { hoverStep, step: setStep, pick, category: setCategory, peak: showPeak }, labels, id);
   const runView = makeRunView(timelineView.runHead, timelineView.line, graph.device, {
-    run: () => model.send({ type: "run" }),
-    cancel: () => model.send({ type: "cancel" }),
+    run: () => send({ type: "run" }),
+    cancel: () => send({ type: "cancel" }),
     budget: (bytes) => setRow(rowFor(tables[state.table], bytes)),
   });
   const drawer = makeDrawer(root, TABS, id, () => kept && showDrawer());
@@ -113,7 +122,7 @@ export function mount(model, parent) {
     drawer.panels.save,
     graph,
     root,
-    { now: () => ({ table: state.table, row: state.row, tables }), choose, load: (text) => model.send({ type: "load", text }), page: () => model.send({ type: "page" }) },
+    { now: () => ({ table: state.table, row: state.row, tables }), choose, load: (text) => send({ type: "load", text }), page: () => send({ type: "page" }) },
     Boolean(model.offline),
   );
 
@@ -140,7 +149,7 @@ export function mount(model, parent) {
     const now = tables[state.table];
     const known = tables.findIndex((table) => table && table.objective === now.objective && table.family === family && table.base < 0);
     if (known >= 0) objective(known);
-    else model.send({ type: "solve", objective: now.objective, family });
+    else send({ type: "solve", objective: now.objective, family });
   }
 
   function binding() {
@@ -355,6 +364,7 @@ export function mount(model, parent) {
       Object.assign(state, { request: next.request, confirmed: true });
       asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
       pacer.answered(next.request);
+      graphView.setNote(model.get("_waiting"));
       reply = next;
       timelineView.setReply(reply);
       if (state.step >= reply.steps) setStep(reply.steps - 1);

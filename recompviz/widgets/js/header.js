@@ -11,7 +11,7 @@ export function figures(graph, table, row, kept) {
   const overhead = table.overheads[row];
   return {
     total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
-    formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "values and gradients only"],
+    formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: [forward ? `+${formatPercent(overhead / forward)}` : "0%", "of the forward", `${overhead} of ${forward} time units`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
@@ -29,7 +29,7 @@ export function makeHeader(parent, graph) {
   const root = html("header", "rv-header", parent);
   const title = html("div", "rv-title", root);
   html("strong", "", title, graph.title);
-  html("span", "rv-subtitle", title, `${graph.count} values · ${graph.edges.length / 2} edges · ${graph.device}`);
+  html("span", "rv-subtitle", title, `${graph.count} values · ${graph.edges.length / 2} ${graph.edges.length === 2 ? "edge" : "edges"} · ${graph.device}`);
   const tiles = {};
   for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", "Extra forward time"], ["values", "Values"]]) {
     const tile = html("div", `rv-tile rv-tile-${key}`, root);

@@ -7,12 +7,16 @@ const ASK_SHARE = 3;
 // a cell that runs meanwhile is no measure of an answer
 const LONGEST_ANSWER = 200;
 
-/** Paces `send(choice)`; a choice has a `request` number, `first` is the one that is known already. */
-export function makePacer(send, first) {
+// ms without an answer after which it is said
+const SILENCE = 4000;
+
+/** Paces `send(choice)`; a choice has a `request` number, `first` is the one that is known already; `silent()` tells that no answer comes. */
+export function makePacer(send, first, silent) {
   let sent = first;
   let sentAt = 0;
   let took = 0;
   let later = 0;
+  let waiting = 0;
 
   function tell(choice, settled) {
     clearTimeout(later);
@@ -24,6 +28,8 @@ export function makePacer(send, first) {
     }
     sentAt = performance.now();
     sent = choice.request;
+    clearTimeout(waiting);
+    waiting = setTimeout(silent, SILENCE);
     send(choice);
   }
 
@@ -32,7 +38,13 @@ export function makePacer(send, first) {
     if (request === sent) took = Math.min(LONGEST_ANSWER, performance.now() - sentAt);
     sent = request;
     clearTimeout(later);
+    clearTimeout(waiting);
   }
 
-  return { tell, answered, stop: () => clearTimeout(later) };
+  function stop() {
+    clearTimeout(later);
+    clearTimeout(waiting);
+  }
+
+  return { tell, answered, stop };
 }
