@@ -240,6 +240,18 @@ def test_a_drag_while_a_cell_runs_is_confirmed(page):
     assert in_kernel(page, "bool(explorer.plan.kept.all())") == "True"
 
 
+def test_a_kernel_that_is_gone_is_told_of(page):
+    page.get_by_role("button", name="Restart the kernel", exact=False).first.click()
+    page.get_by_role("button", name="Confirm Kernel Restart").or_(
+        page.locator(".jp-Dialog .jp-mod-accept")
+    ).first.click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    slider(page).focus()
+    page.keyboard.press("Home")
+    page.get_by_text("the kernel does not answer").wait_for()
+    page.get_by_role("button", name="Run on CPU").click()  # no error in the page
+
+
 def test_it_is_legible_in_the_dark(open_notebook, jupyter):
     (jupyter.folder / "residual.py").write_text(RESIDUAL)
     page = open_notebook("dark.ipynb", EXPLORE, theme="JupyterLab Dark")
