@@ -24,7 +24,7 @@ from recompviz.pytorch.moment import Moment
 from recompviz.pytorch.other_threads import threads_seen
 from recompviz.pytorch.recording import Recording
 from recompviz.pytorch.reporting import report_of
-from recompviz.pytorch.state import gradient_holders, state_kept
+from recompviz.pytorch.state import clear_gradients, state_kept
 from recompviz.pytorch.step import Loss, TraceError, as_targets, scalar
 from recompviz.pytorch.user_lines import lines_traced, source_line
 from recompviz.pytorch.watched import Block, Operator
@@ -103,8 +103,7 @@ class _Session:
 
     def _clear(self) -> None:
         if self.module is not None:
-            for tensor in gradient_holders(self.module, self.arguments):
-                tensor.grad = None
+            clear_gradients(self.module, self.arguments)
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
         """The loss; the model's output is gone when it is there, as in the step that is traced."""

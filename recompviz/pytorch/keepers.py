@@ -12,6 +12,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any
 
@@ -107,7 +108,7 @@ class Way:
         """Whether the tensor has one element."""
         return all(size == 1 for size in self.shape)
 
-    @property
+    @cached_property
     def keys(self) -> frozenset[Key]:
         """Every object and slot on it."""
         return frozenset((self.root, path) for path in (*(stop.path for stop in self.trail), self.path))

@@ -27,7 +27,7 @@ from recompviz.pytorch.devices import alignment, device_of
 from recompviz.pytorch.memory_window import memory_window
 from recompviz.pytorch.planned import PlannedModule
 from recompviz.pytorch.program import profiler_mark
-from recompviz.pytorch.state import gradient_holders, state_kept
+from recompviz.pytorch.state import clear_gradients, gradient_holders, state_kept
 from recompviz.pytorch.step import Loss, Step, as_targets
 
 # the first backward pass holds a tangent longer, and libraries allocate their workspaces once
@@ -135,7 +135,7 @@ class Bench:
     def one_step(self, run: Run) -> list[Touched]:
         """A step that is not recorded; how it touches what it gives gradients."""
         before = self._versions()
-        self._clear()
+        clear_gradients(self.module, self.arguments)
         torch.autograd.backward(run())
         if self.optimizer is not None:
             self.optimizer.step()
@@ -144,7 +144,7 @@ class Bench:
     def recorded_step(self, run: Run, usually: list[Touched]) -> Reading:
         """A step that is recorded; noted where it touched its parameters other than ``usually``."""
         versions = self._versions()
-        self._clear()
+        clear_gradients(self.module, self.arguments)
         with memory_window(self.device) as window:
             loss = run()  # held to the end of the window, as a training loop holds it
             torch.autograd.backward(loss)
@@ -167,10 +167,6 @@ class Bench:
             (holder._version - version, -1 if holder.grad is None else holder.grad._version)
             for holder, version in zip(holders, before, strict=True)
         ]
-
-    def _clear(self) -> None:
-        for tensor in gradient_holders(self.module, self.arguments):
-            tensor.grad = None
 
     def static(self) -> dict[Category, int]:
         """Bytes there before the step, by category."""

@@ -73,12 +73,11 @@ def _reference(moment: Moment, key: Key, members: list[Member]) -> Finding:
         by = f", as `{way.path}`"
     line = moment.placed.get(key)
     fix = _fix(moment, largest, way, keeper, named)
+    avoidable = fall_without(moment, rows, after=True)
     if growth:
         until = f", until it has its {keeper.stop.bound:,} items" if keeper.stop.bound else ""
         why = f"{where} keeps {times(len(rows), size)}{by}; it grows by {format_bytes(growth)} with each step{until}"
-        avoidable = fall_without(moment, rows, after=True)
         return finding(moment, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable, growth=growth)
-    avoidable = fall_without(moment, rows, after=True)
     if any(moment.age(one) for _, one in rows):
         why = f"{where} still holds {times(len(rows), size)} of the step before{by}"
         return finding(moment, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable)

@@ -25,6 +25,12 @@ def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
     return [*module.parameters(), *(leaf for leaf in leaves if leaf.requires_grad and leaf.is_leaf)]
 
 
+def clear_gradients(module: nn.Module, arguments: Any) -> None:
+    """Let go of every gradient that a step gives."""
+    for holder in gradient_holders(module, arguments):
+        holder.grad = None
+
+
 @contextlib.contextmanager
 def state_kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
     """Put back buffers, overwritten inputs, gradients and the generator; with an optimiser, all it changes too.
