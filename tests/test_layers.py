@@ -1,4 +1,4 @@
-"""Three layers, one direction: core → pytorch → widgets."""
+"""Three layers, one direction: core → pytorch → widgets. Inside a layer the rooms have one direction, too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 
+import networkx as nx
 import pytest
 
 import recompviz
@@ -17,6 +18,12 @@ MAY_IMPORT = {
     "networks": {"networks", "core"},
     "pytorch": {"pytorch", "core"},
     "widgets": {"widgets", "pytorch", "core"},
+}
+# a room may import itself and the rooms named before it
+ROOMS = {
+    "core": ("base", "graphs", "steps", "plans", "exact", "live", "planning", "reports", "snapshots", "teaching"),
+    "pytorch": ("internals", "tracing", "running", "measuring", "debugging"),
+    "widgets": ("base", "layout", "explorer", "lessons"),
 }
 HEAVY = {"torch", "ipywidgets", "anywidget", "IPython", "jupyterlab", "numba", "traitlets"}
 
@@ -31,6 +38,8 @@ def imports(path: pathlib.Path) -> set[tuple[str, bool]]:
             found |= {(alias.name, id(node) in top) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add((node.module or "", id(node) in top))
+            if node.module and (HOME.parent / node.module.replace(".", "/") / "__init__.py").exists():
+                found |= {(f"{node.module}.{alias.name}", id(node) in top) for alias in node.names}
     return found
 
 
@@ -43,6 +52,30 @@ def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
             parts = module.split(".")
             if parts[0] == "recompviz" and len(parts) > 1:
                 assert parts[1] in MAY_IMPORT[layer], f"{path.relative_to(HOME)} imports {module}"
+
+
+@pytest.mark.parametrize("layer", sorted(ROOMS))
+def test_a_room_imports_only_itself_and_those_below(layer: str) -> None:
+    order = {room: position for position, room in enumerate(ROOMS[layer])}
+    assert {path.name for path in (HOME / layer).iterdir() if (path / "__init__.py").exists()} <= set(order)
+    for path in sorted((HOME / layer).rglob("*.py")):
+        own = path.relative_to(HOME / layer).parts[0]
+        if own.endswith(".py"):
+            continue
+        for module, _ in imports(path):
+            parts = module.split(".")
+            if parts[:2] == ["recompviz", layer] and len(parts) > 2:
+                assert order[parts[2]] <= order[own], f"{path.relative_to(HOME)} imports {module}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for path in sorted(HOME.rglob("*.py")):
+        name = ".".join(("recompviz", *path.relative_to(HOME).with_suffix("").parts)).removesuffix(".__init__")
+        if name != "recompviz":  # it imports every public name, lazily
+            graph.add_edges_from((name, module) for module, _ in imports(path) if module.startswith("recompviz."))
+    circles = [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+    assert circles == []
 
 
 def test_the_core_never_imports_torch_or_jupyter() -> None:

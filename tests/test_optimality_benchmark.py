@@ -14,10 +14,10 @@ import pytest
 import recompviz as rv
 from recompviz.benchmarks import optimality
 from recompviz.benchmarks.checkmate import least_memory, least_overhead
-from recompviz.core.joint import JointGraph
-from recompviz.core.paper_model import paper_step
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.paper_model import paper_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_graphs import random_graph
 
 
@@ -143,7 +143,7 @@ def test_a_known_cost_cuts_the_search_without_changing_the_answer() -> None:
 
 
 def test_a_step_whose_calls_make_several_storages_is_refused() -> None:
-    from recompviz.core.examples import residual_step
+    from recompviz.core.steps.examples import residual_step
 
     with pytest.raises(ValueError, match="paper_model"):
         least_memory(residual_step(blocks=(1,))[1])

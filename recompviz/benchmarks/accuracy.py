@@ -36,7 +36,7 @@ from recompviz.benchmarks.side_by_side import (
     training_step,
     write_json,
 )
-from recompviz.core.units import format_bytes
+from recompviz.core.base.units import format_bytes
 
 # off by more than this is a failure on the CPU, whose allocator hands out what it is asked for
 MOST_OFF = 0.01

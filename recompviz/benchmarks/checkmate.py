@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from recompviz.core.joint import JointGraph
+from recompviz.core.steps.joint import JointGraph
 
 try:
     from scipy.optimize import Bounds, LinearConstraint, milp
@@ -62,7 +62,7 @@ def least_overhead(
     Parameters
     ----------
     joint : JointGraph
-        Each call makes one storage, of its own number, as :func:`recompviz.core.paper_model.paper_step` has it.
+        Each call makes one storage, of its own number, as :func:`recompviz.core.steps.paper_model.paper_step` has it.
     costs : sequence of float
         Of computing each call once more.
     budget : int
@@ -74,8 +74,8 @@ def least_overhead(
 
     Examples
     --------
-    >>> from recompviz.core.graph import Graph
-    >>> from recompviz.core.paper_model import paper_step
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> from recompviz.core.steps.paper_model import paper_step
     >>> joint = paper_step(Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1] * 4))
     >>> [least_overhead(joint, [1] * 8, budget).value for budget in (5, 3, 2)]
     [0.0, 3.0, inf]
@@ -95,8 +95,8 @@ def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
 
     Examples
     --------
-    >>> from recompviz.core.graph import Graph
-    >>> from recompviz.core.paper_model import paper_step
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> from recompviz.core.steps.paper_model import paper_step
     >>> least_memory(paper_step(Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1] * 4))).value
     3.0
     """
@@ -118,7 +118,7 @@ class _Model:
         self.reads = [call.reads for call in joint.calls]
         self.count = len(joint.calls)
         if any(call.makes != (i,) for i, call in enumerate(joint.calls)):
-            raise ValueError("each call must make one storage of its own number; see recompviz.core.paper_model")
+            raise ValueError("each call must make one storage of its own number; see recompviz.core.steps.paper_model")
         self.users: list[list[int]] = [[j for j, reads in enumerate(self.reads) if i in reads]
                                        for i in range(self.count)]  # fmt: skip
         pairs = [(t, i) for t in range(self.count) for i in range(t)]

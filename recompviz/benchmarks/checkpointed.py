@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
-from recompviz.core.baselines import block_of_nodes
+from recompviz.core.plans.baselines import block_of_nodes
 
 
 class Checkpointed(nn.Module):

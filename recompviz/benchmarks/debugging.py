@@ -18,7 +18,7 @@ import torch
 import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.pathologies import PATHOLOGIES, Pathology
-from recompviz.core.units import format_bytes
+from recompviz.core.base.units import format_bytes
 
 # the least share of the bytes at the peak that must be attributed
 LEAST_COVERAGE = 0.98

@@ -37,16 +37,17 @@ GRAPHS = {
 # what the notebooks import: steps without torch, for the widget layer is what is measured
 MODULE = """
 import time
-from recompviz.core.examples import residual_step
-from recompviz.core.examples import u_step
-from recompviz.core.liveness import profiler
-from recompviz.core.plan_table import PlanTable
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
-from recompviz.core.solver import solve
-from recompviz.widgets import dot, wire
-from recompviz.widgets.explorer import Explorer
-from recompviz.widgets.first_plans import first_plans
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.steps.examples import u_step
+from recompviz.core.live.model import profiler
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.exact.solver import solve
+from recompviz.widgets.layout.layout import dot
+from recompviz.widgets.explorer import wire
+from recompviz.widgets.explorer.explorer import Explorer
+from recompviz.widgets.explorer.first_plans import first_plans
 
 STAMPS = {}  # request: when it was received, simulated, packed, sent; milliseconds
 now = []

@@ -23,11 +23,11 @@ from torch import nn
 import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.side_by_side import device_name
-from recompviz.core.live_search import live_plans
-from recompviz.core.liveness import LiveModel
-from recompviz.core.plan_table import PlanTable
-from recompviz.core.solver import solve
-from recompviz.core.units import format_bytes
+from recompviz.core.base.units import format_bytes
+from recompviz.core.exact.solver import solve
+from recompviz.core.live.model import LiveModel
+from recompviz.core.live.search import live_plans
+from recompviz.core.plans.plan_table import PlanTable
 
 
 def main() -> None:

@@ -30,14 +30,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recompviz.benchmarks.checkmate import least_overhead
-from recompviz.core.graph import Graph
-from recompviz.core.joint import JointGraph
-from recompviz.core.masks import bit_matrix
-from recompviz.core.paper_model import paper_step
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
-from recompviz.core.solver import solve
-from recompviz.core.tradeoff import Objective
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.bitsets import bit_matrix
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.curve import Objective
+from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.paper_model import paper_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 
 OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
 HEADER = (

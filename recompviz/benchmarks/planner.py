@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from recompviz.core.compiled import has_numba
-from recompviz.core.families import all_lower_sets
-from recompviz.core.graph import Graph
-from recompviz.core.pairwise import pairwise_front
-from recompviz.core.solver import Family, solve
-from recompviz.core.tradeoff import Tradeoff
+from recompviz.core.base.compiled import has_numba
+from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.solver import Family, solve
+from recompviz.core.graphs.families import all_lower_sets
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.curve import Tradeoff
 
 # beyond this many lower sets the plain pairwise recursion takes minutes
 MOST_PAIRWISE = 600

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.core.plan_table import PlanTable
-from recompviz.pytorch.devices import device_of
-from recompviz.pytorch.meter import Bench, runner_of
-from recompviz.pytorch.step import Loss
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.measuring.meter import Bench, runner_of
+from recompviz.pytorch.tracing.step import Loss
 
 
 def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:

@@ -11,13 +11,13 @@ questions = count()
 # a module beside the notebook: a residual network without torch, for the widget layer is what is tested here
 RESIDUAL = """
 import dataclasses, time
-from recompviz.core.examples import residual_step
-from recompviz.core.plan_table import PlanTable
-from recompviz.core.run_report import RunReport
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
-from recompviz.core.solver import solve
-from recompviz.widgets.explorer import Explorer
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.reports.run_report import RunReport
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.exact.solver import solve
+from recompviz.widgets.explorer.explorer import Explorer
 
 graph, joint = residual_step((1, 1, 1))
 curve = solve(graph)

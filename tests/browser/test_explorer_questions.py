@@ -9,8 +9,8 @@ from tests.browser.test_explorer import RESIDUAL, settled
 pytestmark = pytest.mark.browser
 
 MORE = """
-from recompviz.core.baselines import chen
-from recompviz.core.gap import gap_of
+from recompviz.core.plans.baselines import chen
+from recompviz.core.plans.gap import gap_of
 
 def solve_again(objective, family, keep, recompute, progress):
     curve = solve(graph, family, keep=keep, recompute=recompute)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from recompviz.core.plan import Plan
+from recompviz.core.plans.plan import Plan
 from tests.widgets.conftest import Lab
 
 pytestmark = pytest.mark.browser

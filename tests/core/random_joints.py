@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 import recompviz as rv
-from recompviz.core.joint import Call, Category, JointGraph, Storage
+from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 
 
 def random_joint(seed: int, most_nodes: int = 9) -> tuple[rv.Graph, JointGraph]:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recompviz.core.joint import Category
-from recompviz.core.timeline import Timeline
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
 
 
 def one_by_one(timeline):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import recompviz as rv
-from recompviz.core.baselines import chen, chen_plans, cut_prefixes, per_module
-from recompviz.core.examples import residual_step
+from recompviz.core.plans.baselines import chen, chen_plans, cut_prefixes, per_module
+from recompviz.core.steps.examples import residual_step
 from tests.core.random_graphs import random_graph
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from recompviz.core.blocks import binding, blocks_of
-from recompviz.core.examples import residual_step
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.steps.blocks import binding, blocks_of
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_joints import random_joint, random_mask
 
 

@@ -7,9 +7,9 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 import recompviz as rv
-from recompviz.core.examples import chain_step, residual_step
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.steps.examples import chain_step, residual_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_graphs import random_graph
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from recompviz.core.gap import gap_of
-from recompviz.core.plan import Plan
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.plans.gap import gap_of
+from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_joints import random_joint, random_mask
 
 

@@ -9,13 +9,13 @@ import pytest
 
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
-from recompviz.core import liveness
-from recompviz.core.examples import residual_step
-from recompviz.core.live_search import live_plans
-from recompviz.core.liveness import LiveModel
-from recompviz.core.plan_table import PlanTable
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.live import model as liveness
+from recompviz.core.live.model import LiveModel
+from recompviz.core.live.search import live_plans
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_joints import random_joint, random_mask
 
 

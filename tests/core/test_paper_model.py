@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import recompviz as rv
-from recompviz.core.paper_model import paper_step
-from recompviz.core.schedule import make_schedule
+from recompviz.core.steps.paper_model import paper_step
+from recompviz.core.steps.schedule import make_schedule
 from tests.core.random_graphs import random_graph
 from tests.core.test_schedule import replay
 

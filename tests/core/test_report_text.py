@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from recompviz.core.attribution import MemoryReport, PeakRow, SourceLine
-from recompviz.core.joint import Category
-from recompviz.core.short_text import shortened
-from recompviz.core.timeline import Timeline
+from recompviz.core.base.text import shortened
+from recompviz.core.reports.memory_report import MemoryReport, PeakRow, SourceLine
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
 
 
 def report(*notes: str) -> MemoryReport:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import recompviz as rv
-from recompviz.core.attribution import MemoryReport, PeakRow, SourceLine
-from recompviz.core.joint import Category
-from recompviz.core.timeline import Timeline
+from recompviz.core.reports.memory_report import MemoryReport, PeakRow, SourceLine
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
 
 
 def report(*rows: PeakRow, growth: tuple[int, ...] = ()) -> MemoryReport:

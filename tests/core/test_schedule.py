@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 import recompviz as rv
-from recompviz.core.examples import chain_step
-from recompviz.core.joint import Call, Category, JointGraph, Storage
-from recompviz.core.schedule import Schedule, make_schedule
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.steps.examples import chain_step
+from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
+from recompviz.core.steps.schedule import Schedule, make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 
 
 def random_step(seed: int) -> JointGraph:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 import recompviz as rv
-from recompviz.core.schedule import make_schedule
-from recompviz.core.segmentwise import freed_at_segment_ends, segment_of_steps
-from recompviz.core.simulation import simulate_schedule
+from recompviz.core.plans.segmentwise import freed_at_segment_ends, segment_of_steps
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.random_joints import random_joint
 
 

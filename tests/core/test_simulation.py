@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recompviz.core.joint import Category
-from recompviz.core.plan import Plan
-from recompviz.core.schedule import Phase, Schedule, make_schedule
-from recompviz.core.segmentwise import freed_at_segment_ends
-from recompviz.core.simulation import category_of, simulate_schedule
+from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.segmentwise import freed_at_segment_ends
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.schedule import Phase, Schedule, make_schedule
+from recompviz.core.steps.simulation import category_of, simulate_schedule
 from tests.core.random_joints import random_joint, random_mask
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import recompviz as rv
-from recompviz.core.attribution import MOST_SHOWN
+from recompviz.core.reports.memory_report import MOST_SHOWN
 from tests.core.snapshot_writer import Allocator
 
 

@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 import recompviz as rv
-from recompviz.core import compiled, solver
-from recompviz.core.compiled_pairs import compiled_pairwise_front
-from recompviz.core.errors import ImpossiblePin
-from recompviz.core.families import all_lower_sets, paper_family, prefix_family
-from recompviz.core.formula import formula_peak, overhead
-from recompviz.core.lattice import enumerate_lattice
-from recompviz.core.lazy_front import LazyFront
-from recompviz.core.masks import bits
-from recompviz.core.open_segments import open_segment_front
-from recompviz.core.pairwise import pairwise_front
-from recompviz.core.pins import Pins, pins_of
-from recompviz.core.tradeoff import Front, Objective
+from recompviz.core.base import compiled
+from recompviz.core.base.errors import ImpossiblePin
+from recompviz.core.exact import solver
+from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
+from recompviz.core.exact.lattice import enumerate_lattice
+from recompviz.core.exact.lazy_front import LazyFront
+from recompviz.core.exact.open_segments import open_segment_front
+from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
+from recompviz.core.graphs.pins import Pins, pins_of
+from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.formula import formula_peak, overhead
 
 OBJECTIVES: tuple[Objective, Objective] = ("time", "memory")
 MANY = 10**6

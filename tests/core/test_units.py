@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recompviz.core.units import format_bytes, parse_bytes
+from recompviz.core.base.units import format_bytes, parse_bytes
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from recompviz.widgets.assets import esm
-from recompviz.widgets.lesson import lesson_css
-from recompviz.widgets.looks import DARK, LIGHT, LOOKS, sheet
-from recompviz.widgets.scene import Canvas, Element, Frame, Scene
+from recompviz.widgets.base.assets import esm
+from recompviz.widgets.base.looks import DARK, LIGHT, LOOKS, sheet
+from recompviz.widgets.lessons.lesson import lesson_css
+from recompviz.widgets.lessons.scene import Canvas, Element, Frame, Scene
 from tests.widgets.test_javascript import node, run
 from tests.widgets.test_wire import LESSONS
 

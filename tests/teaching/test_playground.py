@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 import recompviz as rv
-from recompviz.core.masks import bits
+from recompviz.core.graphs.bitsets import bits
 from recompviz.core.teaching.small_graphs import small_graph
-from recompviz.widgets.playground_scene import caption, playground_patch
-from recompviz.widgets.set_playground import Playground
+from recompviz.widgets.lessons.playground_scene import caption, playground_patch
+from recompviz.widgets.lessons.set_playground import Playground
 from tests.core.random_graphs import random_graph
 from tests.widgets.test_javascript import node, run
 

@@ -9,7 +9,7 @@ import pytest
 import recompviz as rv
 from recompviz.core.teaching.programme import Programme, budget_free, per_budget
 from recompviz.core.teaching.small_graphs import small_graph
-from recompviz.widgets.programme_scene import LINES, programme_scene
+from recompviz.widgets.lessons.programme_scene import LINES, programme_scene
 from tests.core.random_graphs import random_graph
 
 

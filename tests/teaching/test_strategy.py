@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 import recompviz as rv
-from recompviz.core.masks import bits
+from recompviz.core.graphs.bitsets import bits
 from recompviz.core.teaching.small_graphs import small_graph
 from recompviz.core.teaching.strategy import canonical_strategy
 from tests.core.random_graphs import random_graph

@@ -9,7 +9,7 @@ import pytest
 import recompviz as rv
 from recompviz.core.teaching.small_graphs import small_graph
 from recompviz.core.teaching.strategy import canonical_strategy
-from recompviz.widgets.strategy_scene import strategy_scene
+from recompviz.widgets.lessons.strategy_scene import strategy_scene
 from tests.core.random_graphs import random_graph
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import recompviz as rv
-from recompviz.core import solver
+from recompviz.core.exact import solver
 from recompviz.core.teaching.small_graphs import NAMES, small_graph
 
 ROOT = Path(__file__).parent.parent.parent

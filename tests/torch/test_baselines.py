@@ -9,7 +9,7 @@ import torch
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch import private
+from recompviz.pytorch.internals import private
 
 KINDS = ("keep-all", "per-module", "chen", "min-cut 1", "min-cut 0.5", "min-cut 0.1", "min-cut 0")
 NETWORKS = ("resnet50", "unet", "gpt2")

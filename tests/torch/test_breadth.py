@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.planned import PlanWarning
+from recompviz.pytorch.running.planned import PlanWarning
 from tests.torch.steps import Case
 from tests.torch.test_execution import plans_of
 

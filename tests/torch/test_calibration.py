@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import recompviz as rv
-from recompviz.pytorch import calibration
-from recompviz.pytorch.calibration import Known
+from recompviz.pytorch.measuring import calibration
+from recompviz.pytorch.measuring.calibration import Known
 from tests.torch.steps import CASES, make
 
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import recompviz as rv
-from recompviz.pytorch import certificate
-from recompviz.pytorch.certificate import batch_of
+from recompviz.pytorch.measuring import certificate
+from recompviz.pytorch.measuring.certificate import batch_of
 from tests.torch.steps import batch_norm_net
 
 

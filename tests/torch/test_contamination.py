@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import recompviz as rv
-from recompviz.pytorch.certificate import UNSTEADY
-from recompviz.pytorch.memory_window import ProfilerBusy
-from recompviz.pytorch.meter import SLACK, TRAINED, contamination
-from recompviz.pytorch.planned import PlannedModule
-from recompviz.pytorch.state import one_at_a_time
-from recompviz.pytorch.twin import twin, undisturbed
+from recompviz.pytorch.internals.state import one_at_a_time
+from recompviz.pytorch.measuring.certificate import UNSTEADY
+from recompviz.pytorch.measuring.memory_window import ProfilerBusy
+from recompviz.pytorch.measuring.meter import SLACK, TRAINED, contamination
+from recompviz.pytorch.running.planned import PlannedModule
+from recompviz.pytorch.running.twin import twin, undisturbed
 
 
 def test_what_another_thread_allocates_meanwhile_is_not_counted():

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch import costs as costing
-from recompviz.pytorch.costs import Roofline, measure_roofline, node_times
+from recompviz.pytorch.tracing import costs as costing
+from recompviz.pytorch.tracing.costs import Roofline, measure_roofline, node_times
 from tests.torch.steps import CASES, Case, make
 from tests.torch.test_execution import plans_of
 
@@ -181,7 +181,7 @@ def test_another_batch_is_estimated_where_the_home_trace_was_measured() -> None:
 def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = make("small residual network").trace().with_costs(SLOW)
     front = trace.tradeoff().time_centric
-    monkeypatch.setattr("recompviz.pytorch.traced_step.MOST_ROWS", 20)
+    monkeypatch.setattr("recompviz.pytorch.tracing.traced_step.MOST_ROWS", 20)
     assert len(front) > 100
     table = trace.plans()
     assert 10 < len(table) <= 21  # and the baseline that keeps everything

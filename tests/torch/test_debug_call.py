@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.core.units import parse_bytes
-from recompviz.pytorch.advice import planner_advice
+from recompviz.core.base.units import parse_bytes
+from recompviz.pytorch.debugging.advice import planner_advice
 
 X = torch.ones(64, 16)
 

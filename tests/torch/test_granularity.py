@@ -11,7 +11,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.core.lattice import enumerate_lattice
+from recompviz.core.exact.lattice import enumerate_lattice
 from tests.torch.steps import CASES, Case, make
 from tests.torch.test_execution import plans_of
 

@@ -10,8 +10,8 @@ from torch import nn, optim
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.core.joint import Category
-from recompviz.pytorch.optimizer_state import optimizer_bytes
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
 from tests.torch.test_execution import plans_of
 
 Maker = Callable[[Iterable[nn.Parameter]], optim.Optimizer]

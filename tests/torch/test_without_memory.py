@@ -8,8 +8,8 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch import private
-from recompviz.pytorch.planned import PlanWarning
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.running.planned import PlanWarning
 
 
 def on(place: str, **kwargs: str) -> tuple[networks.Example, rv.Trace]:

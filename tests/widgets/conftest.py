@@ -4,14 +4,14 @@ import dataclasses
 
 import pytest
 
-from recompviz.core.baselines import chen
-from recompviz.core.examples import residual_step
-from recompviz.core.gap import gap_of
-from recompviz.core.plan_table import PlanTable
-from recompviz.core.run_report import RunReport
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
-from recompviz.core.solver import solve
+from recompviz.core.exact.solver import solve
+from recompviz.core.plans.baselines import chen
+from recompviz.core.plans.gap import gap_of
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.reports.run_report import RunReport
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 
 
 class Lab:
@@ -45,7 +45,7 @@ class Lab:
         )
 
     def explorer(self, **options):
-        from recompviz.widgets.explorer import Explorer
+        from recompviz.widgets.explorer.explorer import Explorer
 
         defaults = {"more_tables": [self.memory], "baselines": [chen(self.graph)], "joint": self.joint}
         return Explorer(self.graph, self.time, self.simulate, **defaults | options)

@@ -52,5 +52,8 @@ def test_a_notebook_that_is_not_there_is_named(capsys):
 
 
 def test_the_widgets_need_no_torch():
-    code = "import sys, recompviz.widgets.explorer, recompviz.cli; assert not any(m == 'torch' for m in sys.modules)"
+    code = (
+        "import sys, recompviz.widgets.explorer.explorer, recompviz.cli; "
+        "assert not any(m == 'torch' for m in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

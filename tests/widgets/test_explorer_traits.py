@@ -6,8 +6,8 @@ import xml.dom.minidom
 
 import pytest
 
-from recompviz.core.errors import InfeasibleBudget
-from recompviz.core.timeline import Timeline
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.steps.timeline import Timeline
 
 
 def ask(explorer, request, row, table=0):

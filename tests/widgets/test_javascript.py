@@ -3,15 +3,14 @@
 import json
 import shutil
 import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recompviz.core.units import format_bytes
-from recompviz.widgets import assets
+from recompviz.core.base.units import format_bytes
+from recompviz.widgets.base import assets
 
-JS = Path(assets.__file__).parent / "js"
+JS = assets.HERE / "js"
 node = pytest.mark.skipif(shutil.which("node") is None, reason="no Node on PATH")
 
 
@@ -148,7 +147,7 @@ def test_a_pin_is_put_changed_and_taken_away():
 
 @node
 def test_the_differences_of_two_plans_are_those_of_python(lab):
-    from recompviz.core.comparison import compare
+    from recompviz.core.plans.comparison import compare
 
     a, b = lab.time.plans[2], lab.time.plans[-2]
     graph = {"count": len(lab.graph), "memory": lab.graph.memory.tolist(), "time": lab.graph.time.tolist()}

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from recompviz.core.examples import residual_step
-from recompviz.core.graph import Graph
-from recompviz.widgets import dot, layout
-from recompviz.widgets.layered import WAITS, arrange, isotonic, ranks_of
-from recompviz.widgets.layout import MODES, NODE, default_mode, edge_span, lay_out
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.steps.examples import residual_step
+from recompviz.widgets.layout import dot, layout
+from recompviz.widgets.layout.layered import WAITS, arrange, isotonic, ranks_of
+from recompviz.widgets.layout.layout import MODES, NODE, default_mode, edge_span, lay_out
 
 
 def u_shape(n: int) -> Graph:

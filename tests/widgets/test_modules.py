@@ -7,12 +7,12 @@ import random
 import numpy as np
 import pytest
 
-from recompviz.core.examples import residual_step
-from recompviz.core.graph import Graph, NodeInfo
-from recompviz.core.solver import solve
-from recompviz.widgets import wire
-from recompviz.widgets.module_layout import IN, OUT, lay_out_modules, lines_of
-from recompviz.widgets.modules import ancestors, module_tree
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.graph import Graph, NodeInfo
+from recompviz.core.steps.examples import residual_step
+from recompviz.widgets.explorer import wire
+from recompviz.widgets.layout.module_layout import IN, OUT, lay_out_modules, lines_of
+from recompviz.widgets.layout.modules import ancestors, module_tree
 from tests.widgets.test_javascript import node, run
 
 NETWORK = residual_step((2, 3))[0]
@@ -213,7 +213,7 @@ def test_the_terms_of_every_lower_set_equal_those_of_the_core(seed):
 
 @node
 def test_a_plan_that_keeps_other_values_is_told_to_be_no_lower_set_sequence():
-    from recompviz.core.plan import Plan
+    from recompviz.core.plans.plan import Plan
 
     graph = random_graph(1, 14)
     plan = Plan.from_kept(graph, [2, 5, 11], "by hand")

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 import pytest
 
-from recompviz.core.errors import PlanMismatch
-from recompviz.core.graph import Graph
-from recompviz.core.plan import Plan
+from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.plan import Plan
 
 
 def pin(explorer, keep=(), recompute=(), base=0):

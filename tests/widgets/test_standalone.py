@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recompviz.core.blocks import blocks_of
-from recompviz.core.schedule import make_schedule
-from recompviz.core.simulation import simulate_schedule
-from recompviz.widgets.standalone import joint_message
+from recompviz.core.steps.blocks import blocks_of
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.widgets.explorer.standalone import joint_message
 from tests.core.random_joints import random_joint, random_mask
 from tests.widgets.test_javascript import node, run
 

@@ -1,14 +1,13 @@
 """The written table of the wire and the code agree, field by field, and the buffers mean what it says."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recompviz.widgets import assets
+from recompviz.widgets.base import assets
 
-HERE = Path(assets.__file__).parent
+HERE = assets.HERE
 # the lessons' own, which tests/teaching/test_pages.py looks at
 LESSONS = {"playground.js", "lesson_player.js", "playground_patch.js", "scene_view.js", "stepper.js"}
 JS = sorted(path for path in (HERE / "js").glob("*.js") if path.name not in LESSONS)

@@ -21,9 +21,9 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, Say, leanest_chen
 from recompviz.benchmarks.paper.reported import K40C
-from recompviz.core.joint import JointGraph
-from recompviz.core.liveness import LiveModel
-from recompviz.pytorch.costs import Roofline, bytes_moved, flops
+from recompviz.core.live.model import LiveModel
+from recompviz.core.steps.joint import JointGraph
+from recompviz.pytorch.tracing.costs import Roofline, bytes_moved, flops
 
 SHOWN = ("resnet152", "densenet161", "pspnet")
 # NVIDIA's data sheet: 4.29 TFLOP/s in single precision, 288 GB/s

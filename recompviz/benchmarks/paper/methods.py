@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import recompviz as rv
-from recompviz.core.baselines import chen_plans
-from recompviz.core.liveness import profiler
-from recompviz.core.solver import Family
-from recompviz.core.tradeoff import Objective
+from recompviz.core.exact.solver import Family
+from recompviz.core.live.model import profiler
+from recompviz.core.plans.baselines import chen_plans
+from recompviz.core.plans.curve import Objective
 
 KEEP_ALL, CHEN, LIVE = "keep-all", "Chen", "live"
 CHECKPOINT = "checkpoint per block"

@@ -11,9 +11,9 @@ from typing import Any
 import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.paper.methods import KEEP_ALL, LIVE, NEIGHBOURS, Say, methods
-from recompviz.core.segmentwise import freed_at_segment_ends
-from recompviz.core.simulation import simulate_schedule
-from recompviz.core.timeline import Timeline
+from recompviz.core.plans.segmentwise import freed_at_segment_ends
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.timeline import Timeline
 
 # of what is alive at a peak so many are named
 NAMED = 6

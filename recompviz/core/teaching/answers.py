@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from recompviz.core.graph import Graph, Name
-from recompviz.core.plan import Plan
+from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import inspect_set, set_text
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from recompviz.core.baselines import baseline
-from recompviz.core.errors import RecompvizError
-from recompviz.core.graph import Graph
-from recompviz.core.plan import Plan
-from recompviz.core.solver import solve
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.baselines import baseline
+from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.answers import Feedback, read_lower_set, read_number, read_plan
 from recompviz.core.teaching.programme import budget_free
 from recompviz.core.teaching.sets import hasse, set_text

@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recompviz.core.formula import inflow
-from recompviz.core.graph import Graph
-from recompviz.core.plan import Plan
+from recompviz.core.exact.whole_times import whole_times
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.formula import inflow
+from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import hasse
-from recompviz.core.whole_times import whole_times
 
 #: tables with more cells than this are not for stepping through
 MOST_CELLS = 700

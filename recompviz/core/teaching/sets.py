@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from recompviz.core.errors import TooManyLowerSets
-from recompviz.core.graph import Graph, Name
-from recompviz.core.masks import bits
+from recompviz.core.base.errors import TooManyLowerSets
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph, Name
 
 # more sets than this and a Hasse diagram is a thicket
 MOST_DRAWN = 80

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-from recompviz.core.graph import Graph
+from recompviz.core.graphs.graph import Graph
 
 #: the graphs that :func:`small_graph` knows
 NAMES = ("chain", "diamond", "residual", "inception", "u-net", "branches", "uneven chain", "long skip")

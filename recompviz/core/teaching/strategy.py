@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from recompviz.core.formula import SegmentTerms, segment_terms
-from recompviz.core.graph import Graph
-from recompviz.core.masks import bits
-from recompviz.core.plan import Plan
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.formula import SegmentTerms, segment_terms
+from recompviz.core.plans.plan import Plan
 
 Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 

@@ -1,0 +1,75 @@
+"""What is known of a curve before it is solved, so that the search need only look below it.
+
+Feasible sequences found by other means (a smaller family, the other objective) bound the curve from
+above. The region below their front is a stair of cells; labels that cannot end in one are dropped, and
+the front found is joined with what was known. The answer stays exact: what is dropped could at best tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.plans.curve import Front
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENDLESS = 2**62
+
+
+class KnownCurve:
+    """Known fronts of one objective, and how to join what is found below them.
+
+    Parameters
+    ----------
+    fronts : sequence of Front
+        Of sequences that are allowed; empty for nothing known. Where any is given, their least peak must
+        be the least peak there is.
+    quanta : float
+        What turns an overhead into the solver's t: quanta per unit, negative for the memory-centric
+        objective.
+    """
+
+    def __init__(self, fronts: Sequence[Front], quanta: float) -> None:
+        self.quanta = quanta
+        self.fronts = [front for front in fronts if len(front)]
+
+    def cells(self) -> NDArray[np.int64]:
+        """The stair of cells (largest t, largest peak) in which a sequence improves on what is known.
+
+        Examples
+        --------
+        >>> front = Front(np.array([1.0, 4.0]), np.array([9, 5]), lambda position: [])
+        >>> KnownCurve([front], 1.0).cells()[1:].tolist()
+        [[3, 8]]
+        """
+        if not self.fronts:
+            return np.array([[ENDLESS, ENDLESS]], dtype=np.int64)
+        known = self.joined(Front(np.zeros(0), np.zeros(0, np.int64), lambda _position: []))
+        t = np.rint(known.overheads * self.quanta).astype(np.int64)
+        # below the last point there is nothing: its peak is the least of all
+        return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
+
+    def joined(self, found: Front) -> Front:
+        """The front of what was found and what was known; a point found wins a tie."""
+        if not self.fronts:
+            return found
+        fronts = [found, *self.fronts]
+        t = np.concatenate([front.overheads * self.quanta for front in fronts])
+        peaks = np.concatenate([front.peaks for front in fronts])
+        source = np.repeat(np.arange(len(fronts)), [len(front) for front in fronts])
+        position = np.concatenate([np.arange(len(front)) for front in fronts])
+        order = np.lexsort((source, peaks, t))
+        falling = peaks[order]
+        first = np.ones(len(order), dtype=np.bool_)
+        first[1:] = falling[1:] < np.minimum.accumulate(falling)[:-1]
+        best = order[first]
+        overheads = np.concatenate([front.overheads for front in fronts])[best]
+
+        def walk_back(at: int) -> Sequence[int]:
+            return fronts[int(source[best[at]])].walk_back(int(position[best[at]]))
+
+        return Front(overheads, peaks[best], walk_back)

@@ -1,0 +1,122 @@
+"""The oracle: the whole curve by the plain recursion over pairs of lower sets, in NumPy.
+
+R(L, t) is the least peak of the remaining sequence from L on at remaining overhead t, measured above
+what is cached already:
+
+    R(V, 0) = 0
+    R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
+
+with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). No budget appears, so the Pareto
+front {(t, R(∅, t))} is the answer for every budget. The front of least (t, R) is the time-centric
+curve, that of largest t and least R the memory-centric one. It is slow (#𝓛² pairs) and simple, and
+is kept for ever as what the fast solvers are held against.
+
+Source: derived from Kusumoto et al. 2019, algorithm 1, with the budget taken out of the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from recompviz.core.exact.whole_times import whole_times
+from recompviz.core.graphs.bitsets import bit_matrix
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.pins import NO_PINS, Pins
+from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.formula import inflow
+
+# called with (done, total); an exception raised in it stops the solve
+Progress = Callable[[int, int], None]
+
+
+def pairwise_front(
+    graph: Graph,
+    family: Sequence[int],
+    objective: Objective,
+    progress: Progress | None = None,
+    pins: Pins = NO_PINS,
+) -> Front:
+    """The exact front of one objective over sequences drawn from a family of lower sets.
+
+    Parameters
+    ----------
+    graph : Graph
+    family : sequence of masks
+        Lower sets, ∅ and V among them.
+    objective : "time" or "memory"
+    progress : callable (done, total), optional
+        Called once for each lower set; raise :class:`Cancelled` in it to stop.
+    pins : Pins
+        Nodes that must, or must not, be in U_k.
+
+    Returns
+    -------
+    Front
+        Empty where no sequence of the family obeys the pins.
+    """
+    sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
+    n, count = len(graph), len(sets)
+    if n == 0:
+        return Front(np.zeros(1), np.zeros(1, np.int64), lambda _position: ())
+    member = bit_matrix(sets, n)
+    boundary = bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
+    memory = graph.memory
+    time, scale = whole_times(graph.time)
+    must_keep = bit_matrix([pins.keep], n)[0]
+    may_close = [not graph.boundary_mask(mask) & pins.recompute for mask in sets]
+    inner = member & ~boundary
+    inflows = np.array([sum(inflow(graph, mask)) for mask in sets], dtype=np.int64)
+    M_of, T_inner = member @ memory, inner @ time
+    sign = 1 if objective == "time" else -1
+
+    none = np.zeros(0, np.int64)
+    fronts: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros(1, np.int64), np.zeros(1, np.int64))]
+    parents: list[tuple[np.ndarray, np.ndarray]] = [(np.full(1, -1), np.full(1, -1))]
+    for i in range(1, count):
+        here = member[i]
+        larger = [j for j in range(i) if sets[i] & ~sets[j] == 0 and may_close[j] and len(fronts[j][0])]
+        if pins.keep:
+            larger = [j for j in larger if not np.any(inner[j] & ~here & must_keep)]
+        if not larger:
+            fronts.append((none, none))
+            parents.append((none, none))
+            continue
+        # T((L′∖L)∖∂(L′)) and M(∂(L′)∖L) for all L′ at once
+        extra_t = T_inner[larger] - inner[larger][:, here] @ time[here]
+        delta_m = boundary[larger][:, ~here] @ memory[~here]
+        p = 2 * (M_of[larger] - M_of[i]) + inflows[larger]
+        sizes = [len(fronts[j][0]) for j in larger]
+        t = np.concatenate([fronts[j][0] for j in larger]) + np.repeat(extra_t, sizes)
+        peak = np.maximum(
+            np.repeat(p, sizes), np.repeat(delta_m, sizes) + np.concatenate([fronts[j][1] for j in larger])
+        )
+        which = np.repeat(larger, sizes)
+        label = np.concatenate([np.arange(size) for size in sizes])
+        best = _pareto(sign * t, peak)
+        fronts.append((t[best], peak[best]))
+        parents.append((which[best], label[best]))
+        if progress is not None:
+            progress(i + 1, count)
+
+    overheads, peaks = fronts[-1]
+
+    def walk_back(position: int) -> list[int]:
+        sequence, here, label = [], count - 1, position
+        while here != 0:
+            here, label = int(parents[here][0][label]), int(parents[here][1][label])
+            sequence.append(sets[here])
+        return sequence
+
+    return Front(overheads / scale, peaks, walk_back)
+
+
+def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:
+    """Positions of the points that no other beats in both, by rising t and strictly falling peak."""
+    order = np.lexsort((peak, t))
+    falling = peak[order]
+    best_before = np.minimum.accumulate(falling)
+    first = np.ones(len(order), dtype=np.bool_)
+    first[1:] = falling[1:] < best_before[:-1]
+    return order[first]

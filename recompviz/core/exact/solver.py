@@ -1,0 +1,214 @@
+"""``solve``: from a graph to its trade-off curve, by the solver and the family asked for.
+
+All lower sets are solved by open segments, a family over its pairs, both in compiled code. Where numba
+is missing the NumPy oracle gives the same answers, slowly, and the curve's ``note`` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
+from recompviz.core.exact.lazy_front import LazyFront
+from recompviz.core.exact.oracle import Progress, pairwise_front
+from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
+from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.graphs.pins import Pins, pins_of
+from recompviz.core.plans.curve import Front, Objective, Tradeoff
+
+if TYPE_CHECKING:
+    from recompviz.core.exact.lattice import Lattice
+
+Family = Literal["all", "paper", "prefixes", "auto"]
+
+# beyond this many lower sets the pairwise recursion in NumPy takes minutes
+AFFORDABLE_PAIRWISE = 2_000
+# beyond this many lower sets, or lower sets × nodes, the compiled open segments take more than some seconds
+AFFORDABLE_COMPILED = 30_000
+AFFORDABLE_EFFORT = 10_000_000
+# up to this many lower sets the pairwise recursion in NumPy takes about a second
+FEW = 400
+# from this many lower sets on a known curve saves the memory-centric search more than it costs
+WIDE = 2_000
+# beyond this many sets a family has too many pairs to try for "auto"
+AFFORDABLE_FAMILY = 6_000
+
+SLOW = "numba is not installed, so the NumPy oracle answered, slowly: pip install recompviz[fast]"
+
+
+def solve(
+    graph: Graph,
+    family: Family = "auto",
+    *,
+    limit: int = 200_000,
+    progress: Progress | None = None,
+    keep: Iterable[Name] = (),
+    recompute: Iterable[Name] = (),
+) -> Tradeoff:
+    """The trade-off curve of a graph for both objectives and every budget.
+
+    The time-centric curve is solved at once, the memory-centric one when it is first looked at.
+
+    Parameters
+    ----------
+    graph : Graph
+    family : "all", "paper", "prefixes" or "auto"
+        Which lower sets a sequence may use: all (exact), the paper's L^v, L^v with prefixes of
+        topological orders, or the largest of these that is affordable.
+    limit : int
+        The most lower sets that ``"all"`` may enumerate.
+    progress : callable (done, total), optional
+        Called now and then; raise :class:`recompviz.Cancelled` in it to stop.
+    keep, recompute : iterable of node names
+        What-if pins: nodes that must be in U_k, and nodes that must not.
+
+    Raises
+    ------
+    TooManyLowerSets
+        If ``family="all"`` and the graph has more than ``limit``.
+    ImpossiblePin
+        If no sequence of the family obeys the pins.
+
+    Notes
+    -----
+    One backward recursion with the budget taken out of the state serves every budget; see
+    :mod:`recompviz.core.exact.oracle` and :mod:`recompviz.core.exact.open_segments`.
+    Source: Kusumoto et al. 2019, sections 4.1 to 4.4.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[2, 2, 2])
+    >>> solve(g, "all").least_budget
+    8
+    >>> solve(g, "all", recompute=[0]).time_centric.overheads.tolist()
+    [2.0]
+    """
+    if family not in ("all", "paper", "prefixes", "auto"):
+        raise ValueError(f'family {family!r} is unknown; choose "all", "paper", "prefixes" or "auto"')
+    pins = pins_of(graph, keep, recompute)
+    compiled = has_numba() and len(graph) > 0
+    choose = _choose_compiled if compiled else _choose_plain
+    front, taken, count, note = (compiled and _choose_first_time(graph, family, limit, pins)) or choose(
+        graph, family, limit, pins
+    )
+    time_centric = front("time", progress)
+    if len(time_centric) == 0:
+        raise ImpossiblePin(
+            f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
+            'of them (family="all" or "prefixes") or drop a pin'
+        )
+    memory_centric = LazyFront(lambda: front("memory", None))
+    return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
+
+
+Solve = Callable[[Objective, "Progress | None"], Front]
+# how to solve for an objective, the family taken, its number of lower sets, the note
+Choice = tuple[Solve, str, int, str]
+
+
+def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice:
+    from recompviz.core.exact.lattice import enumerate_lattice
+
+    note = ""
+    if family in ("all", "auto"):
+        most = limit if family == "all" else min(limit, AFFORDABLE_COMPILED, AFFORDABLE_EFFORT // len(graph))
+        try:
+            lattice = enumerate_lattice(graph, most)
+        except TooManyLowerSets:
+            if family == "all":
+                raise
+            taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
+            return _over_family(graph, masks, pins), taken, len(masks), note
+        else:
+            note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
+            return _over_lattice(graph, lattice, pins), "all", len(lattice), note
+    else:
+        masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
+    return _over_family(graph, masks, pins), family, len(masks), note
+
+
+def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice | None:
+    """For a small graph on a machine that has never compiled the loops: the oracle, which needs no compiler.
+
+    Compiling takes the better part of a minute, once; the oracle takes a second for so few sets, and is exact.
+    """
+    if is_compiled("exact/open_segments_kernels"):
+        return None
+    try:
+        every = all_lower_sets(graph, min(limit, FEW)) if family in ("all", "auto") else []
+    except TooManyLowerSets:
+        return None
+    masks = _with_ends(graph, every or (paper_family(graph) if family == "paper" else prefix_family(graph)))
+    if len(masks) > FEW:
+        return None
+    note = f"all {len(masks):,} lower sets: exact" if family == "auto" else ""
+    taken = "all" if family == "auto" else family
+    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note
+
+
+def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:
+    """All lower sets by open segments; on a wide graph the memory-centric search looks below what is known."""
+    from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
+    from recompviz.core.exact.open_segments import open_segment_front
+
+    solved: list[Front] = []
+
+    def front(objective: Objective, progress: Progress | None) -> Front:
+        if objective == "time":
+            solved[:] = [open_segment_front(graph, lattice, "time", progress, pins)]
+            return solved[0]
+        if len(lattice) < WIDE or not solved:
+            return open_segment_front(graph, lattice, "memory", progress, pins)
+        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins)
+        return open_segment_front(graph, lattice, "memory", progress, pins, known=[solved[0], near])
+
+    return front
+
+
+def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> Solve:
+    """A family over its pairs, or by open segments that end at its members where few sets lie between them."""
+    from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
+    from recompviz.core.exact.lattice import enumerate_lattice
+    from recompviz.core.exact.open_segments import open_segment_front
+
+    try:
+        lattice = enumerate_lattice(graph, 4 * len(masks))
+    except TooManyLowerSets:
+        return lambda objective, progress: compiled_pairwise_front(graph, masks, objective, progress, pins)
+    return lambda objective, progress: open_segment_front(graph, lattice, objective, progress, pins, ends=masks)
+
+
+def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice:
+    note = ""
+    if family == "auto":
+        try:
+            masks = all_lower_sets(graph, min(limit, AFFORDABLE_PAIRWISE))
+            family, note = "all", f"all {len(masks):,} lower sets: exact"
+        except TooManyLowerSets as error:
+            family, masks, note = _affordable_family(graph, error.limit, AFFORDABLE_PAIRWISE)
+    elif family == "all":
+        masks = all_lower_sets(graph, limit)
+    else:
+        masks = paper_family(graph) if family == "paper" else prefix_family(graph)
+    masks = _with_ends(graph, masks)
+    if len(graph):
+        note = f"{note}; {SLOW}" if note else SLOW
+    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), family, len(masks), note
+
+
+def _affordable_family(graph: Graph, limit: int, most: int) -> tuple[Family, list[int], str]:
+    """The larger of the two families that has at most so many sets, and what to tell the user."""
+    family: Family = "prefixes"
+    masks = _with_ends(graph, prefix_family(graph))
+    if len(masks) > most:
+        family, masks = "paper", _with_ends(graph, paper_family(graph))
+    return family, masks, (
+        f'more than {limit:,} lower sets: searched the {len(masks):,} of "{family}" instead, '
+        "an upper bound of the exact curve"
+    )  # fmt: skip
+
+
+def _with_ends(graph: Graph, masks: Sequence[int]) -> list[int]:
+    return list(dict.fromkeys((0, *masks, graph.everything)))

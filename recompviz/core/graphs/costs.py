@@ -1,0 +1,44 @@
+"""Costs as people write them, by name or in order, to arrays of one number a node; what is wrong is named."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recompviz.core.base.errors import GraphError
+
+
+def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
+    """Costs as an array, in the order of the names."""
+    if isinstance(costs, Mapping):
+        missing = [name for name in names if name not in costs]
+        if missing or len(costs) != len(names):
+            extra = [name for name in costs if name not in set(names)]
+            raise GraphError(f"{what} must be given for each node: missing {some(missing)}, unknown {some(extra)}")
+        return np.array([costs[name] for name in names])
+    if len(costs) != len(names):
+        raise GraphError(f"{what} has {len(costs)} entries for {len(names)} nodes")
+    return np.array(costs)
+
+
+def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
+    """Costs as a frozen array of one number a node."""
+    given = np.asarray(costs)
+    if given.shape != (n,):
+        raise GraphError(f"{what} has shape {given.shape}, expected ({n},), one number a node")
+    if n and (given.dtype.kind not in "iufb" or not np.all(np.isfinite(given)) or given.min() < 0):
+        raise GraphError(f"{what} must be finite numbers ≥ 0, got {some(given.tolist())}")
+    array = given.astype(dtype)
+    if dtype.kind == "i" and np.any(array != given):
+        raise GraphError(f"{what} must be whole bytes, got {some(given[array != given].tolist())}")
+    array.setflags(write=False)
+    return array
+
+
+def some(values: Iterable[Any], most: int = 6) -> str:
+    """The first few of some values, for an error."""
+    values = list(values)
+    text = ", ".join(map(repr, values[:most])) or "none"
+    return text + (f", … ({len(values)} in all)" if len(values) > most else "")

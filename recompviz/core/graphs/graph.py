@@ -1,0 +1,392 @@
+"""The graph G = (V, E) of a forward pass, and its lower sets.
+
+V are the *intermediate values* of a forward pass: every v has a forward cost T_v and a size M_v in
+bytes. Inputs and parameters are not in V. A lower set is a set that no edge enters from outside.
+Inside the package a set of nodes is a *mask*, a Python int whose bit i stands for node i; the
+public methods take and give frozensets of node names.
+
+Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.base.errors import GraphError, TooManyLowerSets
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.costs import by_name, checked_costs, some
+from recompviz.core.graphs.node_info import NodeInfo
+
+if TYPE_CHECKING:
+    import networkx as nx
+    from numpy.typing import NDArray
+
+Name = Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A directed acyclic graph of intermediate values; frozen.
+
+    Attributes
+    ----------
+    names : tuple
+        One unique hashable name per node; node ``i`` is ``names[i]``.
+    memory : numpy.ndarray of int64, shape (#V,)
+        M_v, bytes.
+    time : numpy.ndarray of float64, shape (#V,)
+        T_v, in any one unit (the paper's: 10 for a convolution, else 1).
+    edges : numpy.ndarray of int32, shape (#E, 2)
+        Pairs (producer, consumer) of node numbers, sorted, without repeats.
+    info : tuple of NodeInfo
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")],
+    ...                      memory=dict(a=4, b=2, c=2, d=1), time=dict(a=1, b=1, c=1, d=1))
+    >>> g.count_lower_sets()
+    6
+    >>> sorted(g.boundary({"a", "b"}))
+    ['a', 'b']
+    """
+
+    names: tuple[Name, ...]
+    memory: NDArray[np.int64]
+    time: NDArray[np.float64]
+    edges: NDArray[np.int32]
+    info: tuple[NodeInfo, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.names)
+        _set = object.__setattr__
+        _set(self, "memory", checked_costs("memory", self.memory, n, np.dtype(np.int64)))
+        _set(self, "time", checked_costs("time", self.time, n, np.dtype(np.float64)))
+        edges = np.asarray(self.edges, dtype=np.int32).reshape(-1, 2)
+        if len(edges) and (edges.min() < 0 or edges.max() >= n):
+            bad = edges[(edges.min(1) < 0) | (edges.max(1) >= n)][0]
+            raise GraphError(f"edge {tuple(bad.tolist())} names a node outside 0…{n - 1}")
+        edges = np.unique(edges, axis=0) if len(edges) else edges
+        edges.setflags(write=False)
+        _set(self, "edges", edges)
+        _set(self, "info", tuple(self.info) or (NodeInfo(),) * n)
+        if len(self.info) != n:
+            raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one each, or none")
+        if len(set(self.names)) != n:
+            twice = Counter(self.names).most_common(1)[0][0]
+            raise GraphError(f"node name {twice!r} appears twice; names must be unique")
+        _ = self.order  # raises on a cycle
+
+    # ---------------------------------------------------------------- making and leaving
+
+    @classmethod
+    def from_edges(
+        cls,
+        edges: Iterable[tuple[Name, Name]],
+        memory: Mapping[Any, int] | Sequence[int],
+        time: Mapping[Any, float] | Sequence[float] | None = None,
+        names: Sequence[Name] | None = None,
+    ) -> Graph:
+        """Make a graph from its edges and costs.
+
+        Parameters
+        ----------
+        edges : iterable of (producer, consumer)
+            Node names; numbers 0…#V−1 where ``memory`` is a sequence and ``names`` is left out.
+        memory : mapping name → bytes, or sequence of bytes
+            M_v ≥ 0, whole bytes. It says which nodes there are.
+        time : mapping name → cost, or sequence
+            T_v ≥ 0. Left out: 1 each.
+        names : sequence, optional
+            The names of the nodes where ``memory`` is a sequence.
+
+        Raises
+        ------
+        GraphError
+            On a cycle, an edge to an unknown node, a negative or missing cost.
+
+        Examples
+        --------
+        >>> Graph.from_edges([(0, 1), (1, 2)], memory=[3, 2, 1])
+        Graph(#V=3, #E=2)
+        """
+        if names is None:
+            names = tuple(memory) if isinstance(memory, Mapping) else tuple(range(len(memory)))
+        index = {name: i for i, name in enumerate(names)}
+        try:
+            pairs = [(index[u], index[v]) for u, v in edges]
+        except KeyError as error:
+            raise GraphError(f"an edge names {error.args[0]!r}, but the nodes are {some(names)}") from None
+        return cls(
+            tuple(names),
+            by_name("memory", memory, names),
+            by_name("time", time if time is not None else [1.0] * len(names), names),
+            np.array(pairs, dtype=np.int32).reshape(-1, 2),
+        )
+
+    @classmethod
+    def from_networkx(cls, G: nx.DiGraph, memory: str = "memory", time: str = "time") -> Graph:
+        """Make a graph from a ``networkx.DiGraph`` whose nodes carry costs as attributes.
+
+        Parameters
+        ----------
+        G : networkx.DiGraph
+        memory, time : str
+            The node attributes that hold M_v (bytes) and T_v (1 where absent).
+
+        Raises
+        ------
+        GraphError
+            If a node has no ``memory`` attribute, or the graph has a cycle.
+
+        Examples
+        --------
+        >>> import networkx as nx
+        >>> G = nx.DiGraph([("a", "b")]); nx.set_node_attributes(G, 8, "memory")
+        >>> Graph.from_networkx(G).memory.tolist()
+        [8, 8]
+        """
+        for name, data in G.nodes(data=True):
+            if memory not in data:
+                raise GraphError(f"node {name!r} has no attribute {memory!r}; set it to the node's bytes")
+        return cls.from_edges(
+            list(G.edges()),
+            {name: data[memory] for name, data in G.nodes(data=True)},
+            {name: data.get(time, 1) for name, data in G.nodes(data=True)},
+        )
+
+    def to_networkx(self) -> nx.DiGraph:
+        """Give the graph as a ``networkx.DiGraph`` with attributes ``memory``, ``time``, ``op``, ``key``.
+
+        Examples
+        --------
+        >>> Graph.from_edges([(0, 1)], memory=[3, 2]).to_networkx().nodes[0]["memory"]
+        3
+        """
+        import networkx as nx
+
+        G = nx.DiGraph()
+        for name, m, t, info in zip(self.names, self.memory, self.time, self.info, strict=True):
+            G.add_node(name, memory=int(m), time=float(t), op=info.op, key=info.key)
+        G.add_edges_from((self.names[u], self.names[v]) for u, v in self.edges)
+        return G
+
+    # ---------------------------------------------------------------- shape
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return f"Graph(#V={len(self)}, #E={len(self.edges)})"
+
+    @cached_property
+    def predecessors(self) -> tuple[int, ...]:
+        """For each node the mask of its predecessors, δ⁻({v})."""
+        masks = [0] * len(self)
+        for u, v in self.edges.tolist():
+            masks[v] |= 1 << u
+        return tuple(masks)
+
+    @cached_property
+    def successors(self) -> tuple[int, ...]:
+        """For each node the mask of its successors, δ⁺({v})."""
+        masks = [0] * len(self)
+        for u, v in self.edges.tolist():
+            masks[u] |= 1 << v
+        return tuple(masks)
+
+    @cached_property
+    def order(self) -> tuple[int, ...]:
+        """A topological order of the node numbers: the given one wherever it already is one."""
+        waiting = [p.bit_count() for p in self.predecessors]
+        ready = [v for v, count in enumerate(waiting) if count == 0]
+        heapq.heapify(ready)
+        order = []
+        while ready:
+            v = heapq.heappop(ready)
+            order.append(v)
+            for w in bits(self.successors[v]):
+                waiting[w] -= 1
+                if waiting[w] == 0:
+                    heapq.heappush(ready, w)
+        if len(order) < len(self):
+            stuck = [self.names[v] for v, count in enumerate(waiting) if count > 0]
+            raise GraphError(f"the graph has a cycle through or before {some(stuck)}; a forward pass is acyclic")
+        return tuple(order)
+
+    @cached_property
+    def ancestors(self) -> tuple[int, ...]:
+        """For each node v the mask of L^v = {w : v is reachable from w}, v itself included."""
+        masks = [0] * len(self)
+        for v in self.order:
+            mask = 1 << v
+            for u in bits(self.predecessors[v]):
+                mask |= masks[u]
+            masks[v] = mask
+        return tuple(masks)
+
+    @property
+    def everything(self) -> int:
+        """The mask of V."""
+        return (1 << len(self)) - 1
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over structure, operators, shapes, dtypes, M and T, as 64 hexadecimal digits.
+
+        A plan belongs to one fingerprint; names, keys and source lines do not enter it.
+        """
+        digest = hashlib.sha256(b"recompviz graph 1")
+        for array in (self.edges.astype("<i4"), self.memory.astype("<i8"), self.time.astype("<f8")):
+            digest.update(f"|{array.shape}|".encode())
+            digest.update(array.tobytes())
+        for info in self.info:
+            digest.update(f"|{info.op}|{info.shape}|{info.dtype}".encode())
+        return digest.hexdigest()
+
+    # ---------------------------------------------------------------- sets, as masks
+
+    def mask(self, nodes: Iterable[Name]) -> int:
+        """The mask of a set of node names; raises GraphError on an unknown name."""
+        mask = 0
+        for name in nodes:
+            try:
+                mask |= 1 << self._index[name]
+            except (KeyError, TypeError):
+                raise GraphError(f"{name!r} is no node; the nodes are {some(self.names)}") from None
+        return mask
+
+    def set_of(self, mask: int) -> frozenset[Name]:
+        """The set of node names of a mask."""
+        return frozenset(self.names[i] for i in bits(mask))
+
+    @cached_property
+    def _index(self) -> dict[Name, int]:
+        return {name: i for i, name in enumerate(self.names)}
+
+    @cached_property
+    def _costs_as_lists(self) -> tuple[list[int], list[float]]:
+        return self.memory.tolist(), self.time.tolist()
+
+    def boundary_mask(self, lower: int) -> int:
+        """∂(L) = δ⁻(V∖L) ∩ L as a mask."""
+        outside = self.everything & ~lower
+        return sum(1 << v for v in bits(lower) if self.successors[v] & outside)
+
+    def memory_of(self, mask: int) -> int:
+        """M(S), bytes."""
+        return sum(map(self._costs_as_lists[0].__getitem__, bits(mask)))
+
+    def time_of(self, mask: int) -> float:
+        """T(S), in the unit of ``time``."""
+        return float(sum(map(self._costs_as_lists[1].__getitem__, bits(mask))))
+
+    # ---------------------------------------------------------------- sets, as names
+
+    def is_lower_set(self, S: Iterable[Name]) -> bool:
+        """Whether no edge enters S from V∖S.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> g.is_lower_set({0, 1}), g.is_lower_set({1})
+        (True, False)
+        """
+        mask = self.mask(S)
+        return all(self.predecessors[v] & ~mask == 0 for v in bits(mask))
+
+    def closure(self, S: Iterable[Name]) -> frozenset[Name]:
+        """The least lower set that contains S: S and everything it is computed from.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> sorted(g.closure({1}))
+        [0, 1]
+        """
+        mask = 0
+        for v in bits(self.mask(S)):
+            mask |= self.ancestors[v]
+        return self.set_of(mask)
+
+    def boundary(self, L: Iterable[Name]) -> frozenset[Name]:
+        """∂(L) = δ⁻(V∖L) ∩ L, the members of a lower set that something outside still needs.
+
+        Raises
+        ------
+        GraphError
+            If L is not a lower set; the violating edge is named.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> sorted(g.boundary({0, 1}))
+        [1]
+        """
+        mask = self.mask(L)
+        for v in bits(mask):
+            for u in bits(self.predecessors[v] & ~mask):
+                raise GraphError(
+                    f"not a lower set: the edge {self.names[u]!r} → {self.names[v]!r} enters it; "
+                    "take .closure(…) of it first"
+                )
+        return self.set_of(self.boundary_mask(mask))
+
+    def lower_sets(self) -> Iterator[frozenset[Name]]:
+        """All lower sets, ∅ and V included, one at a time (there may be very many).
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> [sorted(L) for L in g.lower_sets()]
+        [[], [0], [0, 1], [0, 1, 2]]
+        """
+        return map(self.set_of, self.lower_set_masks())
+
+    def lower_set_masks(self) -> Iterator[int]:
+        """All lower sets as masks, each once, without keeping those already given.
+
+        A depth-first walk: a lower set is extended only by nodes later in topological order than
+        the last one added, so that every set is reached along exactly one path.
+        """
+        order = self.order
+        n = len(order)
+        stack = [(0, 0)]
+        while stack:
+            mask, start = stack.pop()
+            yield mask
+            for i in range(n - 1, start - 1, -1):
+                v = order[i]
+                if self.predecessors[v] & ~mask == 0:
+                    stack.append((mask | 1 << v, i + 1))
+
+    def count_lower_sets(self, limit: int | None = 10_000_000) -> int:
+        """The number of lower sets, ∅ and V included.
+
+        Parameters
+        ----------
+        limit : int, optional
+            Stop beyond this many; None counts to the end, however long it takes.
+
+        Raises
+        ------
+        TooManyLowerSets
+            If there are more than ``limit``.
+
+        Examples
+        --------
+        >>> Graph.from_edges([], memory=[1] * 10).count_lower_sets()
+        1024
+        """
+        count = 0
+        for count, _ in enumerate(self.lower_set_masks(), start=1):
+            if limit is not None and count > limit:
+                raise TooManyLowerSets(limit)
+        return count

@@ -1,0 +1,193 @@
+"""Baselines: what people do without a planner, as plans of the same graph and in the same cost model.
+
+Keep everything; checkpoint each repeated block, as ``torch.utils.checkpoint`` does; and Chen's √n
+algorithm, which cuts only where a single value passes. A plan is a plan: each of these is simulated,
+run and certified by the same machinery as the optimum it is held against.
+
+Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+
+from recompviz.core.base.errors import GraphError
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.plans.plan import Plan
+
+# the baselines that need no more than a graph
+NAMES = ("keep-all", "per-module", "chen")
+
+# where the tracer puts what the loss function computes
+LOSS = "loss"
+
+
+def baseline(graph: Graph, name: str) -> Plan:
+    """A baseline plan of a graph; for a trace, ``trace.baseline(name)`` knows one more.
+
+    Parameters
+    ----------
+    graph : Graph
+    name : str
+        ``"keep-all"``: every value is kept. ``"per-module"``: values that cross the border of a repeated block
+        are kept, see :func:`per_module`. ``"chen"``: Chen's √n algorithm, see :func:`chen`.
+
+    Raises
+    ------
+    ValueError
+        If no baseline has this name.
+    GraphError
+        If ``"per-module"`` is asked of a graph whose nodes name no modules.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(i, i + 1) for i in range(8)], memory=[1] * 9)
+    >>> baseline(g, "chen")
+    Plan(chen, segments=5, kept=4/9, overhead=5, peak=8 formula bytes)
+    """
+    if not isinstance(graph, Graph):
+        raise TypeError(f"expected a Graph, got {type(graph).__name__}; of a trace ask trace.baseline({name!r})")
+    if name == "keep-all":
+        return Plan.keep_all(graph)
+    if name == "per-module":
+        return per_module(graph)
+    if name == "chen":
+        return chen(graph)
+    more = "; that one is read from a trace: trace.baseline(…)" if name.startswith("min-cut") else ""
+    raise ValueError(f"no baseline of a graph is called {name!r}; choose {', '.join(map(repr, NAMES))}{more}")
+
+
+# -------------------------------------------------------------------- Chen et al. 2016
+
+
+def chen(graph: Graph) -> Plan:
+    """Chen's √n plan: of all that :func:`chen_plans` gives, the one of least formula peak.
+
+    Examples
+    --------
+    >>> sorted(chen(Graph.from_edges([(i, i + 1) for i in range(8)], memory=[1] * 9)).keep)
+    [1, 3, 5, 7]
+    """
+    return min(chen_plans(graph), key=lambda plan: (plan.peak, plan.overhead))
+
+
+def chen_plans(graph: Graph) -> list[Plan]:
+    """Every plan that Chen's Algorithm 3 gives for some segment budget b, by rising b.
+
+    Segments may end only where at most one value passes. Going forward, a segment is closed at the first
+    such place at which its values take more than b bytes. Where Chen et al. search a grid of b around
+    √(checkpoints × largest segment), here b rises from 0 to each next value that changes the plan: none is missed.
+
+    Examples
+    --------
+    >>> [len(plan.segments) for plan in chen_plans(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]))]
+    [3, 2, 1]
+    """
+    if len(graph) == 0:
+        return [Plan.from_masks(graph, [], "chen")]
+    cuts = cut_prefixes(graph)
+    filled = [graph.memory_of(mask) for mask in cuts]
+    plans = []
+    budget = 0
+    while True:
+        ends = _closed(filled, budget)
+        plans.append(Plan.from_masks(graph, [*(cuts[i] for i in ends), graph.everything], "chen"))
+        if not ends:
+            return plans
+        budget = min(b - a for a, b in pairwise([0, *(filled[i] for i in ends)]))
+
+
+def cut_prefixes(graph: Graph) -> list[int]:
+    """The prefixes of the order, as masks, after which at most one value is needed; ∅ and V apart.
+
+    Their boundaries are the articulation points of the computation.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")], dict.fromkeys("abcde", 1))
+    >>> [sorted(g.set_of(mask)) for mask in cut_prefixes(g)]
+    [['a'], ['a', 'b', 'c', 'd']]
+    """
+    waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
+    found = []
+    prefix = passing = 0
+    for v in graph.order[:-1]:
+        prefix |= 1 << v
+        passing += bool(waiting[v])
+        for u in bits(graph.predecessors[v]):
+            waiting[u] -= 1
+            passing -= not waiting[u]
+        if passing <= 1:
+            found.append(prefix)
+    return found
+
+
+def _closed(filled: list[int], budget: int) -> list[int]:
+    """The cuts at which a segment is closed, greedily: the first at which it has more than ``budget`` bytes."""
+    ends: list[int] = []
+    start = 0
+    while (i := bisect_right(filled, start + budget, lo=ends[-1] + 1 if ends else 0)) < len(filled):
+        ends.append(i)
+        start = filled[i]
+    return ends
+
+
+# -------------------------------------------------------------------- a checkpoint around each block
+
+
+def per_module(graph: Graph) -> Plan:
+    """What a checkpoint around each repeated block gives: values that leave a block are kept, others in it not.
+
+    The blocks are the members of repeated series (``layer1.0``, ``h.3``) that compute more than one value, or
+    the top-level children where there is no such series. What lies outside them, stem, head and loss, stays as it is:
+    kept. Calls of one shared module that follow each other directly count as one block.
+
+    Raises
+    ------
+    GraphError
+        If the nodes name no modules, as in a graph made by hand.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import residual_step
+    >>> per_module(residual_step(blocks=(1, 1))[0])
+    Plan(per-module, segments=10, kept=10/32, overhead=94, peak=494,534,656 formula bytes)
+    """
+    blocks = block_of_nodes(graph)
+    if not any(blocks):
+        raise GraphError(
+            "the nodes of this graph name no modules, so there is nothing to checkpoint one by one; "
+            "trace a model, or give nodes a NodeInfo(module=…)"
+        )
+    call_of = [0] * len(graph)  # which run of a block each node belongs to
+    last, count = "", 0
+    for v in graph.order:
+        count += blocks[v] != last
+        last = blocks[v]
+        call_of[v] = count
+    kept = np.array([not block for block in blocks], np.bool_)
+    for u, v in graph.edges.tolist():
+        kept[u] |= call_of[u] != call_of[v]
+    return Plan.from_kept(graph, kept, "per-module")
+
+
+def block_of_nodes(graph: Graph) -> list[str]:
+    """The path of the block that each node is checkpointed in, empty for none."""
+    members = [_member(info) for info in graph.info]
+    sizes = Counter(member for member in members if member)
+    series = {info.block for info, member in zip(graph.info, members, strict=True) if sizes[member] > 1}
+    if series:
+        return [member if info.block in series else "" for info, member in zip(graph.info, members, strict=True)]
+    children = [info.module.split(".")[0] for info in graph.info]
+    return ["" if child == LOSS else child for child in children]
+
+
+def _member(info: NodeInfo) -> str:
+    """``"layer1.0"`` for a node of module ``"layer1.0.conv1"`` in block ``"layer1.*"``."""
+    return ".".join(info.module.split(".")[: len(info.block.split("."))]) if info.block else ""

@@ -1,0 +1,219 @@
+"""Two plans of one graph side by side: what moved, and what that changes.
+
+Read from the first plan to the second: which values are recomputed instead of kept and the other way
+round, and by how much overhead, formula peak and kept bytes change. With the timelines of both, simulated or
+measured, it also says how the total peak changes and what is alive at one peak and not at the other.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.base.units import format_bytes
+from recompviz.core.plans.plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recompviz.core.graphs.graph import Name
+    from recompviz.core.steps.timeline import Alive, Timeline
+
+# how many nodes or blocks a text names before it counts the rest
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """What changes from plan ``a`` to plan ``b``; frozen, made by :func:`compare`.
+
+    Attributes
+    ----------
+    a, b : Plan
+        Of one graph.
+    timelines : (Timeline, Timeline) or None
+        One of each plan, in total bytes.
+    """
+
+    a: Plan
+    b: Plan
+    timelines: tuple[Timeline, Timeline] | None = None
+
+    # ---------------------------------------------------------------- in the formula's own terms
+
+    @property
+    def now_recomputed(self) -> tuple[Name, ...]:
+        """Nodes that ``a`` keeps and ``b`` recomputes, largest first."""
+        return self._by_size(self.a.kept & ~self.b.kept)
+
+    @property
+    def now_kept(self) -> tuple[Name, ...]:
+        """Nodes that ``a`` recomputes and ``b`` keeps, largest first."""
+        return self._by_size(self.b.kept & ~self.a.kept)
+
+    @property
+    def overhead_change(self) -> float:
+        """Overhead of ``b`` less that of ``a``, in the unit of the graph's ``time``."""
+        return self.b.overhead - self.a.overhead
+
+    @property
+    def peak_change(self) -> int:
+        """Formula peak of ``b`` less that of ``a``, formula bytes."""
+        return self.b.peak - self.a.peak
+
+    @property
+    def kept_change(self) -> int:
+        """Bytes of kept values of ``b`` less those of ``a``, formula bytes."""
+        memory = self.a.graph.memory
+        return int(memory[self.b.kept].sum()) - int(memory[self.a.kept].sum())
+
+    @property
+    def segments_change(self) -> int:
+        """Segments of ``b`` less those of ``a``."""
+        return int(self.b.segment.max(initial=0)) - int(self.a.segment.max(initial=0))
+
+    # ---------------------------------------------------------------- in total bytes
+
+    @property
+    def total_change(self) -> int | None:
+        """Peak of the second timeline less that of the first, total bytes; None without timelines."""
+        return self.timelines and self.timelines[1].peak - self.timelines[0].peak
+
+    @cached_property
+    def only_at_peak_of_a(self) -> tuple[Alive, ...]:
+        """Blocks alive at the peak of the first timeline and not at that of the second, largest first."""
+        return self._only(0)
+
+    @cached_property
+    def only_at_peak_of_b(self) -> tuple[Alive, ...]:
+        """Blocks alive at the peak of the second timeline and not at that of the first, largest first."""
+        return self._only(1)
+
+    # ---------------------------------------------------------------- for people
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a node that moved, largest first, ready for a table.
+
+        Returns
+        -------
+        list of dict
+            ``node``, ``bytes`` (M_v), ``time`` (T_v), ``a`` and ``b``: ``"kept"`` or ``"recomputed"``.
+
+        Examples
+        --------
+        >>> from recompviz.core.graphs.graph import Graph
+        >>> g = Graph.from_edges([("a", "b")], memory={"a": 4, "b": 2})
+        >>> compare(Plan.keep_all(g), Plan.from_lower_sets(g, [{"a"}, {"a", "b"}])).rows()
+        [{'node': 'b', 'bytes': 2, 'time': 1.0, 'a': 'kept', 'b': 'recomputed'}]
+        """
+        graph, word = self.a.graph, ("recomputed", "kept")
+        return [
+            {
+                "node": graph.names[v],
+                "bytes": int(graph.memory[v]),
+                "time": float(graph.time[v]),
+                "a": word[int(self.a.kept[v])],
+                "b": word[int(self.b.kept[v])],
+            }
+            for v in self._order(self.a.kept != self.b.kept)
+        ]
+
+    @property
+    def text(self) -> str:
+        """The comparison in some lines."""
+        count = int((self.a.kept != self.b.kept).sum())
+        lines = [
+            f"{self.a.kind} → {self.b.kind}: {count} of {len(self.a.graph)} nodes moved",
+            f"overhead     {self.a.overhead:g} → {self.b.overhead:g} ({self.overhead_change:+g})",
+            f"formula peak {_from_to(self.a.peak, self.b.peak)}",
+            f"kept values  {_change(self.kept_change)}; segments {self.segments_change:+d}",
+        ]
+        for what, moved in (("now recomputed", self.now_recomputed), ("now kept", self.now_kept)):
+            if moved:
+                lines.append(f"{what}: {_some([str(name) for name in moved])}")
+        if self.timelines:
+            before, after = self.timelines
+            lines.append(f"total peak   {_from_to(before.peak, after.peak)} ({before.kind} and {after.kind})")
+            for what, blocks in (("before", self.only_at_peak_of_a), ("after", self.only_at_peak_of_b)):
+                if blocks:
+                    named = [f"{block.label} ({block.category.label}, {format_bytes(block.size)})" for block in blocks]
+                    lines.append(f"alive only at the peak {what}: {_some(named)}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    # ---------------------------------------------------------------- inside
+
+    def _order(self, chosen: Any) -> list[int]:
+        return sorted(np.flatnonzero(chosen).tolist(), key=lambda v: -int(self.a.graph.memory[v]))
+
+    def _by_size(self, chosen: Any) -> tuple[Name, ...]:
+        return tuple(self.a.graph.names[v] for v in self._order(chosen))
+
+    def _only(self, which: int) -> tuple[Alive, ...]:
+        """At one peak only; a value that is kept under one plan and recomputed under the other is the same block."""
+        if self.timelines is None:
+            return ()
+        here, there = (self.timelines[i].at_peak() for i in (which, 1 - which))
+        others = Counter((block.label, block.size) for block in there)
+        found = []
+        for block in here:
+            key = block.label, block.size
+            if others[key]:
+                others[key] -= 1
+            else:
+                found.append(block)
+        return tuple(found)
+
+
+def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = None) -> Comparison:
+    """What changes from one plan to another of the same graph.
+
+    Parameters
+    ----------
+    a, b : Plan
+    timelines : (Timeline, Timeline), optional
+        The step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``;
+        adds the change of the total peak and what is alive at one peak only.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plans are for different graphs.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> g = Graph.from_edges([("a", "b"), ("b", "c")], memory={"a": 4, "b": 2, "c": 1})
+    >>> compare(Plan.keep_all(g), Plan.from_lower_sets(g, [{"a"}, {"a", "b", "c"}]))
+    keep-all → canonical: 2 of 3 nodes moved
+    overhead     0 → 2 (+2)
+    formula peak 14 B → 10 B (-4 B)
+    kept values  -3 B; segments +1
+    now recomputed: b, c
+    """
+    if a.graph is not b.graph and a.graph.fingerprint != b.graph.fingerprint:
+        raise PlanMismatch(
+            f"the plans are for different graphs, {a.graph.fingerprint[:12]}… and {b.graph.fingerprint[:12]}…; "
+            "compare plans of one trace, or carry one over with plan.on(graph)"
+        )
+    return Comparison(a, b, timelines)
+
+
+def _change(count: int) -> str:
+    return ("+" if count >= 0 else "") + format_bytes(count)
+
+
+def _from_to(before: int, after: int) -> str:
+    return f"{format_bytes(before)} → {format_bytes(after)} ({_change(after - before)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f", … ({more} more)" if more > 0 else "")

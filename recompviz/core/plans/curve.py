@@ -1,0 +1,152 @@
+"""The trade-off curve: every distinct optimum, for every budget at once.
+
+A solver gives one front per objective: pairs (overhead, peak) none of which another beats, and a
+way to walk back from a point to its lower-set sequence. A budget is then a look-up.
+All peaks are in formula bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.rendering import render
+from recompviz.core.base.units import parse_bytes
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.plan import Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Objective = Literal["time", "memory"]
+
+
+@dataclass(frozen=True, eq=False)
+class Front:
+    """One objective's optima, peaks strictly falling.
+
+    Attributes
+    ----------
+    overheads : numpy.ndarray of float64
+        Rising for the time-centric front (least overhead under a budget), falling for the
+        memory-centric one (largest overhead under a budget).
+    peaks : numpy.ndarray of int64
+        Formula bytes, strictly falling.
+    walk_back : callable
+        From a position in the front to its sequence of masks L₁ … L_k.
+    """
+
+    overheads: NDArray[np.float64]
+    peaks: NDArray[np.int64]
+    walk_back: Callable[[int], Sequence[int]]
+
+    def __len__(self) -> int:
+        return len(self.peaks)
+
+    def position(self, budget: int) -> int:
+        """The position of the optimum under a budget in formula bytes; ``len(self)`` if none fits."""
+        return int(np.searchsorted(-self.peaks, -budget, side="left"))
+
+    def positions(self, most: int) -> list[int]:
+        """All positions, or those of the optima of at most so many evenly spaced budgets, both ends among them.
+
+        Examples
+        --------
+        >>> front = Front(np.arange(5.0), np.array([90, 82, 50, 49, 10]), lambda i: [])
+        >>> front.positions(5), front.positions(3)
+        ([0, 1, 2, 3, 4], [0, 2, 4])
+        """
+        if len(self) <= most:
+            return list(range(len(self)))
+        budgets = np.linspace(int(self.peaks[-1]), int(self.peaks[0]), most).astype(np.int64)
+        return sorted({self.position(int(budget)) for budget in budgets})
+
+
+@dataclass(frozen=True, eq=False)
+class Tradeoff:
+    """Both exact curves of a graph over a declared family of lower sets.
+
+    Attributes
+    ----------
+    graph : Graph
+    family : str
+        The family that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``.
+    time_centric, memory_centric : Front
+    lower_set_count : int
+        How many lower sets the family has, ∅ and V included.
+    note : str
+        What the solver wants the user to know (what ``"auto"`` took, and why).
+
+    Examples
+    --------
+    >>> from recompviz.core.exact.solver import solve
+    >>> curve = solve(Graph.from_edges([(i, i + 1) for i in range(5)], memory=[1] * 6))
+    >>> curve.time_centric.overheads.tolist(), curve.time_centric.peaks.tolist()
+    ([1.0, 2.0], [7, 6])
+    >>> curve.plan(6).overhead
+    2.0
+    """
+
+    graph: Graph
+    family: str
+    time_centric: Front
+    memory_centric: Front
+    lower_set_count: int
+    note: str = ""
+
+    @property
+    def least_budget(self) -> int:
+        """The smallest feasible budget, formula bytes."""
+        return int(self.time_centric.peaks[-1])
+
+    def front(self, objective: Objective) -> Front:
+        """The front of an objective, ``"time"`` or ``"memory"``."""
+        if objective not in ("time", "memory"):
+            raise ValueError(f'objective {objective!r} is unknown; choose "time" or "memory"')
+        return self.time_centric if objective == "time" else self.memory_centric
+
+    def plan(self, budget: int | float | str, objective: Objective = "time") -> Plan:
+        """The optimum under a budget.
+
+        Parameters
+        ----------
+        budget : int or str
+            Formula bytes, or a string such as ``"3 GiB"``.
+        objective : "time" or "memory"
+            Least overhead, or largest overhead (lower true peak after liveness analysis).
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no sequence fits; it carries the least budget that does.
+        """
+        budget = parse_bytes(budget)
+        front = self.front(objective)
+        position = front.position(budget)
+        if position == len(front):
+            raise InfeasibleBudget(budget, self.least_budget, "formula")
+        return self.plan_at(position, objective)
+
+    def plan_at(self, position: int, objective: Objective = "time") -> Plan:
+        """The plan at a position of a front, for a slider that moves from optimum to optimum."""
+        return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
+
+    def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
+        """The plans of a front, largest peak first; with ``most``, of at most so many evenly spaced budgets."""
+        front = self.front(objective)
+        return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]
+
+    def __repr__(self) -> str:
+        return (
+            f"Tradeoff(family={self.family!r}, {self.lower_set_count:,} lower sets, "
+            f"{len(self.time_centric)} time-centric and {len(self.memory_centric)} memory-centric plans, "
+            f"least budget {self.least_budget:,} formula bytes)"
+        )
+
+    def figure(self) -> Any:
+        """Both curves as a Plotly figure: overhead against peak (formula bytes)."""
+        return render("tradeoff_figure", self)

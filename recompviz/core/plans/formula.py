@@ -1,0 +1,93 @@
+"""The paper's cost model: overhead and peak of a lower-set sequence.
+
+A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V cuts V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy
+keeps U_k = ∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the rest. Everything here is in *formula* bytes: values
+and gradients of intermediate values only, as the paper counts them, no parameters and no workspace.
+
+Source: Kusumoto et al. 2019, section 3, equations (1) and (2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
+
+
+@dataclass(frozen=True)
+class SegmentTerms:
+    """The four terms of the peak formula for one segment, in formula bytes.
+
+    Attributes
+    ----------
+    cache : int
+        M(U_{i−1}), what earlier segments keep.
+    segment : int
+        2 M(V_i), values and gradients of the segment.
+    gradients : int
+        M(δ⁺(L_i)∖L_i), gradients flowing in from later segments.
+    needed : int
+        M(δ⁻(δ⁺(L_i))∖L_i), values needed next to those gradients.
+    """
+
+    cache: int
+    segment: int
+    gradients: int
+    needed: int
+
+    @property
+    def total(self) -> int:
+        """The sum of the four: the formula's memory during this segment."""
+        return self.cache + self.segment + self.gradients + self.needed
+
+
+def inflow(graph: Graph, lower: int) -> tuple[int, int]:
+    """The last two terms of the formula, (M(δ⁺(L)∖L), M(δ⁻(δ⁺(L))∖L)), bytes, for a mask L."""
+    after = 0
+    for v in bits(lower):
+        after |= graph.successors[v]
+    after_outside = after & ~lower
+    beside = 0
+    # δ⁻(δ⁺(L)) ∖ L: predecessors of members of δ⁺(L) inside L lie in L themselves, L being a lower set
+    for w in bits(after_outside):
+        beside |= graph.predecessors[w]
+    return graph.memory_of(after_outside), graph.memory_of(beside & ~lower)
+
+
+def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
+    """The terms of the peak formula for each segment of a sequence of masks L₁ … L_k (= V).
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(0, 1)], memory=[1, 1])
+    >>> [terms.total for terms in segment_terms(g, [0b01, 0b11])]
+    [3, 3]
+    """
+    terms = []
+    kept = previous = 0
+    for lower in sequence:
+        gradients, needed = inflow(graph, lower)
+        terms.append(SegmentTerms(graph.memory_of(kept), 2 * graph.memory_of(lower & ~previous), gradients, needed))
+        kept |= graph.boundary_mask(lower)
+        previous = lower
+    return tuple(terms)
+
+
+def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
+    """U_k, the union of the boundaries of a sequence of masks."""
+    kept = 0
+    for lower in sequence:
+        kept |= graph.boundary_mask(lower)
+    return kept
+
+
+def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
+    """max_i M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i), formula bytes."""
+    return max((terms.total for terms in segment_terms(graph, sequence)), default=0)
+
+
+def overhead(graph: Graph, sequence: Sequence[int]) -> float:
+    """T(V ∖ U_k), what is computed twice, in the unit of the graph's ``time``."""
+    return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

@@ -1,0 +1,175 @@
+"""The gap: from the paper's formula to what the device held, in steps that add up to the byte.
+
+Three figures stand for one plan's memory: formula, simulated, measured. They differ for reasons that have
+names: the formula knows no parameters; real lifetimes differ from segments; the allocator rounds; an
+operator takes scratch memory; the allocator reserves more than it hands out. Each step is the
+difference of two computed figures, with the blocks or operators behind it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.base.rendering import render
+from recompviz.core.base.units import format_bytes
+from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.joint import Category, JointGraph
+from recompviz.core.steps.schedule import Phase, Schedule, make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# so many blocks or operators are named behind a step
+SHOWN = 6
+
+
+@dataclass(frozen=True)
+class GapStep:
+    """One step of the gap.
+
+    Attributes
+    ----------
+    name : str
+        ``"formula"``, ``"static"``, ``"liveness"``, ``"rounding"``, ``"workspace"``, ``"measured"`` or ``"reserved"``.
+    change : int
+        By how much the figure rises in this step, bytes.
+    total : int
+        The figure after it, bytes.
+    why : str
+        The reason in words.
+    behind : tuple of (str, int)
+        Blocks or operators behind it, and their bytes.
+    """
+
+    name: str
+    change: int
+    total: int
+    why: str
+    behind: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The steps from the formula's peak to the last figure known; their changes add up to it.
+
+    Attributes
+    ----------
+    steps : tuple of GapStep
+    """
+
+    steps: tuple[GapStep, ...]
+
+    @property
+    def text(self) -> str:
+        """The steps as an aligned table."""
+        lines = []
+        for step in self.steps:
+            first = f", most of it {step.behind[0][0]}" if step.behind and step.change else ""
+            sign = "−" if step.change < 0 else "+"
+            lines.append(
+                f"{step.name:>10} {sign}{format_bytes(abs(step.change)):>10} = {format_bytes(step.total):>10}  "
+                f"{step.why}{first}"
+            )
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def figure(self) -> Any:
+        """The steps as a Plotly waterfall, bytes."""
+        return render("gap_figure", self)
+
+
+def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
+    """The gap of a plan of a joint graph.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        Calibrated, if workspace is to be told from the rest.
+    plan : Plan
+    measured : Timeline, optional
+        Of the same plan, as :func:`recompviz.measure` gives it.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> graph, joint = chain_step([4, 2, 1])
+    >>> gap = gap_of(joint, Plan.keep_all(graph))
+    >>> sum(step.change for step in gap.steps) == gap.steps[-1].total
+    True
+    """
+    bare = replace(joint, alignment=1, workspace=())
+    schedule = make_schedule(joint, plan.kept.tolist())
+    exact = simulate_schedule(replace(schedule, joint=bare))
+    rounded = simulate_schedule(replace(schedule, joint=replace(joint, workspace=())))
+    whole = simulate_schedule(schedule)
+    steps = [GapStep("formula", plan.peak, plan.peak, "values and gradients of the paper's model")]
+
+    def step(name: str, total: int, why: str, behind: Iterable[tuple[str, int]] = ()) -> None:
+        steps.append(GapStep(name, total - steps[-1].total, total, why, tuple(behind)))
+
+    static = exact.static_bytes
+    step(
+        "static",
+        plan.peak + exact.static,
+        "there before the step and after it",
+        ((category.label, size) for category, size in sorted(static.items(), key=lambda item: -item[1])),
+    )
+    step(
+        "liveness",
+        exact.peak,
+        "what is alive at the peak of the real step, instead of what the formula counts",
+        [*_alive_by_category(exact), ("counted by the formula", -plan.peak)],
+    )
+    rounding = (
+        f"blocks are multiples of {joint.alignment} bytes" if joint.alignment > 1 else "this device rounds nothing"
+    )
+    step("rounding", rounded.peak, rounding, _rounded_blocks(joint, rounded))
+    step("workspace", whole.peak, *_workspace(joint, schedule, whole))
+    if measured is not None:
+        why = "what the simulation does not know of"
+        step("measured", measured.peak, why, _largest_differences(whole, measured))
+        if measured.reserved_peak is not None:
+            step("reserved", measured.reserved_peak, "held by the allocator, and not handed out")
+    return Gap(tuple(steps))
+
+
+def _alive_by_category(timeline: Timeline) -> list[tuple[str, int]]:
+    totals: Counter[str] = Counter()
+    for block in timeline.at_peak():
+        totals[block.category.label] += block.size
+    return totals.most_common()
+
+
+def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int]]:
+    """The blocks alive at the peak that rounding enlarges most."""
+    storages = joint.storages
+    alive = [block for block in rounded.at_peak() if block.storage < len(storages)]
+    extra = [(block.label, block.size - storages[block.storage].size) for block in alive]
+    return sorted((row for row in extra if row[1] > 0), key=lambda row: -row[1])[:SHOWN]
+
+
+def _workspace(joint: JointGraph, schedule: Schedule, whole: Timeline) -> tuple[str, list[tuple[str, int]]]:
+    if not joint.workspace:
+        return "not calibrated, so not counted; take recompviz.calibrate(trace) first", []
+    at = whole.peak_step
+    if not 0 <= at < len(schedule):
+        return "scratch memory inside the operator at the peak", []
+    size = sum(block.size for block in whole.at_peak() if block.category is Category.WORKSPACE)
+    name = f"{joint.calls[schedule.calls[at]].info.key} ({Phase(int(whole.phases[at])).label})"
+    return "scratch memory inside the operator at the peak", [(name, size)] if size else []
+
+
+def _largest_differences(simulated: Timeline, measured: Timeline) -> list[tuple[str, int]]:
+    """The steps whose measured peak differs most from the simulated one."""
+    shared = min(len(simulated.phases), len(measured.phases))
+    difference = measured.step_peaks[:shared] - simulated.step_peaks[:shared]
+    order = np.argsort(-np.abs(difference), kind="stable")[:SHOWN]
+    return [(simulated.step_labels[i], int(difference[i])) for i in order.tolist() if difference[i]]

@@ -1,0 +1,235 @@
+"""A plan: which values are kept, and in which segment each node lies.
+
+A canonical plan is a lower-set sequence; its keep set is U_k. Any other set of kept values is a plan
+too: the baseline that keeps everything, what PyTorch's partitioner chose, what a search in real bytes
+found. A plan knows the fingerprint of its graph and is refused for any other.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.plans.formula import SegmentTerms, segment_terms
+from recompviz.core.plans.segment_arrays import kept_nodes, peaks_by_segment, segments_of, segments_of_kept
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Keep or recompute for every node of one graph; frozen.
+
+    Attributes
+    ----------
+    graph : Graph
+    segment : numpy.ndarray of int32, shape (#V,)
+        i for the nodes of V_i, counted from 1.
+    kept : numpy.ndarray of bool, shape (#V,)
+        Whether the value is kept from the forward to the backward pass.
+    overhead : float
+        T of the recomputed nodes, in the unit of ``graph.time``.
+    peak : int
+        The paper's formula, formula bytes (intermediate values and their gradients only).
+    kind : str
+        ``"canonical"`` for a lower-set sequence, or the name of a baseline.
+    """
+
+    graph: Graph
+    segment: NDArray[np.int32]
+    kept: NDArray[np.bool_]
+    overhead: float
+    peak: int
+    kind: str = "canonical"
+
+    def __post_init__(self) -> None:
+        self.segment.setflags(write=False)
+        self.kept.setflags(write=False)
+
+    @classmethod
+    def from_masks(cls, graph: Graph, sequence: Sequence[int], kind: str = "canonical") -> Plan:
+        """The canonical plan of a sequence of masks L₁ ⊊ … ⊊ L_k = V.
+
+        Raises
+        ------
+        ValueError
+            If the sets are no lower sets, do not grow, or the last one is not V.
+        """
+        segment = segments_of(graph, sequence)
+        kept = kept_nodes(graph, segment)
+        overhead = float(graph.time[~kept].sum())
+        peak = int(peaks_by_segment(graph, segment).max(initial=0))
+        return cls(graph, segment, kept, overhead, peak, kind)
+
+    @classmethod
+    def from_lower_sets(cls, graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
+        """The canonical plan of a sequence of lower sets given as sets of node names.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> plan = Plan.from_lower_sets(g, [{0}, {0, 1, 2}])
+        >>> sorted(plan.keep), plan.overhead, plan.peak
+        ([0], 2.0, 5)
+        """
+        return cls.from_masks(graph, [graph.mask(L) for L in sequence])
+
+    @classmethod
+    def keep_all(cls, graph: Graph) -> Plan:
+        """The baseline that keeps every value and recomputes nothing; peak 2M(V).
+
+        Examples
+        --------
+        >>> Plan.keep_all(Graph.from_edges([(0, 1)], memory=[3, 2])).peak
+        10
+        """
+        n = len(graph)
+        peak = 2 * int(graph.memory.sum())
+        return cls(graph, np.ones(n, np.int32), np.ones(n, np.bool_), 0.0, peak, "keep-all")
+
+    @classmethod
+    def from_kept(cls, graph: Graph, kept: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
+        """A plan that keeps any set of values, boundaries of lower sets or not.
+
+        Its segments are those between prefixes whose whole boundary is kept, and its formula peak is that of
+        these segments with the kept values as their cache.
+
+        Parameters
+        ----------
+        graph : Graph
+        kept : iterable of node names, or array of bool, shape (#V,)
+        kind : str
+            What made it, for example ``"min-cut"``; not ``"canonical"``.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1, 1, 1, 1])
+        >>> plan = Plan.from_kept(g, [0, 1], "by hand")
+        >>> [sorted(L) for L in plan.segments], plan.overhead
+        ([[0], [1], [2, 3]], 2.0)
+        """
+        if kind == "canonical":
+            raise ValueError('kind "canonical" is for lower-set sequences; use Plan.from_lower_sets, or another kind')
+        if not isinstance(kept, np.ndarray):
+            wanted = graph.mask(kept)
+            kept = np.array([wanted >> v & 1 for v in range(len(graph))], dtype=np.bool_)
+        if kept.shape != (len(graph),):
+            raise ValueError(f"kept has shape {kept.shape}, expected ({len(graph)},), one flag a node")
+        kept = kept.astype(np.bool_)
+        segment = segments_of_kept(graph, kept)
+        peak = int(peaks_by_segment(graph, segment, kept).max(initial=0))
+        return cls(graph, segment, kept, float(graph.time[~kept].sum()), peak, kind)
+
+    def __repr__(self) -> str:
+        k = int(self.segment.max(initial=0))
+        return (
+            f"Plan({self.kind}, segments={k}, kept={int(self.kept.sum())}/{len(self.kept)}, "
+            f"overhead={self.overhead:g}, peak={self.peak:,} formula bytes)"
+        )
+
+    @cached_property
+    def masks(self) -> tuple[int, ...]:
+        """The lower sets L₁ … L_k as masks."""
+        last = np.arange(1, int(self.segment.max(initial=0)) + 1)
+        rows = np.packbits(self.segment <= last[:, None], axis=1, bitorder="little")
+        return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
+
+    @property
+    def lower_sets(self) -> tuple[frozenset[Name], ...]:
+        """L₁ ⊊ … ⊊ L_k = V as sets of node names."""
+        return tuple(self.graph.set_of(mask) for mask in self.masks)
+
+    @property
+    def segments(self) -> tuple[frozenset[Name], ...]:
+        """V₁ … V_k as sets of node names."""
+        members: list[list[Name]] = [[] for _ in range(int(self.segment.max(initial=0)))]
+        for name, i in zip(self.graph.names, self.segment.tolist(), strict=True):
+            members[i - 1].append(name)
+        return tuple(map(frozenset, members))
+
+    @property
+    def keep(self) -> frozenset[Name]:
+        """The names of the kept nodes; U_k for a canonical plan."""
+        return frozenset(self.graph.names[v] for v in np.flatnonzero(self.kept).tolist())
+
+    @property
+    def recompute(self) -> frozenset[Name]:
+        """The names of the recomputed nodes, V ∖ U_k."""
+        return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.kept).tolist())
+
+    @property
+    def terms(self) -> tuple[SegmentTerms, ...]:
+        """The four terms of the peak formula for each segment, formula bytes."""
+        return segment_terms(self.graph, self.masks)
+
+    def on(self, graph: Graph) -> Plan:
+        """The same choice on a graph with the same nodes and edges and other costs, for example of a smaller batch."""
+        if self.kind == "keep-all":
+            return Plan.keep_all(graph)
+        plan = Plan.from_masks(graph, self.masks, self.kind)
+        return plan if np.array_equal(plan.kept, self.kept) else Plan.from_kept(graph, self.kept, self.kind)
+
+    # ---------------------------------------------------------------- as JSON
+
+    def to_json(self) -> str:
+        """The plan as JSON: fingerprint, keep mask, segment of each node.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1)], memory=[1, 1])
+        >>> Plan.from_json(g, Plan.keep_all(g).to_json()).kind
+        'keep-all'
+        """
+        return json.dumps(
+            {
+                "format": "recompviz plan 1",
+                "fingerprint": self.graph.fingerprint,
+                "kind": self.kind,
+                "keep": "".join("1" if kept else "0" for kept in self.kept.tolist()),
+                "segment": self.segment.tolist(),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, graph: Graph, text: str) -> Plan:
+        """Read a plan for this graph.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan was made for a graph with another fingerprint, or is damaged.
+        """
+        try:
+            data = json.loads(text)
+            form, fingerprint, kind = data["format"], data["fingerprint"], str(data["kind"])
+            keep, segment = str(data["keep"]), [int(i) for i in data["segment"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanMismatch(f"this is no recompviz plan ({error!r}); write one with plan.to_json()") from error
+        if form != "recompviz plan 1":
+            raise PlanMismatch(f"the plan has format {form!r}, this version reads 'recompviz plan 1'")
+        if fingerprint != graph.fingerprint:
+            raise PlanMismatch(
+                f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…; "
+                "another model, shape, dtype or cost: plan again for this trace"
+            )
+        if kind == "keep-all":
+            return cls.keep_all(graph)
+        k = max(segment, default=0)
+        if len(segment) != len(graph) or sorted(set(segment)) != list(range(1, k + 1)):
+            raise PlanMismatch(f"the plan numbers {len(segment)} nodes in segments 1…{k}, the graph has {len(graph)}")
+        masks = [sum(1 << v for v, s in enumerate(segment) if s <= i) for i in range(1, k + 1)]
+        plan = cls.from_masks(graph, masks, kind)
+        if keep != "".join("1" if kept else "0" for kept in plan.kept.tolist()):
+            if kind != "canonical" and len(keep) == len(graph) and set(keep) <= {"0", "1"}:
+                return cls.from_kept(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
+            raise PlanMismatch("the keep mask is not the union of the boundaries of the segments; the file was edited")
+        return plan

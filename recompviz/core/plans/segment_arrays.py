@@ -1,0 +1,123 @@
+"""A sequence as one number per node, and the paper's formula from it without a loop over sets.
+
+With s(v) = i for v ∈ V_i everything the formula asks of a sequence is a matter of intervals:
+v ∈ U_k when a successor lies in a later segment; w ∈ δ⁺(L_i)∖L_i for the i from its earliest
+predecessor's segment f(w) up to s(w) − 1; u ∈ δ⁻(δ⁺(L_i))∖L_i for the i from the least f of its
+successors up to s(u) − 1. So a plan costs O(#V + #E), and a slider can ask for one at each tick.
+:mod:`recompviz.core.plans.formula` computes the same from the sets, as the paper writes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.graphs.bitsets import bit_matrix, bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from recompviz.core.graphs.graph import Graph
+
+
+def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
+    """s(v) for each node, counted from 1, for a sequence of masks L₁ ⊊ … ⊊ L_k = V.
+
+    Raises
+    ------
+    ValueError
+        If the sets are no lower sets, do not grow, or the last one is not V.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> segments_of(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), [0b001, 0b111]).tolist()
+    [1, 2, 2]
+    """
+    previous = 0
+    for i, lower in enumerate(sequence, start=1):
+        if lower == previous or previous & ~lower:
+            raise ValueError(f"L_{i} does not contain L_{i - 1} properly; a sequence must grow at each step")
+        previous = lower
+    if previous != graph.everything:
+        outside = previous & ~graph.everything
+        if outside:
+            raise ValueError(f"bit {next(bits(outside))} of a set stands for no node; there are {len(graph)}")
+        missing = next(bits(graph.everything & ~previous))
+        raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
+    member = bit_matrix(sequence, len(graph))
+    segment: NDArray[np.int32] = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
+    u, v = graph.edges[:, 0], graph.edges[:, 1]
+    for e in np.flatnonzero(segment[u] > segment[v])[:1].tolist():
+        names = graph.names[u[e]], graph.names[v[e]]
+        raise ValueError(f"L_{segment[v[e]]} is no lower set: the edge {names[0]!r} → {names[1]!r} enters it")
+    return segment
+
+
+def kept_nodes(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Whether each node is in U_k: whether a successor lies in a later segment."""
+    u, v = graph.edges[:, 0], graph.edges[:, 1]
+    kept = np.zeros(len(graph), dtype=np.bool_)
+    kept[u[segment[u] < segment[v]]] = True
+    return kept
+
+
+def segments_of_kept(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """The finest sequence of prefixes of the order whose boundaries are all kept, as s(v) for each node.
+
+    Any set of kept values, boundaries of lower sets or not, thus gets the segments within which it recomputes.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> segments_of_kept(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), np.array([True, False, False])).tolist()
+    [1, 2, 2]
+    """
+    waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
+    segment = np.zeros(len(graph), np.int32)
+    count, open_values = 1, 0  # recomputed values in the prefix that something outside still needs
+    for v in graph.order:
+        segment[v] = count
+        for u in bits(graph.predecessors[v]):
+            waiting[u] -= 1
+            open_values -= not waiting[u] and not kept[u]
+        open_values += bool(waiting[v]) and not kept[v]
+        count += not open_values
+    return segment
+
+
+def peaks_by_segment(
+    graph: Graph, segment: NDArray[np.int32], kept: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i) for i = 1 … k, formula bytes.
+
+    With ``kept``, the cache U_{i−1} is what is kept of L_{i−1}, whatever the boundaries are.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+    >>> peaks_by_segment(g, np.array([1, 2, 2], np.int32)).tolist()
+    [3, 5]
+    """
+    count = int(segment.max(initial=0))
+    memory, u, v = graph.memory, graph.edges[:, 0], graph.edges[:, 1]
+    # f(w): the earliest segment of a predecessor; s(w) where there is none, an empty interval
+    earliest = segment.copy()
+    np.minimum.at(earliest, v, segment[u])
+    beside = segment.copy()
+    np.minimum.at(beside, u, earliest[v])
+    # what is added from segment i on; the last entry is beyond V_k
+    change = np.zeros(count + 2, dtype=np.int64)
+    for first in (earliest, beside):
+        np.add.at(change, first, memory)
+        np.subtract.at(change, segment, memory)
+    kept = kept_nodes(graph, segment) if kept is None else kept
+    np.add.at(change, segment[kept] + 1, memory[kept])
+    own = np.zeros(count + 2, dtype=np.int64)
+    np.add.at(own, segment, 2 * memory)
+    peaks: NDArray[np.int64] = (np.cumsum(change) + own)[1 : count + 1]
+    return peaks

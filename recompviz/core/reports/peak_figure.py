@@ -1,0 +1,37 @@
+"""The picture of a memory report: memory over the steps by category, the peak marked with its diagnosis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.figures import MIB, timeline_figure
+
+if TYPE_CHECKING:
+    from recompviz.core.reports.memory_report import MemoryReport
+
+
+def peak_figure(report: MemoryReport) -> Any:
+    """The timeline of a report with its peak.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
+    timeline = report.timeline
+    figure = timeline_figure(timeline)
+    said = f"peak {format_bytes(report.peak)}"
+    if report.top is not None:
+        said += f"<br>{report.top.cause}: {report.top.value}"
+    figure.add_scatter(
+        x=[max(timeline.peak_step, 0)],
+        y=[timeline.peak / MIB],
+        name="peak",
+        mode="markers+text",
+        marker={"size": 9, "color": "#000", "symbol": "diamond"},
+        text=[said],
+        textposition="top left" if timeline.peak_step * 2 > len(timeline.phases) else "top right",
+        hovertemplate=f"{said}<br>at {report.moment}<extra></extra>",
+    )
+    figure.update_layout(title=report.title, xaxis_title="operator", yaxis={"rangemode": "tozero"})
+    return figure

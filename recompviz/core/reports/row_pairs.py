@@ -1,0 +1,105 @@
+"""Which values at one peak are which at another: the rows of two memory reports matched by what they are.
+
+First by value, category and line; then, as an edit changes names and lines, what is left over by operator, shape and
+size; then by operator in the order of the lines.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from recompviz.core.reports.memory_report import PeakRow
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one report that have one value, category and line."""
+
+    rows: tuple[PeakRow, ...]
+
+    @property
+    def first(self) -> PeakRow:
+        """The one that stands for all."""
+        return self.rows[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all."""
+        return sum(row.size for row in self.rows)
+
+
+Pair = tuple[Group | None, Group | None]
+
+
+def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
+    """The groups of two reports, each with its counterpart or with None.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.joint import Category
+    >>> def row(value, size):
+    ...     return PeakRow(value, size, Category.KEPT, operator="relu", shape=(size,), dtype="uint8")
+    >>> [(a.first.value, b.first.value) for a, b in pairs([row("h", 7), row("x", 3)], [row("g", 7), row("x", 5)])]
+    [('x', 'x'), ('h', 'g')]
+    """
+    found: list[Pair] = []
+    left, right = _groups(before), _groups(after)
+    for key in (_name, _made, _place):
+        left, right = _match(left, right, key, found)
+    return [*found, *((group, None) for group in left), *((None, group) for group in right)]
+
+
+def line_text(row: PeakRow) -> str:
+    """The line's text: its number moves with every edit above it."""
+    return row.line.text.strip() or row.line.place if row.line else ""
+
+
+def _groups(rows: Sequence[PeakRow]) -> list[Group]:
+    members: dict[Hashable, list[PeakRow]] = {}
+    for row in rows:
+        members.setdefault((row.value, row.category, line_text(row)), []).append(row)
+    groups = [Group(tuple(rows)) for rows in members.values()]
+    return sorted(groups, key=lambda group: group.first.line.number if group.first.line else 0)
+
+
+def _match(
+    left: list[Group], right: list[Group], key: Callable[[Group], Hashable], found: list[Pair]
+) -> tuple[list[Group], list[Group]]:
+    """Pair groups of one key in their order; what remains of both."""
+    waiting: dict[Hashable, list[Group]] = {}
+    for group in right:
+        waiting.setdefault(key(group), []).append(group)
+    rest = []
+    for group in left:
+        same = waiting.get(key(group))
+        if same and key(group) is not None:
+            found.append((group, same.pop(0)))
+        else:
+            rest.append(group)
+    paired = {id(b) for _, b in found}
+    return rest, [group for group in right if id(group) not in paired]
+
+
+def _name(group: Group) -> Hashable:
+    row = group.first
+    return row.value, row.category, line_text(row)
+
+
+def _made(group: Group) -> Hashable:
+    """By what made it, and its size; the same value under another name."""
+    row = group.first
+    return _place(group) and (row.category, _maker(row), row.shape, row.dtype, row.size, group.size)
+
+
+def _place(group: Group) -> Hashable:
+    """By what made it, and where; the same value in another size. None where that is not known."""
+    row = group.first
+    file = os.path.basename(row.line.file) if row.line else ""
+    return (row.category, *_maker(row), file) if any(_maker(row)) else None
+
+
+def _maker(row: PeakRow) -> tuple[str, str]:
+    """Operator and module; of a snapshot, which knows of neither, the function."""
+    return row.operator or (row.line.function if row.line else ""), row.module

@@ -1,0 +1,46 @@
+"""A memory report as plain text: the diagnosis first, then the table of the peak, then numbers to act on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recompviz.core.base.units import format_bytes
+
+if TYPE_CHECKING:
+    from recompviz.core.reports.memory_report import MemoryReport
+
+# so many rows of each table in a text
+FINDINGS, ROWS, DIFFERENCES = 6, 12, 5
+
+
+def report_text(report: MemoryReport) -> str:
+    """The report in some lines."""
+    lines = [
+        f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.moment}; "
+        f"{report.coverage:.1%} attributed",
+        "",
+    ]
+    for finding in report.findings[:FINDINGS]:
+        lines.append(finding.text)
+    lines += _more(len(report.findings), FINDINGS, "findings")
+    lines += ["", "alive at the peak:"]
+    for row in report.rows[:ROWS]:
+        parts = (row.value, row.shown_shape, row.line.place if row.line else "", row.why)
+        lines.append(f"{format_bytes(row.size):>10}  " + "  ".join(part for part in parts if part))
+    lines += _more(len(report.rows), ROWS, "blocks")
+    if report.advice:
+        lines += ["", "what would help:", *(f"  {advice.text}" for advice in report.advice)]
+    if report.differences:
+        lines += ["", "measured otherwise than expected:"]
+        for change in report.differences[:DIFFERENCES]:
+            lines.append(
+                f"{format_bytes(change.change):>10}  {change.step}: "
+                f"expected {format_bytes(change.expected)}, measured {format_bytes(change.measured)}"
+            )
+        lines += _more(len(report.differences), DIFFERENCES, "steps")
+    lines += [f"note: {note}" for note in report.notes]
+    return "\n".join(lines)
+
+
+def _more(count: int, shown: int, what: str) -> list[str]:
+    return [f"{'':>12}showing {shown:,} of {count:,} {what}"] if count > shown else []

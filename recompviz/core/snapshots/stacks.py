@@ -1,0 +1,99 @@
+"""The stacks of a snapshot: which of the frames are the user's lines, and what a block was for.
+
+A snapshot has a stack for each of its events, millions of frames, and few different ones: every frame and every
+stack is looked at once, told by the identity of what was unpickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from recompviz.core.reports.memory_report import SourceLine
+from recompviz.core.steps.joint import Category
+
+LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")
+# no file has so many
+MOST_LINES = 1 << 31
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack.
+
+    Attributes
+    ----------
+    lines : tuple of SourceLine
+        The user's, innermost first; Python's own where there are none.
+    category : Category
+        What was allocated there, told by the files and functions.
+    """
+
+    lines: tuple[SourceLine, ...] = ()
+    category: Category = Category.OTHER
+    label: str = ""  # of the innermost line
+
+
+@dataclass(frozen=True)
+class _Frame:
+    line: SourceLine | None
+    own: bool
+    optimizes: bool
+    backward: bool
+
+
+class Stacks:
+    """Stacks by the lists of frames they are written as; these must stay alive."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, _Frame | None] = {}
+        self._stacks: dict[tuple[int, ...], Stack] = {}
+
+    def of(self, frames: Any) -> Stack:
+        """The stack of one event.
+
+        Examples
+        --------
+        >>> frames = [{"filename": "/x/torch/nn/module.py", "line": 3, "name": "f"},
+        ...           {"filename": "train.py", "line": 7, "name": "step"}]
+        >>> stack = Stacks().of(frames)
+        >>> [line.place for line in stack.lines], stack.category.label
+        (['train.py:7'], 'kept values')
+        """
+        if not isinstance(frames, list):
+            return Stack()
+        key = tuple(map(id, frames))
+        found = self._stacks.get(key)
+        if found is None:
+            found = self._stacks[key] = self._read(frames)
+        return found
+
+    def _read(self, frames: list[Any]) -> Stack:
+        known = [one for one in map(self._frame, frames) if one is not None]
+        lines = [(one.line, one.own) for one in known if one.line is not None]
+        own = tuple(line for line, mine in lines if mine) or tuple(line for line, _ in lines)
+        if any(one.optimizes for one in known):
+            category = Category.OPTIMIZER
+        elif any(one.backward for one in known):
+            category = Category.GRADIENT
+        else:
+            category = Category.KEPT if known else Category.OTHER
+        return Stack(own, category, own[0].place if own else "")
+
+    def _frame(self, frame: Any) -> _Frame | None:
+        key = id(frame)
+        if key not in self._frames:
+            self._frames[key] = _read_frame(frame) if isinstance(frame, dict) else None
+        return self._frames[key]
+
+
+def _read_frame(frame: dict[str, Any]) -> _Frame:
+    given, number, called = frame.get("filename"), frame.get("line"), frame.get("name")
+    # what is of another type than PyTorch writes is not shown: it may be of any size
+    file, name = given if isinstance(given, str) else "", called if isinstance(called, str) else ""
+    number = number if isinstance(number, int) and 0 <= number < MOST_LINES else None
+    cell = "ipykernel" in file or file.startswith("<ipython")
+    python = number is not None and file.endswith((".py", ">"))
+    line = SourceLine(file, number or 0, "", name) if python or cell else None
+    own = line is not None and not any(part in file for part in LIBRARIES)
+    return _Frame(line, own, "/optim/" in file, "backward" in name.lower())

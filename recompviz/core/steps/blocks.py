@@ -1,0 +1,130 @@
+"""Blocks: for each piece of memory the steps in which it counts, and where the peak binds.
+
+A timeline is events; a person asks "what is alive here, and why". Each step is looked at in its fullest
+moment; a block is then a row with a first and a stop step, so that what is alive at a step is a comparison,
+and the bytes of all such rows add up to the step's profile, to the byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.schedule import Phase
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.steps.timeline import Timeline
+
+# so many of the largest values are named where a budget binds
+NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The blocks of a timeline in the order they were allocated; frozen.
+
+    Attributes
+    ----------
+    storage : numpy.ndarray of int32, shape (#blocks,)
+        Positions in the timeline's ``storage_labels``.
+    category : numpy.ndarray of int8
+    size : numpy.ndarray of int64
+        Bytes.
+    first, stop : numpy.ndarray of int32
+        The block is alive in the fullest moment of the steps ``first`` to ``stop − 1``; ``stop`` is #steps
+        for what outlives the step.
+    """
+
+    storage: NDArray[np.int32]
+    category: NDArray[np.int8]
+    size: NDArray[np.int64]
+    first: NDArray[np.int32]
+    stop: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+
+def blocks_of(timeline: Timeline) -> Blocks:
+    """The blocks of a timeline; those alive in no step's fullest moment are left out.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> from recompviz.core.steps.schedule import make_schedule
+    >>> from recompviz.core.steps.simulation import simulate_schedule
+    >>> timeline = simulate_schedule(make_schedule(chain_step([4, 4, 4])[1], [True] * 3))
+    >>> blocks = blocks_of(timeline)
+    >>> [timeline.storage_labels[s] for s in blocks.storage][:4]
+    ['v0', 'v1', 'v2', 'gradient of v2']
+    >>> blocks.first.tolist(), blocks.stop.tolist()
+    ([0, 1, 2, 3, 4, 5], [5, 4, 7, 5, 6, 7])
+    """
+    ends = _pairs(timeline)
+    steps = len(timeline.phases)
+    born = np.flatnonzero(timeline.delta > 0)
+    moments = timeline.moments - 1  # the event after which a step is at its fullest
+    first = np.searchsorted(moments, born, side="left")
+    stop = np.where(ends[born] < 0, steps, np.searchsorted(moments, ends[born], side="left"))
+    counts = first < stop
+    born = born[counts]
+    return Blocks(
+        timeline.storage[born],
+        timeline.category[born],
+        timeline.delta[born],
+        first[counts].astype(np.int32),
+        stop[counts].astype(np.int32),
+    )
+
+
+def _pairs(timeline: Timeline) -> NDArray[np.int64]:
+    """For each allocation the event that frees it, −1 if none does; of two equal blocks the younger goes first."""
+    ends = np.full(len(timeline.delta), -1, np.int64)
+    key = timeline.storage.astype(np.int64) * len(Category) + timeline.category
+    order = np.argsort(key, kind="stable")
+    born, same = timeline.delta[order] > 0, key[order][1:] == key[order][:-1]
+    # nearly every block is freed before its storage is allocated again: its end is the next event of that storage
+    follows = np.flatnonzero(born[:-1] & ~born[1:] & same)
+    ends[order[follows]] = order[follows + 1]
+    nested = np.isin(key, np.unique(key[order[1:][born[:-1] & born[1:] & same]]))
+    open_: dict[int, list[int]] = {}
+    for i in np.flatnonzero(nested).tolist():
+        block = int(key[i])
+        if timeline.delta[i] > 0:
+            open_.setdefault(block, []).append(i)
+        elif open_.get(block):
+            ends[open_[block].pop()] = i
+    return ends
+
+
+def binding(timeline: Timeline) -> str:
+    """Where a timeline peaks, and what is alive there, in words.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> from recompviz.core.steps.schedule import make_schedule
+    >>> from recompviz.core.steps.simulation import simulate_schedule
+    >>> print(binding(simulate_schedule(make_schedule(chain_step([4, 4, 4])[1], [True] * 3))))
+    backward of v2 (step 4 of 7): v0 4 B, v1 4 B, v2 4 B and 1 more, 4 B
+    """
+    at = timeline.peak_step
+    if not 0 <= at < len(timeline.phases):
+        return "nothing is allocated in the step"
+    what = [(block.label, block.size) for block in timeline.at_peak()]
+    fixed = sorted(timeline.static_bytes.items(), key=lambda item: -item[1])
+    what += [(Category(category).label, size) for category, size in fixed if size]
+    what.sort(key=lambda row: -row[1])
+    named = ", ".join(f"{label} {format_bytes(size)}" for label, size in what[:NAMED])
+    rest = what[NAMED:]
+    more = f" and {len(rest)} more, {format_bytes(sum(size for _, size in rest))}" if rest else ""
+    label = timeline.step_labels[at]
+    phase = Phase(int(timeline.phases[at])).label
+    where = label if label.startswith(phase) else f"{phase} step {label}"
+    return f"{where} (step {at + 1} of {len(timeline.phases)}): {named}{more}"

@@ -1,0 +1,54 @@
+"""The training step of a graph in the paper's own model, as a joint graph.
+
+Every value has a gradient of its own size, computed at the value's own turn from the gradients of its successors
+and from what those successors read. So a graph without a network behind it can be scheduled and simulated
+with liveness, and its plans held against any other strategy in the same model.
+"""
+
+from __future__ import annotations
+
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
+
+
+def paper_step(graph: Graph) -> JointGraph:
+    """The joint graph of a graph in the paper's model: #V forward calls in order, then #V backward calls.
+
+    Call i < #V computes the i-th node of ``graph.order``; call 2·#V − 1 − i its gradient. Each call makes one storage
+    of its own number. Nothing outlives the step, the gradient of a sink reads nothing.
+
+    Examples
+    --------
+    The paper's a → b of size 1: the value of a and the gradients of both are alive at once.
+
+    >>> from recompviz.core.steps.schedule import make_schedule
+    >>> from recompviz.core.steps.simulation import simulate_schedule
+    >>> joint = paper_step(Graph.from_edges([("a", "b")], memory={"a": 1, "b": 1}))
+    >>> [call.reads for call in joint.calls]
+    [(), (0,), (), (0, 2)]
+    >>> simulate_schedule(make_schedule(joint, [True, True])).transient_peak
+    3
+    """
+    order, n = graph.order, len(graph)
+    value = {v: i for i, v in enumerate(order)}
+    gradient = {v: 2 * n - 1 - i for v, i in value.items()}
+    storages = [Storage(int(graph.memory[v]), i, Category.KEPT, f"{graph.names[v]}") for v, i in value.items()]
+    calls = [
+        Call(_info(graph, v), False, v, tuple(sorted(value[u] for u in bits(graph.predecessors[v]))), (i,))
+        for v, i in value.items()
+    ]
+    for v in reversed(order):
+        beside = 0
+        for w in bits(graph.successors[v]):
+            beside |= graph.predecessors[w]
+        reads = [value[u] for u in bits(beside)] + [gradient[w] for w in bits(graph.successors[v])]
+        number = gradient[v]
+        storages.append(Storage(int(graph.memory[v]), number, Category.GRADIENT, f"gradient of {graph.names[v]}"))
+        calls.append(Call(_info(graph, v, "gradient of "), True, -1, tuple(sorted(reads)), (number,)))
+    return JointGraph(tuple(calls), tuple(storages), frozenset())
+
+
+def _info(graph: Graph, v: int, what: str = "") -> NodeInfo:
+    return NodeInfo(key=f"{what}{graph.names[v]}", op=graph.info[v].op, module=graph.info[v].module)

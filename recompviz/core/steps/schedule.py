@@ -1,0 +1,137 @@
+"""The schedule: every operator call of a step under a plan, in order, and what is freed after each.
+
+One schedule is made from a joint graph and a keep mask, and everything downstream reads the same
+one: the simulator adds up its bytes, the executor runs it call by call, steppers and timelines
+draw it. Forward calls run as traced. Before a backward call, whatever it needs and was not kept is
+recomputed, just in time and at most once. Each block is freed right after its last use (liveness).
+
+Source: Kusumoto et al. 2019, section 3 (canonical strategy) and section 4.4 (liveness analysis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+
+from recompviz.core.steps.joint import JointGraph
+
+
+class Phase(IntEnum):
+    """What a step of the schedule does."""
+
+    FORWARD = 0
+    RECOMPUTE = 1
+    BACKWARD = 2
+    ACCUMULATE = 3  # a gradient is copied into its parameter's layout
+    OPTIMIZER = 4
+
+    @property
+    def label(self) -> str:
+        """The name as the pictures write it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Steps in order; frozen.
+
+    Attributes
+    ----------
+    joint : JointGraph
+    phases : tuple of Phase
+    calls : tuple of int
+        The call each step runs.
+    frees : tuple of tuple of int
+        The storages freed right after each step.
+    saved : frozenset of int
+        The storages carried from the forward to the backward pass.
+    """
+
+    joint: JointGraph
+    phases: tuple[Phase, ...]
+    calls: tuple[int, ...]
+    frees: tuple[tuple[int, ...], ...]
+    saved: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    @cached_property
+    def recomputed(self) -> frozenset[int]:
+        """The calls that run twice."""
+        return frozenset(c for c, phase in zip(self.calls, self.phases, strict=True) if phase is Phase.RECOMPUTE)
+
+
+def make_schedule(joint: JointGraph, kept: Sequence[bool]) -> Schedule:
+    """The schedule of a keep mask.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    kept : sequence of bool, length #V
+        Whether the node's value is kept from the forward to the backward pass.
+
+    Examples
+    --------
+    A plan that recomputes pays with a step, and frees in the forward pass already:
+
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> _, joint = chain_step(sizes=[4, 4, 4])
+    >>> keep_all = make_schedule(joint, [True] * 3)
+    >>> lean = make_schedule(joint, [True, False, False])
+    >>> len(lean) - len(keep_all), sorted(lean.recomputed)
+    (1, [1])
+    """
+    order, phases, saved = _order(joint, kept)
+    return Schedule(joint, tuple(phases), tuple(order), _frees(joint, order, saved), frozenset(saved))
+
+
+def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
+    """Calls in running order with their phases, and the storages saved for backward."""
+    forward, forward_reads = joint.forward_count, joint.forward_reads
+    keeps = joint.kept_calls(kept)
+    order = list(range(forward))
+    phases = [Phase.FORWARD] * forward
+    saved: set[int] = set()
+    recomputed: set[int] = set()
+
+    for b in range(forward, len(joint.calls)):
+        pulled: list[int] = []
+        stack = [b]
+        while stack:  # whatever one of these reads is kept, or its maker runs again
+            for s, maker in forward_reads[stack.pop()]:
+                if keeps[maker]:
+                    saved.add(s)
+                elif maker not in recomputed:
+                    recomputed.add(maker)
+                    pulled.append(maker)
+                    stack.append(maker)
+        if pulled:
+            pulled.sort()  # traced order is a topological order
+            order += pulled
+            phases += [Phase.RECOMPUTE] * len(pulled)
+        order.append(b)
+        phases.append(Phase.BACKWARD)
+    return order, phases, saved
+
+
+def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tuple[int, ...], ...]:
+    """The storages freed after each step: those whose last use it is."""
+    calls, touched, forward = joint.calls, joint.touched, joint.forward_count
+    frees: list[tuple[int, ...]] = [()] * len(order)
+    # walking back, the first time a block is met is its last use; the forward pass must leave what is saved,
+    # and the caller holds the results (but not the second block that recomputing a result makes)
+    made_again = {s for c in order[forward:] if c < forward for s in calls[c].makes}
+    for start, stop, immortal in (
+        (forward, len(order), joint.results - made_again),
+        (0, forward, joint.results | saved),
+    ):
+        met = set(immortal)
+        for i in range(stop - 1, start - 1, -1):
+            last = [s for s in touched[order[i]] if s not in met]
+            if last:
+                met.update(last)
+                frees[i] = tuple(last)
+    return tuple(frees)

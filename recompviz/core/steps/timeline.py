@@ -1,0 +1,216 @@
+"""A timeline: every allocation and free of one training step, simulated or measured.
+
+Both kinds have the same form, event arrays (step, storage, category, delta in bytes), so that a
+measured line can be laid over a predicted one. The step starts with no gradients and ends after
+the backward pass (or after the optimiser's step). ``peak = static + transient_peak``, in *total*
+bytes: what the device sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.base.rendering import render
+from recompviz.core.base.units import format_bytes
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.schedule import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Alive:
+    """One block of memory that is alive at a moment."""
+
+    storage: int
+    label: str
+    category: Category
+    size: int
+    born: int
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Allocations and frees in order; frozen.
+
+    Attributes
+    ----------
+    step : numpy.ndarray of int32, shape (#events,)
+        The step of the schedule each event happens in; −1 before the first.
+    storage : numpy.ndarray of int32
+        Which block; positions in ``storage_labels``.
+    category : numpy.ndarray of int8
+        :class:`Category` of the block.
+    delta : numpy.ndarray of int64
+        Bytes, positive when allocated and negative when freed.
+    step_labels : tuple of str
+        The key of the call each step runs.
+    phases : numpy.ndarray of int8, shape (#steps,)
+        :class:`Phase` of each step.
+    storage_labels : tuple of str
+    static_bytes : dict of Category to int
+        Parameters, buffers, inputs, targets, optimiser state: bytes.
+    kind : str
+        ``"simulated"`` or ``"measured"``.
+    device : str
+    reserved_peak : int or None
+        What the allocator held from the device at most, bytes (CUDA only).
+    notes : tuple of str
+        What the reader must know, for example that other work ran beside it.
+    """
+
+    step: NDArray[np.int32]
+    storage: NDArray[np.int32]
+    category: NDArray[np.int8]
+    delta: NDArray[np.int64]
+    step_labels: tuple[str, ...]
+    phases: NDArray[np.int8]
+    storage_labels: tuple[str, ...]
+    static_bytes: dict[Category, int]
+    kind: str
+    device: str
+    reserved_peak: int | None = None
+    seconds: float | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @classmethod
+    def of_events(
+        cls,
+        events: Sequence[tuple[int, int, int, int]],
+        step_labels: Sequence[str],
+        phases: Sequence[int],
+        **others: Any,
+    ) -> Timeline:
+        """The timeline of events (step, storage, category, delta in bytes) in order."""
+        columns = np.array(events, dtype=np.int64).reshape(-1, 4).T
+        return cls(
+            columns[0].astype(np.int32),
+            columns[1].astype(np.int32),
+            columns[2].astype(np.int8),
+            columns[3].copy(),
+            tuple(step_labels),
+            np.array(phases, dtype=np.int8),
+            **others,
+        )
+
+    @property
+    def static(self) -> int:
+        """Bytes that are there before the step and after it."""
+        return sum(self.static_bytes.values())
+
+    @cached_property
+    def live(self) -> NDArray[np.int64]:
+        """Transient bytes right after each event."""
+        return np.cumsum(self.delta)
+
+    @property
+    def transient_peak(self) -> int:
+        """The most transient bytes alive at once."""
+        return int(self.live.max(initial=0))
+
+    @property
+    def peak(self) -> int:
+        """The most bytes alive at once: ``static + transient_peak``, total bytes."""
+        return self.static + self.transient_peak
+
+    @property
+    def peak_event(self) -> int:
+        """The position of the event at which the peak is reached first; −1 without events."""
+        return int(self.live.argmax()) if len(self.delta) else -1
+
+    @property
+    def peak_step(self) -> int:
+        """The step in which the peak is reached first; −1 without events."""
+        return int(self.step[self.peak_event]) if len(self.delta) else -1
+
+    @cached_property
+    def step_ends(self) -> NDArray[np.int64]:
+        """Transient bytes at the end of each step, shape (#steps,)."""
+        last = np.searchsorted(self.step, np.arange(len(self.phases)), side="right")
+        return np.concatenate([[0], self.live])[last]
+
+    @cached_property
+    def step_peaks(self) -> NDArray[np.int64]:
+        """The most transient bytes alive within each step, shape (#steps,)."""
+        peaks = np.concatenate([[0], self.step_ends])[:-1] if len(self.phases) else self.step_ends.copy()
+        inside = self.step >= 0
+        np.maximum.at(peaks, self.step[inside], self.live[inside])
+        return peaks
+
+    @property
+    def profile(self) -> NDArray[np.int64]:
+        """Total bytes at the fullest moment of each step, shape (#steps,)."""
+        return self.step_peaks + self.static
+
+    @cached_property
+    def moments(self) -> NDArray[np.int64]:
+        """How many events have happened at the fullest moment of each step, shape (#steps,).
+
+        That is where the step begins, unless more is alive after one of its own events; then after the first such.
+        """
+        steps = len(self.phases)
+        owner = np.maximum(self.step, 0)
+        live = np.concatenate([[0], self.live])  # live[k]: after the first k events
+        moment: NDArray[np.int64] = np.searchsorted(owner, np.arange(steps))
+        most = live[moment]
+        np.maximum.at(most, owner, live[1:])
+        fullest = np.flatnonzero(live[1:] == most[owner])
+        own, first = np.unique(owner[fullest], return_index=True)
+        fuller = live[moment[own]] < most[own]
+        moment[own[fuller]] = fullest[first[fuller]] + 1
+        return moment
+
+    @cached_property
+    def bands(self) -> NDArray[np.int64]:
+        """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
+        moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
+        moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
+        bands: NDArray[np.int64] = moved.cumsum(axis=0)[self.moments]
+        return bands
+
+    def alive_at(self, event: int) -> tuple[Alive, ...]:
+        """The blocks alive right after an event, largest first.
+
+        Parameters
+        ----------
+        event : int
+            A position in the event arrays, for example ``peak_event``.
+        """
+        alive: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for i in range(event + 1):
+            block = (int(self.storage[i]), int(self.category[i]))
+            if self.delta[i] > 0:
+                alive.setdefault(block, []).append((int(self.delta[i]), int(self.step[i])))
+            elif alive.get(block):
+                alive[block].pop()
+        found = [
+            Alive(s, self.storage_labels[s], Category(c), size, born)
+            for (s, c), blocks in alive.items()
+            for size, born in blocks
+        ]
+        return tuple(sorted(found, key=lambda a: (-a.size, a.born, a.storage)))
+
+    def at_peak(self) -> tuple[Alive, ...]:
+        """The transient blocks alive at the peak, largest first."""
+        return self.alive_at(self.peak_event)
+
+    def __repr__(self) -> str:
+        where = ""
+        if 0 <= self.peak_step < len(self.step_labels):
+            phase = Phase(int(self.phases[self.peak_step])).label
+            where = f" in the {phase} step of {self.step_labels[self.peak_step]}"
+        return (
+            f"Timeline({self.kind} on {self.device}: peak {format_bytes(self.peak)} = "
+            f"static {format_bytes(self.static)} + transient {format_bytes(self.transient_peak)}{where})"
+        )
+
+    def figure(self, other: Timeline | None = None) -> Any:
+        """Memory by category over the steps as a Plotly figure; ``other`` is laid over as a line."""
+        return render("timeline_figure", self, other)

@@ -1,0 +1,4 @@
+"""Named reasons for live memory at the peak.
+
+One file for each group of causes.
+"""

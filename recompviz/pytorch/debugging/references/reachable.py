@@ -1,0 +1,209 @@
+"""What an object of the user's holds: its items, attributes, variables, hooks, and how one writes each of them.
+
+Objects are read past their own methods, ``list.__iter__`` and not ``iter``: a lazy collection is not to be filled, and
+a proxy is not to be woken, by looking at it.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import types
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from recompviz.pytorch.internals.user_lines import in_packages
+
+# of a longer list or dict only the oldest and the newest items are looked at
+MOST_ITEMS = 5_000
+# objects of these packages are not the user's
+_NOT_WALKED = (
+    "torch.", "numpy.", "_pytest.", "pytest.", "IPython.", "ipykernel.", "recompviz.core.", "recompviz.pytorch."
+)  # fmt: skip
+_PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, types.NoneType)
+
+
+@dataclass(frozen=True, eq=False)
+class Names:
+    """A place for variables: the globals of a module, the locals of a frame, the cell of a closure."""
+
+    read: Callable[[str], Any]
+
+
+def plain(value: Any) -> bool:
+    """Whether a value holds nothing."""
+    kind = type(value)
+    return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _own_class(value))
+
+
+def is_long(value: Any) -> bool:
+    """Whether only a part of its items is looked at."""
+    kind = type(value)
+    return issubclass(kind, dict | list | tuple | deque | set | frozenset) and kind.__len__(value) > MOST_ITEMS
+
+
+def variables(value: Any) -> Iterator[tuple[Any, str, str, Names]]:
+    """(value, name, where it is, its place) of the variables of its own that a function reads."""
+    if not isinstance(value, types.FunctionType):
+        return
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+        yield _contents(cell), name, f"closure of {value.__name__}", Names(functools.partial(_read_cell, cell))
+    if in_packages(value.__code__.co_filename):
+        return  # the whole of a library would follow
+    space = value.__globals__
+    for name in value.__code__.co_names:
+        if name in space and not isinstance(space[name], types.ModuleType):
+            yield space[name], name, "global", Names(space.get)
+    taken = value.__code__.co_varnames[: value.__code__.co_argcount]
+    defaults = dict(zip(reversed(taken), reversed(value.__defaults__ or ()), strict=False))
+    defaults |= value.__kwdefaults__ or {}
+    for name, default in defaults.items():
+        yield default, name, f"default of {value.__name__}", Names(defaults.get)
+
+
+def _read_cell(cell: types.CellType, _name: str) -> Any:
+    return _contents(cell)
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def children(value: Any) -> Iterator[tuple[Any, str]]:
+    """(what it holds, how it is written after the path) of one object."""
+    kind = type(value)
+    if issubclass(kind, dict):
+        for key, item in _some(dict.items(value), dict.__len__(value)):
+            yield item, f"[{_written(key)}]"
+            if not issubclass(type(key), _PLAIN):
+                yield key, ""
+    elif issubclass(kind, list):
+        yield from _numbered(list.__iter__(value), list.__len__(value))
+    elif issubclass(kind, tuple):
+        names = getattr(kind, "_fields", None)
+        for i, (item, step) in enumerate(_numbered(tuple.__iter__(value), tuple.__len__(value))):
+            yield item, f".{names[i]}" if names and i < len(names) else step
+    elif issubclass(kind, deque):
+        yield from _numbered(deque.__iter__(value), deque.__len__(value))
+    elif issubclass(kind, set | frozenset):
+        yield from ((item, "{…}") for item in islice(kind.__iter__(value), MOST_ITEMS))
+    elif issubclass(kind, nn.Module):
+        yield from _of_module(value)
+    elif issubclass(kind, torch.optim.Optimizer):
+        inside = vars(value)
+        yield from ((v, f".{n}") for n, v in inside.items() if n not in ("state", "param_groups", "defaults"))
+    elif issubclass(kind, types.MethodType):
+        yield value.__self__, ""
+        yield value.__func__, ""
+    elif issubclass(kind, functools.partial):
+        yield value.func, ""
+        yield from ((item, f".args[{i}]") for i, item in enumerate(value.args))
+        yield from ((item, f".keywords[{name!r}]") for name, item in value.keywords.items())
+    elif issubclass(kind, functools._lru_cache_wrapper | types.GeneratorType):
+        yield from ((item, "") for item in gc.get_referents(value))
+    elif issubclass(kind, BaseException):
+        yield from _of_exception(value)
+    elif issubclass(kind, type):
+        yield from ((v, f".{n}") for n, v in vars(value).items() if not n.startswith("__"))
+    elif issubclass(kind, types.FunctionType):
+        yield from ((v, f".{n}") for n, v in vars(value).items())
+    elif _walked(kind):
+        yield from ((item, f".{name}") for name, item in attributes(value).items())
+        yield kind, ""
+
+
+def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
+    """What a tensor holds besides its memory: its gradient, attributes and hooks."""
+    if tensor.is_leaf and tensor.grad is not None and tensor.grad.grad_fn is not None:
+        yield tensor.grad, ".grad"
+    for name, value in (getattr(tensor, "__dict__", None) or {}).items():
+        yield value, f".{name}"
+    yield from ((hook, ".register_hook") for hook in (tensor._backward_hooks or {}).values())
+
+
+def _numbered(items: Iterator[Any], count: int) -> Iterator[tuple[Any, str]]:
+    if count <= MOST_ITEMS:
+        yield from ((item, f"[{i}]") for i, item in enumerate(items))
+        return
+    for i, item in enumerate(items):
+        if i < MOST_ITEMS // 10 or i >= count - MOST_ITEMS:
+            yield item, f"[{i}]"
+
+
+def _some(items: Any, count: int) -> Any:
+    if count <= MOST_ITEMS:
+        return list(items)
+    return list(chain(islice(items, MOST_ITEMS // 10), reversed(list(islice(reversed(items), MOST_ITEMS)))))
+
+
+def _written(key: Any) -> str:
+    try:
+        text = repr(key)
+    except Exception:  # a key's own method
+        text = "…"
+    return text if len(text) <= 40 and "<" not in text and "tensor(" not in text else f"a {type(key).__name__}"
+
+
+def _of_module(module: nn.Module) -> Iterator[tuple[Any, str]]:
+    inside = vars(module)
+    for kind in ("_modules", "_buffers", "_parameters"):
+        for name, child in (inside.get(kind) or {}).items():
+            yield child, f"[{name}]" if name.isdigit() else f".{name}"
+    for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        for hook in (inside.get(kind) or {}).values():
+            yield hook, f".{kind.strip('_')}"
+    for name, item in inside.items():
+        if not name.startswith("_") and name != "training":
+            yield item, f".{name}"
+    yield type(module), ""
+
+
+def _of_exception(error: BaseException) -> Iterator[tuple[Any, str]]:
+    yield from ((value, f".{name}") for name, value in vars(error).items())
+    yield from ((value, f".args[{i}]") for i, value in enumerate(error.args))
+    for step, inner in ((".__cause__", error.__cause__), (".__context__", error.__context__)):
+        if inner is not None:
+            yield inner, step
+    trace = error.__traceback__
+    while trace is not None:
+        frame = trace.tb_frame
+        for name, value in list(frame.f_locals.items()):
+            yield value, f".__traceback__ ({name} in {frame.f_code.co_name})"
+        trace = trace.tb_next
+
+
+def _walked(kind: Any) -> bool:
+    return not ((getattr(kind, "__module__", "") or "") + ".").startswith(_NOT_WALKED) and kind.__module__ != "builtins"
+
+
+def _own_class(kind: type) -> bool:
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    return _walked(kind) and not (file and in_packages(file))
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    """What an object keeps under names, its slots among them."""
+    try:
+        found = dict(object.__getattribute__(value, "__dict__"))
+    except AttributeError:
+        found = {}
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            descriptor = kind.__dict__.get(name)
+            if isinstance(descriptor, types.MemberDescriptorType):
+                try:
+                    found.setdefault(name, descriptor.__get__(value))
+                except AttributeError:
+                    continue
+    return found

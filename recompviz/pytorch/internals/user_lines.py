@@ -1,0 +1,124 @@
+"""The user's own lines on the stack: frames of PyTorch, of Python's library and of this layer are left out."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from functools import cache
+from types import FrameType
+
+from recompviz.core.reports.memory_report import SourceLine
+from recompviz.pytorch.internals.node_info import is_library
+
+# deeper stacks are cut: the innermost lines tell most
+MOST_FRAMES = 16
+
+# in place of the function's name, for the line that asked for the report
+OUTSIDE = "(outside the step)"
+
+# the functions of debug_step.py that lie between the user's step and whoever asked for the report
+_EDGES = ("one_step", "record")
+
+_STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
+_PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
+_LAYER = os.path.dirname(os.path.dirname(__file__))
+_DEBUG_STEP = os.path.join(_LAYER, "debugging", "debug_step.py")
+_OURS = tuple(os.path.join(os.path.dirname(_LAYER), layer) + os.sep for layer in ("core", "widgets"))
+# what runs notebooks and tests is nobody's own code
+_HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest", "pluggy", "nbclient", "traitlets"))
+
+
+@cache
+def is_own(file: str) -> bool:
+    """Whether a file is the user's: not PyTorch's, Python's, this layer's or that of what runs a notebook."""
+    if file.startswith(_PACKAGES):
+        return not is_library(file) and not file.startswith(_HARNESS)
+    shown = file.startswith("<") and not file.startswith("<ipython")
+    return not is_library(file) and not file.startswith((*_STANDARD, *_OURS)) and not shown
+
+
+@cache
+def source_line(file: str, number: int, function: str) -> SourceLine:
+    """A line with its text."""
+    return SourceLine(file, number, linecache.getline(file, number).strip(), function)
+
+
+@cache
+def in_packages(file: str) -> bool:
+    """Whether a file belongs to an installed package or to Python itself."""
+    return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
+
+
+def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
+    """The user's frames, innermost first, and whether each is inside the step; outside it only our caller."""
+    inside = True
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if is_own(file):
+            yield frame, inside
+            if not inside:
+                return
+        elif file == _DEBUG_STEP and frame.f_code.co_name in _EDGES:
+            inside = False
+        frame = frame.f_back
+
+
+def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
+    """The user's lines, innermost first."""
+    found = []
+    for own, inside in own_frames(frame or sys._getframe(1)):
+        function = own.f_code.co_name if inside else OUTSIDE
+        found.append(source_line(own.f_code.co_filename, own.f_lineno, function))
+        if len(found) == MOST_FRAMES:
+            break
+    return tuple(found)
+
+
+def checkpointed_at(frame: FrameType | None) -> SourceLine | None:
+    """The user's line that called ``torch.utils.checkpoint``, if one is on the stack: the outermost."""
+    found, inside = None, False
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.endswith(_CHECKPOINT):
+            inside = True
+        elif inside and is_own(file):
+            found = source_line(file, frame.f_lineno, frame.f_code.co_name)
+            inside = False
+        frame = frame.f_back
+    return found
+
+
+_CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
+
+
+def in_file(frame: FrameType | None, ending: str) -> bool:
+    """Whether a frame of a file is on the stack."""
+    while frame is not None:
+        if frame.f_code.co_filename.endswith(ending):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextlib.contextmanager
+def lines_traced(on_line: object) -> Iterator[None]:
+    """Call ``on_line()`` before each line of the user's own code and at each return from it."""
+    before = sys.gettrace()
+
+    def local(frame: FrameType, event: str, _argument: object) -> object:
+        if event in ("line", "return"):
+            on_line(frame, event)  # type: ignore[operator]
+        return local
+
+    def enter(frame: FrameType, _event: str, _argument: object) -> object:
+        return local if is_own(frame.f_code.co_filename) else None
+
+    sys.settrace(enter)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        sys.settrace(before)

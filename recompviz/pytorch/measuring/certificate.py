@@ -1,0 +1,292 @@
+"""The certificate: a plan computes what eager PyTorch computes, and keeps what it says.
+
+One step is run eagerly and one under the plan, from the same parameters, buffers and generator
+state. Gradients must be bitwise equal (or as close as eager is to itself, where a kernel is not
+deterministic), buffers must be updated once, and the values that autograd really holds between the
+two passes must be the ones the schedule saves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.units import format_bytes
+from recompviz.core.plans.plan import Plan
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.state import state_kept
+from recompviz.pytorch.measuring.meter import TRAINED
+from recompviz.pytorch.running.planned import PlannedModule, apply, carry_over
+from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.tracer import trace_again
+
+# what was compared was no longer one step
+UNSTEADY = (
+    "contaminated: eager differs from itself as much; other work in this process drew random numbers meanwhile, or a "
+    "kernel is far from deterministic; run it alone"
+)
+
+
+class CertificateError(RecompvizError, AssertionError):
+    """A plan did not compute what eager PyTorch computes, or did not keep what it says."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was checked, and how it came out; frozen.
+
+    Attributes
+    ----------
+    gradients : str
+        ``"bitwise"``, ``"close"`` (within what eager differs from itself) or ``"different"``.
+    worst : str
+        The gradient or buffer that differs most, with by how much; empty if none does.
+    buffers, loss, saved : bool
+        Buffers and loss equal to eager's; storages held between the passes equal to the plan's.
+    saved_bytes : int
+        What is held between the passes, parameters and inputs apart, bytes.
+    notes : tuple of str
+    """
+
+    gradients: str
+    worst: str
+    buffers: bool
+    loss: bool
+    saved: bool
+    saved_bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check held."""
+        return self.gradients != "different" and self.buffers and self.loss and self.saved
+
+    @property
+    def text(self) -> str:
+        """The outcome in one line."""
+        if self.ok:
+            kind = "bitwise equal to eager" if self.gradients == "bitwise" else "as close to eager as eager to itself"
+            return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
+        failed = [
+            name
+            for name, held in (
+                ("gradients", self.gradients != "different"),
+                ("buffers", self.buffers),
+                ("loss", self.loss),
+                ("saved storages", self.saved),
+            )
+            if not held
+        ]
+        worst = f" (worst: {self.worst})" if self.worst else ""
+        return "; ".join([f"failed: {', '.join(failed)} differ from eager{worst}", *self.notes])
+
+    def require(self) -> Certificate:
+        """The certificate itself; raises CertificateError if a check failed."""
+        if not self.ok:
+            raise CertificateError(self.text + "; do not train with this plan, and please report the model")
+        return self
+
+
+def certify(trace: Trace, plan: Plan) -> Certificate:
+    """Run one step eagerly and one under the plan, and compare.
+
+    Where the eager step does not fit the device, both run on half the batch, or on half of that, and so on; the
+    certificate's ``notes`` then say which.
+
+    Parameters
+    ----------
+    trace : Trace
+        Its arguments are the batch used; the model's state is put back afterwards.
+    plan : Plan
+
+    Raises
+    ------
+    CertificateError
+        For an estimated trace, which has no memory to run in.
+    torch.OutOfMemoryError
+        If not even one example fits.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1))
+    >>> t = rv.trace(model, torch.ones(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    >>> rv.certify(t, t.tradeoff().plan("1 MiB")).gradients
+    'bitwise'
+    """
+    if trace.estimated:
+        raise CertificateError(
+            "an estimated trace has no memory to run in; trace the model where it runs, and certify that"
+        )
+    whole = batch_of(trace.arguments)
+    used, used_plan = trace, plan
+    while True:
+        try:
+            certificate = _compared(used, used_plan)
+        except torch.OutOfMemoryError:
+            batch = batch_of(used.arguments) // 2
+            if batch < 1:
+                raise
+            used = _of_batch(trace, batch)
+            used_plan = carry_over(plan, trace, used)
+            continue
+        if used is trace:
+            return certificate
+        note = f"eager does not fit the device at batch {whole}: compared at batch {batch_of(used.arguments)}"
+        return replace(certificate, notes=(*certificate.notes, note))
+
+
+def batch_of(arguments: Any) -> int:
+    """The batch size: the first dimension of the first tensor that has one, 0 without any."""
+    leaves = (leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor) and leaf.dim())
+    return next((int(leaf.shape[0]) for leaf in leaves), 0)
+
+
+def _of_batch(trace: Trace, batch: int) -> Trace:
+    """The same step traced with the first examples of its batch."""
+    whole = batch_of(trace.arguments)
+
+    def first(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor) or not leaf.dim() or leaf.shape[0] != whole:
+            return leaf
+        return leaf.detach()[:batch].clone().requires_grad_(leaf.requires_grad)
+
+    return trace_again(trace, pytree.tree_map(first, trace.arguments))
+
+
+def _compared(trace: Trace, plan: Plan) -> Certificate:
+    inputs, kwargs, targets = trace.arguments
+    planned = apply(trace, plan)
+    notes = tuple(_reference_notes(trace))
+    versions = [p._version for p in trace.step.parameters()]
+
+    def run_eagerly() -> _Outcome:
+        # what is under torch.compile runs as written: what Inductor makes of it differs in the last bits
+        with torch.compiler.set_stance("force_eager"):
+            return _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
+
+    with private.lstm_in_single_operators() if notes else contextlib.nullcontext():
+        eager = run_eagerly()
+        ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs))
+    gradients, worst = "bitwise", ""
+    if not _equal(eager, ours):
+        again = run_eagerly()
+        worst = _worst(eager, ours)
+        if not _equal(eager, again) and _close(eager, ours):
+            gradients = "close"
+            notes += ("eager differs from itself: a kernel on this device is not deterministic",)
+        elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
+            gradients = "different"
+            notes += () if _equal(eager, again) else (UNSTEADY,)
+    if versions != [p._version for p in trace.step.parameters()]:
+        notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
+    tolerant = gradients == "close"
+    return Certificate(
+        gradients,
+        worst,
+        all(_same(a, b, tolerant) for a, b in zip(eager.buffers.values(), ours.buffers.values(), strict=True)),
+        _same(eager.loss, ours.loss, tolerant),
+        _saved_as_planned(planned, ours),
+        sum(trace.joint.storages[s].size for s in trace.schedule(plan).saved),
+        notes,
+    )
+
+
+def _reference_notes(trace: Trace) -> list[str]:
+    """What is other in the eager run than a user's, if anything."""
+    fused = trace.device == "cpu" and any(isinstance(module, nn.LSTM) for module in trace.model.modules())
+    return (
+        ["compared with an LSTM run operator by operator: the CPU's fused one sums in another order"] if fused else []
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome:
+    loss: torch.Tensor
+    gradients: dict[str, torch.Tensor | None]
+    buffers: dict[str, torch.Tensor]
+    held: list[int] | None  # bytes of each value that autograd held between the passes
+
+
+def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
+    """Loss, gradients and buffers of one step from the present state, which is put back."""
+    step = trace.step
+    leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
+    named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _wants_gradient(v)}}
+    with state_kept(step, trace.arguments), torch.enable_grad():
+        for p in named.values():
+            p.grad = None
+        loss = run()
+        held = getattr(loss.grad_fn, "saved_values", None)
+        sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
+        del held  # or the backward pass could not free any of it
+        torch.autograd.backward(loss)
+        return _Outcome(
+            loss.detach(),
+            {name: None if p.grad is None else p.grad.detach() for name, p in named.items()},
+            {name: b.detach().clone() for name, b in step.named_buffers()},
+            sizes,
+        )
+
+
+def _wants_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
+
+
+def _saved_as_planned(planned: PlannedModule, outcome: _Outcome) -> bool:
+    """Whether what autograd held between the passes is, block for block, what the schedule saves."""
+    schedule = planned.trace.schedule(planned.plan)
+    storages = schedule.joint.storages
+    expected = sorted((s, storages[s].size) for s in schedule.saved)
+    held = outcome.held or []
+    found = {
+        (s, size) for s, size in zip(planned.program.saved_storages, held, strict=True) if s >= 0
+    }  # several values of one operator may share a storage
+    return sorted(found) == expected
+
+
+def _same(a: torch.Tensor | None, b: torch.Tensor | None, tolerant: bool = False) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if tolerant:
+        return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
+    return torch.equal(_bit_pattern(a), _bit_pattern(b))
+
+
+def _bit_pattern(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor, so that a NaN equals itself and 0.0 differs from −0.0."""
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+
+
+def _equal(a: _Outcome, b: _Outcome) -> bool:
+    return all(_same(x, y) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True)) and _same(
+        a.loss, b.loss
+    )
+
+
+def _close(a: _Outcome, b: _Outcome) -> bool:
+    return all(_same(x, y, True) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True))
+
+
+def _worst(a: _Outcome, b: _Outcome) -> str:
+    differences = {
+        name: float((x - y).abs().max())
+        for (name, x), y in zip(a.gradients.items(), b.gradients.values(), strict=True)
+        if x is not None and y is not None and not _same(x, y) and x.numel()
+    }
+    missing = [n for n in a.gradients if (a.gradients[n] is None) != (b.gradients[n] is None)]
+    if missing:
+        return f"{missing[0]} has a gradient in one run only"
+    if not differences:
+        return ""
+    name = max(differences, key=lambda key: differences[key])
+    return f"{name}, largest difference {differences[name]:.3g}"

@@ -1,0 +1,86 @@
+"""``trace``, the public function: trace the step, then price its nodes.
+
+It stands above calibration, because measured costs run the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from recompviz.pytorch.measuring.calibration import calibrate
+from recompviz.pytorch.tracing.costs import Costs
+from recompviz.pytorch.tracing.grouping import Granularity
+from recompviz.pytorch.tracing.step import Loss
+from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.tracer import trace_step
+
+
+def trace(
+    model: nn.Module,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    targets: Sequence[Any] = (),
+    loss: Loss | None = None,
+    granularity: Granularity = "operators",
+    costs: Costs = "paper",
+    device: str | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Trace:
+    """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    *inputs
+        One batch; tensors or nested tuples, lists and dicts of them.
+    kwargs : dict, optional
+        Keyword arguments of the model.
+    targets : sequence, optional
+        What the loss takes after the model's output.
+    loss : callable or torch.nn.Module, optional
+        Left out: the model's output is the scalar loss, or has ``.loss``.
+    granularity : "operators" or "paper"
+        What one node of the graph stands for: one operator call that owns its memory, or what the paper counts as
+        one. There a layer of ``torch.nn`` is one node however many operators it calls, so are softmax and cross
+        entropy together, and a view (a reshape, a crop) is a node of its own. A view owns no memory: to keep it is to
+        keep the value it looks at.
+    costs : "paper", "flops", "roofline", "measured" or Roofline
+        The forward cost T_v; as for :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
+    device : str, optional
+        For a model and inputs without memory (on the meta device, or fake): where it is to run, ``"cpu"`` (the
+        default) or ``"cuda"``, whose rounding and name the trace then has. Such a trace is *estimated*: kernels
+        differ by device, and :func:`recompviz.apply` traces anew where the step is run.
+    optimizer : torch.optim.Optimizer, optional
+        Where given, its state counts as static memory and its step ends the training step. It is not stepped: one that
+        never was is known by its kind and options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such granularity or cost.
+    TraceError
+        If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no
+        parameter needs a gradient.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
+
+    A model far larger than this machine is planned for without any memory:
+
+    >>> with torch.device("meta"):
+    ...     big, x = torch.nn.Linear(10**6, 10**6), torch.empty(8, 10**6)
+    >>> t = rv.trace(big, x, loss=torch.sum, device="cuda")
+    >>> t.estimated, rv.simulate(t).static
+    (True, 4000036000256)
+    """
+    unmeasured: Costs = "paper" if costs == "measured" else costs
+    traced = trace_step(model, inputs, kwargs or {}, targets, loss, granularity, unmeasured, device, optimizer)
+    return calibrate(traced).with_costs(costs) if costs == "measured" else traced

@@ -1,0 +1,240 @@
+"""The program of a plan: its schedule written out as two straight-line Python functions.
+
+``forward`` runs the forward steps and returns the loss and what is saved; ``backward`` takes what
+was saved and runs recomputation and backward steps in the schedule's order. Every name is set to
+None right after the step that the schedule frees it in, so what is executed *is* the schedule.
+Views cost nothing and are made again where they are looked through; random operators that run twice
+run with the same generator state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.fx import Node
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.devices import generator_state, replay
+from recompviz.pytorch.internals.node_info import first_tensor
+from recompviz.pytorch.tracing.folding import Folded
+
+# what brackets each step while measuring, and nothing otherwise
+Mark = Callable[[int], contextlib.AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Two functions and what passes between them.
+
+    Attributes
+    ----------
+    forward : callable
+        ``forward(placeholder values) -> (loss, saved values)``.
+    backward : callable
+        ``backward(placeholder values, saved values, tangent) -> gradients``; empties the list
+        ``saved values`` at once, so that each is freed at its last use.
+    source : str
+        The Python text of both, for reading.
+    saved_storages : tuple of int
+        The storage of each saved value, −1 for a generator's state.
+    reads_in_backward : tuple of int
+        Positions of the placeholders that the backward function reads.
+    """
+
+    forward: Callable[..., tuple[torch.Tensor, list[Any]]]
+    backward: Callable[..., list[torch.Tensor | None]]
+    source: str
+    saved_storages: tuple[int, ...]
+    reads_in_backward: tuple[int, ...]
+
+
+def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) -> Program:
+    """Write the program of a schedule; with ``mark``, each step runs inside ``mark(step number)``."""
+    scope: dict[str, Any] = {"_replay": replay, "_mark": mark, "_generator_state": generator_state}
+    ahead = _Writer(folded, schedule, scope, marked=mark is not None)
+    behind = _Writer(folded, schedule, scope, marked=mark is not None)
+    border = folded.joint.forward_count
+
+    for i in range(border):
+        ahead.step(i)
+    loss = ahead.name_of(folded.loss)
+    roots = _roots(folded)
+    saved = [node for s in sorted(schedule.saved) for node in roots[s]]
+    states = [f"_state{c}" for c in sorted(schedule.recomputed) if folded.joint.calls[c].random]
+    saved_names = [ahead.name_of(node) for node in saved] + states
+
+    tangent = next((node.name for node, (role, _) in folded.placeholders if role == "tangent"), "_")
+    for node in saved:
+        behind.hold(node)
+    for i in range(border, len(schedule)):
+        behind.step(i)
+    gradients = [behind.name_of(g) if isinstance(g, Node) else "None" for g in folded.gradients]
+
+    inputs = [node.name for node, (role, _) in folded.placeholders if role != "tangent"]
+    opening = f"    ({', '.join(inputs)},) = _inputs\n" if inputs else ""
+    source = (
+        "def forward(_inputs):\n"
+        + opening
+        + "".join(f"    {line}\n" for line in ahead.lines)
+        + f"    return {loss}, [{', '.join(saved_names)}]\n\n\n"
+        + f"def backward(_inputs, _saved, {tangent}):\n"
+        + opening
+        + (f"    [{', '.join(saved_names)}] = _saved\n    _saved.clear()\n" if saved_names else "")
+        + "".join(f"    {line}\n" for line in behind.lines)
+        + f"    return [{', '.join(gradients)}]\n"
+    )
+    exec(compile(source, "<recompviz program>", "exec"), scope)
+    return Program(
+        scope["forward"],
+        scope["backward"],
+        source,
+        tuple(folded.storage_of[node] for node in saved) + (-1,) * len(states),
+        tuple(i for i, name in enumerate(inputs) if name in behind.placeholders_read),
+    )
+
+
+class _Writer:
+    """Writes the lines of one function, and knows which names hold which storage."""
+
+    def __init__(self, folded: Folded, schedule: Schedule, scope: dict[str, Any], marked: bool) -> None:
+        self.folded, self.schedule, self.scope, self.marked = folded, schedule, scope, marked
+        self.lines: list[str] = []
+        self.alive: set[Node] = set()
+        self.holders: dict[int, list[Node]] = {}
+        self.placeholders_read: set[str] = set()
+        self._call_of = {node: c for c, node in enumerate(folded.call_node)}
+
+    def step(self, i: int) -> None:
+        """One step of the schedule: the call, its named outputs, and the names it frees."""
+        c, phase = self.schedule.calls[i], self.schedule.phases[i]
+        node, call = self.folded.call_node[c], self.folded.joint.calls[c]
+        block: list[str] = []
+        outer, self.lines = self.lines, block
+        expression = self._expression(node)
+        twice = call.random and c in self.schedule.recomputed
+        if twice and phase is Phase.FORWARD:
+            block.append(f"_state{c} = _generator_state({self._constant(_device_of(node))})")
+        work = [f"{node.name} = {expression}"]
+        outputs = _outputs(node)
+        if outputs != [node]:
+            work += [f"{part.name} = {node.name}[{part.args[1]}]" for part in outputs]
+            work += [f"{node.name} = None"] if len(outputs) == len(node.users) else []
+        for output in outputs:
+            self.hold(output)
+        if twice and phase is not Phase.FORWARD:
+            work = [f"with _replay(_state{c}, {self._constant(_device_of(node))}):", *(f"    {w}" for w in work)]
+            work.append(f"_state{c} = None")
+        block += work
+        for s in self.schedule.frees[i]:
+            dead = [holder for holder in self.holders.pop(s, ()) if holder in self.alive]
+            self.alive.difference_update(dead)
+            if dead:
+                block.append(" = ".join(holder.name for holder in dead) + " = None")
+        self.lines = outer
+        if self.marked:
+            self.lines.append(f"with _mark({i}):")
+            self.lines += [f"    {line}" for line in block]
+        else:
+            self.lines += block
+
+    def hold(self, node: Node) -> None:
+        """Note that the node's name now holds its storage."""
+        self.alive.add(node)
+        s = self.folded.storage_of.get(node)
+        if s is not None:
+            self.holders.setdefault(s, []).append(node)
+
+    def name_of(self, node: Node) -> str:
+        """The node's name, after making the views it needs."""
+        if node in self.alive:
+            return node.name
+        if node.op == "placeholder":
+            self.placeholders_read.add(node.name)
+            return node.name
+        if node.op == "get_attr":
+            return self._constant(_attribute(self.folded.fx, str(node.target)))
+        if node in self._call_of:
+            raise RecompvizError(
+                f"the schedule reads {node.name} ({node.target}) where it is not alive; please report this model"
+            )
+        if _is_getitem(node):
+            line = f"{node.name} = {self.name_of(cast(Node, node.args[0]))}[{node.args[1]}]"
+        else:
+            line = f"{node.name} = {self._expression(node)}"
+        self.lines.append(line)
+        self.hold(node)
+        if node not in self.folded.storage_of:  # a tuple of views: let it die with the storage it looks at
+            for source in node.all_input_nodes:
+                if (s := self.folded.storage_of.get(source)) is not None:
+                    self.holders.setdefault(s, []).append(node)
+        return node.name
+
+    def _expression(self, node: Node) -> str:
+        arguments = [self._text(arg) for arg in node.args]
+        arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
+        return f"{self._constant(node.target)}({', '.join(arguments)})"
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, Node):
+            return self.name_of(value)
+        if isinstance(value, (list, tuple)):
+            inner = ", ".join(self._text(item) for item in value)
+            return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) else "()"
+        if value is None or (isinstance(value, (bool, int, str)) and type(value) in (bool, int, str)):
+            return repr(value)
+        if type(value) is float and math.isfinite(value):
+            return repr(value)
+        return self._constant(value)
+
+    def _constant(self, value: Any) -> str:
+        """A name in the functions' scope for an object that has no literal."""
+        key = str(getattr(value, "__name__", type(value).__name__)).replace(".", "_")
+        key = f"_{key}" if key.isidentifier() else "_constant"
+        name, n = key, 1
+        while name in self.scope and self.scope[name] is not value:
+            n += 1
+            name = f"{key}_{n}"
+        self.scope[name] = value
+        return name
+
+
+def _roots(folded: Folded) -> dict[int, list[Node]]:
+    """For each storage made in the step, the fx nodes that the making call itself returns for it."""
+    roots: dict[int, list[Node]] = {}
+    for node in folded.call_node:
+        for output in _outputs(node):
+            if (s := folded.storage_of.get(output)) is not None:
+                roots.setdefault(s, []).append(output)
+    return roots
+
+
+def _outputs(node: Node) -> list[Node]:
+    """The fx nodes that hold what a call returns: itself, or the items taken out of its tuple."""
+    return [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
+
+
+def _is_getitem(node: Node) -> bool:
+    return node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem"
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def _device_of(node: Node) -> str:
+    tensor = first_tensor(node.meta.get("val"))
+    return tensor.device.type if tensor is not None else "cpu"
+
+
+def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:
+    """The mark that lets the profiler attribute memory to steps."""
+    return private.named_range(f"rv:{step}")

@@ -1,0 +1,230 @@
+"""The forward cost T_v of every node, by one name each: the paper's, FLOP, a roofline estimate, measured times.
+
+A cost is a number for each forward call; a node of G costs what its calls cost together, and a view, which runs
+nothing, costs nothing. Only the paper counts by node: 10 for a convolution, 1 for anything else, views included.
+Estimates need no device but for the two numbers of a roofline, which are measured once per device.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+from torch.utils.flop_counter import flop_registry
+
+from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.tracing.folding import Folded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+aten = torch.ops.aten
+
+CostName = Literal["paper", "flops", "roofline", "measured"]
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """A device as two numbers: a call takes as long as its arithmetic or its memory traffic, whichever is longer.
+
+    Attributes
+    ----------
+    flops_per_second : float
+        Peak floating-point operations in a second.
+    bytes_per_second : float
+        Peak bytes read and written in a second.
+
+    References
+    ----------
+    Williams, Waterman, Patterson, *Roofline: An Insightful Visual Performance Model*, CACM 2009.
+
+    Examples
+    --------
+    >>> Roofline(flops_per_second=2e12, bytes_per_second=1e12).seconds(flops=1e12, moved=1e11)
+    0.5
+    """
+
+    flops_per_second: float
+    bytes_per_second: float
+
+    def __post_init__(self) -> None:
+        for name in ("flops_per_second", "bytes_per_second"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} is {value}, expected a number above 0")
+
+    def seconds(self, flops: float, moved: float) -> float:
+        """The least time that so many operations on so many bytes take."""
+        return max(flops / self.flops_per_second, moved / self.bytes_per_second)
+
+
+Costs: TypeAlias = CostName | Roofline
+
+
+def unit_of(costs: Costs) -> str:
+    """The unit of a cost, for people.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cost; it names those there are.
+
+    Examples
+    --------
+    >>> unit_of("flops"), unit_of(Roofline(1e12, 1e11))
+    ('FLOP', 'ms (roofline)')
+    """
+    if isinstance(costs, Roofline):
+        return "ms (roofline)"
+    units: dict[CostName, str] = {
+        "paper": "units of the paper", "flops": "FLOP", "roofline": "ms (roofline)", "measured": "ms (measured)",
+    }  # fmt: skip
+    if costs not in units:
+        choices = ", ".join(map(repr, get_args(CostName)))
+        raise ValueError(f"costs {costs!r} are unknown; choose {choices} or a Roofline(…)")
+    return units[costs]
+
+
+def priced(folded: Folded, costs: Costs) -> Folded:
+    """The same joint graph and G with another cost; only ``graph.time`` differs, and so the fingerprint."""
+    unit_of(costs)  # raises on an unknown one
+    times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs))
+    return replace(folded, graph=replace(folded.graph, time=times))
+
+
+def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float64]:
+    """T_v of every node from a number for each call: the sum over the node's calls.
+
+    Parameters
+    ----------
+    folded : Folded
+    call_costs : sequence of float
+        One for each forward call, in the order of the joint graph; those of the backward calls may follow.
+
+    Raises
+    ------
+    ValueError
+        If there are neither as many as forward calls, nor as calls.
+    """
+    joint = folded.joint
+    if len(call_costs) not in (joint.forward_count, len(joint.calls)):
+        raise ValueError(
+            f"{len(call_costs)} call costs for {joint.forward_count} forward calls ({len(joint.calls)} calls in all); "
+            "give one each, in the order of the joint graph"
+        )
+    return np.array([sum(call_costs[c] for c in calls) for calls in folded.node_calls], np.float64)
+
+
+def _paper_times(folded: Folded) -> NDArray[np.float64]:
+    """The paper's T_v: 10 for a convolution, 1 for anything else (transposed ones included)."""
+
+    def is_convolution(node: Node) -> bool:
+        return node.target is aten.convolution.default and not node.args[6]
+
+    return np.array(
+        [10.0 if any(is_convolution(folded.call_node[c]) for c in calls) else 1.0 for calls in folded.node_calls]
+    )
+
+
+def _call_costs(folded: Folded, costs: Costs) -> Sequence[float]:
+    nodes = folded.call_node[: folded.joint.forward_count]
+    if costs == "measured":
+        if not folded.joint.seconds:
+            raise ValueError('costs "measured" need each call\'s time: take recompviz.calibrate(trace) first')
+        return [1000 * seconds for seconds in folded.joint.seconds]
+    if costs == "flops":
+        return [flops(node) for node in nodes]
+    roofline = costs if isinstance(costs, Roofline) else _roofline_for(nodes)
+    return [1000 * roofline.seconds(flops(node), bytes_moved(node)) for node in nodes]
+
+
+# -------------------------------------------------------------------- counting
+
+
+def flops(node: Node) -> float:
+    """Floating-point operations of a call.
+
+    By PyTorch's own formulas for the operators it has one for (convolutions, matrix products, attention; two
+    for each multiplication and addition); for any other operator one for each element it returns.
+    """
+    value = node.meta.get("val")
+    formula: Callable[..., Any] | None = flop_registry.get(getattr(node.target, "overloadpacket", None))
+    if formula is None:
+        return float(sum(tensor.numel() for tensor in _tensors(value)))
+    arguments, keywords = pytree.tree_map_only(Node, lambda n: n.meta.get("val"), (node.args, node.kwargs))
+    return float(formula(*arguments, **keywords, out_val=value))
+
+
+def bytes_moved(node: Node) -> float:
+    """Bytes a call reads and writes: each tensor it takes and returns, once."""
+    tensors = [t for source in node.all_input_nodes for t in _tensors(source.meta.get("val"))]
+    return float(sum(t.numel() * t.element_size() for t in [*tensors, *_tensors(node.meta.get("val"))]))
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+# -------------------------------------------------------------------- the device's two numbers
+
+
+def _roofline_for(nodes: Sequence[Node]) -> Roofline:
+    """The roofline of the device that the calls run on, for the type most of them compute in."""
+    made = [t for node in nodes for t in _tensors(node.meta.get("val"))]
+    types = Counter(t.dtype for t in made if t.dtype.is_floating_point)
+    return measure_roofline(device_of(made), types.most_common(1)[0][0] if types else torch.float32)
+
+
+@functools.cache
+def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
+    """A device's roofline, measured once per process by a matrix product and a copy; some tenths of a second.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        The type of the matrices; devices multiply short types faster.
+
+    Raises
+    ------
+    ValueError
+        On the meta device, which computes nothing.
+    """
+    if device.type == "meta":
+        raise ValueError("the meta device computes nothing; give the real one's numbers: costs=Roofline(…, …)")
+    side, block = (1024, 2**26) if device.type == "cpu" else (4096, 2**28)
+    with torch.inference_mode():
+        a = torch.ones(side, side, device=device, dtype=dtype)
+        out = torch.empty_like(a)
+        product = _least_seconds(lambda: torch.mm(a, a, out=out), device)
+        source = torch.ones(block, device=device, dtype=torch.uint8)
+        target = torch.empty_like(source)
+        copy = _least_seconds(lambda: target.copy_(source), device)
+    return Roofline(2 * side**3 / product, 2 * block / copy)
+
+
+def _least_seconds(action: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
+    """The least time of some runs; the first one warms up."""
+
+    def run() -> float:
+        synchronize()
+        start = time.perf_counter()
+        action()
+        synchronize()
+        return time.perf_counter() - start
+
+    def synchronize() -> None:
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    run()
+    return min(run() for _ in range(repeats))

@@ -1,0 +1,78 @@
+"""The neighbour's plan: what PyTorch's own partitioner would save, as a plan of the traced graph.
+
+``torch.compile`` splits the joint graph by a minimum cut, and below a memory budget of 1 fills a knapsack
+with the values dearest to recompute. Its choice is read from a copy of the trace and mapped to nodes
+by storage, so that it is simulated, run and certified like any other plan.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.tracing.folding import Folded
+
+
+class PartitionerError(RecompvizError, RuntimeError):
+    """PyTorch's min-cut partitioner could not split the traced step."""
+
+
+def min_cut(folded: Folded, ratio: float) -> Plan:
+    """The plan that keeps what PyTorch's min-cut partitioner saves.
+
+    Parameters
+    ----------
+    folded : Folded
+        The traced step. Left as it is; the partitioner works on a copy.
+    ratio : float
+        ``torch._functorch.config.activation_memory_budget``, 0 to 1: a share of the bytes that the partitioner
+        would save left alone (1), above what it cannot avoid (0). A share of saved bytes, not of the peak.
+
+    Raises
+    ------
+    ValueError
+        If the ratio is not in 0 … 1.
+    PartitionerError
+        If PyTorch's partitioner fails on this step.
+
+    Notes
+    -----
+    The partitioner knows which values the backward pass reads. What it neither saves nor recomputes costs nothing and
+    counts as kept, so that ``overhead`` is T of what really runs twice. Its recomputation is run just in time, by
+    recompviz's own schedule.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU(), torch.nn.Linear(8, 1))
+    >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    >>> [sorted(min_cut(t.folded, ratio).recompute) for ratio in (1, 0)]
+    [[], ['0/addmm', '1/gelu', '2/addmm']]
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"the min-cut ratio is {ratio!r}, expected a number from 0 to 1")
+    try:
+        saved = private.min_cut_saved(folded.fx, float(ratio))
+    except Exception as error:  # it is experimental, and fails in many places with types of their own
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
+        raise PartitionerError(
+            f"PyTorch's min-cut partitioner failed on this step at ratio {ratio:g}: {type(error).__name__}: {reason}; "
+            "the other baselines do without it"
+        ) from error
+    graph, joint = folded.graph, folded.joint
+    storage_of = {private.storage_key(n.meta["val"]): s for n, s in folded.storage_of.items()}
+    saved_nodes = [False] * len(graph)
+    for node in saved:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            maker = joint.storages[storage_of[private.storage_key(value)]].maker
+            if maker >= 0 and joint.calls[maker].node >= 0:
+                saved_nodes[joint.calls[maker].node] = True
+    kept = np.ones(len(graph), np.bool_)
+    for call in (joint.calls[c] for c in make_schedule(joint, saved_nodes).recomputed):
+        kept[[v for v in (call.node, *call.views) if v >= 0]] = False
+    return Plan.from_kept(graph, kept, f"min-cut {ratio:g}")

@@ -1,0 +1,173 @@
+"""What an optimiser adds to a step: its state, there from the second step on, and its scratch memory while it steps.
+
+An optimiser makes its state when it first steps, and what it makes depends on its kind, its options and
+the parameters' shapes. So two steps are taken on copies that have shapes and no memory, and every
+allocation of it is watched: no memory is needed, and nothing that the user made is touched.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.tracing.step import TraceError
+
+# what the CPU's operators take for a Python number: a double and its conversion
+_NUMBER = 12
+
+
+@dataclass(frozen=True)
+class OptimizerBytes:
+    """What an optimiser takes; frozen.
+
+    Attributes
+    ----------
+    state : int
+        Bytes it holds between steps.
+    scratch : int
+        The most bytes alive at once within a step, beside state, parameters and gradients.
+    """
+
+    state: int
+    scratch: int
+
+
+def optimizer_bytes(
+    optimizer: torch.optim.Optimizer,
+    has_gradient: Callable[[torch.Tensor], bool],
+    device: torch.device,
+    rounded: Callable[[int], int] = int,
+) -> OptimizerBytes:
+    """Take two steps on shapes alone, and add up.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        Stepped before or not; left as it is.
+    has_gradient : callable (parameter) → bool
+        The others it passes over.
+    device : torch.device
+        Where it is to step: on a GPU PyTorch steps through all parameters at once, which takes more scratch memory; on
+        the CPU a number in an operator takes some too, 12 bytes, counted although they may miss the fullest moment.
+    rounded : callable (bytes) → bytes
+        As the allocator hands them out.
+
+    Raises
+    ------
+    TraceError
+        If the optimiser cannot step on shapes alone.
+
+    Examples
+    --------
+    >>> p = torch.nn.Parameter(torch.zeros(100))
+    >>> optimizer_bytes(torch.optim.SGD([p], lr=0.1, momentum=0.9), lambda p: True, torch.device("cpu"))
+    OptimizerBytes(state=400, scratch=12)
+    """
+    mode = private.FakeTensorMode(allow_non_fake_inputs=True)
+    shadow = _shadow(optimizer, has_gradient, device, mode)
+    watch = _Watch(rounded)
+    try:
+        with mode, watch, torch.no_grad():
+            shadow.step()
+            watch.start_again()  # the first step makes the state, and is like no other
+            shadow.step()
+    except Exception as error:  # an optimiser is anyone's code
+        raise TraceError(
+            f"{type(optimizer).__name__} cannot step on shapes alone ({type(error).__name__}: {error}); "
+            "leave optimizer out, and leave room for its state"
+        ) from error
+    on_host = device.type != "cpu"  # where step counts stay in the host's memory, unless the kernel reads them
+    state = {
+        private.storage_key(leaf): leaf.untyped_storage().nbytes()
+        for group in shadow.param_groups
+        for parameter in group["params"]
+        for leaf in pytree.tree_leaves(shadow.state.get(parameter, {}))
+        if isinstance(leaf, torch.Tensor)
+        and not (on_host and not leaf.dim() and not group.get("capturable") and not group.get("fused"))
+    }
+    held = sum(rounded(size) for size in state.values())
+    numbers = _NUMBER if watch.numbers and not on_host else 0
+    return OptimizerBytes(held, watch.most - watch.before + numbers)
+
+
+def _shadow(
+    optimizer: torch.optim.Optimizer,
+    has_gradient: Callable[[torch.Tensor], bool],
+    device: torch.device,
+    mode: private.FakeTensorMode,
+) -> Any:
+    """The same optimiser over parameters, gradients and what state there is, all without memory."""
+    shadow: Any = object.__new__(type(optimizer))
+    shadow.__dict__.update(optimizer.__dict__)
+    for name, value in vars(optimizer).items():
+        if name.endswith("_hooks"):  # the user's, which are not meant for this
+            setattr(shadow, name, OrderedDict())
+        elif name not in ("param_groups", "state"):
+            setattr(shadow, name, copy.copy(value))
+    shadow.state = defaultdict(dict)
+    shadow.param_groups = []
+    for group in optimizer.param_groups:
+        copies = []
+        for parameter in group["params"]:
+            with mode:
+                fake = torch.nn.Parameter(_shape_of(parameter), parameter.requires_grad)
+                if parameter.requires_grad and has_gradient(parameter):
+                    fake.grad = torch.empty_like(fake)
+                if state := optimizer.state.get(parameter):  # made by the constructor, or by earlier steps
+                    shadow.state[fake] = pytree.tree_map_only(torch.Tensor, _shape_of, state)
+            copies.append(fake)
+        options = {name: value for name, value in group.items() if name != "params"}
+        if options.get("foreach", False) is None and not options.get("fused"):
+            options["foreach"] = device.type == "cuda"
+        shadow.param_groups.append({"params": copies, **options})
+    return shadow
+
+
+def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the tensors alive, and reads a step count as 2."""
+
+    def __init__(self, rounded: Callable[[int], int]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.rounded = rounded
+        self.before = self.now = self.most = 0
+        self.sizes: dict[int, int] = {}
+        self.numbers = False  # whether an operator was given a number where it takes a tensor
+
+    def start_again(self) -> None:
+        self.before = self.most = self.now
+
+    def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.ops.aten._local_scalar_dense.default:
+            return 2.0 if args[0].is_floating_point() else 2
+        given = {
+            private.storage_key(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        }
+        many = function._schema.name.startswith("aten::_foreach_")  # on the CPU a loop over single tensors
+        self.numbers |= any(
+            isinstance(value, (int, float)) and (many or isinstance(argument.type, torch.TensorType))
+            for value, argument in zip(args, function._schema.arguments, strict=False)
+        )
+        result = function(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and (key := private.storage_key(leaf)) not in given | self.sizes.keys():
+                self.sizes[key] = self.rounded(leaf.untyped_storage().nbytes())
+                self.now += self.sizes[key]
+                self.most = max(self.most, self.now)
+                weakref.finalize(leaf, self._gone, key)
+        return result
+
+    def _gone(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)

@@ -1,0 +1,165 @@
+"""The joint fx graph made ready: after this, any forward call may run a second time or be left out.
+
+A training step overwrites its own inputs (running statistics, counters). What the backward pass reads
+of them is either released, where its value does not matter, or copied before it is overwritten; and
+a call that reads what is later overwritten is named, so that it is never run again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.fx import GraphModule, Node
+
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.tracing.step import TraceError
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What is known of a joint graph that was made ready.
+
+    Attributes
+    ----------
+    mutated : frozenset of torch.fx.Node
+        The placeholders that the step overwrites.
+    forward : set of torch.fx.Node
+        The forward pass.
+    passed : dict of int to int
+        The storage of each copy that was left out, and that of its source, which stands for it.
+    """
+
+    mutated: frozenset[Node]
+    forward: set[Node]
+    passed: dict[int, int]
+
+
+def prepare(fx: GraphModule) -> Prepared:
+    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses."""
+    mutated = _mutated_placeholders(fx)
+    _release_running_statistics(fx)
+    _copy_what_is_overwritten(fx, mutated)
+    copies = _let_copies_pass(fx)
+    passed = {private.storage_key(copy): private.storage_key(source) for copy, source in copies}
+    fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or is_mutation(node))
+    return Prepared(mutated, _forward_nodes(fx), passed)
+
+
+def is_mutation(node: Node) -> bool:
+    """Whether an fx node overwrites one of its arguments."""
+    target = node.target
+    return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+
+
+def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
+    """Whether a call reads what the step overwrites, and would give another result afterwards."""
+    return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
+
+
+def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Take the source for its copy where functionalisation copied a value over another one of the same layout.
+
+    Returns the fake tensors of each copy and what stands for it; views of the copy still look at the copy's storage.
+    """
+    stands_for: dict[Node, Node] = {}
+    given = {private.storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
+             if isinstance(v := n.meta.get("val"), torch.Tensor)}  # fmt: skip
+    for node in fx.graph.nodes:
+        source = node.args[1] if node.target is aten.copy.default else None
+        if isinstance(source, Node) and _layout(node) == _layout(source):
+            source = stands_for.get(source, source)
+            if private.storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
+                stands_for[node] = source
+    for node, source in stands_for.items():
+        node.replace_all_uses_with(source)
+    return [(node.meta["val"], source.meta["val"]) for node, source in stands_for.items()]
+
+
+def _layout(node: Node) -> tuple[object, ...]:
+    value = node.meta["val"]
+    return value.shape, value.stride(), value.storage_offset(), value.dtype, value.device
+
+
+def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:
+    mutated = set()
+    for node in fx.graph.nodes:
+        if is_mutation(node):
+            if node.target is not aten.copy_.default or node.args[0].op != "placeholder":
+                raise TraceError(f"{node.target} overwrites a tensor inside the step; write it out of place")
+            mutated.add(node.args[0])
+    return frozenset(mutated)
+
+
+_BATCH_NORM_BACKWARD = {
+    # operator → positions of (running mean, running variance, train)
+    aten.native_batch_norm_backward.default: (3, 4, 7),
+    aten.cudnn_batch_norm_backward.default: (3, 4, None),
+    aten.miopen_batch_norm_backward.default: (3, 4, None),
+}
+_BATCH_NORM_FORWARD = {
+    aten._native_batch_norm_legit_functional.default: (3, 4, 5),
+    aten._batch_norm_with_update_functional.default: (3, 4, None),
+}
+
+
+def _release_running_statistics(fx: GraphModule) -> None:
+    """Let BatchNorm's backward read the buffers instead of the freshly made statistics.
+
+    In training it ignores their values, so that nothing needs to keep the updated copies.
+    """
+    source = {node.args[1]: node.args[0] for node in fx.graph.nodes if is_mutation(node)}
+    for node in fx.graph.nodes:
+        if node.target in _BATCH_NORM_BACKWARD:
+            mean, variance, train = _BATCH_NORM_BACKWARD[node.target]
+            if train is None or node.args[train] is True:
+                for position in (mean, variance):
+                    buffer = source.get(node.args[position])
+                    if buffer is not None:
+                        node.update_arg(position, buffer)
+
+
+def _indifferent(node: Node, placeholder: Node) -> bool:
+    """Whether a call gives the same result after the placeholder was overwritten."""
+    if is_mutation(node):
+        return True
+    table = _BATCH_NORM_FORWARD | _BATCH_NORM_BACKWARD
+    if node.target not in table:
+        return False
+    mean, variance, train = table[node.target]
+    if train is not None and node.args[train] is not True:
+        return False
+    return placeholder not in [arg for i, arg in enumerate(node.args) if i not in (mean, variance)]
+
+
+def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node]) -> None:
+    """Where backward reads what the step overwrites, give it a copy made before."""
+    forward = _forward_nodes(fx)
+    for placeholder in mutated:
+        readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]
+        if readers:
+            first = next(n for n in fx.graph.nodes if n.op == "call_function")
+            with fx.graph.inserting_before(first):
+                copy = fx.graph.call_function(aten.clone.default, (placeholder,))
+                value = placeholder.meta["val"]
+                with value.fake_mode:
+                    copy.meta["val"] = value.clone()
+            for reader in readers:
+                reader.replace_input_with(placeholder, copy)
+
+
+def _forward_nodes(fx: GraphModule) -> set[Node]:
+    """What the loss and the buffers' updates are computed from, by ancestry, and clones of inputs."""
+    output = next(iter(reversed(fx.graph.nodes)))
+    stack = [output.args[0][0], *(node for node in fx.graph.nodes if is_mutation(node))]
+    found: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(node.all_input_nodes)
+    # a copy of an overwritten input must be made before it is overwritten
+    found.update(n for n in fx.graph.nodes if n.target is aten.clone.default and n.args[0].op == "placeholder")
+    return found

@@ -1,0 +1,58 @@
+"""What cannot be traced says why: the reason, and the user's own line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.tracing.signature import computed_attributes
+from recompviz.pytorch.tracing.step import Step, TraceError
+
+
+def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
+    """A constant gets no gradient; one that was computed from parameters would get one in eager."""
+    keys = {private.storage_key(constant) for constant in constants}
+    for name, tensor in computed_attributes(step).items():
+        if private.storage_key(tensor) in keys:
+            raise TraceError(
+                f"forward() reads {name}, which was computed before it and has a gradient function; "
+                "compute it in forward(), or detach() it"
+            )
+
+
+def refuse_arrays(arguments: Any) -> None:
+    """An array of another library is no tensor, and its bytes are none of PyTorch's."""
+    for part, given in zip(("an input", "a keyword argument", "a target"), arguments, strict=True):
+        for leaf in pytree.tree_leaves(given):
+            if hasattr(leaf, "__array__") and not isinstance(leaf, torch.Tensor | float | int):
+                kind = f"{type(leaf).__module__.partition('.')[0]}.{type(leaf).__name__}"
+                raise TraceError(f"{part} is a {kind}, expected a torch.Tensor: pass torch.as_tensor(…) of it")
+
+
+def explanation(error: Exception) -> str:
+    """The reason and the user's own line out of a long traceback."""
+    text = str(error).strip()
+    reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    # below its title, Dynamo tells what it met in this very step
+    details = [
+        line.partition(title)[2].strip()
+        for title in ("Explanation: ", "Developer debug context: ")
+        for line in text.splitlines()
+        if title in line
+    ]
+    reason = ": ".join((reason.rstrip(":"), *[detail for detail in details if detail][:1]))
+    where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
+    where = [line for line in where if not is_library(line.split('"')[1])] or where
+    at = f"\n  at {where[-1]}" if where else ""
+    hint = (
+        "\nThe model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run?"
+        if "when making fake tensor call" in reason
+        else "\nData-dependent control flow, prints of values and calls outside PyTorch break the graph; "
+        "move them out of forward()."
+    )
+    return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")

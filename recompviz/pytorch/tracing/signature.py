@@ -1,0 +1,152 @@
+"""The signature of a step: everything a trace holds for.
+
+A trace bakes in shapes, dtypes, devices, training flags, plain Python attributes, autocast. A call
+whose signature differs must not run it: the answer would be stale, or wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from recompviz.pytorch.internals.devices import device_of
+
+_PLAIN = (int, float, bool, str, type(None), torch.dtype)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a trace holds for; compare with ``==``, explain with :meth:`difference`.
+
+    Attributes
+    ----------
+    structure : str
+        How inputs, keyword arguments and targets nest.
+    leaves : tuple
+        (shape, strides, dtype, device, requires_grad) of each tensor, the value of anything else.
+    parameters : tuple
+        The same of each parameter and buffer.
+    modules : tuple
+        Training flag and plain attributes of each module.
+    autocast : tuple
+        (device, dtype) where autocast is on.
+    device : str
+        Where the step runs, for example ``"cuda:0"``.
+    """
+
+    structure: str
+    leaves: tuple[Any, ...]
+    parameters: tuple[Any, ...]
+    modules: tuple[Any, ...]
+    autocast: tuple[Any, ...]
+    device: str
+
+    @classmethod
+    def of(cls, step: nn.Module, arguments: tuple[Any, ...]) -> Signature:
+        """The signature of calling ``step(*arguments)`` now."""
+        leaves, spec = pytree.tree_flatten(arguments)
+        tensors = [*step.named_parameters(remove_duplicate=False), *step.named_buffers(remove_duplicate=False)]
+        return cls(
+            str(spec),
+            tuple(_leaf(leaf) for leaf in leaves),
+            tuple((name, *_leaf(tensor)) for name, tensor in tensors),
+            tuple((name, module.training, *_plain(module)) for name, module in step.named_modules()),
+            tuple(
+                (kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)
+            ),
+            str(device_of([*(tensor for _, tensor in tensors), *leaves])),
+        )
+
+    @property
+    def differentiable_inputs(self) -> bool:
+        """Whether any input needs a gradient."""
+        return any(_is_tensor(leaf) and leaf[5] for leaf in self.leaves)
+
+    def difference(self, other: Signature) -> str:
+        """In words, the first thing in which another signature differs; empty if none."""
+        if self.structure != other.structure:
+            return "inputs of another structure"
+        for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves, strict=True)):
+            if mine != theirs:
+                return f"argument {i} is {_describe(theirs)}, traced with {_describe(mine)}"
+        if self.parameters != other.parameters:
+            return "a parameter or buffer changed its shape, dtype, device or requires_grad"
+        for mine, theirs in zip(self.modules, other.modules, strict=False):
+            if mine != theirs:
+                return f"module {theirs[0]!r} {_module_difference(mine, theirs)}"
+        if len(self.modules) != len(other.modules):
+            return "the model has other modules"
+        if self.autocast != other.autocast:
+            return "autocast is switched differently"
+        return ""
+
+
+def _leaf(value: Any) -> tuple[Any, ...]:
+    if isinstance(value, torch.Tensor):
+        return (
+            "tensor",
+            tuple(value.shape),
+            value.stride(),
+            value.dtype,
+            str(value.device),
+            value.requires_grad,
+        )
+    return ("value", type(value).__name__, value if isinstance(value, _PLAIN) else id(value))
+
+
+def _is_tensor(leaf: Any) -> bool:
+    return isinstance(leaf, tuple) and leaf[:1] == ("tensor",)
+
+
+def _describe(leaf: tuple[Any, ...]) -> str:
+    if _is_tensor(leaf):
+        layout = "" if leaf[2] == _contiguous(leaf[1]) else f" with strides {leaf[2]}"
+        return f"{leaf[3]} {leaf[1]}{layout} on {leaf[4]}" + (" with requires_grad" if leaf[5] else "")
+    return f"{leaf[1]} {leaf[2]!r}"
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides: list[int] = []
+    step = 1
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step *= max(size, 1)
+    return tuple(strides)
+
+
+def _plain(module: nn.Module) -> tuple[Any, ...]:
+    """The plain attributes of a module, which a trace bakes in; of a tensor, which one it is and how often written."""
+    return tuple(
+        (name, (id(value), value._version) if isinstance(value, torch.Tensor) else value)
+        for name, value in vars(module).items()
+        if name != "training" and not name.startswith("_") and _is_baked_in(value)
+    )
+
+
+def _is_baked_in(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.grad_fn is None  # each forward makes it anew; a trace that reads an older one is refused
+    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(isinstance(v, _PLAIN) for v in value))
+
+
+def computed_attributes(step: nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors with a gradient function that modules have as attributes, by name."""
+    return {
+        f"{module_name}.{name}".removeprefix("model."): value
+        for module_name, module in step.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
+
+
+def _module_difference(mine: tuple[Any, ...], theirs: tuple[Any, ...]) -> str:
+    if mine[1] != theirs[1]:
+        return f"is in {'train' if theirs[1] else 'eval'}() mode, traced in {'train' if mine[1] else 'eval'}() mode"
+    changed = [f"{name} = {value!r}" for name, value in theirs[2:] if (name, value) not in mine[2:]]
+    gone = {name for name, _ in mine[2:]} - {name for name, _ in theirs[2:]}
+    changed += [f"{name} is gone, or is a tensor that forward() made" for name in sorted(gone)]
+    return "has changed: " + ", ".join(changed)

@@ -1,0 +1,115 @@
+"""The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
+
+It has one output, the scalar loss. Without a loss function the model's own output must be a scalar,
+or have a ``loss``; whatever else the model returns is dropped, so that only the loss has a gradient.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from recompviz.core.base.errors import RecompvizError
+
+Loss = Callable[..., Any]
+
+
+class TraceError(RecompvizError, RuntimeError):
+    """The model, its inputs or its loss cannot be traced; says why, with the user's own line."""
+
+
+def as_targets(targets: Any) -> tuple[Any, ...]:
+    """What the loss takes after the output, as a tuple; a single tensor is one target, not one for each example."""
+    return (targets,) if isinstance(targets, torch.Tensor) else tuple(targets)
+
+
+class Step(nn.Module):
+    """``Step(model, loss)(inputs, kwargs, targets)`` is the scalar loss of one training step."""
+
+    def __init__(self, model: nn.Module, loss: Loss | None) -> None:
+        super().__init__()
+        refuse_captured_tensors(loss)
+        self.model = model
+        self.loss = loss
+
+    def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> torch.Tensor:
+        output = self.model(*inputs, **kwargs)
+        value = output if self.loss is None else self.loss(output, *targets)
+        loss: torch.Tensor = scalar(value)
+        return loss
+
+
+def scalar(output: Any) -> Any:
+    """The scalar loss in an output: itself, its ``.loss``, or its ``["loss"]``."""
+    if not isinstance(output, torch.Tensor):
+        if isinstance(output, Mapping) and "loss" in output:
+            output = output["loss"]
+        elif hasattr(output, "loss"):
+            output = output.loss
+    if torch.compiler.is_compiling():
+        # an error raised while tracing loses its text; the trace is checked as a whole afterwards
+        return output.reshape(()) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
+    refuse_no_scalar([output])
+    return output.reshape(())
+
+
+def refuse_no_scalar(outputs: Sequence[Any]) -> None:
+    """Raise TraceError unless a step's outputs are one tensor with one element."""
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
+        what = f"{len(outputs)} tensors" if len(outputs) != 1 else type(outputs[0]).__name__
+        raise TraceError(
+            f"the step returned {what}, expected one scalar tensor or an output with .loss; "
+            "pass loss=…, a function of the model's output and the targets"
+        )
+    if outputs[0].numel() != 1:
+        raise TraceError(
+            f"the step returned shape {tuple(outputs[0].shape)}, expected one number; "
+            "pass loss=…, for example loss=torch.nn.functional.cross_entropy with targets=(y,)"
+        )
+
+
+def refuse_captured_tensors(loss: Loss | None) -> None:
+    """Raise TraceError if a loss function captures a tensor.
+
+    Such a tensor would be baked into the trace, and every later batch trained on stale targets.
+    """
+    if loss is None or isinstance(loss, nn.Module):
+        return
+    if not callable(loss):
+        raise TraceError(f"loss is {type(loss).__name__}, expected a function of the model's output and the targets")
+    for name, value in _captured(loss):
+        if isinstance(value, torch.Tensor):
+            raise TraceError(
+                f"the loss function captures the tensor {name!r}; it would train every batch on this one's data. "
+                f"Take it as an argument and pass it as a target: loss=lambda output, {_identifier(name)}: …, "
+                f"targets=({_identifier(name)},)"
+            )
+
+
+def _captured(function: Any) -> list[tuple[str, Any]]:
+    """Names and values that a function takes from outside its arguments."""
+    if isinstance(function, functools.partial):
+        inner = [(f"argument {i}", value) for i, value in enumerate(function.args)]
+        return inner + list(function.keywords.items()) + _captured(function.func)
+    if inspect.ismethod(function):
+        return _captured(function.__func__)
+    if not inspect.isfunction(function):
+        return []
+    found = inspect.getclosurevars(function)
+    names = set(function.__code__.co_names) | set(function.__code__.co_freevars)
+    outer = {**found.globals, **found.nonlocals}
+    defaults = [
+        (p.name, p.default)
+        for p in inspect.signature(function).parameters.values()
+        if p.default is not inspect.Parameter.empty
+    ]
+    return [(name, value) for name, value in outer.items() if name in names] + defaults
+
+
+def _identifier(name: str) -> str:
+    return name if name.isidentifier() else "target"

@@ -1,0 +1,117 @@
+"""``trace``: from a model and one batch to the graph of its training step.
+
+The step is traced once, forward and backward together, so that the graph knows exactly what the
+backward pass needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.steps.joint import Category, Storage
+from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.devices import without_memory
+from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
+from recompviz.pytorch.tracing.folding import fold
+from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
+from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.refusals import explanation, refuse_arrays, refuse_computed_constants
+from recompviz.pytorch.tracing.signature import Signature
+from recompviz.pytorch.tracing.step import Loss, Step, TraceError, as_targets
+from recompviz.pytorch.tracing.traced_step import Trace
+
+
+def trace_step(
+    model: nn.Module,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    targets: Sequence[Any],
+    loss: Loss | None,
+    granularity: Granularity,
+    costs: Costs,
+    device: str | None,
+    optimizer: torch.optim.Optimizer | None,
+) -> Trace:
+    """Trace one training step; the parameters are those of :func:`recompviz.trace`, without ``"measured"`` costs."""
+    if not isinstance(model, nn.Module):
+        raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
+        raise TraceError(f"{scripted.original_name} is a scripted module; pass the module it was made of")
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise TraceError(
+            f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
+            "torch.optim.Adam(model.parameters())"
+        )
+    check_granularity(granularity)
+    unit_of(costs)
+    step = Step(model, loss)
+    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
+    refuse_arrays(arguments)
+    signature = Signature.of(step, arguments)
+    estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
+    if device is not None and not estimated:
+        raise TraceError(
+            f"device={device!r} is for a model and inputs on the meta device; this one is on {signature.device}, "
+            "and is traced for it"
+        )
+    if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
+        raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
+    before = _positions(arguments[:2])
+    targets_at = frozenset(range(before, before + _positions(arguments[2])))
+    try:
+        with torch.enable_grad():
+            fx = private.joint_graph(*(private.without_storage(step, arguments) if estimated else (step, arguments)))
+    except RecompvizError:
+        raise
+    except private.BufferSet as error:
+        raise TraceError(
+            f"forward() sets the buffer {error} to a new tensor, which a plan would leave out; "
+            "overwrite the one it has: self.name.copy_(…)"
+        ) from error
+    except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
+        raise TraceError(explanation(error)) from error
+    planned_for = torch.device(device or "cpu") if estimated else None
+    folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
+    refuse_computed_constants(step, folded.constants)
+    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
+    if optimizer is not None:
+        traced = with_optimizer(traced, optimizer)
+    return traced.with_costs(costs)
+
+
+def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
+    """The same step traced for other (inputs, kwargs, targets), for example a smaller batch.
+
+    Measured seconds are of one trace's calls; an estimate in the same unit takes their place.
+    """
+    inputs, kwargs, targets = arguments
+    costs: Costs = "roofline" if old.costs == "measured" else old.costs
+    return trace_step(old.model, inputs, kwargs, targets, old.step.loss, old.granularity, costs, None, old.optimizer)
+
+
+def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
+    """The trace with the optimiser's state among what is there before the step, and its step at the end."""
+    joint, folded = trace.joint, trace.folded
+    given = [
+        which
+        for (_, (role, which)), gradient in zip(folded.placeholders, folded.gradients, strict=False)
+        if role == "parameter" and gradient is not None
+    ]
+    named = dict(trace.step.named_parameters(remove_duplicate=False))
+    with_gradient = {id(named[str(name)]) for name in given}
+    device = torch.device(trace.device)
+    taken = optimizer_bytes(optimizer, lambda parameter: id(parameter) in with_gradient, device, joint.rounded)
+    state = Storage(taken.state, -1, Category.OPTIMIZER, Category.OPTIMIZER.label)
+    storages = (*joint.storages, state) if taken.state else joint.storages
+    return trace.with_joint(replace(joint, storages=storages, optimizer_scratch=taken.scratch))
+
+
+def _positions(values: Any) -> int:
+    return len(pytree.tree_leaves(values))

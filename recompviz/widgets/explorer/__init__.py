@@ -1,0 +1,4 @@
+"""The Explorer.
+
+Graph, budget slider, memory timeline and runs in one view.
+"""

@@ -1,0 +1,133 @@
+"""The exported page: one file with the Explorer in it, which needs neither a kernel nor a network.
+
+It carries the traits that the widget would send, every layout, and the joint graph of the step: from
+that the page makes the schedule of any plan and adds up its bytes (``js/schedule.js``, ``js/simulation.js``), so
+that each of hundreds of plans can be scrubbed through without a timeline for each in the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.steps.joint import Category, JointGraph
+from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_SCRATCH, OPTIMIZER_STEP
+from recompviz.widgets.base import assets
+from recompviz.widgets.explorer.wire import layout_message
+from recompviz.widgets.layout.layout import MODES, lay_out
+from recompviz.widgets.layout.step_nodes import node_numbers, step_nodes
+
+_PAGE = """<!doctype html>
+<html lang="en" data-jp-theme-light="true">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{css}
+body {{ margin: 0; padding: 16px; background: #fff; }}
+#recompviz {{ max-width: 1500px; margin: 0 auto; }}
+html[data-jp-theme-light="false"] {{
+  --jp-ui-font-color1: #e6e9ed; --jp-ui-font-color2: #a8b1bb; --jp-layout-color0: #111418;
+  --jp-layout-color1: #1a1e24; --jp-border-color2: #343b44; color-scheme: dark;
+}}
+html[data-jp-theme-light="false"] body {{ background: #111418; }}
+</style>
+</head>
+<body>
+<div id="recompviz"></div>
+<noscript>{fallback}</noscript>
+<script id="recompviz-data" type="application/octet-stream">{data}</script>
+<script type="module">
+{script}
+</script>
+</body>
+</html>
+"""
+
+
+def standalone_page(
+    graph: Graph, joint: JointGraph | None, traits: Mapping[str, Any], title: str, fallback: str
+) -> str:
+    """The page of an Explorer as it stands.
+
+    Parameters
+    ----------
+    graph : Graph
+    joint : JointGraph or None
+        The traced step, from which the page simulates its plans.
+    traits : dict
+        What the widget sends to the page.
+    title : str
+    fallback : str
+        An SVG picture, shown where scripts do not run.
+
+    Raises
+    ------
+    ValueError
+        Without a joint graph.
+    """
+    if joint is None:
+        raise ValueError(
+            "this Explorer was made without joint=, from which the page simulates its plans; "
+            "make it with rv.explore(…), or with Explorer(…, joint=joint)"
+        )
+    data = {
+        "traits": {
+            **traits,
+            "_run": {**traits["_run"], "state": "idle", "can": False},
+            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "families": {}},
+        },
+        "layouts": {mode: layout_message(lay_out(graph, mode)) for mode in MODES},
+        "joint": joint_message(graph, joint),
+    }
+    text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
+    return _PAGE.format(
+        title=html.escape(f"{title}: recompviz"),
+        css=assets.css(),
+        fallback=fallback,
+        data=base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
+        script=assets.esm("standalone.js").replace("</script", "<\\/script"),
+    )
+
+
+def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
+    """What ``js/offline.js`` needs of a joint graph."""
+    keys = [call.info.key for call in joint.calls]
+    return {
+        "calls": [
+            [call.node, call.reads, call.makes, call.pinned, call.random, call.views, call.follows]
+            for call in joint.calls
+        ],
+        "forwardCount": joint.forward_count,
+        "makers": [storage.maker for storage in joint.storages],
+        "sizes": joint.sizes,
+        "categories": [int(storage.category) for storage in joint.storages],
+        "results": sorted(joint.results),
+        "clones": joint.clones,
+        "tangentBytes": joint.tangent_bytes,
+        "rngBytes": joint.rng_bytes,
+        "alignment": joint.alignment,
+        "workspace": joint.workspace,
+        "optimizerScratch": joint.optimizer_scratch,
+        "static": [[int(category), size] for category, size in joint.static.items()],
+        "categoryLabels": [category.label for category in Category],
+        "callNodes": step_nodes(graph, node_numbers(graph), keys),
+        "labels": [
+            *keys,
+            *(storage.label for storage in joint.storages),
+            *("generator state", "workspace", "gradient of the loss", OPTIMIZER_SCRATCH, ARRIVAL, OPTIMIZER_STEP),
+        ],
+    }
+
+
+def _buffer(value: Any) -> dict[str, str]:
+    """Bytes as the page reads them back."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$": base64.b64encode(bytes(value)).decode()}
+    raise TypeError(f"{type(value).__name__} is not sent to a page")

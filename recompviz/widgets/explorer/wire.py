@@ -1,0 +1,176 @@
+"""What Python sends to the page: values as dictionaries with binary buffers.
+
+The fields are written down in ``wire.md``, field by field; ``js/wire.js`` reads them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.reports.run_report import RunReport
+from recompviz.core.steps.blocks import blocks_of
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
+from recompviz.widgets.explorer.labels import short_label
+from recompviz.widgets.layout.layout import NODE, Layout
+from recompviz.widgets.layout.module_layout import lay_out_modules
+from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, module_tree
+
+if TYPE_CHECKING:
+    from recompviz.core.graphs.graph import Graph
+    from recompviz.widgets.explorer.tables import Shown
+    from recompviz.widgets.layout.step_nodes import LabelNumbers
+
+Message = dict[str, Any]
+
+
+def graph_message(graph: Graph, title: str, device: str, capacity: int | None = None) -> Message:
+    """The ``_graph`` trait."""
+    nodes = [
+        [
+            short_label(info.op) if info.op else str(name)[:6],
+            info.key or str(name),
+            info.op,
+            info.module,
+            info.source,
+            "×".join(map(str, info.shape)),
+            info.dtype,
+            "".join(letter for letter, on in zip("nom", (info.needed, info.output, info.mutation), strict=True) if on),
+            info.block,
+        ]
+        for name, info in zip(graph.names, graph.info, strict=True)
+    ]
+    return {
+        "fingerprint": graph.fingerprint,
+        "title": title,
+        "device": device,
+        "capacity": None if capacity is None else float(capacity),
+        "count": len(graph),
+        "edges": graph.edges.astype("<u4").tobytes(),
+        "memory": graph.memory.astype("<f8").tobytes(),
+        "time": graph.time.astype("<f8").tobytes(),
+        "nodes": nodes,
+    }
+
+
+def layout_message(layout: Layout) -> Message:
+    """The ``_layout`` trait."""
+    return {
+        "mode": layout.mode,
+        "engine": layout.engine,
+        "nodes": layout.nodes.astype("<f4").tobytes(),
+        "points": layout.points.astype("<f4").tobytes(),
+        "offsets": layout.offsets.astype("<u4").tobytes(),
+        "size": [layout.width, layout.height],
+        "node": list(NODE),
+    }
+
+
+def modules_message(graph: Graph) -> Message:
+    """The ``_modules`` trait."""
+    modules = module_tree(graph)
+    layout = lay_out_modules(graph, modules)
+    return {
+        "names": list(modules.names),
+        "paths": list(modules.paths),
+        "parent": np.array(modules.parent, "<i4").tobytes(),
+        "times": np.array(modules.times, "<u4").tobytes(),
+        "owner": np.array(modules.owner, "<i4").tobytes(),
+        "rank": layout.rank.astype("<u2").tobytes(),
+        "across": layout.across.astype("<f4").tobytes(),
+        "ports": layout.ports.astype("<f4").tobytes(),
+        "lines": layout.lines.astype("<i4").tobytes(),
+        "passed": layout.passed.astype("<f4").tobytes(),
+        "offsets": layout.offsets.astype("<u4").tobytes(),
+        "collapse_above": COLLAPSE_ABOVE,
+    }
+
+
+def table_message(shown: Shown | None) -> Message:
+    """An entry of the ``_tables`` and ``_more`` traits; empty for an empty slot."""
+    if shown is None:
+        return {}
+    table = shown.table
+    kept = np.stack([packed(plan.kept) for plan in table.plans])
+    segments = np.stack([plan.segment for plan in table.plans]).astype("<u2")
+    return {
+        "objective": table.objective,
+        "family": shown.family,
+        "base": shown.base,
+        "names": list(shown.names),
+        "binding": shown.binding,
+        "rows": len(table),
+        "formula_peaks": table.formula_peaks.astype("<f8").tobytes(),
+        "total_peaks": table.total_peaks.astype("<f8").tobytes(),
+        "overheads": np.array([plan.overhead for plan in table.plans], "<f8").tobytes(),
+        "kept": kept.tobytes(),
+        "segments": segments.tobytes(),
+        "outlines": table.outlines.astype("<f4").tobytes(),
+        "outline_points": table.outlines.shape[1],
+    }
+
+
+def packed(kept: Any) -> Any:
+    """A keep mask as bits, low bit first."""
+    return np.packbits(kept, bitorder="little")
+
+
+def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
+    """The timeline's part of the ``_reply`` trait.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    numbers : LabelNumbers
+        Labels of steps and of blocks; those not met before are added to it.
+    """
+    blocks = blocks_of(timeline)
+    moving = set(np.unique(blocks.category).tolist())
+    shown = [category for category in Category if timeline.static_bytes.get(category) or int(category) in moving]
+    steps = numbers.of(timeline.step_labels)
+    storages = numbers.of(timeline.storage_labels)
+    return {
+        "steps": len(timeline.phases),
+        "categories": [
+            [int(category), category.label, category.static, float(timeline.static_bytes.get(category, 0))]
+            for category in shown
+        ],
+        "block_labels": storages[blocks.storage].astype("<u4").tobytes(),
+        "block_categories": blocks.category.astype("<u1").tobytes(),
+        "block_bytes": blocks.size.astype("<f8").tobytes(),
+        "block_first": blocks.first.astype("<u4").tobytes(),
+        "block_stop": blocks.stop.astype("<u4").tobytes(),
+        "phases": timeline.phases.astype("<u1").tobytes(),
+        "step_nodes": numbers.nodes(timeline.step_labels, steps).astype("<i4").tobytes(),
+        "step_labels": steps.astype("<u4").tobytes(),
+        "peak": float(timeline.peak),
+        "peak_step": timeline.peak_step,
+    }
+
+
+def run_message(report: RunReport, number: int, table: int, row: int, predicted: Timeline) -> Message:
+    """An entry of the ``_runs`` trait."""
+    measured = report.measured
+    return {
+        "number": number,
+        "table": table,
+        "row": row,
+        "kept": packed(report.plan.kept).tobytes(),
+        "name": report.plan.kind,
+        "overhead": report.plan.overhead,
+        "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),
+        "measured_peak": float(measured.peak),
+        "predicted_peak": float(predicted.peak),
+        "keep_all_peak": None if report.keep_all_peak is None else float(report.keep_all_peak),
+        "device": report.device,
+        "seconds": report.seconds,
+        "certified": report.certified,
+        "certificate": report.certificate,
+        "notes": list(measured.notes),
+        "gap": [
+            [step.name, float(step.change), float(step.total), step.why, [list(row) for row in step.behind]]
+            for step in (report.gap.steps if report.gap else ())
+        ],
+    }

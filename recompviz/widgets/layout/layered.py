@@ -1,0 +1,237 @@
+"""The built-in layered layout: ranks, orders within a rank, and coordinates.
+
+A layered drawing in four steps: (1) the rank of a node is its longest path from a source, or later; (2) an edge that
+jumps ranks gets a *dummy* on each rank it passes; (3) barycenter sweeps reduce the crossings, the best
+order met is kept; (4) each rank's coordinates are the least-squares fit to those of its neighbours under
+a least distance, which is an isotonic regression. Weights keep the longest path and long edges straight.
+
+Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from recompviz.core.graphs.graph import Graph
+
+SWEEPS = 6
+FITS = 8
+# a node that is read this many ranks later, or more, waits until then
+WAITS = 5
+# beyond this many dummies the longest edges are drawn as direct lines instead
+MOST_DUMMIES = 20_000
+# distance across the ranks: node to node, node to the line of an edge, line to line
+NODE_GAP, MIXED_GAP, LINE_GAP = 29.0, 18.0, 6.0
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Coordinates across the ranks.
+
+    Attributes
+    ----------
+    across : tuple of float
+        One per node, 0 at the least.
+    lines : dict from edge number to tuple of (rank, across)
+        The dummies that an edge passes; absent for short edges and direct lines.
+    extent : float
+        The largest coordinate of a node or a line.
+    """
+
+    across: tuple[float, ...]
+    lines: dict[int, tuple[tuple[int, float], ...]]
+    extent: float
+
+
+def ranks_of(graph: Graph) -> list[int]:
+    """The longest path from a source to each node, counted in edges; one that is read much later stands by its reader.
+
+    Else the projections of one embedding, read all along a network, would stand in one column under each other.
+
+    Examples
+    --------
+    >>> ranks_of(Graph.from_edges([(0, 1), (1, 2), (0, 2)], memory=[1, 1, 1]))
+    [0, 1, 2]
+    """
+    before: list[list[int]] = [[] for _ in range(len(graph))]
+    after: list[list[int]] = [[] for _ in range(len(graph))]
+    for u, v in graph.edges.tolist():
+        before[v].append(u)
+        after[u].append(v)
+    rank = [0] * len(graph)
+    for v in graph.order:
+        rank[v] = 1 + max((rank[u] for u in before[v]), default=-1)
+    for v in reversed(graph.order):
+        latest = min((rank[w] for w in after[v]), default=0) - 1
+        if latest - rank[v] >= WAITS and len(before[v]) <= len(after[v]):
+            rank[v] = latest
+    return rank
+
+
+def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
+    """Coordinates across the ranks for nodes and for the edges that jump ranks.
+
+    Parameters
+    ----------
+    rank : sequence of int
+        One per node; edges must go to a higher rank.
+    edges : sequence of (u, v)
+    most_dummies : int
+        Beyond this many, the longest edges are direct lines.
+    """
+    if not rank:
+        return Arrangement((), {}, 0.0)
+    n, first = len(rank), min(rank)
+    items_rank = [r - first for r in rank]
+    chains = _chains(items_rank, edges, most_dummies)
+    items = len(items_rank)
+    before: list[list[tuple[int, float]]] = [[] for _ in range(items)]
+    after: list[list[tuple[int, float]]] = [[] for _ in range(items)]
+
+    main = _main_edges(n, items_rank, edges)
+    for e, (u, v) in enumerate(edges):
+        path = [u, *chains.get(e, ()), v]
+        if len(path) == 2 and items_rank[v] - items_rank[u] > 1:
+            continue  # a direct line, which asks for nothing
+        for a, b in pairwise(path):
+            weight = 8.0 if a >= n and b >= n else 60.0 if e in main else 0.3 if a < n and b < n else 0.02
+            after[a].append((b, weight))
+            before[b].append((a, weight))
+
+    layers: list[list[int]] = [[] for _ in range(max(items_rank) + 1)]
+    for item in [*range(n, items), *range(n)]:  # lines first, so that on a tie they lie above the nodes
+        layers[items_rank[item]].append(item)
+    layers = _reduce_crossings(layers, before, after)
+    across = _coordinates(layers, before, after, n)
+
+    low = min(across)
+    across = [round(y - low, 2) for y in across]
+    lines = {e: tuple((items_rank[d] + first, across[d]) for d in chain) for e, chain in chains.items()}
+    return Arrangement(tuple(across[:n]), lines, max(across))
+
+
+def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, range]:
+    """Give each rank-jumping edge its dummies, shortest edges first; appends their ranks to ``items_rank``."""
+    chains: dict[int, range] = {}
+    jumping = sorted((items_rank[v] - items_rank[u] - 1, e) for e, (u, v) in enumerate(edges))
+    used = 0
+    for length, e in jumping:
+        used += max(length, 0)
+        if used > most:
+            break
+        if length > 0:
+            start = len(items_rank)
+            u = edges[e][0]
+            items_rank.extend(range(items_rank[u] + 1, items_rank[u] + 1 + length))
+            chains[e] = range(start, start + length)
+    return chains
+
+
+def _main_edges(n: int, rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> set[int]:
+    """The edges of the longest paths: at most one out of and one into each node."""
+    height = [0] * n
+    out: list[list[tuple[int, int]]] = [[] for _ in range(n)]
+    for e, (u, v) in enumerate(edges):
+        out[u].append((v, e))
+    main: set[int] = set()
+    taken: set[int] = set()
+    for u in sorted(range(n), key=lambda v: -rank[v]):
+        height[u] = 1 + max((height[v] for v, _ in out[u]), default=-1)
+        for v, e in sorted(out[u], key=lambda pair: -height[pair[0]]):
+            if rank[v] == rank[u] + 1 and v not in taken:
+                main.add(e)
+                taken.add(v)
+                break
+    return main
+
+
+def _reduce_crossings(
+    layers: list[list[int]], before: list[list[tuple[int, float]]], after: list[list[tuple[int, float]]]
+) -> list[list[int]]:
+    place = {item: i for layer in layers for i, item in enumerate(layer)}
+    best, fewest = [list(layer) for layer in layers], _crossings(layers, after, place)
+    for sweep in range(SWEEPS):
+        if fewest == 0:
+            break
+        down = sweep % 2 == 0
+        near = before if down else after
+        for layer in layers if down else reversed(layers):
+            if len(layer) > 1:
+                middle = {
+                    item: sum(place[other] for other, _ in near[item]) / len(near[item]) if near[item] else place[item]
+                    for item in layer
+                }
+                layer.sort(key=middle.__getitem__)  # stable: a tie keeps its order
+                for i, item in enumerate(layer):
+                    place[item] = i
+        crossings = _crossings(layers, after, place)
+        if crossings < fewest:
+            best, fewest = [list(layer) for layer in layers], crossings
+    return best
+
+
+def _crossings(layers: list[list[int]], after: list[list[tuple[int, float]]], place: dict[int, int]) -> int:
+    total = 0
+    for layer in layers:
+        if len(layer) < 2:
+            continue
+        seen: list[int] = []
+        for item in layer:
+            ends = sorted(place[other] for other, _ in after[item])
+            total += sum(len(seen) - bisect_right(seen, end) for end in ends)
+            for end in ends:
+                insort(seen, end)
+    return total
+
+
+def _coordinates(
+    layers: list[list[int]], before: list[list[tuple[int, float]]], after: list[list[tuple[int, float]]], n: int
+) -> list[float]:
+    across = [0.0] * len(before)
+    offsets: list[list[float]] = []
+    for layer in layers:
+        at, row = 0.0, []
+        for i, item in enumerate(layer):
+            if i:
+                lines = (item >= n) + (layer[i - 1] >= n)
+                at += (NODE_GAP, MIXED_GAP, LINE_GAP)[lines]
+            row.append(at)
+            across[item] = at
+        offsets.append(row)
+    for fit in range(FITS):
+        both = fit >= 2
+        down = fit % 2 == 0
+        for r in range(len(layers)) if down else range(len(layers) - 1, -1, -1):
+            layer = layers[r]
+            wanted, weights = [], []
+            for item in layer:
+                near = before[item] + after[item] if both else before[item] if down else after[item]
+                weight = sum(w for _, w in near)
+                pull = sum(w * across[other] for other, w in near)
+                wanted.append(pull / weight if weight else across[item])
+                weights.append(weight or 0.01)
+            fitted = isotonic([y - s for y, s in zip(wanted, offsets[r], strict=True)], weights)
+            for item, y, s in zip(layer, fitted, offsets[r], strict=True):
+                across[item] = y + s
+    return across
+
+
+def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """The non-falling sequence nearest to ``values`` in weighted least squares (pool adjacent violators).
+
+    Examples
+    --------
+    >>> isotonic([1, 3, 2], [1, 1, 1])
+    [1.0, 2.5, 2.5]
+    """
+    pools: list[tuple[float, float, int]] = []
+    for value, weight in zip(values, weights, strict=True):
+        mean, total, count = float(value), weight, 1
+        while pools and pools[-1][0] > mean:
+            m, w, c = pools.pop()
+            mean, total, count = (m * w + mean * total) / (w + total), w + total, c + count
+        pools.append((mean, total, count))
+    return [mean for mean, _, count in pools for _ in range(count)]

@@ -1,0 +1,154 @@
+"""Positions for a graph, computed once and never again when the plan changes.
+
+Three modes: ``"wrapped"`` sets a deep network like a text, ``"right"`` and ``"down"`` draw it in one piece
+by Graphviz where it answers in time, else by the built-in layered layout. Layouts are cached by the
+graph's fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.widgets.layout.dot import run_dot
+from recompviz.widgets.layout.layered import arrange, ranks_of
+from recompviz.widgets.layout.wrapped import PITCH, Point, wrap
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Mode = Literal["wrapped", "right", "down"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+NODE = (38.0, 22.0)  # width and height of every node
+DOWN_PITCH = 40.0
+VIEW = (1060.0, 328.0)  # the window of a laptop's notebook cell
+# with more ranks than this one line is illegible
+ONE_LINE = 24
+_KEPT_LAYOUTS = 32
+
+_cache: OrderedDict[tuple[str, Mode, float], Layout] = OrderedDict()
+_lock = Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where everything lies; x to the right, y downwards, in pixels at scale 1.
+
+    Attributes
+    ----------
+    mode : "wrapped", "right" or "down"
+    engine : "dot" or "layered"
+    nodes : numpy.ndarray of float32, shape (#V, 2)
+        Centres.
+    points : numpy.ndarray of float32, shape (#points, 2)
+        The corners of all edge lines, one after the other.
+    offsets : numpy.ndarray of uint32, shape (#E + 1,)
+        Edge e owns ``points[offsets[e]:offsets[e + 1]]``.
+    width, height : float
+    """
+
+    mode: Mode
+    engine: str
+    nodes: NDArray[np.float32]
+    points: NDArray[np.float32]
+    offsets: NDArray[np.uint32]
+    width: float
+    height: float
+
+
+def default_mode(graph: Graph) -> Mode:
+    """``"right"`` for what is legible in one line, else ``"wrapped"``."""
+    return "right" if max(ranks_of(graph), default=0) < ONE_LINE else "wrapped"
+
+
+def edge_span(graph: Graph) -> int:
+    """The summed number of ranks that the edges span; it foretells how long ``dot`` takes."""
+    rank = np.array(ranks_of(graph))
+    return int((rank[graph.edges[:, 1]] - rank[graph.edges[:, 0]]).sum()) if len(graph.edges) else 0
+
+
+def lay_out(graph: Graph, mode: Mode | None = None, seconds: float = 2.0) -> Layout:
+    """The layout of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    mode : "wrapped", "right" or "down", optional
+        Left out: :func:`default_mode`.
+    seconds : float
+        The time limit for Graphviz; 0 does without it.
+
+    Examples
+    --------
+    >>> layout = lay_out(Graph.from_edges([(0, 1)], memory=[1, 1]), "right", seconds=0)
+    >>> layout.engine, bool(layout.nodes[0, 0] < layout.nodes[1, 0])
+    ('layered', True)
+    """
+    mode = mode or default_mode(graph)
+    if mode not in MODES:
+        raise ValueError(f"layout mode {mode!r} is unknown; choose one of {', '.join(MODES)}")
+    key = (graph.fingerprint, mode, seconds)
+    with _lock:
+        if key in _cache:
+            _cache.move_to_end(key)
+            return _cache[key]
+    layout = _compute(graph, mode, seconds)
+    with _lock:
+        _cache[key] = layout
+        while len(_cache) > _KEPT_LAYOUTS:
+            _cache.popitem(last=False)
+    return layout
+
+
+def _compute(graph: Graph, mode: Mode, seconds: float) -> Layout:
+    if mode == "wrapped":
+        centres, routes, width, height = wrap(graph, NODE, VIEW)
+        return _layout(mode, "layered", centres, routes, width, height)
+    if seconds > 0:
+        drawing = run_dot(graph, "LR" if mode == "right" else "TB", NODE, seconds, edge_span(graph))
+        if drawing is not None:
+            centres = [drawing.nodes[v] for v in range(len(graph))]
+            routes = [drawing.lines.get((u, v), [centres[u], centres[v]]) for u, v in graph.edges.tolist()]
+            return _layout(mode, "dot", centres, routes, drawing.width, drawing.height)
+    return _layered(graph, mode)
+
+
+def _layered(graph: Graph, mode: Mode) -> Layout:
+    rank = ranks_of(graph)
+    edges = [(u, v) for u, v in graph.edges.tolist()]
+    arrangement = arrange(rank, edges)
+    down = mode == "down"
+    along_half, across_half = (NODE[1] / 2, NODE[0] / 2) if down else (NODE[0] / 2, NODE[1] / 2)
+    pitch = DOWN_PITCH if down else PITCH
+    spread = NODE[0] / NODE[1] if down else 1.0  # nodes are wider than high
+
+    def point(along: float, across: float) -> Point:
+        return (
+            (across_half + across * spread, along_half + along) if down else (along_half + along, across_half + across)
+        )
+
+    centres = [point(rank[v] * pitch, arrangement.across[v]) for v in range(len(graph))]
+    routes = []
+    for e, (u, v) in enumerate(edges):
+        passed = [point(r * pitch, y) for r, y in arrangement.lines.get(e, ())]
+        start = point(rank[u] * pitch + along_half, arrangement.across[u])
+        end = point(rank[v] * pitch - along_half, arrangement.across[v])
+        routes.append([start, *passed, end])
+    far = point(max(rank, default=0) * pitch + along_half, arrangement.extent)
+    width, height = (far[0] + across_half, far[1]) if down else (far[0], far[1] + across_half)
+    return _layout(mode, "layered", centres, routes, width, height)
+
+
+def _layout(
+    mode: Mode, engine: str, centres: list[Point], routes: list[list[Point]], width: float, height: float
+) -> Layout:
+    offsets = np.zeros(len(routes) + 1, np.uint32)
+    offsets[1:] = np.cumsum([len(route) for route in routes])
+    points = np.array([point for route in routes for point in route], np.float32).reshape(-1, 2)
+    nodes = np.array(centres, np.float32).reshape(-1, 2)
+    return Layout(mode, engine, nodes, points, offsets, width, height)

@@ -1,0 +1,140 @@
+"""The order of a box's items, computed once for every box, whatever is expanded later.
+
+Each box is laid out on its own: ranks, and an order across each rank, of its items, of its two *ports*
+(where edges from outside enter and leave) and of the lines that jump ranks. The page gives the items their
+sizes, so that opening a box only shifts its neighbours: the ranks and orders stay. Equal blocks are laid out once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.widgets.layout.layered import Arrangement, arrange
+from recompviz.widgets.layout.modules import Modules, ancestors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_DUMMIES = 5_000  # per box; there are many, and the first picture waits for all
+IN, OUT = -1, -2  # the ports, where a line's end is no item
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleLayout:
+    """Ranks and places across, in the numbering of :class:`Modules`.
+
+    Attributes
+    ----------
+    rank : numpy.ndarray of uint16, shape (#V + #boxes,)
+        Of each item in the box that holds it; the port *in* has rank 0.
+    across : numpy.ndarray of float32, shape (#V + #boxes,)
+        Rising in the order of a rank.
+    ports : numpy.ndarray of float32, shape (#boxes, 3)
+        Of each box: where *in* and *out* lie across, and the rank of *out*.
+    lines : numpy.ndarray of int32, shape (#lines, 3)
+        Box, from item, to item; −1 and −2 for the ports. Several edges may share a line.
+    passed : numpy.ndarray of float32, shape (#passed, 2)
+        Rank and place across of the points that a line passes.
+    offsets : numpy.ndarray of uint32, shape (#lines + 1,)
+        Line i passes ``passed[offsets[i]:offsets[i + 1]]``.
+    """
+
+    rank: NDArray[np.uint16]
+    across: NDArray[np.float32]
+    ports: NDArray[np.float32]
+    lines: NDArray[np.int32]
+    passed: NDArray[np.float32]
+    offsets: NDArray[np.uint32]
+
+
+def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
+    """For each box the pairs (from, to) that its lines join: an edge runs out of boxes, across one, and into others."""
+    count = len(graph)
+    around = [ancestors(modules, v) for v in range(count)]
+    found: list[dict[tuple[int, int], None]] = [{} for _ in modules.names]
+    for u, v in graph.edges.tolist():
+        shared = set(around[u])
+        at = u
+        for box in around[u]:
+            if box in around[v]:
+                break
+            found[box][at, OUT] = None
+            at = count + box
+        start, at = at, v
+        for box in around[v]:
+            if box in shared:
+                found[box][start, at] = None
+                break
+            found[box][IN, at] = None
+            at = count + box
+    return [list(pairs) for pairs in found]
+
+
+def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
+    """Ranks and orders for every box.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import residual_step
+    >>> from recompviz.widgets.layout.modules import module_tree
+    >>> graph = residual_step((2, 2))[0]
+    >>> layout = lay_out_modules(graph, module_tree(graph))
+    >>> layout.rank[:5].tolist()
+    [0, 1, 2, 3, 1]
+    """
+    total = len(graph) + len(modules)
+    rank = np.zeros(total, np.uint16)
+    across = np.zeros(total, np.float32)
+    ports = np.zeros((len(modules), 3), np.float32)
+    lines: list[tuple[int, int, int]] = []
+    passed: list[tuple[float, float]] = []
+    offsets = [0]
+    known: dict[Hashable, tuple[list[int], Arrangement]] = {}
+    # a graph without modules is never composed: its layout as a whole is shown
+    for box, pairs in enumerate(lines_of(graph, modules) if len(modules) > 1 else ()):
+        items = modules.children[box]
+        local = {item: i for i, item in enumerate(items)} | {IN: len(items), OUT: len(items) + 1}
+        edges = tuple((local[u], local[v]) for u, v in pairs)
+        key = (len(items), edges)
+        if key not in known:
+            ranks = _ranks(len(items), edges)
+            known[key] = ranks, arrange(ranks, edges, MOST_DUMMIES)
+        ranks, arrangement = known[key]
+        for item, i in local.items():
+            if item >= 0:
+                rank[item], across[item] = ranks[i], arrangement.across[i]
+        ports[box] = arrangement.across[-2], arrangement.across[-1], ranks[-1]
+        for e, (u, v) in enumerate(pairs):
+            lines.append((box, u, v))
+            passed += arrangement.lines.get(e, ())
+            offsets.append(len(passed))
+    return ModuleLayout(
+        rank,
+        across,
+        ports,
+        np.array(lines, np.int32).reshape(-1, 3),
+        np.array(passed, np.float32).reshape(-1, 2),
+        np.array(offsets, np.uint32),
+    )
+
+
+def _ranks(items: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
+    """Longest paths from the port *in*, which has rank 0; *out* has the last rank. Items are in a topological order."""
+    before: dict[int, list[int]] = defaultdict(list)
+    entered = left = False
+    for u, v in edges:
+        entered = entered or u == items
+        left = left or v == items + 1
+        before[v].append(u)
+    first = 1 if entered else 0
+    rank = [0] * (items + 2)
+    for i in range(items):
+        rank[i] = max((rank[u] + 1 for u in before[i] if u != items), default=first)
+    rank[items + 1] = max(rank[:items], default=0) + (1 if left else 0)
+    return rank

@@ -1,0 +1,1 @@
+"""Steppers and the playground of the course."""

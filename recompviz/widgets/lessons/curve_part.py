@@ -1,0 +1,88 @@
+"""The curve under the table: the row of ∅ as points, both fronts as lines, each point a way to its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from recompviz.core.teaching.programme import Cell, Programme
+from recompviz.widgets.lessons.scene import Canvas, Value
+
+HEIGHT = 150.0
+Change = dict[str, Mapping[str, Value]]
+
+
+class CurvePart:
+    """Overhead to the right, least peak upwards.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        What it is drawn on.
+    table : Programme
+        A budget-free one.
+    walk_of : mapping from place to frame
+        Where a click on an answer leads.
+    left, top, right : float
+    """
+
+    def __init__(
+        self,
+        canvas: Canvas,
+        table: Programme,
+        walk_of: Mapping[tuple[int, float], int],
+        left: float,
+        top: float,
+        right: float,
+    ) -> None:
+        answers = table.answers
+        self.left, self.top, self.right, self.bottom = left + 40, top + 10, right - 10, top + 10 + HEIGHT
+        self.most = max(cell.place[1] for cell in answers) or 1.0
+        self.low, self.high = min(cell.value for cell in answers), max(cell.value for cell in answers)
+        canvas.text(left, top - 8, "The row of ∅ is the trade-off curve", "heading")
+        canvas.text(left + 300, top - 8, "peak against overhead", "muted")
+        canvas.add("path", "axis", d=f"M{self.left} {self.top}V{self.bottom}H{self.right}")
+        for value in sorted({self.low, self.high}):
+            canvas.text(self.left - 6, self.y(value) + 4, str(value), "muted-end")
+        for cell in answers:
+            canvas.text(self.x(cell), self.bottom + 17, f"{cell.place[1]:g}", "muted-middle")
+        for key, front in (("time-front", table.time_centric), ("memory-front", table.memory_centric)):
+            canvas.add("path", "hidden", key=key, d=self._line(front))
+        canvas.text(
+            self.x(table.time_centric[0]) + 10, self.y(table.time_centric[0].value) - 8, "", "muted", "time-word"
+        )
+        last = table.memory_centric[0]
+        canvas.text(self.x(last) - 8, self.y(last.value) - 8, "", "muted-end", "memory-word")
+        self.front = {cell.place for cell in table.time_centric}
+        self.key_of = {cell.place: f"p{i}" for i, cell in enumerate(answers)}
+        for i, cell in enumerate(answers):
+            canvas.add(
+                "circle", "hidden", key=f"p{i}", cx=self.x(cell), cy=self.y(cell.value), r=7, go=walk_of[cell.place],
+                label=f"walk back the plan of overhead {cell.place[1]:g} and peak {cell.value}",
+            )  # fmt: skip
+
+    def x(self, cell: Cell) -> float:
+        """Pixels of a cell's overhead."""
+        return self.left + 14 + cell.place[1] / self.most * (self.right - self.left - 28)
+
+    def y(self, peak: int) -> float:
+        """Pixels of a peak."""
+        return self.bottom - 18 - (peak - self.low) / max(self.high - self.low, 1) * (HEIGHT - 36)
+
+    def _line(self, cells: Sequence[Cell]) -> str:
+        points = [f"{self.x(cell):.1f} {self.y(cell.value):.1f}" for cell in cells]
+        return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
+
+    def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
+        """Show some answers, and the fronts once they are all there."""
+        patch: Change = {
+            self.key_of[cell.place]: {"look": "point" if lines and cell.place in self.front else "point-off"}
+            for cell in answers
+        }
+        if lines:
+            patch["time-front"], patch["memory-front"] = {"look": "front"}, {"look": "front-dashed"}
+            patch["time-word"], patch["memory-word"] = {"text": "time-centric"}, {"text": "memory-centric"}
+        return patch
+
+    def lit(self, answer: Cell) -> Change:
+        """Show which answer is being walked back."""
+        return {self.key_of[answer.place]: {"look": "point-lit", "r": 9}}

@@ -1,0 +1,36 @@
+"""What every lesson widget shares: its style sheet, and a picture for pages where widgets cannot show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anywidget
+
+from recompviz.widgets.base import looks
+from recompviz.widgets.base.assets import HERE
+
+
+def lesson_css() -> str:
+    """The looks and the lessons' own style sheet."""
+    own = (HERE / "css" / "teaching" / "teaching.css").read_text(encoding="utf-8")
+    return f"{looks.sheet()}\n{own}"
+
+
+class Lesson(anywidget.AnyWidget):
+    """A widget with a static picture and a caption."""
+
+    _css = lesson_css()
+
+    def to_svg(self) -> str:
+        """The lesson as one static SVG picture."""
+        raise NotImplementedError
+
+    def caption(self) -> str:
+        """What the picture shows, in words."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        picture = self.to_svg()
+        return {**data, "text/plain": repr(self), "text/html": picture, "image/svg+xml": picture}, metadata

@@ -1,0 +1,134 @@
+"""The playground's picture: the graph on the left, the lattice of its lower sets on the right.
+
+What changes with the chosen set and the sequence is one patch. The page works it out by itself, in
+``js/playground_patch.js``, so that a click is answered at once; this is the same in Python, for the static picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recompviz.core.base.errors import TooManyLowerSets
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
+from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene
+from recompviz.widgets.lessons.small_drawing import (
+    LATTICE_WIDTH,
+    NODE,
+    ROW,
+    Drawing,
+    draw_graph,
+    hasse_centres,
+    label_width,
+    short_set,
+)
+
+TOP = 44.0
+
+
+def diagram_of(graph: Graph) -> Hasse | None:
+    """The lattice where it is small enough to draw, else None."""
+    try:
+        return hasse(graph)
+    except TooManyLowerSets:
+        return None
+
+
+def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
+    """The scene, its one frame showing a set and a sequence, both as masks."""
+    canvas = Canvas()
+    drawing = draw_graph(graph)
+    diagram = diagram_of(graph)
+    left, graph_width, right, height = _frame(drawing, diagram)
+    canvas.text(left, 22, "Graph G", "heading")
+    canvas.text(left + 74, 22, "M: size, T: cost", "muted")
+    ox, oy = left + (graph_width - drawing.width) / 2, TOP + (height - TOP - drawing.height - 30) / 2
+    for e, (curve, arrow) in enumerate(zip(drawing.curves, drawing.arrows, strict=True)):
+        canvas.add("path", "edge", key=f"e{e}", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
+        canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
+    for v, (x, y) in enumerate(drawing.centres):
+        canvas.box(ox + x - NODE[0] / 2, oy + y - NODE[1] / 2, *NODE, "node", f"n{v}", 8)
+        canvas.text(ox + x, oy + y + 5, str(graph.names[v])[:6], "name", f"t{v}")
+        canvas.text(ox + x, oy + y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
+    canvas.text(right, 22, "All lower sets, by inclusion" if diagram else "", "heading")
+    if diagram:
+        at = [(x, y) for x, y in lattice_centres(graph) or ()]
+        for i, (low, high) in enumerate(diagram.covers):
+            (x0, y0), (x1, y1) = at[low], at[high]
+            canvas.add("path", "link", key=f"c{i}", d=f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}")
+        canvas.add("path", "hidden", key="path", d="M0 0")
+        for i, (x, y) in enumerate(at):
+            text = short_set(graph, diagram.sets[i])
+            width = label_width(text)
+            canvas.box(x - width / 2, y - 13, width, 26, "cell", f"h{i}", 13)
+            canvas.text(x, y + 5, text, "cell-text", f"s{i}")
+    else:
+        canvas.text(right, 60, "too many to draw", "muted")
+    frame = Frame(playground_patch(graph, chosen, sequence), caption(graph, chosen))
+    lattice_width = hasse_centres(graph, diagram)[1] if diagram else LATTICE_WIDTH
+    return Scene(right + lattice_width + 20, height, "Playground", tuple(canvas.elements), (frame,))
+
+
+def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float, float]:
+    """Left edge and width of the graph's part, left edge of the lattice's, and the height."""
+    lattice_height = max(mask.bit_count() for mask in diagram.sets) * ROW if diagram else 0.0
+    width = max(drawing.width, 380.0)
+    return 20.0, width, width + 70, max(drawing.height + 60, lattice_height + 50, 200.0) + TOP
+
+
+def lattice_centres(graph: Graph) -> list[list[float]] | None:
+    """Where each lower set is drawn, in the scene's coordinates; None where the lattice is not drawn."""
+    diagram = diagram_of(graph)
+    if diagram is None:
+        return None
+    _, _, right, _ = _frame(draw_graph(graph), diagram)
+    return [[right + x, TOP + 22 + y] for x, y in hasse_centres(graph, diagram)[0]]
+
+
+def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:
+    """What a chosen set and a sequence change in the picture; masks."""
+    diagram, at = diagram_of(graph), lattice_centres(graph)
+    report = inspect_set(graph, graph.set_of(chosen))
+    patch: dict[str, dict[str, str | float | int]] = {}
+    for v in bits(chosen):
+        on_boundary = report.is_lower_set and report.boundary >> v & 1
+        patch[f"n{v}"] = {"look": "boundary" if on_boundary else "in-set"}
+    edges = [(u, v) for u, v in graph.edges.tolist()]
+    for pair in report.violations:
+        patch[f"e{edges.index(pair)}"] = {"look": "violation"}
+    if diagram is None or at is None:
+        return patch
+    place = {mask: i for i, mask in enumerate(diagram.sets)}
+    if report.is_lower_set:
+        patch[f"h{place[chosen]}"] = {"look": "cell-now"}
+    path = [0, *sequence] if sequence else []
+    for mask in path:
+        patch[f"h{place[mask]}"] = {"look": "cell-now" if mask == chosen else "cell-front"}
+        patch[f"s{place[mask]}"] = {"look": "cell-text" if mask == chosen else "cell-text-keep"}
+    if path:
+        line = "L".join(f"{at[place[mask]][0]:.1f} {at[place[mask]][1]:.1f}" for mask in path)
+        patch["path"] = {"look": "link-lit", "d": f"M{line}"}
+    return patch
+
+
+def caption(graph: Graph, chosen: int) -> str:
+    """The verdict on a set, in one sentence.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([("a", "b"), ("b", "c")], memory=dict(a=1, b=1, c=1))
+    >>> caption(g, g.mask("b"))
+    '{b} is not a lower set: the edge a → b enters it from outside.'
+    >>> caption(g, g.mask("ab"))
+    '{a, b} is a lower set; its boundary is ∂(L) = {b}.'
+    """
+    report = inspect_set(graph, graph.set_of(chosen))
+    if report.is_lower_set:
+        return f"{set_text(graph, chosen)} is a lower set; its boundary is ∂(L) = {set_text(graph, report.boundary)}."
+    entering = ", ".join(f"{graph.names[u]} → {graph.names[v]}" for u, v in report.violations)
+    one = len(report.violations) == 1
+    return (
+        f"{set_text(graph, chosen)} is not a lower set: the edge{'' if one else 's'} {entering} "
+        f"enter{'s' if one else ''} it from outside."
+    )

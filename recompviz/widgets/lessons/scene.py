@@ -1,0 +1,186 @@
+"""A scene: one picture and the frames it goes through, made in Python, shown anywhere.
+
+A scene is a list of SVG elements. Those with a key may change: a frame says, for some keys, which look, text or
+attribute differs from the picture's own. The page applies frame i and nothing else, so stepping, back as well as
+forth, needs no kernel, and a static picture of any frame is the same elements written out as SVG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+from recompviz.widgets.base.looks import LOOKS, look_attributes
+
+Value = str | float | int
+#: key → {"look" | "text" | attribute: value}
+Patch = Mapping[str, Mapping[str, Value]]
+
+
+@dataclass(frozen=True)
+class Element:
+    """One SVG element.
+
+    Attributes
+    ----------
+    tag : str
+    look : str
+        A key of :data:`recompviz.widgets.base.looks.LOOKS`.
+    attributes : mapping
+        Geometry.
+    text : str
+    key : str
+        By which frames change it; empty for what never changes.
+    go : int
+        The frame that a click on it leads to; −1 for none.
+    label : str
+        What a click does, for those who do not see it.
+    """
+
+    tag: str
+    look: str
+    attributes: Mapping[str, Value]
+    text: str = ""
+    key: str = ""
+    go: int = -1
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if self.look not in LOOKS:
+            raise ValueError(f"look {self.look!r} is unknown; looks are {', '.join(LOOKS)}")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What one step changes in the picture, and the sentence under it."""
+
+    patch: Patch
+    caption: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture and its frames.
+
+    Attributes
+    ----------
+    width, height : float
+    title : str
+    elements : tuple of Element
+    frames : tuple of Frame
+    marks : tuple of (frame, label)
+        Where chapters begin.
+    still : int
+        The frame that stands for the scene on a static page.
+    """
+
+    width: float
+    height: float
+    title: str
+    elements: tuple[Element, ...]
+    frames: tuple[Frame, ...]
+    marks: tuple[tuple[int, str], ...] = ()
+    still: int = -1
+
+    def __post_init__(self) -> None:
+        keys = [e.key for e in self.elements if e.key]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"a key is used twice in the scene {self.title!r}")
+        known = set(keys)
+        for frame in self.frames:
+            for key, change in frame.patch.items():
+                if key not in known or change.get("look", "node") not in LOOKS:
+                    raise ValueError(f"frame changes {key!r} to {dict(change)!r}, which the scene does not know")
+
+    def message(self) -> dict[str, Any]:
+        """The scene as plain data for the page."""
+        return {
+            "width": self.width,
+            "height": self.height,
+            "title": self.title,
+            "elements": [[e.tag, e.look, dict(e.attributes), e.text, e.key, e.go, e.label] for e in self.elements],
+            "frames": [{key: dict(change) for key, change in frame.patch.items()} for frame in self.frames],
+            "captions": [frame.caption for frame in self.frames],
+            "marks": [list(mark) for mark in self.marks],
+        }
+
+    def to_svg(self, frame: int | None = None, words: str = "") -> str:
+        """One frame as a self-contained SVG document in light colours; left out, the one that stands for all.
+
+        ``words`` are set under the picture, in as many lines as they need.
+        """
+        shown = self.frames[self.still if frame is None else frame]
+        lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
+        height = self.height + 21 * len(lines) + (20 if lines else 0)
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {height:g}" '
+            f'width="{self.width:g}" height="{height:g}" role="img" '
+            'font-family="system-ui, sans-serif" style="max-width:100%;height:auto;background:#fff">',
+            f"<title>{escape(self.title)}: {escape(shown.caption)}</title>",
+            f'<rect width="{self.width:g}" height="{height:g}" fill="#ffffff"/>',
+        ]
+        under = [
+            Element("text", "text", {"x": 20, "y": self.height + 20 + 21 * i}, line) for i, line in enumerate(lines)
+        ]
+        for e in (*self.elements, *under):
+            change = dict(shown.patch.get(e.key, {})) if e.key else {}
+            look, text = str(change.pop("look", e.look)), str(change.pop("text", e.text))
+            if look == "hidden":
+                continue
+            attributes = {**e.attributes, **look_attributes(look), **change}
+            written = "".join(f' {name}="{escape(_number(value))}"' for name, value in attributes.items())
+            parts.append(f"<{e.tag}{written}>{escape(text)}</{e.tag}>" if text else f"<{e.tag}{written}/>")
+        return "".join([*parts, "</svg>"])
+
+
+def _number(value: Value) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+@dataclass
+class Canvas:
+    """Collects the elements of a scene."""
+
+    elements: list[Element] = field(default_factory=list)
+
+    def add(
+        self, tag: str, look: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
+    ) -> str:
+        """Append an element; underscores in attribute names stand for hyphens. Returns the key."""
+        attributes = {name.replace("_", "-"): value for name, value in at.items()}
+        self.elements.append(Element(tag, look, attributes, text, key, go, label))
+        return key
+
+    def text(self, x: float, y: float, text: str, look: str = "text", key: str = "", **more: Any) -> str:
+        """Append a line of text."""
+        return self.add("text", look, text, key, x=x, y=y, **more)
+
+    def box(self, x: float, y: float, w: float, h: float, look: str, key: str = "", rx: float = 0, **more: Any) -> str:
+        """Append a rectangle."""
+        return self.add("rect", look, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
+
+
+def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
+    """Scenes side by side, stepped together; one that ends earlier waits in its last frame."""
+    canvas: list[Element] = []
+    x = 0.0
+    count = max(len(scene.frames) for scene in scenes)
+    patches: list[dict[str, Mapping[str, Value]]] = [{} for _ in range(count)]
+    for i, scene in enumerate(scenes):
+        for e in scene.elements:
+            moved = f"translate({x:g} 0) {e.attributes.get('transform', '')}".rstrip()
+            attributes = {**e.attributes, "transform": moved}
+            canvas.append(Element(e.tag, e.look, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label))
+        for f in range(count):
+            frame = scene.frames[min(f, len(scene.frames) - 1)]
+            patches[f].update({f"{i}/{key}": change for key, change in frame.patch.items()})
+        x += scene.width + gap
+    captions = [
+        "\n".join(f"{s.title}: {s.frames[min(f, len(s.frames) - 1)].caption}" for s in scenes) for f in range(count)
+    ]
+    frames = tuple(Frame(patch, caption) for patch, caption in zip(patches, captions, strict=True))
+    still = max(scene.still % len(scene.frames) for scene in scenes)
+    return Scene(x - gap, max(s.height for s in scenes), title, tuple(canvas), frames, scenes[0].marks, still)
