@@ -27,7 +27,7 @@ COLOURS = {
     Category.TARGET: "#bcc3cb",
     Category.OPTIMIZER: "#4b535d",
     Category.KEPT: "#0072b2",
-    Category.PASSING: "#56b4e9",
+    Category.TRANSIENT: "#56b4e9",
     Category.RECOMPUTED: "#e69f00",
     Category.GRADIENT: "#009e73",
     Category.PARAMETER_GRADIENT: "#cc79a7",

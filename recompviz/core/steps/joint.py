@@ -31,7 +31,7 @@ class Category(IntEnum):
     TARGET = 3
     OPTIMIZER = 4
     KEPT = 5  # a forward value kept for the backward pass
-    PASSING = 6  # a forward value discarded within the forward pass
+    TRANSIENT = 6  # a forward value discarded within the forward pass
     RECOMPUTED = 7
     GRADIENT = 8  # a gradient in flight, or another temporary of the backward pass
     PARAMETER_GRADIENT = 9
@@ -57,7 +57,7 @@ _LABELS = {
     Category.TARGET: "targets",
     Category.OPTIMIZER: "optimiser state",
     Category.KEPT: "kept values",
-    Category.PASSING: "passing values",
+    Category.TRANSIENT: "transient values",
     Category.RECOMPUTED: "recomputed values",
     Category.GRADIENT: "gradients in flight",
     Category.PARAMETER_GRADIENT: "parameter gradients",

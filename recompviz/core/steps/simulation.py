@@ -106,9 +106,9 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
     freers = np.repeat(np.arange(last), np.fromiter(map(len, schedule.frees), np.int64, last))
     freed = np.fromiter(chain.from_iterable(schedule.frees), np.int64, len(freers))
 
-    passing = joint.categories == Category.KEPT
-    passing[list(schedule.saved)] = False
-    as_made = np.where(passing, int(Category.PASSING), joint.categories)
+    transient = joint.categories == Category.KEPT
+    transient[list(schedule.saved)] = False
+    as_made = np.where(transient, int(Category.TRANSIENT), joint.categories)
     categories = np.where(phases[makers] == Phase.RECOMPUTE, int(Category.RECOMPUTED), as_made[makes])
 
     # a block is freed by the next free of its storage: sorted by storage and moment, the two stand side by side
@@ -135,11 +135,11 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
 
 
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
-    """The category of a storage made in a phase: forward values are kept or passing as the plan says."""
+    """The category of a storage made in a phase: forward values are kept or transient as the plan says."""
     # plain ints: arrays are made of thousands of these, and enumeration members are slow to convert
     if phase is Phase.RECOMPUTE:
         return int(Category.RECOMPUTED)
     category = schedule.joint.storages[storage].category
     if category is Category.KEPT and storage not in schedule.saved:
-        return int(Category.PASSING)
+        return int(Category.TRANSIENT)
     return int(category)

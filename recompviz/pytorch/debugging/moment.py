@@ -268,7 +268,7 @@ class Moment:
             return Category.GRADIENT
         if op.phase is Phase.RECOMPUTE:
             return Category.RECOMPUTED
-        return Category.KEPT if block.saved else Category.PASSING
+        return Category.KEPT if block.saved else Category.TRANSIENT
 
     def why(self, live: LiveBlock) -> str:
         """Who keeps it, in words."""

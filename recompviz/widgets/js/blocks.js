@@ -1,6 +1,6 @@
 // What is alive at a step, and why: read from the blocks of a reply. Mirrors recompviz/core/blocks.py.
 
-const CATEGORY = { kept: 5, passing: 6, recomputed: 7, gradient: 8, parameterGradient: 9, loss: 10, workspace: 11 };
+const CATEGORY = { kept: 5, transient: 6, recomputed: 7, gradient: 8, parameterGradient: 9, loss: 10, workspace: 11 };
 
 /** Total bytes of each category at the fullest moment of each step, one row a category shown. */
 export function bandsOf(reply) {
@@ -38,7 +38,7 @@ export function aliveMask(reply, step, count) {
   const mask = new Uint8Array(count);
   const { first, stop, categories } = reply.blocks;
   for (let i = 0; i < first.length; i++) {
-    const value = [CATEGORY.kept, CATEGORY.passing, CATEGORY.recomputed, CATEGORY.loss].includes(categories[i]);
+    const value = [CATEGORY.kept, CATEGORY.transient, CATEGORY.recomputed, CATEGORY.loss].includes(categories[i]);
     const v = value && first[i] <= step && step < stop[i] ? nodeOfBlock(reply, i) : -1;
     if (v >= 0) mask[v] = 1;
   }
@@ -53,7 +53,7 @@ export function whyAlive(reply, i, name) {
   switch (reply.blocks.categories[i]) {
     case CATEGORY.kept:
       return outlives ? "kept to the end of the step" : `kept for the backward pass, until ${user}`;
-    case CATEGORY.passing:
+    case CATEGORY.transient:
       return `not kept: forward still needs it, until ${user}`;
     case CATEGORY.recomputed:
       return `computed again for the backward pass, until ${user}`;

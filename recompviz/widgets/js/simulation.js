@@ -3,7 +3,7 @@
 
 const OPTIMIZER = 4;
 const KEPT = 5;
-const PASSING = 6;
+const TRANSIENT = 6;
 const RECOMPUTED = 7;
 const GRADIENT = 8;
 const PARAMETER_GRADIENT = 9;
@@ -23,7 +23,7 @@ export function eventsOf(joint, schedule) {
   const rounded = (bytes) => Math.ceil(bytes / joint.alignment) * joint.alignment;
   const categoryOf = (s, phase) => {
     if (phase === AGAIN) return RECOMPUTED;
-    return categories[s] === KEPT && !schedule.saved.has(s) ? PASSING : categories[s];
+    return categories[s] === KEPT && !schedule.saved.has(s) ? TRANSIENT : categories[s];
   };
   schedule.calls.forEach((c, i) => {
     const call = calls[c];

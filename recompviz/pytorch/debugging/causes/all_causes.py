@@ -85,7 +85,7 @@ def _ordinary(moment: Moment, one: LiveBlock) -> str:
 
 
 _ORDINARY = {
-    Category.PASSING: "not freed yet",
+    Category.TRANSIENT: "not freed yet",
     Category.GRADIENT: "gradient in flight",
     Category.PARAMETER_GRADIENT: "parameter gradient",
     Category.WORKSPACE: "workspace of an operator",
