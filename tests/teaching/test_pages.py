@@ -17,21 +17,23 @@ from tests.widgets.test_wire import LESSONS
 @node
 def test_every_control_leads_within_the_frames() -> None:
     cases = [["first", 3], ["back", 0], ["back", 3], ["forth", 3], ["forth", 4], ["last", 1], [2, 0], [9, 0]]
-    frames = run("lesson_player.js", "v.cases.map(([a, f]) => m.nextFrame(a, f, 5))", cases=cases)
+    frames = run("lessons/lesson_player.js", "v.cases.map(([a, f]) => m.nextFrame(a, f, 5))", cases=cases)
     assert frames == [0, 0, 2, 4, 4, 4, 2, 4]
 
 
 @node
 def test_a_frame_changes_what_it_names_and_leaves_the_rest() -> None:
     element = ["rect", "node", {"x": 1, "y": 2}, "a", "n0", -1, ""]
-    values = run("scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {look: 'keep', x: 5})]", e=element)
+    values = run(
+        "lessons/scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {look: 'keep', x: 5})]", e=element
+    )
     assert values == [
         {"x": 1, "y": 2, "look": "node", "text": "a"},
         {"x": 5, "y": 2, "look": "keep", "text": "a"},
     ]
 
 
-@pytest.mark.parametrize("entry", ["playground.js", "stepper.js"])
+@pytest.mark.parametrize("entry", ["lessons/playground.js", "lessons/stepper.js"])
 def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> None:
     text = esm(entry)
     names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)
@@ -42,8 +44,8 @@ def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> 
 
 
 def test_every_file_of_the_lessons_is_joined_and_nothing_comes_from_elsewhere() -> None:
-    text = esm("playground.js") + esm("stepper.js")
-    assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"elements.js"}
+    text = esm("lessons/playground.js") + esm("lessons/stepper.js")
+    assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"shared/elements.js"}
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
 
 

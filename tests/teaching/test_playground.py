@@ -36,7 +36,7 @@ def test_the_page_paints_and_says_what_python_would() -> None:
             cases.append([lesson, list(bits(chosen)), [list(bits(mask)) for mask in sequence]])
             expected.append([rounded(playground_patch(graph, chosen, sequence)), caption(graph, chosen)])
     painted = run(
-        "playground_patch.js",
+        "lessons/playground_patch.js",
         "v.cases.map(([g, c, s]) => [m.playgroundPatch(g, new Set(c), s), m.verdict(g, new Set(c))])",
         cases=cases,
     )
@@ -49,7 +49,7 @@ def test_the_page_takes_the_same_closure() -> None:
     lesson = Playground(graph)._lesson
     sets = [list(bits(mask)) for mask in range(1, 1 << len(graph), 7)]
     closures = run(
-        "playground_patch.js", "v.s.map((s) => m.keyOf(m.closure(v.g.ancestors, new Set(s))))", g=lesson, s=sets
+        "lessons/playground_patch.js", "v.s.map((s) => m.keyOf(m.closure(v.g.ancestors, new Set(s))))", g=lesson, s=sets
     )
     for nodes, found in zip(sets, closures, strict=True):
         names = {graph.names[int(v)] for v in found.split(",")}

@@ -1,8 +1,10 @@
 """The page's pure functions, run by Node where there is one, held against what they mirror in Python."""
 
 import json
+import re
 import shutil
 import subprocess
+from graphlib import TopologicalSorter
 
 import numpy as np
 import pytest
@@ -11,6 +13,11 @@ from recompviz.core.base.units import format_bytes
 from recompviz.widgets.base import assets
 
 JS = assets.HERE / "js"
+# room → the rooms that it may import from
+ROOMS = {
+    "shared": (), "data": ("shared",), "graph": ("shared", "data"), "explorer": ("shared", "data", "graph"),
+    "lessons": ("shared",),
+}  # fmt: skip
 node = pytest.mark.skipif(shutil.which("node") is None, reason="no Node on PATH")
 
 
@@ -34,7 +41,7 @@ def run(module, expression, **values):
 @node
 def test_bytes_are_written_as_in_python():
     sizes = [0, 1, 1023, 1024, 10_000, 1_047_552, 1_610_612_736, 3.7e13, -4096]
-    assert run("units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
+    assert run("shared/units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
 
 
 @node
@@ -42,11 +49,11 @@ def test_a_budget_leads_to_the_same_row_as_in_python(lab):
     for table in (lab.time, lab.memory):
         budgets = np.linspace(table.least_total, table.total_peaks.max() * 1.1, 40).tolist()
         plain = {"objective": table.objective, "rows": len(table), "totalPeaks": table.total_peaks.tolist()}
-        rows = run("plan_table.js", "v.budgets.map((b) => m.rowFor(v.table, b))", budgets=budgets, table=plain)
+        rows = run("data/plan_table.js", "v.budgets.map((b) => m.rowFor(v.table, b))", budgets=budgets, table=plain)
         assert rows == [table.row(budget) for budget in budgets]
-        reachable = run("plan_table.js", "m.reachableRows(v.table)", table=plain)
+        reachable = run("data/plan_table.js", "m.reachableRows(v.table)", table=plain)
         assert set(rows) <= set(reachable)
-        assert run("plan_table.js", "m.rowFor(v.table, 1)", table=plain) == -1
+        assert run("data/plan_table.js", "m.rowFor(v.table, 1)", table=plain) == -1
 
 
 @node
@@ -55,7 +62,7 @@ def test_lower_sets_and_boundaries_are_those_of_python(lab):
     plain = {"count": len(graph), "edges": graph.edges.ravel().tolist()}
     for v in (0, 9, len(graph) - 1):
         inside, boundary = run(
-            "lower_sets.js",
+            "data/lower_sets.js",
             "(() => { const near = m.neighbours(v.g); const s = m.lowerSetOf(v.v, near, v.g.count);"
             " return [Array.from(s), m.boundaryOf(s, near)]; })()",
             g=plain,
@@ -68,25 +75,25 @@ def test_lower_sets_and_boundaries_are_those_of_python(lab):
 
 @node
 def test_only_what_changed_is_painted():
-    assert run("diff.js", "m.diff([1, 0, 1], [1, 1, 0])") == [1, 2]
-    assert run("diff.js", "m.diff(null, [1, 1])") == [0, 1]
+    assert run("graph/diff.js", "m.diff([1, 0, 1], [1, 1, 0])") == [1, 2]
+    assert run("graph/diff.js", "m.diff(null, [1, 1])") == [0, 1]
 
 
 @node
 def test_zooming_keeps_the_point_under_the_pointer():
-    camera = run("camera.js", "m.zoomAt({scale: 1, x: 5, y: 7}, 2, 100, 50)")
+    camera = run("graph/camera.js", "m.zoomAt({scale: 1, x: 5, y: 7}, 2, 100, 50)")
     assert ((100 - camera["x"]) / 2, (50 - camera["y"]) / 2) == (95, 43)
 
 
 @node
 def test_a_column_of_the_timeline_shows_its_highest_step():
-    assert run("timeline_view.js", "Array.from(m.columnSteps([1, 9, 2, 3, 8, 1], 3))") == [1, 3, 4]
+    assert run("explorer/timeline_view.js", "Array.from(m.columnSteps([1, 9, 2, 3, 8, 1], 3))") == [1, 3, 4]
 
 
 @node
 def test_a_click_on_the_timeline_finds_the_step():
     assert run(
-        "timeline_view.js",
+        "explorer/timeline_view.js",
         "[m.hitTest(0, 500, 10), m.hitTest(58, 500, 10), m.hitTest(485, 500, 10), m.hitTest(499, 500, 10)]",
     ) == [-1, 0, 9, -1]
 
@@ -94,14 +101,14 @@ def test_a_click_on_the_timeline_finds_the_step():
 @node
 def test_a_stale_reply_is_known_by_its_request_and_its_graph():
     stale = "[[3, 'a'], [4, 'b'], [4, 'a']].map(([r, f]) => m.isStale({request: r, fingerprint: f}, {request: 4}, 'a'))"
-    assert run("explorer.js", stale) == [True, True, False]
+    assert run("explorer/explorer.js", stale) == [True, True, False]
 
 
 @node
 def test_arrow_keys_step_over_the_distinct_plans():
     table = {"objective": "time", "rows": 4, "totalPeaks": [10, 8, 8, 5]}
     step = "[[0, -1], [1, -1], [3, 1], [3, -1]].map(([row, d]) => m.neighbourRow(v.t, [0, 1, 3], row, d))"
-    assert run("budget_view.js", step, t=table) == [1, 3, 1, 3]
+    assert run("explorer/budget_view.js", step, t=table) == [1, 3, 1, 3]
 
 
 @node
@@ -111,7 +118,7 @@ def test_the_badge_says_bitwise_only_where_the_certificate_does():
         {"certified": True, "certificate": "gradients, loss and buffers as close to eager as eager to itself"},
         {"certified": False, "certificate": "failed: gradients differ from eager"},
     ]
-    badges = run("run_view.js", "v.runs.map(m.badgeText)", runs=runs)
+    badges = run("explorer/run_view.js", "v.runs.map(m.badgeText)", runs=runs)
     assert ["bitwise" in badge for badge in badges] == [True, False, False]
     assert [badge[0] for badge in badges] == ["✓", "✓", "✗"]
 
@@ -119,7 +126,7 @@ def test_the_badge_says_bitwise_only_where_the_certificate_does():
 @node
 def test_a_typed_budget_is_read_in_bytes_or_per_cent():
     texts = ["500 MiB", "1.5GB", "60%", "1024", "1,000 kB", "lots", "3 parsecs", ""]
-    read = run("units.js", "v.texts.map((text) => m.parseBudget(text, 1000))", texts=texts)
+    read = run("shared/units.js", "v.texts.map((text) => m.parseBudget(text, 1000))", texts=texts)
     assert read == [500 * 2**20, 1.5e9, 600, 1024, 1e6, None, None, None]
 
 
@@ -127,7 +134,7 @@ def test_a_typed_budget_is_read_in_bytes_or_per_cent():
 def test_the_cost_of_pins_is_read_from_both_curves():
     free = {"objective": "time", "rows": 3, "totalPeaks": [100, 80, 60], "overheads": [0, 2, 5]}
     pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}
-    costs = run("pins.js", "[85, 65, 50].map((b) => m.pinCost(v.free, v.pinned, b))", free=free, pinned=pinned)
+    costs = run("explorer/pins.js", "[85, 65, 50].map((b) => m.pinCost(v.free, v.pinned, b))", free=free, pinned=pinned)
     assert costs == [
         {"overhead": 7, "bytes": 5, "least": 10},
         {"overhead": None, "bytes": 25, "least": 10},
@@ -138,7 +145,7 @@ def test_the_cost_of_pins_is_read_from_both_curves():
 @node
 def test_a_pin_is_put_changed_and_taken_away():
     pins = run(
-        "pins.js",
+        "explorer/pins.js",
         "[1, -1, -1].reduce((all, way) => [...all, m.togglePin(all[all.length - 1], 7, way)],"
         " [{keep: [3], recompute: []}])",
     )
@@ -152,7 +159,7 @@ def test_the_differences_of_two_plans_are_those_of_python(lab):
     a, b = lab.time.plans[2], lab.time.plans[-2]
     graph = {"count": len(lab.graph), "memory": lab.graph.memory.tolist(), "time": lab.graph.time.tolist()}
     rows = run(
-        "compare_view.js",
+        "explorer/compare_view.js",
         "m.differences(v.g, v.a, v.b)",
         g=graph,
         a=a.kept.astype(int).tolist(),
@@ -169,7 +176,7 @@ def test_a_plan_saved_by_the_page_is_read_by_python(lab):
     explorer = lab.explorer()
     table = explorer._tables[0]
     saved = run(
-        "save_view.js",
+        "explorer/save_view.js",
         "m.planJson(v.g, {...v.t, kept: Uint8Array.from(v.t.kept), segments: Uint16Array.from(v.t.segments)}, 3)",
         g={"fingerprint": lab.graph.fingerprint, "count": len(lab.graph)},
         t={
@@ -184,14 +191,14 @@ def test_a_plan_saved_by_the_page_is_read_by_python(lab):
 @node
 def test_playing_takes_the_same_time_whatever_the_number_of_steps():
     for steps in (10, 5000):
-        assert run("player.js", "m.advance(0, 12000, v.n, 1)", n=steps) == pytest.approx(steps / 2)
-        assert run("player.js", "m.advance(0, 1e6, v.n, 1)", n=steps) == steps - 1
+        assert run("explorer/player.js", "m.advance(0, 12000, v.n, 1)", n=steps) == pytest.approx(steps / 2)
+        assert run("explorer/player.js", "m.advance(0, 1e6, v.n, 1)", n=steps) == steps - 1
 
 
 @node
 def test_earlier_choices_are_kept_newest_first_and_none_twice():
     choices = run(
-        "points.js",
+        "explorer/points.js",
         "[[0, 1], [0, 2], [0, 1]].reduce((all, [table, row]) => m.remember(all, {table, row}), [])",
     )
     assert choices == [{"table": 0, "row": 1}, {"table": 0, "row": 2}]
@@ -199,7 +206,7 @@ def test_earlier_choices_are_kept_newest_first_and_none_twice():
 
 @node
 def test_long_tables_say_how_many_rows_they_show():
-    assert run("data_table.js", "[m.countText(50, 2300, 'blocks'), m.countText(7, 7, 'blocks')]") == [
+    assert run("shared/data_table.js", "[m.countText(50, 2300, 'blocks'), m.countText(7, 7, 'blocks')]") == [
         "showing 50 of 2,300 blocks",
         "7 blocks",
     ]
@@ -217,9 +224,32 @@ def test_arrow_keys_walk_along_the_lines_and_across_to_the_box_beside():
         " return [0, 1, 2, 3].map((b) => v.keys.map((key) => m.boxTowards(v.scene, links, b, key))); })()"
     )
     expected = [[1, -1, -1, -1], [3, 0, 2, -1], [3, 0, -1, 1], [-1, 1, -1, -1]]
-    assert run("graph_walk.js", walk, scene=flat, keys=keys) == expected
-    assert run("graph_walk.js", walk, scene=turned, keys=[keys[i] for i in (2, 3, 0, 1)]) == expected
+    assert run("graph/graph_walk.js", walk, scene=flat, keys=keys) == expected
+    assert run("graph/graph_walk.js", walk, scene=turned, keys=[keys[i] for i in (2, 3, 0, 1)]) == expected
 
 
 def test_every_style_sheet_is_joined_into_the_one():
-    assert sorted(assets.SHEETS) == sorted(path.stem for path in (JS.parent / "css").glob("*.css"))
+    css = JS.parent / "css"
+    names = {path.relative_to(css).with_suffix("").as_posix() for path in css.glob("*/*.css")}
+    assert sorted(assets.SHEETS) == sorted(names - {"lessons/lessons"})
+
+
+def test_rooms_import_downwards_and_no_file_imports_itself_through_others():
+    imports = {
+        path.relative_to(JS): [
+            (path.parent / name).resolve().relative_to(JS)
+            for name in re.findall(r"""from ["'](\.[^"']+)["']""", path.read_text())
+        ]
+        for path in JS.glob("*/*.js")
+    }
+    assert {path.parts[0] for path in imports} == set(ROOMS)
+    for path, needed in imports.items():
+        assert {other.parts[0] for other in needed} <= {*ROOMS[path.parts[0]], path.parts[0]}, path
+    assert len(list(TopologicalSorter(imports).static_order())) == len(imports)
+
+
+def test_every_python_file_that_a_script_mentions_exists():
+    text = "".join(path.read_text() for path in JS.glob("*/*.js"))
+    mentioned = set(re.findall(r"\brecompviz/[\w/]+\.py\b", text))
+    assert len(mentioned) > 5
+    assert [name for name in mentioned if not (assets.HERE.parents[1] / name).exists()] == []

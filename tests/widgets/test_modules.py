@@ -113,7 +113,7 @@ def plain(graph):
 
 
 COMPOSE = """(await (async () => {
-  const { makeModuleTree } = await import(DIR + "/module_tree.js");
+  const { makeModuleTree } = await import(DIR + "/graph/module_tree.js");
   const tree = makeModuleTree(v.g, v.m);
   const scenes = [];
   for (const mode of ["wrapped", "right", "down"]) {
@@ -127,7 +127,7 @@ COMPOSE = """(await (async () => {
 def scenes_of(graph, opens):
     from tests.widgets.test_javascript import JS
 
-    return run("compose.js", COMPOSE.replace("DIR", json.dumps(JS.as_uri())), opens=opens, **plain(graph))
+    return run("graph/compose.js", COMPOSE.replace("DIR", json.dumps(JS.as_uri())), opens=opens, **plain(graph))
 
 
 def random_opens(tree, seed):
@@ -193,8 +193,8 @@ def test_the_terms_of_every_lower_set_equal_those_of_the_core(seed):
     graph = random_graph(seed, 14)
     for plan in solve(graph).plans("time"):
         told = run(
-            "sequence.js",
-            "(await (async () => { const l = await import(DIR + '/lower_sets.js');"
+            "data/sequence.js",
+            "(await (async () => { const l = await import(DIR + '/data/lower_sets.js');"
             " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
             g=plain(graph)["g"],
             s=plan.segment.tolist(),
@@ -218,8 +218,8 @@ def test_a_plan_that_keeps_other_values_is_told_to_be_no_lower_set_sequence():
     graph = random_graph(1, 14)
     plan = Plan.from_kept(graph, [2, 5, 11], "by hand")
     told = run(
-        "sequence.js",
-        "(await (async () => { const l = await import(DIR + '/lower_sets.js');"
+        "data/sequence.js",
+        "(await (async () => { const l = await import(DIR + '/data/lower_sets.js');"
         " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
         g=plain(graph)["g"],
         s=plan.segment.tolist(),
@@ -238,7 +238,7 @@ def js_folder():
 @node
 def test_a_search_finds_names_operators_and_sizes():
     values = plain(NETWORK)
-    find = lambda text: run("search.js", "m.findNodes(v.g, v.t)", t=text, **values)  # noqa: E731
+    find = lambda text: run("graph/search.js", "m.findNodes(v.g, v.t)", t=text, **values)  # noqa: E731
     assert find("") == []
     info, memory = NETWORK.info, NETWORK.memory
     assert find("conv layer2") == [v for v, i in enumerate(info) if "conv" in i.key and "layer2" in i.key]
@@ -252,7 +252,9 @@ def test_a_search_finds_names_operators_and_sizes():
 def test_classes_of_a_quantity_rise_and_hold_every_value():
     values = [0, 1, 3, 10, 200, 4000, 4000]
     levels = run(
-        "colouring.js", "(() => { const e = m.classEnds(v.x); return v.x.map((q) => m.levelOf(q, e)); })()", x=values
+        "graph/colouring.js",
+        "(() => { const e = m.classEnds(v.x); return v.x.map((q) => m.levelOf(q, e)); })()",
+        x=values,
     )
     assert levels == sorted(levels)
     assert (levels[0], levels[1], levels[-1]) == (0, 1, 5)
@@ -262,10 +264,10 @@ def test_classes_of_a_quantity_rise_and_hold_every_value():
 def test_what_is_laid_over_a_box_is_what_any_of_its_nodes_has_and_outside_only_what_all_have():
     lower = {"inside": [0, 0, 1], "boundary": [2]}
     state = {"alive": [1, 0, 0], "pins": [0, 1, -1], "difference": None, "picked": -1, "step": -1, "lower": lower}
-    flags = run("overlay.js", "Array.from(m.nodeFlags(3, v.s))", s=state)
-    names = lambda f: run("overlay.js", "m.flagClasses(v.f)", f=f).split()  # noqa: E731
+    flags = run("graph/overlay.js", "Array.from(m.nodeFlags(3, v.s))", s=state)
+    names = lambda f: run("graph/overlay.js", "m.flagClasses(v.f)", f=f).split()  # noqa: E731
     assert names(flags[0]) == ["rv-outside", "rv-alive"]
     assert names(flags[1]) == ["rv-outside", "rv-asleep", "rv-pin-keep"]
-    both = lambda a, b: names(run("overlay.js", f"m.flagsTogether(v.f, [{a}, {b}])", f=flags))  # noqa: E731
+    both = lambda a, b: names(run("graph/overlay.js", f"m.flagsTogether(v.f, [{a}, {b}])", f=flags))  # noqa: E731
     assert both(0, 1) == ["rv-outside", "rv-alive", "rv-pin-keep"]
     assert both(1, 2) == ["rv-boundary", "rv-asleep", "rv-pin-keep", "rv-pin-recompute"]

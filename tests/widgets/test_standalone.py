@@ -39,7 +39,7 @@ def test_the_page_simulates_any_plan_as_python_does():
         timeline = simulate_schedule(make_schedule(joint, kept.tolist()))
         message = json.loads(json.dumps(joint_message(graph, joint)))
         found = run(
-            "offline.js",
+            "explorer/offline.js",
             "(() => { const r = m.simulateReply(m.readJoint(v.joint), v.kept);"
             " const list = (T, name) => Array.from(new T(r[name].buffer));"
             " return { ...r, labels: list(Uint32Array, 'block_labels'),"
@@ -77,8 +77,8 @@ def test_the_blocks_of_a_reply_stack_up_to_the_timeline_in_the_page(lab):
         "blocks": {name: values.tolist() for name, values in arrays.items()},
         "stepNodes": np.frombuffer(reply["step_nodes"], "<i4").tolist(),
     }
-    bands = np.array(run("blocks.js", "Array.from(m.bandsOf(v.r))", r=plain)).reshape(len(plain["categories"]), -1)
+    bands = np.array(run("data/blocks.js", "Array.from(m.bandsOf(v.r))", r=plain)).reshape(len(plain["categories"]), -1)
     assert (bands.sum(0) == explorer.timeline.profile).all()
     at = int(reply["peak_step"])
-    alive = run("blocks.js", "m.aliveAt(v.r, v.at).map((i) => v.r.blocks.bytes[i])", r=plain, at=at)
+    alive = run("data/blocks.js", "m.aliveAt(v.r, v.at).map((i) => v.r.blocks.bytes[i])", r=plain, at=at)
     assert alive == [block.size for block in explorer.timeline.at_peak()]

@@ -8,9 +8,9 @@ import pytest
 from recompviz.widgets.base import assets
 
 HERE = assets.HERE
-# the lessons' own, which tests/teaching/test_pages.py looks at
-LESSONS = {"playground.js", "lesson_player.js", "playground_patch.js", "scene_view.js", "stepper.js"}
-JS = sorted(path for path in (HERE / "js").glob("*.js") if path.name not in LESSONS)
+JS = sorted(path.relative_to(HERE / "js").as_posix() for path in (HERE / "js").glob("*/*.js"))
+# tests/teaching/test_pages.py checks these
+LESSONS = {name for name in JS if name.startswith("lessons/")}
 
 
 def written():
@@ -49,7 +49,7 @@ def test_every_field_is_written_down_and_every_written_field_is_sent(explorer):
 
 def test_the_page_reads_only_fields_that_are_sent():
     fields = set().union(*written().values())
-    read = set(re.findall(r"\bmessage\.(\w+)", (HERE / "js" / "wire.js").read_text()))
+    read = set(re.findall(r"\bmessage\.(\w+)", (HERE / "js" / "data" / "wire.js").read_text()))
     assert read <= fields
     assert len(read) > 40
 
@@ -97,7 +97,7 @@ def test_the_joined_module_has_no_import_left_and_one_default_export():
 
 
 # each widget's own, and the exported page's
-ENTRIES = ("explorer.js", "standalone.js", "playground.js", "stepper.js")
+ENTRIES = ("explorer/explorer.js", "explorer/standalone.js", "lessons/playground.js", "lessons/stepper.js")
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
@@ -109,5 +109,5 @@ def test_top_level_names_are_unique_over_all_files_that_are_joined(entry):
 
 def test_every_file_is_joined_and_nothing_comes_from_elsewhere():
     text = "".join(map(assets.esm, ENTRIES))
-    assert all(f"// ---- {path.name}\n" in text for path in JS)
+    assert all(f"// ---- {name}\n" in text for name in JS)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + assets.css())

@@ -1,8 +1,8 @@
 """The exported page: one file with the Explorer in it, which needs neither a kernel nor a network.
 
-It carries the traits that the widget would send, every layout, and the joint graph of the step: from
-that the page makes the schedule of any plan and adds up its bytes (``js/schedule.js``, ``js/simulation.js``), so
-that each of hundreds of plans can be scrubbed through without a timeline for each in the file.
+It carries the traits that the widget would send, every layout, and the joint graph of the step. From the joint
+graph the page makes the schedule of any plan and its timeline (``js/data/schedule.js``, ``js/data/simulation.js``),
+so that the file does not need one timeline for each of hundreds of plans.
 """
 
 from __future__ import annotations
@@ -92,12 +92,12 @@ def standalone_page(
         css=assets.css(),
         fallback=fallback,
         data=base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
-        script=assets.esm("standalone.js").replace("</script", "<\\/script"),
+        script=assets.esm("explorer/standalone.js").replace("</script", "<\\/script"),
     )
 
 
 def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
-    """What ``js/offline.js`` needs of a joint graph."""
+    """What ``js/explorer/offline.js`` needs of a joint graph."""
     keys = [call.info.key for call in joint.calls]
     return {
         "calls": [

@@ -1,6 +1,6 @@
 """What Python sends to the page: values as dictionaries with binary buffers.
 
-The fields are written down in ``wire.md``, field by field; ``js/wire.js`` reads them.
+The fields are written down in ``wire.md``, field by field; ``js/data/wire.js`` reads them.
 """
 
 from __future__ import annotations

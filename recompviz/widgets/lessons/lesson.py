@@ -12,7 +12,7 @@ from recompviz.widgets.base.assets import HERE
 
 def lesson_css() -> str:
     """The looks and the lessons' own style sheet."""
-    own = (HERE / "css" / "teaching" / "teaching.css").read_text(encoding="utf-8")
+    own = (HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
     return f"{looks.sheet()}\n{own}"
 
 

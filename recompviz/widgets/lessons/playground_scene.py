@@ -1,7 +1,7 @@
 """The playground's picture: the graph on the left, the lattice of its lower sets on the right.
 
-What changes with the chosen set and the sequence is one patch. The page works it out by itself, in
-``js/playground_patch.js``, so that a click is answered at once; this is the same in Python, for the static picture.
+What changes with the chosen set and the sequence is one patch. ``js/lessons/playground_patch.js`` computes it in
+the page, without a round trip to the kernel; this file computes the same patch for the static picture.
 """
 
 from __future__ import annotations

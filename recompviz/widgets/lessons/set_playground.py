@@ -66,7 +66,7 @@ class Playground(Lesson):
         The lower sets strung together so far; settable. V need not be its last.
     """
 
-    _esm = esm("playground.js")
+    _esm = esm("lessons/playground.js")
 
     _presets: Any = traitlets.List().tag(sync=True)
     _lesson = traitlets.Dict().tag(sync=True)

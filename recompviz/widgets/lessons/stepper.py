@@ -35,7 +35,7 @@ class Stepper(Lesson):
         The tab shown; settable.
     """
 
-    _esm = esm("stepper.js")
+    _esm = esm("lessons/stepper.js")
 
     _scenes: Any = traitlets.List().tag(sync=True)
     _label = traitlets.Unicode().tag(sync=True)

@@ -1,0 +1,105 @@
+// What is alive at a step, and why: read from the blocks of a reply. Mirrors recompviz/core/steps/blocks.py.
+
+const CATEGORY = { kept: 5, transient: 6, recomputed: 7, gradient: 8, parameterGradient: 9, loss: 10, workspace: 11 };
+
+/** Total bytes of each category at the fullest moment of each step, one row a category shown. */
+export function bandsOf(reply) {
+  const { steps, categories, blocks } = reply;
+  const bands = new Float64Array(categories.length * steps);
+  const place = new Map(categories.map((category, c) => [category.number, c]));
+  categories.forEach((category, c) => bands.fill(0, c * steps, (c + 1) * steps));
+  for (let i = 0; i < blocks.bytes.length; i++) {
+    const start = place.get(blocks.categories[i]) * steps;
+    bands[start + blocks.first[i]] += blocks.bytes[i];
+    if (blocks.stop[i] < steps) bands[start + blocks.stop[i]] -= blocks.bytes[i];
+  }
+  categories.forEach((category, c) => {
+    let now = category.bytes;
+    for (let s = c * steps; s < (c + 1) * steps; s++) bands[s] = now += bands[s];
+  });
+  return bands;
+}
+
+/** The node of a block: that of the step that made it. */
+export function nodeOfBlock(reply, i) {
+  return reply.stepNodes[reply.blocks.first[i]];
+}
+
+/** The positions of the blocks alive at a step, largest first. */
+export function aliveAt(reply, step) {
+  const { first, stop, bytes } = reply.blocks;
+  const alive = [];
+  for (let i = 0; i < bytes.length; i++) if (first[i] <= step && step < stop[i]) alive.push(i);
+  return alive.sort((a, b) => bytes[b] - bytes[a] || first[a] - first[b]);
+}
+
+/** The nodes whose value (not its gradient) is alive at a step, one byte a node. */
+export function aliveMask(reply, step, count) {
+  const mask = new Uint8Array(count);
+  const { first, stop, categories } = reply.blocks;
+  for (let i = 0; i < first.length; i++) {
+    const value = [CATEGORY.kept, CATEGORY.transient, CATEGORY.recomputed, CATEGORY.loss].includes(categories[i]);
+    const v = value && first[i] <= step && step < stop[i] ? nodeOfBlock(reply, i) : -1;
+    if (v >= 0) mask[v] = 1;
+  }
+  return mask;
+}
+
+/** Why a block is alive, in words; `name(step)` names a step. */
+export function whyAlive(reply, i, name) {
+  const last = reply.blocks.stop[i] - 1;
+  const outlives = reply.blocks.stop[i] >= reply.steps;
+  const user = name(last);
+  switch (reply.blocks.categories[i]) {
+    case CATEGORY.kept:
+      return outlives ? "kept to the end of the step" : `kept for the backward pass, until ${user}`;
+    case CATEGORY.transient:
+      return `not kept: forward still needs it, until ${user}`;
+    case CATEGORY.recomputed:
+      return `computed again for the backward pass, until ${user}`;
+    case CATEGORY.gradient:
+      return outlives ? "a gradient, to the end of the step" : `a gradient on its way, until ${user}`;
+    case CATEGORY.parameterGradient:
+      return "a result of the step: the optimiser takes it";
+    case CATEGORY.loss:
+      return "the loss: the caller holds it";
+    case CATEGORY.workspace:
+      return "scratch memory inside this operator";
+    default:
+      return "not attributed to a value";
+  }
+}
+
+/**
+ * What is alive at a step as rows for a table, largest first, what is there before the step among them.
+ * @returns [{ block, node, category, label, bytes, born, last, why }], `block` −1 for what is there before the step
+ */
+export function aliveRows(reply, step, labels) {
+  const name = (s) => (s < reply.steps ? labels[reply.stepLabels[s]] : "the end");
+  const rows = aliveAt(reply, step).map((i) => ({
+    block: i,
+    node: nodeOfBlock(reply, i),
+    category: reply.blocks.categories[i],
+    label: labels[reply.blocks.labels[i]],
+    bytes: reply.blocks.bytes[i],
+    born: reply.blocks.first[i],
+    last: reply.blocks.stop[i] - 1,
+    outlives: reply.blocks.stop[i] >= reply.steps,
+    why: whyAlive(reply, i, name),
+  }));
+  for (const { number, label, bytes } of reply.categories) {
+    if (bytes) rows.push({ block: -1, node: -1, category: number, label, bytes, born: -1, last: -1, outlives: true, why: "there before the step and after it" });
+  }
+  return rows.sort((a, b) => b.bytes - a.bytes);
+}
+
+/** The blocks a node's steps made, as [category, first, stop]: the life of its value and of its gradients. */
+export function livesOf(reply, node) {
+  const lives = [];
+  for (let i = 0; node >= 0 && i < reply.blocks.bytes.length; i++) {
+    if (nodeOfBlock(reply, i) === node && reply.blocks.categories[i] !== CATEGORY.workspace) {
+      lives.push([reply.blocks.categories[i], reply.blocks.first[i], reply.blocks.stop[i]]);
+    }
+  }
+  return lives;
+}

@@ -1,0 +1,42 @@
+// The plan table: a budget in total bytes is a look-up; mirrors recompviz/core/plans/plan_table.py.
+
+/** The row to run under a budget in total bytes, or −1 if none fits. */
+export function rowFor(table, budget) {
+  const { totalPeaks, rows, objective } = table;
+  if (objective !== "memory") {
+    for (let row = 0; row < rows; row++) if (totalPeaks[row] <= budget) return row;
+  } else {
+    for (let row = rows - 1; row >= 0; row--) if (totalPeaks[row] <= budget) return row;
+  }
+  return -1;
+}
+
+/** The rows that some budget leads to, by falling total peak: the distinct positions of the slider. */
+export function reachableRows(table) {
+  const order = Array.from({ length: table.rows }, (_, i) => (table.objective === "memory" ? table.rows - 1 - i : i));
+  let least = Infinity;
+  return order.filter((row) => table.totalPeaks[row] < least && ((least = table.totalPeaks[row]), true));
+}
+
+/** The least total bytes that some row fits. */
+export function leastTotal(table) {
+  return table.totalPeaks.reduce((least, peak) => Math.min(least, peak), Infinity);
+}
+
+/** The keep mask of a row, one byte a node. */
+export function keepMask(table, row, count) {
+  const stride = Math.ceil(count / 8);
+  const mask = new Uint8Array(count);
+  for (let v = 0; v < count; v++) mask[v] = (table.kept[row * stride + (v >> 3)] >> (v & 7)) & 1;
+  return mask;
+}
+
+/** The segment of each node in a row, counted from 1. */
+export function segmentsOf(table, row, count) {
+  return table.segments.subarray(row * count, (row + 1) * count);
+}
+
+/** The outline of a row's timeline, total bytes. */
+export function outlineOf(table, row) {
+  return table.outlines.subarray(row * table.outlinePoints, (row + 1) * table.outlinePoints);
+}

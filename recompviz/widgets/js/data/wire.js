@@ -1,0 +1,128 @@
+// What comes over the wire, as typed arrays; mirrors recompviz/widgets/explorer/wire.py, written down in wire.md.
+
+import { bandsOf } from "./blocks.js";
+
+/** A typed array on a DataView's bytes; copies only where the bytes are not aligned. */
+export function typed(Type, view) {
+  if (!view) return new Type(0);
+  const { buffer, byteOffset, byteLength } = view;
+  const size = Type.BYTES_PER_ELEMENT;
+  if (byteOffset % size === 0) return new Type(buffer, byteOffset, byteLength / size);
+  return new Type(buffer.slice(byteOffset, byteOffset + byteLength));
+}
+
+/** The `_graph` trait. */
+export function readGraph(message) {
+  const fields = ["label", "key", "op", "module", "source", "shape", "dtype", "flags", "block"];
+  return {
+    fingerprint: message.fingerprint,
+    title: message.title,
+    device: message.device,
+    capacity: message.capacity ?? null,
+    count: message.count,
+    edges: typed(Uint32Array, message.edges),
+    memory: typed(Float64Array, message.memory),
+    time: typed(Float64Array, message.time),
+    nodes: message.nodes.map((row) => Object.fromEntries(fields.map((field, i) => [field, row[i]]))),
+  };
+}
+
+/** The `_layout` trait. */
+export function readLayout(message) {
+  return {
+    mode: message.mode,
+    engine: message.engine,
+    nodes: typed(Float32Array, message.nodes),
+    points: typed(Float32Array, message.points),
+    offsets: typed(Uint32Array, message.offsets),
+    width: message.size[0],
+    height: message.size[1],
+    node: message.node,
+  };
+}
+
+/** The `_modules` trait. */
+export function readModules(message) {
+  return {
+    names: message.names,
+    paths: message.paths,
+    parent: typed(Int32Array, message.parent),
+    times: typed(Uint32Array, message.times),
+    owner: typed(Int32Array, message.owner),
+    rank: typed(Uint16Array, message.rank),
+    across: typed(Float32Array, message.across),
+    ports: typed(Float32Array, message.ports),
+    lines: typed(Int32Array, message.lines),
+    passed: typed(Float32Array, message.passed),
+    offsets: typed(Uint32Array, message.offsets),
+    collapseAbove: message.collapse_above,
+  };
+}
+
+/** An entry of the `_tables` or `_more` trait; null for an empty slot. */
+export function readTable(message) {
+  if (!message.rows) return null;
+  return {
+    objective: message.objective,
+    family: message.family,
+    base: message.base,
+    names: message.names,
+    binding: message.binding,
+    rows: message.rows,
+    formulaPeaks: typed(Float64Array, message.formula_peaks),
+    totalPeaks: typed(Float64Array, message.total_peaks),
+    overheads: typed(Float64Array, message.overheads),
+    kept: typed(Uint8Array, message.kept),
+    segments: typed(Uint16Array, message.segments),
+    outlines: typed(Float32Array, message.outlines),
+    outlinePoints: message.outline_points,
+  };
+}
+
+/** The `_reply` trait; the bands are added up from its blocks. */
+export function readReply(message) {
+  const reply = {
+    request: message.request,
+    fingerprint: message.fingerprint,
+    table: message.table,
+    row: message.row,
+    budget: message.budget,
+    steps: message.steps,
+    categories: message.categories.map(([number, label, fixed, bytes]) => ({ number, label, fixed, bytes })),
+    blocks: {
+      labels: typed(Uint32Array, message.block_labels),
+      categories: typed(Uint8Array, message.block_categories),
+      bytes: typed(Float64Array, message.block_bytes),
+      first: typed(Uint32Array, message.block_first),
+      stop: typed(Uint32Array, message.block_stop),
+    },
+    phases: typed(Uint8Array, message.phases),
+    stepNodes: typed(Int32Array, message.step_nodes),
+    stepLabels: typed(Uint32Array, message.step_labels),
+    peak: message.peak,
+    peakStep: message.peak_step,
+  };
+  return { ...reply, bands: bandsOf(reply) };
+}
+
+/** An entry of the `_runs` trait. */
+export function readRun(message) {
+  return {
+    number: message.number,
+    table: message.table,
+    row: message.row,
+    measured: typed(Float32Array, message.measured),
+    measuredPeak: message.measured_peak,
+    predictedPeak: message.predicted_peak,
+    keepAllPeak: message.keep_all_peak,
+    device: message.device,
+    seconds: message.seconds,
+    certified: message.certified,
+    certificate: message.certificate,
+    notes: message.notes,
+    kept: typed(Uint8Array, message.kept),
+    name: message.name,
+    overhead: message.overhead,
+    gap: message.gap.map(([name, change, total, why, behind]) => ({ name, change, total, why, behind })),
+  };
+}

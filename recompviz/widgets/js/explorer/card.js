@@ -1,0 +1,83 @@
+// The card of a node: what it is, what it costs, what the plan does with it, and what it must do.
+
+import { html, listeners } from "../shared/elements.js";
+import { formatBytes, subscript } from "../shared/units.js";
+
+/** The rows of a node's card as [name, value]. */
+export function cardRows(graph, v, state, lower, boundary) {
+  const node = graph.nodes[v];
+  const [place, line] = node.source.split("\t");
+  const rows = [
+    ["operator", node.op],
+    ["module", node.module],
+    ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
+    ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
+    ["size Mᵥ", `${formatBytes(graph.memory[v])} (formula bytes)`],
+    ["cost Tᵥ", `${graph.time[v]} time unit${graph.time[v] === 1 ? "" : "s"}`],
+    ["segment", `V${subscript(state.segment)} of ${state.segmentCount}`],
+    ["Lᵛ", `${lower} of ${graph.count} values, boundary ${boundary}`],
+  ];
+  return rows.filter(([, value]) => value);
+}
+
+/** The end of a path, which says enough: "…/networks/_resnet.py:56". */
+export function shortPlace(place) {
+  const parts = place.split("/");
+  return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : place;
+}
+
+/**
+ * The card; `show(v, …)` beside a rectangle of `frame`, `hide()`.
+ * @param actions { pin(v, 1 keep or −1 recompute), line(source) }; null where nothing can be pinned
+ */
+export function makeCard(frame, graph, actions) {
+  const { listen, release } = listeners();
+  const card = html("div", "rv-card", frame);
+  card.setAttribute("role", "tooltip");
+  const what = html("div", "", card);
+  const controls = html("div", "rv-card-pins", card);
+  controls.setAttribute("role", "group");
+  controls.setAttribute("aria-label", "Pin this value");
+  let shown = -1;
+  const buttons = [[1, "must be kept (K)"], [-1, "must be recomputed (R)"]].map(([direction, text]) => {
+    const button = html("button", "rv-button", controls, text);
+    listen(button, "click", () => actions.pin(shown, direction));
+    return [direction, button];
+  });
+  const foot = html("div", "rv-card-foot", card);
+  return {
+    /** @param state { kept, segment, segmentCount, pin, canPin } */
+    show(v, rectangle, state, lower, boundary, pinned) {
+      shown = v;
+      what.replaceChildren();
+      const head = html("div", "rv-card-head", what);
+      html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
+      html("strong", "", head, graph.nodes[v].key);
+      const list = html("dl", "", what);
+      for (const [name, value] of cardRows(graph, v, state, lower, boundary)) {
+        html("dt", "", list, name);
+        const detail = html("dd", name === "source" ? "rv-source" : "", list, value);
+        if (name === "source" && pinned) {
+          const all = html("button", "rv-link", detail, " all values of this line");
+          all.addEventListener("click", () => actions.line(graph.nodes[v].source));
+        }
+      }
+      controls.hidden = !pinned || !state.canPin;
+      for (const [direction, button] of buttons) button.setAttribute("aria-pressed", String(state.pin === direction));
+      foot.textContent = pinned ? "pinned: click it again or press Esc to let go" : "";
+      foot.hidden = !pinned;
+      card.classList.add("rv-there");
+      card.classList.toggle("rv-pinned", pinned);
+      const { width, height } = card.getBoundingClientRect();
+      const left = rectangle.right + 10 + width <= frame.clientWidth ? rectangle.right + 10 : rectangle.left - 10 - width;
+      const top = Math.min(Math.max(6, rectangle.top - 10), Math.max(6, frame.clientHeight - height - 6));
+      // beside the node where there is room, so that it never hides the node itself
+      card.style.left = `${Math.max(6, left)}px`;
+      card.style.top = `${top}px`;
+    },
+    hide() {
+      card.classList.remove("rv-there", "rv-pinned");
+    },
+    destroy: release,
+  };
+}

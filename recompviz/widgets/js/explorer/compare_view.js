@@ -1,0 +1,125 @@
+// Two plans side by side: what each keeps and the other does not. Mirrors recompviz/core/plans/comparison.py.
+
+import { html, listeners, setText } from "../shared/elements.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
+import { keepMask, rowFor } from "../data/plan_table.js";
+import { signedBytes } from "./gap_view.js";
+import { makeDataTable, linkCell } from "../shared/data_table.js";
+
+/** The nodes that are kept by one of two plans only, largest first, as [{ node, bytes, time, here, there }]. */
+export function differences(graph, here, there) {
+  const rows = [];
+  for (let v = 0; v < graph.count; v++) if (here[v] !== there[v]) rows.push({ node: v, bytes: graph.memory[v], time: graph.time[v], here: here[v] === 1, there: there[v] === 1 });
+  return rows.sort((a, b) => b.bytes - a.bytes || a.node - b.node);
+}
+
+/** 1 where only the first plan keeps, −1 where only the second does; null where nothing differs. */
+export function differenceMask(here, there) {
+  const mask = Int8Array.from(here, (kept, v) => kept - there[v]);
+  return mask.some((bit) => bit) ? mask : null;
+}
+
+/** What a plan is held against, as [{ value, text, group }]: baselines, other objectives, earlier choices. */
+export function rivals(tables, state, names) {
+  const found = [];
+  tables.forEach((table, number) => {
+    if (!table) return;
+    if (table.objective === "given") {
+      for (let row = 0; row < table.rows; row++) found.push({ value: `${number}:${row}`, text: table.names[row], group: "baselines and loaded plans" });
+    } else if (number !== state.table) {
+      const row = rowFor(table, state.budget);
+      if (row >= 0) found.push({ value: `${number}:${row}`, text: names(number), group: "at this budget" });
+    }
+  });
+  state.earlier.forEach(({ table, row }) => {
+    const other = tables[table];
+    if (other && row < other.rows) found.push({ value: `${table}:${row}`, text: `${formatBytes(other.totalPeaks[row])}, ${names(table)}`, group: "earlier choices" });
+  });
+  if (tables[0]) found.push({ value: "0:0", text: "keep all", group: "baselines and loaded plans" });
+  const seen = new Set();
+  return found.filter(({ value }) => !seen.has(value) && seen.add(value));
+}
+
+/**
+ * The panel.
+ * @param actions { against({table, row} or null), select(node) }
+ */
+export function makeCompareView(parent, graph, actions, id) {
+  const { listen, release } = listeners();
+  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
+  const head = html("div", "rv-drawer-title", parent);
+  const label = html("label", "", head, "Compare the plan shown with ");
+  label.htmlFor = `${id}-against`;
+  const choice = html("select", "rv-select", head);
+  choice.id = `${id}-against`;
+  listen(choice, "change", () => {
+    const [table, row] = choice.value.split(":").map(Number);
+    actions.against(choice.value ? { table, row } : null);
+  });
+  listen(choice, "keydown", (event) => event.stopPropagation());
+  const summary = html("div", "rv-compare-summary", parent);
+  summary.setAttribute("role", "status");
+  let selected = -1;
+  const state_ = (kept) => (cell) => html("span", kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", cell, kept ? "kept" : "recomputed");
+  const table = makeDataTable(
+    parent,
+    [
+      { name: "value", fill: (cell, row) => linkCell(cell, graph.nodes[row.node].key, () => actions.select(row.node)) },
+      { name: "size Mᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
+      { name: "cost Tᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(String(row.time)) },
+      { name: "this plan", fill: (cell, row) => state_(row.here)(cell) },
+      { name: "the other", fill: (cell, row) => state_(row.there)(cell) },
+    ],
+    { caption: "Values that the two plans treat differently", noun: "values differ", pick: (row) => actions.select(row.node), mark: (row) => row.node === selected },
+  );
+  let offered = "";
+
+  return {
+    /** Shows the comparison; returns the mask for the graph, or null. */
+    show(tables, state, names, kept) {
+      const found = rivals(tables, state, names);
+      const signature = JSON.stringify(found);
+      if (signature !== offered) {
+        offered = signature;
+        choice.replaceChildren(html("option", ""));
+        choice.firstChild.value = "";
+        choice.firstChild.textContent = "nothing";
+        const groups = new Map();
+        for (const { value, text, group } of found) {
+          if (!groups.has(group)) groups.set(group, Object.assign(html("optgroup", "", choice), { label: group }));
+          html("option", "", groups.get(group), text).value = value;
+        }
+      }
+      const against = state.against;
+      choice.value = against ? `${against.table}:${against.row}` : "";
+      table.foot.hidden = !against;
+      const other = against && tables[against.table];
+      if (!other || against.row >= other.rows) {
+        setText(summary, "");
+        table.setRows(() => [], [null]);
+        return null;
+      }
+      const mine = tables[state.table];
+      const there = keepMask(other, against.row, graph.count);
+      const bytes = (mask) => mask.reduce((sum, bit, v) => sum + bit * graph.memory[v], 0);
+      summary.replaceChildren();
+      for (const [name, here, than, text] of [
+        ["peak", mine.totalPeaks[state.row], other.totalPeaks[against.row], (b) => `${formatBytes(b)} total bytes`],
+        ["formula", mine.formulaPeaks[state.row], other.formulaPeaks[against.row], (b) => `${formatBytes(b)} formula bytes`],
+        ["kept values", bytes(kept), bytes(there), formatBytes],
+      ]) {
+        html("span", "", summary, `${name} ${text(here)}, the other ${text(than)} (${signedBytes(than - here)})`);
+      }
+      const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((t) => t / forward);
+      html("span", "", summary, `extra time ${formatPercent(a)}, the other ${formatPercent(b)} of the forward`);
+      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only");
+      table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
+      return differenceMask(kept, there);
+    },
+    select(v) {
+      selected = v;
+      table.mark();
+    },
+    destroy: release,
+  };
+}

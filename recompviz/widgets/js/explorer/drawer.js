@@ -1,0 +1,62 @@
+// The drawer below the charts: one table at a time, chosen by tabs.
+
+import { html, listeners, setText } from "../shared/elements.js";
+
+/**
+ * Tabs and their panels.
+ * @param names {id: title}
+ */
+export function makeDrawer(parent, names, id, opened = () => {}) {
+  const { listen, release } = listeners();
+  const root = html("section", "rv-drawer", parent);
+  const bar = html("div", "rv-tabs", root);
+  bar.setAttribute("role", "tablist");
+  bar.setAttribute("aria-label", "Details");
+  const tabs = new Map();
+  const panels = {};
+  for (const [key, title] of Object.entries(names)) {
+    const tab = html("button", "rv-tab", bar, title);
+    tab.id = `${id}-tab-${key}`;
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", `${id}-panel-${key}`);
+    const panel = html("div", "rv-tab-panel", root);
+    panel.id = `${id}-panel-${key}`;
+    panel.setAttribute("role", "tabpanel");
+    panel.setAttribute("aria-labelledby", tab.id);
+    tabs.set(key, tab);
+    panels[key] = panel;
+    listen(tab, "click", () => open(key));
+  }
+  let current = "";
+
+  function open(key) {
+    if (key === current) return;
+    current = key;
+    for (const [other, tab] of tabs) {
+      tab.setAttribute("aria-selected", String(other === key));
+      tab.tabIndex = other === key ? 0 : -1;
+      panels[other].hidden = other !== key;
+    }
+    opened(key);
+  }
+  listen(bar, "keydown", (event) => {
+    const keys = [...tabs.keys()];
+    const at = keys.indexOf(current);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: keys.length - 1 }[event.key];
+    event.stopPropagation();
+    if (next === undefined) return;
+    event.preventDefault();
+    open(keys[(next + keys.length) % keys.length]);
+    tabs.get(current).focus();
+  });
+  open(Object.keys(names)[0]);
+  return {
+    panels,
+    open,
+    get current() {
+      return current;
+    },
+    title: (key, text) => setText(tabs.get(key), text),
+    destroy: release,
+  };
+}

@@ -1,0 +1,52 @@
+// From the formula to the device: the gap of a measured run, split into its causes; the steps add up.
+
+import { html, setText } from "../shared/elements.js";
+import { formatBytes } from "../shared/units.js";
+import { makeDataTable } from "../shared/data_table.js";
+
+/** Where a step's bar begins and ends, as fractions of the largest total. */
+export function gapBar(steps, i) {
+  const most = Math.max(...steps.map((step) => step.total), 1);
+  const from = i === 0 ? 0 : steps[i - 1].total;
+  return [Math.min(from, steps[i].total) / most, Math.abs(steps[i].total - from) / most];
+}
+
+/** Bytes with their sign. */
+export function signedBytes(bytes) {
+  return `${bytes < 0 ? "−" : "+"}${formatBytes(Math.abs(bytes))}`;
+}
+
+/** The panel. */
+export function makeGapView(parent) {
+  const title = html("div", "rv-drawer-title", parent, "Run a plan to see how the measured bytes come about.");
+  let steps = [];
+  const table = makeDataTable(
+    parent,
+    [
+      { name: "cause", fill: (cell, row) => cell.append(row.name) },
+      { name: "change", className: "rv-number-cell", fill: (cell, row) => cell.append(row.at ? signedBytes(row.change) : formatBytes(row.change)) },
+      { name: "then", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.total)) },
+      {
+        name: "",
+        className: "rv-gap-cell",
+        fill: (cell, row) => {
+          const [left, width] = gapBar(steps, row.at);
+          const bar = html("span", `rv-gap-bar${row.change < 0 ? " rv-falls" : row.at ? " rv-rises" : ""}`, cell);
+          bar.style.left = `${left * 100}%`;
+          bar.style.width = `max(2px, ${width * 100}%)`;
+        },
+      },
+      { name: "why", className: "rv-why", fill: (cell, row) => cell.append(row.why) },
+      { name: "most of it", className: "rv-why", fill: (cell, row) => cell.append(row.behind.slice(0, 2).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(", ")) },
+    ],
+    { caption: "From the formula to the measured peak", noun: "causes" },
+  );
+  table.setRows(() => []);
+  return {
+    show(run) {
+      steps = run?.gap ?? [];
+      setText(title, !run ? "Run this plan to see how its measured bytes come about." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "This run was not taken apart.");
+      table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
+    },
+  };
+}

@@ -1,0 +1,45 @@
+// The header: which step, and what the shown plan costs. Formula and total bytes are never mixed.
+
+import { html, setText } from "../shared/elements.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
+
+/** The figures of a row as [value, unit, remark] by name. */
+export function figures(graph, table, row, kept) {
+  const forward = graph.time.reduce((sum, t) => sum + t, 0);
+  const keepAll = keepAllTotal(table);
+  const count = kept.reduce((sum, k) => sum + k, 0);
+  const overhead = table.overheads[row];
+  return {
+    total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
+    formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
+    overhead: [forward ? `+${formatPercent(overhead / forward)}` : "0%", "of the forward", `${overhead} of ${forward} time units`],
+    values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
+  };
+}
+
+/** The total peak of the row that keeps everything, the first of every table. */
+export function keepAllTotal(table) {
+  let best = 0;
+  for (let row = 0; row < table.rows; row++) if (table.overheads[row] === 0) best = Math.max(best, table.totalPeaks[row]);
+  return best || table.totalPeaks[0];
+}
+
+/** The header. */
+export function makeHeader(parent, graph) {
+  const root = html("header", "rv-header", parent);
+  const title = html("div", "rv-title", root);
+  html("strong", "", title, graph.title);
+  html("span", "rv-subtitle", title, `${graph.count} values · ${graph.edges.length / 2} ${graph.edges.length === 2 ? "edge" : "edges"} · ${graph.device}`);
+  const tiles = {};
+  for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", "Extra forward time"], ["values", "Values"]]) {
+    const tile = html("div", `rv-tile rv-tile-${key}`, root);
+    html("div", "rv-tile-name", tile, name);
+    const line = html("div", "rv-tile-line", tile);
+    tiles[key] = [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
+  }
+  return {
+    update(table, row, kept) {
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept))) texts.forEach((text, i) => setText(tiles[key][i], text));
+    },
+  };
+}

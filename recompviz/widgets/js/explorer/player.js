@@ -1,0 +1,149 @@
+// The player: a scrubber on the timeline's axis, and play, pause, step and speed beside it.
+
+import { html, listeners, setText } from "../shared/elements.js";
+
+// at speed 1 the whole schedule takes so many seconds
+const WHOLE = 24;
+const SPEEDS = [0.25, 0.5, 1, 2, 4];
+
+/** Where the schedule is after some milliseconds of playing; ends at the last step. */
+export function advance(at, milliseconds, steps, speed) {
+  return Math.min(steps - 1, at + (milliseconds / 1000) * (steps / WHOLE) * speed);
+}
+
+/**
+ * The player's controls.
+ * @param actions { step(step or −1) }
+ */
+export function makePlayer(head, track, actions, id) {
+  const { listen, release } = listeners();
+  const root = html("div", "rv-player", head);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", "Play the schedule");
+  const scrubber = html("input", "rv-slider rv-scrubber", track);
+  Object.assign(scrubber, { type: "range", min: 0, max: 1, step: 1, id: `${id}-scrubber`, value: 0 });
+  scrubber.setAttribute("aria-label", "Step of the schedule");
+  let steps = 0;
+  let at = -1;
+  let speed = 2;
+  let frame = 0;
+  let before = 0;
+  let name = () => "";
+
+  const button = (text, label, act) => {
+    const element = html("button", "rv-button", root, text);
+    element.title = label;
+    element.setAttribute("aria-label", label);
+    listen(element, "click", act);
+    return element;
+  };
+  button("|‹", "First step", () => go(0));
+  button("‹", "Step back", () => go(Math.floor(at) - 1));
+  const playButton = button("▶", "Play", toggle);
+  button("›", "Step forward", () => go(Math.floor(at) + 1));
+  const rate = button("1×", "Speed", () => {
+    speed = (speed + 1) % SPEEDS.length;
+    setText(rate, `${SPEEDS[speed]}×`);
+    rate.setAttribute("aria-label", `Speed ${SPEEDS[speed]}×`);
+  });
+  rate.setAttribute("aria-label", "Speed 1×");
+  const leave = button("✕", "Leave the schedule: show the whole step", () => {
+    pause();
+    tell(-1);
+  });
+
+  function tell(step) {
+    at = step;
+    actions.step(step < 0 ? -1 : Math.floor(step));
+  }
+
+  function go(step) {
+    pause();
+    if (steps) tell(Math.max(0, Math.min(steps - 1, step)));
+  }
+
+  function toggle() {
+    if (frame) return pause();
+    if (!steps) return undefined;
+    if (at < 0 || at >= steps - 1) tell(0);
+    before = performance.now();
+    frame = requestAnimationFrame(tick);
+    show();
+    return undefined;
+  }
+
+  function tick(now) {
+    const next = advance(at, now - before, steps, SPEEDS[speed]);
+    before = now;
+    const moved = Math.floor(next) !== Math.floor(at);
+    at = next;
+    if (moved) actions.step(Math.floor(at));
+    if (at >= steps - 1) return pause();
+    frame = requestAnimationFrame(tick);
+    return undefined;
+  }
+
+  function pause() {
+    cancelAnimationFrame(frame);
+    frame = 0;
+    at = Math.floor(at);
+    show();
+  }
+
+  function show() {
+    setText(playButton, frame ? "❚❚" : "▶");
+    playButton.setAttribute("aria-label", frame ? "Pause" : "Play");
+    playButton.title = frame ? "Pause" : "Play";
+  }
+
+  function keys(event) {
+    const far = Math.max(1, Math.round(steps / 20));
+    const act = {
+      " ": toggle,
+      ArrowLeft: () => go(Math.floor(at) - 1),
+      ArrowDown: () => go(Math.floor(at) - 1),
+      ArrowRight: () => go(Math.floor(at) + 1),
+      ArrowUp: () => go(Math.floor(at) + 1),
+      PageUp: () => go(Math.floor(at) + far),
+      PageDown: () => go(Math.floor(at) - far),
+      Home: () => go(0),
+      End: () => go(steps - 1),
+      Escape: () => {
+        pause();
+        tell(-1);
+      },
+    }[event.key];
+    event.stopPropagation(); // JupyterLab has commands on bare keys
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+  listen(scrubber, "input", () => go(Number(scrubber.value)));
+  listen(scrubber, "keydown", keys);
+
+  return {
+    /** Another plan's schedule: where it is shorter, the place moves to its end. */
+    setSteps(count, naming) {
+      steps = count;
+      name = naming;
+      scrubber.max = Math.max(0, steps - 1);
+      if (at >= steps) tell(steps - 1);
+    },
+    setStep(step) {
+      if (Math.floor(at) !== step) at = step;
+      scrubber.value = Math.max(0, step);
+      scrubber.classList.toggle("rv-idle", step < 0);
+      leave.hidden = step < 0;
+      scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : `step ${step + 1} of ${steps}, ${name(step)}`);
+    },
+    place(left, width) {
+      scrubber.style.marginLeft = `${left - 9}px`;
+      scrubber.style.width = `${width + 18}px`;
+    },
+    pause,
+    destroy: () => {
+      pause();
+      release();
+    },
+  };
+}

@@ -1,0 +1,78 @@
+// Run: a button that says on which device, progress with cancel, and measured beside predicted.
+
+import { html, listeners, setText } from "../shared/elements.js";
+import { formatBytes } from "../shared/units.js";
+
+/** What the certificate found: bitwise only where it says so. */
+export function badgeText(run) {
+  if (!run.certified) return "✗ not certified";
+  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ equal within eager's own noise";
+}
+
+/** "predicted X, measured Y, Z% off" */
+export function verdict(run) {
+  const off = run.measuredPeak ? Math.abs(run.measuredPeak - run.predictedPeak) / run.measuredPeak : 0;
+  return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
+}
+
+/** The controls in `parent` and the outcome in `line`; `actions` has run(), cancel() and budget(bytes). */
+export function makeRunView(parent, line, device, actions) {
+  const { listen, release } = listeners();
+  const root = html("div", "rv-run", parent);
+  const result = html("span", "rv-run-result", line);
+  const badge = html("span", "rv-badge", line);
+  const bar = html("progress", "rv-progress", root);
+  bar.max = 1;
+  bar.setAttribute("aria-label", "Progress of the run");
+  const text = html("span", "rv-run-text", line);
+  const offer = html("button", "rv-button", line);
+  offer.hidden = true;
+  listen(offer, "click", () => actions.budget(smaller));
+  const cancel = html("button", "rv-button", root, "Cancel");
+  const button = html("button", "rv-button rv-primary", root, `▶ Run on ${device}`);
+  button.title = `Run this plan for real on ${device} and measure its memory`;
+  listen(button, "click", actions.run);
+  listen(cancel, "click", actions.cancel);
+  let began = 0;
+  let timer = 0;
+  let said = "";
+  let smaller = 0;
+  const elapsed = () => setText(text, `${said} · ${Math.round((Date.now() - began) / 1000)} s`);
+  return {
+    /** @param status the `_run` trait; @param run the last run of the row shown, or null */
+    update(status, run) {
+      const running = status.state === "running";
+      text.dataset.state = status.state;
+      button.hidden = !status.can || running;
+      cancel.hidden = bar.hidden = !running;
+      bar.value = status.fraction ?? 0;
+      const say = running || status.state === "failed" || status.state === "cancelled";
+      said = say ? status.text : "hover a step to read it · click it to stay there · play it below";
+      text.hidden = !say && run !== null;
+      smaller = status.offer ?? 0;
+      offer.hidden = status.state !== "failed" || !smaller;
+      setText(offer, `Try ${formatBytes(smaller)}`);
+      text.title = say ? said : "";
+      if (running && !timer) {
+        began = Date.now();
+        timer = setInterval(elapsed, 1000);
+      } else if (!running) {
+        clearInterval(timer);
+        timer = 0;
+      }
+      if (running) elapsed();
+      else setText(text, said);
+      result.hidden = badge.hidden = !run || say;
+      if (run) {
+        setText(result, verdict(run));
+        setText(badge, badgeText(run));
+        badge.className = `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`;
+        badge.title = `${run.certificate}\nrun on ${run.device} in ${run.seconds.toFixed(1)} s${run.notes.map((n) => `\n${n}`).join("")}`;
+      }
+    },
+    destroy: () => {
+      clearInterval(timer);
+      release();
+    },
+  };
+}

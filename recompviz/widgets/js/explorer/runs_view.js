@@ -1,0 +1,57 @@
+// The history of runs: what was predicted, what was measured, where, and whether it was certified.
+
+import { html, setText } from "../shared/elements.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
+import { badgeText } from "./run_view.js";
+import { makeDataTable, linkCell } from "../shared/data_table.js";
+
+/** Whether a run was one of a plan: what it kept, as packed bits, is what the plan keeps. */
+export function isRunOf(run, kept) {
+  return kept.every((bit, v) => ((run.kept[v >> 3] >> (v & 7)) & 1) === bit);
+}
+
+/** The table and row that keep what a run kept, or null. */
+export function rowOfRun(run, tables) {
+  for (const [number, table] of tables.entries()) {
+    if (!table) continue;
+    const stride = run.kept.length;
+    for (let row = 0; row < table.rows; row++) {
+      if (run.kept.every((byte, i) => table.kept[row * stride + i] === byte)) return { table: number, row };
+    }
+  }
+  return null;
+}
+
+/** The panel; `actions` has run(number). */
+export function makeRunsView(parent, graph, actions) {
+  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
+  const title = html("div", "rv-drawer-title", parent);
+  const table = makeDataTable(
+    parent,
+    [
+      { name: "run", fill: (cell, run) => linkCell(cell, `Run ${run.number}`, () => actions.run(run), `Show run ${run.number}`) },
+      { name: "plan", fill: (cell, run) => cell.append(`${run.name}, +${formatPercent(run.overhead / forward)}`) },
+      { name: "predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.predictedPeak)) },
+      { name: "measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },
+      { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
+      { name: "device", fill: (cell, run) => cell.append(run.device) },
+      { name: "took", className: "rv-number-cell", fill: (cell, run) => cell.append(`${run.seconds.toFixed(1)} s`) },
+      {
+        name: "certificate",
+        fill: (cell, run) => {
+          const badge = html("span", `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`, cell, badgeText(run));
+          badge.title = run.certificate;
+        },
+      },
+      { name: "notes", className: "rv-why", fill: (cell, run) => cell.append(run.notes.join("; ")) },
+    ],
+    { caption: "Runs so far, the newest first", noun: "runs", pick: (run) => actions.run(run) },
+  );
+  return {
+    show(runs, can) {
+      setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "There is nothing to run here.");
+      table.foot.hidden = !runs.length;
+      table.setRows(() => [...runs].reverse(), [runs]);
+    },
+  };
+}

@@ -1,0 +1,107 @@
+// Out and in: pictures, the plan as JSON, and the whole Explorer as one page.
+
+import { html, listeners, setText } from "../shared/elements.js";
+import { keepMask, segmentsOf } from "../data/plan_table.js";
+import { snapshot, rasterise, download } from "./picture_out.js";
+
+/** A row as the JSON that `recompviz.Plan.from_json` reads. */
+export function planJson(graph, table, row) {
+  return {
+    format: "recompviz plan 1",
+    fingerprint: graph.fingerprint,
+    kind: table.names[row].replace(/^loaded /, ""),
+    keep: Array.from(keepMask(table, row, graph.count)).join(""),
+    segment: Array.from(segmentsOf(table, row, graph.count)),
+  };
+}
+
+/** The table and row that keep what a plan's JSON keeps, or null; throws where the plan is for another graph. */
+export function findPlan(text, graph, tables) {
+  const plan = JSON.parse(text);
+  if (plan.format !== "recompviz plan 1") throw new Error("this is no recompviz plan; write one with plan.to_json()");
+  if (plan.fingerprint !== graph.fingerprint) throw new Error(`the plan was made for graph ${plan.fingerprint.slice(0, 12)}…, this is ${graph.fingerprint.slice(0, 12)}…`);
+  for (const [number, table] of tables.entries()) {
+    for (let row = 0; table && row < table.rows; row++) {
+      if (Array.from(keepMask(table, row, graph.count)).join("") === plan.keep) return { table: number, row };
+    }
+  }
+  return null;
+}
+
+/** The lines that apply a saved plan in a training script. */
+export function applyLines(file) {
+  return [
+    "import recompviz as rv",
+    "",
+    "trace = rv.trace(model, x, targets=(y,), loss=loss)",
+    `plan = rv.Plan.from_json(trace.graph, open("${file}").read())`,
+    "step = rv.apply(trace, plan)  # then, in the loop:",
+    "step(x, y).backward()",
+  ].join("\n");
+}
+
+/**
+ * The panel.
+ * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page() }
+ */
+export function makeSaveView(parent, graph, root, actions, offline) {
+  const { listen, release } = listeners();
+  const file = graph.title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "plan";
+  const row = html("div", "rv-save", parent);
+  const told = html("div", "rv-drawer-title", parent);
+  told.setAttribute("role", "status");
+  const button = (text, label, act) => {
+    const element = html("button", "rv-button", row, text);
+    element.title = label;
+    listen(element, "click", act);
+    return element;
+  };
+  button("Picture (SVG)", "Download this view as SVG", () => {
+    download(`${file}.svg`, new Blob([snapshot(root, graph.title).text], { type: "image/svg+xml" }));
+    setText(told, `saved ${file}.svg`);
+  });
+  button("Picture (PNG)", "Download this view as PNG", async () => {
+    download(`${file}.png`, await rasterise(snapshot(root, graph.title)));
+    setText(told, `saved ${file}.png`);
+  });
+  button("Plan (JSON)", "Download the plan shown as JSON", () => {
+    const { table, row: at, tables } = actions.now();
+    download(`${file}.plan.json`, new Blob([JSON.stringify(planJson(graph, tables[table], at))], { type: "application/json" }));
+    setText(told, `saved ${file}.plan.json`);
+  });
+  const input = html("input", "rv-hidden", row);
+  Object.assign(input, { type: "file", accept: ".json,application/json" });
+  input.setAttribute("aria-label", "Plan to load");
+  input.tabIndex = -1;
+  button("Load a plan…", "Show a plan that was saved as JSON", () => input.click());
+  listen(input, "change", async () => {
+    const text = await input.files[0]?.text();
+    input.value = "";
+    if (!text) return;
+    try {
+      const found = findPlan(text, graph, actions.now().tables);
+      if (found) actions.choose(found.table, found.row);
+      else if (offline) throw new Error("this plan is not among those in the page; load it where a kernel runs");
+      else actions.load(text);
+      setText(told, "plan loaded");
+    } catch (error) {
+      setText(told, error.message);
+    }
+  });
+  if (!offline) {
+    button("This Explorer as one page (HTML)", "Download a page that works without a kernel and without a network", () => {
+      setText(told, "writing the page…");
+      actions.page();
+    });
+  }
+  html("div", "rv-muted rv-save-hint", parent, "To train under the saved plan:");
+  html("pre", "rv-code", parent, applyLines(`${file}.plan.json`));
+  return {
+    page(buffer) {
+      download(`${file}.html`, new Blob([buffer], { type: "text/html" }));
+      setText(told, `saved ${file}.html`);
+    },
+    tell: (text) => setText(told, text),
+    destroy: release,
+  };
+}

@@ -1,0 +1,79 @@
+// The switches of the budget: which objective, and which solver.
+
+import { html, listeners } from "../shared/elements.js";
+
+// a table's objective → its name, and what it means
+export const OBJECTIVES = {
+  live: ["real bytes", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
+  time: ["least time", "The formula's time-centric optima: least overhead under the budget"],
+  memory: ["least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
+  given: ["baseline", "What people do without a planner, or a plan that was loaded"],
+};
+
+/** A table as people call it. */
+export function tableName(tables, number, families) {
+  const table = tables[number];
+  if (!table) return "";
+  const name = OBJECTIVES[table.objective][0];
+  if (table.base >= 0) return `${name}, under pins`;
+  return table.family === "auto" ? name : `${name}, ${families[table.family] ?? table.family}`;
+}
+
+/** The table that an objective's switch stands for now: the same one, whatever solver or pins it is under. */
+export function switchOf(tables, number) {
+  const table = tables[number];
+  if (!table) return -1;
+  if (table.base >= 0) return switchOf(tables, table.base);
+  return tables.findIndex((other) => other && other.objective === table.objective && table.objective !== "given");
+}
+
+/**
+ * The switches.
+ * @param actions { objective(table), solver(family) }
+ */
+export function makeSwitches(parent, tables, families, actions, id) {
+  const { listen, release } = listeners();
+  const root = html("div", "rv-switches", parent);
+  const switches = html("div", "rv-switch", root);
+  switches.setAttribute("role", "radiogroup");
+  switches.setAttribute("aria-label", "Objective");
+  const radios = tables.map((table, i) => {
+    const [name, meaning] = OBJECTIVES[table.objective];
+    const button = html("button", "rv-button", switches, name);
+    button.setAttribute("role", "radio");
+    button.title = meaning;
+    listen(button, "click", () => actions.objective(i));
+    return button;
+  });
+  switches.hidden = tables.length < 2;
+  listen(switches, "keydown", (event) => {
+    const at = radios.indexOf(event.target);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1 }[event.key];
+    event.stopPropagation();
+    if (at < 0 || next === undefined) return;
+    event.preventDefault();
+    radios[(next + radios.length) % radios.length].click();
+    radios[(next + radios.length) % radios.length].focus();
+  });
+  const solver = html("select", "rv-select", root);
+  solver.id = `${id}-solver`;
+  solver.setAttribute("aria-label", "Solver");
+  solver.title = "Which lower sets the formula's optima may use";
+  for (const [family, name] of Object.entries(families)) html("option", "", solver, name).value = family;
+  listen(solver, "change", () => actions.solver(solver.value));
+  listen(solver, "keydown", (event) => event.stopPropagation());
+
+  return {
+    update(all, number) {
+      const at = switchOf(all, number);
+      radios.forEach((radio, i) => {
+        radio.setAttribute("aria-checked", String(i === at));
+        radio.tabIndex = i === Math.max(0, at) ? 0 : -1;
+      });
+      const table = all[number];
+      solver.hidden = !Object.keys(families).length || !["time", "memory"].includes(table.objective) || table.base >= 0;
+      if (!solver.hidden) solver.value = table.family;
+    },
+    destroy: release,
+  };
+}

@@ -1,0 +1,372 @@
+// Memory over the step: bands by category, the schedule as a strip below on the same axis, the peak, and
+// what a run measured laid over. While dragging, the outline from the plan table stands in for the bands.
+// A step is pointed at (hover) or chosen (click, scrubber, player); the chosen one stays.
+
+import { html, svg, listeners, setText } from "../shared/elements.js";
+import { formatBytes, byteTicks } from "../shared/units.js";
+import { outlineOf } from "../data/plan_table.js";
+import { keepAllTotal } from "./header.js";
+import { livesOf } from "../data/blocks.js";
+import { makePlayer } from "./player.js";
+
+const HEIGHT = 172;
+const STRIP = 12;
+const EDGE = { left: 58, right: 14, top: 14, bottom: 36 };
+export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
+
+/** For each pixel column the step with the most bytes in it, so that no peak is lost in drawing. */
+export function columnSteps(totals, columns) {
+  const n = totals.length;
+  const count = Math.min(n, columns);
+  const steps = new Uint32Array(count);
+  for (let c = 0; c < count; c++) {
+    let best = Math.floor((c * n) / count);
+    for (let s = best; s < Math.floor(((c + 1) * n) / count); s++) if (totals[s] > totals[best]) best = s;
+    steps[c] = best;
+  }
+  return steps;
+}
+
+/** Total bytes of each step: the bands added up. */
+export function totalsOf(reply) {
+  const totals = new Float64Array(reply.steps);
+  for (let c = 0; c < reply.categories.length; c++) {
+    for (let s = 0; s < reply.steps; s++) totals[s] += reply.bands[c * reply.steps + s];
+  }
+  return totals;
+}
+
+/** A step line through values, one value a stretch, as an SVG path. */
+export function stepPath(values, x, y) {
+  let path = "";
+  for (let i = 0; i < values.length; i++) {
+    const height = y(values[i]).toFixed(1);
+    path += `${i ? "L" : "M"}${x(i / values.length).toFixed(1)} ${height}L${x((i + 1) / values.length).toFixed(1)} ${height}`;
+  }
+  return path;
+}
+
+/** Runs of equal phases as [phase, from, to). */
+export function phaseRuns(phases) {
+  const runs = [];
+  for (let s = 0; s < phases.length; s++) {
+    const last = runs[runs.length - 1];
+    if (last && last[0] === phases[s]) last[2] = s + 1;
+    else runs.push([phases[s], s, s + 1]);
+  }
+  return runs;
+}
+
+/** The step at a position of the chart; −1 outside. */
+export function hitTest(px, width, steps) {
+  const at = (px - EDGE.left) / (width - EDGE.left - EDGE.right);
+  return at < 0 || at >= 1 || !steps ? -1 : Math.floor(at * steps);
+}
+
+/** The category whose band holds a number of bytes at a step; null above all of them. */
+export function bandAt(reply, step, bytes) {
+  let under = 0;
+  for (let c = 0; c < reply.categories.length; c++) {
+    under += reply.bands[c * reply.steps + step];
+    if (bytes <= under) return reply.categories[c].number;
+  }
+  return null;
+}
+
+/**
+ * The timeline.
+ * @param tables those of the objectives; `all()` gives those that came later too
+ * @param actions { hoverStep(step or −1), step(step or −1), pick(step, category), category(number), peak() }
+ * @param labels () → list of step labels
+ */
+export function makeTimelineView(parent, tables, all, actions, labels, id) {
+  const { listen, release } = listeners();
+  const root = html("section", "rv-panel rv-timeline", parent);
+  const head = html("div", "rv-panel-head", root);
+  html("span", "rv-panel-title", head, "Memory over the step");
+  html("span", "rv-muted", head, "total bytes");
+  html("span", "rv-gap", head);
+  const runHead = html("div", "rv-run-head", head);
+  const line = html("div", "rv-status", root);
+  const note = html("span", "rv-readout", line);
+  const playerHead = html("div", "rv-player-line", line);
+  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "img" }, root);
+  const player = makePlayer(playerHead, root, { step: actions.step }, id);
+  const legend = html("div", "rv-legend", root);
+  const grid = svg("g", {}, chart);
+  const bands = svg("g", { class: "rv-stack" }, chart);
+  const rival = svg("path", { class: "rv-rival" }, chart);
+  const ghost = svg("path", { class: "rv-ghost" }, chart);
+  const outline = svg("path", { class: "rv-outline" }, chart);
+  const casing = svg("path", { class: "rv-measured-casing" }, chart);
+  const measuredLine = svg("path", { class: "rv-measured" }, chart);
+  const limit = svg("line", { class: "rv-budget-line" }, chart);
+  const limitText = svg("text", { class: "rv-tick rv-halo" }, chart);
+  const strip = svg("g", { class: "rv-strip" }, chart);
+  const ticks = svg("path", { class: "rv-node-ticks" }, chart);
+  const lives = svg("g", { class: "rv-lives" }, chart);
+  const head_ = svg("g", { class: "rv-playhead", visibility: "hidden" }, chart);
+  const playline = svg("line", {}, head_);
+  const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, chart);
+  const peak = svg("g", { class: "rv-peak", tabindex: 0, role: "button" }, chart);
+
+  let width = 0;
+  let reply = null;
+  let totals = new Float64Array(0);
+  let state = { table: 0, row: 0, budget: 0 };
+  let run = null;
+  let top = 1;
+  let step = -1; // pointed at
+  let chosen = -1;
+  let marked = -1;
+  let against = null;
+  let filter = null;
+
+  const base = HEIGHT - EDGE.bottom;
+  const x = (fraction) => EDGE.left + fraction * (width - EDGE.left - EDGE.right);
+  const y = (bytes) => base - (bytes / top) * (base - EDGE.top);
+
+  function draw() {
+    top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+    chart.setAttribute("width", width);
+    grid.replaceChildren();
+    for (const bytes of byteTicks(0, top, 4)) {
+      svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(bytes), y2: y(bytes), class: bytes ? "rv-grid" : "rv-axis" }, grid);
+      svg("text", { x: EDGE.left - 5, y: y(bytes) + 3.5, class: "rv-tick", "text-anchor": "end" }, grid).textContent = formatBytes(bytes);
+    }
+    ghost.setAttribute("d", stepPath(outlineOf(tables[0], 0), x, y));
+    drawOutline();
+    drawBands();
+    drawRun();
+  }
+
+  function drawOutline() {
+    outline.setAttribute("d", stepPath(outlineOf(all()[state.table], state.row), x, y));
+    const other = against && all()[against.table];
+    rival.setAttribute("d", other && against.row < other.rows ? stepPath(outlineOf(other, against.row), x, y) : "");
+    limit.setAttribute("x1", EDGE.left);
+    limit.setAttribute("x2", width - EDGE.right);
+    limit.setAttribute("y1", y(state.budget));
+    limit.setAttribute("y2", y(state.budget));
+    limitText.setAttribute("x", EDGE.left + 5);
+    limitText.setAttribute("y", y(state.budget) - 4);
+    setText(limitText, `budget ${formatBytes(state.budget)}`);
+  }
+
+  function drawBands() {
+    if (!reply || !width) return;
+    const steps = reply.steps;
+    const columns = columnSteps(totals, Math.max(60, Math.round(width)));
+    const low = new Float64Array(columns.length);
+    while (bands.childNodes.length > reply.categories.length) bands.lastChild.remove();
+    reply.categories.forEach((category, c) => {
+      const path = bands.childNodes[c] ?? svg("path", {}, bands);
+      let up = "";
+      let down = "";
+      for (let i = 0; i < columns.length; i++) {
+        const from = x(i / columns.length).toFixed(1);
+        const to = x((i + 1) / columns.length).toFixed(1);
+        const under = y(low[i]).toFixed(1);
+        low[i] += reply.bands[c * steps + columns[i]];
+        const over = y(low[i]).toFixed(1);
+        up += `${i ? "L" : "M"}${from} ${over}L${to} ${over}`;
+        down = `L${to} ${under}L${from} ${under}${down}`;
+      }
+      path.setAttribute("d", columns.length ? `${up}${down}Z` : "");
+      path.setAttribute("class", `rv-category-${category.number}${filter !== null && filter !== category.number ? " rv-dim" : ""}`);
+    });
+    strip.replaceChildren();
+    const stripTop = base + 7;
+    const byPhase = new Map();
+    for (const [phase, from, to] of phaseRuns(reply.phases)) {
+      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${stripTop}H${x(to / steps).toFixed(1)}V${stripTop + STRIP}H${x(from / steps).toFixed(1)}Z`);
+    }
+    for (const [phase, d] of [...byPhase].sort((a, b) => a[0] - b[0])) svg("path", { d, class: `rv-phase-${phase}` }, strip);
+    drawPeak();
+    drawLegend();
+    drawMarks();
+    drawHead();
+  }
+
+  function drawPeak() {
+    peak.replaceChildren();
+    if (reply.peakStep < 0) return;
+    peak.setAttribute("aria-label", `Peak ${formatBytes(reply.peak)} at step ${reply.peakStep + 1}: what is alive here and why`);
+    const px = x((reply.peakStep + 0.5) / reply.steps);
+    const py = y(reply.peak);
+    svg("circle", { cx: px, cy: py - 5, r: 12, class: "rv-peak-target" }, peak);
+    svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
+    const rightHalf = px > (width + EDGE.left) / 2;
+    const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(EDGE.top - 3, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
+    text.textContent = `peak ${formatBytes(reply.peak)} · what is alive?`;
+    const wide = 178; // the words are a target too
+    const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
+    peak.prepend(target);
+  }
+
+  /** Where the selected node runs, and how long what it makes is alive. */
+  function drawMarks() {
+    let path = "";
+    lives.replaceChildren();
+    if (marked >= 0 && reply && width) {
+      for (let s = 0; s < reply.steps; s++) {
+        if (reply.stepNodes[s] === marked) path += `M${x((s + 0.5) / reply.steps).toFixed(1)} ${base + 7}v${STRIP}`;
+      }
+      for (const [category, first, stop] of livesOf(reply, marked)) {
+        svg("rect", { x: x(first / reply.steps), y: base + 7 + STRIP + 3, width: Math.max(2, x(stop / reply.steps) - x(first / reply.steps)), height: 5, rx: 1.5, class: `rv-life rv-category-${category}` }, lives);
+      }
+    }
+    ticks.setAttribute("d", path);
+  }
+
+  function drawHead() {
+    head_.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
+    if (chosen < 0 || !reply || !width) return;
+    const px = x((Math.min(chosen, reply.steps - 1) + 0.5) / reply.steps);
+    for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: base + 7 + STRIP })) playline.setAttribute(name, at);
+  }
+
+  function drawLegend() {
+    const phases = [...new Set(reply.phases)].sort();
+    const names = [
+      ...reply.categories.map((category) => [`rv-key rv-category-${category.number}`, category.label, category.number]),
+      ...phases.map((phase) => [`rv-key rv-key-strip rv-phase-${phase}`, PHASES[phase]]),
+      ["rv-key rv-key-ghost", "keep all"],
+      ...(run ? [["rv-key rv-key-measured", "measured"]] : []),
+      ...(against ? [["rv-key rv-key-rival", "compared with"]] : []),
+    ];
+    const signature = `${names.map((pair) => pair[1]).join()}${filter}`;
+    if (legend.dataset.signature === signature) return;
+    legend.dataset.signature = signature;
+    legend.replaceChildren();
+    for (const [className, text, category] of names) {
+      const item = html(category === undefined ? "span" : "button", "rv-legend-item", legend);
+      if (category !== undefined) {
+        item.title = `Only ${text}`;
+        item.setAttribute("aria-pressed", String(filter === category));
+        item.addEventListener("click", () => actions.category(filter === category ? null : category));
+      }
+      const key = svg("svg", { width: 11, height: 11, class: className }, item);
+      svg("rect", { width: 11, height: 11, rx: 2 }, key);
+      item.append(text);
+    }
+  }
+
+  function drawRun() {
+    const path = run && width ? stepPath(columnValues(run.measured, width), x, y) : "";
+    casing.setAttribute("d", path);
+    measuredLine.setAttribute("d", path);
+    if (reply) drawLegend();
+  }
+
+  function readout() {
+    const at = step >= 0 ? step : chosen;
+    crosshair.setAttribute("visibility", "hidden");
+    if (at < 0 || !reply || at >= reply.steps) {
+      line.classList.remove("rv-reading");
+      return;
+    }
+    const px = x((at + 0.5) / reply.steps);
+    if (step >= 0) for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: base + 7 + STRIP, visibility: "visible" })) crosshair.setAttribute(name, at);
+    const name = labels()[reply.stepLabels[at]] ?? "";
+    line.classList.add("rv-reading");
+    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${name} · ${formatBytes(totals[at])} total bytes${mostOf(at)}`);
+  }
+
+  /** The largest bands at a step. */
+  function mostOf(at) {
+    const shares = reply.categories.map((category, c) => [reply.bands[c * reply.steps + at], category.label]);
+    shares.sort((a, b) => b[0] - a[0]);
+    return shares.slice(0, 2).map(([bytes, label]) => ` · ${label} ${formatBytes(bytes)}`).join("");
+  }
+
+  const stepAt = (event) => hitTest(event.clientX - chart.getBoundingClientRect().left, width, reply?.steps ?? 0);
+  listen(chart, "pointermove", (event) => actions.hoverStep(stepAt(event)));
+  listen(chart, "pointerleave", () => actions.hoverStep(-1));
+  listen(chart, "click", (event) => {
+    const at = stepAt(event);
+    if (at < 0) return;
+    const bytes = ((base - (event.clientY - chart.getBoundingClientRect().top)) / (base - EDGE.top)) * top;
+    player.pause();
+    actions.pick(at, bytes < 0 ? null : bandAt(reply, at, bytes));
+  });
+  listen(peak, "click", (event) => {
+    event.stopPropagation(); // the chart below would take it for a click on a step
+    actions.peak();
+  });
+  listen(peak, "keydown", (event) => {
+    event.stopPropagation();
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    actions.peak();
+  });
+  chart.setAttribute("aria-label", "Memory over the step");
+
+  return {
+    runHead,
+    line,
+    /** Local and at once: the row's outline; the bands of the row before are faded until the kernel confirms. */
+    update(next, confirmed) {
+      state = next;
+      root.classList.toggle("rv-waiting", !confirmed);
+      if (width) drawOutline();
+    },
+    setReply(next) {
+      reply = next;
+      totals = totalsOf(reply);
+      chart.setAttribute("aria-label", `Memory over ${reply.steps} steps, peak ${formatBytes(reply.peak)} total bytes at step ${reply.peakStep + 1}`);
+      player.setSteps(reply.steps, (at) => `${PHASES[reply.phases[at]]} ${labels()[reply.stepLabels[at]] ?? ""}, ${formatBytes(totals[at])} total bytes`);
+      drawBands();
+      readout();
+    },
+    setRun(next) {
+      run = next;
+      if (width) draw();
+    },
+    hoverStep(next) {
+      step = next;
+      readout();
+    },
+    /** The chosen step; −1 for the whole step. */
+    setStep(next) {
+      chosen = next;
+      player.setStep(next);
+      drawHead();
+      readout();
+    },
+    /** Only one category's band in full colour; null for all. */
+    setFilter(next) {
+      filter = next;
+      if (width) drawBands();
+    },
+    /** The outline of another plan laid over, as { table, row }; null for none. */
+    setAgainst(next) {
+      against = next;
+      if (!width) return;
+      drawOutline();
+      if (reply) drawLegend();
+    },
+    phase: (at) => PHASES[reply.phases[at]],
+    nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
+    /** Mark where a node runs and how long what it makes lives. */
+    markNode(v) {
+      marked = v;
+      drawMarks();
+    },
+    resize() {
+      width = root.clientWidth;
+      player.place(EDGE.left, width - EDGE.left - EDGE.right);
+      if (width) draw();
+    },
+    destroy: () => {
+      player.destroy();
+      release();
+    },
+  };
+}
+
+/** At most `columns` values, each the most of its stretch. */
+function columnValues(values, columns) {
+  if (values.length <= columns) return values;
+  return Float64Array.from(columnSteps(values, Math.round(columns)), (s) => values[s]);
+}

@@ -1,0 +1,224 @@
+// Drawing a scene's boxes and lines on a canvas: for thousands of them, where touching as many elements takes longer
+// than a frame. Only what the camera sees is drawn, all boxes of one look in one path.
+
+import { svg } from "../shared/elements.js";
+import { FLAG } from "./overlay.js";
+import { HUES, LEVELS } from "./colouring.js";
+
+// below this scale boxes have no border and no hatch, below the next one no text
+const BORDERS = 0.25;
+const TEXTS = 0.5;
+const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
+const COLOUR_NAMES = ["keep", "keep-border", "on-keep", "recompute", "recompute-ground", "recompute-line", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "band-0", "band-1"];
+
+/** A brush for boxes and lines on a canvas under the SVG picture; the focused box has an element in `layer`. */
+export function makeCanvasBoxes(canvas, layer, graph) {
+  const pen = canvas.getContext("2d");
+  let scene = null;
+  let texts = [];
+  let looks = [];
+  let flags = new Uint16Array(0);
+  let camera = { scale: 1, x: 0, y: 0 };
+  let view = { width: 0, height: 0 };
+  let colours = null;
+  let hatch = null;
+  let lines = null;
+  let lit = null;
+  // a box without an element cannot have the focus: a new element stands in for each that gets it, so that a screen
+  // reader hears of every move
+  const standIns = [];
+  let focused = -1;
+
+  function standIn(b) {
+    const module = scene.items[b] >= graph.count;
+    const group = svg("g", { class: "rv-stand-in", transform: `translate(${scene.x[b]} ${scene.y[b]})`, role: module ? "button" : "graphics-symbol", tabindex: "-1" });
+    if (module) group.setAttribute("aria-expanded", "false");
+    group.dataset[module ? "m" : "v"] = module ? scene.items[b] - graph.count : scene.items[b];
+    svg("rect", { x: -scene.w[b] / 2, y: -scene.h[b] / 2, width: scene.w[b], height: scene.h[b], rx: 5 }, group);
+    return group;
+  }
+
+  function readColours() {
+    const style = getComputedStyle(canvas);
+    colours = Object.fromEntries(COLOUR_NAMES.map((name) => [name, style.getPropertyValue(`--rv-${name}`).trim()]));
+    for (let i = 0; i <= LEVELS; i++) colours[`level-${i}`] = style.getPropertyValue(`--rv-level-${i}`).trim();
+    for (let i = 0; i < HUES; i++) colours[`hue-${i}`] = style.getPropertyValue(`--rv-hue-${i}`).trim();
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 12;
+    const p = tile.getContext("2d");
+    p.fillStyle = colours["recompute-ground"];
+    p.fillRect(0, 0, 12, 12);
+    p.strokeStyle = colours["recompute-line"];
+    p.lineWidth = 4;
+    p.beginPath();
+    for (const d of [-12, 0, 12]) {
+      p.moveTo(d - 2, 14);
+      p.lineTo(d + 14, -2);
+    }
+    p.stroke();
+    hatch = pen.createPattern(tile, "repeat");
+    hatch.setTransform?.(new DOMMatrix().scale(0.5));
+  }
+
+  function groundOf(look) {
+    if (look.level !== undefined) return colours[`level-${look.level}`];
+    if (look.hue !== undefined) return colours[`hue-${look.hue}`];
+    return look.kept ? colours.keep : camera.scale < BORDERS ? colours.recompute : hatch;
+  }
+
+  function flush() {
+    if (!scene || !view.width) return;
+    if (!colours) readColours();
+    const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
+    const width = Math.round(view.width * ratio);
+    const height = Math.round(view.height * ratio);
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.clearRect(0, 0, width, height);
+    pen.setTransform(ratio * camera.scale, 0, 0, ratio * camera.scale, ratio * camera.x, ratio * camera.y);
+    const left = -camera.x / camera.scale;
+    const top = -camera.y / camera.scale;
+    const right = left + view.width / camera.scale;
+    const bottom = top + view.height / camera.scale;
+    const near = camera.scale >= BORDERS;
+    const seen = [];
+    for (let b = 0; b < scene.items.length; b++) {
+      if (scene.x[b] + 40 >= left && scene.x[b] - 40 <= right && scene.y[b] + 40 >= top && scene.y[b] - 40 <= bottom) seen.push(b);
+    }
+    const groups = new Map();
+    const put = (key, draw, b) => {
+      if (!groups.has(key)) groups.set(key, { draw, boxes: [] });
+      groups.get(key).boxes.push(b);
+    };
+    for (const tint of [0, 1]) {
+      pen.fillStyle = colours[`band-${tint}`];
+      for (const b of seen) if (looks[b]?.tint === tint) pen.fillRect(scene.x[b] - 23.2, scene.y[b] - scene.h[b] / 2 - 4.5, 46.4, scene.h[b] + 9);
+    }
+    pen.strokeStyle = colours.edge;
+    pen.lineWidth = Math.max(1.3, 0.5 / camera.scale);
+    pen.globalAlpha = lit ? 0.3 : 1;
+    if (camera.scale > 0.12) pen.stroke(lines);
+    pen.globalAlpha = 1;
+    if (lit) {
+      pen.strokeStyle = colours.text;
+      pen.stroke(lit);
+    }
+    for (const b of seen) {
+      const look = looks[b];
+      if (!look) continue;
+      const faint = flags[b] & (FLAG.outside | FLAG.asleep) ? 1 : 0;
+      put(`${look.kept}${look.level}${look.hue}${faint}`, { look, faint }, b);
+    }
+    for (const { draw, boxes } of groups.values()) {
+      pen.globalAlpha = draw.faint ? 0.2 : 1;
+      pen.fillStyle = groundOf(draw.look);
+      pen.strokeStyle = draw.look.kept ? colours["keep-border"] : colours.recompute;
+      pen.lineWidth = 1.4;
+      pen.setLineDash(draw.look.kept ? [] : [3.5, 2]);
+      pen.beginPath();
+      for (const b of boxes) {
+        const x = scene.x[b] - scene.w[b] / 2;
+        const y = scene.y[b] - scene.h[b] / 2;
+        if (near) pen.roundRect(x, y, scene.w[b], scene.h[b], 5);
+        else pen.rect(x, y, scene.w[b], scene.h[b]);
+      }
+      pen.fill();
+      if (near) pen.stroke();
+    }
+    pen.setLineDash([]);
+    // of a box of several the share that is kept, over the rest
+    pen.fillStyle = colours.keep;
+    for (const b of seen) {
+      if (scene.items[b] < graph.count || !looks[b]?.bar || looks[b].level !== undefined) continue;
+      pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.2 : 1;
+      pen.fillRect(scene.x[b] - scene.w[b] / 2 + 4, scene.y[b] + scene.h[b] / 2 - 8, (scene.w[b] - 8) * looks[b].bar, 6);
+    }
+    pen.globalAlpha = 1;
+    for (const b of seen) if (flags[b] & MARKED) drawMarks(b);
+    if (camera.scale >= TEXTS) {
+      pen.textAlign = "center";
+      pen.font = "560 11px system-ui, sans-serif";
+      for (const b of seen) {
+        const look = looks[b];
+        if (!look) continue;
+        pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.3 : 1;
+        pen.fillStyle = look.level !== undefined ? (look.level > 2 ? "#fff" : "#111") : look.hue !== undefined ? "#111" : look.kept ? colours["on-keep"] : colours["on-recompute"];
+        const module = scene.items[b] >= graph.count;
+        pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
+        if (module) pen.fillText(look.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
+        if (look.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * look.bar, 2.5);
+      }
+      pen.globalAlpha = 1;
+    }
+  }
+
+  function drawMarks(b) {
+    const f = flags[b];
+    const wide = Math.max(3, 2 / camera.scale);
+    pen.lineWidth = wide;
+    pen.strokeStyle = f & (FLAG.picked | FLAG.step | FLAG.alive) ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
+    pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
+    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.asleep)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
+    pen.setLineDash([]);
+    const sign = f & FLAG.pinKeep ? "▼" : f & FLAG.pinRecompute ? "↻" : f & FLAG.cached ? "●" : "";
+    if (sign) {
+      pen.font = "700 12px system-ui, sans-serif";
+      pen.fillStyle = colours.text;
+      pen.fillText(sign, scene.x[b] + scene.w[b] / 2 - 3, scene.y[b] - scene.h[b] / 2 + 4);
+    }
+  }
+
+  function pathOf(chosen) {
+    const path = new Path2D();
+    for (let e = 0; e + 1 < scene.offsets.length; e++) {
+      if (chosen && !chosen(e)) continue;
+      for (let p = scene.offsets[e]; p < scene.offsets[e + 1]; p++) {
+        if (p === scene.offsets[e]) path.moveTo(scene.points[2 * p], scene.points[2 * p + 1]);
+        else path.lineTo(scene.points[2 * p], scene.points[2 * p + 1]);
+      }
+    }
+    return path;
+  }
+
+  return {
+    draw(next, nextTexts) {
+      scene = next;
+      texts = nextTexts;
+      looks = [];
+      flags = new Uint16Array(scene.items.length);
+      lit = null;
+      lines = pathOf(null);
+    },
+    paint: (b, look) => void (looks[b] = look),
+    flag: (b, f) => void (flags[b] = f),
+    name: (b, text) => b === focused && standIns.at(-1)?.setAttribute("aria-label", text),
+    named: () => (focused < 0 ? [] : [focused]),
+    focus(b, title) {
+      focused = b;
+      standIns.push(standIn(b));
+      standIns.at(-1).setAttribute("aria-label", title);
+      layer.append(standIns.at(-1));
+      standIns.at(-1).focus({ preventScroll: true });
+      while (standIns.length > 1) standIns.shift().remove();
+    },
+    /** Light the lines for which `chosen(line)`; null for none. */
+    light: (chosen) => void (lit = chosen ? pathOf(chosen) : null),
+    look(nextCamera, nextView) {
+      camera = nextCamera;
+      view = nextView;
+    },
+    flush,
+    /** The page's theme changed. */
+    recolour() {
+      colours = null;
+      flush();
+    },
+    clear() {
+      scene = null;
+      focused = -1;
+      for (const each of standIns.splice(0)) each.remove();
+      pen.setTransform(1, 0, 0, 1, 0, 0);
+      pen.clearRect(0, 0, canvas.width, canvas.height);
+    },
+  };
+}

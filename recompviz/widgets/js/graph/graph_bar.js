@@ -1,0 +1,103 @@
+// The bar above the graph (search, colouring, modules, direction, zoom) and the legend under it.
+
+import { html, svg, listeners } from "../shared/elements.js";
+import { COLOURINGS, HUES, LEVELS, quantityText } from "./colouring.js";
+import { makeSearchBox } from "./search_box.js";
+
+const DIRECTIONS = [
+  ["wrapped", "☰", "Wrapped like a text"],
+  ["right", "→", "Left to right"],
+  ["down", "↓", "Top down"],
+];
+
+/** The bar; `actions` { found, go, colour, collapse, expand, mode, zoom, fit }. */
+export function makeGraphBar(parent, graph, hasModules, actions) {
+  const { listen, release } = listeners();
+  const bar = html("div", "rv-bar", parent);
+  bar.setAttribute("role", "toolbar");
+  bar.setAttribute("aria-label", "Graph");
+  const search = makeSearchBox(bar, graph, actions);
+  html("span", "rv-gap", bar);
+  const button = (text, title, act) => {
+    const element = html("button", "rv-button", bar, text);
+    element.title = title;
+    element.setAttribute("aria-label", title);
+    if (act) listen(element, "click", act);
+    return element;
+  };
+  const colour = html("label", "rv-colour", bar, "colour ");
+  const select = html("select", "rv-select", colour);
+  select.setAttribute("aria-label", "Colour by");
+  for (const [value, text] of COLOURINGS) html("option", "", select, text).value = value;
+  listen(select, "change", () => actions.colour(select.value));
+  listen(select, "keydown", (event) => event.stopPropagation());
+  const colourOf = (name) => (select.value = name);
+  html("span", "rv-small-gap", bar);
+  const collapse = hasModules ? button("▣ modules", "Collapse all modules", actions.collapse) : null;
+  const expand = hasModules ? button("⊞ every value", "Expand all modules", actions.expand) : null;
+  html("span", "rv-small-gap", bar);
+  const modes = new Map(DIRECTIONS.map(([mode, text, title]) => [mode, button(text, title, () => actions.mode(mode))]));
+  html("span", "rv-small-gap", bar);
+  button("+", "Zoom in", () => actions.zoom(1.4));
+  button("−", "Zoom out", () => actions.zoom(1 / 1.4));
+  button("Fit", "Fit the whole graph", actions.fit);
+  return {
+    focusSearch: search.focus,
+    colour: colourOf,
+    /** Which direction is shown, and whether everything is open, closed, or neither. */
+    show(mode, opened) {
+      for (const [name, element] of modes) element.setAttribute("aria-pressed", String(name === mode));
+      collapse?.setAttribute("aria-pressed", String(opened === "none"));
+      expand?.setAttribute("aria-pressed", String(opened === "all"));
+    },
+    destroy() {
+      search.destroy();
+      release();
+    },
+  };
+}
+
+/** The legend of a colouring; `ends` are the upper ends of a quantity's classes. */
+export function drawLegend(legend, id, colouring, ends, hasModules) {
+  legend.replaceChildren();
+  const item = (text, draw, width = 26) => {
+    const element = html("span", "rv-legend-item", legend);
+    const key = svg("svg", { width, height: 14, viewBox: `${-width / 2} -7 ${width} 14` }, element);
+    key.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
+    for (let i = 0; i < HUES; i++) key.style.setProperty(`--rv-hue-fill-${i}`, `url(#${id}-hue-${i})`);
+    draw(key);
+    element.append(text);
+  };
+  const box = (className) => (key) => svg("rect", { x: -11.5, y: -5.5, width: 23, height: 11, rx: 3, class: className }, key);
+  if (colouring === "state") {
+    item("kept", box("rv-keep"));
+    item("recomputed", box("rv-recompute"));
+    if (hasModules) {
+      item("share of bytes kept", (key) => {
+        box("rv-module-key")(key);
+        svg("rect", { x: -9, y: -2, width: 18, height: 4, rx: 2, class: "rv-share-ground" }, key);
+        svg("rect", { x: -9, y: -2, width: 11, height: 4, rx: 2, class: "rv-share" }, key);
+      });
+    }
+  } else {
+    item("solid border: kept", box("rv-key-solid"));
+    item("dashed: recomputed", box("rv-key-dashed"));
+    if (colouring === "segment") for (let i = 0; i < HUES; i++) item(i ? `V${"₂₃₄"[i - 1]}…` : "V₁, V₅…", box(`rv-key-plain rv-hue-${i}`));
+    else {
+      ends.forEach((end, i) => {
+        const level = LEVELS - ends.length + i + 1;
+        item(`${i === ends.length - 1 ? "" : "≤ "}${quantityText(colouring, end)}`, (key) => {
+          box(`rv-key-plain rv-level-${level}`)(key);
+          svg("rect", { x: -9.5, y: 2, width: (19 * level) / LEVELS, height: 2.2, class: `rv-level-bar rv-on-level-${level}` }, key);
+        });
+      });
+    }
+  }
+  item("boundary ∂", box("rv-key-boundary"));
+  if (colouring !== "segment") {
+    item("segments V₁, V₂, …", (key) => {
+      svg("rect", { x: -15, y: -7, width: 15, height: 14, class: "rv-band-0" }, key);
+      svg("rect", { y: -7, width: 15, height: 14, class: "rv-band-1" }, key);
+    }, 30);
+  }
+}

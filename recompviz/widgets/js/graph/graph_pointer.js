@@ -1,0 +1,113 @@
+// The graph by pointer: hovering lights a lower set, a click pins a value or opens a module, dragging pans, the wheel
+// zooms once the graph has the focus.
+
+import { listeners } from "../shared/elements.js";
+import { boxAt } from "./scene.js";
+
+const HOVER_DELAY = 70;
+// nearer than this to where it went down a press is a click
+const CLICK = 4;
+
+/**
+ * The pointer.
+ * @param picture { scene, large } as it is now
+ * @param win of makeGraphWindow
+ * @param actions { hover(v or −1), mark(m), leave(), toggle(m), pin(v or −1) }
+ */
+export function makeGraphPointer(root, frame, graph, picture, win, actions) {
+  const { listen, release } = listeners();
+  let timer = 0;
+  let over = null; // what the pointer is over, as "m,v"
+  let drag = null;
+  // a browser tells of the pointer also where not it but the picture under it moved, as by keys: that is no hovering
+  let rests = { x: NaN, y: NaN };
+  let moved = false;
+  const resting = (event) => event.clientX === rests.x && event.clientY === rests.y;
+
+  function itemAt(event) {
+    const element = event.target.closest?.("[data-v],[data-m]");
+    if (element?.dataset.m !== undefined) return { m: Number(element.dataset.m), v: -1 };
+    if (element) return { m: -1, v: Number(element.dataset.v) };
+    if (!picture.large) return { m: -1, v: -1 };
+    const b = boxAt(picture.scene, ...win.pointOf(event));
+    const item = b < 0 ? -1 : picture.scene.items[b];
+    return item >= graph.count ? { m: item - graph.count, v: -1 } : { m: -1, v: item };
+  }
+
+  function pointAt({ m, v }) {
+    const key = `${m},${v}`;
+    if (key === over) return;
+    over = key;
+    clearTimeout(timer);
+    const delay = v < 0 && m < 0 ? 2 * HOVER_DELAY : HOVER_DELAY;
+    timer = setTimeout(() => {
+      if (v >= 0) actions.hover(v);
+      else if (m >= 0 && !frame.querySelector(`.rv-frame-head[data-m="${m}"]`)) actions.mark(m);
+      else actions.leave();
+    }, delay);
+  }
+
+  const follow = (event) => {
+    moved = !resting(event);
+    rests = { x: event.clientX, y: event.clientY };
+  };
+  listen(root.ownerDocument, "pointermove", follow, { capture: true, passive: true });
+  listen(root, "pointerover", (event) => !drag && !resting(event) && pointAt(itemAt(event)));
+  listen(root, "pointerleave", () => {
+    clearTimeout(timer);
+    over = null;
+    actions.leave();
+  });
+  listen(root, "pointerdown", (event) => {
+    if (event.button !== 0) return;
+    drag = { x: event.clientX, y: event.clientY, far: false };
+  });
+  listen(root, "pointermove", (event) => {
+    if (!drag) {
+      if (picture.large && moved) pointAt(itemAt(event));
+      return;
+    }
+    const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
+    if (!drag.far && Math.hypot(dx, dy) < CLICK) return;
+    if (!drag.far) {
+      drag.far = true;
+      root.setPointerCapture(event.pointerId);
+      root.classList.add("rv-panning");
+      actions.hover(-1);
+    }
+    [drag.x, drag.y] = [event.clientX, event.clientY];
+    win.pan(dx, dy);
+  });
+  const endDrag = (event) => {
+    const far = drag?.far;
+    drag = null;
+    root.classList.remove("rv-panning");
+    if (event.type !== "pointerup" || far) return;
+    const { m, v } = itemAt(event);
+    if (m >= 0) actions.toggle(m);
+    else actions.pin(v);
+  };
+  listen(root, "pointerup", endDrag);
+  listen(root, "pointercancel", endDrag);
+  listen(
+    root,
+    "wheel",
+    (event) => {
+      // a notebook is scrolled over this picture all the time: the wheel zooms only once the graph has the focus
+      const active = root.getRootNode().activeElement;
+      if (!event.ctrlKey && !event.metaKey && !root.contains(active)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      win.zoomTo(Math.exp(-event.deltaY * 0.0015), event);
+    },
+    { passive: false },
+  );
+
+  return {
+    dragging: () => drag !== null,
+    destroy() {
+      clearTimeout(timer);
+      release();
+    },
+  };
+}

@@ -1,0 +1,264 @@
+// The graph: a camera over a scene of boxes, painted again only where a box's state changed. Collapsed by module
+// where it is large; then every picture is composed here from ranks and orders that never change.
+
+import { svg, html, setText } from "../shared/elements.js";
+import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
+import { makeMinimap } from "./minimap.js";
+import { makeModuleTree, shownItem, withNode, boxName } from "./module_tree.js";
+import { compose } from "./compose.js";
+import { flatScene, itemSize, boxesOfNodes } from "./scene.js";
+import { makeSvgBoxes } from "./svg_boxes.js";
+import { makeCanvasBoxes } from "./canvas_boxes.js";
+import { makeGraphBar, drawLegend } from "./graph_bar.js";
+import { makeGraphLayers } from "./graph_layers.js";
+import { makeGraphWindow } from "./graph_window.js";
+import { makeGraphPainter } from "./graph_painter.js";
+import { makeGraphPointer } from "./graph_pointer.js";
+import { makeGraphKeys, graphTitle } from "./graph_keys.js";
+import { makeSequenceBrowser } from "./sequence_browser.js";
+
+// above this many boxes they and the lines are drawn on a canvas: as many elements take longer than a frame
+const LARGE = 400;
+const HINT = "hover: Lᵛ · click: pin, open · drag: pan · arrows: walk · /: search";
+
+// what a view showed, by the element it stands in, so that a view drawn anew there goes on with it
+const lastViews = new WeakMap();
+
+/** Whether a graph opens collapsed. */
+export function opensCollapsed(graph, modules) {
+  return modules.names.length > 1 && graph.count > modules.collapseAbove;
+}
+
+/**
+ * The graph view.
+ * @param parent where to draw
+ * @param graph, near the graph and its neighbours
+ * @param actions { hover(v or −1, rectangle), pin(v or −1), select(v), mode(name) }
+ * @param id unique in the page, for pattern names
+ * @param modules of readModules
+ */
+export function makeGraphView(parent, graph, near, actions, id, modules) {
+  const tree = makeModuleTree(graph, modules);
+  const hasModules = tree.boxes > 1;
+  const bar = makeGraphBar(parent, graph, hasModules, {
+    found,
+    go: reveal,
+    colour: (name) => painter.colour(name),
+    collapse: () => setOpen(new Set([0])),
+    expand: () => setOpen(null),
+    mode: setMode,
+    zoom: (factor) => win.zoomMiddle(factor),
+    fit: () => win.refit(),
+  });
+  const frame = html("div", "rv-graph", parent);
+  const canvas = html("canvas", "rv-graph-canvas", frame);
+  canvas.setAttribute("aria-hidden", "true");
+  const root = svg("svg", { class: "rv-canvas", tabindex: "0", role: "application", "aria-roledescription": "graph" }, frame);
+  const layers = makeGraphLayers(root, graph, tree, id);
+  const note = html("div", "rv-graph-note", frame);
+  const foot = html("div", "rv-graph-foot", parent);
+  const legend = html("div", "rv-graph-legend", foot);
+  note.setAttribute("role", "status");
+  html("span", "rv-gap", foot);
+  const hint = html("span", "rv-hint", foot, HINT);
+  hint.title = HINT;
+  const toggle = html("button", "rv-button", foot, "L₁ ≺ … ≺ Lₖ");
+  toggle.setAttribute("aria-label", "Browse the plan's lower sets");
+  toggle.title = "The plan's lower sets one by one, with the terms of the peak formula";
+
+  const place = parent.parentNode ?? parent;
+  const last = lastViews.get(place);
+  let waiting = "";
+  let flat = null; // Python's layout of every value
+  let open = last ? last.open : opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
+  let mode = "wrapped";
+  const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
+  const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
+  // what is shown, read by every part; `drawing` while it is half made: taking away a focused box tells focusout
+  const picture = { scene: null, of: null, brush: svgBoxes, large: false, drawing: false };
+  const win = makeGraphWindow(frame, picture, looked);
+  const minimap = makeMinimap(frame, (x, y) => win.centre(x, y));
+  const colouring = last?.colouring ?? "state";
+  bar.colour(colouring);
+  const painter = makeGraphPainter(graph, tree, picture, layers, colouring, {
+    kept: minimap.paint,
+    changed: (fresh) => browser.follow(fresh),
+    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null),
+  });
+  const browser = makeSequenceBrowser(parent, toggle, graph, near, painter, win.resize);
+  const shared = { mark: markBox, leave, toggle: toggleBox };
+  const pointer = makeGraphPointer(root, frame, graph, picture, win, {
+    ...shared,
+    hover: (v) => actions.hover(v, v < 0 ? null : rectangleOf(v)),
+    pin: (v) => actions.pin(v, v < 0 ? null : rectangleOf(v)),
+  });
+  const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, pin: actions.pin, reveal, search: bar.focusSearch, dragging: pointer.dragging });
+  const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
+  for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+
+  function looked(camera, view, far) {
+    layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
+    root.classList.toggle("rv-far", far);
+    minimap.look(camera, view);
+    if (!picture.large) return;
+    canvasBoxes.look(camera, view);
+    canvasBoxes.flush();
+  }
+
+  // ---- scenes
+
+  /** Python's layout of every value; shown unless some modules are closed. */
+  function setLayout(next) {
+    const first = !flat;
+    flat = next;
+    if (first) mode = last?.mode ?? (open ? "wrapped" : flat.mode);
+    if (!open || first) show();
+    if (first && last?.moved) win.look(last.camera, true);
+  }
+
+  function setMode(next) {
+    mode = next;
+    if (open) show();
+    else if (flat.mode !== next) actions.mode(next);
+    bar.show(mode, openness());
+  }
+
+  /** Which boxes are open: a set, or null for every value as Python laid it out. */
+  function setOpen(next, anchor = -1) {
+    const before = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
+    open = next;
+    if (!open && flat.mode !== mode) actions.mode(mode);
+    // text that is wrapped anew is shown as a whole while that is legible
+    show(true);
+    if (before === null || (mode === "wrapped" && win.fitsReadably())) return win.refit();
+    // the box that was opened or closed stays where it was on the screen
+    win.hold(cornerOf(anchor), before);
+    if (win.outside(win.onScreen(cornerOf(anchor)))) win.refit();
+  }
+
+  function openness() {
+    return open === null ? "all" : open.size === 1 ? "none" : "some";
+  }
+
+  function toggleBox(m) {
+    const next = new Set(open ?? Array.from({ length: tree.boxes }, (_, i) => i));
+    if (next.has(m)) next.delete(m);
+    else next.add(m);
+    setOpen(next, m);
+    keys.focusModule(m);
+  }
+
+  /** The top left corner of a box, closed or open. */
+  function cornerOf(m) {
+    const { scene } = picture;
+    const b = scene.items.indexOf(graph.count + m);
+    if (b >= 0) return [scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2];
+    const found = scene.frames.find((f) => f.m === m);
+    return found ? [found.x, found.y] : [0, 0];
+  }
+
+  /** Draw a scene from nothing; the only place where elements are made. */
+  function show(keepCamera = false) {
+    const scene = open ? compose(tree, open, mode, (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "")) : flatScene(flat, graph);
+    const large = scene.items.length > LARGE;
+    picture.drawing = true;
+    svgBoxes.clear();
+    canvasBoxes.clear();
+    layers.draw(scene, large);
+    Object.assign(picture, { scene, of: boxesOfNodes(scene, tree, graph.count), large, brush: large ? canvasBoxes : svgBoxes, drawing: false });
+    frame.classList.toggle("rv-large", large);
+    picture.brush.draw(scene, scene.items.map(textOf));
+    frame.dataset.engine = scene.engine;
+    frame.dataset.shown = openness();
+    root.setAttribute("aria-label", graphTitle(graph.count, open ? scene.items.length : null));
+    setNote();
+    bar.show(mode, openness());
+    minimap.setLayout(scene, picture.of.nodes);
+    painter.again();
+    if (!keepCamera) win.refit();
+  }
+
+  /** What is written in an item's box. */
+  function textOf(item) {
+    if (item < graph.count) return { name: graph.nodes[item].label };
+    const m = item - graph.count;
+    return { name: boxName(tree, m), times: tree.times[m] > 1 ? `×${tree.times[m]}` : "" };
+  }
+
+  function setNote() {
+    const boxes = open ? `showing ${picture.scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
+    setText(note, [boxes, waiting].filter(Boolean).join(" · "));
+  }
+
+  // ---- what is laid over
+
+  /** Light L^v and its boundary, or nothing. `v` −1 for none; `also` a node to ring. */
+  function mark(v, also) {
+    if (browser.open) return painter.lay({ picked: v, step: also });
+    const inside = v >= 0 ? lowerSetOf(v, near, graph.count) : null;
+    return painter.lay({ lower: inside && { inside, boundary: boundaryOf(inside, near) }, picked: v, step: also });
+  }
+
+  /** Light the lower set of all nodes of a closed box. */
+  function markBox(m) {
+    actions.hover(-1, null);
+    if (browser.open) return;
+    const inside = new Uint8Array(graph.count);
+    for (const v of tree.nodes[m]) if (!inside[v]) lowerSetOf(v, near, graph.count).forEach((bit, u) => (inside[u] |= bit));
+    painter.lay({ lower: { inside, boundary: boundaryOf(inside, near) } });
+  }
+
+  /** Neither pointer nor focus is on a box. */
+  function leave() {
+    actions.hover(-1, null);
+    if (!browser.open && painter.over.picked < 0) painter.lay({ lower: null });
+  }
+
+  function found(nodes) {
+    const hits = nodes.length ? new Uint8Array(graph.count) : null;
+    for (const v of nodes) hits[v] = 1;
+    painter.lay({ hits });
+  }
+
+  /** Open what hides a node, bring it to the middle and pick it. */
+  function reveal(v) {
+    if (open && shownItem(tree, v, open) !== v) {
+      open = withNode(tree, v, open);
+      show(true);
+    }
+    const b = picture.of.boxOf[v];
+    win.centre(picture.scene.x[b], picture.scene.y[b], 0.7);
+    (actions.select ?? actions.pin)(v, rectangleOf(v));
+  }
+
+  /** The rectangle in the frame of the box that shows a node. */
+  function rectangleOf(v) {
+    return win.rectangleOf(picture.of.boxOf[v]);
+  }
+
+  return {
+    setLayout,
+    paint: painter.paint,
+    mark,
+    reveal,
+    /** Nodes alive at the scrubbed step stand out, the rest recede; null for none. */
+    setAlive: (alive) => painter.lay({ alive }),
+    /** 1 for a node that is forced to be kept, −1 forced to be recomputed, 0 for neither; null for none. */
+    setPins: (pins) => painter.lay({ pins }),
+    /** 1 for a node that only the first plan keeps, −1 only the second, 0 for the same; null for none. */
+    setDifference: (difference) => painter.lay({ difference }),
+    rectangleOf,
+    resize: win.resize,
+    /** What is still to come, said in the corner. */
+    setNote(text) {
+      waiting = text;
+      setNote();
+    },
+    hintAway: () => hint.classList.add("rv-away"),
+    destroy: () => {
+      lastViews.set(place, { open, mode, colouring: painter.colouring, camera: win.camera, moved: win.moved });
+      theme.disconnect();
+      for (const part of [pointer, keys, painter, browser, minimap, bar]) part.destroy();
+    },
+  };
+}

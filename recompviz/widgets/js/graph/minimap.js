@@ -1,0 +1,80 @@
+// The minimap: the whole graph as dots, and the part that the camera shows; only there while something is outside.
+
+import { html, svg, listeners } from "../shared/elements.js";
+
+const MAP_WIDTH = 150;
+const MAP_HEIGHT = 64;
+
+/** The part of the world that the window shows. */
+export function visibleWorld(camera, view) {
+  return { x: -camera.x / camera.scale, y: -camera.y / camera.scale, width: view.width / camera.scale, height: view.height / camera.scale };
+}
+
+/** The minimap; `go(x, y)` is called with a point of the world when it is clicked or dragged. */
+export function makeMinimap(parent, go) {
+  const { listen, release } = listeners();
+  const box = html("div", "rv-minimap", parent);
+  const canvas = html("canvas", "", box);
+  const overlay = svg("svg", { "aria-hidden": "true" }, box);
+  const window_ = svg("rect", { class: "rv-minimap-window" }, overlay);
+  let layout = null;
+  let kept = null;
+  let nodes = []; // of each box
+  let scale = { x: 1, y: 1 };
+
+  function setLayout(next, nodesOf) {
+    layout = next;
+    nodes = nodesOf;
+    scale = { x: MAP_WIDTH / layout.width, y: MAP_HEIGHT / Math.max(1, layout.height) };
+    canvas.width = MAP_WIDTH * 2;
+    canvas.height = MAP_HEIGHT * 2;
+    overlay.setAttribute("viewBox", `0 0 ${MAP_WIDTH} ${MAP_HEIGHT}`);
+    if (kept) paint(kept);
+  }
+
+  function paint(mask) {
+    kept = mask;
+    if (!layout || !box.classList.contains("rv-there")) return;
+    const style = getComputedStyle(box);
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    const colours = [style.getPropertyValue("--rv-recompute"), style.getPropertyValue("--rv-keep")];
+    for (let b = 0; b < nodes.length; b++) {
+      const width = Math.max(1.5, layout.w[b] * scale.x * 2);
+      const height = Math.max(1.5, Math.min(14, layout.h[b] * scale.y * 2));
+      const left = layout.x[b] * scale.x * 2 - width / 2;
+      const top = layout.y[b] * scale.y * 2 - height / 2;
+      let share = 0;
+      for (const v of nodes[b]) share += mask[v] / nodes[b].length;
+      pen.fillStyle = colours[0];
+      pen.fillRect(left, top, width, height);
+      pen.fillStyle = colours[1];
+      pen.fillRect(left, top, width * share, height);
+    }
+  }
+
+  function look(camera, view) {
+    if (!layout) return;
+    const seen = visibleWorld(camera, view);
+    const all = seen.x <= 1 && seen.y <= 1 && seen.x + seen.width >= layout.width - 1 && seen.y + seen.height >= layout.height - 1;
+    const before = box.classList.contains("rv-there");
+    box.classList.toggle("rv-there", !all);
+    if (!all && !before && kept) paint(kept);
+    window_.setAttribute("x", seen.x * scale.x);
+    window_.setAttribute("y", seen.y * scale.y);
+    window_.setAttribute("width", Math.max(2, seen.width * scale.x));
+    window_.setAttribute("height", Math.max(2, seen.height * scale.y));
+  }
+
+  const move = (event) => {
+    if (event.buttons !== 1 && event.type !== "pointerdown") return;
+    const rect = box.getBoundingClientRect();
+    go(((event.clientX - rect.left) / rect.width) * layout.width, ((event.clientY - rect.top) / rect.height) * layout.height);
+  };
+  listen(box, "pointerdown", (event) => {
+    box.setPointerCapture(event.pointerId);
+    move(event);
+  });
+  listen(box, "pointermove", move);
+  return { setLayout, paint, look, destroy: release };
+}

@@ -1,0 +1,45 @@
+// The search box: a count of the results, Enter for the next, Shift+Enter for the one before, Esc to clear.
+
+import { html, listeners, setText } from "../shared/elements.js";
+import { findNodes } from "./search.js";
+
+/** The search box; `found(nodes)` on each change, `go(v)` on a jump. */
+export function makeSearchBox(parent, graph, { found, go }) {
+  const { listen, release } = listeners();
+  const root = html("div", "rv-search", parent);
+  root.setAttribute("role", "search");
+  const input = html("input", "rv-search-input", root);
+  Object.assign(input, { type: "search", placeholder: "Search: conv, layer3, >10 MiB", title: "Name, operator, module, shape or size; Enter: next, Shift+Enter: previous" });
+  input.setAttribute("aria-label", "Search values by name, operator or size");
+  const count = html("span", "rv-search-count", root);
+  count.setAttribute("role", "status");
+  let nodes = [];
+  let at = -1;
+
+  function search() {
+    nodes = findNodes(graph, input.value);
+    at = -1;
+    tell();
+    found(nodes);
+  }
+
+  function tell() {
+    const text = !input.value.trim() ? "" : !nodes.length ? "none" : at < 0 ? `${nodes.length} of ${graph.count}` : `${at + 1}/${nodes.length}`;
+    setText(count, text);
+  }
+
+  listen(input, "input", search);
+  listen(input, "keydown", (event) => {
+    event.stopPropagation(); // JupyterLab has commands on bare keys
+    if (event.key === "Enter" && nodes.length) {
+      at = (at + (event.shiftKey ? -1 : 1) + (at < 0 && event.shiftKey ? 1 : 0) + nodes.length) % nodes.length;
+      tell();
+      go(nodes[at]);
+      event.preventDefault();
+    } else if (event.key === "Escape" && input.value) {
+      input.value = "";
+      search();
+    }
+  });
+  return { focus: () => input.focus(), destroy: release };
+}

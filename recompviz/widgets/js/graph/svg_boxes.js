@@ -1,0 +1,78 @@
+// Drawing a scene's boxes as SVG elements: each has a label for a screen reader, and only what changed is touched.
+
+import { svg } from "../shared/elements.js";
+import { flagClasses, cornerSigns } from "./overlay.js";
+
+const LABEL = 12.5;
+let ruler = null;
+
+/** The size at which a label fits a width, no larger than a short one's. */
+function labelSize(text, width) {
+  ruler ??= document.createElement("canvas").getContext("2d");
+  ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
+  return Math.min(LABEL, (LABEL * width) / Math.max(1, ruler.measureText(text).width)).toFixed(1);
+}
+
+/** A brush for boxes in an SVG group; `light` of the layers lights their lines. */
+export function makeSvgBoxes(layer, graph, light) {
+  let scene = null;
+  let groups = [];
+  return {
+    draw(next, texts) {
+      scene = next;
+      layer.replaceChildren();
+      groups = scene.items.map((item, b) => {
+        const module = item >= graph.count;
+        const w = scene.w[b];
+        const h = scene.h[b];
+        const group = svg("g", { transform: `translate(${scene.x[b]} ${scene.y[b]})`, role: module ? "button" : "graphics-symbol", tabindex: "-1" }, layer);
+        svg("rect", { x: -w / 2, y: -h / 2, width: w, height: h, rx: 5 }, group);
+        if (module) {
+          group.dataset.m = item - graph.count;
+          group.setAttribute("aria-expanded", "false");
+          svg("rect", { class: "rv-share-ground", x: -w / 2 + 6, y: h / 2 - 8, width: w - 12, height: 4.5, rx: 2 }, group);
+          svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
+          svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group).textContent = texts[b].name;
+          if (texts[b].times) svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
+          svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
+        } else {
+          group.dataset.v = item;
+          svg("text", { y: 4.2, style: `font-size: ${labelSize(texts[b].name, w - 6)}px` }, group).textContent = texts[b].name;
+        }
+        group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
+        return group;
+      });
+    },
+    /** The state of one box: its class, and for a box of several its share and its fact. */
+    paint(b, look) {
+      const group = groups[b];
+      group.firstChild.setAttribute("class", look.className);
+      if (scene.items[b] >= graph.count) {
+        group.childNodes[2].setAttribute("width", ((scene.w[b] - 12) * look.bar).toFixed(1));
+        group.querySelector(".rv-box-fact").textContent = look.fact;
+      } else if (look.bar !== undefined || group.childNodes.length > 2) {
+        let bar = group.querySelector(".rv-level-bar");
+        if (!bar && look.bar) bar = svg("rect", { class: "rv-level-bar", x: -scene.w[b] / 2 + 3, y: scene.h[b] / 2 - 4, height: 2.5 }, group);
+        bar?.setAttribute("width", ((scene.w[b] - 6) * (look.bar ?? 0)).toFixed(1));
+      }
+    },
+    flag(b, flags) {
+      const group = groups[b];
+      const module = scene.items[b] >= graph.count;
+      group.setAttribute("class", `${module ? "rv-node rv-module" : "rv-node"}${flagClasses(flags)}`);
+      const signs = cornerSigns(flags);
+      let corner = group.querySelector(".rv-corner");
+      if (!corner && signs) corner = svg("text", { class: "rv-corner", x: scene.w[b] / 2 - 1, y: -scene.h[b] / 2 + 3 }, group);
+      if (corner) corner.textContent = signs;
+    },
+    name(b, text) {
+      if (groups[b].getAttribute("aria-label") !== text) groups[b].setAttribute("aria-label", text);
+    },
+    /** The boxes that have a name to keep up to date: all, for each is an element. */
+    named: () => groups.keys(),
+    focus: (b) => groups[b].focus({ preventScroll: true }),
+    light,
+    flush() {},
+    clear: () => layer.replaceChildren(),
+  };
+}

@@ -1,0 +1,111 @@
+// Stepping through the frames of a scene: back, forth, to the ends, to a chapter, by itself at a chosen speed.
+
+import { html, listeners } from "../shared/elements.js";
+import { sceneView } from "./scene_view.js";
+
+/** The frame that an action leads to, within 0…count − 1. */
+export function nextFrame(action, frame, count) {
+  const to = { first: 0, back: frame - 1, forth: frame + 1, last: count - 1 }[action] ?? Number(action);
+  return Math.min(Math.max(to, 0), count - 1);
+}
+
+/** Milliseconds a frame stays at a speed. */
+export function pace(speed) {
+  return 1200 / speed;
+}
+
+const CONTROLS = [
+  ["first", "|◀", "First step"],
+  ["back", "◀", "Previous step"],
+  ["forth", "▶", "Next step"],
+  ["last", "▶|", "Last step"],
+];
+
+/** Mount a player for one scene; gives `frame()`, `show(frame)` and `release()`. `told(frame)` hears of every change. */
+export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
+  const ears = listeners();
+  const root = html("div", "rv-tplayer", parent);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", label);
+  const count = scene.frames.length;
+  let frame = Math.min(Math.max(start, 0), count - 1);
+  let timer = null;
+
+  const bar = html("div", "rv-tbar", root);
+  const buttons = {};
+  for (const [action, sign, name] of CONTROLS) {
+    const button = html("button", "rv-tbutton rv-tsign", bar, sign);
+    button.type = "button";
+    button.setAttribute("aria-label", name);
+    button.title = name;
+    ears.listen(button, "click", () => (stop(), show(nextFrame(action, frame, count))));
+    buttons[action] = button;
+  }
+  const play = html("button", "rv-tbutton", bar, "Play");
+  play.type = "button";
+  const range = html("input", "rv-trange", bar);
+  range.type = "range";
+  range.min = 0;
+  range.max = count - 1;
+  range.setAttribute("aria-label", "Step");
+  const place = html("span", "rv-tnote rv-tplace", bar);
+  const speedLabel = html("label", "rv-tfield", bar, "Speed ");
+  const speed = html("select", "", speedLabel);
+  for (const factor of [0.5, 1, 2, 4]) html("option", "", speed, `${factor}×`).value = factor;
+  speed.value = "1";
+  const chapters = html("div", "rv-tbar rv-tchapters", root);
+  for (const [at, name] of scene.marks) {
+    const button = html("button", "rv-tbutton rv-tchapter", chapters, name);
+    button.type = "button";
+    ears.listen(button, "click", () => (stop(), show(at)));
+  }
+  chapters.hidden = scene.marks.length === 0;
+  const caption = html("p", "rv-tcaption", root);
+  caption.setAttribute("aria-live", "polite");
+  const view = sceneView(html("div", "rv-tpicture", root), scene, (to) => (stop(), show(to)), ears);
+
+  function show(to) {
+    frame = to;
+    view.apply(scene.frames[frame]);
+    caption.textContent = scene.captions[frame];
+    range.value = frame;
+    range.setAttribute("aria-valuetext", `step ${frame + 1} of ${count}`);
+    place.textContent = `${frame + 1} / ${count}`;
+    buttons.first.disabled = buttons.back.disabled = frame === 0;
+    buttons.last.disabled = buttons.forth.disabled = frame === count - 1;
+    told(frame);
+  }
+
+  function stop() {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "Play";
+  }
+
+  function run() {
+    clearInterval(timer);
+    timer = setInterval(() => {
+      if (frame === count - 1) stop();
+      else show(frame + 1);
+    }, pace(Number(speed.value)));
+  }
+
+  ears.listen(play, "click", () => {
+    if (timer !== null) return stop();
+    if (frame === count - 1) show(0);
+    play.textContent = "Pause";
+    run();
+  });
+  ears.listen(speed, "change", () => timer !== null && run());
+  ears.listen(range, "input", () => (stop(), show(Number(range.value))));
+  ears.listen(root, "keydown", (event) => {
+    const action = { ArrowLeft: "back", ArrowRight: "forth", Home: "first", End: "last" }[event.key];
+    if (!action || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    stop();
+    show(nextFrame(action, frame, count));
+  });
+  show(frame);
+  return { frame: () => frame, show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), ears.release()) };
+}

@@ -1,0 +1,68 @@
+// What a chosen set and a sequence look like in the playground; mirrors recompviz/widgets/lessons/playground_scene.py.
+// Sets are sets of node numbers.
+
+/** The edges that enter a set from outside. */
+export function violations(edges, chosen) {
+  return edges.filter(([u, v]) => chosen.has(v) && !chosen.has(u));
+}
+
+/** The least lower set that contains a set: `ancestors[v]` lists v and all it is computed from. */
+export function closure(ancestors, chosen) {
+  return new Set([...chosen].flatMap((v) => ancestors[v]));
+}
+
+/** The members of a set that something outside it still needs. */
+export function boundary(edges, lower) {
+  return new Set(edges.filter(([u, v]) => lower.has(u) && !lower.has(v)).map(([u]) => u));
+}
+
+/** A set of node numbers as text that is the same for the same set. */
+export function keyOf(nodes) {
+  return [...nodes].sort((a, b) => a - b).join(",");
+}
+
+/** `{a, b}`, ∅ for none. */
+export function setWords(names, nodes) {
+  const inOrder = [...nodes].sort((a, b) => a - b);
+  return inOrder.length ? `{${inOrder.map((v) => names[v]).join(", ")}}` : "∅";
+}
+
+/** The verdict on a set, in one sentence. */
+export function verdict(graph, chosen) {
+  const entering = violations(graph.edges, chosen);
+  const text = setWords(graph.names, chosen);
+  if (!entering.length) {
+    return `${text} is a lower set; its boundary is ∂(L) = ${setWords(graph.names, boundary(graph.edges, chosen))}.`;
+  }
+  const one = entering.length === 1;
+  const named = entering.map(([u, v]) => `${graph.names[u]} → ${graph.names[v]}`).join(", ");
+  return `${text} is not a lower set: the edge${one ? "" : "s"} ${named} enter${one ? "s" : ""} it from outside.`;
+}
+
+/** The patch of a chosen set and a sequence of sets; `graph.sets` and `graph.at` are null where no lattice is drawn. */
+export function playgroundPatch(graph, chosen, sequence) {
+  const entering = violations(graph.edges, chosen);
+  const lower = entering.length === 0;
+  const edge = lower ? boundary(graph.edges, chosen) : new Set();
+  const patch = {};
+  for (const v of chosen) patch[`n${v}`] = { look: edge.has(v) ? "boundary" : "in-set" };
+  for (const [u, v] of entering) {
+    patch[`e${graph.edges.findIndex(([a, b]) => a === u && b === v)}`] = { look: "violation" };
+  }
+  if (!graph.sets) return patch;
+  const place = new Map(graph.sets.map((nodes, i) => [keyOf(nodes), i]));
+  const now = keyOf(chosen);
+  if (lower) patch[`h${place.get(now)}`] = { look: "cell-now" };
+  const path = sequence.length ? [[], ...sequence] : [];
+  for (const nodes of path) {
+    const here = keyOf(nodes) === now;
+    const i = place.get(keyOf(nodes));
+    patch[`h${i}`] = { look: here ? "cell-now" : "cell-front" };
+    patch[`s${i}`] = { look: here ? "cell-text" : "cell-text-keep" };
+  }
+  if (path.length) {
+    const points = path.map((nodes) => graph.at[place.get(keyOf(nodes))].map((x) => x.toFixed(1)).join(" "));
+    patch.path = { look: "link-lit", d: `M${points.join("L")}` };
+  }
+  return patch;
+}

@@ -1,0 +1,61 @@
+// A scene in the page: the elements that Python made, and patches laid over them. Mirrors recompviz/widgets/lessons/scene.py.
+
+import { svg } from "../shared/elements.js";
+
+/** What a patch asks of one element, or the element's own values where it asks for nothing. */
+export function valuesOf(element, change) {
+  const [, look, attributes, text] = element;
+  return { ...attributes, look, text, ...change };
+}
+
+/** Draw a scene into `parent`; gives `apply(patch)`, and calls `go(frame)` for clicks that lead to a frame. */
+export function sceneView(parent, scene, go = () => {}, ears = null) {
+  const root = svg("svg", {
+    viewBox: `0 0 ${scene.width} ${scene.height}`,
+    role: "group",
+    "aria-label": scene.title,
+    class: "rv-scene",
+  });
+  root.style.maxWidth = `${Math.round(scene.width * 1.35)}px`;
+  const nodes = new Map();
+  const elements = new Map();
+  for (const element of scene.elements) {
+    const [tag, look, attributes, text, key, frame, label] = element;
+    const node = svg(tag, { ...attributes, class: `rvt-${look}` }, root);
+    if (text) node.textContent = text;
+    if (key) {
+      nodes.set(key, node);
+      elements.set(key, element);
+    }
+    if (frame >= 0 && ears) clickable(node, label, () => go(frame), ears);
+  }
+  parent.append(root);
+  let changed = new Set();
+  const apply = (patch) => {
+    for (const key of new Set([...changed, ...Object.keys(patch)])) {
+      const node = nodes.get(key);
+      if (!node) continue;
+      const { look, text, ...attributes } = valuesOf(elements.get(key), patch[key]);
+      node.setAttribute("class", `rvt-${look}${node.classList.contains("rv-click") ? " rv-click" : ""}`);
+      if (node.textContent !== text) node.textContent = text;
+      for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    }
+    changed = new Set(Object.keys(patch));
+  };
+  return { root, nodes, apply };
+}
+
+/** Let an SVG element be clicked and, if it has a label, reached and pressed by the keyboard. */
+export function clickable(node, label, act, ears) {
+  node.classList.add("rv-click");
+  if (!label) return ears.listen(node, "click", act);
+  node.setAttribute("role", "button");
+  node.setAttribute("tabindex", "0");
+  node.setAttribute("aria-label", label);
+  ears.listen(node, "click", act);
+  ears.listen(node, "keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    act(event);
+  });
+}

@@ -1,0 +1,50 @@
+// A stepper: one or more scenes, one shown at a time, each with a player of its own.
+
+import { html, listeners } from "../shared/elements.js";
+import { mountPlayer } from "./lesson_player.js";
+
+export function render({ model, el }) {
+  const ears = listeners();
+  const root = html("div", "rv-teach", el);
+  root.setAttribute("role", "group");
+  const label = model.get("_label");
+  root.setAttribute("aria-label", label);
+  const scenes = model.get("_scenes");
+  const tabs = html("div", "rv-tbar", root);
+  tabs.hidden = scenes.length < 2;
+  const place = html("div", "", root);
+  let player = null;
+  const buttons = scenes.map((scene, i) => {
+    const button = html("button", "rv-tbutton rv-tchapter", tabs, scene.title);
+    button.type = "button";
+    ears.listen(button, "click", () => {
+      model.set("_shown", i);
+      model.set("_frame", 0);
+      model.save_changes();
+      show();
+    });
+    return button;
+  });
+
+  function show() {
+    player?.release();
+    place.replaceChildren();
+    const i = model.get("_shown");
+    buttons.forEach((button, j) => button.setAttribute("aria-pressed", i === j));
+    player = mountPlayer(place, scenes[i], `${label}: ${scenes[i].title}`, model.get("_frame"), (frame) => {
+      model.set("_frame", frame);
+      model.save_changes();
+    });
+  }
+  // the page's own steps come back as changes too: following them would stop what is playing
+  const follow = () => model.get("_frame") !== player.frame() && player.show(model.get("_frame"));
+  model.on("change:_frame", follow);
+  show();
+  return () => {
+    model.off("change:_frame", follow);
+    ears.release();
+    player.release();
+  };
+}
+
+export default { render };

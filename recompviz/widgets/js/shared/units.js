@@ -1,0 +1,49 @@
+// Bytes as people write them; mirrors recompviz/core/base/units.py.
+
+/** A number of bytes with a binary unit and three significant figures: 1610612736 → "1.50 GiB". */
+export function formatBytes(count) {
+  let size = Math.abs(count);
+  const sign = count < 0 ? "-" : "";
+  if (size < 1024) return `${sign}${size.toFixed(0)} B`;
+  let unit = "";
+  for (unit of ["KiB", "MiB", "GiB", "TiB"]) {
+    size /= 1024;
+    if (size < 1023.5 || unit === "TiB") break;
+  }
+  const digits = size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
+  return `${sign}${size.toFixed(digits)} ${unit}`;
+}
+
+/** A fraction as whole per cent, with one decimal below 10 %. */
+export function formatPercent(fraction) {
+  const percent = fraction * 100;
+  return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1) : percent.toFixed(0)}%`;
+}
+
+/** Round numbers of bytes from `low` to `high`, about `count` of them, at 1, 2 or 5 times a power of 2¹⁰. */
+export function byteTicks(low, high, count) {
+  const rough = (high - low) / Math.max(1, count);
+  let unit = 1;
+  while (unit * 1024 <= rough) unit *= 1024;
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 256, 512, 1024].map((k) => k * unit).find((s) => s >= rough) ?? rough;
+  const ticks = [];
+  for (let x = Math.ceil(low / step) * step; x <= high; x += step) ticks.push(x);
+  return ticks;
+}
+
+/** 12 → "₁₂". */
+export function subscript(number) {
+  return String(number).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
+}
+
+const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
+
+/** Bytes of a budget that was typed: "500 MiB", "1.5GB", "60%" of keep-all, or a plain number of bytes; null for nonsense. */
+export function parseBudget(text, keepAll) {
+  const found = /^\s*([\d,]*\.?\d+)\s*([a-z]+|%)?\s*$/i.exec(text);
+  if (!found) return null;
+  const number = Number(found[1].replaceAll(",", ""));
+  if (found[2] === "%") return (number / 100) * keepAll;
+  const size = BYTE_UNITS[(found[2] ?? "b").toLowerCase()];
+  return size ? number * size : null;
+}
