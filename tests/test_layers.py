@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import pathlib
 import subprocess
 import sys
 
@@ -11,36 +9,15 @@ import networkx as nx
 import pytest
 
 import recompviz
+from tests.rooms import HOME, ROOMS, imports, modules
 
-HOME = pathlib.Path(recompviz.__file__).parent
 MAY_IMPORT = {
     "core": {"core"},
     "networks": {"networks", "core"},
     "pytorch": {"pytorch", "core"},
     "widgets": {"widgets", "pytorch", "core"},
 }
-# a room may import itself and the rooms named before it
-ROOMS = {
-    "core": ("base", "graphs", "steps", "plans", "exact", "live", "planning", "reports", "snapshots", "teaching"),
-    "pytorch": ("internals", "tracing", "running", "measuring", "debugging"),
-    "widgets": ("base", "layout", "explorer", "lessons"),
-}
 HEAVY = {"torch", "ipywidgets", "anywidget", "IPython", "jupyterlab", "numba", "traitlets"}
-
-
-def imports(path: pathlib.Path) -> set[tuple[str, bool]]:
-    """(module, whether it is imported at the top of the file) for every import in a file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    top = {id(node) for node in tree.body}
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {(alias.name, id(node) in top) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "", id(node) in top))
-            if node.module and (HOME.parent / node.module.replace(".", "/") / "__init__.py").exists():
-                found |= {(f"{node.module}.{alias.name}", id(node) in top) for alias in node.names}
-    return found
 
 
 @pytest.mark.parametrize("layer", sorted(MAY_IMPORT))
@@ -48,10 +25,10 @@ def test_a_layer_imports_only_itself_and_those_below(layer: str) -> None:
     files = sorted((HOME / layer).rglob("*.py"))
     assert files
     for path in files:
-        for module, _ in imports(path):
-            parts = module.split(".")
+        for found in imports(path):
+            parts = found.module.split(".")
             if parts[0] == "recompviz" and len(parts) > 1:
-                assert parts[1] in MAY_IMPORT[layer], f"{path.relative_to(HOME)} imports {module}"
+                assert parts[1] in MAY_IMPORT[layer], f"{path.relative_to(HOME)} imports {found.module}"
 
 
 @pytest.mark.parametrize("layer", sorted(ROOMS))
@@ -62,28 +39,32 @@ def test_a_room_imports_only_itself_and_those_below(layer: str) -> None:
         own = path.relative_to(HOME / layer).parts[0]
         if own.endswith(".py"):
             continue
-        for module, _ in imports(path):
-            parts = module.split(".")
+        for found in imports(path):
+            parts = found.module.split(".")
             if parts[:2] == ["recompviz", layer] and len(parts) > 2:
-                assert order[parts[2]] <= order[own], f"{path.relative_to(HOME)} imports {module}"
+                assert order[parts[2]] <= order[own], f"{path.relative_to(HOME)} imports {found.module}"
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
     graph: nx.DiGraph[str] = nx.DiGraph()
-    for path in sorted(HOME.rglob("*.py")):
-        name = ".".join(("recompviz", *path.relative_to(HOME).with_suffix("").parts)).removesuffix(".__init__")
-        if name != "recompviz":  # it imports every public name, lazily
-            graph.add_edges_from((name, module) for module, _ in imports(path) if module.startswith("recompviz."))
+    files = modules()
+    del files["recompviz"]  # it imports every public name, lazily
+    for name, path in files.items():
+        for found in imports(path):
+            parts = found.module.split(".")
+            # Python runs the __init__ of every package on the way to a module
+            imported = {".".join(parts[:depth]) for depth in range(2, len(parts) + 1)}
+            graph.add_edges_from((name, module) for module in imported - {name} if module in files)
     circles = [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
     assert circles == []
 
 
 def test_the_core_never_imports_torch_or_jupyter() -> None:
     for path in sorted((HOME / "core").rglob("*.py")):
-        for module, at_top in imports(path):
-            name = module.split(".")[0]
-            compiled = name == "numba" and (path.stem.endswith("kernels") or not at_top)
-            assert name not in HEAVY or compiled, f"{path.relative_to(HOME)} imports {module}"
+        for found in imports(path):
+            name = found.module.split(".")[0]
+            compiled = name == "numba" and (path.stem.endswith("kernels") or not found.at_top)
+            assert name not in HEAVY or compiled, f"{path.relative_to(HOME)} imports {found.module}"
 
 
 def test_importing_recompviz_and_solving_loads_no_torch_and_no_jupyter() -> None:
