@@ -1,8 +1,26 @@
-"""Tests and examples learn about this machine into a folder of their own, never into the user's."""
+"""Settings of all tests and doctests: a cache folder of their own, and what the markers mean."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
+import pytest
+
+# calibration results of this machine, kept apart from the user's own
 os.environ["RECOMPVIZ_CACHE"] = tempfile.mkdtemp(prefix="recompviz-tests-")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every browser test is slow."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker("slow")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the JavaScript tests without Node; fail them where ``RECOMPVIZ_REQUIRE_NODE=1`` promises it."""
+    if item.get_closest_marker("node") and shutil.which("node") is None:
+        stop = pytest.fail if os.environ.get("RECOMPVIZ_REQUIRE_NODE") == "1" else pytest.skip
+        stop("no Node on PATH; install nodejs")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from graphlib import TopologicalSorter
 
@@ -18,7 +17,7 @@ ROOMS = {
     "shared": (), "data": ("shared",), "graph": ("shared", "data"), "explorer": ("shared", "data", "graph"),
     "lessons": ("shared",),
 }  # fmt: skip
-node = pytest.mark.skipif(shutil.which("node") is None, reason="no Node on PATH")
+node = pytest.mark.node
 
 
 def run(module, expression, **values):
