@@ -105,7 +105,7 @@ def test_no_canonical_plan_with_liveness_beats_the_optimum_at_its_budget(seed: i
     curve = rv.solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in ("time", "memory")
              for i in range(len(curve.front(objective)))]  # fmt: skip
-    reached = optimality.with_liveness(joint, [plan.kept for plan in plans], graph)
+    reached = optimality.with_liveness(joint, [plan.keep_mask for plan in plans], graph)
     for overhead, peak in reached:
         found = least_overhead(joint, costs, peak)
         assert found.proven

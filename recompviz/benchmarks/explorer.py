@@ -39,7 +39,7 @@ MODULE = """
 import time
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.examples import u_step
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
@@ -72,15 +72,15 @@ class Stamped(Explorer):
             STAMPS[message["state"]["_reply"]["request"]] = [*now, 1000 * time.time()]
 
 def shown(graph, joint, table):
-    simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+    simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
     return Stamped(graph, table, stamped(simulate), title="s")
 
 def planned(step):
     graph, joint = step
-    return shown(*step, PlanTable.of(graph, "time", solve(graph).plans("time", 200), profiler(graph, joint)))
+    return shown(*step, PlanTable.of(graph, "time", solve(graph).plans("time", 200), profile_function(graph, joint)))
 
 def first(step):
-    return shown(*step, first_plans(step[0], profiler(*step)))
+    return shown(*step, first_plans(step[0], profile_function(*step)))
 """
 
 # when the page last asked over the wire, and when a reply last came: by the page's own clock, which is the kernel's too

@@ -83,7 +83,7 @@ def along_the_curve(step: networks.Example, rows: int) -> None:
 
 def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
     """T of what the plan's schedule really computes twice: sinks that no backward call reads are not."""
-    model.peak(table.plans[row].kept)
+    model.peak(table.plans[row].keep_mask)
     return model.overhead
 
 
@@ -101,7 +101,7 @@ def against_all_masks() -> None:
         curve = solve(trace.graph)
         seeds = [*curve.plans("time"), *curve.plans("memory")]
         probe = LiveModel(trace.graph, trace.joint)
-        found = [(probe.peak(plan.kept), plan.overhead) for plan in live_plans(trace.graph, trace.joint, seeds)]
+        found = [(probe.peak(plan.keep_mask), plan.overhead) for plan in live_plans(trace.graph, trace.joint, seeds)]
         answers = [(min((o for p, o in found if p <= budget), default=float("inf")), least) for budget, least in truth]
         hits = sum(answer == least for answer, least in answers)
         worst = max(answers, key=lambda pair: (pair[0] - pair[1], pair[0]))

@@ -146,7 +146,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
     keep_all = np.ones(len(graph), np.bool_)
-    of_curves = with_liveness(joint, [keep_all, *(plan.kept for plan in plans)], graph)
+    of_curves = with_liveness(joint, [keep_all, *(plan.keep_mask for plan in plans)], graph)
     of_all = with_liveness(joint, [keep_all, *bit_matrix(keep_sets(graph), len(graph))], graph)
     # backward calls cost what forward calls do, so that recomputing a gradient is no free lunch
     costs = [float(graph.time[v]) for v in graph.order]

@@ -21,14 +21,14 @@ from recompviz.widgets.explorer.explorer import Explorer
 
 graph, joint = residual_step((1, 1, 1))
 curve = solve(graph)
-simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
 table = lambda o: PlanTable.of(graph, o, curve.plans(o), lambda plan: simulate(plan).profile)
 
 def run(plan, progress, cancelled):
     for i in range(RUN_STEPS):
         progress(i / RUN_STEPS, f"part {i}")
         time.sleep(0.05)
-    if plan.kept.all():
+    if plan.keep_mask.all():
         raise MemoryError("could not allocate 3 GiB")
     simulated = simulate(plan)
     more = simulated.delta.copy()
@@ -105,7 +105,7 @@ def test_arrow_keys_move_the_budget_and_nodes_change(page):
     assert re.search(
         r"Budget .* total bytes, peak .*, overhead", page.locator(".rv-live[aria-live=polite]").inner_text()
     )
-    assert in_kernel(page, "int(explorer.plan.kept.sum())") == str(sum(states(page)))
+    assert in_kernel(page, "int(explorer.plan.keep_mask.sum())") == str(sum(states(page)))
 
 
 def test_dragging_repaints_at_once_and_the_kernel_ends_at_the_same_plan(page):
@@ -123,7 +123,7 @@ def test_dragging_repaints_at_once_and_the_kernel_ends_at_the_same_plan(page):
         "(({row, budget}) => ({row, budget}))(document.querySelector('.rv-explorer').recompviz.state)"
     )
     assert in_kernel(page, "explorer._choice[1], explorer.budget") == f"{state['row']} {round(state['budget'])}"
-    assert in_kernel(page, "int(explorer.plan.kept.sum())") == str(sum(states(page)))
+    assert in_kernel(page, "int(explorer.plan.keep_mask.sum())") == str(sum(states(page)))
 
 
 def test_a_budget_below_the_least_feasible_is_held_there(page):
@@ -237,7 +237,7 @@ def test_a_drag_while_a_cell_runs_is_confirmed(page):
     page.wait_for_function("!document.querySelector('.rv-nodes .rv-recompute')")
     page.get_by_text("slept", exact=True).wait_for(timeout=120_000)
     settled(page)
-    assert in_kernel(page, "bool(explorer.plan.kept.all())") == "True"
+    assert in_kernel(page, "bool(explorer.plan.keep_mask.all())") == "True"
 
 
 def test_a_kernel_that_is_gone_is_told_of(page):

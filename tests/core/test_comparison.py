@@ -41,7 +41,7 @@ def test_what_moved_and_the_changes_are_differences_of_the_plans(seed: int) -> N
 def test_timelines_add_the_total_peak_and_what_is_alive_at_one_peak_only() -> None:
     graph, joint = residual_step(blocks=(2, 2))
     keep_all, lean = rv.Plan.keep_all(graph), rv.baseline(graph, "per-module")
-    a, b = (simulate_schedule(make_schedule(joint, plan.kept.tolist())) for plan in (keep_all, lean))
+    a, b = (simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())) for plan in (keep_all, lean))
     found = rv.compare(keep_all, lean, timelines=(a, b))
     assert found.total_change == b.peak - a.peak
     # what both peaks share cancels out

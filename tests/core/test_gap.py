@@ -14,9 +14,9 @@ from tests.core.random_joints import random_joint, random_mask
 def test_the_changes_add_up_to_the_simulated_peak_for_any_step_and_plan() -> None:
     for seed in range(200):
         graph, joint = random_joint(seed)
-        plan = Plan.from_kept(graph, random_mask(seed, len(graph)), "any")
+        plan = Plan.from_keep_mask(graph, random_mask(seed, len(graph)), "any")
         gap = gap_of(joint, plan)
-        simulated = simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+        simulated = simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
         assert gap.steps[0].total == plan.peak
         assert sum(step.change for step in gap.steps) == gap.steps[-1].total == simulated.peak
         by_name = {step.name: step for step in gap.steps}
@@ -40,7 +40,7 @@ def test_what_is_not_calibrated_is_said() -> None:
 def test_a_measurement_and_what_was_reserved_end_the_gap() -> None:
     graph, joint = random_joint(5)
     plan = Plan.keep_all(graph)
-    simulated = simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+    simulated = simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
     more = simulated.delta.copy()
     at = simulated.peak_event
     more[at] += 1000

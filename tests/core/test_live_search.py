@@ -63,13 +63,13 @@ def test_the_curve_is_never_worse_than_its_seeds_and_never_better_than_every_mas
         graph, joint = random_joint(seed)
         model = LiveModel(graph, joint)
         plans = live_plans(graph, joint, seeds_of(graph))
-        found = [(model.peak(plan.kept), plan.overhead) for plan in plans]
+        found = [(model.peak(plan.keep_mask), plan.overhead) for plan in plans]
         assert all(a[0] > b[0] and a[1] < b[1] for a, b in itertools.pairwise(found)), seed
         for plan in plans:
-            model.peak(plan.kept)
+            model.peak(plan.keep_mask)
             assert model.overhead == plan.overhead, seed
         for plan in [*seeds_of(graph), rv.Plan.keep_all(graph)]:
-            peak = model.peak(plan.kept)
+            peak = model.peak(plan.keep_mask)
             assert min(o for p, o in found if p <= peak) <= model.overhead, seed
         for budget, least in every_mask(model):
             best = min((o for p, o in found if p <= budget), default=np.inf)
@@ -83,8 +83,8 @@ def test_a_plan_of_the_search_is_the_schedule_it_was_judged_by() -> None:
     graph, joint = residual_step(blocks=(2, 2), batch=2, pixels=64)
     for plan in live_plans(graph, joint, seeds_of(graph)):
         assert plan.kind == "live"
-        twice = make_schedule(joint, plan.kept.tolist()).recomputed
-        assert {joint.calls[c].node for c in twice} == set(np.flatnonzero(~plan.kept).tolist())
+        twice = make_schedule(joint, plan.keep_mask.tolist()).recomputed
+        assert {joint.calls[c].node for c in twice} == set(np.flatnonzero(~plan.keep_mask).tolist())
 
 
 def test_a_random_walk_ends_no_worse_than_it_began_and_the_same_each_time() -> None:
@@ -116,9 +116,9 @@ def test_the_search_can_be_cancelled() -> None:
 def test_a_table_has_the_same_figures_with_and_without_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=64)
     LiveModel(graph, joint).peak(np.ones(len(graph), np.bool_))  # compiled from here on
-    fast = PlanTable.of(graph, "time", seeds_of(graph), liveness.profiler(graph, joint))
+    fast = PlanTable.of(graph, "time", seeds_of(graph), liveness.profile_function(graph, joint))
     monkeypatch.setattr(liveness, "has_numba", lambda: False)
-    slow = PlanTable.of(graph, "time", seeds_of(graph), liveness.profiler(graph, joint))
+    slow = PlanTable.of(graph, "time", seeds_of(graph), liveness.profile_function(graph, joint))
     assert np.array_equal(fast.total_peaks, slow.total_peaks)
     assert np.array_equal(fast.outlines, slow.outlines)
 
@@ -128,10 +128,10 @@ def test_pins_are_obeyed_by_every_plan() -> None:
         graph, joint = random_joint(seed)
         keep, recompute = {graph.names[0]}, set(graph.names[2:4])
         for plan in live_plans(graph, joint, seeds_of(graph), keep=keep, recompute=recompute):
-            assert plan.kept[0], seed
-            for v in np.flatnonzero(plan.kept[2:4]) + 2:
+            assert plan.keep_mask[0], seed
+            for v in np.flatnonzero(plan.keep_mask[2:4]) + 2:
                 # kept all the same only where nothing asks for it again
-                without = plan.kept.copy()
+                without = plan.keep_mask.copy()
                 without[v] = False
                 again = make_schedule(joint, without.tolist()).recomputed
                 assert v not in {joint.calls[c].node for c in again}, seed

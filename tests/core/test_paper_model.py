@@ -54,4 +54,4 @@ def test_every_plan_of_it_can_be_scheduled(seed: int) -> None:
     joint = paper_step(graph)
     curve = rv.solve(graph, "all")
     for plan in (rv.Plan.keep_all(graph), curve.plan_at(0), curve.plan(curve.least_budget, "memory")):
-        replay(make_schedule(joint, plan.kept.tolist()))
+        replay(make_schedule(joint, plan.keep_mask.tolist()))

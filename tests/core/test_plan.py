@@ -15,7 +15,7 @@ def test_json_round_trip_gives_the_same_plan(seed: int) -> None:
     graph = random_graph(seed)
     for plan in (rv.Plan.keep_all(graph), rv.solve(graph, "all").plan_at(0)):
         again = rv.Plan.from_json(graph, plan.to_json())
-        assert (again.kept == plan.kept).all()
+        assert (again.keep_mask == plan.keep_mask).all()
         assert (again.segment == plan.segment).all()
         assert (again.overhead, again.peak, again.kind) == (plan.overhead, plan.peak, plan.kind)
 
@@ -66,7 +66,7 @@ def test_terms_of_the_formula_add_up_to_the_peak() -> None:
 def test_a_plan_of_any_kept_values_survives_json_and_other_costs() -> None:
     graph = rv.Graph.from_edges([(0, 1), (1, 2), (2, 3), (0, 3)], memory=[4, 3, 2, 1])
     for kept in ([0, 1], [1, 2], [], [0, 1, 2, 3]):
-        plan = rv.Plan.from_kept(graph, kept, "by hand")
+        plan = rv.Plan.from_keep_mask(graph, kept, "by hand")
         again = rv.Plan.from_json(graph, plan.to_json())
         assert (again.keep, again.kind, again.peak) == (frozenset(kept), "by hand", plan.peak)
         larger = rv.Graph.from_edges([(0, 1), (1, 2), (2, 3), (0, 3)], memory=[8, 6, 4, 2])
@@ -78,7 +78,15 @@ def test_a_canonical_keep_set_has_the_same_overhead_however_it_is_made() -> None
     for seed in range(40):
         graph = random_graph(seed)
         for plan in (rv.solve(graph, "all").plan_at(0), rv.Plan.keep_all(graph)):
-            free = rv.Plan.from_kept(graph, plan.kept, "by hand")
+            free = rv.Plan.from_keep_mask(graph, plan.keep_mask, "by hand")
             assert free.overhead == plan.overhead
             boundaries = {v for L in free.lower_sets for v in graph.boundary(L)}
             assert boundaries <= plan.keep
+
+
+def test_old_names_still_work_and_say_the_new_one() -> None:
+    graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    with pytest.warns(DeprecationWarning, match="from_keep_mask"):
+        plan = rv.Plan.from_kept(graph, [0], "by hand")
+    with pytest.warns(DeprecationWarning, match="keep_mask"):
+        assert plan.kept is plan.keep_mask

@@ -16,7 +16,7 @@ def test_blocks_wait_for_their_segment_and_none_is_forgotten() -> None:
     for seed in range(200):
         graph, joint = random_joint(seed)
         for plan in (rv.Plan.keep_all(graph), *rv.solve(graph).plans("memory")):
-            schedule = make_schedule(joint, plan.kept.tolist())
+            schedule = make_schedule(joint, plan.keep_mask.tolist())
             late = freed_at_segment_ends(schedule, plan)
             segments = segment_of_steps(schedule, plan)
             border = joint.forward_count
@@ -36,6 +36,6 @@ def test_blocks_wait_for_their_segment_and_none_is_forgotten() -> None:
 def test_without_segments_everything_stays_to_the_end_of_its_pass() -> None:
     graph, joint = random_joint(3)
     plan = rv.Plan.keep_all(graph)
-    late = freed_at_segment_ends(make_schedule(joint, plan.kept.tolist()), plan)
+    late = freed_at_segment_ends(make_schedule(joint, plan.keep_mask.tolist()), plan)
     freeing = [i for i, some in enumerate(late.frees) if some]
     assert set(freeing) <= {joint.forward_count - 1, len(late) - 1}

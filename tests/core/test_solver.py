@@ -15,13 +15,13 @@ from recompviz.core.base.errors import ImpossiblePin
 from recompviz.core.exact import solver
 from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
-from recompviz.core.exact.lazy_front import LazyFront
+from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.pins import Pins, pins_of
-from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.curve import Objective, ParetoFront
 from recompviz.core.plans.formula import formula_peak, overhead
 
 OBJECTIVES: tuple[Objective, Objective] = ("time", "memory")
@@ -42,11 +42,11 @@ def any_graph(seed: int, most_nodes: int = 8) -> rv.Graph:
     )
 
 
-def points(front: Front) -> list[tuple[float, int]]:
+def points(front: ParetoFront) -> list[tuple[float, int]]:
     return list(zip(front.overheads.tolist(), front.peaks.tolist(), strict=True))
 
 
-def assert_walks_back(graph: rv.Graph, front: Front) -> None:
+def assert_walks_back(graph: rv.Graph, front: ParetoFront) -> None:
     """Each point's sequence has the point's overhead and peak."""
     for i, (t, peak) in enumerate(points(front)):
         sequence = front.walk_back(i)
@@ -55,7 +55,7 @@ def assert_walks_back(graph: rv.Graph, front: Front) -> None:
 
 
 def best_of(costs: set[tuple[float, int]], sign: int) -> list[tuple[float, int]]:
-    """The Pareto front of (overhead, peak) pairs, in the order of a Front."""
+    """The Pareto front of (overhead, peak) pairs, in the order of a ParetoFront."""
     front: list[tuple[float, int]] = []
     for t, peak in sorted(costs, key=lambda cost: (sign * cost[0], cost[1])):
         if not front or peak < front[-1][1]:
@@ -310,7 +310,7 @@ def test_an_exception_in_progress_stops_the_solve(family: Any) -> None:
 
 def test_the_memory_centric_front_is_solved_on_first_look_and_once() -> None:
     curve = rv.solve(wide_graph(3, 3))
-    assert isinstance(curve.memory_centric, LazyFront)
+    assert isinstance(curve.memory_centric, LazyParetoFront)
     assert not curve.memory_centric.is_solved
     peaks = curve.memory_centric.peaks
     assert curve.memory_centric.is_solved

@@ -52,7 +52,7 @@ def check(table: Programme) -> None:
         plan = table.plan(answer.place)
         assert frame.patch["result"]["text"] == f"overhead {plan.overhead:g}, peak {plan.peak}"
         kept = {v for v in range(len(table.graph)) if frame.patch[f"n{v}"]["look"] == "keep"}
-        assert kept == set(plan.kept.nonzero()[0].tolist())
+        assert kept == set(plan.keep_mask.nonzero()[0].tolist())
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -26,7 +26,7 @@ def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(n
     table = trace.plans("live")
     budgets = np.linspace(table.least_total, int(table.total_peaks.max()), 4).astype(int).tolist()
     plans = [table.plans[row] for row in sorted({table.row(budget) for budget in budgets})]
-    for plan in [*plans, rv.Plan.from_kept(trace.graph, [], "nothing kept")]:
+    for plan in [*plans, rv.Plan.from_keep_mask(trace.graph, [], "nothing kept")]:
         simulated = rv.simulate(trace, plan)
         measured = rv.measure(rv.apply(trace, plan), *case.inputs, kwargs=case.kwargs, targets=case.targets)
         steps = len(trace.schedule(plan))
@@ -39,7 +39,7 @@ def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(n
 def test_a_replayed_generator_state_is_counted_where_it_is_taken_and_put_back(name: str) -> None:
     case = make(name)
     trace = rv.calibrate(case.trace(), fresh=True)
-    plan = rv.Plan.from_kept(trace.graph, np.zeros(len(trace.graph), np.bool_), "none")
+    plan = rv.Plan.from_keep_mask(trace.graph, np.zeros(len(trace.graph), np.bool_), "none")
     schedule = trace.schedule(plan)
     assert any(trace.joint.calls[c].random for c in schedule.recomputed)
     simulated = rv.simulate(trace, plan)

@@ -167,7 +167,7 @@ def test_a_value_is_kept_if_its_node_is_or_any_view_of_it() -> None:
     for kept in ([linear], *([view] for view in views), views):
         flags = [v in kept for v in range(len(graph))]
         assert trace.joint.kept_calls(flags)[call]
-        plan = rv.Plan.from_kept(graph, [graph.names[v] for v in kept], "by hand")
+        plan = rv.Plan.from_keep_mask(graph, [graph.names[v] for v in kept], "by hand")
         assert call not in trace.schedule(plan).recomputed
         assert rv.certify(trace, plan).ok
     others = [v not in (linear, *views) for v in range(len(graph))]

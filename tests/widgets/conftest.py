@@ -29,7 +29,7 @@ class Lab:
 
     def simulate(self, plan):
         self.simulated = getattr(self, "simulated", 0) + 1
-        return simulate_schedule(make_schedule(self.joint, plan.kept.tolist()))
+        return simulate_schedule(make_schedule(self.joint, plan.keep_mask.tolist()))
 
     def run(self, plan, progress, _cancelled):
         progress(0.5, "half-way")

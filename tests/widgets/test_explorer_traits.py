@@ -18,14 +18,14 @@ def ask(explorer, request, row, table=0):
 
 def test_it_begins_with_a_plan_that_recomputes_something(lab):
     explorer = lab.explorer()
-    assert 0 < (~explorer.plan.kept).sum() < len(lab.graph)
+    assert 0 < (~explorer.plan.keep_mask).sum() < len(lab.graph)
     assert explorer.budget == explorer.timeline.peak
     assert isinstance(explorer.timeline, Timeline)
 
 
 def test_a_budget_is_set_in_bytes_or_as_a_string(lab):
     explorer = lab.explorer(budget="1 GiB")
-    assert explorer.plan.kept.all()
+    assert explorer.plan.keep_mask.all()
     explorer.budget = lab.time.least_total
     assert explorer.timeline.peak == lab.time.least_total
     explorer.budget = f"{lab.time.least_total / 2**20 + 0.1} MiB"
@@ -35,7 +35,7 @@ def test_a_budget_is_set_in_bytes_or_as_a_string(lab):
 def test_a_budget_is_set_in_per_cent_of_keep_all(lab):
     explorer = lab.explorer()
     explorer.budget = "100%"
-    assert explorer.plan.kept.all()
+    assert explorer.plan.keep_mask.all()
     assert explorer.budget == lab.time.total_peaks[0]
     with pytest.raises(ValueError, match="'500 MiB' or '60%'"):
         explorer.budget = "much%"
@@ -216,7 +216,7 @@ def test_the_static_picture_is_well_formed_and_says_which_bytes(lab):
     xml.dom.minidom.parseString(svg)
     assert "total bytes" in svg
     assert "formula bytes" in svg
-    assert svg.count("stroke-dasharray") == (~lab.explorer().plan.kept).sum()
+    assert svg.count("stroke-dasharray") == (~lab.explorer().plan.keep_mask).sum()
 
 
 def test_text_and_html_stand_beside_the_widget_view(lab):

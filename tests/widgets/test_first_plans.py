@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step, u_step
 from recompviz.core.steps.schedule import make_schedule
@@ -17,8 +17,8 @@ from recompviz.widgets.explorer.first_plans import first_plans
 @pytest.mark.parametrize("step", [residual_step((2, 2)), u_step(200)])
 def test_the_first_plans_are_canonical_and_reach_from_keep_all_to_far_less(step):
     graph, joint = step
-    table = first_plans(graph, lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())).profile)
-    assert table.plans[0].kept.all()
+    table = first_plans(graph, lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())).profile)
+    assert table.plans[0].keep_mask.all()
     assert len(table) >= 5
     assert table.least_total < 0.8 * table.total_peaks[0]
     for plan in table.plans[1:]:
@@ -32,7 +32,7 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
         assert go.wait(20)
         return [lab.time, lab.memory]
 
-    table = first_plans(lab.graph, profiler(lab.graph, lab.joint))
+    table = first_plans(lab.graph, profile_function(lab.graph, lab.joint))
     explorer = Explorer(lab.graph, table, lab.simulate, later=later)
     assert "better ones" in explorer._waiting
     budget, request = explorer.budget, explorer._reply["request"]
@@ -65,7 +65,7 @@ def test_who_reads_the_plan_or_sets_a_budget_in_python_waits_for_the_better_plan
         assert go.wait(20)
         return [lab.time, lab.memory]
 
-    table = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profiler(lab.graph, lab.joint))
+    table = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profile_function(lab.graph, lab.joint))
     assert lab.time.least_total < table.least_total
     explorer = Explorer(lab.graph, table, lab.simulate, later=later, joint=lab.joint)
     seen = []
@@ -112,10 +112,12 @@ def test_a_plan_that_was_loaded_meanwhile_stays_on_the_screen(lab):
         assert go.wait(20)
         return [lab.time, lab.memory]
 
-    explorer = Explorer(lab.graph, first_plans(lab.graph, profiler(lab.graph, lab.joint)), lab.simulate, later=later)
+    explorer = Explorer(
+        lab.graph, first_plans(lab.graph, profile_function(lab.graph, lab.joint)), lab.simulate, later=later
+    )
     loaded = lab.memory.plans[-1]
     explorer.load(loaded)
     go.set()
     explorer.wait_for_plans(20)
-    assert (explorer.plan.kept == loaded.kept).all()
+    assert (explorer.plan.keep_mask == loaded.keep_mask).all()
     assert explorer._choice[0] == explorer._tabled.given == 2

@@ -161,8 +161,8 @@ def test_the_differences_of_two_plans_are_those_of_python(lab):
         "explorer/compare_view.js",
         "m.differences(v.g, v.a, v.b)",
         g=graph,
-        a=a.kept.astype(int).tolist(),
-        b=b.kept.astype(int).tolist(),
+        a=a.keep_mask.astype(int).tolist(),
+        b=b.keep_mask.astype(int).tolist(),
     )
     word = {True: "kept", False: "recomputed"}
     assert [(lab.graph.names[r["node"]], r["bytes"], r["time"], word[r["here"]], word[r["there"]]) for r in rows] == [

@@ -198,7 +198,7 @@ def test_the_terms_of_every_lower_set_equal_those_of_the_core(seed):
             " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
             g=plain(graph)["g"],
             s=plan.segment.tolist(),
-            k=plan.kept.astype(int).tolist(),
+            k=plan.keep_mask.astype(int).tolist(),
         )
         expected = [[t.cache, t.segment, t.gradients, t.needed] for t in plan.terms]
         assert [step["terms"] for step in told["steps"]] == expected
@@ -216,14 +216,14 @@ def test_a_plan_that_keeps_other_values_is_told_to_be_no_lower_set_sequence():
     from recompviz.core.plans.plan import Plan
 
     graph = random_graph(1, 14)
-    plan = Plan.from_kept(graph, [2, 5, 11], "by hand")
+    plan = Plan.from_keep_mask(graph, [2, 5, 11], "by hand")
     told = run(
         "data/sequence.js",
         "(await (async () => { const l = await import(DIR + '/data/lower_sets.js');"
         " return m.sequenceOf(v.g, l.neighbours(v.g), v.s, v.k); })())".replace("DIR", json.dumps(js_folder())),
         g=plain(graph)["g"],
         s=plan.segment.tolist(),
-        k=plan.kept.astype(int).tolist(),
+        k=plan.keep_mask.astype(int).tolist(),
     )
     assert told["canonical"] is False
     assert max(step["total"] for step in told["steps"]) == plan.peak

@@ -19,7 +19,7 @@ def pin(explorer, keep=(), recompute=(), base=0):
 def node(lab, **wanted):
     """A node that the plan in the middle keeps, or recomputes."""
     middle = lab.explorer().plan
-    return int(np.flatnonzero(middle.kept == wanted["kept"])[1])
+    return int(np.flatnonzero(middle.keep_mask == wanted["kept"])[1])
 
 
 def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
@@ -28,7 +28,7 @@ def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
     pin(explorer, keep=[v])
     explorer.wait(300)
     assert explorer._solving["state"] == "done"
-    assert explorer.plan.kept[v]
+    assert explorer.plan.keep_mask[v]
     assert explorer.budget == budget
     assert explorer.timeline.peak <= budget
     assert explorer._more[1]["base"] == 0
@@ -39,7 +39,7 @@ def test_every_row_solved_under_a_recompute_pin_obeys_it(lab):
     v = node(lab, kept=True)
     pin(explorer, recompute=[v])
     explorer.wait(300)
-    assert not any(plan.kept[v] for plan in explorer._tabled.table(explorer._tabled.pinned).plans)
+    assert not any(plan.keep_mask[v] for plan in explorer._tabled.table(explorer._tabled.pinned).plans)
 
 
 def test_pins_are_what_a_solve_of_their_own_gives(lab):
@@ -82,7 +82,7 @@ def test_a_newer_question_takes_the_place_of_an_older_one(lab):
         return lab.solve(objective, family, keep, recompute, progress)
 
     explorer = lab.explorer(solve=slow)
-    free = [v for v in range(len(lab.graph) - 1) if not explorer.plan.kept[v]]
+    free = [v for v in range(len(lab.graph) - 1) if not explorer.plan.keep_mask[v]]
     pin(explorer, keep=free[:1])
     assert begun.wait(20)
     older = explorer._background._thread
@@ -92,7 +92,7 @@ def test_a_newer_question_takes_the_place_of_an_older_one(lab):
     go.set()
     older.join(20)
     assert explorer.plan is shown
-    assert all(shown.kept[v] for v in free[:2])
+    assert all(shown.keep_mask[v] for v in free[:2])
 
 
 def test_stopping_a_solve_shows_nothing_of_it(lab):
@@ -162,13 +162,13 @@ def test_baselines_can_be_chosen_like_any_plan(lab):
 
 def test_a_saved_plan_is_loaded_back(lab, tmp_path):
     explorer = lab.explorer()
-    kept = explorer.plan.kept.copy()
+    kept = explorer.plan.keep_mask.copy()
     kept[np.flatnonzero(~kept)[0]] = True
-    plan = Plan.from_kept(lab.graph, kept, "by hand")
+    plan = Plan.from_keep_mask(lab.graph, kept, "by hand")
     path = tmp_path / "plan.json"
     path.write_text(plan.to_json())
     explorer.load(path)
-    assert (explorer.plan.kept == kept).all()
+    assert (explorer.plan.keep_mask == kept).all()
     assert "loaded by hand" in explorer._more[0]["names"]
     explorer.load(lab.time.plans[3].to_json())
     assert explorer.plan is lab.time.plans[3]
@@ -193,6 +193,6 @@ def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
     explorer.run()
     explorer.wait(20)
     bits = np.unpackbits(np.frombuffer(explorer._runs[0]["kept"], np.uint8), bitorder="little")[: len(lab.graph)]
-    assert (bits.astype(bool) == explorer.plan.kept).all()
+    assert (bits.astype(bool) == explorer.plan.keep_mask).all()
     steps = explorer._runs[0]["gap"]
     assert sum(step[1] for step in steps) == steps[-1][2] == explorer.runs[0].measured.peak

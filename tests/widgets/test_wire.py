@@ -72,7 +72,7 @@ def test_keep_masks_unpack_to_the_plans(explorer, lab):
     table = explorer._tables[0]
     bits = np.frombuffer(table["kept"], np.uint8).reshape(table["rows"], -1)
     kept = np.unpackbits(bits, axis=1, bitorder="little")[:, : len(lab.graph)].astype(bool)
-    assert (kept == np.stack([plan.kept for plan in lab.time.plans])).all()
+    assert (kept == np.stack([plan.keep_mask for plan in lab.time.plans])).all()
 
 
 def test_blocks_are_named_by_the_label_list_and_add_up_to_the_peak(explorer):

@@ -69,11 +69,11 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
         [1000 * K40C_ROOFLINE.seconds(flops(node), bytes_moved(node)) for node in t.folded.call_node]
         for t in (base, other)
     ]
-    live = [plan.kept for plan in base.plans("live").plans]
+    live = [plan.keep_mask for plan in base.plans("live").plans]
     masks = {
         KEEP_ALL: [np.ones(len(base.graph), np.bool_)],
-        CHECKPOINT: [base.baseline("per-module").kept],
-        CHEN: [leanest_chen(base).kept],
+        CHECKPOINT: [base.baseline("per-module").keep_mask],
+        CHEN: [leanest_chen(base).keep_mask],
         LIVE: live,
     }
     twice = {method: [sorted(base.schedule(plan_of(base, kept)).recomputed) for kept in found]
@@ -103,7 +103,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
     """The plan that keeps these values."""
-    return rv.Plan.from_kept(trace.graph, kept, "batch")
+    return rv.Plan.from_keep_mask(trace.graph, kept, "batch")
 
 
 def _step(batch: int) -> int:

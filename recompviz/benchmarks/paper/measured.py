@@ -137,7 +137,7 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 def identity(contender: Contender) -> object:
     """What tells contenders apart: methods that came to the same plan run the same step, and are run once."""
-    return contender.alike.kept.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
+    return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
 def firsts(runners: dict[str, Contender]) -> dict[object, str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import recompviz as rv
 from recompviz.core.exact.solver import Family
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.plans.baselines import chen_plans
 from recompviz.core.plans.curve import Objective
 
@@ -29,7 +29,7 @@ Say = Callable[[str], None]
 
 def leanest_chen(trace: rv.Trace) -> rv.Plan:
     """Of Chen's plans for every segment budget the one of least simulated peak."""
-    profile = profiler(trace.graph, trace.joint)
+    profile = profile_function(trace.graph, trace.joint)
     return min(chen_plans(trace.graph), key=lambda plan: (int(profile(plan).max()), plan.overhead))
 
 

@@ -15,10 +15,10 @@ from recompviz.core.exact.lattice import adjacency_of
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
-from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.curve import Objective, ParetoFront
 
 if TYPE_CHECKING:
-    from recompviz.core.exact.oracle import Progress
+    from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph
 
 # sets per call of the compiled step: often enough for progress and cancellation
@@ -31,7 +31,7 @@ def compiled_pairwise_front(
     objective: Objective,
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
-) -> Front:
+) -> ParetoFront:
     """The exact front of one objective over sequences drawn from a family; the arguments of ``pairwise_front``.
 
     Raises
@@ -90,4 +90,4 @@ def compiled_pairwise_front(
             here, label = parents[label].tolist()
         return sequence
 
-    return Front(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back)
+    return ParetoFront(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back)

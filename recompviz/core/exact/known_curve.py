@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.plans.curve import Front
+from recompviz.core.plans.curve import ParetoFront
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class KnownCurve:
 
     Parameters
     ----------
-    fronts : sequence of Front
+    fronts : sequence of ParetoFront
         Of sequences that are allowed; empty for nothing known. Where any is given, their least peak must
         be the least peak there is.
     quanta : float
@@ -33,7 +33,7 @@ class KnownCurve:
         objective.
     """
 
-    def __init__(self, fronts: Sequence[Front], quanta: float) -> None:
+    def __init__(self, fronts: Sequence[ParetoFront], quanta: float) -> None:
         self.quanta = quanta
         self.fronts = [front for front in fronts if len(front)]
 
@@ -42,18 +42,18 @@ class KnownCurve:
 
         Examples
         --------
-        >>> front = Front(np.array([1.0, 4.0]), np.array([9, 5]), lambda position: [])
+        >>> front = ParetoFront(np.array([1.0, 4.0]), np.array([9, 5]), lambda position: [])
         >>> KnownCurve([front], 1.0).cells()[1:].tolist()
         [[3, 8]]
         """
         if not self.fronts:
             return np.array([[ENDLESS, ENDLESS]], dtype=np.int64)
-        known = self.joined(Front(np.zeros(0), np.zeros(0, np.int64), lambda _position: []))
+        known = self.joined(ParetoFront(np.zeros(0), np.zeros(0, np.int64), lambda _position: []))
         t = np.rint(known.overheads * self.quanta).astype(np.int64)
         # below the last point there is nothing: its peak is the least of all
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
 
-    def joined(self, found: Front) -> Front:
+    def joined(self, found: ParetoFront) -> ParetoFront:
         """The front of what was found and what was known; a point found wins a tie."""
         if not self.fronts:
             return found
@@ -72,4 +72,4 @@ class KnownCurve:
         def walk_back(at: int) -> Sequence[int]:
             return fronts[int(source[best[at]])].walk_back(int(position[best[at]]))
 
-        return Front(overheads, peaks[best], walk_back)
+        return ParetoFront(overheads, peaks[best], walk_back)

@@ -1,7 +1,7 @@
 """A front that is solved when it is first looked at.
 
 A slider shows the time-centric curve; the memory-centric one is often never asked for, and on wide
-graphs costs as much again. It behaves as a Front in every way, and is solved once.
+graphs costs as much again. It behaves as a ParetoFront in every way, and is solved once.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from recompviz.core.plans.curve import Front
+from recompviz.core.plans.curve import ParetoFront
 
 
-class LazyFront(Front):
-    """A Front whose arrays come from ``solve()`` on first use.
+class LazyParetoFront(ParetoFront):
+    """A ParetoFront whose arrays come from ``solve()`` on first use.
 
     Examples
     --------
     >>> import numpy as np
-    >>> front = LazyFront(lambda: Front(np.array([1.0]), np.array([8]), lambda position: [1]))
+    >>> front = LazyParetoFront(lambda: ParetoFront(np.array([1.0]), np.array([8]), lambda position: [1]))
     >>> front.is_solved, len(front), front.is_solved
     (False, 1, True)
     """
 
-    def __init__(self, solve: Callable[[], Front]) -> None:
+    def __init__(self, solve: Callable[[], ParetoFront]) -> None:
         object.__setattr__(self, "_solve", solve)
 
     @property

@@ -23,13 +23,13 @@ from recompviz.core.exact.known_curve import KnownCurve
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
-from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.curve import Objective, ParetoFront
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from recompviz.core.base.progress import Progress
     from recompviz.core.exact.lattice import Lattice
-    from recompviz.core.exact.oracle import Progress
     from recompviz.core.graphs.graph import Graph
 
 # sets per call of the compiled step: often enough for progress and cancellation
@@ -48,9 +48,9 @@ def open_segment_front(
     objective: Objective,
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
-    known: Sequence[Front] = (),
+    known: Sequence[ParetoFront] = (),
     ends: Iterable[int] | None = None,
-) -> Front:
+) -> ParetoFront:
     """The exact front of one objective over all lower-set sequences.
 
     Parameters
@@ -63,7 +63,7 @@ def open_segment_front(
         Called now and then with lower sets; raise :class:`recompviz.Cancelled` in it to stop.
     pins : Pins
         Nodes that must, or must not, be in U_k.
-    known : sequence of Front
+    known : sequence of ParetoFront
         Fronts of sequences that are allowed here, one of them with the least peak of all: only what
         improves on them is searched for.
     ends : iterable of masks, optional
@@ -71,7 +71,7 @@ def open_segment_front(
 
     Returns
     -------
-    Front
+    ParetoFront
         Empty where no sequence obeys the pins.
 
     Raises
@@ -118,7 +118,7 @@ def open_segment_front(
     return curve.joined(found)
 
 
-def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32], unit: float) -> Front:
+def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32], unit: float) -> ParetoFront:
     def walk_back(position: int) -> list[int]:
         sequence = []
         at = int(found[position, 2])
@@ -127,7 +127,7 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
             sequence.append(lattice.mask(here))
         return sequence
 
-    return Front((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back)
+    return ParetoFront((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back)
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,19 +16,17 @@ Source: derived from Kusumoto et al. 2019, algorithm 1, with the budget taken ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
+from recompviz.core.base.progress import Progress
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_matrix
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.pins import NO_PINS, Pins
-from recompviz.core.plans.curve import Front, Objective
+from recompviz.core.plans.curve import Objective, ParetoFront
 from recompviz.core.plans.formula import inflow
-
-# called with (done, total); an exception raised in it stops the solve
-Progress = Callable[[int, int], None]
 
 
 def pairwise_front(
@@ -37,7 +35,7 @@ def pairwise_front(
     objective: Objective,
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
-) -> Front:
+) -> ParetoFront:
     """The exact front of one objective over sequences drawn from a family of lower sets.
 
     Parameters
@@ -53,13 +51,13 @@ def pairwise_front(
 
     Returns
     -------
-    Front
+    ParetoFront
         Empty where no sequence of the family obeys the pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)
     if n == 0:
-        return Front(np.zeros(1), np.zeros(1, np.int64), lambda _position: ())
+        return ParetoFront(np.zeros(1), np.zeros(1, np.int64), lambda _position: ())
     member = bit_matrix(sets, n)
     boundary = bit_matrix([graph.boundary_mask(mask) for mask in sets], n)
     memory = graph.memory
@@ -109,7 +107,7 @@ def pairwise_front(
             sequence.append(sets[here])
         return sequence
 
-    return Front(overheads / scale, peaks, walk_back)
+    return ParetoFront(overheads / scale, peaks, walk_back)
 
 
 def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:

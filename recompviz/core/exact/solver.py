@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
-from recompviz.core.exact.lazy_front import LazyFront
-from recompviz.core.exact.oracle import Progress, pairwise_front
+from recompviz.core.base.progress import Progress
+from recompviz.core.exact.lazy_front import LazyParetoFront
+from recompviz.core.exact.oracle import pairwise_front
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import Pins, pins_of
-from recompviz.core.plans.curve import Front, Objective, Tradeoff
+from recompviz.core.plans.curve import Objective, ParetoFront, Tradeoff
 
 if TYPE_CHECKING:
     from recompviz.core.exact.lattice import Lattice
@@ -99,11 +100,11 @@ def solve(
             f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
             'of them (family="all" or "prefixes") or drop a pin'
         )
-    memory_centric = LazyFront(lambda: front("memory", None))
+    memory_centric = LazyParetoFront(lambda: front("memory", None))
     return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
 
 
-Solve = Callable[[Objective, "Progress | None"], Front]
+Solve = Callable[[Objective, "Progress | None"], ParetoFront]
 # how to solve for an objective, the family taken, its number of lower sets, the note
 Choice = tuple[Solve, str, int, str]
 
@@ -153,9 +154,9 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
-    solved: list[Front] = []
+    solved: list[ParetoFront] = []
 
-    def front(objective: Objective, progress: Progress | None) -> Front:
+    def front(objective: Objective, progress: Progress | None) -> ParetoFront:
         if objective == "time":
             solved[:] = [open_segment_front(graph, lattice, "time", progress, pins)]
             return solved[0]

@@ -30,13 +30,13 @@ ENDLESS = 2**62
 FEW = 600
 
 
-def profiler(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
+def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
     """A function from a plan to its total bytes at the fullest moment of each step.
 
     Compiled where that has been compiled before; else by the simulator, with the same figures.
     """
     if not (has_numba() and is_compiled("live/kernels")):
-        return lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist())).profile
+        return lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())).profile
     model = LiveModel(graph, joint)
     static = sum(joint.static.values())
     # the optimiser's step, if there is one: the same under every plan
@@ -44,7 +44,7 @@ def profiler(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int
     after = simulate_schedule(make_schedule(joint, [True] * len(graph))).profile[-steps_after:] if steps_after else ()
 
     def profile(plan: Plan) -> NDArray[np.int64]:
-        model.peak(plan.kept)
+        model.peak(plan.keep_mask)
         return np.append(model.profile + static, np.array(after, np.int64))
 
     return profile

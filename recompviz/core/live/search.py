@@ -35,7 +35,7 @@ from recompviz.core.plans.plan import Plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.core.exact.oracle import Progress
+    from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph, Name
     from recompviz.core.steps.joint import JointGraph
 
@@ -109,13 +109,13 @@ def live_plans(
             raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
         pinned[v] = -1
     search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None), pinned)
-    starts = [plan.kept for plan in seeds]
+    starts = [plan.keep_mask for plan in seeds]
     drawn = np.zeros(len(graph), np.bool_)
     drawn[[call.node for call in joint.calls if call.random and call.node >= 0]] = True
     if joint.rng_bytes and drawn.any():
         # to run a random call again takes the generator's state twice over, which the formula knows nothing of
         starts += [kept | drawn for kept in starts]
-    return [Plan.from_kept(graph, kept, KIND) for kept in search.run(starts)]
+    return [Plan.from_keep_mask(graph, kept, KIND) for kept in search.run(starts)]
 
 
 @dataclass(frozen=True, eq=False)

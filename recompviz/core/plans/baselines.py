@@ -174,7 +174,7 @@ def per_module(graph: Graph) -> Plan:
     kept = np.array([not block for block in blocks], np.bool_)
     for u, v in graph.edges.tolist():
         kept[u] |= call_of[u] != call_of[v]
-    return Plan.from_kept(graph, kept, "per-module")
+    return Plan.from_keep_mask(graph, kept, "per-module")
 
 
 def block_of_nodes(graph: Graph) -> list[str]:

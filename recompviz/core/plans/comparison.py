@@ -49,12 +49,12 @@ class Comparison:
     @property
     def now_recomputed(self) -> tuple[Name, ...]:
         """Nodes that ``a`` keeps and ``b`` recomputes, largest first."""
-        return self._by_size(self.a.kept & ~self.b.kept)
+        return self._by_size(self.a.keep_mask & ~self.b.keep_mask)
 
     @property
     def now_kept(self) -> tuple[Name, ...]:
         """Nodes that ``a`` recomputes and ``b`` keeps, largest first."""
-        return self._by_size(self.b.kept & ~self.a.kept)
+        return self._by_size(self.b.keep_mask & ~self.a.keep_mask)
 
     @property
     def overhead_change(self) -> float:
@@ -70,7 +70,7 @@ class Comparison:
     def kept_change(self) -> int:
         """Bytes of kept values of ``b`` less those of ``a``, formula bytes."""
         memory = self.a.graph.memory
-        return int(memory[self.b.kept].sum()) - int(memory[self.a.kept].sum())
+        return int(memory[self.b.keep_mask].sum()) - int(memory[self.a.keep_mask].sum())
 
     @property
     def segments_change(self) -> int:
@@ -117,16 +117,16 @@ class Comparison:
                 "node": graph.names[v],
                 "bytes": int(graph.memory[v]),
                 "time": float(graph.time[v]),
-                "a": word[int(self.a.kept[v])],
-                "b": word[int(self.b.kept[v])],
+                "a": word[int(self.a.keep_mask[v])],
+                "b": word[int(self.b.keep_mask[v])],
             }
-            for v in self._order(self.a.kept != self.b.kept)
+            for v in self._order(self.a.keep_mask != self.b.keep_mask)
         ]
 
     @property
     def text(self) -> str:
         """The comparison in some lines."""
-        count = int((self.a.kept != self.b.kept).sum())
+        count = int((self.a.keep_mask != self.b.keep_mask).sum())
         lines = [
             f"{self.a.kind} → {self.b.kind}: {count} of {len(self.a.graph)} nodes moved",
             f"overhead     {self.a.overhead:g} → {self.b.overhead:g} ({self.overhead_change:+g})",

@@ -26,7 +26,7 @@ Objective = Literal["time", "memory"]
 
 
 @dataclass(frozen=True, eq=False)
-class Front:
+class ParetoFront:
     """One objective's optima, peaks strictly falling.
 
     Attributes
@@ -56,7 +56,7 @@ class Front:
 
         Examples
         --------
-        >>> front = Front(np.arange(5.0), np.array([90, 82, 50, 49, 10]), lambda i: [])
+        >>> front = ParetoFront(np.arange(5.0), np.array([90, 82, 50, 49, 10]), lambda i: [])
         >>> front.positions(5), front.positions(3)
         ([0, 1, 2, 3, 4], [0, 2, 4])
         """
@@ -75,7 +75,7 @@ class Tradeoff:
     graph : Graph
     family : str
         The family that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``.
-    time_centric, memory_centric : Front
+    time_centric, memory_centric : ParetoFront
     lower_set_count : int
         How many lower sets the family has, ∅ and V included.
     note : str
@@ -93,8 +93,8 @@ class Tradeoff:
 
     graph: Graph
     family: str
-    time_centric: Front
-    memory_centric: Front
+    time_centric: ParetoFront
+    memory_centric: ParetoFront
     lower_set_count: int
     note: str = ""
 
@@ -103,7 +103,7 @@ class Tradeoff:
         """The smallest feasible budget, formula bytes."""
         return int(self.time_centric.peaks[-1])
 
-    def front(self, objective: Objective) -> Front:
+    def front(self, objective: Objective) -> ParetoFront:
         """The front of an objective, ``"time"`` or ``"memory"``."""
         if objective not in ("time", "memory"):
             raise ValueError(f'objective {objective!r} is unknown; choose "time" or "memory"')

@@ -106,7 +106,7 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     True
     """
     bare = replace(joint, alignment=1, workspace=())
-    schedule = make_schedule(joint, plan.kept.tolist())
+    schedule = make_schedule(joint, plan.keep_mask.tolist())
     exact = simulate_schedule(replace(schedule, joint=bare))
     rounded = simulate_schedule(replace(schedule, joint=replace(joint, workspace=())))
     whole = simulate_schedule(schedule)

@@ -8,6 +8,7 @@ found. A plan knows the fingerprint of its graph and is refused for any other.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import numpy as np
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.formula import SegmentTerms, segment_terms
-from recompviz.core.plans.segment_arrays import kept_nodes, peaks_by_segment, segments_of, segments_of_kept
+from recompviz.core.plans.segment_arrays import kept_nodes, peaks_by_segment, segments_of, segments_of_keep_mask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +35,7 @@ class Plan:
     graph : Graph
     segment : numpy.ndarray of int32, shape (#V,)
         i for the nodes of V_i, counted from 1.
-    kept : numpy.ndarray of bool, shape (#V,)
+    keep_mask : numpy.ndarray of bool, shape (#V,)
         Whether the value is kept from the forward to the backward pass.
     overhead : float
         T of the recomputed nodes, in the unit of ``graph.time``.
@@ -46,14 +47,14 @@ class Plan:
 
     graph: Graph
     segment: NDArray[np.int32]
-    kept: NDArray[np.bool_]
+    keep_mask: NDArray[np.bool_]
     overhead: float
     peak: int
     kind: str = "canonical"
 
     def __post_init__(self) -> None:
         self.segment.setflags(write=False)
-        self.kept.setflags(write=False)
+        self.keep_mask.setflags(write=False)
 
     @classmethod
     def from_masks(cls, graph: Graph, sequence: Sequence[int], kind: str = "canonical") -> Plan:
@@ -97,7 +98,7 @@ class Plan:
         return cls(graph, np.ones(n, np.int32), np.ones(n, np.bool_), 0.0, peak, "keep-all")
 
     @classmethod
-    def from_kept(cls, graph: Graph, kept: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
+    def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
         """A plan that keeps any set of values, boundaries of lower sets or not.
 
         Its segments are those between prefixes whose whole boundary is kept, and its formula peak is that of
@@ -106,33 +107,45 @@ class Plan:
         Parameters
         ----------
         graph : Graph
-        kept : iterable of node names, or array of bool, shape (#V,)
+        keep : iterable of node names, or keep mask: array of bool, shape (#V,)
         kind : str
             What made it, for example ``"min-cut"``; not ``"canonical"``.
 
         Examples
         --------
         >>> g = Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1, 1, 1, 1])
-        >>> plan = Plan.from_kept(g, [0, 1], "by hand")
+        >>> plan = Plan.from_keep_mask(g, [0, 1], "by hand")
         >>> [sorted(L) for L in plan.segments], plan.overhead
         ([[0], [1], [2, 3]], 2.0)
         """
         if kind == "canonical":
             raise ValueError('kind "canonical" is for lower-set sequences; use Plan.from_lower_sets, or another kind')
-        if not isinstance(kept, np.ndarray):
-            wanted = graph.mask(kept)
-            kept = np.array([wanted >> v & 1 for v in range(len(graph))], dtype=np.bool_)
-        if kept.shape != (len(graph),):
-            raise ValueError(f"kept has shape {kept.shape}, expected ({len(graph)},), one flag a node")
-        kept = kept.astype(np.bool_)
-        segment = segments_of_kept(graph, kept)
-        peak = int(peaks_by_segment(graph, segment, kept).max(initial=0))
-        return cls(graph, segment, kept, float(graph.time[~kept].sum()), peak, kind)
+        if not isinstance(keep, np.ndarray):
+            wanted = graph.mask(keep)
+            keep = np.array([wanted >> v & 1 for v in range(len(graph))], dtype=np.bool_)
+        if keep.shape != (len(graph),):
+            raise ValueError(f"the keep mask has shape {keep.shape}, expected ({len(graph)},), one flag per node")
+        keep_mask = keep.astype(np.bool_)
+        segment = segments_of_keep_mask(graph, keep_mask)
+        peak = int(peaks_by_segment(graph, segment, keep_mask).max(initial=0))
+        return cls(graph, segment, keep_mask, float(graph.time[~keep_mask].sum()), peak, kind)
+
+    @classmethod
+    def from_kept(cls, graph: Graph, kept: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
+        """Old name of :meth:`from_keep_mask`; deprecated."""
+        warnings.warn("Plan.from_kept is deprecated; use Plan.from_keep_mask", DeprecationWarning, stacklevel=2)
+        return cls.from_keep_mask(graph, kept, kind)
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Old name of :attr:`keep_mask`; deprecated."""
+        warnings.warn("Plan.kept is deprecated; use Plan.keep_mask", DeprecationWarning, stacklevel=2)
+        return self.keep_mask
 
     def __repr__(self) -> str:
         k = int(self.segment.max(initial=0))
         return (
-            f"Plan({self.kind}, segments={k}, kept={int(self.kept.sum())}/{len(self.kept)}, "
+            f"Plan({self.kind}, segments={k}, kept={int(self.keep_mask.sum())}/{len(self.keep_mask)}, "
             f"overhead={self.overhead:g}, peak={self.peak:,} formula bytes)"
         )
 
@@ -159,12 +172,12 @@ class Plan:
     @property
     def keep(self) -> frozenset[Name]:
         """The names of the kept nodes; U_k for a canonical plan."""
-        return frozenset(self.graph.names[v] for v in np.flatnonzero(self.kept).tolist())
+        return frozenset(self.graph.names[v] for v in np.flatnonzero(self.keep_mask).tolist())
 
     @property
     def recompute(self) -> frozenset[Name]:
         """The names of the recomputed nodes, V ∖ U_k."""
-        return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.kept).tolist())
+        return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.keep_mask).tolist())
 
     @property
     def terms(self) -> tuple[SegmentTerms, ...]:
@@ -176,7 +189,11 @@ class Plan:
         if self.kind == "keep-all":
             return Plan.keep_all(graph)
         plan = Plan.from_masks(graph, self.masks, self.kind)
-        return plan if np.array_equal(plan.kept, self.kept) else Plan.from_kept(graph, self.kept, self.kind)
+        return (
+            plan
+            if np.array_equal(plan.keep_mask, self.keep_mask)
+            else Plan.from_keep_mask(graph, self.keep_mask, self.kind)
+        )
 
     # ---------------------------------------------------------------- as JSON
 
@@ -194,7 +211,7 @@ class Plan:
                 "format": "recompviz plan 1",
                 "fingerprint": self.graph.fingerprint,
                 "kind": self.kind,
-                "keep": "".join("1" if kept else "0" for kept in self.kept.tolist()),
+                "keep": "".join("1" if kept else "0" for kept in self.keep_mask.tolist()),
                 "segment": self.segment.tolist(),
             }
         )
@@ -228,8 +245,8 @@ class Plan:
             raise PlanMismatch(f"the plan numbers {len(segment)} nodes in segments 1…{k}, the graph has {len(graph)}")
         masks = [sum(1 << v for v, s in enumerate(segment) if s <= i) for i in range(1, k + 1)]
         plan = cls.from_masks(graph, masks, kind)
-        if keep != "".join("1" if kept else "0" for kept in plan.kept.tolist()):
+        if keep != "".join("1" if kept else "0" for kept in plan.keep_mask.tolist()):
             if kind != "canonical" and len(keep) == len(graph) and set(keep) <= {"0", "1"}:
-                return cls.from_kept(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
+                return cls.from_keep_mask(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
             raise PlanMismatch("the keep mask is not the union of the boundaries of the segments; the file was edited")
         return plan

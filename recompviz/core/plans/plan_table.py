@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 OUTLINE_POINTS = 256
 
 # what plans are sought: the formula's time-centric or memory-centric optima, or the best found in real bytes
-Aim = Literal["time", "memory", "live"]
+PlanObjective = Literal["time", "memory", "live"]
 # what a table holds: those, or plans that were given, such as baselines
-Held = Literal["time", "memory", "live", "given"]
+TableObjective = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class PlanTable:
     """
 
     graph: Graph
-    objective: Held
+    objective: TableObjective
     plans: tuple[Plan, ...]
     formula_peaks: NDArray[np.int64]
     total_peaks: NDArray[np.int64]
@@ -59,7 +59,7 @@ class PlanTable:
     def of(
         cls,
         graph: Graph,
-        objective: Held,
+        objective: TableObjective,
         plans: Sequence[Plan],
         profile: Callable[[Plan], NDArray[np.int64]],
         *,
@@ -67,7 +67,7 @@ class PlanTable:
     ) -> PlanTable:
         """Simulate every plan and order the rows; ``profile`` gives a plan's total bytes step by step."""
         first = [Plan.keep_all(graph)] if with_keep_all else []
-        distinct = {plan.kept.tobytes(): plan for plan in reversed([*first, *plans])}
+        distinct = {plan.keep_mask.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
         profiles = [profile(plan) for plan in rows]
         return cls(

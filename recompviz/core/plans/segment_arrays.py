@@ -65,7 +65,7 @@ def kept_nodes(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
     return kept
 
 
-def segments_of_kept(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+def segments_of_keep_mask(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The finest sequence of prefixes of the order whose boundaries are all kept, as s(v) for each node.
 
     Any set of kept values, boundaries of lower sets or not, thus gets the segments within which it recomputes.
@@ -73,7 +73,8 @@ def segments_of_kept(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]
     Examples
     --------
     >>> from recompviz.core.graphs.graph import Graph
-    >>> segments_of_kept(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), np.array([True, False, False])).tolist()
+    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+    >>> segments_of_keep_mask(g, np.array([True, False, False])).tolist()
     [1, 2, 2]
     """
     waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix

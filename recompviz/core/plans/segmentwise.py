@@ -30,7 +30,7 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
     >>> from recompviz.core.steps.simulation import simulate_schedule
     >>> graph, joint = chain_step(sizes=[4, 4, 4])
     >>> keep_all = Plan.keep_all(graph)
-    >>> schedule = make_schedule(joint, keep_all.kept.tolist())
+    >>> schedule = make_schedule(joint, keep_all.keep_mask.tolist())
     >>> late = freed_at_segment_ends(schedule, keep_all)
     >>> simulate_schedule(schedule).transient_peak, simulate_schedule(late).transient_peak
     (16, 24)

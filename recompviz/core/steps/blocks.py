@@ -69,7 +69,7 @@ def blocks_of(timeline: Timeline) -> Blocks:
     ends = _pairs(timeline)
     steps = len(timeline.phases)
     born = np.flatnonzero(timeline.delta > 0)
-    moments = timeline.moments - 1  # the event after which a step is at its fullest
+    moments = timeline.step_peak_events - 1  # the event after which a step is at its fullest
     first = np.searchsorted(moments, born, side="left")
     stop = np.where(ends[born] < 0, steps, np.searchsorted(moments, ends[born], side="left"))
     counts = first < stop

@@ -8,6 +8,7 @@ bytes: what the device sees.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,7 @@ class Timeline:
         return self.step_peaks + self.static
 
     @cached_property
-    def moments(self) -> NDArray[np.int64]:
+    def step_peak_events(self) -> NDArray[np.int64]:
         """How many events have happened at the fullest moment of each step, shape (#steps,).
 
         That is where the step begins, unless more is alive after one of its own events; then after the first such.
@@ -167,12 +168,18 @@ class Timeline:
         moment[own[fuller]] = fullest[first[fuller]] + 1
         return moment
 
+    @property
+    def moments(self) -> NDArray[np.int64]:
+        """Old name of :attr:`step_peak_events`; deprecated."""
+        warnings.warn("Timeline.moments is deprecated; use Timeline.step_peak_events", DeprecationWarning, stacklevel=2)
+        return self.step_peak_events
+
     @cached_property
     def bands(self) -> NDArray[np.int64]:
         """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
-        bands: NDArray[np.int64] = moved.cumsum(axis=0)[self.moments]
+        bands: NDArray[np.int64] = moved.cumsum(axis=0)[self.step_peak_events]
         return bands
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:

@@ -56,7 +56,7 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
             kept[u] |= inside[u] and not inside[v]
         if kept.all():
             continue
-        plan = Plan.from_kept(graph, kept, f"checkpoint {module}")
+        plan = Plan.from_keep_mask(graph, kept, f"checkpoint {module}")
         peak = simulate(traced, plan).peak
         if whole - peak >= LEAST_SHARE * whole:
             found.append(Advice(f"checkpointing `{module}`", whole - peak, _milliseconds(traced, plan), peak))

@@ -75,4 +75,4 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
     kept = np.ones(len(graph), np.bool_)
     for call in (joint.calls[c] for c in make_schedule(joint, saved_nodes).recomputed):
         kept[[v for v in (call.node, *call.views) if v >= 0]] = False
-    return Plan.from_kept(graph, kept, f"min-cut {ratio:g}")
+    return Plan.from_keep_mask(graph, kept, f"min-cut {ratio:g}")

@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from recompviz.core.base.compiled import has_numba
-from recompviz.core.exact.oracle import Progress
+from recompviz.core.base.progress import Progress
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.live.search import live_plans
 from recompviz.core.plans.baselines import baseline, chen_plans
 from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import Aim, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
@@ -142,7 +142,7 @@ class Trace:
         """The trade-off curve of the graph, solved once and kept."""
         return self._once(f"tradeoff {family}", lambda: solve(self.graph, family))
 
-    def plans(self, objective: Aim = "time", progress: Progress | None = None) -> PlanTable:
+    def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
         """Every distinct plan of an objective with its formula peak and its simulated total peak.
 
         Thousands of nodes, or costs that are no whole numbers, make curves of many thousand optima, bytes apart; of
@@ -164,11 +164,11 @@ class Trace:
             else:
                 curve = self.tradeoff()
                 plans = curve.plans(objective, MOST_ROWS)
-            return PlanTable.of(self.graph, objective, plans, profiler(self.graph, self.joint))
+            return PlanTable.of(self.graph, objective, plans, profile_function(self.graph, self.joint))
 
         return self._once(f"plans {objective}", build)
 
-    def plan(self, total: int | float | str, objective: Aim = "live") -> Plan:
+    def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """The plan of least overhead whose simulated total peak fits a budget.
 
         Parameters
@@ -221,7 +221,7 @@ class Trace:
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
         """Every call of the step under a plan, in order, and what is freed after each."""
-        return make_schedule(self.joint, self.check(plan).kept.tolist())
+        return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
 
     def check(self, plan: Plan | None) -> Plan:
         """The plan itself, or keep-all for None; raises PlanMismatch if it is for another graph."""

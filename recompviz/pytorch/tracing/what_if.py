@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.exact.solver import Family, solve
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.live.search import live_plans
-from recompviz.core.plans.plan_table import Aim, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.pytorch.tracing.traced_step import MOST_ROWS, Trace
 
 if TYPE_CHECKING:
-    from recompviz.core.exact.oracle import Progress
+    from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Name
 
 
 def what_if(
     trace: Trace,
-    objective: Aim = "live",
+    objective: PlanObjective = "live",
     family: Family = "auto",
     *,
     keep: Iterable[Name] = (),
@@ -51,7 +51,7 @@ def what_if(
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     >>> table = what_if(t, "time", keep=[t.graph.names[0]])
-    >>> all(plan.kept[0] for plan in table.plans)
+    >>> all(plan.keep_mask[0] for plan in table.plans)
     True
     """
     graph, joint = trace.graph, trace.joint
@@ -65,4 +65,4 @@ def what_if(
     if progress is not None:
         progress(1, 1)
     allowed = not recompute  # keep-all is a row of every table that may have it
-    return PlanTable.of(graph, objective, plans, profiler(graph, joint), with_keep_all=allowed)
+    return PlanTable.of(graph, objective, plans, profile_function(graph, joint), with_keep_all=allowed)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Name
-from recompviz.core.live.model import profiler
+from recompviz.core.live.model import profile_function
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import Aim, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.first_plans import SMALL, first_plans
@@ -106,15 +106,19 @@ def explorer_of(
     from recompviz.pytorch.tracing.what_if import what_if
 
     def solve(
-        aim: Aim, family: str, keep: Sequence[Name], recompute: Sequence[Name], progress: Callable[[int, int], None]
+        objective: PlanObjective,
+        family: str,
+        keep: Sequence[Name],
+        recompute: Sequence[Name],
+        progress: Callable[[int, int], None],
     ) -> PlanTable:
-        return what_if(traced, aim, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
+        return what_if(traced, objective, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
 
     def tables(progress: Callable[[int, int], None] | None = None) -> list[PlanTable]:
         return [traced.plans("live", progress), traced.plans("time"), traced.plans("memory")]
 
     at_once = len(traced.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
-    first = tables() if at_once else [first_plans(traced.graph, profiler(traced.graph, traced.joint))]
+    first = tables() if at_once else [first_plans(traced.graph, profile_function(traced.graph, traced.joint))]
     return Explorer(
         traced.graph,
         first[0],

@@ -24,7 +24,7 @@ from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import Aim, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.timeline import Timeline
@@ -342,7 +342,9 @@ class Explorer(Questions):
             self._background.cancel()
         elif kind == "solve" and content.get("family") in FAMILIES:
             objective = content.get("objective")
-            self.use_solver(content["family"], cast(Aim, objective) if objective in ("time", "memory") else None)
+            self.use_solver(
+                content["family"], cast(PlanObjective, objective) if objective in ("time", "memory") else None
+            )
         elif kind == "load":
             try:
                 self.load(str(content.get("text", "")).strip() or "{}")
@@ -409,7 +411,7 @@ class Explorer(Questions):
         share = f" ({plan.overhead / forward:.0%} of the forward)" if forward else ""
         return (
             f"Explorer({self.title} on {self.device}: {len(self.graph)} nodes, "
-            f"{int(np.count_nonzero(plan.kept))} kept, {int(np.count_nonzero(~plan.kept))} recomputed; "
+            f"{int(np.count_nonzero(plan.keep_mask))} kept, {int(np.count_nonzero(~plan.keep_mask))} recomputed; "
             f"peak {format_bytes(timeline.peak)} total bytes, {format_bytes(plan.peak)} formula bytes; "
             f"overhead {plan.overhead:g}{share})"
         )

@@ -44,9 +44,9 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     >>> from recompviz.core.steps.schedule import make_schedule
     >>> from recompviz.core.steps.simulation import simulate_schedule
     >>> graph, joint = residual_step((2, 2))
-    >>> simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.kept.tolist()))
+    >>> simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
     >>> table = first_plans(graph, lambda plan: simulate(plan).profile)
-    >>> bool(table.plans[0].kept.all()), len(table) > 3
+    >>> bool(table.plans[0].keep_mask.all()), len(table) > 3
     (True, True)
     """
     prefixes = cut_prefixes(graph)

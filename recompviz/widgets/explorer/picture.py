@@ -42,7 +42,8 @@ def picture(
     share = f" = {plan.overhead / forward:.0%} of the forward" if forward else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {format_bytes(plan.peak)} formula bytes · "
-        f"overhead {plan.overhead:g} time units{share} · {int((~plan.kept).sum())} of {len(graph)} values recomputed"
+        f"overhead {plan.overhead:g} time units{share} · "
+        f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="100%" role="img" '
@@ -94,7 +95,7 @@ def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str) -> list[s
     )
     for v in range(len(graph)):
         x, y = layout.nodes[v]
-        kept = bool(plan.kept[v])
+        kept = bool(plan.keep_mask[v])
         fill, stroke, ink = (KEEP, "#005a8e", "#fff") if kept else (f"url(#{hatch})", RECOMPUTE, "#4a3200")
         dash = "" if kept else ' stroke-dasharray="3.5 2"'
         parts.append(

@@ -19,13 +19,13 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import Aim, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.background import Background, Progress
 from recompviz.widgets.explorer.tables import FAMILIES, Tables, affordable_row
 
 # (objective, family, names to keep, names to recompute, progress) → the table
-Solve = Callable[[Aim, str, Sequence[Name], Sequence[Name], Progress], PlanTable]
+Solve = Callable[[PlanObjective, str, Sequence[Name], Sequence[Name], Progress], PlanTable]
 
 
 class Questions(anywidget.AnyWidget):
@@ -79,7 +79,7 @@ class Questions(anywidget.AnyWidget):
         if not keep and not recompute:
             self._unpin()
         elif self._solve is not None and shown is not None:
-            solve, aim, family = self._solve, cast(Aim, shown.table.objective), shown.family
+            solve, aim, family = self._solve, cast(PlanObjective, shown.table.objective), shown.family
 
             def done(table: PlanTable) -> str:
                 self._tabled.pin(table, base)
@@ -109,7 +109,7 @@ class Questions(anywidget.AnyWidget):
             self._tabled.pin(None)
             self._more = [wire.table_message(shown) for shown in self._tabled.more]
 
-    def use_solver(self, family: str, objective: Aim | None = None) -> None:
+    def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
         """Show an objective's plans as another solver finds them; solved in the background the first time.
 
         Parameters

@@ -15,7 +15,7 @@ import numpy as np
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import Held, PlanTable
+from recompviz.core.plans.plan_table import PlanTable, TableObjective
 from recompviz.core.steps.blocks import binding
 
 if TYPE_CHECKING:
@@ -113,11 +113,11 @@ class Tables:
     def give(self, graph: Graph, plans: Iterable[tuple[str, Plan]]) -> None:
         """Add plans that were given, by name."""
         self._given += plans
-        names = {plan.kept.tobytes(): name for name, plan in reversed(self._given)}
+        names = {plan.keep_mask.tobytes(): name for name, plan in reversed(self._given)}
         table = PlanTable.of(
             graph, "given", [plan for _, plan in self._given], lambda plan: self.simulate(plan).profile
         )
-        self.more[0] = self._shown(table, [names.get(plan.kept.tobytes(), plan.kind) for plan in table.plans])
+        self.more[0] = self._shown(table, [names.get(plan.keep_mask.tobytes(), plan.kind) for plan in table.plans])
 
     def pin(self, table: PlanTable | None, base: int = -1) -> None:
         """Fill, or empty, the slot of what was solved under pins."""
@@ -128,7 +128,7 @@ class Tables:
         self.more.append(self._shown(table, family=family))
         return len(self.first) + len(self.more) - 1
 
-    def solved(self, objective: Held, family: str) -> int:
+    def solved(self, objective: TableObjective, family: str) -> int:
         """The number of an objective's table by a solver, −1 if that has not been tried."""
         for number, shown in enumerate([*self.first, *self.more]):
             fits = shown is not None and shown.table.objective == objective and shown.family == family
@@ -140,7 +140,7 @@ class Tables:
         """The first (table, row) that keeps what a plan keeps."""
         for number, shown in enumerate([*self.first, *self.more]):
             for row, other in enumerate(shown.table.plans if shown else ()):
-                if np.array_equal(other.kept, plan.kept):
+                if np.array_equal(other.keep_mask, plan.keep_mask):
                     return number, row
         return None
 

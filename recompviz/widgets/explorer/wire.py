@@ -93,7 +93,7 @@ def table_message(shown: Shown | None) -> Message:
     if shown is None:
         return {}
     table = shown.table
-    kept = np.stack([packed(plan.kept) for plan in table.plans])
+    kept = np.stack([packed(plan.keep_mask) for plan in table.plans])
     segments = np.stack([plan.segment for plan in table.plans]).astype("<u2")
     return {
         "objective": table.objective,
@@ -157,7 +157,7 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "number": number,
         "table": table,
         "row": row,
-        "kept": packed(report.plan.kept).tobytes(),
+        "kept": packed(report.plan.keep_mask).tobytes(),
         "name": report.plan.kind,
         "overhead": report.plan.overhead,
         "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),

@@ -287,7 +287,7 @@ class _Scene:
 
     def _plan_patch(self, plan: Plan) -> Change:
         patch: Change = {}
-        for v, (kept, segment) in enumerate(zip(plan.kept.tolist(), plan.segment.tolist(), strict=True)):
+        for v, (kept, segment) in enumerate(zip(plan.keep_mask.tolist(), plan.segment.tolist(), strict=True)):
             state = "keep" if kept else "again"
             patch[f"n{v}"], patch[f"t{v}"] = {"look": state}, {"look": f"name-{state}"}
             patch[f"s{v}"] = {"text": f"V{sub(segment)}"}
