@@ -25,7 +25,7 @@ def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "keeper", "fix"),
+    ("make", "retainer", "fix"),
     [
         ("losses_in_a_list", "`history` (closure of validate)", "`.item()` of what goes into `history`"),
         ("outputs_in_a_log", "`log` (closure of step)", "empty `log`"),
@@ -34,11 +34,11 @@ def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) ->
         ("validation_in_a_trainer", "`self.losses` (of Trainer)", "`.item()` of what goes into `self.losses`"),
     ],
 )
-def test_what_grows_is_told_by_what_keeps_it_with_its_bytes_a_step(make: str, keeper: str, fix: str) -> None:
+def test_what_grows_is_told_by_what_keeps_it_with_its_bytes_a_step(make: str, retainer: str, fix: str) -> None:
     arguments, keywords = next(p for p in PATHOLOGIES if p.make.__name__ == make).make()
     report = rv.debug(*arguments, **keywords, advise=False)
     assert report.top is not None
-    assert keeper in report.top.why
+    assert retainer in report.top.why
     assert fix in report.top.fix
     # the allocator's account of the same: what is alive at the end of a step more than at the end of the one before
     assert len(report.growth) == 3

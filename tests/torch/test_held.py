@@ -125,7 +125,7 @@ def beside_work_of_changing_length() -> Step:
 
 
 @pytest.mark.parametrize(
-    ("make", "keeper"),
+    ("make", "retainer"),
     [
         (in_a_class, "`Kept.history` (global)"),
         (in_a_tensors_attribute, "`owner.kept` (closure of step)"),
@@ -140,11 +140,11 @@ def beside_work_of_changing_length() -> Step:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_what_grows_is_found_wherever_it_is_kept(make: Callable[[], Step], keeper: str) -> None:
+def test_what_grows_is_found_wherever_it_is_kept(make: Callable[[], Step], retainer: str) -> None:
     report = rv.debug(make(), advise=False)
     top = report.top
     assert top is not None
-    assert keeper in top.why, top.text
+    assert retainer in top.why, top.text
     assert top.growth == pytest.approx(SIZE, abs=64)
     assert report.growth[1] - report.growth[0] == pytest.approx(SIZE, abs=64)
     assert ("numbers" in " ".join(report.notes)) == (make is in_a_long_list)

@@ -13,7 +13,7 @@ import numpy as np
 
 from recompviz.core.reports.memory_report import Difference
 from recompviz.core.steps.schedule import Phase
-from recompviz.pytorch.debugging.recording import Recording, operator_label
+from recompviz.pytorch.debugging.recorder.recording import Recording, operator_label
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
 # longer steps are not aligned: it would take minutes

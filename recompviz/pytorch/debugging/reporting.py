@@ -1,56 +1,52 @@
-"""The report of a moment: a row for each block alive at the peak, the findings about them, and the timeline."""
+"""The report of a peak: a row for each block alive at the peak, the findings about them, and the timeline."""
 
 from __future__ import annotations
 
 from recompviz.core.reports.memory_report import MemoryReport, PeakRow, ranked
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.all_causes import ordinary_causes, surprising_causes
-from recompviz.pytorch.debugging.moment import Moment, operator_name
-from recompviz.pytorch.debugging.recording import LiveBlock, operator_label
-from recompviz.pytorch.debugging.watched import Block
+from recompviz.pytorch.debugging.peak.peak_state import PeakState, operator_name
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock, operator_label
+from recompviz.pytorch.debugging.recorder.watched import Block
 
 
-def report_of(moment: Moment, title: str) -> MemoryReport:
-    """The report of a moment: rows, findings, timeline."""
-    recording = moment.recording
+def report_of(peak: PeakState, title: str) -> MemoryReport:
+    """The report of a peak: rows, findings, timeline."""
+    recording = peak.recording
     static = [
-        (block, recording.rounded(block.size))
-        for block in recording.static_blocks
-        if moment.block_category(block).static
+        (block, recording.rounded(block.size)) for block in recording.static_blocks if peak.block_category(block).static
     ]
-    entries: list[tuple[PeakRow, LiveBlock | None]] = [
-        (_static_row(moment, block, size), None) for block, size in static
-    ]
-    entries += [(_row(moment, one), one) for one in moment.live]
+    entries: list[tuple[PeakRow, LiveBlock | None]] = [(_static_row(peak, block, size), None) for block, size in static]
+    entries += [(_row(peak, one), one) for one in peak.live]
     entries.sort(key=lambda entry: -entry[0].size)
     live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
     rows = tuple(row for row, _ in entries)
-    peak = sum(row.size for row in rows)
-    surprising = ranked(surprising_causes(moment, live), peak)
-    told = {i for finding in surprising if finding.matters(peak) for i in finding.rows}
-    ordinary = ordinary_causes(moment, [(i, one) for i, one in live if i not in told])
+    total = sum(row.size for row in rows)
+    surprising = ranked(surprising_causes(peak, live), total)
+    told = {i for finding in surprising if finding.matters(total) for i in finding.rows}
+    ordinary = ordinary_causes(peak, [(i, one) for i, one in live if i not in told])
     blocks = recording.watcher.blocks
     sums: dict[Category, int] = {}
     for block, size in static:
-        category = moment.block_category(block)
+        category = peak.block_category(block)
         sums[category] = sums.get(category, 0) + size
     timeline = recording.timeline(
-        [moment.block_label(block) for block in blocks], [moment.block_category(block) for block in blocks], sums
+        [peak.block_label(block) for block in blocks], [peak.block_category(block) for block in blocks], sums
     )
-    notes = [*recording.notes, *dict.fromkeys(held.cut for held in moment.between if held.cut)]
-    findings = ranked([*surprising, *ordinary], peak)
+    notes = [*recording.notes, *dict.fromkeys(held.not_searched for held in peak.between if held.not_searched)]
+    findings = ranked([*surprising, *ordinary], total)
     return MemoryReport(title, timeline, rows, findings, notes=tuple(notes), growth=recording.step_ends)
 
 
-def _static_row(moment: Moment, block: Block, size: int) -> PeakRow:
-    category = moment.block_category(block)
+def _static_row(peak: PeakState, block: Block, size: int) -> PeakRow:
+    category = peak.block_category(block)
     why = {
         Category.PARAMETER: "parameter of the model",
         Category.BUFFER: "buffer of the model",
         Category.OPTIMIZER: "state of the optimiser",
     }.get(category, "held by the caller")
     return PeakRow(
-        moment.block_label(block),
+        peak.block_label(block),
         size,
         category,
         why,
@@ -60,14 +56,14 @@ def _static_row(moment: Moment, block: Block, size: int) -> PeakRow:
     )
 
 
-def _row(moment: Moment, one: LiveBlock) -> PeakRow:
+def _row(peak: PeakState, one: LiveBlock) -> PeakRow:
     op, block = one.operator, one.block
-    last = moment.last_read(one)
+    last = peak.last_read(one)
     return PeakRow(
-        moment.label(one),
+        peak.label(one),
         one.size,
-        moment.category(one),
-        moment.why(one),
+        peak.category(one),
+        peak.why(one),
         op.name if op is not None else "",
         op.module if op is not None else "",
         op.line if op is not None else None,
@@ -76,6 +72,6 @@ def _row(moment: Moment, one: LiveBlock) -> PeakRow:
         block.operand.dtype if block is not None else "",
         operator_label(op) if op is not None else "",
         operator_name(last) if last is not None else "",
-        moment.age(one),
+        peak.age(one),
         op is not None or (block is not None and bool(block.role or block.operand)),
     )

@@ -7,9 +7,10 @@ import linecache
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from types import FrameType
+from types import CodeType, FrameType
+from typing import TypeVar
 
 from recompviz.core.reports.memory_report import SourceLine
 from recompviz.pytorch.internals.node_info import is_library
@@ -20,13 +21,14 @@ MOST_FRAMES = 16
 # in place of the function's name, for the line that asked for the report
 OUTSIDE = "(outside the step)"
 
-# the functions of debug_step.py that lie between the user's step and whoever asked for the report
-_EDGES = ("one_step", "record")
+# code of the functions of recompviz that call the user's step
+_CALLS_STEP: set[CodeType] = set()
+
+Function = TypeVar("Function", bound=Callable[..., object])
 
 _STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
 _PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
 _LAYER = os.path.dirname(os.path.dirname(__file__))
-_DEBUG_STEP = os.path.join(_LAYER, "debugging", "debug_step.py")
 _OURS = tuple(os.path.join(os.path.dirname(_LAYER), layer) + os.sep for layer in ("core", "widgets"))
 # what runs notebooks and tests is nobody's own code
 _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest", "pluggy", "nbclient", "traitlets"))
@@ -53,6 +55,12 @@ def in_packages(file: str) -> bool:
     return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
 
 
+def calls_step(function: Function) -> Function:
+    """Mark a function that calls the user's step: frames of the user further out are outside the step."""
+    _CALLS_STEP.add(function.__code__)
+    return function
+
+
 def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
     """The user's frames, innermost first, and whether each is inside the step; outside it only our caller."""
     inside = True
@@ -62,7 +70,7 @@ def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
             yield frame, inside
             if not inside:
                 return
-        elif file == _DEBUG_STEP and frame.f_code.co_name in _EDGES:
+        elif frame.f_code in _CALLS_STEP:
             inside = False
         frame = frame.f_back
 

@@ -80,7 +80,7 @@ def debug(
     ('accidental broadcast', 'sub', 1.0)
     """
     from recompviz.core.base.errors import RecompvizError
-    from recompviz.pytorch.debugging.debug_step import examined
+    from recompviz.pytorch.debugging.session import examined
 
     _check(model, optimizer, steps)
     budget = None if fits is None else parse_bytes(fits)

@@ -1,4 +1,4 @@
-"""Why memory is alive at the peak: one function a cause, each reading facts of the moment and none a name of a model.
+"""Why memory is alive at the peak: one function a cause, each reading facts of the peak and none a name of a model.
 
 A cause claims live blocks and says how many of their bytes would be gone without it. What several claim,
 :func:`recompviz.core.reports.memory_report.ranked` gives to the one that explains more.
@@ -29,11 +29,11 @@ from recompviz.pytorch.debugging.causes.sizes import (
     dense_embedding_gradients,
     optimizer_first_step,
 )
-from recompviz.pytorch.debugging.moment import Moment, times
-from recompviz.pytorch.debugging.recording import LiveBlock
+from recompviz.pytorch.debugging.peak.peak_state import PeakState, times
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 
 
-def surprising_causes(moment: Moment, live: Live) -> list[Finding]:
+def surprising_causes(peak: PeakState, live: Live) -> list[Finding]:
     """Every finding of every cause; they may overlap."""
     return [
         finding
@@ -53,34 +53,34 @@ def surprising_causes(moment: Moment, live: Live) -> list[Finding]:
             unstepped_gradients,
             double_precision,
         )
-        for finding in cause(moment, live)
+        for finding in cause(peak, live)
     ]
 
 
-def ordinary_causes(moment: Moment, live: Live) -> list[Finding]:
+def ordinary_causes(peak: PeakState, live: Live) -> list[Finding]:
     """What is there for no surprising reason, by kind; each with its largest value."""
     groups: dict[str, Live] = defaultdict(list)
     for i, one in live:
-        groups[_ordinary(moment, one)].append((i, one))
+        groups[_ordinary(peak, one)].append((i, one))
     found = []
     for cause, rows in groups.items():
         largest = max(rows, key=lambda row: row[1].size)[1]
         size = sum(o.size for _, o in rows)
-        why = f"{times(len(rows), size)}; the largest: {moment.why(largest)}"
-        found.append(finding(moment, cause, rows, why, _FIXES.get(cause, ""), avoidable=0, surprising=False))
+        why = f"{times(len(rows), size)}; the largest: {peak.why(largest)}"
+        found.append(finding(peak, cause, rows, why, _FIXES.get(cause, ""), avoidable=0, surprising=False))
     return found
 
 
-def _ordinary(moment: Moment, one: LiveBlock) -> str:
-    category = moment.category(one)
-    if moment.age(one) and one.block is not None and not one.block.role and moment.read_in_step(one):
+def _ordinary(peak: PeakState, one: LiveBlock) -> str:
+    category = peak.category(one)
+    if peak.age(one) and one.block is not None and not one.block.role and peak.read_in_step(one):
         return "carried over from the step before"
-    if moment.age(one) and one.block is not None and not one.block.role:
+    if peak.age(one) and one.block is not None and not one.block.role:
         return "kept from an older step"
-    if category is Category.PARAMETER_GRADIENT and moment.age(one):
+    if category is Category.PARAMETER_GRADIENT and peak.age(one):
         return "gradient accumulated"
     if category is Category.KEPT:
-        return "saved for backward" if moment.waiting(one) else "not freed yet"
+        return "saved for backward" if peak.waiting(one) else "not freed yet"
     return _ORDINARY.get(category, category.label)
 
 

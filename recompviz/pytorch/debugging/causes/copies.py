@@ -16,9 +16,9 @@ from recompviz.pytorch.debugging.causes.parts import (
     fall_without,
     finding,
 )
-from recompviz.pytorch.debugging.moment import Moment, times
-from recompviz.pytorch.debugging.recording import LiveBlock
-from recompviz.pytorch.debugging.watched import Operator
+from recompviz.pytorch.debugging.peak.peak_state import PeakState, times
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock
+from recompviz.pytorch.debugging.recorder.watched import Operator
 
 # a view pins its base where it needs at most this share of it
 PINNED_SHARE = 0.5
@@ -26,31 +26,31 @@ PINNED_SHARE = 0.5
 SAVES_RESULT_IN_PLACE = frozenset({"leaky_relu", "elu", "hardtanh"})
 
 
-def pinned_bases(moment: Moment, live: Live) -> Iterator[Finding]:
+def pinned_bases(peak: PeakState, live: Live) -> Iterator[Finding]:
     """Large blocks alive only because small views of them are wanted."""
     for i, one in live:
         block = one.block
-        if block is None or block.role or (one.operator and one.operator.number == moment.at):
+        if block is None or block.role or (one.operator and one.operator.number == peak.at):
             continue
         later = [
             operand
-            for n in moment.reads.get(block.number, [])
-            if moment.at <= n < moment.end
-            for operand in moment.operators[n].reads
+            for n in peak.reads.get(block.number, [])
+            if peak.at <= n < peak.end
+            for operand in peak.operators[n].reads
             if operand.block == block.number
         ]
-        saved = [s.operand for s in moment.waiting(one)]
-        held = [way for way in moment.ways_to(one) if not way.through_graph and not (saved and way.local)]
+        saved = [s.operand for s in peak.waiting(one)]
+        held = [path for path in peak.paths_to(one) if not path.through_graph and not (saved and path.local)]
         wanted: dict[tuple[int, ...], int] = {(o.offset, *o.shape): o.bytes for o in [*saved, *later]}
-        for way in held:
-            wanted.setdefault((way.offset, *way.shape), way.bytes)
+        for path in held:
+            wanted.setdefault((path.offset, *path.shape), path.bytes)
         need = sum(wanted.values())
         if not (saved or held) or not 0 < need <= PINNED_SHARE * block.size:
             continue
-        view = _view_of(moment, block.number, set(wanted))
-        by = f"saved for {moment.kept_for(moment.waiting(one))}" if saved else f"held by {held[0].text}"
+        view = _view_of(peak, block.number, set(wanted))
+        by = f"saved for {peak.kept_for(peak.waiting(one))}" if saved else f"held by {held[0].text}"
         yield finding(
-            moment,
+            peak,
             "view keeps base alive",
             [(i, one)],
             f"{format_bytes(block.size)} stay because of a view of {format_bytes(need)}, {by}",
@@ -60,28 +60,28 @@ def pinned_bases(moment: Moment, live: Live) -> Iterator[Finding]:
         )
 
 
-def _view_of(moment: Moment, block: int, shapes: set[tuple[int, ...]]) -> Operator | None:
+def _view_of(peak: PeakState, block: int, shapes: set[tuple[int, ...]]) -> Operator | None:
     """The operator that first took the small part of a block: the first view no larger than half of it."""
-    size = moment.recording.watcher.blocks[block].size
-    views = [(op, v) for op in moment.operators for v in op.views if v.block == block and op.number <= moment.at]
+    size = peak.recording.watcher.blocks[block].size
+    views = [(op, v) for op in peak.operators for v in op.views if v.block == block and op.number <= peak.at]
     small = [op for op, v in views if v.bytes <= PINNED_SHARE * size and op.short not in ("detach",)]
     exact = [op for op, v in views if (v.offset, *v.shape) in shapes and v.bytes <= PINNED_SHARE * size]
     return next(iter(small or exact), None)
 
 
-def out_of_place(moment: Moment, live: Live) -> Iterator[Finding]:
+def out_of_place(peak: PeakState, live: Live) -> Iterator[Finding]:
     """Inputs of elementwise operators that could have written over them."""
     groups: dict[tuple[str, SourceLine | None], Live] = defaultdict(list)
     readers: dict[tuple[str, SourceLine | None], Operator] = {}
     for i, one in live:
-        op = in_place_reader(moment, one)
+        op = in_place_reader(peak, one)
         if op is not None:
             groups[op.short, op.line].append((i, one))
             readers[op.short, op.line] = op
     for (short, line), rows in groups.items():
         size = sum(o.size for _, o in rows)
-        saved = any(moment.waiting(o) for _, o in rows)
-        held = next((h[0] for _, o in rows if (h := moment.ways_to(o))), None)
+        saved = any(peak.waiting(o) for _, o in rows)
+        held = next((h[0] for _, o in rows if (h := peak.paths_to(o))), None)
         reason = (
             f"`{short}` saves its input for backward; in place it saves its result, which is kept anyway"
             if saved
@@ -89,59 +89,59 @@ def out_of_place(moment: Moment, live: Live) -> Iterator[Finding]:
             + (f", but {held.text} still holds it" if held is not None else f" once `{short}` has run")
         )
         yield finding(
-            moment,
+            peak,
             "out of place where in place would do",
             rows,
             f"`{short}` writes a second block beside {times(len(rows), size)}; {reason}",
             f"use `{short}_`, or `inplace=True` in the module",
             line,
-            avoidable=fall_without(moment, rows, after=False),
+            avoidable=fall_without(peak, rows, after=False),
         )
 
 
-def in_place_reader(moment: Moment, one: LiveBlock) -> Operator | None:
+def in_place_reader(peak: PeakState, one: LiveBlock) -> Operator | None:
     """The elementwise operator that read a block last, if it might have written over it."""
     block = one.block
-    if block is None or block.role or block.maker < 0 or moment.age(one) or one.operator is None:
+    if block is None or block.role or block.maker < 0 or peak.age(one) or one.operator is None:
         return None
     if one.operator.phase is not Phase.FORWARD:
         return None
-    readers = [moment.operators[n] for n in moment.reads.get(block.number, [])]
+    readers = [peak.operators[n] for n in peak.reads.get(block.number, [])]
     readers = [op for op in readers if op.short != "detach" and op.phase is Phase.FORWARD and op.step == block.step]
     if not readers:
         return None
     op = readers[-1]
     elementwise = op.pointwise or op.short in SAVES_RESULT_IN_PLACE  # which torch 2.10 has not all tagged so
-    if not elementwise or op.number > moment.at or not hasattr(torch.ops.aten, op.short + "_"):
+    if not elementwise or op.number > peak.at or not hasattr(torch.ops.aten, op.short + "_"):
         return None
     if len([o for o in op.reads if o.block == block.number]) != len(op.reads):
         return None  # binary: which of the two to overwrite is not for sure
     made = op.makes[0] if len(op.makes) == 1 else None
-    if made is None or moment.recording.watcher.blocks[made.block].size != block.size:
+    if made is None or peak.recording.watcher.blocks[made.block].size != block.size:
         return None
     if saved := block.saved:  # by a node that may have run by now, too
-        mine = moment.recording.watcher.operator_of_node
+        mine = peak.recording.watcher.operator_of_node
         only_here = all(mine.get(s.sequence) == op.number for s in saved)
         return op if only_here and op.short in SAVES_RESULT_IN_PLACE else None
-    return op if not moment.next_read(one) else None
+    return op if not peak.next_read(one) else None
 
 
-def full_precision_copies(moment: Moment, live: Live) -> Iterator[Finding]:
+def full_precision_copies(peak: PeakState, live: Live) -> Iterator[Finding]:
     """Copies of half-precision values in float32, and what is computed from them at that size."""
-    blocks = moment.recording.watcher.blocks
+    blocks = peak.recording.watcher.blocks
     groups: dict[tuple[SourceLine | None, bool], Live] = defaultdict(list)
     for i, one in live:
-        op = moment.forward_of(one.operator)
-        origin = ancestor(moment, op, _casts_up) if op is not None and one.block and not one.block.role else None
+        op = peak.forward_of(one.operator)
+        origin = ancestor(peak, op, _casts_up) if op is not None and one.block and not one.block.role else None
         if origin is not None and one.block is not None and one.block.operand.dtype in ("float32", "float64"):
             groups[origin.line, origin.casts].append((i, one))
     for (line, asked), rows in groups.items():
         size = sum(o.size for _, o in rows)
-        origin = next(found for _, o in rows if (found := ancestor(moment, moment.forward_of(o.operator), _casts_up)))
-        source = moment.block_label(blocks[origin.reads[0].block])
+        origin = next(found for _, o in rows if (found := ancestor(peak, peak.forward_of(o.operator), _casts_up)))
+        source = peak.block_label(blocks[origin.reads[0].block])
         made = origin.makes[0]
         yield finding(
-            moment,
+            peak,
             "float32 copy" if asked else "float32 copy under autocast",
             rows,
             f"`{origin.function or origin.short}` copies {source} from {origin.reads[0].dtype} to {made.dtype}; "

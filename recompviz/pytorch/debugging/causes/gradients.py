@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from recompviz.core.reports.memory_report import Finding
 from recompviz.pytorch.debugging.causes.parts import Live, finding
-from recompviz.pytorch.debugging.moment import Moment, times
-from recompviz.pytorch.debugging.watched import Operator
+from recompviz.pytorch.debugging.peak.peak_state import PeakState, times
+from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
-def unstepped_gradients(moment: Moment, live: Live) -> Iterator[Finding]:
+def unstepped_gradients(peak: PeakState, live: Live) -> Iterator[Finding]:
     """Gradients of parameters that no optimiser of the step updates: of a teacher, or of a frozen part."""
-    stepped = moment.recording.watcher.stepped
-    if not stepped or not moment.has_backward:
+    stepped = peak.recording.watcher.stepped
+    if not stepped or not peak.has_backward:
         return
     rows = [
         (i, one)
@@ -23,9 +23,9 @@ def unstepped_gradients(moment: Moment, live: Live) -> Iterator[Finding]:
     if rows:
         largest = max(rows, key=lambda row: row[1].size)[1]
         size = sum(one.size for _, one in rows)
-        forward = moment.forward_of(largest.operator)
+        forward = peak.forward_of(largest.operator)
         yield finding(
-            moment,
+            peak,
             "gradients that nothing steps",
             rows,
             f"{times(len(rows), size)} are gradients of parameters that no optimiser of this step has; what was saved "
@@ -35,7 +35,7 @@ def unstepped_gradients(moment: Moment, live: Live) -> Iterator[Finding]:
         )
 
 
-def double_precision(moment: Moment, live: Live) -> Iterator[Finding]:
+def double_precision(peak: PeakState, live: Live) -> Iterator[Finding]:
     """Values in float64, which training hardly ever needs: most come from an array of NumPy's."""
     rows = [
         (i, one)
@@ -44,10 +44,10 @@ def double_precision(moment: Moment, live: Live) -> Iterator[Finding]:
     ]
     if not rows:
         return
-    first = next((op for op in moment.operators if _turns_double(op)), None)
+    first = next((op for op in peak.operators if _turns_double(op)), None)
     size = sum(one.size for _, one in rows)
     yield finding(
-        moment,
+        peak,
         "values in float64",
         rows,
         f"{times(len(rows), size)} are in float64, twice the bytes of float32"

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable
 import torch
 
 from recompviz.core.reports.memory_report import Finding, SourceLine
-from recompviz.pytorch.debugging.moment import Moment
-from recompviz.pytorch.debugging.recording import LiveBlock
-from recompviz.pytorch.debugging.watched import Operand, Operator
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock
+from recompviz.pytorch.debugging.recorder.watched import Operand, Operator
 from recompviz.pytorch.internals.user_lines import OUTSIDE
 
 Live = list[tuple[int, LiveBlock]]  # positions in the report's rows, and the blocks
 
 
 def finding(
-    moment: Moment,
+    peak: PeakState,
     cause: str,
     rows: Live,
     why: str,
@@ -32,7 +32,7 @@ def finding(
     largest = max(rows, key=lambda row: row[1].size)[1]
     return Finding(
         cause,
-        value or moment.label(largest),
+        value or peak.label(largest),
         line if line is not None else largest.operator.line if largest.operator else None,
         size,
         size if avoidable is None else avoidable,
@@ -44,14 +44,14 @@ def finding(
     )
 
 
-def fall_without(moment: Moment, rows: Live, after: bool) -> int:
+def fall_without(peak: PeakState, rows: Live, after: bool) -> int:
     """By how much the peak would fall if blocks were free after, or before, the operator that reads them last."""
     freed = {}
     for _, one in rows:
-        last = moment.last_read(one)
+        last = peak.last_read(one)
         number = last.number + after if last is not None else one.operator.number + 1 if one.operator else 0
         freed[one.event] = number
-    return max(int(moment.recording.live.max()) - moment.recording.peak_without(freed), 0)
+    return max(int(peak.recording.live.max()) - peak.recording.peak_without(freed), 0)
 
 
 def is_own(one: LiveBlock) -> bool:
@@ -60,10 +60,10 @@ def is_own(one: LiveBlock) -> bool:
 
 
 def ancestor(
-    moment: Moment, op: Operator | None, wanted: Callable[[Operator], bool], through: int = 6
+    peak: PeakState, op: Operator | None, wanted: Callable[[Operator], bool], through: int = 6
 ) -> Operator | None:
     """The nearest operator that is wanted on the way back through results of the same number of elements."""
-    blocks = moment.recording.watcher.blocks
+    blocks = peak.recording.watcher.blocks
     while op is not None and through:
         if wanted(op):
             return op
@@ -76,7 +76,7 @@ def ancestor(
             if blocks[o.block].maker >= 0 and elements(blocks[o.block].operand) == counts
         ]
         makers = [m for m in makers if m < op.number]
-        op = moment.operators[makers[0]] if makers else None
+        op = peak.operators[makers[0]] if makers else None
         through -= 1
     return None
 

@@ -1,4 +1,6 @@
-"""Who holds a tensor.
+"""Which objects of the user's program hold a tensor.
 
-Reference paths from names in the program to a storage, and the retainer among them.
+``walk`` searches from named variables through ``children`` for live tensors; ``reference_path`` describes how one was
+found without holding it; ``held`` compares what is held after successive steps; ``insertions`` watches for the line
+that stores a tensor.
 """

@@ -15,8 +15,8 @@ import numpy as np
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.debugging.watched import Block, Operator
-from recompviz.pytorch.debugging.watcher import Watcher
+from recompviz.pytorch.debugging.recorder.watched import Block, Operator
+from recompviz.pytorch.debugging.recorder.watcher import Watcher
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What an object of the user's holds: its items, attributes, variables, hooks, and how one writes each of them.
+"""The objects that an object refers to (items, attributes, variables, hooks), each with the expression that reaches it.
 
-Objects are read past their own methods, ``list.__iter__`` and not ``iter``: a lazy collection is not to be filled, and
-a proxy is not to be woken, by looking at it.
+Objects are read without calling their own methods, for example with ``list.__iter__`` instead of ``iter``, so that
+reading neither fills a lazy collection nor resolves a proxy.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch import nn
 
 from recompviz.pytorch.internals.user_lines import in_packages
 
-# of a longer list or dict only the oldest and the newest items are looked at
+# of a longer list or dictionary only the oldest and the newest items are read
 MOST_ITEMS = 5_000
-# objects of these packages are not the user's
+# objects of these packages are not searched
 _NOT_WALKED = (
     "torch.", "numpy.", "_pytest.", "pytest.", "IPython.", "ipykernel.", "recompviz.core.", "recompviz.pytorch."
 )  # fmt: skip
@@ -31,41 +31,49 @@ _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, typ
 
 
 @dataclass(frozen=True, eq=False)
-class Names:
-    """A place for variables: the globals of a module, the locals of a frame, the cell of a closure."""
+class Namespace:
+    """Where variables are stored: the globals of a module, the locals of a frame, the cell of a closure.
+
+    ``read(name)`` returns the present value of a variable.
+    """
 
     read: Callable[[str], Any]
 
 
 def plain(value: Any) -> bool:
-    """Whether a value holds nothing."""
+    """Whether a value cannot hold a tensor, such as a number, a string or a library's class."""
     kind = type(value)
     return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _own_class(value))
 
 
 def is_long(value: Any) -> bool:
-    """Whether only a part of its items is looked at."""
+    """Whether only a part of the items of a collection is read."""
     kind = type(value)
     return issubclass(kind, dict | list | tuple | deque | set | frozenset) and kind.__len__(value) > MOST_ITEMS
 
 
-def variables(value: Any) -> Iterator[tuple[Any, str, str, Names]]:
-    """(value, name, where it is, its place) of the variables of its own that a function reads."""
+def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
+    """The variables that a function reads: closure cells, globals and defaults.
+
+    Yields
+    ------
+    (value, name, root, namespace)
+    """
     if not isinstance(value, types.FunctionType):
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-        yield _contents(cell), name, f"closure of {value.__name__}", Names(functools.partial(_read_cell, cell))
+        yield _contents(cell), name, f"closure of {value.__name__}", Namespace(functools.partial(_read_cell, cell))
     if in_packages(value.__code__.co_filename):
-        return  # the whole of a library would follow
+        return  # the globals of a library would lead through all of it
     space = value.__globals__
     for name in value.__code__.co_names:
         if name in space and not isinstance(space[name], types.ModuleType):
-            yield space[name], name, "global", Names(space.get)
+            yield space[name], name, "global", Namespace(space.get)
     taken = value.__code__.co_varnames[: value.__code__.co_argcount]
     defaults = dict(zip(reversed(taken), reversed(value.__defaults__ or ()), strict=False))
     defaults |= value.__kwdefaults__ or {}
     for name, default in defaults.items():
-        yield default, name, f"default of {value.__name__}", Names(defaults.get)
+        yield default, name, f"default of {value.__name__}", Namespace(defaults.get)
 
 
 def _read_cell(cell: types.CellType, _name: str) -> Any:
@@ -80,7 +88,13 @@ def _contents(cell: types.CellType) -> Any:
 
 
 def children(value: Any) -> Iterator[tuple[Any, str]]:
-    """(what it holds, how it is written after the path) of one object."""
+    """The objects that an object refers to.
+
+    Yields
+    ------
+    (object, suffix)
+        The suffix follows the expression of the parent: ``[3]`` or ``.bank``.
+    """
     kind = type(value)
     if issubclass(kind, dict):
         for key, item in _some(dict.items(value), dict.__len__(value)):
@@ -123,7 +137,7 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
-    """What a tensor holds besides its memory: its gradient, attributes and hooks."""
+    """The objects that a tensor refers to: its gradient, attributes and hooks; as :func:`children`."""
     if tensor.is_leaf and tensor.grad is not None and tensor.grad.grad_fn is not None:
         yield tensor.grad, ".grad"
     for name, value in (getattr(tensor, "__dict__", None) or {}).items():
@@ -149,7 +163,7 @@ def _some(items: Any, count: int) -> Any:
 def _written(key: Any) -> str:
     try:
         text = repr(key)
-    except Exception:  # a key's own method
+    except Exception:  # the key's __repr__ may raise anything
         text = "…"
     return text if len(text) <= 40 and "<" not in text and "tensor(" not in text else f"a {type(key).__name__}"
 
@@ -192,7 +206,7 @@ def _own_class(kind: type) -> bool:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """What an object keeps under names, its slots among them."""
+    """The attributes of an object by name, slots included."""
     try:
         found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:

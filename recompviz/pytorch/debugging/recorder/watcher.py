@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recompviz.core.reports.memory_report import SourceLine
 from recompviz.core.steps.schedule import Phase
-from recompviz.pytorch.debugging.watched import Block, NodeRun, Operand, Operator, Saved
+from recompviz.pytorch.debugging.recorder.watched import Block, NodeRun, Operand, Operator, Saved
 from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.user_lines import checkpointed_at, in_file, own_stack
 

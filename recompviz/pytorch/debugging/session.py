@@ -15,18 +15,20 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.reports.memory_report import MemoryReport, SourceLine
-from recompviz.pytorch.debugging.moment import Moment
-from recompviz.pytorch.debugging.other_threads import threads_seen
-from recompviz.pytorch.debugging.recording import Recording
-from recompviz.pytorch.debugging.references.holders import Walk
-from recompviz.pytorch.debugging.references.keepers import Held, Keeper, Key, Way, contents, reader, ways_by_block
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.other_threads import threads_seen
+from recompviz.pytorch.debugging.recorder.recording import Recording
+from recompviz.pytorch.debugging.recorder.watched import Block, Operator
+from recompviz.pytorch.debugging.recorder.watcher import Watcher
+from recompviz.pytorch.debugging.references.held import HeldAfterStep, paths_by_block
+from recompviz.pytorch.debugging.references.insertions import contents, reader
+from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
+from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.reporting import report_of
-from recompviz.pytorch.debugging.watched import Block, Operator
-from recompviz.pytorch.debugging.watcher import Watcher
 from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.state import clear_gradients, state_kept
-from recompviz.pytorch.internals.user_lines import lines_traced, source_line
+from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
 from recompviz.pytorch.measuring.memory_window import memory_window
 from recompviz.pytorch.tracing.step import Loss, TraceError, as_targets, scalar
 
@@ -62,8 +64,8 @@ def examined(
         if module is not None:
             session.warm_up()
         recording = session.record(steps)
-        moment = session.look_around(recording)
-    return report_of(moment, session.title), recording
+        peak = session.look_around(recording)
+    return report_of(peak, session.title), recording
 
 
 class _Session:
@@ -79,7 +81,7 @@ class _Session:
         if self.module is None and torch.cuda.is_available():
             self.device = torch.device("cuda", torch.cuda.current_device())
         self.watcher = Watcher(self.module)
-        self.between: list[Held] = []
+        self.between: list[HeldAfterStep] = []
 
     @property
     def title(self) -> str:
@@ -87,6 +89,7 @@ class _Session:
             return f"{type(self.module).__name__}, training step"
         return f"{getattr(self.model, '__name__', type(self.model).__name__)}()"
 
+    @calls_step
     def one_step(self, backward: bool = True, optimize: bool = True) -> None:
         inputs, kwargs, _ = self.arguments
         if self.module is None:
@@ -129,6 +132,7 @@ class _Session:
             self.watcher.add_optimizer(self.optimizer)
             self.watcher.name_states(self.optimizer)
 
+    @calls_step
     def record(self, steps: int) -> Recording:
         """Watch and profile some steps."""
         self._clear()
@@ -147,17 +151,17 @@ class _Session:
 
     # ---------------------------------------------------------------- who holds what
 
-    def look_around(self, recording: Recording) -> Moment:
+    def look_around(self, recording: Recording) -> PeakState:
         """Run one more step and read, at the operator of the peak, who holds which block."""
-        peak = recording.peak_operator
-        if peak is None:
-            return Moment(recording)
-        moment = Moment(recording, between=tuple(self.between))
-        _ = moment.end, moment.reads, moment.live, moment.has_backward  # of the recorded steps alone
+        at_peak = recording.peak_operator
+        if at_peak is None:
+            return PeakState(recording)
+        peak = PeakState(recording, between=tuple(self.between))
+        _ = peak.end, peak.reads, peak.live, peak.has_backward  # of the recorded steps alone
         now = self.watcher.step + 1
-        wanted = _by_origin(recording, [one.block for one in moment.live if one.block is not None], peak.step)
-        held: dict[int, list[Way]] = {}
-        index = peak.number - self.watcher.step_starts[peak.step]
+        wanted = _by_origin(recording, [one.block for one in peak.live if one.block is not None], at_peak.step)
+        held: dict[int, list[ReferencePath]] = {}
+        index = at_peak.number - self.watcher.step_starts[at_peak.step]
 
         def at(op: Operator) -> None:
             if op.step != now or op.number - self.watcher.step_starts[now] != index or held:
@@ -168,34 +172,34 @@ class _Session:
         with self.watcher:
             self._watched_step()
         self.watcher.on_operator = None
-        settled = moment.settled(held)
-        return settled.with_lines(self._placed(settled.keepers)) if settled.keepers else settled
+        settled = peak.settled(held)
+        return settled.with_lines(self._placed(settled.retainers)) if settled.retainers else settled
 
-    def _held_now(self) -> Held:
-        return Held.of(self.watcher, self._walk())
+    def _held_now(self) -> HeldAfterStep:
+        return HeldAfterStep.of(self.watcher, self._walk())
 
     def _walk(self) -> Walk:
         functions = [f for f in (self.model, self.loss) if f is not None and not isinstance(f, nn.Module)]
         return Walk(self.watcher.roots, functions)
 
-    def _held(self, wanted: dict[tuple[int, int], int], now: int) -> dict[int, list[Way]]:
-        """By block of the recording, of those made in the step of the peak or outside: the ways to it, now."""
+    def _held(self, wanted: dict[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
+        """By block of the recording, of those made in the step of the peak or outside: the paths to it, now."""
         watcher = self.watcher
-        found: dict[int, list[Way]] = {}
-        for number, ways in ways_by_block(watcher, self._walk().holders).items():
+        found: dict[int, list[ReferencePath]] = {}
+        for number, paths in paths_by_block(watcher, self._walk().found).items():
             block = watcher.blocks[number]
             recorded: int | None = number
             if block.maker >= 0:
                 key = block.maker - watcher.step_starts[block.step], block.position
                 recorded = wanted.get(key) if block.step == now else None
             if recorded is not None:
-                found[recorded] = ways
+                found[recorded] = paths
         return found
 
-    def _placed(self, keepers: Mapping[Key, Keeper]) -> dict[Key, SourceLine]:
-        """The line that puts most into each keeper, found by looking after every line of one more step."""
+    def _placed(self, retainers: Mapping[Key, Retainer]) -> dict[Key, SourceLine]:
+        """The line that puts most into each retainer, found by looking after every line of one more step."""
         walk = self._walk()
-        reads = {key: read for key, keeper in keepers.items() if (read := reader(keeper, walk)) is not None}
+        reads = {key: read for key, retainer in retainers.items() if (read := reader(retainer, walk)) is not None}
         before = {key: contents(read) for key, read in reads.items()}
         added: dict[Key, dict[SourceLine, int]] = {key: {} for key in reads}
         last: list[SourceLine | None] = [None]

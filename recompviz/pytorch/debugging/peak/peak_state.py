@@ -1,4 +1,4 @@
-"""The moment of the peak: each live block with what autograd, later operators and the user's objects want of it."""
+"""The peak of the peak: each live block with what autograd, later operators and the user's objects want of it."""
 
 from __future__ import annotations
 
@@ -11,44 +11,45 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.memory_report import SourceLine
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase
-from recompviz.pytorch.debugging.recording import LiveBlock, Recording
-from recompviz.pytorch.debugging.references.keepers import Held, Keeper, Key, Way, growth, keeper_of
-from recompviz.pytorch.debugging.watched import Block, Operand, Operator, Saved
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock, Recording
+from recompviz.pytorch.debugging.recorder.watched import Block, Operand, Operator, Saved
+from recompviz.pytorch.debugging.references.held import HeldAfterStep, growth_by_retainer
+from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer, retainer_of
 from recompviz.pytorch.internals.user_lines import OUTSIDE
 
-# so many keepers are watched for the lines that put things into them
-MOST_KEEPERS = 32
+# so many retainers are watched for the lines that put things into them
+MOST_RETAINERS = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class PeakState:
     """The peak of a recording, and who holds what there.
 
     Attributes
     ----------
     recording : Recording
-    held : mapping of int to list of Way
-        By block that the step of the peak made: the ways on which it is reached.
-    between : tuple of Held
+    held : mapping of int to list of ReferencePath
+        By block that the step of the peak made: the paths on which it is reached.
+    between : tuple of HeldAfterStep
         What was held before the first of the recorded steps and after each.
     placed : mapping of (root, path) to SourceLine
-        By keeper: the line that puts most into it.
+        By retainer: the line that puts most into it.
     """
 
     recording: Recording
-    held: Mapping[int, list[Way]] = field(default_factory=dict)
-    between: tuple[Held, ...] = ()
+    held: Mapping[int, list[ReferencePath]] = field(default_factory=dict)
+    between: tuple[HeldAfterStep, ...] = ()
     placed: Mapping[Key, SourceLine] = field(default_factory=dict)
 
-    def settled(self, held: Mapping[int, list[Way]]) -> Moment:
-        """The same moment, once it is known who holds what."""
+    def settled(self, held: Mapping[int, list[ReferencePath]]) -> PeakState:
+        """The same peak, once it is known who holds what."""
         return self._with(replace(self, held=held))
 
-    def with_lines(self, placed: Mapping[Key, SourceLine]) -> Moment:
-        """The same moment, once it is known which lines put things where they are kept."""
+    def with_lines(self, placed: Mapping[Key, SourceLine]) -> PeakState:
+        """The same peak, once it is known which lines put things where they are kept."""
         return self._with(replace(self, placed=placed))
 
-    def _with(self, other: Moment) -> Moment:
+    def _with(self, other: PeakState) -> PeakState:
         """Hand on what was computed of the recorded steps: the watcher has seen more since."""
         names = ("at", "step", "end", "live", "reads", "has_backward")
         other.__dict__.update({name: self.__dict__[name] for name in names if name in self.__dict__})
@@ -164,50 +165,53 @@ class Moment:
         number = self.recording.watcher.operator_of_node.get(op.sequence)
         return self.operators[number] if number is not None else None
 
-    def ways_to(self, live: LiveBlock) -> list[Way]:
-        """On which ways it is reached: at the peak, or when the step before was over if it is older."""
+    def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
+        """On which paths it is reached: at the peak, or when the step before was over if it is older."""
         if live.block is None:
             return []
-        old = self.between[self.step].ways if self.age(live) and self.between else {}
+        old = self.between[self.step].paths if self.age(live) and self.between else {}
         return old.get(live.block.number) or self.held.get(live.block.number, [])
 
-    def keeper(self, live: LiveBlock) -> tuple[Way, Keeper] | None:
-        """What keeps it: of the ways to it the one that grows, else a container, an attribute, a variable."""
+    def retainer(self, live: LiveBlock) -> tuple[ReferencePath, Retainer] | None:
+        """What keeps it: of the paths to it the one that grows, else a container, an attribute, a variable."""
         made = max(live.block.step, 0) if live.block is not None else 0
         before = self.between[made].containers if self.between else frozenset()
-        ways = [(way, keeper_of(way, before)) for way in self.ways_to(live) if way.trail]
+        paths = [(path, retainer_of(path, before)) for path in self.paths_to(live) if path.referrers]
 
-        def blame(one: tuple[Way, Keeper]) -> tuple[int, bool, bool, bool]:
-            way, keeper = one
-            return -self.growth(keeper.key), not way.outlives, keeper.stop.kind == "variable", not keeper.collection
+        def blame(one: tuple[ReferencePath, Retainer]) -> tuple[int, bool, bool, bool]:
+            path, retainer = one
+            return (
+                -self.growth(retainer.key),
+                not path.outlives,
+                retainer.referrer.kind == "variable",
+                not retainer.collection,
+            )
 
-        return min(ways, key=blame, default=None)
+        return min(paths, key=blame, default=None)
 
     def growth(self, key: Key) -> int:
-        """Bytes by which a keeper grows with each step."""
-        if key not in self._growths:
-            self._growths[key] = growth(key, self.between[1:], self._sizes)
-        return self._growths[key]
+        """Bytes by which a retainer grows with each step; 0 if it does not grow with every one."""
+        return self._growths.get(key, 0)
 
     @cached_property
     def _growths(self) -> dict[Key, int]:
-        return {}
+        return growth_by_retainer(self.between[1:], self._sizes)
 
     @cached_property
     def _sizes(self) -> dict[int, int]:
         return {block.number: self.recording.rounded(block.size) for block in self.recording.watcher.blocks}
 
     @cached_property
-    def keepers(self) -> dict[Key, Keeper]:
+    def retainers(self) -> dict[Key, Retainer]:
         """What keeps the blocks alive at the peak, the largest first, but for variables that are soon gone."""
         sums: dict[Key, int] = defaultdict(int)
-        found: dict[Key, Keeper] = {}
+        found: dict[Key, Retainer] = {}
         for one in self.live:
-            way = self.keeper(one) if one.block is not None and not one.block.role else None
-            if way is not None and not way[0].local:
-                sums[way[1].key] += one.size
-                found[way[1].key] = way[1]
-        return {key: found[key] for key in sorted(sums, key=lambda key: -sums[key])[:MOST_KEEPERS]}
+            path = self.retainer(one) if one.block is not None and not one.block.role else None
+            if path is not None and not path[0].local:
+                sums[path[1].key] += one.size
+                found[path[1].key] = path[1]
+        return {key: found[key] for key in sorted(sums, key=lambda key: -sums[key])[:MOST_RETAINERS]}
 
     def kept_for(self, saved: list[Saved]) -> str:
         """``backward of layer1/relu``, for the first of the nodes."""
@@ -232,8 +236,8 @@ class Moment:
         if block.name:
             return block.name
         if block.maker < 0:
-            if ways := self.held.get(block.number):
-                return f"`{ways[0].path}`"
+            if paths := self.held.get(block.number):
+                return f"`{paths[0].expression}`"
             seen = self.operators[block.first_seen] if block.first_seen < len(self.operators) else None
             return f"made outside, read by {_name(seen)}" if seen is not None else "made outside"
         op = self.operators[block.maker]
@@ -297,9 +301,9 @@ class Moment:
             parts.append(f"{kind}read next by {_name(following)}")
         if not parts and maker is not None and maker.number == self.at:
             parts.append(f"being made by {_name(maker)}")
-        way = None if block.role else self.keeper(live)
-        if way is not None and not (parts and way[0].local):
-            parts.append(f"held by {way[0].text}")
+        path = None if block.role else self.retainer(live)
+        if path is not None and not (parts and path[0].local):
+            parts.append(f"held by {path[0].text}")
         if not parts and self.last_read(live) is not None:
             parts.append(f"in use by {_name(self.last_read(live))}")
         if age and not block.role:

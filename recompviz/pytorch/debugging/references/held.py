@@ -1,0 +1,97 @@
+"""What the user's objects hold after a step: a reference path to each live block, and which retainers grow.
+
+A retainer grows if it holds more bytes after every step than after the step before.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from recompviz.pytorch.debugging.recorder.watcher import Watcher
+from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath
+from recompviz.pytorch.debugging.references.walk import FoundTensor, Walk, nodes_behind
+
+# the largest number of tensors whose graphs are followed
+MOST_GRAPHS = 200
+
+
+@dataclass(frozen=True)
+class HeldAfterStep:
+    """What was held when a step was over.
+
+    Attributes
+    ----------
+    containers : frozenset of (expression, id)
+        Every object that the search visited.
+    paths : mapping of int to list of ReferencePath
+        By block.
+    not_searched : str
+        Which objects the search left out; empty if it visited all.
+    """
+
+    containers: frozenset[tuple[str, int]]
+    paths: Mapping[int, list[ReferencePath]]
+    not_searched: str = ""
+
+    @classmethod
+    def of(cls, watcher: Watcher, walk: Walk) -> HeldAfterStep:
+        """Describe what a walk found."""
+        return cls(frozenset(walk.containers), paths_by_block(watcher, walk.found), walk.not_searched)
+
+
+def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, list[ReferencePath]]:
+    """The reference paths to each live block that has no role (is not a parameter, buffer, input, …).
+
+    A block that no path reaches directly gets one path through an autograd graph, if there is one.
+    """
+    paths: dict[int, list[ReferencePath]] = {}
+    with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []
+    for one in found:
+        number = watcher.known(one.tensor)
+        path = ReferencePath.of(one, -1 if number is None else number)
+        if number is not None and not watcher.blocks[number].role:
+            paths.setdefault(number, []).append(path)
+        if path.has_graph:
+            made = watcher.blocks[number].step if number is not None else watcher.step
+            with_graph.append(((not one.outlives, made), one, path))
+    # graphs that outlive the step before those that do not, and older graphs before newer ones
+    with_graph.sort(key=lambda entry: entry[0])
+    path_to_node: dict[int, ReferencePath] = {}
+    seen: set[Any] = set()
+    for _, one, path in with_graph[:MOST_GRAPHS]:
+        for node in nodes_behind(one.tensor, seen):
+            path_to_node.setdefault(node, path)
+    for block in watcher.blocks:
+        if block.died is None and not block.role and block.number not in paths:
+            through = next((path_to_node[s.sequence] for s in block.saved if s.sequence in path_to_node), None)
+            if through is not None:
+                paths[block.number] = [replace(through, through_graph=True)]
+    return paths
+
+
+def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
+    """Bytes by which each retainer grows with a step, on average; only those that grow with every step.
+
+    Parameters
+    ----------
+    held : sequence of HeldAfterStep
+        One for each step.
+    sizes : mapping of int to int
+        Bytes of each block.
+    """
+    if len(held) < 2:
+        return {}
+    sums: dict[Key, list[int]] = defaultdict(lambda: [0] * len(held))
+    for step, one in enumerate(held):
+        for block, paths in one.paths.items():
+            for key in frozenset().union(*(path.keys for path in paths)):
+                sums[key][step] += sizes[block]
+    return {
+        key: (totals[-1] - totals[0]) // (len(totals) - 1)
+        for key, totals in sums.items()
+        if all(before < after for before, after in pairwise(totals))
+    }

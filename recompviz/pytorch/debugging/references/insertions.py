@@ -1,0 +1,91 @@
+"""Detect when a tensor is stored in a retainer.
+
+The contents of a retainer are read before each line of the user's code. If a new tensor appears, the line that ran in
+between stored it. Only the newest items are read, to keep this fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from recompviz.pytorch.debugging.references.children import attributes
+from recompviz.pytorch.debugging.references.reference_path import Retainer
+from recompviz.pytorch.debugging.references.walk import Walk
+
+# number of newest items that are read from a container, and number of levels
+_ITEMS, _DEPTH = 32, 3
+
+
+def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
+    """A function that returns the present value of a retainer: the collection, or the value of its slot.
+
+    Returns
+    -------
+    callable or None
+        None if the walk did not meet the retainer.
+    """
+    if retainer.referrer.kind == "variable":
+        namespace = walk.namespaces.get((retainer.root, retainer.slot))
+        return functools.partial(namespace.read, retainer.slot) if namespace is not None else None
+    owner = walk.owners.get((retainer.root, retainer.referrer.expression))
+    if owner is None:
+        return None
+    if retainer.collection or retainer.referrer.kind == "cache":
+        return lambda: owner
+    name = retainer.slot.removeprefix(retainer.referrer.expression).removeprefix(".")
+    return lambda: _attribute(owner, name)
+
+
+def _attribute(owner: Any, name: str) -> Any:
+    if isinstance(owner, type):
+        return vars(owner).get(name)
+    found = attributes(owner)
+    if name in found:
+        return found[name]
+    return found.get("_buffers", {}).get(name, vars(type(owner)).get(name))
+
+
+def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
+    """The newest tensors of a retainer.
+
+    Returns
+    -------
+    dict of (id, version) to int
+        Bytes of each tensor; the version changes when the tensor is modified in place.
+    """
+    try:
+        return {(id(t), t._version): t.numel() * t.element_size() for t in _tensors_in(read())}
+    except Exception:  # methods of the user's objects may raise anything
+        return {}
+
+
+def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    """The tensors among the newest items of a value, a few levels deep."""
+    kind = type(value)
+    if issubclass(kind, torch.Tensor):
+        yield value
+        return
+    if depth >= _DEPTH:
+        return
+    items: Any = ()
+    if issubclass(kind, dict):
+        items = islice(reversed(dict.values(value)), _ITEMS)
+    elif issubclass(kind, list | deque):
+        items = islice(kind.__reversed__(value), _ITEMS)
+    elif issubclass(kind, tuple):
+        items = reversed(value[-_ITEMS:])
+    elif issubclass(kind, set | frozenset):
+        items = islice(value, _ITEMS)
+    elif issubclass(kind, functools._lru_cache_wrapper):
+        items = gc.get_referents(value)
+    elif depth and not issubclass(kind, type):
+        items = islice(attributes(value).values(), _ITEMS)
+    for item in items:
+        yield from _tensors_in(item, depth + 1)

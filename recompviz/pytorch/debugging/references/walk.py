@@ -1,0 +1,219 @@
+"""Search for every live tensor that named variables reach.
+
+The walk starts from global variables, local variables of the user's frames, closures, and the attributes and hooks of
+modules, and continues breadth first through the objects that each object refers to. It visits what outlives the step
+first, and keeps the shortest paths: ``log[3]['outputs']``. A tensor with an autograd graph also holds what the graph
+saved.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+import types
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from recompviz.pytorch.debugging.references.children import Namespace, children, is_long, of_tensor, plain, variables
+from recompviz.pytorch.internals.user_lines import own_frames
+
+# limits of a walk
+MOST_OBJECTS = 200_000
+MOST_SECONDS = 5.0
+MOST_DEPTH = 9
+# limit of one search of an autograd graph
+MOST_NODES = 100_000
+# number of paths that are kept for one tensor
+MOST_PATHS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """One object on the path to a tensor, with the expression that reaches it."""
+
+    expression: str
+    owner: Any
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """(expression, id); the id of a namespace is 0."""
+        return self.expression, 0 if isinstance(self.owner, Namespace) else id(self.owner)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundTensor:
+    """A tensor that the walk found, and how.
+
+    Attributes
+    ----------
+    expression : str
+        ``log[3]['outputs']`` or ``model.cache``.
+    root : str
+        ``local of train``, ``global``, ``closure of hook``, ``attribute of Net``.
+    links : tuple of Link
+        The objects on the path, from the namespace of the variable to the innermost container.
+    tensor : torch.Tensor
+        If it is a view, its base is held too.
+    outlives : bool
+        Whether the path starts from something that still exists after the step.
+    """
+
+    expression: str
+    root: str
+    links: tuple[Link, ...]
+    tensor: torch.Tensor
+    outlives: bool = True
+
+
+class Walk:
+    """A finished search for live tensors.
+
+    Parameters
+    ----------
+    modules : list of torch.nn.Module
+        Their attributes and hooks are starting points.
+    functions : list of callable
+        Their closures and globals are starting points.
+    frame : frame, optional
+        The innermost frame; its callers are starting points too. Default: the caller's.
+
+    Attributes
+    ----------
+    found : list of FoundTensor
+        Those that outlive the step first, each group with the shortest paths first.
+    owners : dict of (root, expression) to object
+        Every object that was visited. It keeps them alive: drop the walk after use.
+    namespaces : dict of (root, name) to Namespace
+        Where each variable is stored.
+    containers : set of (expression, id)
+        Every object that was visited, without keeping it alive.
+    not_searched : str
+        Which objects the walk left out; empty if it visited all.
+    """
+
+    def __init__(self, modules: list[nn.Module], functions: list[Any], frame: Any = None) -> None:
+        self.found: list[FoundTensor] = []
+        self.owners: dict[tuple[str, str], Any] = {}
+        self.namespaces: dict[tuple[str, str], Namespace] = {}
+        self.containers: set[tuple[str, int]] = set()
+        self.not_searched = ""
+        self._until = time.perf_counter() + MOST_SECONDS
+        self._queue: deque[tuple[Any, str, str, tuple[Link, ...]]] = deque()
+        self._seen: set[int] = set()
+        self._paths: dict[int, int] = {}  # id of a tensor → number of paths found
+        inside: list[types.FrameType] = []
+        outside: list[types.FrameType] = []
+        global_variables: dict[int, dict[str, Any]] = {}
+        for own, within in own_frames(frame or sys._getframe(1)):
+            global_variables[id(own.f_globals)] = own.f_globals
+            if own.f_code.co_name != "<module>":
+                (inside if within else outside).append(own)
+        for function in functions:
+            if space := getattr(function, "__globals__", None):
+                global_variables[id(space)] = space
+        for space in global_variables.values():
+            for name, value in list(space.items()):
+                if not name.startswith("_") or isinstance(value, torch.Tensor):
+                    self._variable(value, name, "global", Namespace(space.get))
+        for own in outside:
+            self._locals(own)
+        for function in functions:
+            if isinstance(function, types.MethodType):
+                self._queue.append((function.__self__, "self", f"of {type(function.__self__).__name__}", ()))
+            self._queue.append((function, getattr(function, "__name__", "function"), "closure", ()))
+        for module in modules:
+            name = type(module).__name__
+            self._queue.append((module, name, f"attribute of {name}", ()))
+        self._follow(outlives=True)
+        for own in inside:
+            self._locals(own)
+        self._follow(outlives=False)
+
+    def _variable(self, value: Any, name: str, root: str, namespace: Namespace) -> None:
+        self.namespaces.setdefault((root, name), namespace)
+        self._queue.append((value, name, root, (Link("", namespace),)))
+
+    def _locals(self, frame: types.FrameType) -> None:
+        namespace = Namespace(functools.partial(_read_local, frame))
+        for name, value in list(frame.f_locals.items()):
+            if name in frame.f_code.co_freevars and self._visited(value):
+                continue  # belongs to the enclosing function, and was visited there
+            self._variable(value, name, f"local of {frame.f_code.co_name}", namespace)
+
+    def _visited(self, value: Any) -> bool:
+        return id(value) in self._seen or id(value) in self._paths
+
+    def _follow(self, outlives: bool) -> None:
+        while self._queue:
+            if len(self._seen) >= MOST_OBJECTS or time.perf_counter() > self._until:
+                self.not_searched = (
+                    f"the search for references stopped after {len(self._seen):,} objects; "
+                    "a reference from another object is not reported"
+                )
+                self._queue.clear()
+                return
+            value, expression, root, links = self._queue.popleft()
+            try:
+                self._visit(value, expression, root, links, outlives)
+            except Exception:  # methods of the user's objects may raise anything
+                continue
+
+    def _visit(self, value: Any, expression: str, root: str, links: tuple[Link, ...], outlives: bool) -> None:
+        link = Link(expression, value)
+        if issubclass(type(value), torch.Tensor):
+            count = self._paths.get(id(value), 0)
+            self._paths[id(value)] = count + 1
+            if count < MOST_PATHS:
+                self.found.append(FoundTensor(expression, root, links, value, outlives))
+            if count == 0 and len(links) <= MOST_DEPTH:
+                self.containers.add(link.key)
+                self.owners.setdefault((root, expression), value)
+                for child, step in of_tensor(value):
+                    self._queue.append((child, expression + step, root, (*links, link)))
+            return
+        if len(links) > MOST_DEPTH or id(value) in self._seen or plain(value):
+            return
+        self._seen.add(id(value))
+        self.containers.add(link.key)
+        self.owners.setdefault((root, expression), value)
+        if is_long(value):
+            self.not_searched = self.not_searched or (
+                f"`{expression}` is long: only its oldest and newest items were searched for references"
+            )
+        for child, name, where, namespace in variables(value):
+            if len(links) > 1 and issubclass(type(child), torch.Tensor):
+                # the user holds the function, not the variable
+                self._queue.append((child, f"{expression} ({name})", root, (*links, link)))
+            else:
+                self._variable(child, name, where, namespace)
+        for child, step in children(value):
+            self._queue.append((child, expression + step, root, (*links, link)))
+
+
+def _read_local(frame: types.FrameType, name: str) -> Any:
+    return frame.f_locals.get(name)
+
+
+def nodes_behind(tensor: torch.Tensor, seen: set[Any]) -> Iterator[int]:
+    """Sequence numbers of the autograd nodes that a tensor's graph holds.
+
+    Parameters
+    ----------
+    tensor : torch.Tensor
+    seen : set of nodes
+        They are skipped; the nodes that are visited are added.
+    """
+    stack = [tensor.grad_fn]
+    while stack and len(seen) < MOST_NODES:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield int(node._sequence_nr())
+        stack.extend(following for following, _ in node.next_functions)
