@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
@@ -65,6 +66,54 @@ def test_the_core_never_imports_torch_or_jupyter() -> None:
             name = found.module.split(".")[0]
             compiled = name == "numba" and (path.stem.endswith("kernels") or not found.at_top)
             assert name not in HEAVY or compiled, f"{path.relative_to(HOME)} imports {found.module}"
+
+
+PRIVATE_TORCH_ALLOWED = {
+    "torch.utils._pytree": "it has no public name in torch 2.13",
+    "torch.utils._python_dispatch.TorchDispatchMode": "documented for users in PyTorch's notes on dispatch modes",
+}
+
+
+def dotted(node: ast.expr) -> list[str]:
+    """``["torch", "ops", "aten"]`` for ``torch.ops.aten``; the first part is empty if the root is no name."""
+    if isinstance(node, ast.Attribute):
+        return [*dotted(node.value), node.attr]
+    return [node.id] if isinstance(node, ast.Name) else [""]
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def test_private_torch_api_is_used_in_internals_only() -> None:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(HOME.rglob("*.py"))}
+    nodes = {path: list(ast.walk(tree)) for path, tree in trees.items()}
+    ours = {
+        name
+        for path in nodes
+        for node in nodes[path]
+        for name in (
+            [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            else [node.target.id] if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+            else [node.attr] if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+            else []
+        )
+    }  # fmt: skip
+    found = set()
+    for path in nodes:
+        if path.is_relative_to(HOME / "pytorch" / "internals"):
+            continue
+        for node in nodes[path]:
+            used: list[str] = []
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                home = (node.module or "") + "." if isinstance(node, ast.ImportFrom) else ""
+                full = [home + alias.name for alias in node.names]
+                used = [name for name in full if name.startswith("torch.") and any(map(is_private, name.split(".")))]
+            # operators of ATen have such names, and Python's own modules
+            elif isinstance(node, ast.Attribute) and not {"aten", "sys", "functools"} & set(dotted(node.value)):
+                used = [node.attr] if is_private(node.attr) and node.attr not in ours else []
+            found |= {f"{path.relative_to(HOME)}: {name}" for name in used if name not in PRIVATE_TORCH_ALLOWED}
+    assert found == set()
 
 
 def test_importing_recompviz_and_solving_loads_no_torch_and_no_jupyter() -> None:

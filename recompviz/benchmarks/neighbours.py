@@ -29,7 +29,7 @@ from recompviz import networks
 from recompviz.benchmarks.checkpointed import Checkpointed, block_paths
 from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds, training_step, write_json
 from recompviz.core.base.units import format_bytes
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.partitioner import compiled_in_memory_budget
 from recompviz.pytorch.tracing.step import Loss, Step
 
 RATIOS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)
@@ -158,7 +158,7 @@ def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
         except rv.PartitionerError as error:
             print(f"left out: {error}")
             continue
-        compiled = private.compiled_in_memory_budget(Step(step.model, step.loss), ratio)
+        compiled = compiled_in_memory_budget(Step(step.model, step.loss), ratio)
         yield Contender(f"torch.compile {ratio:g}", compiled, (step.inputs, {}, step.targets), (), None, plan)
         yield planned(plan)
     yield planned(trace.baseline("chen"))

@@ -9,7 +9,9 @@ import torch
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals import partitioner
+from recompviz.pytorch.internals.partitioner import min_cut_saved
+from recompviz.pytorch.internals.tensors import storage_key
 
 KINDS = ("keep-all", "per-module", "chen", "min-cut 1", "min-cut 0.5", "min-cut 0.1", "min-cut 0")
 NETWORKS = ("resnet50", "unet", "gpt2")
@@ -55,9 +57,9 @@ def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) ->
 def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: str, ratio: float) -> None:
     trace = traced(name)
     plan = trace.baseline(f"min-cut {ratio}")
-    saved = private.min_cut_saved(trace.folded.fx, ratio)
-    made = {private.storage_key(storage_node.meta["val"]): s for storage_node, s in trace.folded.storage_of.items()}
-    theirs = {made[private.storage_key(node.meta["val"])] for node in saved}
+    saved = min_cut_saved(trace.folded.fx, ratio)
+    made = {storage_key(storage_node.meta["val"]): s for storage_node, s in trace.folded.storage_of.items()}
+    theirs = {made[storage_key(node.meta["val"])] for node in saved}
     forward = {s for s in theirs if trace.joint.storages[s].maker >= 0}
     schedule = trace.schedule(plan)
     # an operator with several outputs is one node, so its other outputs may come along
@@ -98,6 +100,6 @@ def test_where_the_partitioner_fails_the_error_says_so(monkeypatch: pytest.Monke
     def broken(*_: object, **__: object) -> None:
         raise AssertionError("invalid cut")
 
-    monkeypatch.setattr(private, "min_cut_rematerialization_partition", broken)
+    monkeypatch.setattr(partitioner, "min_cut_rematerialization_partition", broken)
     with pytest.raises(rv.PartitionerError, match=r"ratio 0\.25: AssertionError: invalid cut"):
         traced("unet").baseline("min-cut 0.25")

@@ -8,7 +8,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.running.planned import PlanWarning
 
 
@@ -44,7 +44,7 @@ def test_a_seventy_billion_parameter_layer_takes_no_memory() -> None:
 
 
 def test_a_model_made_of_fake_tensors_is_traced_too() -> None:
-    with private.FakeTensorMode():
+    with FakeTensorMode():
         model, x = nn.Sequential(nn.Linear(8, 8), nn.ReLU()), torch.empty(4, 8)
     assert rv.trace(model, x, loss=torch.sum).estimated
 

@@ -23,7 +23,7 @@ from recompviz.core.plans.baselines import LOSS
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.memory_report import Advice
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.measuring.entry import trace
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
@@ -138,7 +138,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     """
     inputs, kwargs, targets = traced.arguments
     now = batch_size(traced)
-    mode = private.FakeTensorMode()
+    mode = FakeTensorMode()
     memo: dict[int, Any] = {}
 
     def fake(value: torch.Tensor, given: bool) -> torch.Tensor:

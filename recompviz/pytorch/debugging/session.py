@@ -25,8 +25,8 @@ from recompviz.pytorch.debugging.references.insertions import contents, reader
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.reporting import report_of
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import alignment, device_of
+from recompviz.pytorch.internals.profiler import operator_ranges
 from recompviz.pytorch.internals.state import clear_gradients, state_kept
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
 from recompviz.pytorch.measuring.memory_window import memory_window
@@ -143,7 +143,7 @@ class _Session:
                 self._watched_step()
                 self.between.append(self._held_now())
             self._clear()  # as the next step would: the ends of the steps are alike
-        events = list(private.operator_ranges(window.profiled, self.device.type))
+        events = list(operator_ranges(window.profiled, self.device.type))
         device, rounding = str(self.device), alignment(self.device)
         recording = Recording(self.watcher, events, device, rounding, window.reserved, window.seconds, threads.notes)
         _ = recording.at_peak, recording.static_blocks, recording.step_ends  # before the watcher sees more

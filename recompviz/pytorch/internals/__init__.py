@@ -1,4 +1,5 @@
-"""The only room that touches private PyTorch API.
+"""The only room that uses private PyTorch API.
 
-Device and stack facts that are read from PyTorch are here, too.
+Each file says which private names it uses and on which releases of PyTorch it was tried. What differs between devices,
+and what is read from a stack trace, is here, too.
 """

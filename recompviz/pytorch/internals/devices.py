@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.fake_tensors import FakeTensor
 
 
 def device_of(values: Iterable[Any]) -> torch.device:
@@ -20,7 +20,7 @@ def device_of(values: Iterable[Any]) -> torch.device:
 def without_memory(values: Iterable[Any]) -> bool:
     """Whether any tensor among these has a shape only: it is on the meta device, or fake."""
     tensors = (value for value in values if isinstance(value, torch.Tensor))
-    return any(tensor.device.type == "meta" or isinstance(tensor, private.FakeTensor) for tensor in tensors)
+    return any(tensor.device.type == "meta" or isinstance(tensor, FakeTensor) for tensor in tensors)
 
 
 def alignment(device: torch.device) -> int:

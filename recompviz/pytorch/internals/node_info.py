@@ -15,6 +15,7 @@ import torch
 from torch.fx import Node
 
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.pytorch.internals.operators import operator_name
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n(?P<text>[^\n]*)')
 _INDEX = re.compile(r"\[(?:'([^']*)'|\"([^\"]*)\"|(\d+))\]")
@@ -29,7 +30,7 @@ class InfoMaker:
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, node: Node, value: Any, backward: bool, op: str = "", **flags: bool) -> NodeInfo:
-        op = op or operator_name(node)  # given where several calls are one function
+        op = op or operator_name(node.target)  # given where several calls are one function
         # what runs outside every module is the loss function, or autograd adding up gradients
         module = module_path(node) or ("backward" if backward else "loss" if _in_loss(node) else "")
         occurrence = self._seen[module, op]
@@ -47,14 +48,6 @@ class InfoMaker:
             block=block_of(module),
             **flags,
         )
-
-
-def operator_name(node: Node) -> str:
-    """``"aten.convolution"`` for ``torch.ops.aten.convolution.default``."""
-    target = node.target
-    if isinstance(target, torch._ops.OpOverload):
-        return str(target.overloadpacket)
-    return getattr(target, "__name__", str(target))
 
 
 def module_path(node: Node) -> str:

@@ -20,8 +20,9 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.operators import lstm_in_single_operators
 from recompviz.pytorch.internals.state import state_kept
+from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.meter import TRAINED
 from recompviz.pytorch.running.planned import PlannedModule, apply, carry_over
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -165,14 +166,14 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
     inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
     notes = tuple(_reference_notes(trace))
-    versions = [p._version for p in trace.step.parameters()]
+    versions = [version_of(p) for p in trace.step.parameters()]
 
     def run_eagerly() -> _Outcome:
         # what is under torch.compile runs as written: what Inductor makes of it differs in the last bits
         with torch.compiler.set_stance("force_eager"):
             return _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
 
-    with private.lstm_in_single_operators() if notes else contextlib.nullcontext():
+    with lstm_in_single_operators() if notes else contextlib.nullcontext():
         eager = run_eagerly()
         ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs))
     gradients, worst = "bitwise", ""
@@ -185,7 +186,7 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
         elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
             gradients = "different"
             notes += () if _equal(eager, again) else (UNSTEADY,)
-    if versions != [p._version for p in trace.step.parameters()]:
+    if versions != [version_of(p) for p in trace.step.parameters()]:
         notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
     tolerant = gradients == "close"
     return Certificate(

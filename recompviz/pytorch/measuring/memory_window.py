@@ -18,7 +18,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler
 from recompviz.pytorch.internals.state import one_at_a_time
 
 
@@ -62,7 +62,7 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
         While a profiler runs that is not recompviz's own.
     """
     with one_at_a_time:
-        if private.profiler_runs():
+        if profiler_runs():
             raise ProfilerBusy
         yield from _recorded(device)
 
@@ -75,7 +75,7 @@ def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-    private.quiet_profiler()
+    quiet_profiler()
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
     # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
     with profile(activities=activities, profile_memory=True, acc_events=True) as profiled:

@@ -22,9 +22,10 @@ from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import alignment, device_of
+from recompviz.pytorch.internals.profiler import memory_events, named_range
 from recompviz.pytorch.internals.state import clear_gradients, gradient_holders, state_kept
+from recompviz.pytorch.internals.tensors import storage_key, version_of
 from recompviz.pytorch.measuring.memory_window import memory_window
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.program import profiler_mark
@@ -149,22 +150,22 @@ class Bench:
             loss = run()  # held to the end of the window, as a training loop holds it
             torch.autograd.backward(loss)
             if self.optimizer is not None:
-                with private.named_range("rv:optimizer"):
+                with named_range("rv:optimizer"):
                     self.optimizer.step()
-        events = list(private.memory_events(window.profiled, self.device.type))
+        events = list(memory_events(window.profiled, self.device.type))
         notes = contamination([size for _, size, _ in events], window.allocated)
         if self._touched(versions) != usually:
             notes.append(TRAINED)
         return Reading(events, window.seconds, window.reserved, notes)
 
     def _versions(self) -> list[int]:
-        return [holder._version for holder in gradient_holders(self.module, self.arguments)]
+        return [version_of(holder) for holder in gradient_holders(self.module, self.arguments)]
 
     def _touched(self, before: list[int]) -> list[Touched]:
         """For each holder of a gradient: how often it was written to, and how often its gradient was (−1: none)."""
         holders = gradient_holders(self.module, self.arguments)
         return [
-            (holder._version - version, -1 if holder.grad is None else holder.grad._version)
+            (version_of(holder) - version, -1 if holder.grad is None else version_of(holder.grad))
             for holder, version in zip(holders, before, strict=True)
         ]
 
@@ -184,7 +185,7 @@ class Bench:
         ):
             for leaf in pytree.tree_leaves(values):
                 if isinstance(leaf, torch.Tensor) and leaf.device.type == self.device.type:
-                    key = private.storage_key(leaf)
+                    key = storage_key(leaf)
                     size = leaf.untyped_storage().nbytes()
                     if key not in seen:
                         seen.add(key)

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.errors import InfeasibleBudget, RecompvizError
 from recompviz.core.live.search import KIND as LIVE
 from recompviz.core.plans.plan import Plan
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.autograd import autocast_off, keeps_graph
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
@@ -232,7 +232,7 @@ class _PlannedStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, program: Program, mutated: frozenset[int], *values: Any) -> torch.Tensor:
-        with private.autocast_off():
+        with autocast_off():
             loss, ctx.saved_values = program.forward(values)
         # tensors go through autograd's own keeper, which notices if one is overwritten before backward;
         # what the step itself overwrites is read by operators that do not care
@@ -256,10 +256,10 @@ class _PlannedStep(torch.autograd.Function):
         values = list(ctx.others)
         for i, tensor in zip(ctx.kept, ctx.saved_tensors, strict=True):
             values[i] = tensor
-        if private.keeps_graph():
+        if keeps_graph():
             saved = list(ctx.saved_values)
         else:
             saved, ctx.saved_values = ctx.saved_values, None
-        with private.autocast_off():
+        with autocast_off():
             gradients = program.backward(values, saved, tangent)
         return (None, None, *gradients)

@@ -20,9 +20,9 @@ from torch.fx import Node
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import generator_state, replay
 from recompviz.pytorch.internals.node_info import first_tensor
+from recompviz.pytorch.internals.profiler import named_range
 from recompviz.pytorch.tracing.folding import Folded
 
 # what brackets each step while measuring, and nothing otherwise
@@ -237,4 +237,4 @@ def _device_of(node: Node) -> str:
 
 def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:
     """The mark that lets the profiler attribute memory to steps."""
-    return private.named_range(f"rv:{step}")
+    return named_range(f"rv:{step}")

@@ -18,6 +18,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.traced_step import Trace
 
@@ -66,11 +67,11 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
     """Say so where a run fails because other work wrote to the parameters meanwhile."""
-    versions = [p._version for p in trace.step.parameters()]
+    versions = [version_of(p) for p in trace.step.parameters()]
     try:
         yield
     except RuntimeError as error:
-        if versions == [p._version for p in trace.step.parameters()]:
+        if versions == [version_of(p) for p in trace.step.parameters()]:
             raise
         raise RecompvizError(
             "another cell trained this model during the run; run it again when that has ended"

@@ -20,9 +20,11 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import alignment, device_of, generator_bytes
+from recompviz.pytorch.internals.export import is_forward_output, placeholder_role
 from recompviz.pytorch.internals.node_info import InfoMaker
+from recompviz.pytorch.internals.operators import is_random
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.grouping import Granularity, parent_of, parts_of
 from recompviz.pytorch.tracing.kernel_sizes import real_bytes
 from recompviz.pytorch.tracing.prepared import Prepared, is_mutation, prepare, reads_overwritten
@@ -87,7 +89,7 @@ def fold(
     Parameters
     ----------
     fx : torch.fx.GraphModule
-        As :func:`private.joint_graph` gives it; rewritten in place where a mutation demands it.
+        From :func:`recompviz.pytorch.internals.export.joint_graph`; rewritten in place where a mutation demands it.
     target_positions : frozenset of int
         The flat input positions that are targets, to tell them from inputs.
     granularity : "operators" or "paper"
@@ -125,7 +127,7 @@ class _Folder:
 
     def _key(self, value: torch.Tensor) -> int:
         """What identifies the storage a fake tensor looks at; that of a copy left out is its source's."""
-        key = private.storage_key(value)
+        key = storage_key(value)
         return self.passed.get(key, key)
 
     def fold(self) -> Folded:
@@ -139,7 +141,7 @@ class _Folder:
                     self._call(node, backward)
         output = nodes[-1]
         values = output.args[0]
-        forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if private.is_forward_output(d)]
+        forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if is_forward_output(d)]
         refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
         if values[0] is not forward_outputs[0]:
             raise TraceError(
@@ -175,7 +177,7 @@ class _Folder:
     # ---------------------------------------------------------------- storages and calls
 
     def _input(self, node: Node) -> None:
-        role, which = private.placeholder_role(node) if node.op == "placeholder" else ("buffer", str(node.target))
+        role, which = placeholder_role(node) if node.op == "placeholder" else ("buffer", str(node.target))
         if role == "unknown" and "Token" in str(which):
             raise TraceError(
                 "the step calls an operator that does more than give a result, as torch.linalg's error checks do; "
@@ -238,8 +240,7 @@ class _Folder:
                 tuple(reads),
                 tuple(makes),
                 pinned=not backward and reads_overwritten(node, self.mutated),
-                random=isinstance(node.target, torch._ops.OpOverload)
-                and torch.Tag.nondeterministic_seeded in node.target.tags,
+                random=is_random(node.target),
             )
         )
         self.call_node.append(node)

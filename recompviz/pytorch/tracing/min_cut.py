@@ -13,7 +13,8 @@ import torch
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.schedule import make_schedule
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.partitioner import min_cut_saved
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.folding import Folded
 
 
@@ -56,7 +57,7 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
     if not 0 <= ratio <= 1:
         raise ValueError(f"the min-cut ratio is {ratio!r}, expected a number from 0 to 1")
     try:
-        saved = private.min_cut_saved(folded.fx, float(ratio))
+        saved = min_cut_saved(folded.fx, float(ratio))
     except Exception as error:  # it is experimental, and fails in many places with types of their own
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise PartitionerError(
@@ -64,12 +65,12 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
             "the other baselines do without it"
         ) from error
     graph, joint = folded.graph, folded.joint
-    storage_of = {private.storage_key(n.meta["val"]): s for n, s in folded.storage_of.items()}
+    storage_of = {storage_key(n.meta["val"]): s for n, s in folded.storage_of.items()}
     saved_nodes = [False] * len(graph)
     for node in saved:
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor):
-            maker = joint.storages[storage_of[private.storage_key(value)]].maker
+            maker = joint.storages[storage_of[storage_key(value)]].maker
             if maker >= 0 and joint.calls[maker].node >= 0:
                 saved_nodes[joint.calls[maker].node] = True
     kept = np.ones(len(graph), np.bool_)

@@ -18,7 +18,9 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
+from recompviz.pytorch.internals.operators import takes_number_as_tensor
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
 
 # what the CPU's operators take for a Python number: a double and its conversion
@@ -72,7 +74,7 @@ def optimizer_bytes(
     >>> optimizer_bytes(torch.optim.SGD([p], lr=0.1, momentum=0.9), lambda p: True, torch.device("cpu"))
     OptimizerBytes(state=400, scratch=12)
     """
-    mode = private.FakeTensorMode(allow_non_fake_inputs=True)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
     shadow = _shadow(optimizer, has_gradient, device, mode)
     watch = _Watch(rounded)
     try:
@@ -87,7 +89,7 @@ def optimizer_bytes(
         ) from error
     on_host = device.type != "cpu"  # where step counts stay in the host's memory, unless the kernel reads them
     state = {
-        private.storage_key(leaf): leaf.untyped_storage().nbytes()
+        storage_key(leaf): leaf.untyped_storage().nbytes()
         for group in shadow.param_groups
         for parameter in group["params"]
         for leaf in pytree.tree_leaves(shadow.state.get(parameter, {}))
@@ -103,7 +105,7 @@ def _shadow(
     optimizer: torch.optim.Optimizer,
     has_gradient: Callable[[torch.Tensor], bool],
     device: torch.device,
-    mode: private.FakeTensorMode,
+    mode: FakeTensorMode,
 ) -> Any:
     """The same optimiser over parameters, gradients and what state there is, all without memory."""
     shadow: Any = object.__new__(type(optimizer))
@@ -152,17 +154,11 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.ops.aten._local_scalar_dense.default:
             return 2.0 if args[0].is_floating_point() else 2
-        given = {
-            private.storage_key(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
-        }
-        many = function._schema.name.startswith("aten::_foreach_")  # on the CPU a loop over single tensors
-        self.numbers |= any(
-            isinstance(value, (int, float)) and (many or isinstance(argument.type, torch.TensorType))
-            for value, argument in zip(args, function._schema.arguments, strict=False)
-        )
+        given = {storage_key(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
+        self.numbers |= takes_number_as_tensor(function, args)
         result = function(*args, **(kwargs or {}))
         for leaf in pytree.tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and (key := private.storage_key(leaf)) not in given | self.sizes.keys():
+            if isinstance(leaf, torch.Tensor) and (key := storage_key(leaf)) not in given | self.sizes.keys():
                 self.sizes[key] = self.rounded(leaf.untyped_storage().nbytes())
                 self.now += self.sizes[key]
                 self.most = max(self.most, self.now)

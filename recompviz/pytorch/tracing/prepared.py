@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.operators import is_in_place
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
 
 aten = torch.ops.aten
@@ -43,15 +44,14 @@ def prepare(fx: GraphModule) -> Prepared:
     _release_running_statistics(fx)
     _copy_what_is_overwritten(fx, mutated)
     copies = _let_copies_pass(fx)
-    passed = {private.storage_key(copy): private.storage_key(source) for copy, source in copies}
+    passed = {storage_key(copy): storage_key(source) for copy, source in copies}
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or is_mutation(node))
     return Prepared(mutated, _forward_nodes(fx), passed)
 
 
 def is_mutation(node: Node) -> bool:
     """Whether an fx node overwrites one of its arguments."""
-    target = node.target
-    return node.op == "call_function" and isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable
+    return node.op == "call_function" and is_in_place(node.target)
 
 
 def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
@@ -65,13 +65,13 @@ def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]
     Returns the fake tensors of each copy and what stands for it; views of the copy still look at the copy's storage.
     """
     stands_for: dict[Node, Node] = {}
-    given = {private.storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
+    given = {storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
              if isinstance(v := n.meta.get("val"), torch.Tensor)}  # fmt: skip
     for node in fx.graph.nodes:
         source = node.args[1] if node.target is aten.copy.default else None
         if isinstance(source, Node) and _layout(node) == _layout(source):
             source = stands_for.get(source, source)
-            if private.storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
+            if storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
                 stands_for[node] = source
     for node, source in stands_for.items():
         node.replace_all_uses_with(source)

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.signature import computed_attributes
 from recompviz.pytorch.tracing.step import Step, TraceError
 
 
 def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
     """A constant gets no gradient; one that was computed from parameters would get one in eager."""
-    keys = {private.storage_key(constant) for constant in constants}
+    keys = {storage_key(constant) for constant in constants}
     for name, tensor in computed_attributes(step).items():
-        if private.storage_key(tensor) in keys:
+        if storage_key(tensor) in keys:
             raise TraceError(
                 f"forward() reads {name}, which was computed before it and has a gradient function; "
                 "compute it in forward(), or detach() it"

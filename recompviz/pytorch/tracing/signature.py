@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.tensors import version_of
 
 _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 
@@ -121,7 +122,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _plain(module: nn.Module) -> tuple[Any, ...]:
     """The plain attributes of a module, which a trace bakes in; of a tensor, which one it is and how often written."""
     return tuple(
-        (name, (id(value), value._version) if isinstance(value, torch.Tensor) else value)
+        (name, (id(value), version_of(value)) if isinstance(value, torch.Tensor) else value)
         for name, value in vars(module).items()
         if name != "training" and not name.startswith("_") and _is_baked_in(value)
     )

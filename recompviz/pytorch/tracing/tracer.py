@@ -16,8 +16,9 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
-from recompviz.pytorch.internals import private
 from recompviz.pytorch.internals.devices import without_memory
+from recompviz.pytorch.internals.export import BufferSet, joint_graph
+from recompviz.pytorch.internals.fake_tensors import without_storage
 from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
 from recompviz.pytorch.tracing.folding import fold
 from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
@@ -67,10 +68,10 @@ def trace_step(
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
         with torch.enable_grad():
-            fx = private.joint_graph(*(private.without_storage(step, arguments) if estimated else (step, arguments)))
+            fx = joint_graph(*(without_storage(step, arguments) if estimated else (step, arguments)))
     except RecompvizError:
         raise
-    except private.BufferSet as error:
+    except BufferSet as error:
         raise TraceError(
             f"forward() sets the buffer {error} to a new tensor, which a plan would leave out; "
             "overwrite the one it has: self.name.copy_(…)"

@@ -24,7 +24,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from recompviz.core.reports.memory_report import SourceLine
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.recorder.watched import Block, NodeRun, Operand, Operator, Saved
-from recompviz.pytorch.internals import private
+from recompviz.pytorch.internals.autograd import (
+    dispatch_modes_off,
+    keeps_graph,
+    next_sequence_number,
+    running_node,
+    sequence_number,
+)
+from recompviz.pytorch.internals.fake_tensors import FakeTensor
+from recompviz.pytorch.internals.profiler import named_range
+from recompviz.pytorch.internals.tensors import storage_key, version_of
 from recompviz.pytorch.internals.user_lines import checkpointed_at, in_file, own_stack
 
 
@@ -176,9 +185,9 @@ class Watcher:
         return self.blocks[found.block] if found is not None else None
 
     def _operand(self, tensor: torch.Tensor, maker: int = -1, position: int = 0) -> Operand | None:
-        if tensor.layout is not torch.strided or isinstance(tensor, private.FakeTensor) or tensor.device.type == "meta":
+        if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor) or tensor.device.type == "meta":
             return None
-        key = private.storage_key(tensor)
+        key = storage_key(tensor)
         shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
         own = tensor.element_size()
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
@@ -202,27 +211,27 @@ class Watcher:
 
     def known(self, tensor: torch.Tensor) -> int | None:
         """The number of the block a tensor looks at, if it was seen before."""
-        if tensor.layout is not torch.strided or isinstance(tensor, private.FakeTensor):
+        if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor):
             return None
-        found = self._by_key.get(private.storage_key(tensor))
+        found = self._by_key.get(storage_key(tensor))
         return found[0] if found is not None else None
 
     # ---------------------------------------------------------------- what autograd keeps
 
     def _pack(self, tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
-        with private.dispatch_modes_off():
+        with dispatch_modes_off():
             operand = self._operand(tensor)
             if operand is not None:
                 self.blocks[operand.block].saved.append(Saved(_saver(tensor), operand))
             # not the tensor itself: an output would then hold the very node that holds it
-            return tensor.detach(), tensor._version
+            return tensor.detach(), version_of(tensor)
 
     def _unpack(self, packed: tuple[torch.Tensor, int]) -> torch.Tensor:
         tensor, version = packed
-        if tensor._version != version:  # hooks on saved tensors switch autograd's own check off
+        if version_of(tensor) != version:  # hooks on saved tensors switch autograd's own check off
             raise RuntimeError(
                 "one of the variables needed for gradient computation has been modified by an inplace operation: "
-                f"{list(tensor.shape)} is at version {tensor._version}; expected version {version} instead"
+                f"{list(tensor.shape)} is at version {version_of(tensor)}; expected version {version} instead"
             )
         return tensor
 
@@ -232,9 +241,9 @@ class Watcher:
         """Run an operator and write down what it was and did."""
         number = len(self.operators)
         frame = sys._getframe(2)
-        node = private.running_node()
+        node = running_node()
         checkpoint = checkpointed_at(frame)
-        sequence = private.next_sequence_number() - 1
+        sequence = next_sequence_number() - 1
         if node is None:
             phase = Phase.OPTIMIZER if self._optimizer else Phase.FORWARD
             if in_file(frame, "torch/autograd/__init__.py"):
@@ -242,7 +251,7 @@ class Watcher:
             self.operator_of_node.setdefault(sequence, number)
             stack = own_stack(frame)
         else:
-            sequence = int(node._sequence_nr())
+            sequence = sequence_number(node)
             recomputing = checkpoint is not None
             phase = Phase.RECOMPUTE if recomputing else Phase.BACKWARD
             stack = own_stack(frame)
@@ -253,7 +262,7 @@ class Watcher:
             elif recomputing and made_by is not None:
                 checkpoint = self.operators[made_by].checkpoint or checkpoint
             run = self.runs.setdefault(sequence, NodeRun(number, number, False))
-            run.last, run.keeps_graph = number, private.keeps_graph()
+            run.last, run.keeps_graph = number, keeps_graph()
         leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         operator = Operator(
             number,
@@ -275,7 +284,7 @@ class Watcher:
         )
         self.operators.append(operator)
         del leaves
-        with private.named_range(f"rv:{number}"):
+        with named_range(f"rv:{number}"):
             out = function(*args, **kwargs)
         made: list[Operand] = []
         views: list[Operand] = []
@@ -304,9 +313,9 @@ def _saver(tensor: torch.Tensor) -> int:
 
     ``mul_`` makes its node, then clones what it will write over, which makes a node of its own, then saves the clone.
     """
-    newest = private.next_sequence_number() - 1
+    newest = next_sequence_number() - 1
     node = tensor.grad_fn
-    cloned = node is not None and node.name() == "CloneBackward0" and int(node._sequence_nr()) == newest
+    cloned = node is not None and node.name() == "CloneBackward0" and sequence_number(node) == newest
     return newest - cloned
 
 

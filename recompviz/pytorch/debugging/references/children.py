@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from recompviz.pytorch.internals.tensors import tensor_hooks
 from recompviz.pytorch.internals.user_lines import in_packages
 
 # of a longer list or dictionary only the oldest and the newest items are read
@@ -142,7 +143,7 @@ def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
         yield tensor.grad, ".grad"
     for name, value in (getattr(tensor, "__dict__", None) or {}).items():
         yield value, f".{name}"
-    yield from ((hook, ".register_hook") for hook in (tensor._backward_hooks or {}).values())
+    yield from ((hook, ".register_hook") for hook in tensor_hooks(tensor))
 
 
 def _numbered(items: Iterator[Any], count: int) -> Iterator[tuple[Any, str]]:

@@ -18,6 +18,7 @@ import torch
 from recompviz.pytorch.debugging.references.children import attributes
 from recompviz.pytorch.debugging.references.reference_path import Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
+from recompviz.pytorch.internals.tensors import version_of
 
 # number of newest items that are read from a container, and number of levels
 _ITEMS, _DEPTH = 32, 3
@@ -61,7 +62,7 @@ def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
         Bytes of each tensor; the version changes when the tensor is modified in place.
     """
     try:
-        return {(id(t), t._version): t.numel() * t.element_size() for t in _tensors_in(read())}
+        return {(id(t), version_of(t)): t.numel() * t.element_size() for t in _tensors_in(read())}
     except Exception:  # methods of the user's objects may raise anything
         return {}
 

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from recompviz.pytorch.debugging.references.children import Namespace, children, is_long, of_tensor, plain, variables
+from recompviz.pytorch.internals.autograd import sequence_number
 from recompviz.pytorch.internals.user_lines import own_frames
 
 # limits of a walk
@@ -215,5 +216,5 @@ def nodes_behind(tensor: torch.Tensor, seen: set[Any]) -> Iterator[int]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        yield int(node._sequence_nr())
+        yield sequence_number(node)
         stack.extend(following for following, _ in node.next_functions)

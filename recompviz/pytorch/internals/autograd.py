@@ -1,0 +1,53 @@
+"""The autograd engine and the dispatcher: the node and the graph task that run now, and guards.
+
+Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
+``torch._C._current_autograd_node``, ``torch._C._DisableTorchDispatch``, ``torch._C._DisableAutocast`` and
+``Node._sequence_nr``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+__all__ = [
+    "autocast_off",
+    "dispatch_modes_off",
+    "keeps_graph",
+    "next_sequence_number",
+    "running_node",
+    "sequence_number",
+]
+
+
+def keeps_graph() -> bool:
+    """Whether the backward pass that runs now was called with ``retain_graph=True``."""
+    return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+def running_node() -> Any:
+    """The autograd node whose backward runs on this thread, or None."""
+    return torch._C._current_autograd_node()
+
+
+def sequence_number(node: Any) -> int:
+    """The number that autograd gave a node when it was made."""
+    return int(node._sequence_nr())
+
+
+def next_sequence_number() -> int:
+    """The number that autograd will give the next node made by this thread."""
+    return int(torch._C._autograd._get_sequence_nr())
+
+
+def autocast_off() -> contextlib.AbstractContextManager[None]:
+    """Run operators exactly as traced, also if the caller has autocast switched on."""
+    return torch._C._DisableAutocast()
+
+
+def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
+    """Run operators without any dispatch mode."""
+    guard: contextlib.AbstractContextManager[None] = torch._C._DisableTorchDispatch()
+    return guard

@@ -1,0 +1,148 @@
+"""The joint forward and backward graph of a training step, as PyTorch's own exporter makes it.
+
+Private PyTorch used here: ``torch._dynamo.config``, ``dynamo_graph_capture_for_export`` of
+``torch._dynamo.functional_export``, ``aot_export_joint_with_descriptors`` of ``torch._functorch.aot_autograd`` and the
+class names of its descriptors, ``Module._parameters`` and ``Module._buffers``. Tried on torch 2.10.0, 2.11.0, 2.12.1,
+2.13.0 and 2.14.1, on the CPU. Before 2.13 a trace leaves out the error checks of ``torch.linalg``. Version 2.10 cannot
+trace a gradient that is taken inside the forward pass, and raises an error that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch._dynamo import config as dynamo_config
+from torch._dynamo.functional_export import dynamo_graph_capture_for_export
+from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
+from torch.fx import GraphModule, Node
+
+from recompviz.pytorch.internals.fake_tensors import FakeTensor, real_constants_allowed, without_storage
+from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
+
+__all__ = ["BufferSet", "is_forward_output", "joint_graph", "new_buffers", "placeholder_role"]
+
+
+class BufferSet(Exception):
+    """A step assigns a new tensor to a buffer; a trace would leave that out. The message names the buffers."""
+
+
+def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
+    """The joint forward and backward ATen graph of ``step(*arguments)``, functionalised and not compiled.
+
+    Raises
+    ------
+    BufferSet
+        If the step assigns a new tensor to a buffer.
+    """
+    try:
+        return _joint_graph(step, arguments, _buffer_warning("error"))
+    except UserWarning as warning:
+        if names := new_buffers(step, arguments):
+            raise BufferSet(", ".join(names)) from warning
+        return _joint_graph(step, arguments, _buffer_warning("ignore"))
+
+
+def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
+    """Names of the buffers that the step replaces with a new tensor instead of overwriting; runs on shapes only."""
+    step, arguments = without_storage(step, arguments)
+    before = dict(step.named_buffers())
+    mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
+    with mode, torch.no_grad():
+        step(*arguments)
+    return [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
+
+
+def placeholder_role(node: Node) -> tuple[str, str | int]:
+    """The value that a placeholder of the joint graph stands for.
+
+    Returns
+    -------
+    (role, which)
+        ``("parameter", name)``, ``("buffer", name)``, ``("input", flat position)`` or ``("tangent", 0)``;
+        ``("unknown", description)`` for anything else.
+    """
+    desc = node.meta["desc"]
+    kind = type(desc).__name__
+    if kind == "ParamAOTInput":
+        return "parameter", desc.target
+    if kind == "BufferAOTInput":
+        return "buffer", desc.target
+    if kind == "PlainAOTInput":
+        return "input", desc.idx
+    if kind == "TangentAOTInput":
+        return "tangent", 0
+    return "unknown", repr(desc)
+
+
+def is_forward_output(desc: object) -> bool:
+    """Whether the descriptor of a joint graph's output names a value of the forward pass."""
+    return type(desc).__name__ == "PlainAOTOutput"
+
+
+def _joint_graph(
+    step: torch.nn.Module, arguments: tuple[Any, ...], buffer_warning: contextlib.AbstractContextManager[None]
+) -> GraphModule:
+    with (
+        _dynamo_settings(),
+        buffer_warning,
+        operators_kept_whole(),
+        lstm_in_single_operators(),
+        _tensors_put_back(step),
+        contextlib.ExitStack() as stack,
+    ):
+        captured = dynamo_graph_capture_for_export(step)(*arguments)
+        stack.enter_context(real_constants_allowed())
+        joint = aot_export_joint_with_descriptors(stack, captured, arguments, keep_inference_input_mutations=True)
+        return joint.graph_module
+
+
+def _dynamo_settings() -> contextlib.AbstractContextManager[None]:
+    """Settings with which every size is a number, and with which Dynamo accepts recurrent networks, gradients taken
+    inside the forward pass, and logging.
+
+    By default Dynamo replaces a size with a symbol if it differs from that of a step traced before.
+    """
+    wanted: dict[str, Any] = {"automatic_dynamic_shapes": False, "allow_rnn": True, "trace_autograd_ops": True}
+    messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
+    wanted |= {"ignore_logging_functions": messages}
+    patch: contextlib.AbstractContextManager[None] = dynamo_config.patch(
+        {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
+    )
+    return patch
+
+
+@contextlib.contextmanager
+def _buffer_warning(action: Any) -> Iterator[None]:
+    """Raise ("error") or suppress ("ignore") Dynamo's warning that it leaves out a tensor assigned to a buffer.
+
+    Also suppresses warnings about Dynamo's own way to trace, which a user cannot act on.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings(action, message=r".*certain side effects.*_buffers")
+        warnings.filterwarnings("ignore", message=r".*autograd\.function\.Function.* should not be instantiated")
+        # torch 2.10 reads .grad of fake tensors
+        grad = r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"
+        warnings.filterwarnings("ignore", message=grad)
+        yield
+
+
+@contextlib.contextmanager
+def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
+    """Restore the parameters and buffers of every module afterwards.
+
+    AOTAutograd replaces them while it traces, and restores them name by name. If one module has two names (a layer
+    used in two blocks), it restores the second name to the tensor that it had put in itself.
+    """
+    before: list[tuple[Any, dict[str, Any]]] = [
+        (tensors, dict(tensors)) for module in step.modules() for tensors in (module._parameters, module._buffers)
+    ]
+    try:
+        yield
+    finally:
+        for tensors, old in before:
+            tensors.update(old)

@@ -1,0 +1,54 @@
+"""Tensors that have a shape and no memory.
+
+Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``).
+Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls
+from torch.utils import _pytree as pytree
+
+__all__ = ["FakeTensor", "FakeTensorMode", "real_constants_allowed", "without_storage"]
+
+
+def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
+    """Copies of a step and its arguments on the CPU that have shapes and no memory; fake tensors stay as they are."""
+    leaves, spec = pytree.tree_flatten(arguments)
+    tensors = [value for value in (*step.parameters(), *step.buffers(), *leaves) if isinstance(value, torch.Tensor)]
+    mode = next((value.fake_mode for value in tensors if isinstance(value, FakeTensor)), FakeTensorMode())
+    memo: dict[int, Any] = {}
+    for value in tensors:
+        if id(value) not in memo:
+            memo[id(value)] = value if isinstance(value, FakeTensor) else _fake_copy(value, mode)
+    copied = copy.deepcopy(step, memo)
+    return copied, pytree.tree_unflatten([memo.get(id(leaf), leaf) for leaf in leaves], spec)
+
+
+def _fake_copy(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
+    with mode:
+        fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
+        if isinstance(value, torch.nn.Parameter):
+            return torch.nn.Parameter(fake, value.requires_grad)
+        return fake.requires_grad_(value.requires_grad)
+
+
+@contextlib.contextmanager
+def real_constants_allowed() -> Iterator[None]:
+    """Let a tensor that is no parameter, buffer or input become a constant of the trace.
+
+    Releases from 2.13 on allow this by default.
+    """
+    before = fake_tensor_tls.allow_non_fake_inputs_override
+    if torch.__version__ < "2.13":
+        fake_tensor_tls.allow_non_fake_inputs_override = True
+    try:
+        yield
+    finally:
+        fake_tensor_tls.allow_non_fake_inputs_override = before

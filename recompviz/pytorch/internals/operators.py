@@ -1,0 +1,90 @@
+"""ATen operators: what their schema says, and which of them a trace keeps whole.
+
+Private PyTorch used here: ``torch._ops.OpOverload`` with its ``_schema``, ``py_kernels`` and ``_dispatch_cache``,
+``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and
+2.14.1, on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+__all__ = [
+    "is_in_place",
+    "is_random",
+    "lstm_in_single_operators",
+    "operator_name",
+    "operators_kept_whole",
+    "takes_number_as_tensor",
+]
+
+# operators that AOTAutograd's dispatcher decomposes by its own Python kernels
+_DECOMPOSED = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+def operator_name(target: Any) -> str:
+    """``"aten.convolution"`` for ``torch.ops.aten.convolution.default``; the function's name for anything else."""
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target.overloadpacket)
+    return getattr(target, "__name__", str(target))
+
+
+def is_in_place(target: Any) -> bool:
+    """Whether an operator overwrites one of its arguments."""
+    return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
+
+
+def is_random(target: Any) -> bool:
+    """Whether an operator draws from a random generator."""
+    return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+
+
+def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a call passes a Python number for which the CPU's kernel makes a tensor.
+
+    These are numbers where the schema says tensor, and any number given to a ``_foreach_`` operator, which on the CPU
+    is a loop over single tensors.
+    """
+    many = target._schema.name.startswith("aten::_foreach_")
+    return any(
+        isinstance(value, (int, float)) and (many or isinstance(argument.type, torch.TensorType))
+        for value, argument in zip(args, target._schema.arguments, strict=False)
+    )
+
+
+@contextlib.contextmanager
+def lstm_in_single_operators() -> Iterator[None]:
+    """Run an LSTM on the CPU as single operators, not as one fused kernel, whose workspace a trace cannot see."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
+@contextlib.contextmanager
+def operators_kept_whole() -> Iterator[None]:
+    """Trace resizes and recurrent layers as the operators that eager PyTorch runs.
+
+    AOTAutograd's dispatcher decomposes a resize into about thirty indexing calls, and an LSTM into another order than
+    eager PyTorch uses, so that sums differ in the last bits. It also omits the dropout between the layers of an LSTM.
+    """
+    keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
+    removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
+    for packet in (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_DECOMPOSED)):
+        for overload in (getattr(packet, name) for name in packet.overloads()):
+            for key in keys:
+                if key in overload.py_kernels:
+                    removed.append((overload, key, overload.py_kernels.pop(key)))
+            overload._dispatch_cache.clear()
+    try:
+        yield
+    finally:
+        for overload, key, kernel in removed:
+            overload.py_kernels[key] = kernel
+            overload._dispatch_cache.clear()
