@@ -1,4 +1,4 @@
-"""The theory as things to look at: sets, strategies, dynamic programmes and exercises, step by step.
+"""The data of the course: lower sets, the steps of a strategy, dynamic programming tables, exercises.
 
-All of it is computed before anything is drawn, as frozen values that the widgets and the tests read alike.
+Everything is computed before it is drawn. The results are frozen values that both the widgets and the tests read.
 """

@@ -1,7 +1,7 @@
-"""Reading an answer: what a learner writes becomes a set, a plan or a number, or a sentence why it cannot.
+"""Reading an answer to an exercise: what the learner typed becomes a bit mask, a plan or a number.
 
-A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, where names are single letters, ``"ab"``; a sequence as a list
-of sets; both may be clicked together in a playground and handed over as such.
+A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, where all names are single letters, ``"ab"``. A sequence is a
+list of sets. A playground is read as the set or the sequence that was clicked in it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recompviz.core.teaching.sets import inspect_set, set_text
 
 @dataclass(frozen=True)
 class Feedback:
-    """What an answer is worth, and why; true where it is right."""
+    """The verdict on an answer, with the reason; true if the answer is right."""
 
     right: bool
     text: str
@@ -29,28 +29,28 @@ class Feedback:
         return f"{'✓' if self.right else '✗'} {self.text}"
 
 
-class NoAnswer(ValueError):
-    """What was given is no answer to the question; the text says what is expected."""
+class AnswerError(ValueError):
+    """The value is not an answer to the question; the message says what is expected."""
 
 
 def read_set(graph: Graph, answer: Any) -> int:
-    """A set of node names as a mask."""
+    """Read a set of node names as a bit mask."""
     if hasattr(answer, "chosen"):
         if answer.graph.fingerprint != graph.fingerprint:
-            raise NoAnswer("that playground shows another graph; open one with rv.playground(exercise.graph)")
+            raise AnswerError("that playground shows another graph; open one with rv.playground(exercise.graph)")
         answer = answer.chosen
     if isinstance(answer, (str, Iterable)):
         return graph.mask(answer)
-    raise NoAnswer(f'expected a set of nodes such as {{"{graph.names[0]}"}}, got {answer!r}')
+    raise AnswerError(f'expected a set of nodes such as {{"{graph.names[0]}"}}, got {answer!r}')
 
 
 def read_lower_set(graph: Graph, answer: Any) -> int:
-    """A lower set as a mask; where it is none, the violating edge is named."""
+    """Read a lower set as a bit mask; for any other set the error names an edge that enters it."""
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))
     if report.violations:
         u, v = report.violations[0]
-        raise NoAnswer(
+        raise AnswerError(
             f"{set_text(graph, mask)} is not a lower set: the edge {graph.names[u]} → {graph.names[v]} enters it. "
             f"Its closure is {set_text(graph, report.closure)}."
         )
@@ -58,17 +58,17 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
 
 
 def read_plan(graph: Graph, answer: Any) -> Plan:
-    """A lower-set sequence as a plan; V is added where it is missing."""
+    """Read a lower-set sequence as a plan; V is appended if it is missing."""
     if hasattr(answer, "sequence"):
         answer = answer.plan
     if isinstance(answer, Plan):
         if answer.graph.fingerprint != graph.fingerprint:
-            raise NoAnswer("that plan is for another graph; use exercise.graph")
+            raise AnswerError("that plan is for another graph; use exercise.graph")
         if answer.kind != "canonical":
-            raise NoAnswer(f"a {answer.kind!r} plan is no lower-set sequence")
+            raise AnswerError(f"expected a lower-set sequence, got a {answer.kind!r} plan; write a list of sets")
         return answer
     if isinstance(answer, str) or not isinstance(answer, Iterable):
-        raise NoAnswer(f'expected a list of sets such as [{{"{graph.names[0]}"}}, …], got {answer!r}')
+        raise AnswerError(f'expected a list of sets such as [{{"{graph.names[0]}"}}, …], got {answer!r}')
     sets: list[Iterable[Name]] = list(answer)
     masks = [read_lower_set(graph, L) for L in sets]
     if not masks or masks[-1] != graph.everything:
@@ -77,7 +77,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
 
 
 def read_number(answer: Any) -> float:
-    """A number."""
+    """Read a number."""
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        raise NoAnswer(f"expected a number, got {answer!r}")
+        raise AnswerError(f"expected a number, got {answer!r}")
     return float(answer)

@@ -1,18 +1,18 @@
-"""The two dynamic programmes, one table cell at a time, with everything each cell was made from.
+"""The tables of the two dynamic programmes, with the candidates that each cell is the minimum of.
 
-Budget-free (every budget at once), from V back to ∅: R(L, t) is the least peak of the remaining sequence from L on at
-remaining overhead t, measured above what is cached already:
+Budget-free (one table for all budgets), from V back to ∅: R(L, t) is the least peak of a sequence from L on whose
+remaining overhead is t. The peak does not count what is cached before L.
 
     R(V, 0) = 0
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
-Per budget B, as the paper has it, from ∅ on: opt[L′, t] is the least M(U) at overhead t on the way to L′:
+Per budget B (the paper's form), from ∅ to V: opt[L′, t] is the least M(U) of a sequence from ∅ to L′ of overhead t.
 
     opt[∅, 0] = 0
     opt[L′, t] = min over L ⊊ L′ of  opt[L, t − T((L′∖L)∖∂(L′))] + Δm(L, L′)   where  opt[L, …] + p(L, L′) ≤ B
 
-with Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). Here every
-reachable t has its cell, so that one table holds the time-centric and the memory-centric answer.
+with Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The table has a cell for
+every reachable t, so it contains both the time-centric and the memory-centric plans.
 
 Source: Kusumoto et al. 2019, algorithm 1; the budget-free form is derived from it.
 """
@@ -27,22 +27,24 @@ from recompviz.core.plans.formula import inflow
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import hasse
 
-#: tables with more cells than this are not for stepping through
+#: a larger table is too long to step through
 MOST_CELLS = 700
 
 Place = tuple[int, float]  # a lower set as a mask, and an overhead
 
 
 @dataclass(frozen=True)
-class Choice:
-    """One segment L → L′ that a cell may begin (budget-free) or end (per budget) with.
+class Candidate:
+    """One segment L → L′ over which a cell takes the minimum.
+
+    The sequence of the cell begins (budget-free) or ends (per budget) with this segment.
 
     Attributes
     ----------
     other : (int, float)
-        The cell it needs: (L′, remaining t), or (L, t so far) in the per-budget form.
+        The cell that the recursion reads: (L′, remaining t), or (L, t so far) in the per-budget form.
     needed : int
-        That cell's value.
+        The value of that cell.
     p : int
         2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), formula bytes.
     delta_m : int
@@ -50,9 +52,9 @@ class Choice:
     extra_t : float
         T((L′∖L)∖∂(L′)).
     value : int
-        What the cell would get by it.
+        The value of the cell if this candidate is taken.
     fits : bool
-        Whether it obeys the budget; always in the budget-free form.
+        Whether the segment fits in the budget; always true in the budget-free form.
     """
 
     other: Place
@@ -66,31 +68,43 @@ class Choice:
 
 @dataclass(frozen=True)
 class Cell:
-    """A filled cell: where it is, what it was chosen from, which choice won (−1 for the first cell)."""
+    """A cell of the table.
+
+    Attributes
+    ----------
+    place : (int, float)
+        Lower set as a bit mask, and overhead t.
+    candidates : tuple of Candidate
+        Empty for the first cell.
+    best : int
+        Position of the best candidate; −1 if there is none.
+    value : int
+        R(L, t) or opt[L, t], formula bytes; −1 if no candidate fits.
+    """
 
     place: Place
-    choices: tuple[Choice, ...]
+    candidates: tuple[Candidate, ...]
     best: int
     value: int
 
 
 @dataclass(frozen=True, eq=False)
 class Programme:
-    """A whole table.
+    """The table of a dynamic programme.
 
     Attributes
     ----------
     graph : Graph
     budget : int or None
-        None for the budget-free form.
+        Formula bytes; None for the budget-free form.
     sets : tuple of int
-        The rows: lower sets as masks, in the order in which they are filled.
+        The rows: lower sets as bit masks, in the order in which they are filled.
     times : tuple of float
-        The columns that any row has a value in, rising.
+        The columns: every overhead t that a row reaches, increasing.
     cells : tuple of Cell
-        In the order in which they are filled; cells without a value are not among them.
-    refused : tuple of Cell
-        Per budget only: cells that had choices, none of which fits.
+        Cells with a value, in the order in which they are filled.
+    infeasible : tuple of Cell
+        Per budget only: cells whose candidates all exceed the budget.
     """
 
     graph: Graph
@@ -98,14 +112,14 @@ class Programme:
     sets: tuple[int, ...]
     times: tuple[float, ...]
     cells: tuple[Cell, ...]
-    refused: tuple[Cell, ...] = ()
+    infeasible: tuple[Cell, ...] = ()
 
     def cell(self, place: Place) -> Cell | None:
-        """The filled cell at a place, if there is one."""
+        """The cell at a place; None if it has no value."""
         return next((cell for cell in self.cells if cell.place == place), None)
 
     def walk(self, place: Place) -> tuple[Place, ...]:
-        """The cells that an answer was made from, one after the other, itself first."""
+        """Walk back from a cell through the best candidates; the cell itself comes first."""
         path = [place]
         while True:
             cell = self.cell(path[-1])
@@ -113,24 +127,24 @@ class Programme:
                 raise ValueError(f"the table has no value at {path[-1]}")
             if cell.best < 0:
                 return tuple(path)
-            path.append(cell.choices[cell.best].other)
+            path.append(cell.candidates[cell.best].other)
 
     def plan(self, place: Place) -> Plan:
-        """The plan that an answer in the last row stands for."""
+        """The plan of a cell in the last row."""
         masks = [mask for mask, _ in self.walk(place)]
         rising = masks if self.budget is None else masks[::-1]
         return Plan.from_masks(self.graph, rising[1:])
 
     @property
     def answers(self) -> tuple[Cell, ...]:
-        """The last row, ∅ (budget-free) or V (per budget), by rising overhead."""
+        """The last row, ∅ (budget-free) or V (per budget), by increasing overhead."""
         return tuple(cell for cell in self.cells if cell.place[0] == self.sets[-1])
 
     @property
     def time_centric(self) -> tuple[Cell, ...]:
-        """Answers that no other beats in both overhead and value, by rising overhead.
+        """The Pareto front of the last row: least overhead for each value, by increasing overhead.
 
-        Per budget it is the answer of least overhead alone.
+        In the per-budget form, only the cell of least overhead.
         """
         if self.budget is not None:
             return self.answers[:1]
@@ -142,7 +156,10 @@ class Programme:
 
     @property
     def memory_centric(self) -> tuple[Cell, ...]:
-        """Answers of largest overhead for their value, by falling overhead; per budget the largest alone."""
+        """The cells of largest overhead for each value, by decreasing overhead.
+
+        In the per-budget form, only the cell of largest overhead.
+        """
         if self.budget is not None:
             return self.answers[-1:]
         found: list[Cell] = []
@@ -153,7 +170,7 @@ class Programme:
 
 
 def budget_free(graph: Graph) -> Programme:
-    """The table R(L, t) for every budget at once.
+    """Fill the table R(L, t), which serves every budget.
 
     Raises
     ------
@@ -170,7 +187,12 @@ def budget_free(graph: Graph) -> Programme:
 
 
 def per_budget(graph: Graph, budget: int) -> Programme:
-    """The paper's table opt[L, t] for one budget in formula bytes.
+    """Fill the paper's table opt[L, t] for one budget in formula bytes.
+
+    Raises
+    ------
+    TooManyLowerSets, ValueError
+        If the table is too large to step through.
 
     Examples
     --------
@@ -190,13 +212,13 @@ def _fill(graph: Graph, budget: int | None) -> Programme:
     boundaries = {mask: graph.boundary_mask(mask) for mask in sets}
     filled: dict[int, dict[int, int]] = {rows[0]: {0: 0}}
     cells = [Cell((rows[0], 0.0), (), -1, 0)]
-    refused: list[Cell] = []
+    infeasible: list[Cell] = []
 
     def time_of(mask: int) -> int:
         return sum(t for v, t in enumerate(whole) if mask >> v & 1)
 
     for row in rows[1:]:
-        options: dict[int, list[Choice]] = {}
+        options: dict[int, list[Candidate]] = {}
         for other in rows:
             small, large = (row, other) if budget is None else (other, row)
             if small == large or small & ~large or other not in filled:
@@ -208,22 +230,22 @@ def _fill(graph: Graph, budget: int | None) -> Programme:
             for t, needed in filled[other].items():
                 value = max(p, delta_m + needed) if budget is None else needed + delta_m
                 fits = budget is None or needed + p <= budget
-                choice = Choice((other, t / scale), needed, p, delta_m, extra / scale, value, fits)
-                options.setdefault(t + extra, []).append(choice)
+                candidate = Candidate((other, t / scale), needed, p, delta_m, extra / scale, value, fits)
+                options.setdefault(t + extra, []).append(candidate)
         filled[row] = {}
         for t in sorted(options):
-            choices = tuple(options[t])
-            fitting = [i for i, choice in enumerate(choices) if choice.fits]
+            candidates = tuple(options[t])
+            fitting = [i for i, candidate in enumerate(candidates) if candidate.fits]
             if not fitting:
-                refused.append(Cell((row, t / scale), choices, -1, -1))
+                infeasible.append(Cell((row, t / scale), candidates, -1, -1))
                 continue
-            best = min(fitting, key=lambda i: choices[i].value)
-            filled[row][t] = choices[best].value
-            cells.append(Cell((row, t / scale), choices, best, choices[best].value))
+            best = min(fitting, key=lambda i: candidates[i].value)
+            filled[row][t] = candidates[best].value
+            cells.append(Cell((row, t / scale), candidates, best, candidates[best].value))
         if len(cells) > MOST_CELLS:
             raise ValueError(
-                f"the table has more than {MOST_CELLS} cells, too many to step through; take a smaller graph, or "
-                "costs T that are small whole numbers"
+                f"the table has more than {MOST_CELLS} cells, too many to step through; use a smaller graph, or costs "
+                "T that are small integers"
             )
-    times = sorted({cell.place[1] for cell in (*cells, *refused)})
-    return Programme(graph, budget, rows, tuple(times), tuple(cells), tuple(refused))
+    times = sorted({cell.place[1] for cell in (*cells, *infeasible)})
+    return Programme(graph, budget, rows, tuple(times), tuple(cells), tuple(infeasible))

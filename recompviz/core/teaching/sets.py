@@ -1,8 +1,8 @@
-"""What is there to say about a set of nodes, and how all lower sets hang together.
+"""Check a set of nodes against the definition of a lower set, and list all lower sets as a lattice.
 
-A set is a lower set when no edge enters it from outside. If one does, the edge is the reason, and the closure is the
-way out. Ordered by inclusion the lower sets form a lattice: its Hasse diagram has an edge wherever one set is
-another plus a single node, so a lower-set sequence is a rising path through it.
+A set is a lower set if no edge enters it from outside. Otherwise its closure is the smallest lower set that contains
+it. The Hasse diagram of the lattice joins two lower sets if one is the other plus a single node. A lower-set sequence
+goes upwards in it.
 
 Source: Kusumoto et al. 2019, section 3.
 """
@@ -16,18 +16,18 @@ from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 
-# more sets than this and a Hasse diagram is a thicket
+# a Hasse diagram with more sets cannot be read
 MOST_DRAWN = 80
 
 
 @dataclass(frozen=True)
 class SetReport:
-    """A set of nodes held against the definition of a lower set; masks of node numbers.
+    """A set of nodes checked against the definition of a lower set.
 
     Attributes
     ----------
     chosen, closure, boundary : int
-        The set, the least lower set that contains it, and ∂(closure).
+        The set, its closure, and ∂(closure), as bit masks of node numbers.
     violations : tuple of (int, int)
         The edges that enter the set from outside; empty for a lower set.
     """
@@ -44,7 +44,7 @@ class SetReport:
 
 
 def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
-    """Hold a set of node names against the definition of a lower set.
+    """Check a set of node names against the definition of a lower set.
 
     Examples
     --------
@@ -63,16 +63,16 @@ def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
 
 @dataclass(frozen=True)
 class Hasse:
-    """All lower sets of a small graph and what covers what.
+    """The Hasse diagram of a small graph's lower sets.
 
     Attributes
     ----------
     sets : tuple of int
-        Masks, by size and then by number: the first is ∅, the last V.
+        All lower sets as bit masks, by size: the first is ∅, the last is V.
     boundaries : tuple of int
-        ∂(L) of each.
+        ∂(L) of each lower set.
     covers : tuple of (int, int)
-        Pairs of positions in ``sets`` of which the second has exactly one node more.
+        Pairs of positions in ``sets``; the second set is the first plus one node.
     """
 
     sets: tuple[int, ...]
@@ -81,7 +81,7 @@ class Hasse:
 
 
 def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
-    """The Hasse diagram of all lower sets.
+    """Compute the Hasse diagram of all lower sets.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
 
 
 def set_text(graph: Graph, mask: int) -> str:
-    """A set as mathematics writes it: ``{a, b}``, ∅ for none.
+    """Write a set in mathematical notation: ``{a, b}``, or ∅ for the empty set.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Small graphs to learn on: each has one thing to show, and few enough lower sets to draw them all.
+"""The small graphs of the course. Each shows one idea and has at most 30 lower sets, few enough to draw.
 
-Sizes M_v are small whole numbers of formula bytes, costs T_v are the paper's (10 for a convolution, else 1) or small.
+Sizes M_v are small integers of formula bytes; costs T_v are integers from 1 to 5.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from collections.abc import Callable
 
 from recompviz.core.graphs.graph import Graph
 
-#: the graphs that :func:`small_graph` knows
+#: the names that :func:`small_graph` accepts
 NAMES = ("chain", "diamond", "residual", "inception", "u-net", "branches", "uneven chain", "long skip")
 
 
 def small_graph(name: str) -> Graph:
-    """A small graph by name.
+    """Get a small graph by name.
 
     Parameters
     ----------
     name : str
-        ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"`` and ``"u-net"`` are the shapes of networks;
+        ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"`` and ``"u-net"`` have the shapes of networks.
         ``"branches"``, ``"uneven chain"`` and ``"long skip"`` show where a simple rule fails.
 
     Raises
     ------
     ValueError
-        If no small graph has this name.
+        If there is no small graph of this name; the message lists all names.
 
     Examples
     --------
@@ -45,12 +45,12 @@ def small_graph(name: str) -> Graph:
     }
     name = name.lower()
     if name not in made:
-        raise ValueError(f"no small graph is called {name!r}; choose {', '.join(map(repr, made))}")
+        raise ValueError(f"there is no small graph {name!r}; choose {', '.join(map(repr, made))}")
     return made[name]()
 
 
 def even_chain(length: int) -> Graph:
-    """A chain v1 → v2 → … whose values are all alike: M = T = 1.
+    """A chain v1 → v2 → … of equal values: M = T = 1.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def _diamond() -> Graph:
 
 
 def _residual() -> Graph:
-    """Two blocks: x → conv → relu → (+ x), twice."""
+    """Two residual blocks: x → conv → relu → (+ x), twice."""
     edges = "ab bc ad cd de ef dg fg"
     return _graph(
         edges,
@@ -89,7 +89,7 @@ def _residual() -> Graph:
 
 
 def _inception() -> Graph:
-    """A stem, three parallel branches of one, two and two values, and their concatenation."""
+    """A stem, three parallel branches of 1, 2 and 2 values, and their concatenation."""
     edges = "ab ac cd ae ef bg dg fg"
     return _graph(
         edges,
@@ -109,21 +109,21 @@ def _u_net() -> Graph:
 
 
 def _branches() -> Graph:
-    """Two long parallel branches; no set L^v holds the ends of both before they meet."""
+    """Two long parallel branches; no closure L^v contains the ends of both before they meet."""
     edges = "ab bc cd ae ef fg dh gh hi"
     names = "abcdefghi"
     return _graph(edges, dict.fromkeys(names, 2) | {"d": 1, "g": 1}, dict.fromkeys(names, 1) | {"c": 5, "f": 5})
 
 
 def _uneven_chain() -> Graph:
-    """A chain whose values shrink, as a convolutional network's do: equal segments are a poor choice."""
+    """A chain of shrinking values, as in a convolutional network: segments of equal length are a poor choice."""
     names = "abcdefghi"
     sizes = (16, 16, 8, 8, 4, 4, 2, 2, 1)
     return _graph("ab bc cd de ef fg gh hi", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))
 
 
 def _long_skip() -> Graph:
-    """A chain whose first value is needed again at the end."""
+    """A chain whose last value also needs the first."""
     names = "abcdefgh"
     sizes = (5, 2, 5, 1, 4, 2, 5, 5)
     return _graph("ab bc cd de ef fg gh ah", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))

@@ -1,1 +1,1 @@
-"""Steppers and the playground of the course."""
+"""The widgets of the course: the playground of lower sets, and the steppers."""

@@ -1,4 +1,7 @@
-"""The curve under the table: the row of ∅ as points, both fronts as lines, each point a way to its plan."""
+"""The curve below the table: the row of ∅ as points, and the time-centric and memory-centric plans as lines.
+
+A click on a point shows how its plan is walked back through the table.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,18 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class CurvePart:
-    """Overhead to the right, least peak upwards.
+    """A chart of the last row of the table: overhead to the right, least peak upwards.
 
     Parameters
     ----------
     canvas : Canvas
-        What it is drawn on.
+        The canvas to draw on.
     table : Programme
-        A budget-free one.
+        A table of the budget-free form.
     walk_of : mapping from place to frame
-        Where a click on an answer leads.
+        The frame that a click on a point leads to.
     left, top, right : float
+        Edges of the chart, pixels.
     """
 
     def __init__(
@@ -61,11 +65,11 @@ class CurvePart:
             )  # fmt: skip
 
     def x(self, cell: Cell) -> float:
-        """Pixels of a cell's overhead."""
+        """The x coordinate of a cell's overhead, pixels."""
         return self.left + 14 + cell.place[1] / self.most * (self.right - self.left - 28)
 
     def y(self, peak: int) -> float:
-        """Pixels of a peak."""
+        """The y coordinate of a peak, pixels."""
         return self.bottom - 18 - (peak - self.low) / max(self.high - self.low, 1) * (HEIGHT - 36)
 
     def _line(self, cells: Sequence[Cell]) -> str:
@@ -73,7 +77,7 @@ class CurvePart:
         return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
-        """Show some answers, and the fronts once they are all there."""
+        """Show the points of some cells of the last row; with ``lines``, also the two curves."""
         patch: Change = {
             self.key_of[cell.place]: {"look": "point" if lines and cell.place in self.front else "point-off"}
             for cell in answers
@@ -84,5 +88,5 @@ class CurvePart:
         return patch
 
     def lit(self, answer: Cell) -> Change:
-        """Show which answer is being walked back."""
+        """Highlight the point whose plan is walked back."""
         return {self.key_of[answer.place]: {"look": "point-lit", "r": 9}}

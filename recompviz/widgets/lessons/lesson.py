@@ -1,4 +1,4 @@
-"""What every lesson widget shares: its style sheet, and a picture for pages where widgets cannot show."""
+"""Base class of the lesson widgets: the style sheet, and a static picture for pages without a kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recompviz.widgets.base.assets import HERE
 
 
 def lesson_css() -> str:
-    """The looks and the lessons' own style sheet."""
+    """The style sheet of the lessons."""
     own = (HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
     return f"{looks.sheet()}\n{own}"
 
@@ -26,7 +26,7 @@ class Lesson(anywidget.AnyWidget):
         raise NotImplementedError
 
     def caption(self) -> str:
-        """What the picture shows, in words."""
+        """A description of the picture in one or two sentences."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -1,7 +1,7 @@
-"""Drawing a small graph and its lattice large enough for the last row of a lecture hall.
+"""Positions for drawing a small graph and its lattice of lower sets, large enough for a lecture hall.
 
-Positions come from the layouts that the Explorer uses; here they are spread out, edges become curves with an arrow, and
-the lower sets are set in rows by size, ∅ at the foot and V at the top.
+The positions come from the layout of the Explorer and are scaled up. Edges become curves with an arrowhead. Lower sets
+lie in rows by size, with ∅ at the bottom and V at the top.
 """
 
 from __future__ import annotations
@@ -10,28 +10,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import Hasse
 from recompviz.widgets.layout.layered import arrange
 from recompviz.widgets.layout.layout import lay_out
+from recompviz.widgets.lessons.notation import label_width, short_set
 
 Point = tuple[float, float]
 NODE = (56.0, 34.0)
 ARROW = 7.0
-LATTICE_WIDTH = 420.0  # at least
-ROW = 46.0  # from one size of lower sets to the next
+LATTICE_WIDTH = 420.0  # minimum
+ROW = 46.0  # distance between rows of lower sets
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where everything of a small graph lies; pixels, x to the right and y downwards.
+    """Positions of a small graph's nodes and edges; pixels, x to the right and y downwards.
 
     Attributes
     ----------
-    centres : tuple of point, one a node
-    curves, arrows : tuple of str, one an edge
-        SVG paths.
+    centres : tuple of (float, float)
+        One for each node.
+    curves, arrows : tuple of str
+        SVG paths, one for each edge.
     width, height : float
     """
 
@@ -43,15 +44,15 @@ class Drawing:
 
 
 def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width: float = 620.0) -> Drawing:
-    """The drawing of a graph from left to right.
+    """Lay out a graph from left to right.
 
     Parameters
     ----------
     graph : Graph
     row, pitch : float
-        Pixels from node to node across and along the direction of the edges.
+        Distance between nodes across and along the direction of the edges, pixels.
     most_width : float
-        The pitch is made smaller where the drawing would be wider.
+        The pitch is reduced if the drawing would be wider than this, pixels.
 
     Examples
     --------
@@ -75,11 +76,11 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     curves, arrows = [], []
     lowest = max(y for _, y in centres) + NODE[1] / 2
     for e, (u, v) in enumerate(graph.edges.tolist()):
-        passed = [place(p) for p in layout.points[layout.offsets[e] + 1 : layout.offsets[e + 1] - 1].tolist()]
+        bends = [place(p) for p in layout.points[layout.offsets[e] + 1 : layout.offsets[e + 1] - 1].tolist()]
         tip = (centres[v][0] - NODE[0] / 2, centres[v][1])
-        curves.append(_curve([(centres[u][0] + NODE[0] / 2, centres[u][1]), *passed, (tip[0] - ARROW, tip[1])]))
+        curves.append(_curve([(centres[u][0] + NODE[0] / 2, centres[u][1]), *bends, (tip[0] - ARROW, tip[1])]))
         arrows.append(f"M{tip[0]:.1f} {tip[1]:.1f}l{-ARROW - 1:g} -4.5v9Z")
-        lowest = max([lowest, *(y + 4 for _, y in passed)])
+        lowest = max([lowest, *(y + 4 for _, y in bends)])
     return Drawing(centres, tuple(curves), tuple(arrows), max(x for x, _ in centres) + NODE[0] / 2, lowest)
 
 
@@ -93,7 +94,7 @@ def _curve(points: Sequence[Point]) -> str:
 
 
 def hasse_centres(graph: Graph, diagram: Hasse) -> tuple[tuple[Point, ...], float]:
-    """The centre of each lower set, ∅ lowest, V at y = 0, and the width that they take."""
+    """The centre of each lower set, with V at y = 0 and ∅ at the bottom, and the total width; pixels."""
     rank = [mask.bit_count() for mask in diagram.sets]
     across = arrange(rank, list(diagram.covers)).across
     top = max(rank)
@@ -107,20 +108,3 @@ def hasse_centres(graph: Graph, diagram: Hasse) -> tuple[tuple[Point, ...], floa
         for place, i in enumerate(row):
             centres[i] = (width / 2 + (place - (len(row) - 1) / 2) * gap, (top - size) * ROW)
     return tuple(centres), width
-
-
-def label_width(text: str) -> float:
-    """The width of a lower set's label, pixels."""
-    return max(30.0, 8.6 * len(text) + 14)
-
-
-def short_set(graph: Graph, mask: int) -> str:
-    """A set as its members' names one after the other, ``abd``; ∅ for none.
-
-    Examples
-    --------
-    >>> short_set(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), 0b11)
-    'ab'
-    """
-    separator = "" if all(len(str(name)) == 1 for name in graph.names) else " "
-    return separator.join(str(graph.names[v]) for v in bits(mask)) or "∅"

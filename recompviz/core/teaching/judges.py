@@ -1,0 +1,236 @@
+"""Judges of the exercises: each decides whether an answer is right, and explains the verdict.
+
+A judge checks a set against the definition, a sequence against the formula, and an optimum against the solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.baselines import baseline
+from recompviz.core.plans.plan import Plan
+from recompviz.core.teaching.answers import Feedback, read_lower_set, read_number, read_plan
+from recompviz.core.teaching.programme import budget_free
+from recompviz.core.teaching.sets import hasse, set_text
+
+Judge = Callable[[Graph, Any], Feedback]
+
+# -------------------------------------------------------------------- notebook 1: lower sets
+
+
+def boundary_is(wanted: str) -> Judge:
+    """Accept a lower set with this boundary."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        mask = read_lower_set(graph, answer)
+        text, boundary = set_text(graph, mask), set_text(graph, graph.boundary_mask(mask))
+        if graph.boundary_mask(mask) == graph.mask(wanted):
+            return Feedback(True, f"{text} is a lower set, and its boundary is {boundary}.")
+        return Feedback(False, f"The boundary of {text} is {boundary}, not {set_text(graph, graph.mask(wanted))}.")
+
+    return judge
+
+
+def lower_set_count(graph: Graph, answer: Any) -> Feedback:
+    """Accept the number of lower sets."""
+    number, count = read_number(answer), graph.count_lower_sets()
+    if number == count:
+        return Feedback(True, f"{count} of the {2 ** len(graph)} subsets are lower sets.")
+    side = "more" if number < count else "fewer"
+    return Feedback(False, f"There are {side} than {number:g}. `rv.playground` of its graph counts them.")
+
+
+def closure_of(nodes: str) -> Judge:
+    """Accept the closure of these nodes."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        mask, wanted = read_lower_set(graph, answer), graph.mask(graph.closure(nodes))
+        missing = graph.mask(nodes) & ~mask
+        if missing:
+            return Feedback(False, f"It does not contain {set_text(graph, missing)}.")
+        if mask == wanted:
+            return Feedback(True, f"{set_text(graph, mask)}: {' and '.join(nodes)}, and all their ancestors.")
+        extra = set_text(graph, mask & ~wanted)
+        return Feedback(False, f"It is a lower set that contains both, but a smaller one does without {extra}.")
+
+    return judge
+
+
+def largest_boundary(graph: Graph, answer: Any) -> Feedback:
+    """Accept a lower set whose boundary takes the most memory."""
+    mask = read_lower_set(graph, answer)
+    size = graph.memory_of(graph.boundary_mask(mask))
+    largest = max(graph.memory_of(boundary) for boundary in hasse(graph).boundaries)
+    text = f"M(∂({set_text(graph, mask)})) = {size}"
+    if size == largest:
+        return Feedback(True, f"{text}: no boundary is larger.")
+    return Feedback(False, f"{text}, but there is a larger one.")
+
+
+# -------------------------------------------------------------------- notebook 2: the canonical strategy
+
+
+def overhead_of(sequence: tuple[str, ...]) -> Judge:
+    """Accept the overhead of this sequence."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
+        kept, recomputed = (set_text(graph, graph.mask(nodes)) for nodes in (plan.keep, plan.recompute))
+        if number == plan.overhead:
+            return Feedback(True, f"U = {kept} is kept and {recomputed} is recomputed: T = {plan.overhead:g}.")
+        return Feedback(False, f"Not {number:g}. Which values are in no boundary? Add up their T.")
+
+    return judge
+
+
+def peak_of(sequence: tuple[str, ...]) -> Judge:
+    """Accept the peak of this sequence, by the formula."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
+        if number == plan.peak:
+            sums = [f"{t.cache} + {t.segment} + {t.gradients} + {t.needed} = {t.total}" for t in plan.terms]
+            return Feedback(True, f"The segments need {'; '.join(sums)}. The largest is the peak.")
+        side = "higher" if number < plan.peak else "lower"
+        return Feedback(False, f"The peak is {side} than {number:g}. Fill in the four terms for each segment.")
+
+    return judge
+
+
+def peak_at_most(budget: int) -> Judge:
+    """Accept a sequence whose peak fits in the budget."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        plan = read_plan(graph, answer)
+        if plan.peak > budget:
+            return _too_high(plan, budget)
+        return Feedback(True, f"Peak {plan.peak} fits in {budget}, at overhead {plan.overhead:g}.")
+
+    return judge
+
+
+def least_peak_recomputing(most: int) -> Judge:
+    """Accept a sequence of least peak among those that recompute at most this many values."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        plan = read_plan(graph, answer)
+        count = len(plan.recompute)
+        if count > most:
+            recomputed = set_text(graph, graph.mask(plan.recompute))
+            return Feedback(False, f"It recomputes {count} values, {recomputed}; at most {most} are allowed.")
+        least = min(other.peak for other in every_plan(graph) if len(other.recompute) <= most)
+        if plan.peak == least:
+            return Feedback(True, f"Peak {least}: no sequence that recomputes at most {most} values has a lower one.")
+        return Feedback(
+            False, f"Peak {plan.peak}. Another sequence that recomputes at most {most} has a lower one. {fullest(plan)}"
+        )
+
+    return judge
+
+
+def every_plan(graph: Graph) -> Iterator[Plan]:
+    """Iterate over the plans of all lower-set sequences of a small graph."""
+    sets = hasse(graph).sets
+
+    def extensions(sequence: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+        last = sequence[-1] if sequence else 0
+        if last == graph.everything:
+            yield sequence
+        for mask in sets:
+            if mask != last and last & ~mask == 0:
+                yield from extensions((*sequence, mask))
+
+    return (Plan.from_masks(graph, sequence) for sequence in extensions(()))
+
+
+def fullest(plan: Plan) -> str:
+    """Name the segment that takes the most memory, with its four terms."""
+    terms = plan.terms
+    i = max(range(len(terms)), key=lambda j: terms[j].total)
+    t = terms[i]
+    return (
+        f"Segment {i + 1} needs the most: cache {t.cache} + segment {t.segment} + gradients {t.gradients} + "
+        f"needed values {t.needed}."
+    )
+
+
+def _too_high(plan: Plan, budget: int) -> Feedback:
+    return Feedback(False, f"Peak {plan.peak} is above {budget}. {fullest(plan)}")
+
+
+# -------------------------------------------------------------------- notebook 3: the dynamic programme
+
+
+def table_cell(nodes: str, t: float) -> Judge:
+    """Accept R(L, t) for the lower set L of these nodes."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        number, cell = read_number(answer), budget_free(graph).cell((graph.mask(nodes), t))
+        assert cell is not None
+        if number == cell.value:
+            best = cell.candidates[cell.best]
+            return Feedback(True, f"{cell.value}, with L′ = {set_text(graph, best.other[0])}.")
+        return Feedback(False, f"Not {number:g}. It is the minimum over {len(cell.candidates)} candidates L′.")
+
+    return judge
+
+
+def largest_overhead(budget: int) -> Judge:
+    """Accept a memory-centric plan: one of largest overhead under the budget."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        plan = read_plan(graph, answer)
+        if plan.peak > budget:
+            return _too_high(plan, budget)
+        best = solve(graph, "all").plan(budget, "memory")
+        if plan.overhead == best.overhead:
+            return Feedback(True, f"Overhead {plan.overhead:g} at peak {plan.peak}: no plan that fits recomputes more.")
+        return Feedback(False, f"It fits, with overhead {plan.overhead:g}. Another plan that fits recomputes more.")
+
+    return judge
+
+
+def least_overhead(budget: int) -> Judge:
+    """Accept a time-centric plan: one of least overhead under the budget."""
+
+    def judge(graph: Graph, answer: Any) -> Feedback:
+        plan = read_plan(graph, answer)
+        if plan.peak > budget:
+            return _too_high(plan, budget)
+        best = solve(graph, "all").plan(budget)
+        if plan.overhead == best.overhead:
+            return Feedback(True, f"Overhead {plan.overhead:g} at peak {plan.peak}: as good as the solver's plan.")
+        return Feedback(False, f"It fits, with overhead {plan.overhead:g}. The solver finds {best.overhead:g}.")
+
+    return judge
+
+
+# -------------------------------------------------------------------- notebook 4: where simple rules fail
+
+
+def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
+    """Accept a plan with less overhead than any plan over the family {Lᵛ}."""
+    plan = read_plan(graph, answer)
+    best = float(solve(graph, "paper").time_centric.overheads[0])
+    if plan.overhead < best:
+        outside = [mask for mask in plan.masks if mask not in {*graph.ancestors, graph.everything}]
+        names = ", ".join(set_text(graph, mask) for mask in outside)
+        return Feedback(True, f"Overhead {plan.overhead:g} is below {best:g}. Not in the family: {names}.")
+    return Feedback(
+        False,
+        f"Overhead {plan.overhead:g}; the family reaches {best:g}. Use more segments, with lower sets that contain "
+        "nodes of both branches.",
+    )
+
+
+def below_chen(graph: Graph, answer: Any) -> Feedback:
+    """Accept a plan whose peak is below that of Chen's algorithm."""
+    plan, chen = read_plan(graph, answer), baseline(graph, "chen")
+    if plan.peak < chen.peak:
+        least = solve(graph, "all").least_budget
+        rest = "no sequence has a lower one" if plan.peak == least else f"the least possible peak is {least}"
+        return Feedback(True, f"Peak {plan.peak} is below Chen's {chen.peak}; {rest}.")
+    return Feedback(False, f"Peak {plan.peak}; Chen's plan has {chen.peak}. {fullest(plan)}")
