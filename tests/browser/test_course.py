@@ -44,7 +44,7 @@ def test_a_set_is_judged_closed_strung_together_and_stepped(page):
     button(group, "lower set {a, b}").click()
     assert button(group, "node a, in the boundary").get_attribute("aria-pressed") == "true"
     button(group, "Add the set to the sequence").click()
-    group.get_by_text("(V is added as the last): overhead").wait_for()
+    group.get_by_text("(V is added at the end): overhead").wait_for()
     button(group, "Step through the strategy").click()
     stepper = group.get_by_role("group", name="Strategy stepper", exact=True)
     stepper.wait_for()

@@ -8,7 +8,8 @@ from itertools import combinations
 import pytest
 
 import recompviz as rv
-from recompviz.core.teaching.exercises import _all, every_plan
+from recompviz.core.teaching.exercises import all_exercises
+from recompviz.core.teaching.judges import every_plan
 from tests.core.test_oracle import cost_by_definition, sequences
 
 CHECKED_SETS: dict[str, Callable[[rv.Graph, frozenset[str]], bool]] = {
@@ -22,7 +23,7 @@ CHECKED_SETS: dict[str, Callable[[rv.Graph, frozenset[str]], bool]] = {
 
 
 @pytest.mark.parametrize("name", sorted(CHECKED_SETS))
-def test_a_set_is_right_when_the_definition_says_so(name: str) -> None:
+def test_a_set_is_accepted_exactly_if_the_definition_says_so(name: str) -> None:
     exercise = rv.exercise(name)
     graph = exercise.graph
     right = 0
@@ -45,7 +46,7 @@ CHECKED_PLANS: dict[str, Callable[[list[tuple[float, int, int]], tuple[float, in
 
 
 @pytest.mark.parametrize("name", sorted(CHECKED_PLANS))
-def test_a_sequence_is_right_when_no_other_is_better(name: str) -> None:
+def test_a_sequence_is_accepted_exactly_if_no_other_is_better(name: str) -> None:
     exercise = rv.exercise(name)
     graph = exercise.graph
     found = list(sequences(graph))
@@ -60,7 +61,7 @@ def test_a_sequence_is_right_when_no_other_is_better(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.2", "2.1", "2.2", "3.1"])
-def test_a_number_is_right_for_one_value_only(name: str) -> None:
+def test_exactly_one_number_is_accepted(name: str) -> None:
     exercise = rv.exercise(name)
     right = [n for n in range(100) if exercise.check(n)]
     graph = exercise.graph
@@ -72,7 +73,7 @@ def test_a_number_is_right_for_one_value_only(name: str) -> None:
     assert right == [{"1.2": graph.count_lower_sets(), "2.1": overhead, "2.2": peak, "3.1": cell}[name]]
 
 
-def test_the_rules_that_fail_do_not_solve_their_exercises_and_the_solver_does() -> None:
+def test_the_simple_rules_do_not_solve_their_exercises_and_the_solver_does() -> None:
     branches, chain = rv.exercise("4.1"), rv.exercise("4.2")
     assert branches.check(rv.solve(branches.graph, "all").plan_at(0))
     assert not branches.check(rv.solve(branches.graph, "paper").plan_at(0))
@@ -81,13 +82,13 @@ def test_the_rules_that_fail_do_not_solve_their_exercises_and_the_solver_does() 
     assert not chain.check(rv.baseline(chain.graph, "chen").lower_sets)
 
 
-def test_there_are_a_dozen_and_an_unknown_one_is_named() -> None:
-    assert len(_all()) >= 12
+def test_an_unknown_exercise_is_refused_with_the_list_of_names() -> None:
+    assert len(all_exercises()) == 14
     with pytest.raises(ValueError, match=r"'9\.9'; there are 1\.1, 1\.2"):
         rv.exercise("9.9")
 
 
-def test_what_is_no_answer_is_told_and_never_raised() -> None:
+def test_an_unreadable_answer_gives_feedback_and_no_exception() -> None:
     exercise = rv.exercise("2.3")
     assert "enters it" in repr(exercise.check([{"b"}]))
     assert "does not contain" in repr(exercise.check(["ab", "a"]))
@@ -98,7 +99,7 @@ def test_what_is_no_answer_is_told_and_never_raised() -> None:
     assert "expected a set" in repr(rv.exercise("1.1").check(7))
 
 
-def test_what_was_clicked_together_is_an_answer() -> None:
+def test_a_playground_is_accepted_as_an_answer() -> None:
     widget = rv.playground(rv.exercise("1.1").graph)
     widget.chosen = set("acd")
     assert rv.exercise("1.1").check(widget)

@@ -1,4 +1,4 @@
-"""The lessons' pure JavaScript, run by Node, and the modules that the page is given."""
+"""The pure JavaScript of the lessons, run by Node, and the modules that are sent to the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.widgets.test_wire import LESSONS
 
 
 @node
-def test_every_control_leads_within_the_frames() -> None:
+def test_every_control_stays_within_the_frames() -> None:
     cases = [["first", 3], ["back", 0], ["back", 3], ["forth", 3], ["forth", 4], ["last", 1], [2, 0], [9, 0]]
     frames = run("lessons/lesson_player.js", "v.cases.map(([a, f]) => m.nextFrame(a, f, 5))", cases=cases)
     assert frames == [0, 0, 2, 4, 4, 4, 2, 4]
@@ -43,7 +43,7 @@ def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> 
     assert not re.search(r"^import ", text, re.MULTILINE)
 
 
-def test_every_file_of_the_lessons_is_joined_and_nothing_comes_from_elsewhere() -> None:
+def test_every_file_of_the_lessons_is_joined_and_no_url_is_loaded() -> None:
     text = esm("lessons/playground.js") + esm("lessons/stepper.js")
     assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"shared/elements.js"}
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
@@ -62,5 +62,5 @@ def test_a_scene_refuses_what_it_cannot_show() -> None:
     with pytest.raises(ValueError, match="frame changes 'm'"):
         Scene(1, 1, "one", tuple(canvas.elements), (Frame({"m": {"look": "keep"}}, ""),))
     canvas.box(0, 0, 1, 1, "node", "n")
-    with pytest.raises(ValueError, match="a key is used twice"):
+    with pytest.raises(ValueError, match="uses a key twice"):
         Scene(1, 1, "two", tuple(canvas.elements), ())

@@ -1,4 +1,4 @@
-"""The playground: its patches in the page are those of Python, its edits are checked, its picture stands alone."""
+"""The playground: the page computes the same patches as Python, edits are checked, the picture is self-contained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rounded(patch: Any) -> Any:
 
 
 @node
-def test_the_page_paints_and_says_what_python_would() -> None:
+def test_the_page_computes_the_same_patch_and_verdict_as_python() -> None:
     chance = random.Random(7)
     cases, expected = [], []
     for seed in range(12):
@@ -44,7 +44,7 @@ def test_the_page_paints_and_says_what_python_would() -> None:
 
 
 @node
-def test_the_page_takes_the_same_closure() -> None:
+def test_the_page_computes_the_same_closure_as_python() -> None:
     graph = small_graph("u-net")
     lesson = Playground(graph)._lesson
     sets = [list(bits(mask)) for mask in range(1, 1 << len(graph), 7)]
@@ -56,7 +56,7 @@ def test_the_page_takes_the_same_closure() -> None:
         assert names == graph.closure(graph.names[v] for v in nodes)
 
 
-def test_what_was_clicked_together_is_a_plan() -> None:
+def test_the_chosen_sequence_is_a_plan() -> None:
     widget = rv.playground("diamond")
     widget.sequence = [{"a", "b"}, {"a", "b", "c", "d"}]
     assert widget.plan.lower_sets == (frozenset("ab"), frozenset("abcd"), frozenset("abcde"))
@@ -71,7 +71,7 @@ def send(widget: Playground, **change: Any) -> None:
     widget._on_message(widget, {"type": "edit", **change}, [])
 
 
-def test_edits_change_the_graph_and_impossible_ones_are_told() -> None:
+def test_edits_change_the_graph_and_impossible_edits_are_reported() -> None:
     widget = rv.playground("diamond")
     widget.chosen = {"a", "b"}
     send(widget, verb="node", name="f", memory=7, time=2)
@@ -91,7 +91,7 @@ def test_edits_change_the_graph_and_impossible_ones_are_told() -> None:
     assert widget._lesson["count"] == "7"
 
 
-def test_the_static_picture_is_well_formed_and_names_the_verdict() -> None:
+def test_the_static_picture_is_well_formed_and_contains_the_verdict() -> None:
     widget = rv.playground("inception")
     widget.chosen = {"a", "d"}
     bundle = widget._repr_mimebundle_()[0]

@@ -1,4 +1,4 @@
-"""Both tables against the solver, the formula and an enumeration, on small random graphs."""
+"""Both tables are checked against the solver, the formula and an enumeration, on small random graphs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_last_row_without_a_budget_is_both_exact_curves(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_the_last_row_under_a_budget_is_that_budgets_answers(seed: int) -> None:
+def test_the_last_row_under_a_budget_has_both_optima(seed: int) -> None:
     graph = random_graph(seed, most_nodes=6)
     curve = rv.solve(graph, "all")
     for budget in sorted({*map(int, curve.memory_centric.peaks), curve.least_budget + 1}):
@@ -50,7 +50,24 @@ def test_the_last_row_under_a_budget_is_that_budgets_answers(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_every_cell_is_the_best_of_all_sequences_that_pass_it(seed: int) -> None:
+def test_every_cell_is_the_least_peak_of_all_remaining_sequences(seed: int) -> None:
+    graph = random_graph(seed, most_nodes=5)
+    best: dict[tuple[int, float], int] = defaultdict(lambda: 10**9)
+    for sequence in sequences(graph):
+        plan = rv.Plan.from_lower_sets(graph, sequence)
+        masks, totals = (0, *plan.masks), [terms.total for terms in plan.terms]
+        cached = 0
+        for i, mask in enumerate(masks):  # the sequence goes on from L_i
+            cached |= graph.boundary_mask(mask) if mask else 0
+            rest = [v for v in range(len(graph)) if not mask >> v & 1 and not plan.kept[v]]
+            place = (mask, float(graph.time[rest].sum()))
+            best[place] = min(best[place], max(totals[i:], default=0) - graph.memory_of(cached) * (i < len(totals)))
+    assert {cell.place: cell.value for cell in budget_free(graph).cells} == best
+    assert points(budget_free(graph).answers) == sorted((t, peak) for (mask, t), peak in best.items() if mask == 0)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_row_of_the_empty_set_is_the_least_peak_of_all_sequences(seed: int) -> None:
     graph = random_graph(seed, most_nodes=5)
     best: dict[float, int] = defaultdict(lambda: 10**9)
     for sequence in sequences(graph):
@@ -62,12 +79,12 @@ def test_every_cell_is_the_best_of_all_sequences_that_pass_it(seed: int) -> None
 def check_cells(table: Programme) -> None:
     seen = {}
     for cell in table.cells:
-        for choice in cell.choices:
-            assert seen[choice.other] == choice.needed  # filled before it is needed
-            assert choice.other[1] + choice.extra_t == pytest.approx(cell.place[1])
+        for candidate in cell.candidates:
+            assert seen[candidate.other] == candidate.needed  # filled before it is needed
+            assert candidate.other[1] + candidate.extra_t == pytest.approx(cell.place[1])
         if cell.best >= 0:
-            assert cell.value == min(choice.value for choice in cell.choices if choice.fits)
-            assert cell.choices[cell.best].value == cell.value
+            assert cell.value == min(candidate.value for candidate in cell.candidates if candidate.fits)
+            assert cell.candidates[cell.best].value == cell.value
         seen[cell.place] = cell.value
 
 

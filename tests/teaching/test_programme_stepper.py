@@ -1,4 +1,4 @@
-"""Every number that the DP stepper shows is the table's, and its last row is the solver's curve."""
+"""Every number that the DP stepper shows comes from the table, and its last row is the solver's curve."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import recompviz as rv
 from recompviz.core.teaching.programme import Programme, budget_free, per_budget
 from recompviz.core.teaching.small_graphs import small_graph
-from recompviz.widgets.lessons.programme_scene import LINES, programme_scene
+from recompviz.widgets.lessons.programme_scene import programme_scene
+from recompviz.widgets.lessons.recursion_part import LINES
 from tests.core.random_graphs import random_graph
 
 
@@ -21,25 +22,25 @@ def numbers(line: str, pattern: str) -> tuple[int, ...]:
 
 def check(table: Programme) -> None:
     scene = programme_scene(table, "random")
-    steps = sorted((*table.cells, *table.refused), key=lambda c: (table.sets.index(c.place[0]), c.place[1]))
+    steps = sorted((*table.cells, *table.infeasible), key=lambda c: (table.sets.index(c.place[0]), c.place[1]))
     assert len(scene.frames) == len(steps) + 1 + len(table.answers)
     for i, (cell, frame) in enumerate(zip(steps, scene.frames, strict=False)):
         shown = {key: str(change["text"]) for key, change in frame.patch.items() if "text" in change}
         assert {key for key in shown if key.startswith("ct")} == {f"ct{j}" for j in range(i + 1)}
         assert shown[f"ct{i}"] == (str(cell.value) if cell.value >= 0 else "✗")
         needed = {key for key, change in frame.patch.items() if change.get("look") in ("cell-needed", "cell-best")}
-        assert needed == {f"c{[s.place for s in steps].index(choice.other)}" for choice in cell.choices}
+        assert needed == {f"c{[s.place for s in steps].index(candidate.other)}" for candidate in cell.candidates}
         lines = [shown[f"line{line}"] for line in range(LINES) if f"line{line}" in shown]
-        assert len(lines) == min(len(cell.choices), LINES)
-        for choice, line in zip(cell.choices, lines, strict=False):
-            if len(cell.choices) > LINES:
+        assert len(lines) == min(len(cell.candidates), LINES)
+        for candidate, line in zip(cell.candidates, lines, strict=False):
+            if len(cell.candidates) > LINES:
                 break  # the best comes first there
-            here, dm, p, value = choice.needed, choice.delta_m, choice.p, choice.value
+            here, dm, p, value = candidate.needed, candidate.delta_m, candidate.p, candidate.value
             if table.budget is None:
                 assert numbers(line, r"max\( (\d+), (\d+) \+ .* = max\( (\d+), (\d+) \+ (\d+) \) = (\d+)") == (
                     p, dm, p, dm, here, value,
                 )  # fmt: skip
-            elif choice.fits:
+            elif candidate.fits:
                 found = numbers(line, r"= (\d+) \+ (\d+) = (\d+) +\((\d+) \+ (\d+) ≤ (\d+)\)")
                 assert found == (here, dm, value, here, p, table.budget)
             else:
@@ -47,7 +48,7 @@ def check(table: Programme) -> None:
         if cell.best >= 0:
             best = [line for line in lines if line.endswith("← least")]
             assert len(best) == 1
-            assert frame.caption.endswith(f"at cost {cell.choices[cell.best].extra_t:g}.")
+            assert frame.caption.endswith(f"at cost {cell.candidates[cell.best].extra_t:g}.")
     for answer, frame in zip(table.answers, scene.frames[len(steps) + 1 :], strict=True):
         plan = table.plan(answer.place)
         assert frame.patch["result"]["text"] == f"overhead {plan.overhead:g}, peak {plan.peak}"
@@ -68,13 +69,13 @@ def test_the_finished_table_is_what_solve_answers(name: str) -> None:
     curve = rv.solve(small_graph(name), "all")
     front = zip(curve.time_centric.overheads.tolist(), curve.time_centric.peaks.tolist(), strict=True)
     words = ", ".join(f"({t:g}, {p})" for t, p in front)
-    assert f"(overhead, peak) = {words}." in next(f.caption for f in scene.frames if "whole trade-off" in f.caption)
+    assert f"(overhead, peak) = {words}." in next(f.caption for f in scene.frames if "the trade-off curve" in f.caption)
 
 
-def test_a_click_on_a_point_leads_to_its_plan_and_on_a_cell_to_its_step() -> None:
+def test_a_click_on_a_point_shows_its_plan_and_on_a_cell_its_step() -> None:
     scene = rv.step_programme("diamond").scenes[0]
-    ways = {e.label: e.go for e in scene.elements if e.go >= 0}
-    for label, go in ways.items():
+    targets = {e.label: e.go for e in scene.elements if e.go >= 0}
+    for label, go in targets.items():
         if label.startswith("walk back"):
             overhead, peak = re.findall(r"\d+", label)
             assert scene.frames[go].caption.endswith(f"Overhead {overhead}, peak {peak}.")
@@ -82,6 +83,6 @@ def test_a_click_on_a_point_leads_to_its_plan_and_on_a_cell_to_its_step() -> Non
             assert scene.frames[go].caption.startswith(label.removeprefix("step that fills "))
 
 
-def test_a_budget_that_nothing_fits_is_refused_with_the_least_that_does() -> None:
+def test_an_infeasible_budget_is_refused_with_the_least_feasible_one() -> None:
     with pytest.raises(rv.InfeasibleBudget, match=r"8 B.*least feasible 9 B"):
         rv.step_programme("diamond", budget=8)

@@ -1,4 +1,4 @@
-"""Sets and their lattice against the definitions, on every subset of small random graphs."""
+"""Sets and their lattice are checked against the definitions, on every subset of small random graphs."""
 
 from __future__ import annotations
 

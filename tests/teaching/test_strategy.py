@@ -1,4 +1,4 @@
-"""The stepped strategy against the formula, the plan and the definitions, on every sequence of small random graphs."""
+"""The stepped strategy is checked against the formula, the plan and the definitions, on small random graphs."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ from tests.core.test_oracle import sequences
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_the_most_ever_live_is_the_formulas_peak_and_the_last_overhead_the_plans(seed: int) -> None:
+def test_the_largest_live_memory_is_the_formulas_peak_and_the_last_overhead_the_plans(seed: int) -> None:
     graph = random_graph(seed, most_nodes=6)
     for sequence in itertools.islice(sequences(graph), 60):
         plan = rv.Plan.from_lower_sets(graph, sequence)
         strategy = canonical_strategy(plan)
         assert strategy.peak == plan.peak
-        assert strategy.moments[-1].overhead == plan.overhead
-        assert strategy.frugal_peak <= strategy.peak
-        backward = [moment for moment in strategy.moments if moment.verb == "backward"]
+        assert strategy.states[-1].overhead == plan.overhead
+        assert strategy.peak_with_liveness <= strategy.peak
+        backward = [state for state in strategy.states if state.verb == "backward"]
         for i, terms in enumerate(strategy.terms, start=1):
-            assert max(moment.live for moment in backward if moment.segment == i) == terms.total
+            assert max(state.live for state in backward if state.segment == i) == terms.total
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_action_reads_what_is_not_there(seed: int) -> None:
+def test_no_action_reads_a_value_that_is_not_live(seed: int) -> None:
     graph = random_graph(seed, most_nodes=6)
     for sequence in itertools.islice(sequences(graph), 40):
-        moments = canonical_strategy(rv.Plan.from_lower_sets(graph, sequence)).moments
-        for before, moment in itertools.pairwise(moments):
-            v = moment.node
-            if moment.verb in ("compute", "recompute"):
+        states = canonical_strategy(rv.Plan.from_lower_sets(graph, sequence)).states
+        for before, state in itertools.pairwise(states):
+            v = state.node
+            if state.verb in ("compute", "recompute"):
                 assert graph.predecessors[v] & ~before.values == 0
-                assert moment.values == before.values | 1 << v
-            elif moment.verb == "backward":
+                assert state.values == before.values | 1 << v
+            elif state.verb == "backward":
                 assert graph.successors[v] & ~before.gradients == 0
                 for w in bits(graph.successors[v]):
                     assert graph.predecessors[w] & ~before.values == 0
-            assert moment.live == graph.memory_of(moment.values) + graph.memory_of(moment.gradients)
-            assert moment.cache & ~moment.values == 0
-        last = moments[-1]
+            assert state.live == graph.memory_of(state.values) + graph.memory_of(state.gradients)
+            assert state.cache & ~state.values == 0
+        last = states[-1]
         assert (last.values, last.gradients, last.done) == (0, 0, graph.everything)
 
 
 def test_the_overhead_only_rises_and_only_by_recomputing() -> None:
     graph = small_graph("inception")
     plan = rv.solve(graph, "all").plan(25, "memory")
-    for before, moment in itertools.pairwise(canonical_strategy(plan).moments):
-        rise = float(graph.time[moment.node]) if moment.verb == "recompute" else 0.0
-        assert moment.overhead == before.overhead + rise
+    for before, state in itertools.pairwise(canonical_strategy(plan).states):
+        rise = float(graph.time[state.node]) if state.verb == "recompute" else 0.0
+        assert state.overhead == before.overhead + rise
 
 
-def test_a_plan_that_is_no_sequence_has_no_canonical_strategy() -> None:
+def test_a_plan_that_is_not_a_sequence_has_no_canonical_strategy() -> None:
     with pytest.raises(ValueError, match="'keep-all'"):
         canonical_strategy(rv.Plan.keep_all(small_graph("chain")))

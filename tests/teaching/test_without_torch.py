@@ -1,4 +1,4 @@
-"""The theory needs no torch: package, core and teaching widgets work where it is not installed; nor does it compile."""
+"""The theory works without torch: package, core and teaching widgets, also on small graphs without compiled code."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ except ModuleNotFoundError as error:
 """
 
 
-def test_the_course_but_for_its_last_part_runs_without_torch() -> None:
+def test_the_widgets_of_the_course_run_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LESSON], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "refused: No module named 'torch'"

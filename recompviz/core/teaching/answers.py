@@ -12,7 +12,7 @@ from typing import Any
 
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.teaching.sets import inspect_set, set_text
+from recompviz.core.teaching.sets import inspect_set, set_text, with_everything
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     if isinstance(answer, str) or not isinstance(answer, Iterable):
         raise AnswerError(f'expected a list of sets such as [{{"{graph.names[0]}"}}, …], got {answer!r}')
     sets: list[Iterable[Name]] = list(answer)
-    masks = [read_lower_set(graph, L) for L in sets]
-    if not masks or masks[-1] != graph.everything:
-        masks.append(graph.everything)
-    return Plan.from_masks(graph, masks)
+    return Plan.from_masks(graph, with_everything(graph, [read_lower_set(graph, L) for L in sets]))
 
 
 def read_number(answer: Any) -> float:

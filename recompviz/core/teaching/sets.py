@@ -9,7 +9,7 @@ Source: Kusumoto et al. 2019, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from recompviz.core.base.errors import TooManyLowerSets
@@ -119,3 +119,14 @@ def set_text(graph: Graph, mask: int) -> str:
     '{a, b}'
     """
     return "{" + ", ".join(str(graph.names[v]) for v in bits(mask)) + "}" if mask else "∅"
+
+
+def with_everything(graph: Graph, masks: Sequence[int]) -> list[int]:
+    """Append V to a sequence of lower sets if it does not end with V.
+
+    Examples
+    --------
+    >>> with_everything(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), [0b01])
+    [1, 3]
+    """
+    return list(masks) if masks and masks[-1] == graph.everything else [*masks, graph.everything]

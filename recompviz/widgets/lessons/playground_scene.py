@@ -1,6 +1,6 @@
-"""The playground's picture: the graph on the left, the lattice of its lower sets on the right.
+"""The picture of the playground: the graph on the left, the lattice of its lower sets on the right.
 
-What changes with the chosen set and the sequence is one patch. ``js/lessons/playground_patch.js`` computes it in
+A patch holds the changes that the chosen set and the sequence make. ``js/lessons/playground_patch.js`` computes it in
 the page, without a round trip to the kernel; this file computes the same patch for the static picture.
 """
 
@@ -12,23 +12,15 @@ from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
+from recompviz.widgets.lessons.notation import label_width, short_set
 from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene
-from recompviz.widgets.lessons.small_drawing import (
-    LATTICE_WIDTH,
-    NODE,
-    ROW,
-    Drawing,
-    draw_graph,
-    hasse_centres,
-    label_width,
-    short_set,
-)
+from recompviz.widgets.lessons.small_drawing import LATTICE_WIDTH, NODE, ROW, Drawing, draw_graph, hasse_centres
 
 TOP = 44.0
 
 
 def diagram_of(graph: Graph) -> Hasse | None:
-    """The lattice where it is small enough to draw, else None."""
+    """The lattice, or None if it is too large to draw."""
     try:
         return hasse(graph)
     except TooManyLowerSets:
@@ -36,7 +28,7 @@ def diagram_of(graph: Graph) -> Hasse | None:
 
 
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
-    """The scene, its one frame showing a set and a sequence, both as masks."""
+    """Make the scene; its only frame shows a set and a sequence, given as bit masks."""
     canvas = Canvas()
     drawing = draw_graph(graph)
     diagram = diagram_of(graph)
@@ -71,14 +63,14 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
 
 
 def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float, float]:
-    """Left edge and width of the graph's part, left edge of the lattice's, and the height."""
+    """Left edge and width of the graph, left edge of the lattice, and height of the picture; pixels."""
     lattice_height = max(mask.bit_count() for mask in diagram.sets) * ROW if diagram else 0.0
     width = max(drawing.width, 380.0)
     return 20.0, width, width + 70, max(drawing.height + 60, lattice_height + 50, 200.0) + TOP
 
 
 def lattice_centres(graph: Graph) -> list[list[float]] | None:
-    """Where each lower set is drawn, in the scene's coordinates; None where the lattice is not drawn."""
+    """The centre of each lower set in the scene, pixels; None if the lattice is not drawn."""
     diagram = diagram_of(graph)
     if diagram is None:
         return None
@@ -87,7 +79,7 @@ def lattice_centres(graph: Graph) -> list[list[float]] | None:
 
 
 def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:
-    """What a chosen set and a sequence change in the picture; masks."""
+    """The changes that a chosen set and a sequence, given as bit masks, make to the picture."""
     diagram, at = diagram_of(graph), lattice_centres(graph)
     report = inspect_set(graph, graph.set_of(chosen))
     patch: dict[str, dict[str, str | float | int]] = {}
@@ -113,7 +105,7 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
 
 
 def caption(graph: Graph, chosen: int) -> str:
-    """The verdict on a set, in one sentence.
+    """Say in one sentence whether a set is a lower set.
 
     Examples
     --------

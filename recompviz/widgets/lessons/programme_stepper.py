@@ -1,4 +1,4 @@
-"""``step_programme``: fill the tables of both dynamic programmes, a cell at a time, forth and back."""
+"""``step_programme``: fill the tables of both dynamic programmes cell by cell."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from recompviz.widgets.lessons.stepper import Stepper
 
 
 def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepper:
-    """Step through the dynamic programme: every cell, what it was chosen from, and the curve at the end.
+    """Step through the dynamic programme: each cell with its candidates, then the finished table and the curve.
 
-    Two tabs: R(L, t), which serves every budget, and the paper's opt[L, t] for one budget.
+    The first tab fills R(L, t), which serves every budget. The second tab fills the paper's opt[L, t] for one budget.
 
     Parameters
     ----------
     graph : Graph or str
-        A graph with few lower sets, or the name of a small graph.
+        A graph with at most 80 lower sets, or the name of a small graph.
     budget : int or str, optional
-        For the second tab: formula bytes. Left out: the middle of the time-centric curve.
+        Budget of the second tab, formula bytes. Default: the middle of the time-centric curve.
+
+    Returns
+    -------
+    Stepper
+        A widget for a notebook cell.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""A scene: one picture and the frames it goes through, made in Python, shown anywhere.
+"""A scene: a picture and its frames, made in Python and shown in the page or as a static SVG.
 
-A scene is a list of SVG elements. Those with a key may change: a frame says, for some keys, which look, text or
-attribute differs from the picture's own. The page applies frame i and nothing else, so stepping, back as well as
-forth, needs no kernel, and a static picture of any frame is the same elements written out as SVG.
+A scene is a list of SVG elements. An element with a key can change: a frame maps keys to the look, text or attributes
+that differ from the element's own. The page needs only the elements and frame i to show step i, so stepping in both
+directions works without a kernel. A static picture is the same elements, with one frame applied, written as SVG.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Element:
     look : str
         A key of :data:`recompviz.widgets.base.looks.LOOKS`.
     attributes : mapping
-        Geometry.
+        SVG attributes of the geometry.
     text : str
     key : str
-        By which frames change it; empty for what never changes.
+        Name of the element in frames; empty if it never changes.
     go : int
-        The frame that a click on it leads to; −1 for none.
+        The frame that a click on the element shows; −1 for none.
     label : str
-        What a click does, for those who do not see it.
+        What a click does, for screen readers.
     """
 
     tag: str
@@ -55,7 +55,7 @@ class Element:
 
 @dataclass(frozen=True)
 class Frame:
-    """What one step changes in the picture, and the sentence under it."""
+    """The changes that one step makes to the picture, and its caption."""
 
     patch: Patch
     caption: str
@@ -72,9 +72,9 @@ class Scene:
     elements : tuple of Element
     frames : tuple of Frame
     marks : tuple of (frame, label)
-        Where chapters begin.
+        Frames that the page offers as bookmarks.
     still : int
-        The frame that stands for the scene on a static page.
+        The frame of the static picture.
     """
 
     width: float
@@ -88,15 +88,17 @@ class Scene:
     def __post_init__(self) -> None:
         keys = [e.key for e in self.elements if e.key]
         if len(set(keys)) != len(keys):
-            raise ValueError(f"a key is used twice in the scene {self.title!r}")
+            raise ValueError(f"scene {self.title!r} uses a key twice; give each element its own key")
         known = set(keys)
         for frame in self.frames:
             for key, change in frame.patch.items():
                 if key not in known or change.get("look", "node") not in LOOKS:
-                    raise ValueError(f"frame changes {key!r} to {dict(change)!r}, which the scene does not know")
+                    raise ValueError(
+                        f"a frame changes {key!r} to {dict(change)!r}: the scene has no such key or no such look"
+                    )
 
     def message(self) -> dict[str, Any]:
-        """The scene as plain data for the page."""
+        """The scene as data for the page."""
         return {
             "width": self.width,
             "height": self.height,
@@ -108,9 +110,14 @@ class Scene:
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:
-        """One frame as a self-contained SVG document in light colours; left out, the one that stands for all.
+        """Draw one frame as an SVG document in light colours.
 
-        ``words`` are set under the picture, in as many lines as they need.
+        Parameters
+        ----------
+        frame : int, optional
+            Default: ``still``.
+        words : str
+            Text below the picture; it is wrapped to the width of the picture.
         """
         shown = self.frames[self.still if frame is None else frame]
         lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
@@ -142,14 +149,14 @@ def _number(value: Value) -> str:
 
 @dataclass
 class Canvas:
-    """Collects the elements of a scene."""
+    """Collect the elements of a scene."""
 
     elements: list[Element] = field(default_factory=list)
 
     def add(
         self, tag: str, look: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
     ) -> str:
-        """Append an element; underscores in attribute names stand for hyphens. Returns the key."""
+        """Append an element and return its key; underscores in attribute names become hyphens."""
         attributes = {name.replace("_", "-"): value for name, value in at.items()}
         self.elements.append(Element(tag, look, attributes, text, key, go, label))
         return key
@@ -164,7 +171,7 @@ class Canvas:
 
 
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
-    """Scenes side by side, stepped together; one that ends earlier waits in its last frame."""
+    """Put scenes side by side and step them together; a scene that ends earlier stays at its last frame."""
     canvas: list[Element] = []
     x = 0.0
     count = max(len(scene.frames) for scene in scenes)

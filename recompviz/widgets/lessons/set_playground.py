@@ -1,7 +1,7 @@
-"""The playground: a small graph whose lower sets one finds by clicking.
+"""The playground: a widget to find the lower sets of a small graph by clicking nodes.
 
-A click is answered in the page, from the edges, the ancestors and the lattice that were sent with the graph. The
-kernel is asked for three things: what the graph looks like after an edit, what a sequence costs, its strategy's frames.
+The page handles clicks by itself: it has the edges, the ancestors and the lattice of the graph. The kernel does three
+things: it edits the graph, computes the costs of a sequence, and makes the frames of its strategy.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import traitlets
 
-from recompviz.core.base.errors import GraphError, RecompvizError, TooManyLowerSets
+from recompviz.core.base.errors import RecompvizError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
+from recompviz.core.teaching.sets import with_everything
 from recompviz.core.teaching.small_graphs import NAMES, small_graph
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.base.assets import esm
+from recompviz.widgets.lessons.graph_edits import edited
 from recompviz.widgets.lessons.lesson import Lesson
 from recompviz.widgets.lessons.playground_scene import caption, diagram_of, lattice_centres, playground_scene
 from recompviz.widgets.lessons.strategy_scene import strategy_scene
@@ -27,23 +28,24 @@ MOST_NODES = 16
 
 
 def playground(graph: Graph | str | None = None) -> Playground:
-    """A graph to find lower sets in by clicking; shown in a notebook.
+    """Show a graph in which lower sets can be chosen by clicking nodes.
 
     Parameters
     ----------
     graph : Graph or str, optional
-        A graph of at most 16 nodes, or the name of one: ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"``,
-        ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``. Left out: the diamond.
+        A graph of at most 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"`` (default), ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
 
     Returns
     -------
     Playground
-        Its ``chosen``, ``sequence`` and ``graph`` say what was clicked together.
+        A widget for a notebook cell. Read the chosen set, the sequence and the graph from ``.chosen``, ``.sequence``
+        and ``.graph``.
 
     Raises
     ------
     ValueError
-        If the graph has more nodes than can be shown, or no graph has the name.
+        If the graph is empty or has more than 16 nodes, or there is no small graph of this name.
 
     Examples
     --------
@@ -59,11 +61,11 @@ class Playground(Lesson):
     Attributes
     ----------
     graph : Graph
-        As drawn; settable.
+        The graph as drawn; can be set.
     chosen : frozenset of node names
-        The set that is clicked together; settable.
-    sequence : tuple of frozensets
-        The lower sets strung together so far; settable. V need not be its last.
+        The chosen set; can be set.
+    sequence : tuple of frozenset of node names
+        The chosen sequence of lower sets, with or without V at the end; can be set.
     """
 
     _esm = esm("lessons/playground.js")
@@ -82,7 +84,7 @@ class Playground(Lesson):
         self._show(graph)
         self.on_msg(self._on_message)
 
-    # ---------------------------------------------------------------- what was clicked together
+    # ---------------------------------------------------------------- the choice
 
     @property
     def graph(self) -> Graph:
@@ -95,7 +97,7 @@ class Playground(Lesson):
 
     @property
     def chosen(self) -> frozenset[Name]:
-        """The set that is clicked together."""
+        """The chosen set."""
         return frozenset(self._graph.names[v] for v in self._chosen)
 
     @chosen.setter
@@ -104,25 +106,22 @@ class Playground(Lesson):
 
     @property
     def sequence(self) -> tuple[frozenset[Name], ...]:
-        """The lower sets strung together so far."""
+        """The chosen sequence of lower sets, with or without V at the end."""
         return tuple(frozenset(self._graph.names[v] for v in nodes) for nodes in self._sequence)
 
     @sequence.setter
     def sequence(self, sets: Iterable[Iterable[Name]]) -> None:
         masks = [self._graph.mask(nodes) for nodes in sets]
-        Plan.from_masks(self._graph, self._complete(masks))  # raises where it is none
+        Plan.from_masks(self._graph, with_everything(self._graph, masks))  # raises if it is not a sequence
         self._sequence = [list(bits(mask)) for mask in masks]
 
     @property
     def plan(self) -> Plan:
-        """The canonical plan of the sequence, with V added where it is missing."""
-        return Plan.from_masks(self._graph, self._complete(self._masks()))
+        """The plan of the sequence; V is appended if it is missing."""
+        return Plan.from_masks(self._graph, with_everything(self._graph, self._masks()))
 
     def _masks(self) -> list[int]:
         return [sum(1 << v for v in nodes) for nodes in self._sequence]
-
-    def _complete(self, masks: list[int]) -> list[int]:
-        return masks if masks and masks[-1] == self._graph.everything else [*masks, self._graph.everything]
 
     # ---------------------------------------------------------------- the graph
 
@@ -130,9 +129,11 @@ class Playground(Lesson):
         preset = graph if isinstance(graph, str) else "my own"
         graph = small_graph(graph) if isinstance(graph, str) else graph
         if not isinstance(graph, Graph):
-            raise TypeError(f"expected a Graph or the name of one, got {type(graph).__name__}")
+            raise TypeError(f"expected a Graph or the name of a small graph, got {type(graph).__name__}")
         if not 0 < len(graph) <= MOST_NODES:
-            raise ValueError(f"a playground has 1 to {MOST_NODES} nodes, this graph has {len(graph)}")
+            raise ValueError(
+                f"a playground shows 1 to {MOST_NODES} nodes, this graph has {len(graph)}; use a smaller graph"
+            )
         kept = self.chosen if hasattr(self, "_graph") else frozenset()
         self._graph = graph
         diagram = diagram_of(graph)
@@ -171,7 +172,7 @@ class Playground(Lesson):
             self._costs = str(error)
             return
         sets = " ⊊ ".join(["∅", *("{" + ", ".join(sorted(map(str, L))) + "}" for L in plan.lower_sets)])
-        implied = "" if self._masks()[-1] == self._graph.everything else " (V is added as the last)"
+        implied = "" if self._masks()[-1] == self._graph.everything else " (V is added at the end)"
         self._costs = f"{sets}{implied}: overhead {plan.overhead:g}, peak {plan.peak} formula bytes"
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
@@ -182,69 +183,19 @@ class Playground(Lesson):
             elif kind == "step":
                 self._stepper = strategy_scene(canonical_strategy(self.plan), "The strategy of this sequence").message()
         except (RecompvizError, ValueError) as error:
-            self._problem = ""  # the same problem twice is told twice
+            self._problem = ""  # so that the page is notified even if the text is the same as before
             self._problem = str(error)
 
-    # ---------------------------------------------------------------- where widgets cannot show
+    # ---------------------------------------------------------------- static pages
 
     def to_svg(self) -> str:
-        """The graph, the chosen set and the sequence as one static SVG picture."""
+        """The graph, the chosen set and the sequence as a static SVG picture."""
         chosen = sum(1 << v for v in self._chosen)
         return playground_scene(self._graph, chosen, self._masks()).to_svg(words=self.caption())
 
     def caption(self) -> str:
-        """The verdict on the chosen set, and what the sequence costs."""
+        """The verdict on the chosen set, and the costs of the sequence."""
         return f"{caption(self._graph, sum(1 << v for v in self._chosen))} {self._costs}".strip()
 
     def __repr__(self) -> str:
         return f"Playground({len(self._graph)} nodes, {self._lesson['count']} lower sets: {self.caption()})"
-
-
-def edited(graph: Graph, change: dict[str, Any]) -> Graph | str:
-    """The graph after an edit from the page.
-
-    Parameters
-    ----------
-    graph : Graph
-    change : dict
-        ``verb`` is ``"preset"`` (name), ``"node"`` (name, memory, time: add or change), ``"remove"`` (name) or
-        ``"edge"`` (from, to: add, or remove where it is there).
-
-    Raises
-    ------
-    GraphError
-        If the edit makes no graph: a cycle, a negative size, an unknown or a nameless node.
-
-    Examples
-    --------
-    >>> g = Graph.from_edges([("a", "b")], memory=dict(a=1, b=1))
-    >>> edited(g, {"verb": "edge", "from": "a", "to": "b"})
-    Graph(#V=2, #E=0)
-    """
-    verb = change.get("verb")
-    if verb == "preset":
-        return graph if change["name"] == "my own" else str(change["name"])
-    names = [str(name) for name in graph.names]
-    memory = dict(zip(names, graph.memory.tolist(), strict=True))
-    time = dict(zip(names, graph.time.tolist(), strict=True))
-    edges = [(names[u], names[v]) for u, v in graph.edges.tolist()]
-    if verb == "edge":
-        edge = (str(change["from"]), str(change["to"]))
-        edges = [e for e in edges if e != edge] if edge in edges else [*edges, edge]
-    elif verb in ("node", "remove"):
-        name = str(change["name"])
-        if not name:
-            raise GraphError("the node has no name; write one, for example x")
-        if verb == "node":
-            size, cost = float(change["memory"] or 0), float(change["time"] or 0)
-            if not size.is_integer() or not np.isfinite(cost):
-                raise GraphError(f"M must be whole bytes and T a number ≥ 0, got {size:g} and {cost:g}")
-            memory[name], time[name] = int(size), cost
-        elif name not in memory:
-            raise GraphError(f"{name!r} is no node; the nodes are {', '.join(names)}")
-        else:
-            del memory[name], time[name]
-            edges = [e for e in edges if name not in e]
-    else:
-        raise GraphError(f"edit {verb!r} is unknown; choose preset, node, remove or edge")
-    return Graph.from_edges(edges, memory, time)

@@ -1,7 +1,7 @@
-"""A stepper: scenes that are walked through forth and back, in the page alone.
+"""A stepper: a widget that steps through scenes in both directions, without a kernel.
 
-All frames are sent once. The frame shown comes back to Python, so that the static picture of a saved notebook is the
-step that the author left it at.
+All frames are sent to the page once. The page sends the number of the shown frame back, so the static picture in a
+saved notebook shows the step at which the author left it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from recompviz.widgets.lessons.scene import Scene
 
 
 class Stepper(Lesson):
-    """Scenes to step through; made by the verbs that name what is stepped.
+    """Step through scenes; see :func:`recompviz.step_strategy` and :func:`recompviz.step_programme`.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        One tab each.
+        One tab for each scene.
     label : str
-        What is stepped, for those who do not see it.
+        Name of the stepper, for screen readers.
 
     Attributes
     ----------
     scenes : tuple of Scene
     frame : int
-        The step shown, counted from 0; settable.
+        The shown step, counted from 0; can be set.
     shown : int
-        The tab shown; settable.
+        The shown tab, counted from 0; can be set.
     """
 
     _esm = esm("lessons/stepper.js")
@@ -48,39 +48,39 @@ class Stepper(Lesson):
 
     @property
     def shown(self) -> int:
-        """The tab shown."""
+        """The shown tab, counted from 0."""
         return self._shown
 
     @shown.setter
     def shown(self, tab: int) -> None:
         if not 0 <= tab < len(self.scenes):
-            raise ValueError(f"tab {tab} is not there; choose 0 to {len(self.scenes) - 1}")
+            raise ValueError(f"there is no tab {tab}; choose 0 to {len(self.scenes) - 1}")
         self._shown, self._frame = tab, 0
 
     @property
     def frame(self) -> int:
-        """The step shown, counted from 0."""
+        """The shown step, counted from 0."""
         return self._frame
 
     @frame.setter
     def frame(self, frame: int) -> None:
         count = len(self.scenes[self._shown].frames)
         if not 0 <= frame < count:
-            raise ValueError(f"step {frame} is not there; choose 0 to {count - 1}")
+            raise ValueError(f"there is no step {frame}; choose 0 to {count - 1}")
         self._frame = frame
 
     @property
     def _still(self) -> int:
-        """The step of the static picture: the one shown or, before anyone has stepped, the scene's own choice."""
+        """The step of the static picture: the shown step, or ``scene.still`` if step 0 is shown."""
         scene = self.scenes[self._shown]
         return self._frame or scene.still % len(scene.frames)
 
     def to_svg(self) -> str:
-        """The step shown as one static SVG picture."""
+        """The shown step as a static SVG picture."""
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:
-        """The sentence of the step shown."""
+        """The number and the caption of the shown step."""
         scene = self.scenes[self._shown]
         return f"Step {self._still + 1} of {len(scene.frames)}. {scene.frames[self._still].caption}"
 

@@ -1,4 +1,4 @@
-"""``step_strategy``: walk through the canonical strategy of one plan, or of several side by side."""
+"""``step_strategy``: step through the canonical strategy of one plan, or of two plans side by side."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
+from recompviz.core.teaching.sets import with_everything
 from recompviz.core.teaching.small_graphs import small_graph
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.lessons.scene import Scene, beside
@@ -22,22 +23,28 @@ def step_strategy(
     *,
     budget: int | str | None = None,
 ) -> Stepper:
-    """Step through a canonical strategy, forth and back: what is computed, discarded, recomputed, and what it takes.
+    """Step through a canonical strategy: what each action computes or discards, and the memory that is live.
 
     Parameters
     ----------
     graph : Graph or str
-        At most 16 nodes, or the name of a small graph.
+        A graph of at most 16 nodes, or the name of a small graph.
     sequence : sequence of sets of node names, or Plan, optional
-        The lower sets L₁ ⊊ … ⊊ V; V may be left out. Without it the time-centric and the memory-centric plan are shown
-        side by side.
+        The lower sets L₁ ⊊ … ⊊ V; V may be left out. Default: the time-centric and the memory-centric plan, side by
+        side.
     budget : int or str, optional
-        For these two: formula bytes; left out, the least budget at which they differ.
+        Budget of these two plans, formula bytes. Default: the least budget at which their overheads differ.
+
+    Returns
+    -------
+    Stepper
+        A widget for a notebook cell.
 
     Raises
     ------
     ValueError
-        If the sequence is none, or the graph is too large to show.
+        If the sequence is not a lower-set sequence, the graph is too large to show, or both a sequence and a budget
+        are given.
     InfeasibleBudget
         If no plan fits the budget.
 
@@ -48,30 +55,22 @@ def step_strategy(
     """
     graph = small_graph(graph) if isinstance(graph, str) else graph
     if not 0 < len(graph) <= MOST_NODES:
-        raise ValueError(f"a stepper shows 1 to {MOST_NODES} nodes, this graph has {len(graph)}; take a smaller one")
+        raise ValueError(f"a stepper shows 1 to {MOST_NODES} nodes, this graph has {len(graph)}; use a smaller graph")
     if sequence is None:
         return Stepper([both_objectives(graph, budget)], "Strategy stepper")
     if budget is not None:
-        raise ValueError("a budget chooses a plan and a sequence is one; give one of the two")
-    plan = sequence if isinstance(sequence, Plan) else plan_of(graph, sequence)
-    return Stepper([strategy_scene(canonical_strategy(plan), title_of(plan))], "Strategy stepper")
-
-
-def title_of(plan: Plan) -> str:
-    """A plan in a few words."""
-    return f"overhead {plan.overhead:g}, peak {plan.peak}"
-
-
-def plan_of(graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
-    """The plan of a sequence; V is added where it is missing."""
-    masks = [graph.mask(L) for L in sequence]
-    if not masks or masks[-1] != graph.everything:
-        masks.append(graph.everything)
-    return Plan.from_masks(graph, masks)
+        raise ValueError(
+            "got both a sequence and a budget; give the sequence alone, or the budget alone to show its two optima"
+        )
+    plan = sequence
+    if not isinstance(plan, Plan):
+        plan = Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
+    title = f"overhead {plan.overhead:g}, peak {plan.peak}"
+    return Stepper([strategy_scene(canonical_strategy(plan), title)], "Strategy stepper")
 
 
 def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
-    """The time-centric and the memory-centric plan under a budget, side by side."""
+    """Show the time-centric and the memory-centric plan under a budget side by side."""
     curve = solve(graph, "all")
     if budget is None:
         peaks: Sequence[int] = sorted({int(p) for p in curve.memory_centric.peaks})

@@ -1,0 +1,96 @@
+"""The chart of the strategy stepper: live memory after each action, stacked by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recompviz.core.teaching.strategy import State, Strategy
+from recompviz.widgets.lessons.scene import Canvas, Value
+
+CHART_HEIGHT = 120.0
+LEGEND = (("bar-keep", "cache"), ("bar-pass", "values"), ("bar-again", "recomputed"), ("bar-grad", "gradients"))
+LINES = (("bound", "bound"), ("thin", "freed at last use"))
+
+Change = dict[str, Mapping[str, Value]]
+
+
+class MemoryChart:
+    """Live memory after each action, with the bound of the formula for each backward segment.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The canvas to draw on.
+    strategy : Strategy
+    width, top : float
+        Width of the picture and top of the chart, pixels.
+    """
+
+    def __init__(self, canvas: Canvas, strategy: Strategy, width: float, top: float) -> None:
+        self.states = strategy.states
+        graph = strategy.plan.graph
+        self.left, self.right, self.top, self.bottom = 46.0, width - 16, top, top + CHART_HEIGHT
+        self.pitch = (self.right - self.left) / len(self.states)
+        self.tallest = max(strategy.peak, 1) * 1.12
+        canvas.text(20, top - 12, "Live memory after each action", "heading")
+        for i, state in enumerate(self.states):
+            base = 0.0
+            values = state.values & ~state.cache
+            for look, size in (
+                ("bar-keep", graph.memory_of(state.cache)),
+                ("bar-pass", graph.memory_of(values & ~state.recomputed)),
+                ("bar-again", graph.memory_of(values & state.recomputed)),
+                ("bar-grad", graph.memory_of(state.gradients)),
+            ):
+                if size:
+                    y = self.y(base + size)
+                    canvas.box(self.x(i) + 0.6, y, self.pitch - 1.2, self.y(base) - y, look)
+                base += size
+        canvas.add("path", "thin", d=self._line([m.live_until_last_use for m in self.states]))
+        bound = [
+            strategy.terms[m.segment - 1].total if m.verb in ("recompute", "backward", "release") else None
+            for m in self.states
+        ]
+        canvas.add("path", "bound", d=self._line(bound))
+        canvas.add("path", "axis", d=f"M{self.left} {top}V{self.bottom}H{self.right}")
+        for size in (0, strategy.peak):
+            canvas.text(self.left - 6, self.y(size) + 4, str(size), "muted-end")
+        canvas.box(self.right, top, 0, CHART_HEIGHT, "veil", "veil")
+        canvas.add("path", "cursor", key="cursor", d=f"M{self.left} {top}V{self.bottom}")
+        for i in range(len(self.states)):
+            canvas.box(self.x(i), top, self.pitch, CHART_HEIGHT, "hit", go=i)
+        x, y = self.left, self.bottom + 20
+        for look, text in LEGEND:
+            canvas.box(x, y - 10, 11, 11, look, rx=2)
+            canvas.text(x + 16, y, text, "muted")
+            x += 30 + 6.6 * len(text)
+        for look, text in LINES:
+            canvas.add("path", look, d=f"M{x:.1f} {y - 4:.1f}h18")
+            canvas.text(x + 23, y, text, "muted")
+            x += 38 + 6.6 * len(text)
+
+    def x(self, i: int) -> float:
+        """The left edge of action i, pixels."""
+        return self.left + i * self.pitch
+
+    def y(self, size: float) -> float:
+        """The y coordinate of a size, pixels."""
+        return self.bottom - size / self.tallest * CHART_HEIGHT
+
+    def _line(self, sizes: list[int] | list[int | None]) -> str:
+        path, pen = "", False
+        for i, size in enumerate(sizes):
+            if size is None:
+                pen = False
+                continue
+            path += f"{'L' if pen else 'M'}{self.x(i):.1f} {self.y(size):.1f}H{self.x(i + 1):.1f}"
+            pen = True
+        return path or "M0 0"
+
+    def patch(self, i: int, state: State) -> Change:
+        """Show the actions up to i and veil the rest."""
+        x = self.x(i + 1)
+        return {
+            "veil": {"x": round(x, 1), "width": round(max(self.right - x, 0.0), 1)},
+            "cursor": {"d": f"M{x - self.pitch / 2:.1f} {self.y(state.live):.1f}V{self.top - 4:.1f}"},
+        }

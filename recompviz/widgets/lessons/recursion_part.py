@@ -1,0 +1,68 @@
+"""The recursion of the DP stepper: the equations, and below them the candidates of the current cell with numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from recompviz.core.teaching.programme import Candidate, Cell, Place
+from recompviz.widgets.lessons.scene import Canvas, Value
+
+LINES = 7  # lines below the equations
+
+Change = dict[str, Mapping[str, Value]]
+
+
+class RecursionPart:
+    """Draw the recursion, and write out the candidates of a cell.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The canvas to draw on.
+    budget : int or None
+        None for the budget-free form.
+    name_of : callable
+        Makes the name of a cell, such as ``R(ab, 3)``, from its place.
+    top : float
+        Pixels.
+    """
+
+    def __init__(self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], top: float) -> None:
+        self.budget, self.name_of = budget, name_of
+        canvas.text(20, top, "Recursion" if budget is None else f"Recursion for budget B = {budget}", "heading")
+        equations = (
+            ("R(V, 0) = 0", "R(L, t) = min  max( p,  Δm + R(L′, t − T′) )   over L′ ⊋ L")
+            if budget is None
+            else ("opt[∅, 0] = 0", "opt[L′, t] = min  opt[L, t − T′] + Δm   over L ⊊ L′, if opt + p ≤ B")
+        )
+        for i, equation in enumerate(equations):
+            canvas.text(20, top + 26 + 23 * i, equation, "formula")
+        canvas.text(20, top + 74, "p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′)", "muted")
+        canvas.text(20, top + 93, "Δm = M(∂(L′)∖L),   T′ = T((L′∖L)∖∂(L′))", "muted")
+        canvas.text(20, top + 126, "", "formula-accent", "result")
+        for row in range(LINES):
+            canvas.text(20, top + 152 + 23 * row, "", "formula", f"line{row}")
+        self.bottom = top + 152 + 23 * LINES
+
+    def lines(self, cell: Cell) -> Change:
+        """Write out the candidates of a cell; if there are too many, the best one comes first."""
+        value = str(cell.value) if cell.value >= 0 else "no candidate fits"
+        patch: Change = {"result": {"text": f"{self.name_of(cell.place)} = {value}"}}
+        shown = list(range(len(cell.candidates)))
+        if len(shown) > LINES:
+            first = [cell.best] if cell.best >= 0 else []
+            shown = (first + [i for i in shown if i not in first])[: LINES - 1]
+            rest = len(cell.candidates) - len(shown)
+            patch[f"line{LINES - 1}"] = {"text": f"… and {rest} more", "look": "muted"}
+        for line, i in enumerate(shown):
+            text = self._line(cell.candidates[i]) + ("  ← least" if i == cell.best else "")
+            patch[f"line{line}"] = {"text": text, "look": "formula-accent" if i == cell.best else "formula"}
+        return patch
+
+    def _line(self, candidate: Candidate) -> str:
+        name, p, delta_m, needed = self.name_of(candidate.other), candidate.p, candidate.delta_m, candidate.needed
+        if self.budget is None:
+            return f"max( {p}, {delta_m} + {name} ) = max( {p}, {delta_m} + {needed} ) = {candidate.value}"
+        if not candidate.fits:
+            return f"{name}: {needed} + p = {needed} + {p} > {self.budget}, does not fit"
+        return f"{name} + Δm = {needed} + {delta_m} = {candidate.value}   ({needed} + {p} ≤ {self.budget})"

@@ -1,0 +1,46 @@
+"""The captions of the strategy stepper."""
+
+from __future__ import annotations
+
+from recompviz.core.teaching.sets import set_text
+from recompviz.core.teaching.strategy import Strategy
+from recompviz.widgets.lessons.notation import sub
+
+
+def strategy_caption(strategy: Strategy, i: int) -> str:
+    """Describe the action that leads to state i.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> from recompviz.core.plans.plan import Plan
+    >>> from recompviz.core.teaching.strategy import canonical_strategy
+    >>> g = Graph.from_edges([("a", "b")], memory=dict(a=1, b=1))
+    >>> strategy_caption(canonical_strategy(Plan.from_lower_sets(g, [{"a"}, {"a", "b"}])), 2)
+    'Segment 1 is computed. Keep its boundary ∂(L₁) = {a}; there is nothing to discard.'
+    """
+    plan, state = strategy.plan, strategy.states[i]
+    graph, segment, k = plan.graph, state.segment, len(strategy.terms)
+    name = graph.names[state.node] if state.node >= 0 else ""
+    at_peak = " Live memory is now at the peak." if state.live == strategy.peak else ""
+    if state.verb == "start":
+        return "Nothing is computed yet: " + " ⊊ ".join(set_text(graph, mask) for mask in (0, *plan.masks)) + "."
+    if state.verb == "compute":
+        return f"Forward, segment {segment} of {k}: compute {name}.{at_peak}"
+    if state.verb == "keep":
+        boundary = set_text(graph, graph.boundary_mask(plan.masks[segment - 1]))
+        then = f"discard {set_text(graph, state.discarded)}" if state.discarded else "there is nothing to discard"
+        return f"Segment {segment} is computed. Keep its boundary ∂(L{sub(segment)}) = {boundary}; {then}.{at_peak}"
+    if state.verb == "recompute":
+        cost = f"{graph.time[state.node]:g}"
+        return f"Backward, segment {segment} of {k}: recompute {name}, at cost {cost}.{at_peak}"
+    if state.verb == "backward":
+        return f"Backward, segment {segment} of {k}: compute the gradient of {name}.{at_peak}"
+    if segment == 1:
+        return f"All gradients are computed. Overhead {plan.overhead:g}, peak {strategy.peak}."
+    gradients, needed = set_text(graph, state.gradients), state.values & ~state.cache
+    values = f", and the values {set_text(graph, needed)}, which these gradients need" if needed else ""
+    return (
+        f"Segment {segment} has run backward. Keep the cache U{sub(segment - 1)} and the gradients of "
+        f"{gradients}{values}; discard all other values and gradients."
+    )
