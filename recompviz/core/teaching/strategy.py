@@ -200,8 +200,8 @@ def _with_liveness(graph: Graph, states: Sequence[State]) -> list[State]:
                 read("value", graph.predecessors[w], at)
             read("gradient", after, at)
             born["gradient", v] = last["gradient", v] = at
-        for kind, live in (("value", state.values), ("gradient", state.gradients)):
-            for w in [w for k, w in born if k == kind and not live >> w & 1]:
+        for kind, alive in (("value", state.values), ("gradient", state.gradients)):
+            for w in [w for k, w in born if k == kind and not alive >> w & 1]:
                 end(kind, w)
     for kind, v in list(born):
         end(kind, v)
