@@ -1,6 +1,7 @@
 """The command ``recompviz``: ``recompviz lab`` opens JupyterLab at the Explorer's notebook.
 
-It listens on the loopback interface only and keeps Jupyter's token: a notebook server runs whatever it is sent.
+The server listens on the loopback interface only and requires Jupyter's token, because it executes any code that it
+receives.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _STARTER = (
     (
         "markdown",
         "# Explore the memory of a training step\n\nRun the cell, then drag the budget. "
-        "Put your own model, batch and loss in its place.",
+        "Replace the model, the batch and the loss with your own.",
     ),
     (
         "code",
@@ -32,28 +33,45 @@ _STARTER = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog="recompviz", description="See and control how much memory training a neural network takes."
     )
     parser.add_argument("--version", action="version", version=f"recompviz {recompviz.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     lab = commands.add_parser("lab", help="open JupyterLab at the Explorer's notebook")
-    lab.add_argument("notebook", nargs="?", type=Path, help=f"another notebook to open (default: {NOTEBOOK})")
-    lab.add_argument("--no-browser", action="store_true", help="print the address and open no browser")
-    lab.add_argument("--port", type=int, help="the port to listen on (default: Jupyter's choice, from 8888)")
+    lab.add_argument("notebook", nargs="?", type=Path, help=f"the notebook to open (default: {NOTEBOOK})")
+    lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
+    lab.add_argument("--port", type=int, help="the port to listen on (default: the first free one from 8888)")
     options, passed_on = parser.parse_known_args(arguments)
     return open_lab(options.notebook, options.no_browser, options.port, passed_on)
 
 
 def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> int:
-    """Start JupyterLab at a notebook, and wait until it ends."""
+    """Start JupyterLab at a notebook and wait until it ends.
+
+    Parameters
+    ----------
+    notebook : Path or None
+        The notebook to open; None for :func:`find_notebook`.
+    no_browser : bool
+        Print the address instead of opening a browser.
+    port : int or None
+        The port to listen on; None for the first free one from 8888.
+    passed_on : sequence of str
+        More command-line arguments of JupyterLab.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if JupyterLab or the notebook is missing.
+    """
     if find_spec("jupyterlab") is None:
         print('recompviz lab needs JupyterLab; install it with: pip install "recompviz[lab]"', file=sys.stderr)
         return 1
     notebook = find_notebook() if notebook is None else notebook.resolve()
     if not notebook.is_file():
-        print(f"there is no notebook {str(notebook)!r}; name one that exists, or none", file=sys.stderr)
+        print(f"there is no notebook {str(notebook)!r}; give the path of an existing one, or no path", file=sys.stderr)
         return 1
     from jupyterlab.labapp import LabApp
 
@@ -62,7 +80,7 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
 
 
 def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> list[str]:
-    """What JupyterLab is started with.
+    """The command-line arguments of JupyterLab.
 
     Examples
     --------
@@ -76,7 +94,7 @@ def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on:
 
 
 def find_notebook(here: Path | None = None) -> Path:
-    """The notebook beside the checkout, or in the current folder; where there is neither, a starter is written."""
+    """The notebook of the checkout or of the current folder. If there is none, write a starter notebook."""
     checkout = Path(recompviz.__file__).resolve().parent.parent / "notebooks" / NOTEBOOK
     here = Path.cwd() if here is None else here
     for candidate in (checkout, here / "notebooks" / NOTEBOOK, here / NOTEBOOK):
@@ -84,7 +102,7 @@ def find_notebook(here: Path | None = None) -> Path:
             return candidate
     starter = here / NOTEBOOK
     starter.write_text(json.dumps(starter_notebook(), indent=1), encoding="utf-8")
-    print(f"no notebooks came with this installation: wrote a starter, {starter}")
+    print(f"this installation has no notebooks; wrote a starter notebook: {starter}")
     return starter
 
 

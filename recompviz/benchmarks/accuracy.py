@@ -1,17 +1,20 @@
-"""Can the prediction be trusted? Every network at some budgets: simulated against measured, memory and time.
+"""Accuracy of the simulation: simulated and measured memory and time of every network at some budgets.
 
-Of each network a calibrated trace, and plans for budgets evenly spread over the feasible range. Each plan is
-certified, simulated and run: *off* is measured over simulated transient peak; *ends* and *inside* are the largest
-differences of the two timelines at boundaries between operators and inside operators, in percent of the
-peak; *overhead* is the step's time over that of keeping everything, predicted from calibrated call times and measured
-(what is measured where nothing is recomputed is the noise of the machine).
+Each network is traced and calibrated. Plans are made for budgets that are evenly spread over the feasible range. Each
+plan is certified, simulated and run. Columns:
+
+  off             relative difference of the measured transient peak from the simulated one
+  ends, inside    largest difference of the two timelines between operators, and inside operators, in percent of
+                  the peak
+  predicted       time of the step relative to keeping everything, from calibrated call times
+  overhead        the same, measured; where nothing is recomputed it shows the variation of the machine
 
     python -m recompviz.benchmarks.accuracy                              # every network, small
     python -m recompviz.benchmarks.accuracy resnet50 --full --batch 8    # as published
     python -m recompviz.benchmarks.accuracy --full --device cuda --json accuracy.json
 
-The exit status is 1 if a certificate fails, a measured peak is above its budget or does not rise with it, or, on the
-CPU, a prediction is off by more than 1%.
+The exit status is 1 if a certificate fails, if a measured peak is above its budget, if the measured peaks do not rise
+with the budgets, or if a prediction on the CPU is off by more than 1%.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from recompviz.benchmarks.side_by_side import (
 )
 from recompviz.core.base.units import format_bytes
 
-# off by more than this is a failure on the CPU, whose allocator hands out what it is asked for
+# largest error accepted on the CPU, where the allocator does not round sizes
 MOST_OFF = 0.01
 
 HEADER = (
@@ -49,24 +52,27 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One network under one budget; frozen.
+    """One network under one budget.
 
     Attributes
     ----------
     network : str
     budget, total : int
-        Total bytes asked for, and measured.
+        Total bytes: the limit, and the measured peak.
     recomputed : int
-        Calls that run twice.
+        Number of calls that run twice.
     simulated, measured : int
         Transient peaks, bytes.
     ends, inside : float
-        Largest difference of the timelines at the end of a step of the schedule and within one, over the peak.
+        Largest difference of the two timelines at the ends of schedule steps, and inside steps, as a fraction of the
+        simulated peak.
     predicted, overhead : float
-        Time over that of keeping everything: from calibrated call times, and measured.
+        Extra time as a fraction of the time of keeping everything: from calibrated call times, and measured.
     certified : bool
-    gradients, certificate : str
-        ``"bitwise"`` if equal to eager's, and all that was certified in a line.
+    gradients : str
+        ``"bitwise"`` if the gradients are equal to eager's.
+    certificate : str
+        The certificate in one line.
     """
 
     network: str
@@ -85,7 +91,7 @@ class Row:
 
     @property
     def off(self) -> float:
-        """How far the measured transient peak lies above the simulated one, as a fraction of that."""
+        """Relative difference of the measured transient peak from the simulated one."""
         return self.measured / self.simulated - 1
 
     @property
@@ -104,7 +110,7 @@ class Row:
         )
 
     def failures(self, exact: bool) -> list[str]:
-        """What does not hold; how far off counts only where it can be exact."""
+        """Descriptions of what failed. The error of the prediction is checked only if ``exact``."""
         where = f"{self.network} at {format_bytes(self.budget)}"
         found = [] if self.certified else [f"{where}: {self.certificate}"]
         if exact and abs(self.off) > MOST_OFF:
@@ -115,12 +121,12 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run, print the table; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="names in recompviz.networks; all, or the paper's seven with --full")
+    parser.add_argument("names", nargs="*", help="names in recompviz.networks (default: all; the paper's with --full)")
     parser.add_argument("--full", action="store_true", help="the published sizes instead of small ones")
-    parser.add_argument("--batch", type=int, help="batch size; 4, or 2 with --full")
+    parser.add_argument("--batch", type=int, help="batch size (default: 4; 2 with --full)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--budgets", type=int, default=5, help="budgets for each network")
-    parser.add_argument("--rounds", type=int, default=5, help="steps timed of each plan, the median counts")
+    parser.add_argument("--budgets", type=int, default=5, help="number of budgets for each network")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed steps of each plan; the median is shown")
     parser.add_argument("--json", type=Path, help="write the rows as data to this file")
     options = parser.parse_args(arguments)
     names = options.names or (networks.PAPER if options.full else networks.NAMES)
@@ -136,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start = time.perf_counter()
         try:
             found = accuracy(step, options.budgets, options.rounds)
-        except RuntimeError as error:  # no trace, no memory: said, and on to the next
+        except RuntimeError as error:  # cannot be traced, or out of memory: report it and go on
             failures.append(f"{name}: {type(error).__name__}: {str(error).splitlines()[0]}")
             print(f"{name:>14} {failures[-1]}", flush=True)
             continue
@@ -154,15 +160,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def accuracy(step: networks.Example, budgets: int, rounds: int) -> list[Row]:
-    """The rows of one network, by rising budget.
+    """The rows of one network, in the order of rising budgets.
 
     Parameters
     ----------
     step : networks.Example
     budgets : int
-        How many, evenly spread over the feasible range; fewer rows where some give the same plan.
+        Number of budgets, evenly spread over the feasible range. Budgets that give the same plan share one row.
     rounds : int
-        Steps timed of each plan.
+        Number of timed steps of each plan.
     """
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss))
     table = trace.plans("live")
@@ -206,7 +212,7 @@ def rises(rows: Sequence[Row]) -> bool:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """One network in one line."""
+    """The result of one network in one line."""
     worst = max((row.off for row in rows), key=abs)
     return (
         f"{rows[0].network}: {len(rows)} plans, worst off {worst:.3%}, {sum(row.fits for row in rows)} within budget, "
@@ -215,7 +221,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def as_data(row: Row) -> dict[str, object]:
-    """A row for a file, with what is derived from its fields."""
+    """The fields of a row and its derived values."""
     return {**asdict(row), "off": row.off, "fits": row.fits}
 
 

@@ -1,12 +1,17 @@
-"""The unrestricted optimum of recomputation, as the mixed-integer program of Checkmate.
+"""The optimum of recomputation as the mixed-integer program of Checkmate.
 
-A step of N calls has N stages; stage t computes call t for the first time and may compute earlier ones again.
-R[t, i]: call i is computed in stage t. S[t, i]: its result is held from stage t − 1 into stage t. FREE[t, i, k]: in
-stage t the result of i is freed right after call k. U[t, k]: bytes alive while stage t computes call k. Values and
-gradients alike may be recomputed, once in every stage: everything the canonical strategy may do, and much more. What it
-may not do is compute a call twice within one stage, or in another order than the traced one.
+A step of N calls has N stages. Stage t computes call t for the first time and may compute earlier calls again.
+Variables:
 
-FREE is continuous here: it only ever helps to free, so that it takes the least of its bounds by itself.
+  R[t, i]        call i is computed in stage t
+  S[t, i]        the result of call i is held from stage t − 1 into stage t
+  FREE[t, i, k]  in stage t the result of call i is freed right after call k
+  U[t, k]        bytes alive while stage t computes call k
+
+Each stage may recompute any value and any gradient once, so every canonical strategy is a solution. No call runs twice
+in one stage, and calls run in the traced order.
+
+FREE is continuous: freeing never hurts, so the variable always takes the largest value that its bounds allow.
 
 Source: Jain et al. 2020 (arXiv 1910.02653), sections 4.3 to 4.8.
 """
@@ -28,24 +33,24 @@ try:
 except ImportError as error:
     raise ImportError(f"the exact benchmark needs SciPy ({error}): pip install recompviz[test]") from error
 
-# a solver's integer is within this of an integer
+# largest distance of an integer variable from an integer
 TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """What the program's solver found; frozen.
+    """The result of the integer program.
 
     Attributes
     ----------
     value : float
-        The best solution: overhead (cost of all that is computed again), or bytes; infinite if none was found.
+        Overhead (cost of all recomputed calls) or bytes of the best solution; infinite if none was found.
     bound : float
-        No solution is below it; infinite if it was proven that there is none.
+        Lower bound of every solution; infinite if it was proven that none exists.
     proven : bool
         Whether the value is proven to be the optimum, or proven not to exist.
     computed : numpy.ndarray of bool, shape (N, N), or None
-        R of the best solution, the diagonal included.
+        R of the best solution, with True on the diagonal.
     """
 
     value: float
@@ -57,20 +62,20 @@ class Optimum:
 def least_overhead(
     joint: JointGraph, costs: Sequence[float], budget: int, seconds: float = inf, at_most: float = inf
 ) -> Optimum:
-    """The least cost of recomputation with which a step runs within a budget.
+    """The least cost of recomputation for a step within a budget.
 
     Parameters
     ----------
     joint : JointGraph
-        Each call makes one storage, of its own number, as :func:`recompviz.core.steps.paper_model.paper_step` has it.
+        Call i must make exactly storage i, as in :func:`recompviz.core.steps.paper_model.paper_step`.
     costs : sequence of float
-        Of computing each call once more.
+        Cost of each call.
     budget : int
-        Bytes alive at once.
+        Limit of the bytes alive at the same time.
     seconds : float
-        The time limit of the solver.
+        Time limit of the solver.
     at_most : float
-        A cost that is known to be possible, to search below.
+        Upper bound of the cost; a known solution speeds up the search.
 
     Examples
     --------
@@ -91,7 +96,7 @@ def least_overhead(
 
 
 def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
-    """The least bytes in which a step can run, however much is recomputed.
+    """The least number of bytes in which a step can run, with any amount of recomputation.
 
     Examples
     --------
@@ -108,7 +113,7 @@ def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
 
 
 class _Model:
-    """Variables and rows of the program for one step; the budget and the objective are the caller's."""
+    """Variables and constraints of the program for one step; the caller adds the budget and the objective."""
 
     def __init__(self, joint: JointGraph) -> None:
         self.upper: list[float] = []
@@ -130,17 +135,17 @@ class _Model:
             self._bytes(t)
 
     def variable(self, upper: float, whole: int = 0) -> int:
-        """A new variable from 0 to ``upper``."""
+        """Add a variable between 0 and ``upper``; return its index."""
         self.upper.append(upper)
         self.whole.append(whole)
         return len(self.upper) - 1
 
     def add(self, terms: list[tuple[int, float]], at_most: float, at_least: float = -inf) -> None:
-        """A new row: a sum of variables times factors between two bounds."""
+        """Add a constraint: bounds of a sum of variables times factors."""
         self.rows.append((terms, at_least, at_most))
 
     def _dependencies(self, t: int) -> None:
-        """What stage t computes has its inputs: held, or computed in the same stage."""
+        """Inputs of the calls in stage t are held or computed in the same stage."""
         for i in range(t):
             for j in (j for j in self.users[i] if j <= t):
                 # R[t, j] ≤ R[t, i] + S[t, i], where R[t, t] = 1
@@ -149,13 +154,13 @@ class _Model:
                     self.add([(self.computed[t, j], 1), *have], 0)
                 else:
                     self.add(have, -1)
-            # nothing is computed that is held already: of no use, and it narrows the search
+            # no call is computed whose result is held: useless, and excluding it narrows the search
             self.add([(self.computed[t, i], 1), (self.held[t, i], 1)], 1)
             # S[t, i] ≤ R[t − 1, i] + S[t − 1, i], where R[t − 1, t − 1] = 1
             if i < t - 1:
                 before: list[tuple[int, float]] = [(self.computed[t - 1, i], -1), (self.held[t - 1, i], -1)]
                 self.add([(self.held[t, i], 1), *before], 0)
-            # what is held or computed is used in this stage, or held on: the same
+            # a held or computed result is used in this stage or held for the next: excludes useless solutions, too
             if t not in self.users[i]:
                 used: list[tuple[int, float]] = [(self.computed[t, j], -1) for j in self.users[i] if j < t]
                 if t + 1 < self.count:
@@ -163,7 +168,7 @@ class _Model:
                 self.add([(self.computed[t, i], 1), (self.held[t, i], 1), *used], 0)
 
     def _bytes(self, t: int) -> None:
-        """U[t, k] = U[t, k − 1] − what is freed after call k − 1 + what call k makes."""
+        """U[t, k] = U[t, k − 1] − bytes freed after call k − 1 + bytes that call k makes."""
         sizes = self.sizes
         for k in range(t + 1):
             terms: list[tuple[int, float]] = [(self.memory[t, k], 1)]
@@ -183,7 +188,7 @@ class _Model:
             self.add(terms, makes, makes)
 
     def _freed(self, t: int, i: int, k: int) -> int:
-        """The variable FREE[t, i, k] for k < t; −1 where call t reads i, which keeps it."""
+        """The variable FREE[t, i, k] for k < t; −1 if call t reads i, because i is then alive until the end."""
         if t in self.users[i]:
             return -1
         free = self.variable(1)
@@ -195,7 +200,7 @@ class _Model:
         return free
 
     def solve(self, objective: dict[int, float], seconds: float, whole: bool) -> Optimum:
-        """Minimise; with ``whole``, any solution's value is an integer."""
+        """Minimize the objective; ``whole`` says that every solution has an integer value."""
         weights = np.zeros(len(self.upper))
         for variable, weight in objective.items():
             weights[variable] = weight

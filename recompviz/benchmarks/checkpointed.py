@@ -1,6 +1,6 @@
-"""A model whose repeated blocks run under ``torch.utils.checkpoint``: what most people do, run as they would run it.
+"""A model whose repeated blocks run under ``torch.utils.checkpoint``, as most people use it.
 
-The blocks are those of the *per-module* baseline; where nothing repeats, the top-level children.
+The blocks are those of the *per-module* baseline: repeated modules, or the top-level children where nothing repeats.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from recompviz.core.plans.baselines import block_of_nodes
 
 
 class Checkpointed(nn.Module):
-    """The model itself, but for a checkpoint around each of some submodules; the model is left as it was.
+    """Runs a model with a checkpoint around some of its submodules, without changing the model.
 
     Parameters
     ----------
     model : torch.nn.Module
     paths : sequence of str
-        Where its blocks are, none inside another.
+        Names of the submodules; none may contain another.
     """
 
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class Checkpointed(nn.Module):
         self.model, self.paths = model, tuple(paths)
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """What the model returns; its blocks recompute in the backward pass."""
+        """Return the output of the model; its blocks are recomputed in the backward pass."""
         with contextlib.ExitStack() as stack:
             for path in self.paths:
                 stack.enter_context(_patched(self.model.get_submodule(path)))
@@ -40,13 +40,13 @@ class Checkpointed(nn.Module):
 
 
 def block_paths(trace: rv.Trace) -> list[str]:
-    """The paths of the modules that the per-module baseline checkpoints, each once."""
+    """Names of the modules that the per-module baseline checkpoints, without duplicates."""
     return list(dict.fromkeys(path for path in block_of_nodes(trace.graph) if path))
 
 
 @contextlib.contextmanager
 def _patched(block: nn.Module) -> Iterator[None]:
-    """Run a module's forward under a checkpoint, as an attribute of the instance that hides the class's method."""
+    """Hide a module's ``forward`` behind an attribute of the instance that runs it under a checkpoint."""
     own = block.__dict__.get("forward")
     block.__dict__["forward"] = functools.partial(checkpoint, block.forward, use_reentrant=False)
     try:

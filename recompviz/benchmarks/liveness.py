@@ -1,9 +1,9 @@
-"""Is the liveness-aware curve true, monotone and better than the formula's? Measured, network by network.
+"""Plans of the search in simulated bytes (*live*), compared with plans of the formula and with the optimum.
 
-For some plans along the curve found in simulated bytes: overhead, simulated and measured peak. For the
-same budgets, the best plan of the formula's curves. At the end of each table: whether measured peaks
-fall along the curve, and both curves' lowest measured peak. Then how far the search is from the best of
-*all* keep masks, on steps small enough to try every one.
+For each network, one table of plans along the live curve: overhead, simulated peak and measured peak. Below the table:
+whether the measured peaks fall along the curve, the lowest measured peak of the live and of the formula's plans, and
+the overhead of both at the same budgets. The last table compares the search with the best of all keep masks, on steps
+that are small enough to try every mask.
 
     python -m recompviz.benchmarks.liveness                    # resnet50, googlenet, vgg19 at batch 8
     python -m recompviz.benchmarks.liveness --networks unet --batch 1 --rows 5
@@ -15,6 +15,7 @@ import argparse
 import itertools
 import platform
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -30,14 +31,14 @@ from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=["resnet50", "googlenet", "vgg19"])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rows", type=int, default=8, help="plans measured along each curve")
-    options = parser.parse_args()
+    parser.add_argument("--rows", type=int, default=8, help="number of plans measured along each curve")
+    options = parser.parse_args(arguments)
     print(f"{device_name(options.device)}, torch {torch.__version__}, Python {platform.python_version()}")
     for name in options.networks:
         along_the_curve(networks.example(name, batch=options.batch, device=options.device), options.rows)
@@ -71,7 +72,7 @@ def along_the_curve(step: networks.Example, rows: int) -> None:
     falls = all(a > b for a, b in itertools.pairwise(peaks))
     print(f"measured peaks {'fall' if falls else 'DO NOT FALL'} along the curve; lowest measured: live "
           f"{format_bytes(min(peaks))}, by the formula {format_bytes(min(lowest))}")  # fmt: skip
-    print("budget → overhead really recomputed (time-centric formula | live):")
+    print("budget → overhead of the calls that really run twice (time-centric formula | live):")
     model = LiveModel(trace.graph, trace.joint)
     for budget in np.linspace(live.least_total, int(live.total_peaks.max()), 6).astype(int).tolist():
         by_formula = [
@@ -82,18 +83,18 @@ def along_the_curve(step: networks.Example, rows: int) -> None:
 
 
 def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
-    """T of what the plan's schedule really computes twice: sinks that no backward call reads are not."""
+    """T of the calls that the plan's schedule runs twice; it skips discarded values that no backward call reads."""
     model.peak(table.plans[row].keep_mask)
     return model.overhead
 
 
-# -------------------------------------------------------------------- against every mask there is
+# -------------------------------------------------------------------- comparison with all keep masks
 
 
 def against_all_masks() -> None:
-    """Print, for small steps, how often and how far the search misses the best of all keep masks."""
-    print("\nagainst all 2^#V keep masks (budgets: the peaks of the true front)")
-    print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst overhead, found against least':>36}")
+    """Print for small steps how often, and by how much, the search misses the best of all keep masks."""
+    print("\ncompared with all 2^#V keep masks (budgets: the peaks of the true Pareto front)")
+    print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst: overhead found, and least':>36}")
     for name, model, x in small_steps():
         targets = torch.randint(0, 3, (len(x),))
         trace = rv.trace(model, x, targets=(targets,), loss=torch.nn.functional.cross_entropy)
@@ -105,13 +106,13 @@ def against_all_masks() -> None:
         answers = [(min((o for p, o in found if p <= budget), default=float("inf")), least) for budget, least in truth]
         hits = sum(answer == least for answer, least in answers)
         worst = max(answers, key=lambda pair: (pair[0] - pair[1], pair[0]))
-        print(f"{name:>24} {len(trace.graph):>4} {len(truth):>8} {hits:>4} {worst[0]:>20g} against {worst[1]:g}")
+        print(f"{name:>24} {len(trace.graph):>4} {len(truth):>8} {hits:>4} {worst[0]:>24g}, and {worst[1]:g}")
 
 
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
-    """The front (peak, least overhead) over all keep masks, by trying each.
+    """The Pareto front of (peak, least overhead) over all keep masks, by enumeration.
 
-    A mask in which a value is neither kept nor recomputed says the same as the one that keeps it, and is passed over.
+    A mask with a value that is neither kept nor recomputed is skipped: the mask that keeps this value is equivalent.
     """
     n = len(model.graph)
     least: dict[float, int] = {}
@@ -149,7 +150,7 @@ class _Residual(nn.Module):
 
 
 def small_steps() -> list[tuple[str, nn.Module, torch.Tensor]]:
-    """Steps of at most 17 nodes: (name, model, input)."""
+    """Triples (name, model, input) of steps with at most 17 nodes."""
     torch.manual_seed(0)
     images = torch.randn(2, 3, 16, 16)
 

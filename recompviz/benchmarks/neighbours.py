@@ -1,16 +1,17 @@
-"""What else one could do, run side by side: the same model, the same measurement, in one process.
+"""Comparison with other methods: the same model and the same measurement in one process.
 
-Neighbours are eager PyTorch; ``torch.utils.checkpoint`` around each repeated block; PyTorch's memory budget, once
-through ``torch.compile`` (no Inductor, so that the same kernels run) and once as a plan of what its partitioner
-saves; and Chen's √n algorithm. Against each stands the plan of least recomputation, by calibrated call times, that
-fits the peak the neighbour was measured at. Steps are timed in turn, round by round.
+The neighbours are eager PyTorch, ``torch.utils.checkpoint`` around each repeated block, PyTorch's memory budget, and
+Chen's √n algorithm. The memory budget runs twice: through ``torch.compile`` (without Inductor, so that the same
+kernels run) and as a plan that keeps the values that PyTorch's partitioner saves. Each neighbour is compared with the
+plan of ours that fits its measured peak and recomputes least by calibrated call times. Steps are timed in turn, round
+by round.
 
     python -m recompviz.benchmarks.neighbours                   # a narrow ResNet-50, batch 4, 96×96
     python -m recompviz.benchmarks.neighbours vit --batch 8     # a small variant
     python -m recompviz.benchmarks.neighbours resnet50 --full --device cuda --batch 64 --json neighbours.json
 
-What a neighbour recomputes is the time of the calls that its plan's schedule runs twice; for what runs outside
-recompviz, of the plan that keeps the same values.
+The recompute time of a neighbour is the calibrated time of the calls that its schedule runs twice. For a neighbour that
+runs outside recompviz, the schedule of the plan that keeps the same values is used.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ HEADER = (
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """Something that runs the step: a module with what it is called with, and the plan that keeps what it keeps."""
+    """A module that runs the step, its arguments, and the plan that keeps the same values (``alike``)."""
 
     name: str
     module: nn.Module
@@ -51,28 +52,30 @@ class Contender:
     alike: rv.Plan
 
     def measure(self) -> rv.Timeline:
-        """One step as the allocator saw it."""
+        """The measured timeline of one step."""
         return rv.measure(self.module, *self.inputs, targets=self.targets, loss=self.loss)
 
     @property
     def step(self) -> Callable[[], None]:
-        """One step, to be timed."""
+        """A function that runs one step, for timing."""
         return training_step(self.module, self.inputs, self.targets, self.loss)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A neighbour and the plan that fits its measured peak; frozen.
+    """A neighbour and our plan that fits its measured peak.
 
     Attributes
     ----------
     neighbour : str
-    peak, our_peak : int
-        Measured, total bytes; None where no plan fits.
-    seconds, our_seconds : float
-        The median step.
-    recompute, our_recompute : float
+    peak : int
+        Measured peak, total bytes.
+    seconds : float
+        Median time of a step.
+    recompute : float
         Seconds of recomputation, by calibrated call times.
+    our_peak, our_seconds, our_recompute : int, float, float, or None
+        The same of our plan; None if no plan fits.
     """
 
     neighbour: str
@@ -85,7 +88,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The comparison in words."""
+        """The comparison as text."""
         if self.our_recompute is None:
             return "no plan of ours fits that peak"
         ours, theirs = 1000 * self.our_recompute, 1000 * self.recompute
@@ -106,11 +109,11 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", nargs="?", help="a name in recompviz.networks; a narrow ResNet-50 if left out")
+    parser.add_argument("name", nargs="?", help="a name in recompviz.networks (default: a narrow ResNet-50)")
     parser.add_argument("--full", action="store_true", help="the published size instead of a small one")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=9, help="steps timed of each, the median counts")
+    parser.add_argument("--rounds", type=int, default=9, help="number of timed steps of each; the median is shown")
     parser.add_argument("--json", type=Path, help="write the rows as data to this file")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
@@ -134,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> networks.Example:
-    """ResNet-50 with a quarter of its channels, whose intermediate values outweigh its parameters on small images."""
+    """ResNet-50 with a quarter of the channels: its intermediate values are larger than its parameters."""
     with torch.device(device):
         x, y = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
         model = networks.resnet((3, 4, 6, 3), width=16)
@@ -142,7 +145,7 @@ def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> netw
 
 
 def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
-    """All that can run this step, eager PyTorch first; what fails says so and is left out."""
+    """All methods that can run this step, eager PyTorch first. A method that fails is reported and left out."""
 
     def planned(plan: rv.Plan) -> Contender:
         return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
@@ -165,15 +168,15 @@ def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
 
 
 def compare(trace: rv.Trace, found: Sequence[Contender], rounds: int) -> list[Row]:
-    """The rows of neighbours, in their order.
+    """One row for each neighbour, in the given order.
 
     Parameters
     ----------
     trace : Trace
-        Calibrated, with measured costs, so that its plans are of least recomputation time.
+        Calibrated, with measured costs, so that its plans minimize recomputation time.
     found : sequence of Contender
     rounds : int
-        Steps timed of each, theirs and ours in turn.
+        Number of timed steps of each.
     """
     peaks = [contender.measure().peak for contender in found]
     table = trace.plans("live")

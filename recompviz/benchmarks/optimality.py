@@ -1,20 +1,19 @@
-"""How far are canonical plans from the best that any recomputation can do? One row per graph and budget.
+"""Distance of canonical plans from the optimum of any recomputation, one row per graph and budget.
 
-Small graphs in the paper's own model (every value has a gradient of its size, see ``core/paper_model.py``). Four
-overheads stand side by side under each budget:
+The graphs are small and use the paper's model: every value has a gradient of its size, see
+``core/steps/paper_model.py``. Each row compares four overheads:
 
-  formula    the time-centric optimum by the paper's formula, which discards at segment ends
-  curves     the best plan of both curves (or keep-all), simulated: freed at last use, recomputed when needed
-  canonical  the same over every lower-set sequence there is: what a planner with liveness in its objective could find
-  optimum    Checkmate's mixed-integer program: any value or gradient, again and again
+  formula    time-centric optimum by the paper's formula, which discards values at the ends of segments
+  curves     best plan of both curves (or keep-all), simulated: values are freed at last use and recomputed when needed
+  canonical  best of all lower-set sequences, simulated in the same way
+  optimum    Checkmate's mixed-integer program, which may recompute any value and any gradient many times
 
-The gaps are what the curves' plans, and the best canonical plan, pay above the optimum, in per cent of a forward pass.
-Where the solver's time ran out before the proof, the optimum is written as "bound … best", and the gaps as the most
-they can be.
+The two gaps are the excess of *curves* and of *canonical* over *optimum*, in percent of a forward pass. If the solver
+stopped before a proof, the optimum is printed as "bound … best" and each gap as an upper bound.
 
-    python -m recompviz.benchmarks.optimality                      # all graphs, some minutes
+    python -m recompviz.benchmarks.optimality                      # all graphs, about a minute
     python -m recompviz.benchmarks.optimality chain unet           # some of them
-    python -m recompviz.benchmarks.optimality --seconds 60         # more time for each program
+    python -m recompviz.benchmarks.optimality --seconds 60         # a longer time limit for each program
 """
 
 from __future__ import annotations
@@ -48,21 +47,24 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One budget on one graph: overheads in units of T, infinite where nothing fits.
+    """One budget of one graph. Overheads are in units of T, and infinite if no plan fits.
 
     Attributes
     ----------
     name : str
+    nodes : int
     budget : int
-        Bytes, in the paper's model.
+        Bytes in the paper's model.
     forward : float
-        T(V), one forward pass.
-    formula, curves, canonical, best, bound : float
-        See the head of this file; no strategy at all has an overhead below ``bound``.
+        T(V), the cost of a forward pass.
+    formula, curves, canonical : float
+        Overheads, see the docstring of the module.
+    best, bound : float
+        Best overhead found by the program, and its lower bound for every strategy.
     proven : bool
         Whether ``best`` is proven to be the optimum.
     seconds : float
-        What the program took.
+        Time of the program.
     """
 
     name: str
@@ -79,12 +81,12 @@ class Row:
 
     @property
     def gap(self) -> float:
-        """What the curves' plans pay above the optimum at most, in per cent of a forward pass; inf if none fits."""
+        """Upper bound of the excess of ``curves`` over the optimum, in percent of a forward pass; inf if none fits."""
         return self._above(self.curves)
 
     @property
     def canonical_gap(self) -> float:
-        """The same for the best canonical plan."""
+        """The same for ``canonical``."""
         return self._above(self.canonical)
 
     def _above(self, overhead: float) -> float:
@@ -106,11 +108,11 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the table and what it comes to."""
+    """Parse the command line, run, print the table and its summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help=f"some of {', '.join(GRAPHS)}")
-    parser.add_argument("--seconds", type=float, default=20.0, help="the time limit of each program")
-    parser.add_argument("--budgets", type=int, default=4, help="budgets per graph, and one below")
+    parser.add_argument("--seconds", type=float, default=20.0, help="time limit of each program")
+    parser.add_argument("--budgets", type=int, default=4, help="budgets per graph; one smaller budget is added")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.graphs if name not in GRAPHS]
     if unknown:
@@ -125,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The table in some lines."""
+    """The summary of the table, some lines of text."""
     lines = [f"{sum(row.proven for row in rows)} of {len(rows)} optima proven"]
     for what, gaps in (
         ("the curves' plans", [row.gap for row in rows]),
@@ -142,13 +144,13 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Row]:
-    """The rows of one graph, by falling budget; the last is below what the curves' plans need."""
+    """The rows of one graph by falling budget. The last budget is below the least peak of the curves' plans."""
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
     keep_all = np.ones(len(graph), np.bool_)
     of_curves = with_liveness(joint, [keep_all, *(plan.keep_mask for plan in plans)], graph)
     of_all = with_liveness(joint, [keep_all, *bit_matrix(keep_sets(graph), len(graph))], graph)
-    # backward calls cost what forward calls do, so that recomputing a gradient is no free lunch
+    # backward calls cost as much as forward calls: recomputing a gradient is not free
     costs = [float(graph.time[v]) for v in graph.order]
     costs += reversed(costs)
     rows = []
@@ -161,7 +163,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
         start = time.perf_counter()
         found = least_overhead(joint, costs, budget, seconds, at_most=canonical)
         spent = time.perf_counter() - start
-        # a canonical plan that fits is a solution too, should the solver find none in time
+        # a canonical plan that fits is a solution too, which matters if the solver finds none in time
         best = min(found.value, canonical)
         proven = found.proven or found.bound >= best
         forward = float(graph.time.sum())
@@ -172,7 +174,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
 
 
 def keep_sets(graph: Graph) -> list[int]:
-    """Every U_k that some lower-set sequence has, as masks.
+    """U_k of every lower-set sequence, as bit masks.
 
     Examples
     --------
@@ -191,7 +193,7 @@ def keep_sets(graph: Graph) -> list[int]:
 
 
 def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
-    """(overhead, peak in bytes) of keep masks as they run with liveness, by rising overhead."""
+    """Pairs (overhead, peak in bytes) of keep masks, simulated with liveness, by rising overhead."""
     reached = set()
     for kept in keep_masks:
         schedule = make_schedule(joint, kept.tolist())
@@ -201,20 +203,20 @@ def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], gr
 
 
 def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
-    """Budgets to try: some of the peaks that matter, from the largest to the least, and one below them all."""
+    """Falling budgets: some peaks of the Pareto front, and one budget below the least peak."""
     front: list[int] = []
     for _, peak in sorted(reached):
         if not front or peak < front[-1]:
             front.append(peak)
     last = len(front) - 1
     picked = sorted({front[round(i * last / max(1, count - 1))] for i in range(count)}, reverse=True)
-    # no strategy can do with less than one call's own inputs and output
+    # every strategy needs at least the inputs and the output of each call
     floor = max(sum(joint.sizes[s] for s in (*call.reads, *call.makes)) for call in joint.calls)
     return [*picked, (floor + front[-1]) // 2] if floor < front[-1] else picked
 
 
 def number(overhead: float) -> str:
-    """An overhead as printed; a dash for what does not exist."""
+    """An overhead as text; a dash for infinity."""
     return "—" if overhead == inf else f"{overhead:g}"
 
 
@@ -222,18 +224,18 @@ def number(overhead: float) -> str:
 
 
 def chain(count: int = 9) -> Graph:
-    """Values in a row, all of one size and cost."""
+    """A chain of values of equal size and cost."""
     return Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[1] * count)
 
 
 def convolutions(layers: int = 4) -> Graph:
-    """Convolution and activation in turn: cost 10 and 1, halved in size every two layers."""
+    """Alternating convolutions (cost 10) and activations (cost 1); the size halves every two layers."""
     sizes = [8 >> (layer // 2) for layer in range(layers) for _ in range(2)]
     return Graph.from_edges([(i, i + 1) for i in range(len(sizes) - 1)], sizes, [10, 1] * layers)
 
 
 def residual(blocks: int = 3) -> Graph:
-    """A stem and blocks of two values and a sum with what went in."""
+    """A stem, then blocks of two values and their sum with the input of the block."""
     edges, last = [], 0
     for block in range(blocks):
         a = 3 * block + 1
@@ -243,19 +245,19 @@ def residual(blocks: int = 3) -> Graph:
 
 
 def inception() -> Graph:
-    """A stem, three branches of different depth, their concatenation, a head."""
+    """A stem, three branches of different depth, their concatenation and a head."""
     edges = [(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (1, 7), (3, 7), (6, 7), (7, 8)]
     return Graph.from_edges(edges, [4, 2, 1, 2, 1, 2, 2, 6, 1], [10, 10, 10, 10, 1, 10, 10, 1, 1])
 
 
 def unet() -> Graph:
-    """Two levels down, two levels up, a skip at each."""
+    """Two levels down and two levels up, with a skip connection at each."""
     edges = [(i, i + 1) for i in range(8)] + [(1, 7), (3, 5)]
     return Graph.from_edges(edges, [8, 8, 4, 4, 2, 6, 4, 16, 1], [10, 1, 10, 1, 10, 1, 10, 1, 1])
 
 
 def random_dag(seed: int, count: int = 9) -> Graph:
-    """A random DAG, each value read by a later one."""
+    """A random DAG in which a later value reads each value but the last."""
     chance = random.Random(seed)
     edges = {(i, chance.randrange(i + 1, min(i + 4, count))) for i in range(count - 1)}
     edges |= {(i, j) for i in range(count) for j in range(i + 1, count) if chance.random() < 0.12}

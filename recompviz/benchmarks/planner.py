@@ -1,9 +1,16 @@
-"""How fast is the planner? One row per network: whole curve, family curves, a slider tick, memory.
+"""Speed of the planner, one row per network.
 
-Times are of the whole time-centric curve after warm-up, the least of some repeats; the plain pairwise
-recursion in NumPy runs in the same process where it takes seconds and is skipped where it would
-take minutes. "widened" is how much more the family "prefixes" recomputes than the exact plan, at most, at 25,
-50 and 75 % between the least budget and the largest peak. Graphs come from the package's own networks, or from files:
+Columns:
+
+  all, paper, prefixes  time of the whole time-centric curve over each family of lower sets, after warm-up: the least
+                        of some runs
+  tick                  longest time to get the plan of one budget from the curve
+  memory                rise of the resident memory while the curve over all lower sets is computed
+  pairwise              time of the plain recursion over pairs of lower sets in NumPy; skipped where it takes minutes
+  widened               how much more the plans of the family "prefixes" recompute than the exact ones: the maximum
+                        at 25, 50 and 75 % between the least budget and the largest peak
+
+Graphs come from recompviz.networks or from files:
 
     python -m recompviz.benchmarks.planner                   # the paper's seven networks
     python -m recompviz.benchmarks.planner unet vgg19        # some of them
@@ -28,7 +35,7 @@ from recompviz.core.graphs.families import all_lower_sets
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.curve import Tradeoff
 
-# beyond this many lower sets the plain pairwise recursion takes minutes
+# with more lower sets the pairwise recursion takes minutes
 MOST_PAIRWISE = 600
 FAMILIES: tuple[Family, ...] = ("all", "paper", "prefixes")
 LIMIT = 1_000_000
@@ -43,19 +50,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help="names in recompviz.networks, or JSON files of graphs")
-    parser.add_argument("--repeats", type=int, default=3, help="the least of so many runs is shown")
-    parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that others share")
+    parser.add_argument("--repeats", type=int, default=3, help="number of runs, of which the least time is shown")
+    parser.add_argument("--cpu", action="store_true", help="measure processor time, for a shared machine")
     options = parser.parse_args(arguments)
     clock: Clock = time.process_time if options.cpu else time.perf_counter
-    print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'no numba: the NumPy oracle'}")
-    solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled loops
+    print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the NumPy oracle solves'}")
+    solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled functions
     print(HEADER)
     for name, graph in graphs(options.graphs):
         print(row(name, graph, clock, options.repeats), flush=True)
 
 
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
-    """The graphs to plan for, by name: the files given, the networks named, or the paper's seven."""
+    """Pairs of name and graph: files, then networks; the paper's seven networks if nothing is wanted."""
     names = [name for name in wanted if not name.endswith(".json")]
     for path in (Path(name) for name in wanted if name.endswith(".json")):
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -87,7 +94,7 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """By how much more the widened family recomputes than the exact plan, at most, at 25, 50 and 75 % of the curve."""
+    """Largest relative excess in overhead of the family "prefixes", at 25, 50 and 75 % of the curve."""
     widened = solve(graph, "prefixes")
     low, high = exact.least_budget, int(exact.time_centric.peaks[0])
     budgets = [int(low + share * (high - low)) for share in (0.25, 0.5, 0.75)]
@@ -95,7 +102,7 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """The least of some times, seconds; one run only where a run takes long."""
+    """Least time of some runs in seconds. Runs stop after one that took more than 5 s."""
     best = float("inf")
     for _ in range(repeats):
         start = clock()
@@ -107,7 +114,7 @@ def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float
 
 
 def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
-    """The longest ``curve.plan(budget)`` over budgets along the curve, with segments and keep mask, seconds."""
+    """Longest time of ``curve.plan(budget)`` over budgets along the curve, in seconds."""
     peaks = curve.time_centric.peaks.tolist()
     worst = 0.0
     for budget in peaks[:: max(1, len(peaks) // most)]:
@@ -116,7 +123,7 @@ def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
 
 
 def peak_memory(action: Callable[[], object]) -> str:
-    """How far the resident memory rose during an action, MB; a dash where the system does not tell."""
+    """Rise of the resident memory during an action in MB; a dash where ``/proc`` does not report it."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
         before = _status("VmRSS")
@@ -132,7 +139,7 @@ def _status(field: str) -> int:
 
 
 def milliseconds(seconds: float) -> str:
-    """A duration as it is read best."""
+    """A duration in ms, or in s from one second on."""
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

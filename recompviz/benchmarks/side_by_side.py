@@ -1,7 +1,7 @@
-"""What benchmarks that run real steps share: which budgets to try, steps timed side by side, and on what machine.
+"""Helpers of the benchmarks that run real steps: budgets, timing, and the description of the machine.
 
-A machine is never quiet. Steps that are to be compared are therefore run in turn, in one process, round by
-round, and the median of each counts: what disturbs one disturbs all.
+Other processes disturb every machine. Steps that are compared run in turn, in one process, round by round, so that a
+disturbance affects all of them; the result is the median of each.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from recompviz.pytorch.tracing.step import Loss
 
 
 def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
-    """(budget, row) for budgets evenly spread over the feasible range, total bytes, rising.
+    """Pairs (budget, row of the table) for rising budgets in total bytes, evenly spread over the feasible range.
 
-    The range goes from the least feasible total to that of keeping everything. Of budgets that give the
-    same plan only the least is listed.
+    The range goes from the least feasible total to the total of keeping everything. If several budgets give the same
+    plan, only the least of them is listed.
     """
     budgets = np.ceil(np.linspace(table.least_total, int(table.total_peaks.max()), count)).astype(int).tolist()
     least: dict[int, int] = {}
@@ -42,7 +42,7 @@ def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
 def training_step(
     module: nn.Module, inputs: tuple[Any, ...], targets: tuple[Any, ...], loss: Loss | None
 ) -> Callable[[], None]:
-    """A function that runs one step, forward and backward, from no gradients, and returns when it is done."""
+    """A function that runs one step, forward and backward, starting without gradients, and waits until it is done."""
     arguments: tuple[Any, ...] = (inputs, {}, targets)
     device = device_of([*module.parameters(), *inputs])
     bench = Bench(module, device, None, arguments)
@@ -57,9 +57,9 @@ def training_step(
 
 
 def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """The median seconds of each step; each round runs all of them, the first round only warms up.
+    """Median time of each step in seconds.
 
-    Rounds start with another step each, so that no step always follows the same one.
+    Each round runs all steps. The first round only warms up. Each round starts with a different step.
     """
     times: list[list[float]] = [[] for _ in steps]
     for round_ in range(rounds + 1):
@@ -72,19 +72,19 @@ def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float
 
 
 def recompute_seconds(trace: rv.Trace, plan: rv.Plan) -> float:
-    """What a plan's recomputation takes by the calibrated time of each call."""
+    """Time of a plan's recomputation in seconds, by the calibrated time of each call."""
     return sum(trace.joint.seconds[c] for c in trace.schedule(plan).recomputed)
 
 
 def device_name(device: str) -> str:
-    """The device in words."""
+    """A description of the device."""
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def about(device: str) -> dict[str, str]:
-    """On what and when figures were taken."""
+    """Device, versions and date of a measurement."""
     return {
         "device": device_name(device),
         "torch": torch.__version__,
@@ -95,6 +95,6 @@ def about(device: str) -> dict[str, str]:
 
 
 def write_json(path: Path, device: str, **tables: Any) -> None:
-    """Write tables as data, with on what and when they were taken."""
+    """Write tables as JSON, together with device, versions and date."""
     text = json.dumps({**about(device), **tables}, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``recompviz lab``: loopback, token kept, the notebook found or written."""
+"""``recompviz lab``: the server listens on loopback and requires the token; the notebook is found or written."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from recompviz import cli
 
 
-def test_the_server_listens_on_loopback_and_keeps_its_token(tmp_path):
+def test_the_server_listens_on_loopback_and_requires_its_token(tmp_path):
     arguments = cli.lab_arguments(tmp_path / "explore.ipynb", no_browser=False, port=None)
     assert "--ip=127.0.0.1" in arguments
     assert not any("token" in argument or "password" in argument for argument in arguments)
@@ -45,7 +45,7 @@ def test_without_jupyterlab_the_extra_to_install_is_named(monkeypatch, capsys):
     assert 'pip install "recompviz[lab]"' in capsys.readouterr().err
 
 
-def test_a_notebook_that_is_not_there_is_named(capsys):
+def test_a_missing_notebook_is_named(capsys):
     pytest.importorskip("jupyterlab")
     assert cli.main(["lab", "no-such.ipynb"]) == 1
     assert "no-such.ipynb" in capsys.readouterr().err
