@@ -45,7 +45,7 @@ _HOMES = {
     "apply": "recompviz.pytorch.running.planned",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
-    "load_snapshot": "recompviz.core.snapshots.recording",
+    "load_snapshot": "recompviz.core.snapshots.snapshot_report",
     "calibrate": "recompviz.pytorch.measuring.calibration",
     "baseline": "recompviz.core.plans.baselines",
     "certify": "recompviz.pytorch.measuring.certificate",
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs
     from recompviz.core.snapshots.reader import SnapshotError as SnapshotError
-    from recompviz.core.snapshots.recording import load_snapshot as load_snapshot
+    from recompviz.core.snapshots.snapshot_report import load_snapshot as load_snapshot
     from recompviz.core.steps.joint import Category as Category
     from recompviz.core.steps.schedule import Phase as Phase
     from recompviz.core.steps.schedule import Schedule as Schedule

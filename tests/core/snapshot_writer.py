@@ -1,8 +1,8 @@
-"""Writes what ``torch.cuda.memory._dump_snapshot`` writes, from an allocator that knows its own peak.
+"""A caching allocator that writes snapshots like ``torch.cuda.memory._dump_snapshot`` and knows its own peak.
 
-A plain re-telling of PyTorch's caching allocator as linked blocks: best fit by (size, address), split unless too little
-would remain, merged with free neighbours. It counts block sizes, as ``max_memory_allocated`` does, and traces sizes
-requested, as the history does.
+It reimplements PyTorch's allocator with lists of blocks: best fit by (size, address); a block is split unless the rest
+is too small; free neighbours are merged. It counts block sizes, as ``max_memory_allocated`` does, and traces requested
+sizes, as PyTorch does.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reading a pickle that one did not write: plain data or an error, never code.
+"""Read an untrusted pickle file: it returns plain data or raises an error, and never executes code.
 
-A snapshot of PyTorch's allocator is dicts, lists, tuples, strings and numbers. The unpickler here knows nothing
-else: it refuses every name of a class or function, so that a file made to run something is refused where it asks.
+A snapshot of PyTorch's allocator consists of dictionaries, lists, tuples, strings and numbers. The unpickler refuses
+every reference to a class or function, and so every attempt to call one.
 """
 
 from __future__ import annotations
@@ -18,64 +18,85 @@ from recompviz.core.base.text import shortened
 
 
 class SnapshotError(RecompvizError, ValueError):
-    """A file is no snapshot of PyTorch's allocator; says what was found and what was expected."""
+    """A file is not a snapshot of PyTorch's allocator. The message says what was found and what was expected.
+
+    Attributes
+    ----------
+    reason : str
+        ``"empty"``, ``"zip archive"``, ``"checkpoint"``, ``"not a pickle"``, ``"truncated"``, ``"too large"``,
+        ``"executes code"``, ``"wrong type"``, ``"wrong field"`` or ``"unknown device"``.
+    field : str
+        The field that is wrong; empty otherwise.
+    """
+
+    def __init__(self, message: str, reason: str = "wrong type", field: str = "") -> None:
+        super().__init__(message)
+        self.reason, self.field = reason, field
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Dicts, lists, tuples, sets, strings, bytes and numbers; no classes, no functions, no persistent ids."""
+    """Accepts dictionaries, lists, tuples, sets, strings, bytes and numbers only."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise SnapshotError(
-            f"the file asks for {module}.{name}, which a snapshot never does; it was not executed. "
-            "Do not open this file with pickle.load or torch.load"
+            f"the file refers to {module}.{name}, which a snapshot never does; it was not executed. "
+            "Do not open this file with pickle.load or torch.load",
+            reason="executes code",
         )
 
     def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
-        raise SnapshotError("the file refers to objects outside it, which a snapshot never does")
+        raise SnapshotError("the file refers to objects outside it; a snapshot never does", reason="executes code")
 
 
 def read_plain(file: BinaryIO) -> Any:
-    """The plain data in an open pickle file.
+    """Read the plain data of an open pickle file.
 
     Raises
     ------
     SnapshotError
-        If it is no pickle, is cut short, or holds anything but plain data.
+        If it is not a pickle, is truncated, or contains anything but plain data.
     """
     head = file.read(16)
     file.seek(0)
     if not head:
-        raise SnapshotError("the file is empty")
+        raise SnapshotError("the file is empty", reason="empty")
     if head.startswith(b"PK\x03\x04"):
         raise SnapshotError(
             "the file is a zip archive, as torch.save writes (a checkpoint?); expected the file of "
-            "torch.cuda.memory._dump_snapshot"
+            "torch.cuda.memory._dump_snapshot",
+            reason="zip archive",
         )
     try:
         return _PlainUnpickler(file).load()
     except SnapshotError:
         raise
     except (MemoryError, RecursionError) as error:
-        raise SnapshotError(f"the file asks for more than this machine has ({type(error).__name__})") from error
-    except Exception as error:  # a broken pickle fails in many ways, each with a type of its own
+        raise SnapshotError(
+            f"the file needs more memory than this machine has ({type(error).__name__})", reason="too large"
+        ) from error
+    except Exception as error:  # a broken pickle can raise almost any type
         what = str(error) or type(error).__name__
-        if not head.startswith(b"\x80"):  # a text's letters are read as instructions of the oldest pickles
+        if not head.startswith(b"\x80"):  # the oldest pickle protocol is text, so any text file may fail anywhere
             raise SnapshotError(
-                f"the file is no pickle, it begins with {head!r}; expected the file of torch.cuda.memory._dump_snapshot"
+                f"the file is not a pickle, it begins with {head!r}; expected the file of "
+                "torch.cuda.memory._dump_snapshot",
+                reason="not a pickle",
             ) from error
         if isinstance(error, EOFError) or "truncated" in what or "exhausted" in what:
             raise SnapshotError(
-                "the file ends in the middle of its pickle; was the dump, or the copy, cut short?"
+                "the file ends in the middle of its pickle; the dump or a copy may be truncated",
+                reason="truncated",
             ) from error
         raise SnapshotError(
-            f"the file is no whole pickle of plain data: {shortened(what, 200)}; expected the file of "
-            "torch.cuda.memory._dump_snapshot"
+            f"the file is not a complete pickle of plain data: {shortened(what, 200)}; expected the file of "
+            "torch.cuda.memory._dump_snapshot",
+            reason="not a pickle",
         ) from error
 
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Millions of dicts that stay: the collector would walk all of them again and again, and find nothing."""
+    """Switch the garbage collector off: it would scan the millions of dictionaries of a snapshot again and again."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -86,7 +107,7 @@ def no_collection() -> Iterator[None]:
 
 
 def read_snapshot(path: str | Path) -> dict[str, Any]:
-    """The dictionary of a snapshot file, its parts checked.
+    """Read a snapshot file and check the types of its parts.
 
     Raises
     ------
@@ -100,7 +121,8 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     if data == _LEGACY_CHECKPOINT:
         raise SnapshotError(
             "the file is a checkpoint, as torch.save wrote them before PyTorch 1.6; expected the file of "
-            "torch.cuda.memory._dump_snapshot"
+            "torch.cuda.memory._dump_snapshot",
+            reason="checkpoint",
         )
     if not isinstance(data, dict) or not isinstance(data.get("segments"), list):
         raise SnapshotError(
@@ -119,7 +141,7 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
 
 # the first thing in a file of torch.save before it wrote zip archives
 _LEGACY_CHECKPOINT = 0x1950A86A20F9469CFC6C
-# an address or a size is a machine's word; what is checked is that sums of two are exact in 64 bits
+# limit of addresses and sizes: sums of two are exact in 64 bits
 _MOST = 1 << 62
 _WITH_ADDRESS = frozenset(
     {"alloc", "free_requested", "free_completed", "segment_alloc", "segment_free", "segment_map", "segment_unmap"}
@@ -137,7 +159,7 @@ def _check_segment(segment: Any) -> None:
 
 
 def _check_trace(trace: list[Any]) -> None:
-    """Millions of events: the common ones are checked in place, and looked at closely only if one is wrong."""
+    """Check the events of a trace. There are millions: the usual ones are checked here, others by ``_check_event``."""
     for event in trace:
         action = event.get("action") if type(event) is dict else None
         if type(action) is str and action in _WITH_ADDRESS:
@@ -171,14 +193,18 @@ def _require(value: Any, fields: dict[str, type], what: str, optional: bool = Fa
         if optional and found is None:
             continue
         if not isinstance(found, kind) or isinstance(found, bool):
-            raise SnapshotError(f"{what} has {name} = {_described(found)}, expected {kind.__name__}")
+            raise SnapshotError(
+                f"{what} has {name} = {_described(found)}, expected {kind.__name__}", reason="wrong field", field=name
+            )
         if isinstance(found, int) and not 0 <= found < _MOST and name != "stream":
             expected = "0 or more" if found < 0 else "less than 2**62"
-            raise SnapshotError(f"{what} has {name} = {_described_key(found)}, expected {expected}")
+            raise SnapshotError(
+                f"{what} has {name} = {_described_key(found)}, expected {expected}", reason="wrong field", field=name
+            )
 
 
 def _described(value: Any) -> str:
-    """A value in bounded time and space: it may be a list of lists of lists, or a number of a million digits."""
+    """Describe a value in bounded time and space: it may be deeply nested, or a number with a million digits."""
     if isinstance(value, dict):
         return f"a dictionary with {', '.join(map(_described_key, list(value)[:5])) or 'nothing'}"
     if isinstance(value, list):

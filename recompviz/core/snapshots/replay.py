@@ -1,9 +1,9 @@
-"""One device's history, replayed: what was handed out and taken back, what the device had to give, and why.
+"""Replay the trace of one device: which blocks were allocated when, and what the device had to reserve for them.
 
-Recording often begins in the middle of a run and its ring buffer forgets the oldest events, so that the trace starts
-with blocks already there: those of the snapshot's end that the trace does not allocate, and those it frees unseen.
-An allocation that got a new segment though enough was free, in pieces, is what fragmentation costs; only a replay
-can tell it from memory that is simply cached for the next step.
+Recording often begins in the middle of a run, and its ring buffer drops the oldest events. The replay therefore starts
+with the blocks that must have existed before: those at the end of the snapshot that the trace does not allocate, and
+those that the trace frees without allocating them. Only a replay can tell fragmentation from memory that is cached for
+the next step: with fragmentation a request reserves a new segment although enough bytes are free, in smaller pieces.
 """
 
 from __future__ import annotations
@@ -11,20 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recompviz.core.snapshots.allocator import Replay
-
-
-@dataclass(frozen=True)
-class Event:
-    """An allocation (positive) or a free (negative), with the position of the request in the trace.
-
-    ``birth`` is below 0 for a block that was there before.
-    """
-
-    at: int
-    address: int
-    delta: int
-    birth: int
+from recompviz.core.snapshots.allocator_model import AllocatorModel
+from recompviz.core.steps.allocations import AllocationReader, Allocations
 
 
 @dataclass(frozen=True)
@@ -33,138 +21,167 @@ class OutOfMemory:
 
     Attributes
     ----------
-    asked, device_free : int
+    requested, device_free : int
         Bytes.
     cached : int
-        Bytes that were reserved and free where the request was looked for, in pieces too small for it.
+        Bytes that were reserved and free in the pool of the request, in pieces too small for it.
     """
 
-    asked: int
+    requested: int
     device_free: int
     cached: int
 
     @property
     def fragmented(self) -> bool:
-        """Whether enough was reserved and free for the request, in pieces."""
-        return self.cached >= self.asked > 0
+        """Whether enough bytes for the request were reserved and free, in smaller pieces."""
+        return self.cached >= self.requested > 0
 
 
-class History:
-    """The replay of a device's segments and trace.
+@dataclass(frozen=True, eq=False)
+class DeviceHistory:
+    """The replayed trace of one device; frozen.
 
     Attributes
     ----------
-    events : list of Event
+    allocations : Allocations
+        ``at`` is the position in the trace; below 0 for the allocation of a block that existed before.
     reserved : list of int
-        Bytes reserved from the device after each event.
-    forced : list of int
-        Bytes of segments that fragmentation cost until each event.
+        Bytes reserved from the device after each event of ``allocations``.
+    fragmentation : list of int
+        Bytes of the segments reserved until then because of fragmentation.
     frames_before : dict of int to frames
-        By ``birth``: the stack of a block that was there before, as it is written.
-    ooms : list of OutOfMemory
+        By the negative ``at``: the stack of a block that existed before, as written in the snapshot.
+    out_of_memory : tuple of OutOfMemory
     contradictions : int
-        Blocks handed out again while they were in use; each is counted as freed there, unseen.
+        Number of blocks that the trace allocates while they are in use.
     """
 
-    def __init__(self, segments: list[Any], trace: list[Any]) -> None:
-        self.events: list[Event] = []
-        self.reserved: list[int] = []
-        self.forced: list[int] = []
-        self.frames_before: dict[int, Any] = {}
-        self.ooms: list[OutOfMemory] = []
-        self.contradictions = 0
-        self._replay = Replay()
-        self._opened: dict[int, tuple[int, int]] = {}  # address → (size, birth)
-        self._forced = 0
-        self._begin(segments, trace)
-        self._run(trace)
+    allocations: Allocations
+    reserved: list[int]
+    fragmentation: list[int]
+    frames_before: dict[int, Any]
+    out_of_memory: tuple[OutOfMemory, ...]
+    contradictions: int
 
-    def _begin(self, segments: list[Any], trace: list[Any]) -> None:
-        """What was there when recording began: the end, less what the trace allocates, plus what it frees unseen."""
+
+def replay(segments: list[Any], trace: list[Any]) -> DeviceHistory:
+    """Replay the segments and the trace of one device, as a snapshot lists them."""
+    replayer = _Replayer()
+    replayer.begin(segments, trace)
+    replayer.run(trace)
+    return replayer.finish()
+
+
+class _Replayer:
+    def __init__(self) -> None:
+        self._reader = AllocationReader()
+        self._allocator = AllocatorModel()
+        self._reserved: list[int] = []
+        self._fragmentation: list[int] = []
+        self._frames_before: dict[int, Any] = {}
+        self._out_of_memory: list[OutOfMemory] = []
+        self._contradictions = 0
+        self._because_of_fragments = 0
+
+    def finish(self) -> DeviceHistory:
+        return DeviceHistory(
+            self._reader.finish(),
+            self._reserved,
+            self._fragmentation,
+            self._frames_before,
+            tuple(self._out_of_memory),
+            self._contradictions,
+        )
+
+    def begin(self, segments: list[Any], trace: list[Any]) -> None:
+        """Restore what existed when recording began."""
         allocated: set[int] = set()
-        came: set[int] = set()
-        early: list[tuple[int, int, int]] = []
-        gone: dict[int, tuple[int, int]] = {}
+        new_segments: set[int] = set()
+        freed_only: list[tuple[int, int, int]] = []
+        dropped_segments: dict[int, tuple[int, int]] = {}
         for event in trace:
             action = event["action"]
             if action == "alloc":
                 allocated.add(event["addr"])
             elif action == "free_requested" and event["addr"] not in allocated:
-                early.append((event["addr"], event["size"], event.get("stream", 0)))
+                freed_only.append((event["addr"], event["size"], event.get("stream", 0)))
                 allocated.add(event["addr"])
             elif action in ("segment_alloc", "segment_map"):
-                came.add(event["addr"])
-            elif action in ("segment_free", "segment_unmap") and event["addr"] not in came:
-                gone.setdefault(event["addr"], (event["size"], event.get("stream", 0)))
-        known = {s["address"]: (s["total_size"], s.get("stream") or 0) for s in segments}
-        for address, (size, stream) in {**known, **gone}.items():
-            if address not in came:
-                self._replay.add_segment(address, size, stream)
+                new_segments.add(event["addr"])
+            elif action in ("segment_free", "segment_unmap") and event["addr"] not in new_segments:
+                dropped_segments.setdefault(event["addr"], (event["size"], event.get("stream", 0)))
+        at_end = {s["address"]: (s["total_size"], s.get("stream") or 0) for s in segments}
+        for address, (size, stream) in {**at_end, **dropped_segments}.items():
+            if address not in new_segments:
+                self._allocator.add_segment(address, size, stream)
         for segment in segments:
             address = segment["address"]
             for block in segment["blocks"]:
                 here = block["address"] if block.get("address") is not None else address
                 if block["state"] == "active_allocated" and here not in allocated:
                     frames = block.get("frames") or (block.get("history") or [{}])[-1].get("frames")
-                    self._replay.occupy(here, block["size"], segment.get("stream") or 0)
-                    self._there_before(here, block["size"], frames)
+                    self._allocator.occupy(here, block["size"], segment.get("stream") or 0)
+                    self._existed_before(here, block["size"], frames)
                 address = here + block["size"]
-        for here, requested, stream in early:
-            self._there_before(here, self._replay.allocate(here, requested, stream), None)
+        for here, requested, stream in freed_only:
+            self._existed_before(here, self._allocator.allocate(here, requested, stream), None)
 
-    def _there_before(self, address: int, size: int, frames: Any) -> None:
-        birth = -1 - len(self.frames_before)
-        self.frames_before[birth] = frames
-        self._open(0, address, size, birth)
+    def _existed_before(self, address: int, size: int, frames: Any) -> None:
+        at = -1 - len(self._frames_before)
+        self._frames_before[at] = frames
+        self._allocate(at, address, size)
 
-    def _open(self, at: int, address: int, size: int, birth: int) -> None:
-        self._opened[address] = size, birth
-        self._note(Event(at, address, size, birth))
+    def _allocate(self, at: int, address: int, size: int) -> None:
+        if self._reader.in_use(address):  # two events: the end of the old block and the new one
+            self._note()
+        self._reader.allocate(at, address, size)
+        self._note()
 
-    def _close(self, at: int, address: int) -> int:
-        size, birth = self._opened.pop(address)
-        self._note(Event(at, address, -size, birth))
+    def _free(self, at: int, address: int) -> int:
+        size = self._reader.free(at, address)
+        self._note()
         return size
 
-    def _note(self, event: Event) -> None:
-        self.events.append(event)
-        self.reserved.append(self._replay.reserved)
-        self.forced.append(self._forced)
+    def _note(self) -> None:
+        """Record what is reserved after the event."""
+        self._reserved.append(self._allocator.reserved)
+        self._fragmentation.append(self._because_of_fragments)
 
-    def _run(self, trace: list[Any]) -> None:
-        replay, opened = self._replay, self._opened
-        waiting: dict[int, int] = {}  # address → size of blocks that are asked to be freed
-        segment: Any = None  # the event before, where it brought a segment
-        cached = 0  # what was free for it then
+    def run(self, trace: list[Any]) -> None:
+        allocator, in_use = self._allocator, self._reader.in_use
+        waiting: dict[int, int] = {}  # address → size of blocks whose free was requested and not completed
+        segment: Any = None  # the previous event, if it added a segment
+        cached = 0  # bytes that were free for the request then
         for i, event in enumerate(trace):
             action, stream = event["action"], event.get("stream", 0)
             if action == "alloc":
-                address, asked = event["addr"], event["size"]
-                if address in opened:
-                    self.contradictions += 1
-                    replay.free(address, self._close(i, address), stream)
+                address, requested = event["addr"], event["size"]
+                if in_use(address):
+                    self._contradictions += 1
+                    allocator.free(address, self._free(i, address), stream)
                 elif address in waiting:
-                    replay.free(address, waiting.pop(address), stream)
-                if segment is not None and 0 < asked <= cached and segment["addr"] == address:
-                    self._forced += segment["size"]
-                self._open(i, address, replay.allocate(address, asked, stream), i)
-            elif action == "free_requested" and event["addr"] in opened:
-                waiting[event["addr"]] = self._close(i, event["addr"])
+                    allocator.free(address, waiting.pop(address), stream)
+                if segment is not None and 0 < requested <= cached and segment["addr"] == address:
+                    self._because_of_fragments += segment["size"]
+                self._allocate(i, address, allocator.allocate(address, requested, stream))
+            elif action == "free_requested" and in_use(event["addr"]):
+                waiting[event["addr"]] = self._free(i, event["addr"])
             elif action == "free_completed" and event["addr"] in waiting:
-                replay.free(event["addr"], waiting.pop(event["addr"]), stream)
+                allocator.free(event["addr"], waiting.pop(event["addr"]), stream)
             elif action in ("segment_free", "segment_unmap"):
-                replay.drop_segment(event["addr"], event["size"], stream)
+                allocator.drop_segment(event["addr"], event["size"], stream)
             elif action == "oom":
-                asked = event.get("size") or 0
-                self.ooms.append(OutOfMemory(asked, event.get("device_free") or 0, replay.cached(asked, stream)))
+                requested = event.get("size") or 0
+                free = allocator.cached(requested, stream)
+                self._out_of_memory.append(OutOfMemory(requested, event.get("device_free") or 0, free))
             segment = None
             if action in ("segment_alloc", "segment_map"):
                 segment, cached = event, self._cached_for(trace, i)
-                replay.add_segment(event["addr"], event["size"], stream)
+                allocator.add_segment(event["addr"], event["size"], stream)
 
     def _cached_for(self, trace: list[Any], i: int) -> int:
-        """What is free for the allocation that a new segment is got for, which is the next event."""
+        """Bytes free for the allocation that a new segment serves, which is the next event."""
         after = trace[i + 1] if i + 1 < len(trace) else None
         if after is None or after["action"] != "alloc" or trace[i]["action"] != "segment_alloc":
-            return 0  # what is mapped into an expandable segment joins what is free there
-        return self._replay.cached(after["size"], after.get("stream", 0))
+            return 0  # memory mapped into an expandable segment joins the free memory there
+        return self._allocator.cached(after["size"], after.get("stream", 0))

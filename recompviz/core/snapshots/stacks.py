@@ -1,7 +1,7 @@
-"""The stacks of a snapshot: which of the frames are the user's lines, and what a block was for.
+"""The stack traces of a snapshot: the user's source lines, and the category of what was allocated there.
 
-A snapshot has a stack for each of its events, millions of frames, and few different ones: every frame and every
-stack is looked at once, told by the identity of what was unpickled.
+A snapshot contains millions of frames, of which few differ. Each distinct frame and stack is read once and cached by
+the identity of the unpickled object.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from recompviz.core.reports.memory_report import SourceLine
 from recompviz.core.steps.joint import Category
 
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")
-# no file has so many
+# larger line numbers are ignored
 MOST_LINES = 1 << 31
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack.
+    """One stack trace.
 
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's, innermost first; Python's own where there are none.
+        The user's lines, innermost first; all Python lines if none is the user's.
     category : Category
-        What was allocated there, told by the files and functions.
+        What was allocated there, judged by file and function names.
     """
 
     lines: tuple[SourceLine, ...] = ()
     category: Category = Category.OTHER
-    label: str = ""  # of the innermost line
+    label: str = ""  # the innermost line
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class _Frame:
 
 
 class Stacks:
-    """Stacks by the lists of frames they are written as; these must stay alive."""
+    """A cache of stacks. The lists of frames must stay alive, because they are cached by ``id``."""
 
     def __init__(self) -> None:
         self._frames: dict[int, _Frame | None] = {}
         self._stacks: dict[tuple[int, ...], Stack] = {}
 
     def of(self, frames: Any) -> Stack:
-        """The stack of one event.
+        """The stack of one list of frames.
 
         Examples
         --------
@@ -89,7 +89,7 @@ class Stacks:
 
 def _read_frame(frame: dict[str, Any]) -> _Frame:
     given, number, called = frame.get("filename"), frame.get("line"), frame.get("name")
-    # what is of another type than PyTorch writes is not shown: it may be of any size
+    # values of another type than PyTorch writes are not shown: they may be of any size
     file, name = given if isinstance(given, str) else "", called if isinstance(called, str) else ""
     number = number if isinstance(number, int) and 0 <= number < MOST_LINES else None
     cell = "ipykernel" in file or file.startswith("<ipython")

@@ -1,8 +1,8 @@
-"""What blocks PyTorch's CUDA allocator really handed out, replayed from the requests in a snapshot.
+"""A model of PyTorch's CUDA caching allocator, which gives the block size for each request of a snapshot.
 
-A trace holds the bytes *requested*; what counts as allocated is the block, rounded up to 512 bytes, and larger
-still where what remains of a cached block is too small to be split off. The replay keeps the free intervals
-of each segment and splits and merges as the allocator does, so that its sums are the allocator's own.
+A trace contains the bytes *requested*. The allocator counts the bytes of the block: the request rounded up to 512
+bytes, and more if the rest of a cached block is too small to be split off. The model keeps the free intervals of each
+segment and splits and merges them as the allocator does, so that its sums equal the allocator's.
 
 Source: c10/cuda/CUDACachingAllocator.cpp, ``round_size``, ``should_split``, ``free_block``.
 """
@@ -13,16 +13,16 @@ from bisect import bisect_right, insort
 
 ROUND = 512
 SMALL_SEGMENT = 2 << 20
-# of a large block, a remainder of no more than this stays with it
+# a remainder of a large block up to this size is not split off
 LARGE_REMAINDER = 1 << 20
-# requests of up to this are served from segments of their own
+# requests up to this size are served from the pool of small segments
 SMALL = 1 << 20
 
 Pool = tuple[bool, int]
 
 
 def rounded(size: int) -> int:
-    """A request as a block's least size.
+    """The smallest block size for a request, bytes.
 
     Examples
     --------
@@ -32,26 +32,29 @@ def rounded(size: int) -> int:
     return max(ROUND, -(-size // ROUND) * ROUND)
 
 
-class Replay:
-    """Free intervals by segment, and the block that each request got."""
+class AllocatorModel:
+    """The free intervals of every segment; gives the block size for each request.
+
+    Attributes
+    ----------
+    reserved : int
+        Bytes reserved from the device.
+    """
 
     def __init__(self) -> None:
-        self._starts: list[int] = []  # of free intervals, rising
+        self._starts: list[int] = []  # of free intervals, ascending
         self._ends: dict[int, int] = {}
-        self._small: dict[int, bool] = {}  # by start of a segment
-        self._segments: list[tuple[int, int]] = []  # (start, end), rising
+        self._small: dict[int, bool] = {}  # start of a segment → whether it is small
+        self._segments: list[tuple[int, int]] = []  # (start, end), ascending
         self.reserved = 0
         self._cached: dict[Pool, int] = {}  # (small, stream) → bytes of free intervals
 
     def cached(self, requested: int, stream: int = 0) -> int:
-        """Bytes that are free where a request is looked for, in pieces of any size.
-
-        A request that found none though they are enough in all is what fragmentation costs.
-        """
+        """Bytes that are reserved and free in the pool that serves a request, in pieces of any size."""
         return self._cached.get((rounded(requested) <= SMALL, stream), 0)
 
     def add_segment(self, address: int, size: int, stream: int = 0) -> None:
-        """Memory that the allocator got from the device."""
+        """Reserve memory from the device."""
         self._count((size == SMALL_SEGMENT, stream), size)
         insort(self._segments, (address, address + size))
         self._small[address] = size == SMALL_SEGMENT
@@ -59,7 +62,7 @@ class Replay:
         self._give(address, address + size)
 
     def drop_segment(self, address: int, size: int, stream: int = 0) -> None:
-        """Memory that went back to the device."""
+        """Return memory to the device."""
         self.reserved = max(self.reserved - size, 0)
         if self._take(address, size):
             self._count((size == SMALL_SEGMENT, stream), -size)
@@ -67,12 +70,12 @@ class Replay:
             self._segments.remove((address, address + size))
 
     def allocate(self, address: int, requested: int, stream: int = 0) -> int:
-        """The size of the block at an address for a request, bytes."""
+        """Allocate a block at an address; return its size in bytes."""
         size = rounded(requested)
         i = bisect_right(self._starts, address) - 1
         start = self._starts[i] if i >= 0 else -1
         if i < 0 or self._ends[start] < address + size:
-            return size  # of a segment that the trace does not tell of
+            return size  # the trace does not contain the segment
         rest = self._ends[start] - address - size
         segment = self._segment_of(address)
         keeps = rest < ROUND if self._small.get(segment, False) else rest <= LARGE_REMAINDER
@@ -83,12 +86,12 @@ class Replay:
         return size
 
     def free(self, address: int, size: int, stream: int = 0) -> None:
-        """A block is free again, and one with its free neighbours."""
+        """Free a block and merge it with its free neighbours."""
         self._give(address, address + size)
         self._count((size <= SMALL, stream), size)
 
     def occupy(self, address: int, size: int, stream: int = 0) -> None:
-        """A block that was there from the start."""
+        """Mark the memory of a block that existed before the trace as used."""
         if self._take(address, size):
             self._count((size <= SMALL, stream), -size)
 
@@ -101,7 +104,7 @@ class Replay:
 
     def _give(self, start: int, end: int) -> None:
         i = bisect_right(self._starts, start)
-        # neighbours in another segment are no neighbours
+        # intervals of different segments are not merged
         if i < len(self._starts) and self._starts[i] == end and self._segment_of(end) == self._segment_of(start):
             end = self._ends.pop(self._starts.pop(i))
         if i and self._ends[self._starts[i - 1]] == start:

@@ -1,0 +1,65 @@
+"""Classify the memory that is reserved but not allocated at the peak: ordinary cache or fragmentation.
+
+The allocator keeps freed memory for the next request. This cache costs nothing, because the allocator returns it to the
+device before memory runs out. It is fragmentation if a request found no piece that was large enough although the free
+pieces together were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.memory_report import Finding
+from recompviz.core.snapshots.replay import OutOfMemory
+
+# fragmentation above this share of the peak is reported first
+SURPRISING_SHARE = 0.25
+FIX = "set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or keep tensor sizes the same from step to step"
+
+
+def unused_memory_finding(
+    peak: int, reserved: int, fragmentation: int, out_of_memory: Sequence[OutOfMemory]
+) -> Finding | None:
+    """The finding about memory that is reserved but not allocated; None if there is none.
+
+    Parameters
+    ----------
+    peak, reserved : int
+        Bytes allocated at the peak, and bytes reserved from the device then.
+    fragmentation : int
+        Bytes of the segments reserved until then although enough bytes were free, in smaller pieces.
+    out_of_memory : sequence of OutOfMemory
+
+    Examples
+    --------
+    >>> unused_memory_finding(100, 150, 0, []).cause, unused_memory_finding(100, 150, 40, []).avoidable
+    ('cached by the allocator', 40)
+    """
+    fragmented = [request for request in out_of_memory if request.fragmented]
+    if fragmented:
+        worst = max(fragmented, key=lambda request: request.cached)
+        why = (
+            f"a request of {format_bytes(worst.requested)} failed although {format_bytes(worst.cached)} were reserved "
+            "and free, in smaller pieces"
+        )
+        return _fragments(worst.cached, worst.cached, why, True)
+    free = max(reserved - peak, 0)
+    if not free:
+        return None
+    why = (
+        f"at the peak {format_bytes(reserved)} are reserved from the device, and {format_bytes(free)} of them are free"
+    )
+    lost = min(free, fragmentation)
+    if lost:
+        why += (
+            f"; {format_bytes(fragmentation)} were reserved because of fragmentation: enough bytes were free, but in "
+            "smaller pieces"
+        )
+        return _fragments(free, lost, why, lost > SURPRISING_SHARE * peak)
+    why += " and kept for the next request; no segment was reserved because of fragmentation"
+    return Finding("cached by the allocator", "the allocator's cache", None, free, 0, why)
+
+
+def _fragments(size: int, avoidable: int, why: str, surprising: bool) -> Finding:
+    return Finding("reserved but not allocated", "fragments", None, size, avoidable, why, FIX, surprising=surprising)
