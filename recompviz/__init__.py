@@ -32,6 +32,7 @@ _HOMES = {
     "PlanMismatch": "recompviz.core.base.errors",
     "PlanTable": "recompviz.core.plans.plan_table",
     "PlannedModule": "recompviz.pytorch.running.planned",
+    "Planner": "recompviz.core.planning.planner",
     "RunComparison": "recompviz.core.reports.run_comparison",
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from recompviz.core.exact.solver import solve as solve
     from recompviz.core.graphs.graph import Graph as Graph
     from recompviz.core.graphs.node_info import NodeInfo as NodeInfo
+    from recompviz.core.planning.planner import Planner as Planner
     from recompviz.core.plans.baselines import baseline as baseline
     from recompviz.core.plans.comparison import Comparison as Comparison
     from recompviz.core.plans.comparison import compare as compare

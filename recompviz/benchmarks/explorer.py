@@ -47,7 +47,7 @@ from recompviz.core.exact.solver import solve
 from recompviz.widgets.layout.layout import dot
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.explorer import Explorer
-from recompviz.widgets.explorer.first_plans import first_plans
+from recompviz.core.planning.first_plans import first_plans
 
 STAMPS = {}  # request: when it was received, simulated, packed, sent; milliseconds
 now = []

@@ -158,7 +158,7 @@ LARGE = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((8, 12, 13, 
     'explorer = Explorer(graph, table("time"), simulate, **more)',
     """
 import threading
-from recompviz.widgets.explorer.first_plans import first_plans
+from recompviz.core.planning.first_plans import first_plans
 go = threading.Event()
 
 def later(_progress):

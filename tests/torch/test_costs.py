@@ -178,12 +178,11 @@ def test_another_batch_is_estimated_where_the_home_trace_was_measured() -> None:
     assert other.costs == "roofline"
 
 
-def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets() -> None:
     trace = make("small residual network").trace().with_costs(SLOW)
     front = trace.tradeoff().time_centric
-    monkeypatch.setattr("recompviz.pytorch.tracing.traced_step.MOST_ROWS", 20)
     assert len(front) > 100
-    table = trace.plans()
+    table = rv.Planner(trace.graph, trace.joint, most_rows=20).plans()
     assert 10 < len(table) <= 21  # and the baseline that keeps everything
     peaks = set(table.formula_peaks.tolist())
     assert {int(front.peaks[0]), int(front.peaks[-1])} <= peaks
@@ -191,4 +190,4 @@ def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets(monkey
     optima = front.peaks.tolist()
     for budget in optima:  # what the table offers is no worse than the optimum of a budget one step smaller
         assert max(p for p in peaks if p <= budget) >= max((p for p in optima if p <= budget - gap), default=0)
-    assert rv.simulate(trace, trace.plan(table.least_total)).peak == table.least_total
+    assert rv.simulate(trace, table.plan(table.least_total)).peak == table.least_total

@@ -6,12 +6,12 @@ import time
 import pytest
 
 from recompviz.core.live.model import profile_function
+from recompviz.core.planning.first_plans import first_plans
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step, u_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.widgets.explorer.explorer import Explorer
-from recompviz.widgets.explorer.first_plans import first_plans
 
 
 @pytest.mark.parametrize("step", [residual_step((2, 2)), u_step(200)])

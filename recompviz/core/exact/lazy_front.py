@@ -1,29 +1,35 @@
-"""A front that is solved when it is first looked at.
+"""A front that is solved on first use.
 
-A slider shows the time-centric curve; the memory-centric one is often never asked for, and on wide
-graphs costs as much again. It behaves as a ParetoFront in every way, and is solved once.
+The memory-centric curve is often not needed, and on wide graphs it costs as much as the time-centric one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recompviz.core.plans.curve import ParetoFront
 
+if TYPE_CHECKING:
+    from recompviz.core.base.progress import Progress
+
 
 class LazyParetoFront(ParetoFront):
-    """A ParetoFront whose arrays come from ``solve()`` on first use.
+    """A ParetoFront whose arrays are computed on first use, once.
+
+    Parameters
+    ----------
+    solve : callable (progress) → ParetoFront
 
     Examples
     --------
     >>> import numpy as np
-    >>> front = LazyParetoFront(lambda: ParetoFront(np.array([1.0]), np.array([8]), lambda position: [1]))
+    >>> front = LazyParetoFront(lambda progress: ParetoFront(np.array([1.0]), np.array([8]), lambda position: [1]))
     >>> front.is_solved, len(front), front.is_solved
     (False, 1, True)
     """
 
-    def __init__(self, solve: Callable[[], ParetoFront]) -> None:
+    def __init__(self, solve: Callable[[Progress | None], ParetoFront]) -> None:
         object.__setattr__(self, "_solve", solve)
 
     @property
@@ -31,11 +37,17 @@ class LazyParetoFront(ParetoFront):
         """Whether the arrays are there already."""
         return "peaks" in self.__dict__
 
+    def solve(self, progress: Progress | None = None) -> None:
+        """Compute the arrays now, unless they are there. Raise :class:`recompviz.Cancelled` in ``progress`` to stop."""
+        if self.is_solved:
+            return
+        front = self._solve(progress)
+        for field in ("overheads", "walk_back", "peaks"):  # ``peaks`` last: it marks the front as solved
+            object.__setattr__(self, field, getattr(front, field))
+
     def __getattr__(self, name: str) -> Any:
-        # only reached while a field is missing
+        # Python calls this only for an attribute that is missing.
         if name not in ("overheads", "peaks", "walk_back"):
             raise AttributeError(name)
-        front = self._solve()
-        for field in ("overheads", "walk_back", "peaks"):
-            object.__setattr__(self, field, getattr(front, field))
+        self.solve()
         return getattr(self, name)

@@ -100,7 +100,7 @@ def solve(
             f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
             'of them (family="all" or "prefixes") or drop a pin'
         )
-    memory_centric = LazyParetoFront(lambda: front("memory", None))
+    memory_centric = LazyParetoFront(lambda progress: front("memory", progress))
     return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
 
 

@@ -1,32 +1,26 @@
-"""A trace: one training step, and what can be asked of it.
+"""A trace: one training step of a PyTorch model as a graph and a joint graph.
 
-It is frozen; plans are made on its ``graph``, simulated on its joint graph and run by
-:func:`recompviz.apply`. What takes long to answer is answered once.
+It is frozen. Its planner makes plans, and :func:`recompviz.apply` runs them.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
-from recompviz.core.base.compiled import has_numba
 from recompviz.core.base.progress import Progress
-from recompviz.core.exact.solver import Family, solve
+from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.live.model import profile_function
-from recompviz.core.live.search import live_plans
-from recompviz.core.plans.baselines import baseline, chen_plans
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
-from recompviz.core.steps.schedule import Schedule, make_schedule
-from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.schedule import Schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
 from recompviz.pytorch.tracing.folding import Folded
@@ -34,11 +28,6 @@ from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.min_cut import min_cut
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.step import Step
-
-T = TypeVar("T")
-
-# the most plans of one table: a slider has no more positions, and thousands of nodes have thousands of optima
-MOST_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +37,22 @@ class Trace:
     Attributes
     ----------
     step : Step
-        The model and its loss, as one module.
+        The model and its loss as one module.
     folded : Folded
     signature : Signature
-        What the trace holds for: shapes, dtypes, devices, training flags, attributes.
+        The conditions under which the trace is valid: shapes, dtypes, devices, training flags, attributes.
     arguments : tuple
-        (inputs, kwargs, targets) it was traced with.
+        The (inputs, kwargs, targets) of the traced step.
     granularity : str
-        What one node of the graph stands for: ``"operators"`` or ``"paper"``.
+        What one node of the graph is: ``"operators"`` or ``"paper"``.
     costs : str or Roofline
-        What ``graph.time`` is; see :meth:`with_costs`.
+        The cost model of ``graph.time``; see :meth:`with_costs`.
     planned_for : torch.device or None
-        For an estimated trace, where the step is to run.
+        For an estimated trace, the device on which the step is to run.
     optimizer : torch.optim.Optimizer or None
-        Whose state and scratch memory are part of the step.
+        The optimiser whose state and scratch memory are part of the step.
+    planner : Planner
+        Curves, plan tables, what-ifs and baselines of this step, cached.
     """
 
     step: Step
@@ -72,12 +63,19 @@ class Trace:
     costs: Costs = "paper"
     planned_for: torch.device | None = None
     optimizer: torch.optim.Optimizer | None = None
-    _memo: dict[str, Any] = field(default_factory=dict, repr=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    planner: Planner = field(default=None, repr=False)  # type: ignore[assignment]  # made below
+
+    def __post_init__(self) -> None:
+        """Make a planner, or keep that of the trace this one was copied from if graph and joint graph are the same."""
+        made = self.planner
+        if made is None or made.graph is not self.graph or made.joint is not self.joint or made.device != self.device:
+            baselines = {"min-cut": partial(_min_cut_of, self.folded)}
+            made = Planner(self.graph, self.joint, baselines=baselines, device=self.device)
+            object.__setattr__(self, "planner", made)
 
     @property
     def model(self) -> nn.Module:
-        """The model, the very object that was passed in."""
+        """The model object that was traced."""
         return self.step.model
 
     @property
@@ -92,35 +90,35 @@ class Trace:
 
     @property
     def device(self) -> str:
-        """Where the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
+        """The device that the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
         return self.signature.device if self.planned_for is None else str(self.planned_for)
 
     @property
     def estimated(self) -> bool:
-        """Whether it was traced without memory: sizes are exact, but which kernels run differs by device."""
+        """Whether it was traced on the meta device: sizes are exact, but kernels may differ between devices."""
         return self.planned_for is not None
 
     @property
     def cost_unit(self) -> str:
-        """The unit of ``graph.time`` and of every overhead, for people."""
+        """The unit of ``graph.time`` and of every overhead, as text."""
         return unit_of(self.costs)
 
     def with_costs(self, costs: Costs) -> Trace:
-        """The same step with another forward cost T_v; a plan of one is not a plan of the other.
+        """The same step with another forward cost T_v. A plan of one is not a plan of the other.
 
         Parameters
         ----------
         costs : "paper", "flops", "roofline", "measured" or Roofline
-            10 for a convolution and 1 for any other node; floating-point operations, by PyTorch's own formulas where
-            it has one and else one for each element returned; the milliseconds that arithmetic or memory
-            traffic take at least, on the traced device (measured once) or on that of a ``Roofline(flops_per_second,
-            bytes_per_second)``; or the milliseconds that :func:`recompviz.calibrate` measured. A node costs what
-            its calls cost.
+            ``"paper"``: 10 for a convolution and 1 for any other node. ``"flops"``: floating-point operations by
+            PyTorch's formulas; an operator without a formula costs one per element that it returns. ``"roofline"``:
+            the milliseconds that arithmetic or memory traffic take at least on the traced device, whose speed is
+            measured once; a ``Roofline(flops_per_second, bytes_per_second)`` names another device. ``"measured"``: the
+            milliseconds that :func:`recompviz.calibrate` measured. The cost of a node is the sum over its calls.
 
         Raises
         ------
         ValueError
-            If there is no such cost, or none was measured.
+            If the name is unknown, or if ``"measured"`` is asked for and the trace is not calibrated.
 
         Examples
         --------
@@ -130,7 +128,7 @@ class Trace:
         >>> t.graph.time.tolist(), t.with_costs("flops").graph.time.tolist()
         ([1.0, 1.0, 1.0, 1.0], [512.0, 32.0, 64.0, 1.0])
         """
-        return replace(self, folded=priced(self.folded, costs), costs=costs, _memo={}, _lock=threading.RLock())
+        return replace(self, folded=priced(self.folded, costs), costs=costs)
 
     def __repr__(self) -> str:
         return (
@@ -139,55 +137,32 @@ class Trace:
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
-        """The trade-off curve of the graph, solved once and kept."""
-        return self._once(f"tradeoff {family}", lambda: solve(self.graph, family))
+        """The trade-off curve of the graph, cached; see :meth:`recompviz.Planner.tradeoff`."""
+        return self.planner.tradeoff(family)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """Every distinct plan of an objective with its formula peak and its simulated total peak.
-
-        Thousands of nodes, or costs that are no whole numbers, make curves of many thousand optima, bytes apart; of
-        more than 512 those of 512 evenly spaced budgets are taken, the least and the largest among them.
-
-        Parameters
-        ----------
-        objective : "time", "memory" or "live"
-            The formula's time-centric or memory-centric optima, or what a search in simulated total
-            bytes finds, which is never worse in these; see :mod:`recompviz.core.live.search`.
-        progress : callable (done, total), optional
-            Called now and then during that search; raise :class:`recompviz.Cancelled` in it to stop.
-        """
-
-        def build() -> PlanTable:
-            if objective == "live":
-                seeds = [*self.plans("time").plans, *self.plans("memory").plans, *chen_plans(self.graph)]
-                plans = live_plans(self.graph, self.joint, seeds, progress) if has_numba() else seeds
-            else:
-                curve = self.tradeoff()
-                plans = curve.plans(objective, MOST_ROWS)
-            return PlanTable.of(self.graph, objective, plans, profile_function(self.graph, self.joint))
-
-        return self._once(f"plans {objective}", build)
+        """Every distinct plan of an objective with its total peak, cached; see :meth:`recompviz.Planner.plans`."""
+        return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """The plan of least overhead whose simulated total peak fits a budget.
+        """The plan of least overhead whose simulated total peak fits a budget; see :meth:`recompviz.Planner.plan`.
 
         Parameters
         ----------
         total : int or str
-            Total bytes, what the device will see: parameters, gradients, inputs and intermediate
-            values; or a string such as ``"10 GiB"``.
+            Total bytes: parameters, gradients, inputs and intermediate values; or a string such as ``"10 GiB"``.
         objective : "time", "memory" or "live"
-            Choose among the plans of this table.
+            The table to choose from.
 
         Raises
         ------
         InfeasibleBudget
-            If no plan fits; it carries the least total that does.
+            If no plan fits. It carries the least feasible total.
         """
-        return self.plans(objective).plan(total)
+        return self.planner.plan(total, objective)
 
     def baseline(self, name: str) -> Plan:
-        """What people do without a planner, as a plan of this trace.
+        """A plan that needs no planner, cached.
 
         Parameters
         ----------
@@ -210,50 +185,40 @@ class Trace:
         >>> t.baseline("min-cut 0.5").kind
         'min-cut 0.5'
         """
-        kind, _, ratio = name.partition(" ")
-        if kind != "min-cut":
-            return baseline(self.graph, name)
-        try:
-            share = float(ratio)
-        except ValueError:
-            raise ValueError(f'{name!r} names no ratio from 0 to 1; write for example "min-cut 0.5"') from None
-        return self._once(f"min-cut {share:g}", lambda: min_cut(self.folded, share))
+        return self.planner.baseline(name)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Every call of the step under a plan, in order, and what is freed after each."""
-        return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
+        """Every call of the step under a plan in order, and what is freed after each. None keeps everything."""
+        return self.planner.schedule(plan)
 
     def check(self, plan: Plan | None) -> Plan:
         """The plan itself, or keep-all for None; raises PlanMismatch if it is for another graph."""
-        if plan is None:
-            return Plan.keep_all(self.graph)
-        if plan.graph is not self.graph and plan.graph.fingerprint != self.graph.fingerprint:
-            return Plan.from_json(self.graph, plan.to_json())
-        return plan
+        return self.planner.check(plan)
 
     def with_joint(self, joint: JointGraph) -> Trace:
-        """The same trace with another account of what its calls take, for example a calibrated one."""
-        folded = priced(replace(self.folded, joint=joint), self.costs)
-        same = folded.graph.fingerprint == self.graph.fingerprint
-        curves = {key: value for key, value in self._memo.items() if same and key.startswith("tradeoff")}
-        return replace(self, folded=folded, _memo=curves, _lock=threading.RLock())
+        """The same trace with another joint graph, for example a calibrated one."""
+        other = replace(self, folded=priced(replace(self.folded, joint=joint), self.costs))
+        other.planner.reuse_curves(self.planner)
+        return other
 
-    def _once(self, key: str, build: Callable[[], T]) -> T:
-        with self._lock:
-            if key not in self._memo:
-                self._memo[key] = build()
-            kept: T = self._memo[key]
-            return kept
+
+def _min_cut_of(folded: Folded, ratio: str) -> Plan:
+    """The baseline ``"min-cut R"`` from the text R."""
+    try:
+        share = float(ratio)
+    except ValueError:
+        raise ValueError(f'min-cut ratio {ratio!r}, expected a number from 0 to 1; write "min-cut 0.5"') from None
+    return min_cut(folded, share)
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
-    """The memory of one step under a plan, predicted from the lifetimes of the joint graph.
+    """Predict the memory of one step under a plan from the lifetimes in the joint graph.
 
     Parameters
     ----------
     trace : Trace
     plan : Plan, optional
-        None keeps everything, as PyTorch does.
+        None keeps everything, as PyTorch does by default.
 
     Returns
     -------
@@ -273,4 +238,4 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     >>> rv.simulate(t).static == 4 * (8 + 1 + 32 + 4)
     True
     """
-    return simulate_schedule(trace.schedule(plan), trace.device)
+    return trace.planner.simulate(plan)

@@ -10,15 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Name
-from recompviz.core.live.model import profile_function
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.explorer.explorer import Explorer
-from recompviz.widgets.explorer.first_plans import SMALL, first_plans
 from recompviz.widgets.explorer.runner import Progress
 
 if TYPE_CHECKING:
@@ -103,7 +100,6 @@ def explorer_of(
     """The Explorer of a trace; see :func:`explore`."""
     from recompviz.pytorch.internals.devices import memory_of
     from recompviz.pytorch.tracing.traced_step import simulate
-    from recompviz.pytorch.tracing.what_if import what_if
 
     def solve(
         objective: PlanObjective,
@@ -112,13 +108,15 @@ def explorer_of(
         recompute: Sequence[Name],
         progress: Callable[[int, int], None],
     ) -> PlanTable:
-        return what_if(traced, objective, cast("Family", family), keep=keep, recompute=recompute, progress=progress)
+        return traced.planner.what_if(
+            objective, cast("Family", family), keep=keep, recompute=recompute, progress=progress
+        )
 
     def tables(progress: Callable[[int, int], None] | None = None) -> list[PlanTable]:
         return [traced.plans("live", progress), traced.plans("time"), traced.plans("memory")]
 
-    at_once = len(traced.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
-    first = tables() if at_once else [first_plans(traced.graph, profile_function(traced.graph, traced.joint))]
+    at_once = traced.planner.is_quick
+    first = tables() if at_once else [traced.planner.first_plans()]
     return Explorer(
         traced.graph,
         first[0],

@@ -1,9 +1,8 @@
-"""Plans to open an Explorer with, at once; the planner's own follow when they are found.
+"""Plans that need no search, to open an Explorer with.
 
-Planning hundreds of nodes takes seconds to a minute; a person who only wants to look should not wait for it. What
-needs no search is there in a moment: keep everything, a checkpoint around each repeated block, and sequences of a
-few to many lower sets of equal size, cut where a single value passes if there are such places (as Chen et al. 2016
-do). They are plans like any other, and simulated as such.
+Planning a graph of hundreds of nodes takes seconds to a minute. These plans take milliseconds: keep everything, a
+checkpoint around each repeated block, and lower-set sequences that cut the graph into 2 to 128 segments of equal
+size. Segments end where at most one value is needed (Chen et al. 2016) if the graph has enough such places.
 """
 
 from __future__ import annotations
@@ -23,20 +22,23 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# up to here planning takes a moment, and the picture waits for it
-SMALL = 40
-# into so many segments
-PARTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
+# Numbers of segments.
+SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 
 
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
-    """A plan table without a search.
+    """A plan table that needs no search.
 
     Parameters
     ----------
     graph : Graph
     profile : callable (Plan) → array of int
-        Total bytes of each step, as for :meth:`recompviz.core.plans.plan_table.PlanTable.of`.
+        Total bytes of each step, as for :meth:`recompviz.PlanTable.of`.
+
+    Returns
+    -------
+    PlanTable
+        With the objective ``"time"``.
 
     Examples
     --------
@@ -49,17 +51,24 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     >>> bool(table.plans[0].keep_mask.all()), len(table) > 3
     (True, True)
     """
-    prefixes = cut_prefixes(graph)
-    if len(prefixes) < PARTS[-1]:
-        prefixes = []
-        for v in graph.order[:-1]:
-            prefixes.append((prefixes[-1] if prefixes else 0) | 1 << v)
+    prefixes = _prefixes(graph)
     sizes = [graph.memory_of(mask) for mask in prefixes]
     whole = graph.memory_of(graph.everything)
     plans = []
-    for parts in PARTS:
-        ends = sorted({bisect_left(sizes, whole * i / parts) for i in range(1, parts)} - {len(sizes)})
+    for count in SEGMENT_COUNTS:
+        ends = sorted({bisect_left(sizes, whole * i / count) for i in range(1, count)} - {len(sizes)})
         plans.append(Plan.from_masks(graph, [*(prefixes[i] for i in ends), graph.everything]))
-    with contextlib.suppress(GraphError):
+    with contextlib.suppress(GraphError):  # the nodes name no modules
         plans.append(per_module(graph))
     return PlanTable.of(graph, "time", plans, profile)
+
+
+def _prefixes(graph: Graph) -> list[int]:
+    """The lower sets at which a segment may end, as rising masks, without ∅ and V."""
+    prefixes = cut_prefixes(graph)
+    if len(prefixes) >= SEGMENT_COUNTS[-1]:
+        return prefixes
+    prefixes = []
+    for v in graph.order[:-1]:
+        prefixes.append((prefixes[-1] if prefixes else 0) | 1 << v)
+    return prefixes

@@ -1,0 +1,343 @@
+"""The planner of one training step: trade-off curves, plan tables, what-ifs and baselines.
+
+It needs a graph and, for total bytes, the joint graph of the same step. Neither torch nor Jupyter is imported.
+Every result that takes a search is cached, and a planner may be used from several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
+
+from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.progress import Progress
+from recompviz.core.exact.lazy_front import LazyParetoFront
+from recompviz.core.exact.solver import Family, solve
+from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.live.model import profile_function
+from recompviz.core.live.search import live_plans
+from recompviz.core.planning.cache import Cache
+from recompviz.core.planning.first_plans import first_plans
+from recompviz.core.plans.baselines import NAMES, baseline, chen_plans
+from recompviz.core.plans.curve import Objective, Tradeoff
+from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
+from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.paper_model import paper_step
+from recompviz.core.steps.schedule import Schedule, make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.timeline import Timeline
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+# The most plans of one table. A slider has no more positions, and large graphs have thousands of optima.
+MOST_ROWS = 512
+# Up to this many nodes, searching all tables takes less than a second once the kernels are compiled.
+SMALL = 40
+# The share of a search in simulated bytes that its seeds take, for progress.
+SEEDING = 0.2
+
+# Makes a baseline plan from the text after the baseline's name, for example from "0.5" of "min-cut 0.5".
+MakeBaseline = Callable[[str], Plan]
+
+
+class Planner:
+    """Plans of one training step for every memory budget.
+
+    Parameters
+    ----------
+    graph : Graph
+        The intermediate values of the forward pass.
+    joint : JointGraph, optional
+        The forward and backward pass of the same step. Total bytes are simulated on it. If left out, it is the step
+        of the paper's memory model, in which every value has a gradient of its own size and nothing else takes memory.
+    baselines : mapping of str to callable (str) → Plan, optional
+        Further baselines by name. The callable gets the text after the name, ``"0.5"`` of ``"min-cut 0.5"``.
+    device : str
+        The device that simulated timelines name.
+    most_rows : int
+        The most plans of one table.
+
+    Attributes
+    ----------
+    graph : Graph
+    joint : JointGraph
+    device : str
+
+    Examples
+    --------
+    >>> import recompviz as rv
+    >>> graph = rv.Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], memory={"a": 4, "b": 8, "c": 2, "d": 1})
+    >>> planner = rv.Planner(graph)
+    >>> table = planner.plans("live")
+    >>> table.total_peaks.tolist(), [sorted(plan.recompute) for plan in table.plans]
+    ([22, 18], [[], ['a']])
+    >>> planner.plan(20)
+    Plan(live, segments=3, kept=3/4, overhead=1, peak=26 formula bytes)
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        joint: JointGraph | None = None,
+        *,
+        baselines: Mapping[str, MakeBaseline] | None = None,
+        device: str = "cpu",
+        most_rows: int = MOST_ROWS,
+    ) -> None:
+        if not isinstance(graph, Graph):
+            raise TypeError(f"graph is {type(graph).__name__}, expected a Graph; a trace has a planner: trace.planner")
+        self.graph = graph
+        self.joint = paper_step(graph) if joint is None else joint
+        self.device = device
+        self._more_baselines = dict(baselines or {})
+        self._most_rows = most_rows
+        self._cache = Cache()
+
+    def __repr__(self) -> str:
+        return f"Planner(#V={len(self.graph)}, #E={len(self.graph.edges)}, {len(self.joint.calls)} calls)"
+
+    def reuse_curves(self, other: Planner) -> None:
+        """Take over the trade-off curves of a planner whose graph is equal. They do not depend on the joint graph."""
+        if other.graph.fingerprint == self.graph.fingerprint:
+            self._cache = other._cache.copy_of("tradeoff")
+
+    # ---------------------------------------------------------------- one plan
+
+    def check(self, plan: Plan | None) -> Plan:
+        """The plan itself, or keep-all for None.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        """
+        if plan is None:
+            return Plan.keep_all(self.graph)
+        if plan.graph is not self.graph and plan.graph.fingerprint != self.graph.fingerprint:
+            return Plan.from_json(self.graph, plan.to_json())
+        return plan
+
+    def schedule(self, plan: Plan | None = None) -> Schedule:
+        """Every call of the step under a plan in order, and what is freed after each. None keeps everything."""
+        return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
+
+    def simulate(self, plan: Plan | None = None) -> Timeline:
+        """The memory of one step under a plan, total bytes. None keeps everything."""
+        return simulate_schedule(self.schedule(plan), self.device)
+
+    def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
+        """A fast function from a plan to its total bytes at each step. Use it in one thread only."""
+        return profile_function(self.graph, self.joint)
+
+    # ---------------------------------------------------------------- curves and tables
+
+    def tradeoff(self, family: Family = "auto", progress: Progress | None = None) -> Tradeoff:
+        """The trade-off curve in formula bytes, cached; see :func:`recompviz.solve`."""
+        return self._cached(f"tradeoff {family}", lambda: solve(self.graph, family, progress=progress), progress)
+
+    def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
+        """Every distinct plan of an objective with its formula peak and its simulated total peak, cached.
+
+        A curve may have thousands of optima that differ by a few bytes. If it has more than 512, the table has the
+        optima of 512 evenly spaced budgets, the least and the largest among them.
+
+        Parameters
+        ----------
+        objective : "time", "memory" or "live"
+            The formula's time-centric or memory-centric optima, or the plans that a search in simulated total bytes
+            finds. The latter are never worse in total bytes; see :mod:`recompviz.core.live.search`.
+        progress : callable (done, total), optional
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+        """
+        _check_objective(objective)
+
+        search = self._live_table if objective == "live" else partial(self._formula_table, objective)
+        return self._cached(f"plans {objective}", lambda: search(progress), progress)
+
+    def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
+        """The plan of least overhead whose simulated total peak fits a budget.
+
+        Parameters
+        ----------
+        total : int or str
+            Total bytes: parameters, gradients, inputs and intermediate values; or a string such as ``"10 GiB"``.
+        objective : "time", "memory" or "live"
+            The table to choose from; see :meth:`plans`.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan fits. It carries the least feasible total.
+        """
+        return self.plans(objective).plan(total)
+
+    def first_plans(self) -> PlanTable:
+        """A table of plans that need no search, cached; see :mod:`recompviz.core.planning.first_plans`."""
+        return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
+
+    def table(
+        self,
+        plans: Sequence[Plan],
+        objective: TableObjective = "given",
+        progress: Progress | None = None,
+        *,
+        with_keep_all: bool = True,
+    ) -> PlanTable:
+        """Any plans of this graph as a table with their formula peaks and simulated total peaks."""
+        profile, simulated = self.profile_function(), count()
+
+        def counted(plan: Plan) -> NDArray[np.int64]:
+            if progress is not None:
+                progress(min(next(simulated), len(plans)), len(plans))
+            return profile(plan)
+
+        return PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all)
+
+    def what_if(
+        self,
+        objective: PlanObjective = "live",
+        family: Family = "auto",
+        *,
+        keep: Iterable[Name] = (),
+        recompute: Iterable[Name] = (),
+        progress: Progress | None = None,
+    ) -> PlanTable:
+        """An objective's plans by another family of lower sets, or under pins, as a table in total bytes.
+
+        Parameters
+        ----------
+        objective : "time", "memory" or "live"
+            As for :meth:`plans`.
+        family : "auto", "all", "paper" or "prefixes"
+            The lower sets that the formula's optima may use, as for :func:`recompviz.solve`. The search in simulated
+            bytes does not use it.
+        keep, recompute : iterable of node names
+            Pins: values that every plan must keep, and values that every plan must recompute.
+        progress : callable (done, total), optional
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+
+        Raises
+        ------
+        ImpossiblePin
+            If no plan obeys the pins.
+
+        Examples
+        --------
+        >>> import recompviz as rv
+        >>> graph = rv.Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], memory=dict.fromkeys("abcd", 4))
+        >>> table = rv.Planner(graph).what_if("time", recompute=["a"])
+        >>> all("a" in plan.recompute for plan in table.plans)
+        True
+        """
+        _check_objective(objective)
+        keep, recompute = list(keep), list(recompute)
+        if objective == "live" and has_numba():
+            seeds = [*self.plans("live", part(progress, 0, 0.5)).plans, *self._seeds()]
+            searching = part(progress, 0.5, 0.95)
+            plans = live_plans(self.graph, self.joint, seeds, searching, keep=keep, recompute=recompute)
+        else:
+            solving = part(progress, 0, 0.5)
+            curve = (
+                solve(self.graph, family, keep=keep, recompute=recompute, progress=solving)
+                if keep or recompute
+                else self.tradeoff(family, solving)
+            )
+            plans = self._optima(curve, "time" if objective == "live" else objective, part(progress, 0.5, 0.9))
+        return self.table(plans, objective, part(progress, 0.95, 1), with_keep_all=not recompute)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether all tables are found in about a second: the graph is small and the kernels are compiled."""
+        return len(self.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
+
+    # ---------------------------------------------------------------- baselines
+
+    @property
+    def baseline_names(self) -> tuple[str, ...]:
+        """The names that :meth:`baseline` takes, without the text that may follow a name."""
+        return (*NAMES, *self._more_baselines)
+
+    def baseline(self, name: str) -> Plan:
+        """A plan that needs no planner, cached.
+
+        Parameters
+        ----------
+        name : str
+            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n), or the name of
+            a baseline that this planner was given, with its argument after a space: ``"min-cut 0.5"``.
+
+        Raises
+        ------
+        ValueError
+            If no baseline has this name.
+        GraphError
+            If the graph has no such plan, for example ``"per-module"`` if its nodes name no modules.
+
+        Examples
+        --------
+        >>> import recompviz as rv
+        >>> graph = rv.Graph.from_edges([(i, i + 1) for i in range(8)], memory=[1] * 9)
+        >>> def first(count):
+        ...     return rv.Plan.from_keep_mask(graph, range(int(count)), "first")
+        >>> planner = rv.Planner(graph, baselines={"first": first})
+        >>> sorted(planner.baseline("chen").keep), sorted(planner.baseline("first 3").keep)
+        ([1, 3, 5, 7], [0, 1, 2])
+        """
+        kind, _, argument = name.partition(" ")
+        if make := self._more_baselines.get(kind):
+            return self._cached(f"baseline {name}", lambda: make(argument))
+        if name not in NAMES:
+            raise ValueError(f"no baseline is called {name!r}; choose {', '.join(map(repr, self.baseline_names))}")
+        return self._cached(f"baseline {name}", lambda: baseline(self.graph, name))
+
+    # ---------------------------------------------------------------- internals
+
+    def _formula_table(self, objective: Objective, progress: Progress | None) -> PlanTable:
+        curve = self.tradeoff("auto", part(progress, 0, 0.5))
+        optima = self._optima(curve, objective, part(progress, 0.5, 0.9))
+        return self.table(optima, objective, part(progress, 0.9, 1))
+
+    def _live_table(self, progress: Progress | None) -> PlanTable:
+        plans = [*self._seeds(progress), *chen_plans(self.graph)]
+        if has_numba():
+            plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
+        return self.table(plans, "live", part(progress, 0.95, 1))
+
+    def _seeds(self, progress: Progress | None = None) -> list[Plan]:
+        """The formula's optima for both objectives."""
+        time = self.plans("time", part(progress, 0, SEEDING / 2))
+        return [*time.plans, *self.plans("memory", part(progress, SEEDING / 2, SEEDING)).plans]
+
+    def _optima(self, curve: Tradeoff, objective: Objective, progress: Progress | None) -> list[Plan]:
+        front = curve.front(objective)
+        if isinstance(front, LazyParetoFront):
+            front.solve(progress)
+        return curve.plans(objective, self._most_rows)
+
+    def _cached(self, key: str, compute: Callable[[], T], progress: Progress | None = None) -> T:
+        return self._cache.get(key, compute, None if progress is None else lambda: progress(0, 1))
+
+
+def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """Progress within a part of the work: from ``start`` to ``stop``, as fractions of the whole.
+
+    Examples
+    --------
+    >>> part(lambda done, total: print(done, "of", total), 0.5, 1)(1, 4)
+    625 of 1000
+    """
+    if progress is None:
+        return None
+    return lambda done, total: progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
+
+
+def _check_objective(objective: str) -> None:
+    if objective not in ("time", "memory", "live"):
+        raise ValueError(f'objective {objective!r} is unknown; choose "time", "memory" or "live"')
