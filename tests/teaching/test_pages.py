@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from recompviz.core.base.palette import DARK, LIGHT
 from recompviz.widgets.base.assets import esm
-from recompviz.widgets.base.looks import DARK, LIGHT, LOOKS, sheet
+from recompviz.widgets.base.looks import LOOKS, sheet
 from recompviz.widgets.lessons.lesson import lesson_css
 from recompviz.widgets.lessons.scene import Canvas, Element, Frame, Scene
 from tests.widgets.test_javascript import node, run

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-# Okabe and Ito's colours, which colour-blind people can tell apart
-BLUE, ORANGE, GREEN, RED, SKY, PINK, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7", "#8a929c"
-
 STYLE = """<style>
 text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #24292f }
 .title { font-size: 14px; font-weight: 600 } .faint { fill: #57606a; font-size: 11px }

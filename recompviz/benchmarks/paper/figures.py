@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recompviz.benchmarks.paper.drawing import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Panel, figure
+from recompviz.benchmarks.paper.drawing import Panel, figure
 from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, RATIOS
 from recompviz.benchmarks.paper.reported import K40C, REPORTED
+from recompviz.core.base.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VERMILION
 
 Data = Mapping[str, Mapping[str, Any]]
 
@@ -21,8 +22,8 @@ LOOKS: dict[str, tuple[str, str]] = {
     **{f"memory budget {ratio:g}": (SKY, "circle") for ratio in RATIOS},
     "approximate, time-centric": (GREEN, "circle"),
     "approximate, memory-centric": (GREEN, "square"),
-    "exact, time-centric": (RED, "diamond"),
-    "exact, memory-centric": (RED, "triangle"),
+    "exact, time-centric": (VERMILION, "diamond"),
+    "exact, memory-centric": (VERMILION, "triangle"),
     LIVE: (BLUE, "diamond"),
 }
 
@@ -49,7 +50,7 @@ def reduction_bars(networks: Data) -> str:
     """Reductions against keep-all, percent: the paper's better plan, then ours."""
     series = (
         ("paper: its better plan", GREY),
-        ("here: exact, memory-centric", RED),
+        ("here: exact, memory-centric", VERMILION),
         ("here: Chen", ORANGE),
         ("here: live", BLUE),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.base import palette
 from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase
@@ -19,22 +20,7 @@ if TYPE_CHECKING:
     from recompviz.core.steps.timeline import Timeline
 
 MIB = 2**20
-# Okabe and Ito's colours, which colour-blind people can tell apart; greys for what is there before the step
-COLOURS = {
-    Category.PARAMETER: "#6b7480",
-    Category.BUFFER: "#868f9b",
-    Category.INPUT: "#a3abb5",
-    Category.TARGET: "#bcc3cb",
-    Category.OPTIMIZER: "#4b535d",
-    Category.KEPT: "#0072b2",
-    Category.TRANSIENT: "#56b4e9",
-    Category.RECOMPUTED: "#e69f00",
-    Category.GRADIENT: "#009e73",
-    Category.PARAMETER_GRADIENT: "#cc79a7",
-    Category.OUTPUT: "#f0e442",
-    Category.WORKSPACE: "#d55e00",
-    Category.OTHER: "#9aa0a6",
-}
+COLOURS = {category: palette.CATEGORIES[category.name] for category in Category}
 
 
 def tradeoff_figure(tradeoff: Tradeoff) -> Any:
@@ -60,8 +46,8 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
     figure = go.Figure()
     total = float(tradeoff.graph.time.sum())
     curves = (
-        ("time-centric", tradeoff.time_centric, "#e69f00", "circle"),
-        ("memory-centric", tradeoff.memory_centric, "#0072b2", "square"),
+        ("time-centric", tradeoff.time_centric, palette.ORANGE, "circle"),
+        ("memory-centric", tradeoff.memory_centric, palette.BLUE, "square"),
     )
     for name, front, colour, symbol in curves:
         figure.add_scatter(
@@ -79,7 +65,7 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
         y=[0],
         name="keep all",
         mode="markers",
-        marker={"symbol": "circle-open", "size": 10, "color": "#555", "line": {"width": 2}},
+        marker={"symbol": "circle-open", "size": 10, "color": palette.LIGHT["muted"], "line": {"width": 2}},
         hovertemplate="keep all: peak %{x:.1f} MiB (formula bytes)<extra></extra>",
     )
     figure.update_layout(
@@ -144,7 +130,7 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
             y=(other.step_peaks + other.static) / MIB,
             name=f"{other.kind} on {other.device}",
             mode="lines",
-            line={"shape": "hv", "color": "#d55e00", "width": 2},
+            line={"shape": "hv", "color": palette.VERMILION, "width": 2},
             hovertemplate="%{y:.1f} MiB<extra></extra>",
         )
     title = f"{timeline.kind} on {timeline.device}: peak {format_bytes(timeline.peak)} (total bytes)"

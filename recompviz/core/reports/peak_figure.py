@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from recompviz.core.base import palette
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.figures import MIB, timeline_figure
 
@@ -28,7 +29,7 @@ def peak_figure(report: MemoryReport) -> Any:
         y=[timeline.peak / MIB],
         name="peak",
         mode="markers+text",
-        marker={"size": 9, "color": "#000", "symbol": "diamond"},
+        marker={"size": 9, "color": palette.BLACK, "symbol": "diamond"},
         text=[said],
         textposition="top left" if timeline.peak_step * 2 > len(timeline.phases) else "top right",
         hovertemplate=f"{said}<br>at {report.moment}<extra></extra>",

@@ -8,9 +8,14 @@ build step and no download is needed. It follows that top-level names must be un
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from posixpath import dirname, normpath
+from types import MappingProxyType
+
+from recompviz.core.base import palette
+from recompviz.core.steps.joint import Category
 
 HERE = Path(__file__).parent.parent
 # of two rules of one weight the later holds
@@ -18,6 +23,11 @@ SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/timeline", "graph/graph",
     "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins", "explorer/drawer",
 )  # fmt: skip
+# surfaces and text of the Explorer follow JupyterLab's theme
+JUPYTER = {
+    "text": "--jp-ui-font-color1", "muted": "--jp-ui-font-color2", "surface": "--jp-layout-color0",
+    "raised": "--jp-layout-color1", "line": "--jp-border-color2",
+}  # fmt: skip
 _IMPORT = re.compile(r"^import\s+(?:[\s\S]*?\sfrom\s+)?[\"'](\.[\w./]+)[\"'];[ \t]*\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export\s+(?!default\b)", re.MULTILINE)
 
@@ -41,5 +51,31 @@ def _join(name: str, done: dict[str, str]) -> None:
 
 @cache
 def css() -> str:
-    """The style sheet of the Explorer: the files of ``SHEETS`` in this order."""
-    return "\n".join((HERE / "css" / f"{name}.css").read_text(encoding="utf-8") for name in SHEETS)
+    """The style sheet of the Explorer: the colours, then the files of ``SHEETS`` in this order."""
+    sheets = ((HERE / "css" / f"{name}.css").read_text(encoding="utf-8") for name in SHEETS)
+    return "\n".join([colours(".rv-explorer", JUPYTER), *sheets])
+
+
+def colours(selector: str, page: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The palette as CSS custom properties: ``--rv-<name>`` in both themes, ``--rv-category-<number>``.
+
+    Parameters
+    ----------
+    selector : str
+        The element that gets the properties.
+    page : mapping from name to str, optional
+        Custom properties of the page that are used instead of the palette's own colours.
+
+    Examples
+    --------
+    >>> f"--rv-keep:{palette.LIGHT['keep']};" in colours(".rv-lesson")
+    True
+    """
+    themes = {"": palette.LIGHT, '[data-jp-theme-light="false"] ': palette.DARK}
+    rules = []
+    for prefix, names in themes.items():
+        values = {name: f"var({page[name]}, {value})" if name in page else value for name, value in names.items()}
+        values |= {f"category-{category.value}": palette.CATEGORIES[category.name] for category in Category}
+        values[f"category-{Category.KEPT.value}"] = names["keep"]
+        rules.append(f"{prefix}{selector} {{{''.join(f'--rv-{name}:{value};' for name, value in values.items())}}}")
+    return "\n".join(rules)

@@ -12,6 +12,7 @@ from itertools import count
 
 import numpy as np
 
+from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
@@ -23,7 +24,8 @@ from recompviz.widgets.explorer.labels import short_label
 from recompviz.widgets.layout.layout import NODE, Layout
 
 WIDTH = 1000.0
-KEEP, RECOMPUTE, INK, MUTED, LINE, ACCENT = "#0072b2", "#e69f00", "#1f2328", "#59636e", "#d0d7de", "#d55e00"
+KEEP, RECOMPUTE, ACCENT = LIGHT["keep"], LIGHT["recompute"], LIGHT["accent"]
+TEXT, MUTED, SURFACE = LIGHT["text"], LIGHT["muted"], LIGHT["surface"]
 # above this many nodes labels and single edges would make the picture megabytes
 DETAILED = 1_000
 _COLUMNS = 500
@@ -47,13 +49,13 @@ def picture(
     )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="100%" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12" style="max-width:{WIDTH:.0f}px;background:#fff">',
+        f'font-family="system-ui, sans-serif" font-size="12" style="max-width:{WIDTH:.0f}px;background:{SURFACE}">',
         f"<title>{escape(title)} on {escape(device)}: {escape(facts)}</title>",
         f'<defs><pattern id="{hatch}" width="6" height="6" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="#fff4d6"/>'
-        f'<rect width="2.2" height="6" fill="#f6d488"/></pattern></defs>',
-        f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="#fff"/>',
-        _text(14, 24, f"{title} on {device}", INK, size=16, weight=650),
+        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="{LIGHT["recompute-ground"]}"/>'
+        f'<rect width="2.2" height="6" fill="{LIGHT["recompute-hatch"]}"/></pattern></defs>',
+        f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="{SURFACE}"/>',
+        _text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
         _text(14, 44, facts, MUTED),
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} 66) scale({scale:.4f})">',
         *_graph_parts(graph, layout, plan, hatch),
@@ -81,22 +83,24 @@ def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str) -> list[s
     parts = []
     for v in range(len(graph)):
         x, y = layout.nodes[v]
-        shade = 0.1 if plan.segment[v] % 2 == 0 else 0.24
+        shade = LIGHT[f"band-{plan.segment[v] % 2}"]
         parts.append(
             f'<rect x="{x - 23.2:.1f}" y="{y - height / 2 - 4.5:.1f}" width="46.4" height="{height + 9:g}" '
-            f'fill="#5a697d" fill-opacity="{shade}"/>'
+            f'fill="{shade}"/>'
         )
     lines = []
     for e in range(len(graph.edges)):
         points = layout.points[layout.offsets[e] : layout.offsets[e + 1]]
         lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
     parts.append(
-        f'<path d="{"".join(lines)}" fill="none" stroke="#8b98a7" stroke-width="1.3" stroke-linejoin="round"/>'
+        f'<path d="{"".join(lines)}" fill="none" stroke="{LIGHT["edge"]}" stroke-width="1.3" stroke-linejoin="round"/>'
     )
     for v in range(len(graph)):
         x, y = layout.nodes[v]
         kept = bool(plan.keep_mask[v])
-        fill, stroke, ink = (KEEP, "#005a8e", "#fff") if kept else (f"url(#{hatch})", RECOMPUTE, "#4a3200")
+        fill = KEEP if kept else f"url(#{hatch})"
+        stroke = LIGHT["keep-line"] if kept else RECOMPUTE
+        ink = LIGHT["on-keep" if kept else "on-recompute"]
         dash = "" if kept else ' stroke-dasharray="3.5 2"'
         parts.append(
             f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
@@ -125,13 +129,13 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: floa
         f"M{x(total):.1f} {y(row.overhead):.1f}h0" for total, row in zip(table.total_peaks, table.plans, strict=True)
     )
     parts = [
-        _text(14, 16, "Trade-off: extra time against peak (total bytes)", INK, weight=650),
-        f'<rect x="{left}" y="{top}" width="{x(least) - left:.1f}" height="{bottom - top}" fill="#59636e" '
+        _text(14, 16, "Trade-off: extra time against peak (total bytes)", TEXT, weight=650),
+        f'<rect x="{left}" y="{top}" width="{x(least) - left:.1f}" height="{bottom - top}" fill="{MUTED}" '
         'fill-opacity="0.13"/>',
         _text((left + x(least)) / 2, top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
         f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{MUTED}"/>',
         f'<path d="{dots}" stroke="{RECOMPUTE}" stroke-width="5" stroke-linecap="round"/>',
-        f'<circle cx="{x(timeline.peak):.1f}" cy="{y(plan.overhead):.1f}" r="6" fill="{ACCENT}" stroke="#fff" '
+        f'<circle cx="{x(timeline.peak):.1f}" cy="{y(plan.overhead):.1f}" r="6" fill="{ACCENT}" stroke="{SURFACE}" '
         'stroke-width="2"/>',
     ]
     for total in (least, most):
@@ -146,7 +150,7 @@ def _timeline_parts(timeline: Timeline) -> list[str]:
     left, right, top, bottom = 470.0, 985.0, 34.0, 160.0
     bands = timeline.bands
     steps = len(bands)
-    parts = [_text(430, 16, "Memory over the step (total bytes)", INK, weight=650)]
+    parts = [_text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)]
     if steps == 0:
         return parts
     columns = _columns(bands.sum(1), min(steps, _COLUMNS))
@@ -173,11 +177,11 @@ def _timeline_parts(timeline: Timeline) -> list[str]:
     peak_x = left + (timeline.peak_step + 0.5) / steps * (right - left)
     peak_y = bottom - timeline.peak / tallest * (bottom - top)
     anchor = "end" if peak_x > (left + right) / 2 else "start"
-    parts.append(f'<path d="M{peak_x:.1f} {peak_y:.1f}l-4 -7h8Z" fill="{INK}"/>')
+    parts.append(f'<path d="M{peak_x:.1f} {peak_y:.1f}l-4 -7h8Z" fill="{TEXT}"/>')
     offset = -8 if anchor == "end" else 8
     parts.append(
         _text(
-            peak_x + offset, peak_y - 2, f"peak {format_bytes(timeline.peak)}", INK, size=11, weight=620, anchor=anchor
+            peak_x + offset, peak_y - 2, f"peak {format_bytes(timeline.peak)}", TEXT, size=11, weight=620, anchor=anchor
         )
     )
     parts.append(f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{MUTED}"/>')

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from recompviz.core.base import palette
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Category, JointGraph
 from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_SCRATCH, OPTIMIZER_STEP
@@ -30,13 +31,10 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 {css}
-body {{ margin: 0; padding: 16px; background: #fff; }}
+body {{ margin: 0; padding: 16px; background: {light[surface]}; }}
 #recompviz {{ max-width: 1500px; margin: 0 auto; }}
-html[data-jp-theme-light="false"] {{
-  --jp-ui-font-color1: #e6e9ed; --jp-ui-font-color2: #a8b1bb; --jp-layout-color0: #111418;
-  --jp-layout-color1: #1a1e24; --jp-border-color2: #343b44; color-scheme: dark;
-}}
-html[data-jp-theme-light="false"] body {{ background: #111418; }}
+html[data-jp-theme-light="false"] {{ color-scheme: dark; }}
+html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}
 </style>
 </head>
 <body>
@@ -90,6 +88,8 @@ def standalone_page(
     return _PAGE.format(
         title=html.escape(f"{title}: recompviz"),
         css=assets.css(),
+        light=palette.LIGHT,
+        dark=palette.DARK,
         fallback=fallback,
         data=base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
         script=assets.esm("explorer/standalone.js").replace("</script", "<\\/script"),

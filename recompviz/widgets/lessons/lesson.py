@@ -6,14 +6,13 @@ from typing import Any
 
 import anywidget
 
-from recompviz.widgets.base import looks
-from recompviz.widgets.base.assets import HERE
+from recompviz.widgets.base import assets, looks
 
 
 def lesson_css() -> str:
     """The style sheet of the lessons."""
-    own = (HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
-    return f"{looks.sheet()}\n{own}"
+    own = (assets.HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
+    return "\n".join([assets.colours(".rv-teach"), looks.sheet(), own])
 
 
 class Lesson(anywidget.AnyWidget):

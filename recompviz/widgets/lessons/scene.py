@@ -13,6 +13,7 @@ from html import escape
 from textwrap import wrap
 from typing import Any
 
+from recompviz.core.base.palette import LIGHT
 from recompviz.widgets.base.looks import LOOKS, look_attributes
 
 Value = str | float | int
@@ -125,9 +126,9 @@ class Scene:
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {height:g}" '
             f'width="{self.width:g}" height="{height:g}" role="img" '
-            'font-family="system-ui, sans-serif" style="max-width:100%;height:auto;background:#fff">',
+            f'font-family="system-ui, sans-serif" style="max-width:100%;height:auto;background:{LIGHT["surface"]}">',
             f"<title>{escape(self.title)}: {escape(shown.caption)}</title>",
-            f'<rect width="{self.width:g}" height="{height:g}" fill="#ffffff"/>',
+            f'<rect width="{self.width:g}" height="{height:g}" fill="{LIGHT["surface"]}"/>',
         ]
         under = [
             Element("text", "text", {"x": 20, "y": self.height + 20 + 21 * i}, line) for i, line in enumerate(lines)

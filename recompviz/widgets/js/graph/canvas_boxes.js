@@ -9,7 +9,7 @@ import { HUES, LEVELS } from "./colouring.js";
 const BORDERS = 0.25;
 const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
-const COLOUR_NAMES = ["keep", "keep-border", "on-keep", "recompute", "recompute-ground", "recompute-line", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "band-0", "band-1"];
+const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
 /** A brush for boxes and lines on a canvas under the SVG picture; the focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
@@ -41,14 +41,14 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   function readColours() {
     const style = getComputedStyle(canvas);
     colours = Object.fromEntries(COLOUR_NAMES.map((name) => [name, style.getPropertyValue(`--rv-${name}`).trim()]));
-    for (let i = 0; i <= LEVELS; i++) colours[`level-${i}`] = style.getPropertyValue(`--rv-level-${i}`).trim();
+    for (let i = 0; i <= LEVELS; i++) for (const name of [`level-${i}`, `on-level-${i}`]) colours[name] = style.getPropertyValue(`--rv-${name}`).trim();
     for (let i = 0; i < HUES; i++) colours[`hue-${i}`] = style.getPropertyValue(`--rv-hue-${i}`).trim();
     const tile = document.createElement("canvas");
     tile.width = tile.height = 12;
     const p = tile.getContext("2d");
     p.fillStyle = colours["recompute-ground"];
     p.fillRect(0, 0, 12, 12);
-    p.strokeStyle = colours["recompute-line"];
+    p.strokeStyle = colours["recompute-hatch"];
     p.lineWidth = 4;
     p.beginPath();
     for (const d of [-12, 0, 12]) {
@@ -112,7 +112,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     for (const { draw, boxes } of groups.values()) {
       pen.globalAlpha = draw.faint ? 0.2 : 1;
       pen.fillStyle = groundOf(draw.look);
-      pen.strokeStyle = draw.look.kept ? colours["keep-border"] : colours.recompute;
+      pen.strokeStyle = draw.look.kept ? colours["keep-line"] : colours.recompute;
       pen.lineWidth = 1.4;
       pen.setLineDash(draw.look.kept ? [] : [3.5, 2]);
       pen.beginPath();
@@ -142,7 +142,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
         const look = looks[b];
         if (!look) continue;
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.3 : 1;
-        pen.fillStyle = look.level !== undefined ? (look.level > 2 ? "#fff" : "#111") : look.hue !== undefined ? "#111" : look.kept ? colours["on-keep"] : colours["on-recompute"];
+        pen.fillStyle = look.level !== undefined ? colours[`on-level-${look.level}`] : look.hue !== undefined ? colours["on-hue"] : look.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
         pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
         if (module) pen.fillText(look.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);

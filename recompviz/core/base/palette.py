@@ -1,0 +1,73 @@
+"""The colours of all figures, static pictures and widgets.
+
+The hues are Okabe and Ito's, which colour-blind readers can tell apart. ``LIGHT`` and ``DARK`` give the same names to
+two themes. ``CATEGORIES`` colours a block of memory by its category, alike in both themes. The style sheets of the
+widgets get every colour as a CSS custom property (``recompviz/widgets/base/assets.py``).
+
+References
+----------
+M. Okabe and K. Ito, *Color Universal Design*, 2008.
+"""
+
+from __future__ import annotations
+
+BLUE, SKY, GREEN, YELLOW = "#0072b2", "#56b4e9", "#009e73", "#f0e442"
+ORANGE, VERMILION, PINK, GREY, BLACK = "#e69f00", "#d55e00", "#cc79a7", "#8a929c", "#000000"
+
+#: Name of a member of ``Category`` → colour. Greys for memory that is allocated before the step.
+CATEGORIES = {
+    "PARAMETER": "#6b7480",
+    "BUFFER": "#868f9b",
+    "INPUT": "#a3abb5",
+    "TARGET": "#bcc3cb",
+    "OPTIMIZER": "#4b535d",
+    "KEPT": BLUE,
+    "TRANSIENT": SKY,
+    "RECOMPUTED": ORANGE,
+    "GRADIENT": GREEN,
+    "PARAMETER_GRADIENT": PINK,
+    "OUTPUT": YELLOW,
+    "WORKSPACE": VERMILION,
+    "OTHER": "#9aa0a6",
+}
+
+LIGHT = {
+    # text and surfaces
+    "text": "#1f2328", "muted": "#59636e", "surface": "#ffffff", "raised": "#ffffff", "quiet": "#f3f5f8",
+    "line": "#d0d7de", "edge": "#8b98a7",
+    # nodes by their state; "-line" is the border, "on-" the text
+    "keep": BLUE, "keep-line": "#005a8e", "on-keep": "#ffffff",
+    "transient": "#d3ecfa", "transient-line": "#56a5d4", "on-transient": "#0b3550",
+    "recompute": ORANGE, "recompute-fill": "#ffe3a8", "recompute-ground": "#fff4d6", "recompute-hatch": "#f6d488",
+    "on-recompute": "#4a3200",
+    "gradient": "#00785a", "gradient-line": "#005540", "on-gradient": "#ffffff",
+    # marks
+    "accent": VERMILION, "accent-wash": "#fde6d6", "wash": "#e4eef7", "good": "#00785a", "bad": "#b3261e",
+    "second": "#a5487f",
+    # the graph pane: bands of the segments, closed modules, classes of a quantity, hues of the segments
+    "band-0": "#5a697d1a", "band-1": "#5a697d3d", "module-ground": "#f4f6f8",
+    "level-0": "#f3f3ee", "level-1": "#d5e4ef", "level-2": "#93bedb", "level-3": "#4a90bf", "level-4": "#1c6298",
+    "level-5": "#08305a",
+    "on-level-0": "#14181c", "on-level-1": "#14181c", "on-level-2": "#14181c", "on-level-3": "#ffffff",
+    "on-level-4": "#ffffff", "on-level-5": "#ffffff",
+    "hue-0": "#bfe1f6", "hue-1": "#b9e4d6", "hue-2": "#f0d3e2", "hue-3": "#f7efae", "on-hue": "#14181c",
+    "hue-pattern": "#00000033",
+}  # fmt: skip
+DARK = {
+    "text": "#e6e9ed", "muted": "#a8b1bb", "surface": "#111418", "raised": "#1a1e24", "quiet": "#1d2228",
+    "line": "#343b44", "edge": "#7d8896",
+    "keep": "#3793d0", "keep-line": "#7cc3f0", "on-keep": "#04121c",
+    "transient": "#17364a", "transient-line": "#56a5d4", "on-transient": "#cfeafb",
+    "recompute": "#e9a820", "recompute-fill": "#4a380e", "recompute-ground": "#3a2c0c", "recompute-hatch": "#6b5014",
+    "on-recompute": "#ffe2a0",
+    "gradient": "#2aa983", "gradient-line": "#8ce8cc", "on-gradient": "#03130e",
+    "accent": "#ff8a3c", "accent-wash": "#46280f", "wash": "#1b2c3b", "good": "#3ecfa3", "bad": "#ff8f86",
+    "second": "#e79cc4",
+    "band-0": "#a0afc31a", "band-1": "#a0afc340", "module-ground": "#262b31",
+    "level-0": "#2a2f35", "level-1": "#23415a", "level-2": "#2a6690", "level-3": "#3f93c6", "level-4": "#7fc0e6",
+    "level-5": "#d3ecfb",
+    "on-level-0": "#f2f5f8", "on-level-1": "#f2f5f8", "on-level-2": "#f2f5f8", "on-level-3": "#ffffff",
+    "on-level-4": "#0c1116", "on-level-5": "#0c1116",
+    "hue-0": "#7db9dc", "hue-1": "#77c2aa", "hue-2": "#d59cbb", "hue-3": "#d3c667", "on-hue": "#14181c",
+    "hue-pattern": "#00000033",
+}  # fmt: skip
