@@ -24,7 +24,7 @@ from torch.fx import GraphModule, Node
 from recompviz.pytorch.internals.fake_tensors import FakeTensor, real_constants_allowed, without_storage
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 
-__all__ = ["BufferSet", "is_forward_output", "joint_graph", "new_buffers", "placeholder_role"]
+__all__ = ["BufferSet", "is_forward_output", "joint_graph", "new_buffers", "overwritten_input", "placeholder_role"]
 
 
 class BufferSet(Exception):
@@ -82,6 +82,11 @@ def placeholder_role(node: Node) -> tuple[str, str | int]:
 def is_forward_output(desc: object) -> bool:
     """Whether the descriptor of a joint graph's output names a value of the forward pass."""
     return type(desc).__name__ == "PlainAOTOutput"
+
+
+def overwritten_input(desc: object) -> object | None:
+    """The descriptor of the input that a forward output is copied into after the graph ran; None for another output."""
+    return getattr(desc, "mutated_input", None)
 
 
 def _joint_graph(

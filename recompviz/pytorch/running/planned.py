@@ -233,7 +233,7 @@ class _PlannedStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, program: Program, mutated: frozenset[int], *values: Any) -> torch.Tensor:
         with autocast_off():
-            loss, ctx.saved_values = program.forward(values)
+            (loss,), ctx.saved_values = program.forward(list(values))
         # tensors go through autograd's own keeper, which notices if one is overwritten before backward;
         # what the step itself overwrites is read by operators that do not care
         kept = [i for i in program.reads_in_backward if isinstance(values[i], torch.Tensor) and i not in mutated]
@@ -242,7 +242,8 @@ class _PlannedStep(torch.autograd.Function):
         ctx.others = [None if i in kept or i not in program.reads_in_backward else v for i, v in enumerate(values)]
         ctx.program = program
         # a new tensor on the same storage: the saved values may hold the loss, and must not hold their own graph
-        return loss.detach()
+        detached: torch.Tensor = loss.detach()
+        return detached
 
     @staticmethod
     @once_differentiable
@@ -261,5 +262,5 @@ class _PlannedStep(torch.autograd.Function):
         else:
             saved, ctx.saved_values = ctx.saved_values, None
         with autocast_off():
-            gradients = program.backward(values, saved, tangent)
+            gradients = program.backward([values[i] for i in program.reads_in_backward], saved, [tangent])
         return (None, None, *gradients)

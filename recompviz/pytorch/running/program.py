@@ -1,10 +1,9 @@
 """The program of a plan: its schedule written out as two straight-line Python functions.
 
-``forward`` runs the forward steps and returns the loss and what is saved; ``backward`` takes what
-was saved and runs recomputation and backward steps in the schedule's order. Every name is set to
-None right after the step that the schedule frees it in, so what is executed *is* the schedule.
-Views cost nothing and are made again where they are looked through; random operators that run twice
-run with the same generator state.
+``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
+and runs recomputation and backward steps in the schedule's order. Every name is set to None right after the step
+that frees it in the schedule. Views take no memory and are made again where they are needed. A random operator that
+runs twice runs both times with the same generator state.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import generator_state, replay
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.profiler import named_range
-from recompviz.pytorch.tracing.folding import Folded
+from recompviz.pytorch.tracing.folding import ARRIVE, Folded
 
 # what brackets each step while measuring, and nothing otherwise
 Mark = Callable[[int], contextlib.AbstractContextManager[None]]
@@ -36,10 +35,10 @@ class Program:
     Attributes
     ----------
     forward : callable
-        ``forward(placeholder values) -> (loss, saved values)``.
+        ``forward(placeholder values) -> (outputs, saved values)``; both are lists.
     backward : callable
-        ``backward(placeholder values, saved values, tangent) -> gradients``; empties the list
-        ``saved values`` at once, so that each is freed at its last use.
+        ``backward(inputs, saved values, tangents) -> gradients``. Empties the lists it is given, so that each
+        value is freed at its last use. ``inputs`` are the placeholders at ``reads_in_backward``.
     source : str
         The Python text of both, for reading.
     saved_storages : tuple of int
@@ -48,8 +47,8 @@ class Program:
         Positions of the placeholders that the backward function reads.
     """
 
-    forward: Callable[..., tuple[torch.Tensor, list[Any]]]
-    backward: Callable[..., list[torch.Tensor | None]]
+    forward: Callable[[list[Any]], tuple[list[Any], list[Any]]]
+    backward: Callable[[list[Any], list[Any], list[Any]], list[torch.Tensor | None]]
     source: str
     saved_storages: tuple[int, ...]
     reads_in_backward: tuple[int, ...]
@@ -64,29 +63,30 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
 
     for i in range(border):
         ahead.step(i)
-    loss = ahead.name_of(folded.loss)
+    outputs = [ahead.name_of(node) if isinstance(node, Node) else "None" for node in folded.outputs]
     roots = _roots(folded)
     saved = [node for s in sorted(schedule.saved) for node in roots[s]]
     states = [f"_state{c}" for c in sorted(schedule.recomputed) if folded.joint.calls[c].random]
     saved_names = [ahead.name_of(node) for node in saved] + states
 
-    tangent = next((node.name for node, (role, _) in folded.placeholders if role == "tangent"), "_")
-    for node in saved:
+    tangents = [node for node, (role, _) in folded.placeholders if role == "tangent"]
+    for node in (*tangents, *saved):
         behind.hold(node)
     for i in range(border, len(schedule)):
         behind.step(i)
     gradients = [behind.name_of(g) if isinstance(g, Node) else "None" for g in folded.gradients]
 
     inputs = [node.name for node, (role, _) in folded.placeholders if role != "tangent"]
-    opening = f"    ({', '.join(inputs)},) = _inputs\n" if inputs else ""
+    read = [name for name in inputs if name in behind.placeholders_read]
     source = (
         "def forward(_inputs):\n"
-        + opening
+        + _unpack(inputs, "_inputs")
         + "".join(f"    {line}\n" for line in ahead.lines)
-        + f"    return {loss}, [{', '.join(saved_names)}]\n\n\n"
-        + f"def backward(_inputs, _saved, {tangent}):\n"
-        + opening
-        + (f"    [{', '.join(saved_names)}] = _saved\n    _saved.clear()\n" if saved_names else "")
+        + f"    return [{', '.join(outputs)}], [{', '.join(saved_names)}]\n\n\n"
+        + "def backward(_inputs, _saved, _tangents):\n"
+        + _unpack(read, "_inputs")
+        + _unpack(saved_names, "_saved")
+        + _unpack([node.name for node in tangents], "_tangents")
         + "".join(f"    {line}\n" for line in behind.lines)
         + f"    return [{', '.join(gradients)}]\n"
     )
@@ -98,6 +98,11 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
         tuple(folded.storage_of[node] for node in saved) + (-1,) * len(states),
         tuple(i for i, name in enumerate(inputs) if name in behind.placeholders_read),
     )
+
+
+def _unpack(names: list[str], source: str) -> str:
+    """Lines that take values out of a list and empty it, so that the names alone hold them."""
+    return f"    [{', '.join(names)}] = {source}\n    {source}.clear()\n" if names else ""
 
 
 class _Writer:
@@ -117,6 +122,10 @@ class _Writer:
         node, call = self.folded.call_node[c], self.folded.joint.calls[c]
         block: list[str] = []
         outer, self.lines = self.lines, block
+        if call.info.op == ARRIVE:  # the tangents are arguments
+            self._free(i)
+            self.lines = outer + block
+            return
         expression = self._expression(node)
         twice = call.random and c in self.schedule.recomputed
         if twice and phase is Phase.FORWARD:
@@ -132,17 +141,21 @@ class _Writer:
             work = [f"with _replay(_state{c}, {self._constant(_device_of(node))}):", *(f"    {w}" for w in work)]
             work.append(f"_state{c} = None")
         block += work
-        for s in self.schedule.frees[i]:
-            dead = [holder for holder in self.holders.pop(s, ()) if holder in self.alive]
-            self.alive.difference_update(dead)
-            if dead:
-                block.append(" = ".join(holder.name for holder in dead) + " = None")
+        self._free(i)
         self.lines = outer
         if self.marked:
             self.lines.append(f"with _mark({i}):")
             self.lines += [f"    {line}" for line in block]
         else:
             self.lines += block
+
+    def _free(self, i: int) -> None:
+        """Set to None the names of what the schedule frees after step ``i``."""
+        for s in self.schedule.frees[i]:
+            dead = [holder for holder in self.holders.pop(s, ()) if holder in self.alive]
+            self.alive.difference_update(dead)
+            if dead:
+                self.lines.append(" = ".join(holder.name for holder in dead) + " = None")
 
     def hold(self, node: Node) -> None:
         """Note that the node's name now holds its storage."""

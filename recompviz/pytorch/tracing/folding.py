@@ -8,6 +8,7 @@ from (or the loss itself); BatchNorm's counters and the like are calls, and so s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
@@ -19,6 +20,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 from recompviz.pytorch.internals.devices import alignment, device_of, generator_bytes
 from recompviz.pytorch.internals.export import is_forward_output, placeholder_role
@@ -29,6 +31,11 @@ from recompviz.pytorch.tracing.grouping import Granularity, parent_of, parts_of
 from recompviz.pytorch.tracing.kernel_sizes import real_bytes
 from recompviz.pytorch.tracing.prepared import Prepared, is_mutation, prepare, reads_overwritten
 from recompviz.pytorch.tracing.step import TraceError, refuse_no_scalar
+
+# what a placeholder stands for: (role, which); the roles are parameter, buffer, input, tangent
+Role = tuple[str, str | int]
+# the first step of a region's backward pass
+ARRIVE = "gradients of the outputs arrive"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +55,10 @@ class Folded:
     storage_of : dict from torch.fx.Node to int
         The storage each tensor-valued fx node looks at.
     placeholders : tuple of (torch.fx.Node, (role, which))
-    loss, gradients : torch.fx.Node, tuple of (Node or None)
-        The outputs; one gradient per placeholder but the tangent.
+    outputs : tuple of (torch.fx.Node or None)
+        What the forward pass returns: the loss alone, or every output of a region.
+    gradients : tuple of (torch.fx.Node or None)
+        One for each placeholder, tangents apart.
     mutated : frozenset of torch.fx.Node
         Placeholders that the step overwrites (running statistics).
     """
@@ -60,8 +69,8 @@ class Folded:
     call_node: tuple[Node, ...]
     node_calls: tuple[tuple[int, ...], ...]
     storage_of: dict[Node, int]
-    placeholders: tuple[tuple[Node, tuple[str, str | int]], ...]
-    loss: Node
+    placeholders: tuple[tuple[Node, Role], ...]
+    outputs: tuple[Node | None, ...]
     gradients: tuple[Node | None, ...]
     mutated: frozenset[Node]
 
@@ -83,6 +92,8 @@ def fold(
     target_positions: frozenset[int],
     granularity: Granularity = "operators",
     device: torch.device | None = None,
+    output_count: int | None = None,
+    role_of: Callable[[Node], Role] | None = None,
 ) -> Folded:
     """Fold a joint graph.
 
@@ -96,8 +107,19 @@ def fold(
         What one node of G stands for.
     device : torch.device, optional
         Where the step is to run, if it was traced without memory.
+    output_count : int, optional
+        For a region of a step, the number of values that its forward pass returns. Their gradients arrive from
+        outside when the backward pass starts. Left out: the graph is a whole step and returns one scalar, the loss.
+    role_of : callable (torch.fx.Node) → (role, which), optional
+        What a placeholder stands for; by default its descriptor says it.
+
+    Raises
+    ------
+    TraceError
+        If the step cannot be planned; the message says why and what to change.
     """
-    return _Folder(fx, target_positions, prepare(fx), granularity, device).fold()
+    prepared = prepare(fx, output_count or 1)
+    return _Folder(fx, target_positions, prepared, granularity, device, output_count, role_of).fold()
 
 
 class _Folder:
@@ -110,8 +132,12 @@ class _Folder:
         prepared: Prepared,
         granularity: Granularity,
         device: torch.device | None,
+        output_count: int | None,
+        role_of: Callable[[Node], Role] | None,
     ) -> None:
         self.fx, self.targets = fx, targets
+        self.output_count = output_count
+        self.role_of = role_of or placeholder_role
         self.mutated, self.forward, self.passed = prepared.mutated, prepared.forward, prepared.passed
         self.granularity: Granularity = granularity
         self.storages: list[Storage] = []
@@ -119,7 +145,7 @@ class _Folder:
         self.storage_of: dict[Node, int] = {}
         self.calls: list[Call] = []
         self.call_node: list[Node] = []
-        self.placeholders: list[tuple[Node, tuple[str, str | int]]] = []
+        self.placeholders: list[tuple[Node, Role]] = []
         self.info = InfoMaker()
         self.device = device_of(node.meta.get("val") for node in fx.graph.nodes)
         self.runs_on = device or self.device
@@ -136,21 +162,14 @@ class _Folder:
             if node.op in ("placeholder", "get_attr"):
                 self._input(node)
         for backward in (False, True):
+            if backward and self.output_count is not None:
+                self._gradients_arrive()
             for node in nodes:
                 if node.op == "call_function" and (node in self.forward) != backward:
                     self._call(node, backward)
-        output = nodes[-1]
-        values = output.args[0]
-        forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if is_forward_output(d)]
-        refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
-        if values[0] is not forward_outputs[0]:
-            raise TraceError(
-                "the step overwrites a parameter, or an input that wants a gradient; a plan cannot run it twice. "
-                "Do it outside forward() (an embedding with max_norm does it inside)"
-            )
-        loss, gradients = values[0], tuple(values[1:])
-        self._name_results(loss, gradients)
-        results = frozenset(self.storage_of[v] for v in (loss, *gradients) if isinstance(v, Node))
+        outputs, gradients = self._split_outputs(nodes[-1])
+        self._name_results(outputs, gradients)
+        results = frozenset(self.storage_of[v] for v in (*outputs, *gradients) if v in self.storage_of)
         graph, node_calls = self._graph(results)
         joint = JointGraph(
             tuple(self.calls),
@@ -169,15 +188,43 @@ class _Folder:
             node_calls,
             self.storage_of,
             tuple(self.placeholders),
-            loss,
+            outputs,
             gradients,
             self.mutated,
         )
 
+    def _split_outputs(self, output: Node) -> tuple[tuple[Node | None, ...], tuple[Node | None, ...]]:
+        """The values that the forward pass returns, and the gradients."""
+        values: Any = output.args[0]
+        if self.output_count is not None:
+            return tuple(values[: self.output_count]), tuple(values[self.output_count :])
+        forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if is_forward_output(d)]
+        refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
+        if values[0] is not forward_outputs[0]:
+            raise TraceError(
+                "the step overwrites a parameter, or an input that wants a gradient; a plan cannot run it twice. "
+                "Do it outside forward() (an embedding with max_norm does it inside)"
+            )
+        return (values[0],), tuple(values[1:])
+
+    def _gradients_arrive(self) -> None:
+        """The first step of a region's backward pass: the gradients of its outputs come from outside.
+
+        They are freed at their last use like any other block, so they are what this step makes.
+        """
+        tangents = [node for node, (role, _) in self.placeholders if role == "tangent"]
+        number = len(self.calls)
+        for node in tangents:
+            if isinstance(value := node.meta.get("val"), torch.Tensor):
+                self._look_at(node, value, number, Category.GRADIENT, "gradient of an output")
+        makes = tuple(dict.fromkeys(self.storage_of[node] for node in tangents if node in self.storage_of))
+        self.calls.append(Call(NodeInfo(key=ARRIVE, op=ARRIVE), True, -1, (), makes))
+        self.call_node.append(tangents[0] if tangents else next(iter(self.fx.graph.nodes)))
+
     # ---------------------------------------------------------------- storages and calls
 
     def _input(self, node: Node) -> None:
-        role, which = placeholder_role(node) if node.op == "placeholder" else ("buffer", str(node.target))
+        role, which = self.role_of(node) if node.op == "placeholder" else ("buffer", str(node.target))
         if role == "unknown" and "Token" in str(which):
             raise TraceError(
                 "the step calls an operator that does more than give a result, as torch.linalg's error checks do; "
@@ -188,7 +235,7 @@ class _Folder:
         if node.op == "placeholder":
             self.placeholders.append((node, (role, which)))
         value = node.meta.get("val")
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, torch.Tensor) or (role == "tangent" and self.output_count is not None):
             return
         if node.op == "get_attr":
             # a tensor that the trace has as a constant; every mention of it is the same one
@@ -253,17 +300,26 @@ class _Folder:
 
     # ---------------------------------------------------------------- results
 
-    def _name_results(self, loss: Node, gradients: tuple[Node | None, ...]) -> None:
-        s = self.storage_of[loss]
-        self.storages[s] = replace(self.storages[s], category=Category.OUTPUT, label="loss")
-        for (_, (_, which)), gradient in zip(self.placeholders, gradients, strict=False):
+    def _name_results(self, outputs: tuple[Node | None, ...], gradients: tuple[Node | None, ...]) -> None:
+        label = "loss" if self.output_count is None else "output"
+        for node in outputs:
+            s = self.storage_of.get(node, -1) if isinstance(node, Node) else -1
+            if s >= 0 and self.storages[s].maker >= 0:
+                self.storages[s] = replace(self.storages[s], category=Category.OUTPUT, label=label)
+        for (_, (role, which)), gradient in zip(self.placeholders, gradients, strict=False):
+            if self.output_count is not None and role != "parameter":
+                continue  # it goes to whatever made the input
             if isinstance(gradient, Node) and self.storages[s := self.storage_of[gradient]].maker >= 0:
                 label = f"gradient of {which}"
                 self.storages[s] = replace(self.storages[s], category=Category.PARAMETER_GRADIENT, label=label)
 
     def _clones(self, gradients: tuple[Node | None, ...]) -> tuple[tuple[int, int], ...]:
         """Gradients that AccumulateGrad copies: their layout is not the parameter's, or another one is the same."""
-        arriving = [(p, g) for (p, _), g in zip(self.placeholders, gradients, strict=False) if isinstance(g, Node)]
+        arriving = [
+            (p, g)
+            for (p, (role, _)), g in zip(self.placeholders, gradients, strict=False)
+            if isinstance(g, Node) and (self.output_count is None or role == "parameter")
+        ]
         last = {gradient: placeholder for placeholder, gradient in arriving}
         copied = []
         kept: set[int] = set()

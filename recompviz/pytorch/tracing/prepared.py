@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
+from recompviz.pytorch.internals.export import overwritten_input
 from recompviz.pytorch.internals.operators import is_in_place
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
@@ -38,15 +39,22 @@ class Prepared:
     passed: dict[int, int]
 
 
-def prepare(fx: GraphModule) -> Prepared:
-    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses."""
-    mutated = _mutated_placeholders(fx)
+def prepare(fx: GraphModule, output_count: int) -> Prepared:
+    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses.
+
+    Parameters
+    ----------
+    fx : torch.fx.GraphModule
+    output_count : int
+        The number of leading graph outputs that belong to the forward pass.
+    """
+    mutated = _mutated_placeholders(fx, output_count)
     _release_running_statistics(fx)
-    _copy_what_is_overwritten(fx, mutated)
+    _copy_what_is_overwritten(fx, mutated, output_count)
     copies = _let_copies_pass(fx)
     passed = {storage_key(copy): storage_key(source) for copy, source in copies}
     fx.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output") or is_mutation(node))
-    return Prepared(mutated, _forward_nodes(fx), passed)
+    return Prepared(mutated, _forward_nodes(fx, output_count), passed)
 
 
 def is_mutation(node: Node) -> bool:
@@ -83,8 +91,11 @@ def _layout(node: Node) -> tuple[object, ...]:
     return value.shape, value.stride(), value.storage_offset(), value.dtype, value.device
 
 
-def _mutated_placeholders(fx: GraphModule) -> frozenset[Node]:
-    mutated = set()
+def _mutated_placeholders(fx: GraphModule, output_count: int) -> frozenset[Node]:
+    """The inputs that the step overwrites: inside the graph, or right after it, with a value that the graph returns."""
+    descriptors = next(iter(reversed(fx.graph.nodes))).meta["desc"][:output_count]
+    overwritten = [target for desc in descriptors if (target := overwritten_input(desc)) is not None]
+    mutated = {node for node in fx.graph.nodes if node.op == "placeholder" and node.meta["desc"] in overwritten}
     for node in fx.graph.nodes:
         if is_mutation(node):
             if node.target is not aten.copy_.default or node.args[0].op != "placeholder":
@@ -134,9 +145,9 @@ def _indifferent(node: Node, placeholder: Node) -> bool:
     return placeholder not in [arg for i, arg in enumerate(node.args) if i not in (mean, variance)]
 
 
-def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node]) -> None:
+def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node], output_count: int) -> None:
     """Where backward reads what the step overwrites, give it a copy made before."""
-    forward = _forward_nodes(fx)
+    forward = _forward_nodes(fx, output_count)
     for placeholder in mutated:
         readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]
         if readers:
@@ -150,10 +161,11 @@ def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node]) -> None
                 reader.replace_input_with(placeholder, copy)
 
 
-def _forward_nodes(fx: GraphModule) -> set[Node]:
-    """What the loss and the buffers' updates are computed from, by ancestry, and clones of inputs."""
+def _forward_nodes(fx: GraphModule, output_count: int) -> set[Node]:
+    """What the outputs and the buffers' updates are computed from, by ancestry, and clones of inputs."""
     output = next(iter(reversed(fx.graph.nodes)))
-    stack = [output.args[0][0], *(node for node in fx.graph.nodes if is_mutation(node))]
+    outputs = [value for value in output.args[0][:output_count] if isinstance(value, Node)]
+    stack = [*outputs, *(node for node in fx.graph.nodes if is_mutation(node))]
     found: set[Node] = set()
     while stack:
         node = stack.pop()

@@ -1,0 +1,136 @@
+"""Compile a graph that Dynamo captured: AOTAutograd makes the joint graph and the runtime, recompviz the two functions.
+
+Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, ``torch._functorch.config``
+and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes. Tried on torch
+2.13.0 and 2.14.1, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.backends.debugging import boxed_nop
+from torch._functorch import config as functorch_config
+from torch.fx import Graph, GraphModule, Node
+
+from recompviz.pytorch.internals.export import placeholder_role
+from recompviz.pytorch.internals.fake_tensors import FakeTensor
+from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
+
+__all__ = ["compile_joint", "input_sources"]
+
+
+def compile_joint(
+    graph: GraphModule,
+    inputs: Sequence[Any],
+    partition: Callable[[GraphModule, int], tuple[int, int]],
+    forward: Callable[[], Callable[[list[Any]], list[Any]]],
+    backward: Callable[[], Callable[[list[Any]], list[Any]]],
+) -> Callable[..., Any]:
+    """Compile a graph that Dynamo captured with forward and backward functions of one's own.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    inputs : sequence
+        Example inputs.
+    partition : callable (joint graph, number of forward outputs) → (slots, unchecked slots)
+        Called once with the joint graph. Answers how many tensors the forward pass saves with and without a check of
+        their version.
+    forward, backward : callable () → callable
+        Give the functions; both take one list, which they empty. The forward function returns outputs, slots and
+        sizes; the backward function takes sizes, slots and the gradients of the outputs.
+    """
+
+    def split(
+        joint: GraphModule, _inputs: Sequence[Any], *, num_fwd_outputs: int, **_options: Any
+    ) -> tuple[GraphModule, GraphModule]:
+        checked, unchecked = partition(joint, num_fwd_outputs)
+        return _signatures(joint, num_fwd_outputs, checked, unchecked)
+
+    compiler = aot_autograd(
+        fw_compiler=lambda _graph, _inputs: _boxed(forward()),
+        bw_compiler=lambda _graph, _inputs: _boxed(backward()),
+        inference_compiler=boxed_nop,
+        partition_fn=split,
+        keep_inference_input_mutations=True,
+    )
+    with (
+        functorch_config.patch(donated_buffer=False, functionalize_rng_ops=False),
+        operators_kept_whole(),
+        lstm_in_single_operators(),
+    ):
+        compiled: Callable[..., Any] = compiler(graph, inputs)
+    return compiled
+
+
+def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
+    """Let AOTAutograd hand over its arguments as one list."""
+
+    def boxed(arguments: list[Any]) -> list[Any]:
+        return function(arguments)
+
+    boxed._boxed_call = True  # type: ignore[attr-defined]
+    return boxed
+
+
+def _signatures(joint: GraphModule, output_count: int, checked: int, unchecked: int) -> tuple[GraphModule, GraphModule]:
+    """A forward and a backward graph that are never run: AOTAutograd reads only what goes in and comes out of them."""
+    placeholders = [node for node in joint.graph.nodes if node.op == "placeholder"]
+    primals = [node for node in placeholders if placeholder_role(node)[0] != "tangent"]
+    tangents = [node for node in placeholders if placeholder_role(node)[0] == "tangent"]
+    output = next(iter(reversed(joint.graph.nodes)))
+    values, descriptors = output.args[0], output.meta["desc"]
+    mode = next(v.fake_mode for n in placeholders if isinstance(v := n.meta.get("val"), FakeTensor))
+    with mode:
+        empty = torch.empty(0)
+
+    ahead = Graph()
+    for node in primals:
+        ahead.placeholder(node.name).meta = dict(node.meta)
+    by_name = {node.name: node for node in ahead.nodes}
+
+    def stand_in(meta: dict[str, Any]) -> Node:
+        node = ahead.call_function(torch.empty, ([0],))
+        node.meta = meta
+        return node
+
+    outputs: list[Any] = []
+    for value in values[:output_count]:
+        if not isinstance(value, Node):
+            outputs.append(value)
+        else:
+            outputs.append(by_name.get(value.name) or stand_in(dict(value.meta)))
+    slots = [stand_in({"val": empty}) for _ in range(checked)]
+    slots += [stand_in({"val": empty, "saved_tensor_with_no_vc_check": True}) for _ in range(unchecked)]
+    sizes = [by_name[node.name] for node in primals if not isinstance(node.meta["val"], torch.Tensor)]
+    ahead.output((*outputs, *slots, *sizes)).meta["desc"] = [
+        *descriptors[:output_count], *(None for _ in (*slots, *sizes)),
+    ]  # fmt: skip
+
+    behind = Graph()
+    for node in sizes:
+        behind.placeholder(node.name).meta = dict(node.meta)
+    for number in range(checked + unchecked):
+        behind.placeholder(f"slot_{number}").meta = {"val": empty}
+    for node in tangents:
+        behind.placeholder(node.name).meta = dict(node.meta)
+    some = next(iter(reversed(behind.nodes)), None)
+    gradients = tuple(some if isinstance(value, Node) else value for value in values[output_count:])
+    behind.output(gradients).meta["desc"] = list(descriptors[output_count:])
+    return GraphModule(torch.nn.Module(), ahead), GraphModule(torch.nn.Module(), behind)
+
+
+def input_sources(graph: GraphModule) -> list[str]:
+    """Where Dynamo found each input of a graph, for example ``"L['self']._modules['fc']._parameters['weight']"``."""
+    found = []
+    for node in graph.graph.nodes:
+        if node.op == "placeholder":
+            argument = node.meta.get("grapharg")
+            source = getattr(argument, "source", None)
+            name = getattr(source, "name", "")
+            found.append(name() if callable(name) else str(name))
+    return found

@@ -1,0 +1,49 @@
+"""The compiler backend ``"recompviz"``: Dynamo captures, AOTAutograd makes the joint graph, a plan says what is saved.
+
+Guards, graph breaks, side effects, module wrappers, dynamic shapes and errors are PyTorch's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch.fx import GraphModule
+
+from recompviz.pytorch.internals.aot import compile_joint
+from recompviz.pytorch.running.region import Choose, Region
+from recompviz.pytorch.tracing.folding import Folded, fold
+from recompviz.pytorch.tracing.placeholders import roles_of_inputs
+
+
+def compile_region(
+    graph: GraphModule, inputs: Sequence[Any], choose: Choose, made: Callable[[Region], None]
+) -> Callable[..., Any]:
+    """Compile one graph that Dynamo captured.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    inputs : sequence
+        Its example inputs.
+    choose : callable (Region) → keep mask or None
+    made : callable (Region) → None
+        Called once with the region, before it runs; not at all for a graph without a backward pass.
+    """
+    roles = roles_of_inputs(graph, inputs)
+    regions: list[Region] = []
+
+    def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
+        folded: Folded = fold(joint, frozenset(), output_count=output_count, role_of=roles)
+        region = Region(folded, choose)
+        regions.append(region)
+        made(region)
+        return region.slots, region.unchecked_slots
+
+    return compile_joint(
+        graph,
+        inputs,
+        partition,
+        forward=lambda: regions[-1].forward,
+        backward=lambda: regions[-1].backward,
+    )
