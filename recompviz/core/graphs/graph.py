@@ -26,6 +26,7 @@ from recompviz.core.graphs.costs import by_name, checked_costs, some
 from recompviz.core.graphs.node_info import NodeInfo
 
 if TYPE_CHECKING:
+    import graphviz
     import networkx as nx
     from numpy.typing import NDArray
 
@@ -177,6 +178,30 @@ class Graph:
             G.add_node(name, memory=int(m), time=float(t), op=info.op, key=info.key)
         G.add_edges_from((self.names[u], self.names[v]) for u, v in self.edges)
         return G
+
+    def to_graphviz(self) -> graphviz.Digraph:
+        """Give the graph as a ``graphviz.Digraph``, to be styled and rendered by Graphviz.
+
+        A node is called by its number and labelled by its name; its tooltip says its key, M_v and T_v.
+
+        Examples
+        --------
+        >>> print(Graph.from_edges([("a", "b")], memory={"a": 3, "b": 2}).to_graphviz().source)
+        digraph {
+            node [shape=box]
+            0 [label=a tooltip="a, M=3, T=1"]
+            1 [label=b tooltip="b, M=2, T=1"]
+            0 -> 1
+        }
+        """
+        import graphviz
+
+        drawing = graphviz.Digraph(node_attr={"shape": "box"})
+        for v, (name, m, t, info) in enumerate(zip(self.names, self.memory, self.time, self.info, strict=True)):
+            label = graphviz.escape(str(name))
+            drawing.node(str(v), label=label, tooltip=graphviz.escape(f"{info.key or name}, M={m:g}, T={t:g}"))
+        drawing.edges((str(u), str(v)) for u, v in self.edges.tolist())
+        return drawing
 
     # ---------------------------------------------------------------- shape
 
