@@ -44,7 +44,7 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.exact.solver import solve
-from recompviz.widgets.layout.layout import dot
+from recompviz.widgets.layout import layout
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.core.planning.first_plans import first_plans
@@ -334,7 +334,7 @@ def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
 def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
     """Print the seconds from a traced graph to its first picture."""
     code = f"import steps\nfrom steps import *\nstep = {GRAPHS[name]}\nfirst(residual_step((1,)))\n"  # compiled before
-    code += "" if dot else "dot.find_dot = lambda: None\n"
+    code += "" if dot else "layout.run_dot = lambda *_: None\n"
     code += "begun, cpu = time.time(), time.process_time()\nexplorer = first(step)\n"
     code += "cpu = time.process_time() - cpu\nexplorer"
     page = opened(browser, lab, f"first-{name}-{dot}.ipynb", code, "print('said', time.time(), begun, cpu)")

@@ -1,13 +1,16 @@
 """Layouts: every node has a place of its own, dot is never waited for, nothing is laid out twice."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from graphviz.backend import dot_command, execute
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.examples import residual_step
-from recompviz.widgets.layout import dot, layout
+from recompviz.widgets.layout import layout
 from recompviz.widgets.layout.layered import WAITS, arrange, isotonic, ranks_of
 from recompviz.widgets.layout.layout import MODES, NODE, default_mode, edge_span, lay_out
 
@@ -109,13 +112,13 @@ def test_isotonic_regression_agrees_with_scipy():
 
 
 def test_without_dot_the_built_in_layout_answers(monkeypatch):
-    monkeypatch.setattr(dot, "find_dot", lambda: None)
+    monkeypatch.setattr(dot_command, "DOT_BINARY", Path("no-such-dot"))
     layout._cache.clear()
     assert lay_out(GRAPHS["residual"], "right").engine == "layered"
     layout._cache.clear()
 
 
-@pytest.mark.skipif(dot.find_dot() is None, reason="no dot on PATH")
+@pytest.mark.skipif(shutil.which("dot") is None, reason="no dot on PATH")
 def test_dot_answers_for_a_small_graph():
     drawn = lay_out(residual_step((1,))[0], "right", seconds=10)
     assert drawn.engine == "dot"
@@ -127,7 +130,7 @@ def test_a_dot_that_does_not_answer_is_left(tmp_path, monkeypatch):
     done = tmp_path / "done"
     slow.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\nopen({str(done)!r}, 'w')\n")
     slow.chmod(0o755)
-    monkeypatch.setattr(dot, "find_dot", lambda: str(slow))
+    monkeypatch.setattr(dot_command, "DOT_BINARY", slow)
     layout._cache.clear()
     assert lay_out(GRAPHS["residual"], "down", seconds=0.3).engine == "layered"
     assert not done.exists(), "it was waited for"
@@ -138,7 +141,7 @@ def test_a_dot_that_answers_nonsense_is_left(tmp_path, monkeypatch):
     broken = tmp_path / "dot"
     broken.write_text("#!/bin/sh\necho node x\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(dot, "find_dot", lambda: str(broken))
+    monkeypatch.setattr(dot_command, "DOT_BINARY", broken)
     layout._cache.clear()
     assert lay_out(GRAPHS["residual"], "down").engine == "layered"
     layout._cache.clear()
@@ -150,7 +153,7 @@ def test_a_layout_is_computed_once():
 
 
 def test_three_thousand_nodes_get_a_place_each_without_dot_whatever_the_shape(monkeypatch):
-    monkeypatch.setattr(dot, "find_dot", lambda: pytest.fail("a program that may take minutes is asked"))
+    monkeypatch.setattr(execute, "run_check", lambda *_, **__: pytest.fail("dot runs, which may take minutes"))
     for graph in (u_shape(3000), residual_step((30, 80, 100, 90))[0]):
         layout._cache.clear()
         places = lay_out(graph, "wrapped").nodes

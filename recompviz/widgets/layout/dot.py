@@ -1,32 +1,34 @@
-"""Graphviz ``dot`` under a time limit.
+"""Graphviz ``dot`` with a time limit.
 
-``dot`` gives the best pictures of small and middling graphs, but long skip edges can take it minutes. So it
-runs as a subprocess that is ended when its time is up; a second, shorter try uses coarser settings, and
-where that fails too (or there is no ``dot``) the caller lays out with :mod:`recompviz.widgets.layout.layered`.
+``dot`` draws small and medium graphs best, but long skip edges can take it minutes. It therefore runs with a time
+limit, and a second try uses coarser settings. Where both fail, or ``dot`` is not installed, the caller uses
+:mod:`recompviz.widgets.layout.layered`.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 
+import graphviz
+from graphviz.backend import dot_command, execute
+
 from recompviz.core.graphs.graph import Graph
 
-# above this summed edge span the first, careful try is hopeless; U-Net shapes of 500 nodes are beyond it
+# above this summed edge span the careful try takes too long; U-Net shapes of 500 nodes are beyond it
 AFFORDABLE_SPAN = 8_000
-# beyond this even the coarse try does not end in time
+# above this the coarse try takes too long, too
 HOPELESS_SPAN = 400_000
-# sheer size is too much as well: 3,000 nodes take both tries to their limits even as a chain
+# the number of nodes alone can be too much: 3,000 nodes in a chain exceed both time limits
 AFFORDABLE_NODES, HOPELESS_NODES = 1_000, 2_000
-COARSE = ("-Gnslimit=0.1", "-Gmclimit=0.1", "-Gsplines=line")
+COARSE = {"nslimit": "0.1", "mclimit": "0.1", "splines": "line"}
 RETRY_SECONDS = 1.0
 POINTS_PER_CURVE = 4
 
 
 @dataclass(frozen=True)
 class DotDrawing:
-    """What ``dot`` answered: node centres, and for each edge the points of its line; y grows downwards."""
+    """A layout by ``dot``: the centres of the nodes and the points of each edge's line. y grows downwards."""
 
     nodes: dict[int, tuple[float, float]]
     lines: dict[tuple[int, int], list[tuple[float, float]]]
@@ -34,55 +36,67 @@ class DotDrawing:
     height: float
 
 
-def find_dot() -> str | None:
-    """The executable, or None: ``dot`` on PATH."""
-    return shutil.which("dot")
-
-
 def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: float, span: int) -> DotDrawing | None:
-    """Lay out by ``dot``; None if there is none, or it does not end in time.
+    """Lay out a graph by ``dot``; None if ``dot`` is not installed or exceeds its time limit.
 
     Parameters
     ----------
     graph : Graph
     rankdir : "LR" or "TB"
     node : (width, height)
-        Of every node, points.
+        Size of every node in points.
     seconds : float
-        The time limit of the careful try; the coarse one gets at most ``RETRY_SECONDS``.
+        Time limit of the careful try; the coarse try gets at most ``RETRY_SECONDS``.
     span : int
-        The summed edge span, which tells beforehand what is hopeless.
+        The summed edge span, which predicts the time that ``dot`` takes.
     """
-    executable = find_dot()
-    if executable is None or span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:
+    if span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:
         return None
-    head = (
-        f"digraph G {{ rankdir={rankdir}; nodesep=0.14; ranksep=0.16; edge [arrowhead=none]; "
-        f'node [shape=box, fixedsize=true, label="", width={node[0] / 72:.4f}, height={node[1] / 72:.4f}];\n'
-    )
-    lines = [f"{v};" for v in range(len(graph))] + [f"{u}->{v};" for u, v in graph.edges.tolist()]
-    source = head + "\n".join(lines) + "\n}"
-    tries: list[tuple[tuple[str, ...], float]] = [(COARSE, min(RETRY_SECONDS, seconds))]
+    tries = [(COARSE, min(RETRY_SECONDS, seconds))]
     if span <= AFFORDABLE_SPAN and len(graph) <= AFFORDABLE_NODES:
-        tries.insert(0, ((), seconds))
+        tries.insert(0, ({}, seconds))
     for options, limit in tries:
         try:
-            done = subprocess.run(
-                [executable, "-Tplain", *options],
-                input=source,
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                check=True,
-            )
-            return parse_plain(done.stdout)
+            return parse_plain(_plain(_digraph(graph, rankdir, node, options), limit))
+        except graphviz.ExecutableNotFound:
+            return None
         except (subprocess.SubprocessError, OSError, ValueError, IndexError):
             continue
     return None
 
 
+def _digraph(graph: Graph, rankdir: str, node: tuple[float, float], options: dict[str, str]) -> graphviz.Digraph:
+    width, height = (f"{size / 72:.4f}" for size in node)
+    drawing = graphviz.Digraph(
+        graph_attr={"rankdir": rankdir, "nodesep": "0.14", "ranksep": "0.16", **options},
+        node_attr={"shape": "box", "fixedsize": "true", "label": "", "width": width, "height": height},
+        edge_attr={"arrowhead": "none"},
+    )
+    for v in range(len(graph)):
+        drawing.node(str(v))
+    drawing.edges((str(u), str(v)) for u, v in graph.edges.tolist())
+    return drawing
+
+
+def _plain(drawing: graphviz.Digraph, seconds: float) -> str:
+    """The output of ``dot -Tplain``.
+
+    ``Digraph.pipe`` has no time limit. ``run_check``, on which it is built, hands further arguments to
+    ``subprocess.run``, which kills ``dot`` when the time is up.
+    """
+    done = execute.run_check(
+        dot_command.command("dot", "plain"),
+        input=drawing.source,
+        encoding="utf-8",
+        capture_output=True,
+        quiet=True,
+        timeout=seconds,
+    )
+    return str(done.stdout)
+
+
 def parse_plain(text: str) -> DotDrawing:
-    """Read dot's ``plain`` format; lengths become points, y is turned downwards.
+    """Read the ``plain`` format of ``dot``: inches become points, and y grows downwards.
 
     Examples
     --------
@@ -109,7 +123,7 @@ def parse_plain(text: str) -> DotDrawing:
 
 
 def _flatten(control: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points on a chain of cubic Bézier curves."""
+    """Points on a sequence of cubic Bézier curves."""
     points = [control[0]]
     for i in range(0, len(control) - 3, 3):
         a, b, c, d = control[i : i + 4]
