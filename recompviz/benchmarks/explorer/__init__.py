@@ -1,0 +1,1 @@
+"""Speed of the Explorer in a real JupyterLab: ``python -m recompviz.benchmarks.explorer``."""

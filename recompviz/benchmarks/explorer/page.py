@@ -1,0 +1,106 @@
+"""A JupyterLab on loopback, and notebooks of two cells in a browser that reaches nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from recompviz.benchmarks.explorer import probes
+
+
+class Lab:
+    """A running JupyterLab on loopback; notebooks are written into its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.token = secrets.token_hex(16)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        places = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+        paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+        options = ["--no-browser", "--ip=127.0.0.1", f"--port={self.port}", f"--IdentityProvider.token={self.token}"]
+        options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--ServerApp.allow_root=True"]
+        options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env={**os.environ, **places, "PYTHONPATH": paths},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(self.address("api"), timeout=2).close()
+                return
+            except OSError:
+                time.sleep(0.3)
+        self.stop()
+        raise RuntimeError("JupyterLab did not start; is recompviz[lab] installed?")
+
+    def address(self, path: str) -> str:
+        """A page of the server, with the token."""
+        return f"http://127.0.0.1:{self.port}/{path}?token={self.token}&reset="
+
+    def notebook(self, name: str, *cells: str) -> None:
+        """Write a notebook of code cells."""
+        made: list[dict[str, Any]] = [
+            {"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": x, "execution_count": None, "outputs": []}
+            for i, x in enumerate(cells)
+        ]
+        spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        content = {"cells": made, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
+        (self.folder / name).write_text(json.dumps(content))
+
+    def stop(self) -> None:
+        """End the server and its kernels."""
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
+    """Open a notebook in the browser, run its first cell and select the second."""
+    lab.notebook(name, *cells)
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    mine = f"//127.0.0.1:{lab.port}/"
+    context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
+    context.set_default_timeout(240_000)
+    context.add_init_script(probes.WIRE)
+    page = context.new_page()
+    page.goto(lab.address(f"doc/tree/{name}"))
+    page.wait_for_selector(".jp-Notebook")
+    page.get_by_text("| Idle").wait_for()
+    page.locator(".jp-Notebook-cell .cm-content").first.click()
+    page.keyboard.press("Shift+Enter")
+    return page
+
+
+def answer(page: Any) -> str:
+    """Run the second cell again. It prints ``said``, the time and the text that is returned."""
+    output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
+    before = output.inner_text() if output.count() else ""
+    page.locator(".jp-Notebook-cell .cm-content").last.click()
+    page.keyboard.press("Control+Enter")  # leaves no new cell below
+    while not output.count() or output.inner_text() == before:
+        page.wait_for_timeout(20)
+    return str(output.inner_text().split(maxsplit=2)[2].strip())
+
+
+def heap(page: Any) -> float:
+    """Size of the page's heap in MiB after a forced garbage collection."""
+    session = page.context.new_cdp_session(page)
+    for _ in range(2):
+        session.send("HeapProfiler.collectGarbage")
+    used = session.send("Runtime.getHeapUsage")["usedSize"]
+    session.detach()
+    return float(used) / 2**20

@@ -1,0 +1,89 @@
+"""Explorers that write down when the kernel works on a request. The notebooks of the benchmark import this file.
+
+The steps need no torch: the widget layer is what is measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.live.model import profile_function
+from recompviz.core.planning.first_plans import first_plans
+from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.steps.examples import residual_step, u_step
+from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.timeline import Timeline
+from recompviz.widgets.explorer import wire
+from recompviz.widgets.explorer.explorer import Explorer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Step = tuple[Graph, JointGraph]
+
+STEPS: dict[str, Callable[[], Step]] = {
+    "resnet152": lambda: residual_step((3, 8, 36, 3)),
+    "residual3000": lambda: residual_step((30, 80, 100, 90)),
+    "unet3000": lambda: u_step(3000),
+    "one block": lambda: residual_step((1,)),
+}
+# number of a request → times in ms at which it was received, simulated, packed and sent
+STAMPS: dict[int, list[float]] = {}
+_current: list[float] = []  # the same times of the request that is worked on
+
+
+def stamped(function: Callable[P, T]) -> Callable[P, T]:
+    """A function that also writes down when it ends."""
+
+    def call(*arguments: P.args, **keywords: P.kwargs) -> T:
+        found = function(*arguments, **keywords)
+        _current.append(1000 * time.time())
+        return found
+
+    return call
+
+
+class StampedExplorer(Explorer):
+    """An Explorer that writes the times of each request to ``STAMPS``."""
+
+    def _handle_msg(self, message: dict[str, Any]) -> None:
+        _current[:] = [1000 * time.time()]
+        super()._handle_msg(message)
+
+    def _send(self, message: dict[str, Any], buffers: Any = None) -> None:
+        super()._send(message, buffers)
+        if "_reply" in message.get("state", {}):
+            STAMPS[message["state"]["_reply"]["request"]] = [*_current, 1000 * time.time()]
+
+
+def install() -> None:
+    """Write down when a timeline is packed into a message, from now on, in this process."""
+    wire.timeline_message = stamped(wire.timeline_message)
+
+
+def explorer(step: Step, table: PlanTable) -> StampedExplorer:
+    """An Explorer of a step with one plan table."""
+    graph, joint = step
+
+    def simulate(plan: Plan) -> Timeline:
+        return simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
+
+    return StampedExplorer(graph, table, stamped(simulate), title="s")
+
+
+def planned(name: str) -> StampedExplorer:
+    """An Explorer with the plans of the exact solver."""
+    graph, joint = step = STEPS[name]()
+    plans = solve(graph).plans("time", 200)
+    return explorer(step, PlanTable.of(graph, "time", plans, profile_function(graph, joint)))
+
+
+def with_first_plans(step: Step) -> StampedExplorer:
+    """An Explorer with the plans that need no search."""
+    return explorer(step, first_plans(step[0], profile_function(*step)))

@@ -1,0 +1,42 @@
+"""Every benchmark can be imported, and every one that is a command explains itself."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import recompviz.benchmarks
+
+HOME = Path(recompviz.benchmarks.__file__).parent
+MODULES = sorted(
+    ".".join(("recompviz.benchmarks", *path.relative_to(HOME).with_suffix("").parts))
+    for path in HOME.rglob("*.py")
+    if path.name != "__init__.py"
+)
+# as in ``python -m recompviz.benchmarks.accuracy``
+COMMANDS = ("accuracy", "debugging", "explorer", "liveness", "neighbours", "optimality", "paper", "planner")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_benchmark_can_be_imported(name: str) -> None:
+    assert importlib.import_module(name).__doc__
+
+
+def test_every_benchmark_with_a_main_function_is_listed() -> None:
+    assert {name.removesuffix(".__main__").split(".")[-1] for name in MODULES if has_main(name)} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_benchmark_names_its_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"recompviz.benchmarks.{name}"
+    module = importlib.import_module(command if command in MODULES else f"{command}.__main__")
+    with pytest.raises(SystemExit) as end:
+        module.main(["--help"])
+    assert end.value.code == 0
+    assert f"python -m {command}" in capsys.readouterr().out
+
+
+def has_main(name: str) -> bool:
+    return hasattr(importlib.import_module(name), "main")
