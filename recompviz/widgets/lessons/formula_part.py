@@ -12,7 +12,7 @@ from recompviz.widgets.lessons.scene import Canvas, Value
 Change = dict[str, Mapping[str, Value]]
 ROWS = (
     ("M(U{j})", "cache", "bar-keep"),
-    ("2 M(V{i})", "values and gradients of the segment", "bar-pass"),
+    ("2 M(V{i})", "segment: values and gradients", "bar-pass"),
     ("M(δ⁺(L{i})∖L{i})", "gradients that flow in", "bar-grad"),
     ("M(δ⁻(δ⁺(L{i}))∖L{i})", "values that these gradients need", "bar-again"),
 )
