@@ -1,8 +1,8 @@
-"""Execute the course and commit its pictures: ``python notebooks/freeze.py`` writes static outputs into the notebooks.
+"""Execute the notebooks of the course and store static outputs in them: ``python notebooks/freeze.py [notebook …]``.
 
-Of every output only what any page can show is kept: a static SVG where there is one, else Markdown or text. No widget
-state and no widget views, which without a kernel would be blank. JupyterLab shows no SVG of a notebook that it does not
-trust yet, so a PNG made by Chromium stands beside each.
+Each output keeps only what every page can show: a static SVG if there is one, else Markdown or text. Widget views are
+dropped, because they are blank without a kernel. JupyterLab does not show SVG in a notebook that is not trusted, so a PNG
+made by Chromium is stored with each SVG.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COURSE = sorted(HERE.glob("[1-9]-*.ipynb"))
 
 
 def frozen(output: Any) -> Any:
-    """An output with its static forms alone."""
+    """Reduce an output to its static forms."""
     if "data" not in output:
         return output
     best = next((kind for kind in ("image/svg+xml", "text/markdown") if kind in output.data), "")
@@ -33,7 +33,7 @@ def frozen(output: Any) -> Any:
 
 
 def execute(path: Path) -> Any:
-    """The notebook, run top to bottom, with frozen outputs."""
+    """Run a notebook from top to bottom and keep the static outputs."""
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
@@ -46,7 +46,7 @@ def execute(path: Path) -> Any:
 
 
 def add_pngs(notebook: Any) -> None:
-    """A PNG beside each SVG."""
+    """Add a PNG to each SVG."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -61,7 +61,7 @@ def add_pngs(notebook: Any) -> None:
 
 
 def main(paths: list[Path]) -> None:
-    """Freeze some notebooks, or the whole course."""
+    """Freeze these notebooks, or the whole course."""
     for path in paths or COURSE:
         notebook = execute(path)
         add_pngs(notebook)

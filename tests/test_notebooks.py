@@ -1,4 +1,4 @@
-"""Every notebook runs top to bottom, and is committed without widget state; what outputs it keeps need no kernel."""
+"""Every notebook runs from top to bottom and is committed without widget state; its outputs need no kernel."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 HOME = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("*.ipynb"))
 COURSE = sorted(HOME.glob("[1-9]-*.ipynb"))
-# opened to be run: a widget is all that it shows
+# shows only widgets, so it is committed without outputs
 WITHOUT_OUTPUTS = {"explore"}
-# what can be read where it lies: tables and static pictures
+# tables and static pictures, which every page can show
 STATIC = {"image/png", "image/svg+xml", "text/html", "text/latex", "text/markdown", "text/plain"}
 
 
@@ -30,19 +30,19 @@ def test_there_are_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of zmq and traitlets in the client, not ours
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by zmq and traitlets in the client
 def test_the_notebook_runs_top_to_bottom(path: pathlib.Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
     committed = [_static(cell) for cell in notebook.cells]
     client.execute()  # raises with the cell and its traceback
     assert any(cell.get("outputs") for cell in notebook.cells)
-    if path in COURSE[:3]:  # the fourth measures this machine
+    if path in COURSE[:3]:  # the outputs of the fourth depend on the machine
         assert [_static(cell) for cell in notebook.cells] == committed, "run notebooks/freeze.py"
 
 
 def _static(cell: Any) -> list[str]:
-    """What a cell shows on a static page."""
+    """The outputs of a cell on a static page."""
     shown = []
     for output in cell.get("outputs", []):
         data = output.get("data", {"text/plain": output.get("text", "")})
@@ -58,14 +58,14 @@ def test_the_notebook_is_committed_clean(path: pathlib.Path) -> None:
     assert all(cell.execution_count is None for cell in code)
     outputs = [output for cell in code for output in cell.outputs]
     assert bool(outputs) == (path.stem not in WITHOUT_OUTPUTS)
-    assert {kind for output in outputs for kind in output.get("data", {})} <= STATIC  # a widget's view would be blank
+    assert {kind for output in outputs for kind in output.get("data", {})} <= STATIC  # a widget view would be blank
 
 
 @pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)
 def test_the_course_is_readable_as_a_static_page(path: pathlib.Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    for output in outputs:  # an SVG alone is not shown by JupyterLab before the notebook is trusted
+    for output in outputs:  # JupyterLab does not show an SVG in a notebook that is not trusted
         assert ("image/png" in output.get("data", {})) == ("image/svg+xml" in output.get("data", {}))
     pictures = [output.data["image/svg+xml"] for output in outputs if "image/svg+xml" in output.get("data", {})]
     assert len(pictures) >= 3

@@ -1,4 +1,4 @@
-"""The course's widgets in a real JupyterLab, offline: found by label, stepped in both directions."""
+"""The widgets of the course in a real JupyterLab, offline: found by label, stepped in both directions."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def caption(group):
     return group.locator(".rv-tcaption").inner_text()
 
 
-def test_a_set_is_judged_closed_strung_together_and_stepped(page):
+def test_a_set_is_checked_closed_added_to_a_sequence_and_stepped(page):
     group = page.get_by_role("group", name="Lower-set playground", exact=True)
     verdict = group.get_by_role("status").first
     button(group, "node b").click()
@@ -53,7 +53,7 @@ def test_a_set_is_judged_closed_strung_together_and_stepped(page):
     group.get_by_text("20 lower sets among 128 subsets").wait_for()
 
 
-def test_a_graph_is_drawn_by_hand_and_a_cycle_is_refused(page):
+def test_a_graph_is_edited_and_a_cycle_is_refused(page):
     group = page.get_by_role("group", name="Lower-set playground", exact=True)
     group.get_by_text("Change the graph").click()
     group.get_by_label("Node", exact=True).fill("x")
@@ -76,7 +76,7 @@ def test_a_graph_is_drawn_by_hand_and_a_cycle_is_refused(page):
 
 
 @pytest.mark.parametrize("name", ["Strategy stepper", "DP stepper"])
-def test_a_stepper_goes_forth_and_back_and_to_the_ends(page, name):
+def test_a_stepper_goes_forward_back_and_to_the_ends(page, name):
     group = page.get_by_role("group", name=name, exact=True)
     group.scroll_into_view_if_needed()
     first = caption(group)
@@ -102,7 +102,7 @@ def test_a_stepper_goes_forth_and_back_and_to_the_ends(page, name):
     assert group.get_by_role("button", name="Play").is_visible()
 
 
-def test_a_point_of_the_curve_is_walked_back_and_the_other_form_shown(page):
+def test_a_point_of_the_curve_is_walked_back_and_the_other_tab_is_shown(page):
     group = page.get_by_role("group", name="DP stepper", exact=True)
     button(group, "The finished table").click()
     assert "(1, 11), (2, 10), (4, 9)" in caption(group)

@@ -59,7 +59,7 @@ def test_every_cell_is_the_least_peak_of_all_remaining_sequences(seed: int) -> N
         cached = 0
         for i, mask in enumerate(masks):  # the sequence goes on from L_i
             cached |= graph.boundary_mask(mask) if mask else 0
-            rest = [v for v in range(len(graph)) if not mask >> v & 1 and not plan.kept[v]]
+            rest = [v for v in range(len(graph)) if not mask >> v & 1 and not plan.keep_mask[v]]
             place = (mask, float(graph.time[rest].sum()))
             best[place] = min(best[place], max(totals[i:], default=0) - graph.memory_of(cached) * (i < len(totals)))
     assert {cell.place: cell.value for cell in budget_free(graph).cells} == best
