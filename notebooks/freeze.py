@@ -1,8 +1,8 @@
 """Execute the notebooks of the course and store static outputs in them: ``python notebooks/freeze.py [notebook …]``.
 
 Each output keeps only what every page can show: a static SVG if there is one, else Markdown or text. Widget views are
-dropped, because they are blank without a kernel. JupyterLab does not show SVG in a notebook that is not trusted, so a PNG
-made by Chromium is stored with each SVG.
+dropped, because they are blank without a kernel. JupyterLab does not show SVG in a notebook that is not trusted, so a
+PNG made by Chromium is stored with each SVG.
 """
 
 from __future__ import annotations
