@@ -8,7 +8,7 @@ import pytest
 
 from recompviz.core.base.palette import DARK, LIGHT
 from recompviz.widgets.base.assets import esm
-from recompviz.widgets.base.looks import LOOKS, sheet
+from recompviz.widgets.base.styles import STYLES, style_sheet
 from recompviz.widgets.lessons.lesson import lesson_css
 from recompviz.widgets.lessons.scene import Canvas, Element, Frame, Scene
 from tests.widgets.test_javascript import node, run
@@ -26,11 +26,11 @@ def test_every_control_stays_within_the_frames() -> None:
 def test_a_frame_changes_what_it_names_and_leaves_the_rest() -> None:
     element = ["rect", "node", {"x": 1, "y": 2}, "a", "n0", -1, ""]
     values = run(
-        "lessons/scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {look: 'keep', x: 5})]", e=element
+        "lessons/scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {style: 'keep', x: 5})]", e=element
     )
     assert values == [
-        {"x": 1, "y": 2, "look": "node", "text": "a"},
-        {"x": 5, "y": 2, "look": "keep", "text": "a"},
+        {"x": 1, "y": 2, "style": "node", "text": "a"},
+        {"x": 5, "y": 2, "style": "keep", "text": "a"},
     ]
 
 
@@ -50,18 +50,18 @@ def test_every_file_of_the_lessons_is_joined_and_no_url_is_loaded() -> None:
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
 
 
-def test_light_and_dark_name_the_same_colours_and_every_look_is_in_the_sheet() -> None:
+def test_light_and_dark_name_the_same_colours_and_every_style_is_in_the_sheet() -> None:
     assert set(LIGHT) == set(DARK)
-    assert all(f".rvt-{look}{{" in sheet() for look in LOOKS)
+    assert all(f".rvt-{style}{{" in style_sheet() for style in STYLES)
 
 
 def test_a_scene_refuses_what_it_cannot_show() -> None:
-    with pytest.raises(ValueError, match="look 'shiny' is unknown"):
+    with pytest.raises(ValueError, match="style 'shiny' is unknown"):
         Element("rect", "shiny", {})
     canvas = Canvas()
     canvas.box(0, 0, 1, 1, "node", "n")
     with pytest.raises(ValueError, match="frame changes 'm'"):
-        Scene(1, 1, "one", tuple(canvas.elements), (Frame({"m": {"look": "keep"}}, ""),))
+        Scene(1, 1, "one", tuple(canvas.elements), (Frame({"m": {"style": "keep"}}, ""),))
     canvas.box(0, 0, 1, 1, "node", "n")
     with pytest.raises(ValueError, match="uses a key twice"):
         Scene(1, 1, "two", tuple(canvas.elements), ())

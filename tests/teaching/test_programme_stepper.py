@@ -28,7 +28,7 @@ def check(table: Programme) -> None:
         shown = {key: str(change["text"]) for key, change in frame.patch.items() if "text" in change}
         assert {key for key in shown if key.startswith("ct")} == {f"ct{j}" for j in range(i + 1)}
         assert shown[f"ct{i}"] == (str(cell.value) if cell.value >= 0 else "✗")
-        needed = {key for key, change in frame.patch.items() if change.get("look") in ("cell-needed", "cell-best")}
+        needed = {key for key, change in frame.patch.items() if change.get("style") in ("cell-needed", "cell-best")}
         assert needed == {f"c{[s.place for s in steps].index(candidate.other)}" for candidate in cell.candidates}
         lines = [shown[f"line{line}"] for line in range(LINES) if f"line{line}" in shown]
         assert len(lines) == min(len(cell.candidates), LINES)
@@ -52,7 +52,7 @@ def check(table: Programme) -> None:
     for answer, frame in zip(table.answers, scene.frames[len(steps) + 1 :], strict=True):
         plan = table.plan(answer.place)
         assert frame.patch["result"]["text"] == f"overhead {plan.overhead:g}, peak {plan.peak}"
-        kept = {v for v in range(len(table.graph)) if frame.patch[f"n{v}"]["look"] == "keep"}
+        kept = {v for v in range(len(table.graph)) if frame.patch[f"n{v}"]["style"] == "keep"}
         assert kept == set(plan.keep_mask.nonzero()[0].tolist())
 
 

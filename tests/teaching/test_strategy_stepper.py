@@ -31,7 +31,7 @@ def test_the_numbers_of_every_step_are_those_of_the_core(seed: int) -> None:
                     str(size) for size in (terms.cache, terms.segment, terms.gradients, terms.needed)
                 ]
                 assert shown["bound-number"] == str(terms.total)
-            live = {v for v in range(len(graph)) if frame.patch.get(f"v{v}", {}).get("look", "gone") != "gone"}
+            live = {v for v in range(len(graph)) if frame.patch.get(f"v{v}", {}).get("style", "gone") != "gone"}
             assert live == {v for v in range(len(graph)) if state.values >> v & 1}
         last = scene.frames[-1]
         assert last.caption == f"All gradients are computed. Overhead {plan.overhead:g}, peak {plan.peak}."

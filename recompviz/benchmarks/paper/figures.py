@@ -14,7 +14,7 @@ Data = Mapping[str, Mapping[str, Any]]
 
 GB = 1e9
 # how a method is drawn: colour and shape
-LOOKS: dict[str, tuple[str, str]] = {
+STYLES: dict[str, tuple[str, str]] = {
     "eager": (GREY, "circle"),
     KEEP_ALL: (GREY, "diamond"),
     CHEN: (ORANGE, "square"),
@@ -87,20 +87,20 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
     panel.axes(f"{REPORTED[name].title}: {where}", "measured peak, MB (total)", "measured step, s")
     panel.line(sorted(curve), BLUE, dashed=True)
     for row in rows:
-        colour, shape = LOOKS[row["method"]]
+        colour, shape = STYLES[row["method"]]
         about = f"{row['method']}: {row['measured'] / 1e6:,.0f} MB, {row['seconds']:.2f} s"
         panel.mark(row["measured"] / 1e6, row["seconds"], colour, shape, about)
     legend = [
-        ("eager PyTorch", *LOOKS["eager"]),
-        ("keep-all as a plan", *LOOKS[KEEP_ALL]),
-        ("Chen", *LOOKS[CHEN]),
-        (CHECKPOINT, *LOOKS[CHECKPOINT]),
+        ("eager PyTorch", *STYLES["eager"]),
+        ("keep-all as a plan", *STYLES[KEEP_ALL]),
+        ("Chen", *STYLES[CHEN]),
+        (CHECKPOINT, *STYLES[CHECKPOINT]),
         ("PyTorch's memory budget", SKY, "circle"),
-        ("approximate, time-centric", *LOOKS["approximate, time-centric"]),
-        ("approximate, memory-centric", *LOOKS["approximate, memory-centric"]),
-        ("exact, time-centric", *LOOKS["exact, time-centric"]),
-        ("exact, memory-centric", *LOOKS["exact, memory-centric"]),
-        ("live", *LOOKS[LIVE]),
+        ("approximate, time-centric", *STYLES["approximate, time-centric"]),
+        ("approximate, memory-centric", *STYLES["approximate, memory-centric"]),
+        ("exact, time-centric", *STYLES["exact, time-centric"]),
+        ("exact, memory-centric", *STYLES["exact, memory-centric"]),
+        ("live", *STYLES[LIVE]),
         ("live, predicted by call times", BLUE, "dashes"),
     ]
     return figure(800, 490, [panel], legend, f"{REPORTED[name].title}: step time against peak memory", per_row=3)
@@ -109,7 +109,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
 def batch_curves(networks: Data) -> str:
     """Predicted milliseconds a sample against the batch size that fits the paper's device, per method."""
     shown = {name: data["batches"] for name, data in networks.items() if "batches" in data}
-    looks = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
+    styles = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
     panels = []
     width = 250
     for k, (name, part) in enumerate(shown.items()):
@@ -118,13 +118,13 @@ def batch_curves(networks: Data) -> str:
         lowest = min(p[1] for p in points)
         panel = Panel(64 + k * (width + 62), 44, width, 240, (0, 1.08 * most), (0.9 * lowest, 1.05 * highest))
         panel.axes(REPORTED[name].title, "batch size", "ms a sample (roofline)" if k == 0 else "")
-        for method, colour in looks:
+        for method, colour in styles:
             curve = [point[:2] for point in part["curves"].get(method, [])]
             if curve:
                 panel.line(curve, colour)
                 batch, spent = curve[-1]
                 panel.mark(batch, spent, colour, "circle", f"{method}: batch {batch} at most")
         panels.append(panel)
-    legend = [(name, colour, "line") for name, colour in looks]
+    legend = [(name, colour, "line") for name, colour in styles]
     describe = f"Step time against batch size in {K40C / GB:g} GB"
     return figure(64 + len(shown) * (width + 62), 370, panels, legend, describe)

@@ -79,14 +79,14 @@ class CurvePart:
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
         """Show the points of some cells of the last row; with ``lines``, also the two curves."""
         patch: Change = {
-            self.key_of[cell.place]: {"look": "point" if lines and cell.place in self.front else "point-off"}
+            self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.front else "point-off"}
             for cell in answers
         }
         if lines:
-            patch["time-front"], patch["memory-front"] = {"look": "front"}, {"look": "front-dashed"}
+            patch["time-front"], patch["memory-front"] = {"style": "front"}, {"style": "front-dashed"}
             patch["time-word"], patch["memory-word"] = {"text": "time-centric"}, {"text": "memory-centric"}
         return patch
 
     def lit(self, answer: Cell) -> Change:
         """Highlight the point whose plan is walked back."""
-        return {self.key_of[answer.place]: {"look": "point-lit", "r": 9}}
+        return {self.key_of[answer.place]: {"style": "point-lit", "r": 9}}

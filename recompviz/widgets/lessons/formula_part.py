@@ -12,9 +12,9 @@ from recompviz.widgets.lessons.scene import Canvas, Value
 Change = dict[str, Mapping[str, Value]]
 ROWS = (
     ("M(U{j})", "cache", "bar-keep"),
-    ("2 M(V{i})", "segment: values and gradients", "bar-pass"),
-    ("M(δ⁺(L{i})∖L{i})", "gradients that flow in", "bar-grad"),
-    ("M(δ⁻(δ⁺(L{i}))∖L{i})", "values that these gradients need", "bar-again"),
+    ("2 M(V{i})", "segment: values and gradients", "bar-transient"),
+    ("M(δ⁺(L{i})∖L{i})", "gradients that flow in", "bar-gradient"),
+    ("M(δ⁻(δ⁺(L{i}))∖L{i})", "values that these gradients need", "bar-recompute"),
 )
 HEIGHT = 172.0
 
@@ -22,12 +22,12 @@ HEIGHT = 172.0
 def draw_formula(canvas: Canvas, width: float, top: float) -> None:
     """Draw the table, without numbers."""
     canvas.text(20, top, "The peak formula", "heading", "formula")
-    for row, (_, words, look) in enumerate(ROWS):
+    for row, (_, words, style) in enumerate(ROWS):
         y = top + 25 + 23 * row
         canvas.text(20, y, "", "formula", f"f{row}")
         canvas.text(196, y, words, "muted")
         canvas.text(440, y, "", "text-end", f"n{row}")
-        canvas.box(452, y - 12, 0, 14, look, f"b{row}", 2)
+        canvas.box(452, y - 12, 0, 14, style, f"b{row}", 2)
     y = top + 25 + 23 * len(ROWS)
     canvas.add("path", "rule", d=f"M20 {y - 15}H{width - 16:g}")
     canvas.text(20, y + 2, "", "text-strong", "bound-words")

@@ -6,13 +6,13 @@ from typing import Any
 
 import anywidget
 
-from recompviz.widgets.base import assets, looks
+from recompviz.widgets.base import assets, styles
 
 
 def lesson_css() -> str:
     """The style sheet of the lessons."""
     own = (assets.HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
-    return "\n".join([assets.colours(".rv-teach"), looks.sheet(), own])
+    return "\n".join([assets.colours(".rv-teach"), styles.style_sheet(), own])
 
 
 class Lesson(anywidget.AnyWidget):

@@ -8,7 +8,12 @@ from recompviz.core.teaching.strategy import State, Strategy
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 CHART_HEIGHT = 120.0
-LEGEND = (("bar-keep", "cache"), ("bar-pass", "values"), ("bar-again", "recomputed"), ("bar-grad", "gradients"))
+LEGEND = (
+    ("bar-keep", "cache"),
+    ("bar-transient", "values"),
+    ("bar-recompute", "recomputed"),
+    ("bar-gradient", "gradients"),
+)
 LINES = (("bound", "bound"), ("thin", "freed at last use"))
 
 Change = dict[str, Mapping[str, Value]]
@@ -36,15 +41,15 @@ class MemoryChart:
         for i, state in enumerate(self.states):
             base = 0.0
             values = state.values & ~state.cache
-            for look, size in (
+            for style, size in (
                 ("bar-keep", graph.memory_of(state.cache)),
-                ("bar-pass", graph.memory_of(values & ~state.recomputed)),
-                ("bar-again", graph.memory_of(values & state.recomputed)),
-                ("bar-grad", graph.memory_of(state.gradients)),
+                ("bar-transient", graph.memory_of(values & ~state.recomputed)),
+                ("bar-recompute", graph.memory_of(values & state.recomputed)),
+                ("bar-gradient", graph.memory_of(state.gradients)),
             ):
                 if size:
                     y = self.y(base + size)
-                    canvas.box(self.x(i) + 0.6, y, self.pitch - 1.2, self.y(base) - y, look)
+                    canvas.box(self.x(i) + 0.6, y, self.pitch - 1.2, self.y(base) - y, style)
                 base += size
         canvas.add("path", "thin", d=self._line([m.live_until_last_use for m in self.states]))
         bound = [
@@ -60,12 +65,12 @@ class MemoryChart:
         for i in range(len(self.states)):
             canvas.box(self.x(i), top, self.pitch, CHART_HEIGHT, "hit", go=i)
         x, y = self.left, self.bottom + 20
-        for look, text in LEGEND:
-            canvas.box(x, y - 10, 11, 11, look, rx=2)
+        for style, text in LEGEND:
+            canvas.box(x, y - 10, 11, 11, style, rx=2)
             canvas.text(x + 16, y, text, "muted")
             x += 30 + 6.6 * len(text)
-        for look, text in LINES:
-            canvas.add("path", look, d=f"M{x:.1f} {y - 4:.1f}h18")
+        for style, text in LINES:
+            canvas.add("path", style, d=f"M{x:.1f} {y - 4:.1f}h18")
             canvas.text(x + 23, y, text, "muted")
             x += 38 + 6.6 * len(text)
 

@@ -85,22 +85,22 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
     patch: dict[str, dict[str, str | float | int]] = {}
     for v in bits(chosen):
         on_boundary = report.is_lower_set and report.boundary >> v & 1
-        patch[f"n{v}"] = {"look": "boundary" if on_boundary else "in-set"}
+        patch[f"n{v}"] = {"style": "boundary" if on_boundary else "in-set"}
     edges = [(u, v) for u, v in graph.edges.tolist()]
     for pair in report.violations:
-        patch[f"e{edges.index(pair)}"] = {"look": "violation"}
+        patch[f"e{edges.index(pair)}"] = {"style": "violation"}
     if diagram is None or at is None:
         return patch
     place = {mask: i for i, mask in enumerate(diagram.sets)}
     if report.is_lower_set:
-        patch[f"h{place[chosen]}"] = {"look": "cell-now"}
+        patch[f"h{place[chosen]}"] = {"style": "cell-now"}
     path = [0, *sequence] if sequence else []
     for mask in path:
-        patch[f"h{place[mask]}"] = {"look": "cell-now" if mask == chosen else "cell-front"}
-        patch[f"s{place[mask]}"] = {"look": "cell-text" if mask == chosen else "cell-text-keep"}
+        patch[f"h{place[mask]}"] = {"style": "cell-now" if mask == chosen else "cell-front"}
+        patch[f"s{place[mask]}"] = {"style": "cell-text" if mask == chosen else "cell-text-keep"}
     if path:
         line = "L".join(f"{at[place[mask]][0]:.1f} {at[place[mask]][1]:.1f}" for mask in path)
-        patch["path"] = {"look": "link-lit", "d": f"M{line}"}
+        patch["path"] = {"style": "link-lit", "d": f"M{line}"}
     return patch
 
 

@@ -84,8 +84,8 @@ class _ProgrammeScene:
             canvas.text(x, y + 5, str(graph.names[v])[:6], "name", f"t{v}")
             canvas.text(x, y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
         bottom, left = oy + drawing.height + 42, 20.0
-        for look, words in (("in-set", "in L"), ("keep", "segment, kept"), ("again", "segment, recomputed")):
-            canvas.box(left, bottom - 11, 14, 12, look, rx=3)
+        for style, words in (("in-set", "in L"), ("keep", "segment, kept"), ("recompute", "segment, recomputed")):
+            canvas.box(left, bottom - 11, 14, 12, style, rx=3)
             canvas.text(left + 20, bottom, words, "muted")
             left += 40 + 7 * len(words)
         return bottom
@@ -96,18 +96,18 @@ class _ProgrammeScene:
         patch: Change = {}
         for v in bits(large):
             if small >> v & 1:
-                patch[f"n{v}"] = {"look": "in-set"}
+                patch[f"n{v}"] = {"style": "in-set"}
             else:
-                state = "keep" if boundary >> v & 1 else "again"
-                patch[f"n{v}"], patch[f"t{v}"] = {"look": state}, {"look": f"name-{state}"}
+                state = "keep" if boundary >> v & 1 else "recompute"
+                patch[f"n{v}"], patch[f"t{v}"] = {"style": state}, {"style": f"name-{state}"}
         return patch
 
     def _plan_patch(self, plan: Plan) -> Change:
         """Show the segments of a plan, and what it keeps, in the graph."""
         patch: Change = {}
         for v, (kept, segment) in enumerate(zip(plan.keep_mask.tolist(), plan.segment.tolist(), strict=True)):
-            state = "keep" if kept else "again"
-            patch[f"n{v}"], patch[f"t{v}"] = {"look": state}, {"look": f"name-{state}"}
+            state = "keep" if kept else "recompute"
+            patch[f"n{v}"], patch[f"t{v}"] = {"style": state}, {"style": f"name-{state}"}
             patch[f"s{v}"] = {"text": f"V{sub(segment)}"}
         return patch
 

@@ -85,7 +85,7 @@ class TablePart:
         """Show the values of the cells up to a position."""
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
-            patch[f"c{i}"] = {"look": "cell-done" if cell.value >= 0 else "cell-none"}
+            patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
             patch[f"ct{i}"] = {"text": str(cell.value) if cell.value >= 0 else "✗"}
         return patch
 
@@ -94,12 +94,12 @@ class TablePart:
         cell = self.cells[i]
         patch = self.filled(i)
         for candidate in cell.candidates:
-            patch[f"c{self.number[candidate.other]}"] = {"look": "cell-needed"}
+            patch[f"c{self.number[candidate.other]}"] = {"style": "cell-needed"}
         if cell.best >= 0:
-            patch[f"c{self.number[cell.candidates[cell.best].other]}"] = {"look": "cell-best"}
+            patch[f"c{self.number[cell.candidates[cell.best].other]}"] = {"style": "cell-best"}
         x, y = self.corner[cell.place]
-        patch["ring"] = {"look": "ring", "x": round(x, 1), "y": round(y, 1)}
-        patch[f"r{self.row_of[cell.place[0]]}"] = {"look": "text-end-strong"}
+        patch["ring"] = {"style": "ring", "x": round(x, 1), "y": round(y, 1)}
+        patch[f"r{self.row_of[cell.place[0]]}"] = {"style": "text-end-strong"}
         return patch
 
     def finished(self) -> Change:
@@ -112,10 +112,10 @@ class TablePart:
         """Mark the cells of a plan."""
         return self._marked(walk, "cell-path", "cell-text-path")
 
-    def _marked(self, places: tuple[Place, ...] | list[Place], look: str, text_look: str) -> Change:
+    def _marked(self, places: tuple[Place, ...] | list[Place], style: str, text_style: str) -> Change:
         patch: Change = {}
         for place in places:
             i = self.number[place]
-            patch[f"c{i}"] = {"look": look}
-            patch[f"ct{i}"] = {"look": text_look, "text": str(self.cells[i].value)}
+            patch[f"c{i}"] = {"style": style}
+            patch[f"ct{i}"] = {"style": text_style, "text": str(self.cells[i].value)}
         return patch

@@ -53,10 +53,10 @@ class RecursionPart:
             first = [cell.best] if cell.best >= 0 else []
             shown = (first + [i for i in shown if i not in first])[: LINES - 1]
             rest = len(cell.candidates) - len(shown)
-            patch[f"line{LINES - 1}"] = {"text": f"… and {rest} more", "look": "muted"}
+            patch[f"line{LINES - 1}"] = {"text": f"… and {rest} more", "style": "muted"}
         for line, i in enumerate(shown):
             text = self._line(cell.candidates[i]) + ("  ← least" if i == cell.best else "")
-            patch[f"line{line}"] = {"text": text, "look": "formula-accent" if i == cell.best else "formula"}
+            patch[f"line{line}"] = {"text": text, "style": "formula-accent" if i == cell.best else "formula"}
         return patch
 
     def _line(self, candidate: Candidate) -> str:

@@ -1,6 +1,6 @@
 """A scene: a picture and its frames, made in Python and shown in the page or as a static SVG.
 
-A scene is a list of SVG elements. An element with a key can change: a frame maps keys to the look, text or attributes
+A scene is a list of SVG elements. An element with a key can change: a frame maps keys to the style, text or attributes
 that differ from the element's own. The page needs only the elements and frame i to show step i, so stepping in both
 directions works without a kernel. A static picture is the same elements, with one frame applied, written as SVG.
 """
@@ -14,10 +14,10 @@ from textwrap import wrap
 from typing import Any
 
 from recompviz.core.base.palette import LIGHT
-from recompviz.widgets.base.looks import LOOKS, look_attributes
+from recompviz.widgets.base.styles import STYLES, style_attributes
 
 Value = str | float | int
-#: key → {"look" | "text" | attribute: value}
+#: key → {"style" | "text" | attribute: value}
 Patch = Mapping[str, Mapping[str, Value]]
 
 
@@ -28,8 +28,8 @@ class Element:
     Attributes
     ----------
     tag : str
-    look : str
-        A key of :data:`recompviz.widgets.base.looks.LOOKS`.
+    style : str
+        A key of :data:`recompviz.widgets.base.styles.STYLES`.
     attributes : mapping
         SVG attributes of the geometry.
     text : str
@@ -42,7 +42,7 @@ class Element:
     """
 
     tag: str
-    look: str
+    style: str
     attributes: Mapping[str, Value]
     text: str = ""
     key: str = ""
@@ -50,8 +50,8 @@ class Element:
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.look not in LOOKS:
-            raise ValueError(f"look {self.look!r} is unknown; looks are {', '.join(LOOKS)}")
+        if self.style not in STYLES:
+            raise ValueError(f"style {self.style!r} is unknown; styles are {', '.join(STYLES)}")
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,9 @@ class Scene:
         known = set(keys)
         for frame in self.frames:
             for key, change in frame.patch.items():
-                if key not in known or change.get("look", "node") not in LOOKS:
+                if key not in known or change.get("style", "node") not in STYLES:
                     raise ValueError(
-                        f"a frame changes {key!r} to {dict(change)!r}: the scene has no such key or no such look"
+                        f"a frame changes {key!r} to {dict(change)!r}: the scene has no such key or no such style"
                     )
 
     def message(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Scene:
             "width": self.width,
             "height": self.height,
             "title": self.title,
-            "elements": [[e.tag, e.look, dict(e.attributes), e.text, e.key, e.go, e.label] for e in self.elements],
+            "elements": [[e.tag, e.style, dict(e.attributes), e.text, e.key, e.go, e.label] for e in self.elements],
             "frames": [{key: dict(change) for key, change in frame.patch.items()} for frame in self.frames],
             "captions": [frame.caption for frame in self.frames],
             "marks": [list(mark) for mark in self.marks],
@@ -135,10 +135,10 @@ class Scene:
         ]
         for e in (*self.elements, *under):
             change = dict(shown.patch.get(e.key, {})) if e.key else {}
-            look, text = str(change.pop("look", e.look)), str(change.pop("text", e.text))
-            if look == "hidden":
+            style, text = str(change.pop("style", e.style)), str(change.pop("text", e.text))
+            if style == "hidden":
                 continue
-            attributes = {**e.attributes, **look_attributes(look), **change}
+            attributes = {**e.attributes, **style_attributes(style), **change}
             written = "".join(f' {name}="{escape(_number(value))}"' for name, value in attributes.items())
             parts.append(f"<{e.tag}{written}>{escape(text)}</{e.tag}>" if text else f"<{e.tag}{written}/>")
         return "".join([*parts, "</svg>"])
@@ -155,20 +155,20 @@ class Canvas:
     elements: list[Element] = field(default_factory=list)
 
     def add(
-        self, tag: str, look: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
+        self, tag: str, style: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
     ) -> str:
         """Append an element and return its key; underscores in attribute names become hyphens."""
         attributes = {name.replace("_", "-"): value for name, value in at.items()}
-        self.elements.append(Element(tag, look, attributes, text, key, go, label))
+        self.elements.append(Element(tag, style, attributes, text, key, go, label))
         return key
 
-    def text(self, x: float, y: float, text: str, look: str = "text", key: str = "", **more: Any) -> str:
+    def text(self, x: float, y: float, text: str, style: str = "text", key: str = "", **more: Any) -> str:
         """Append a line of text."""
-        return self.add("text", look, text, key, x=x, y=y, **more)
+        return self.add("text", style, text, key, x=x, y=y, **more)
 
-    def box(self, x: float, y: float, w: float, h: float, look: str, key: str = "", rx: float = 0, **more: Any) -> str:
+    def box(self, x: float, y: float, w: float, h: float, style: str, key: str = "", rx: float = 0, **more: Any) -> str:
         """Append a rectangle."""
-        return self.add("rect", look, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
+        return self.add("rect", style, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
 
 
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
@@ -181,7 +181,7 @@ def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
         for e in scene.elements:
             moved = f"translate({x:g} 0) {e.attributes.get('transform', '')}".rstrip()
             attributes = {**e.attributes, "transform": moved}
-            canvas.append(Element(e.tag, e.look, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label))
+            canvas.append(Element(e.tag, e.style, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label))
         for f in range(count):
             frame = scene.frames[min(f, len(scene.frames) - 1)]
             patches[f].update({f"{i}/{key}": change for key, change in frame.patch.items()})

@@ -75,14 +75,14 @@ def _values_patch(graph: Graph, state: State) -> Change:
     for v in range(len(graph)):
         here = state.node == v
         if state.values >> v & 1:
-            kind = "keep" if state.cache >> v & 1 else "again" if state.recomputed >> v & 1 else "pass"
+            kind = "keep" if state.cache >> v & 1 else "recompute" if state.recomputed >> v & 1 else "transient"
             lit = "-lit" if here and state.verb in ("compute", "recompute") else ""
-            patch[f"v{v}"], patch[f"vt{v}"] = {"look": kind + lit}, {"look": f"name-{kind}"}
+            patch[f"v{v}"], patch[f"vt{v}"] = {"style": kind + lit}, {"style": f"name-{kind}"}
         elif computed >> v & 1 or state.discarded >> v & 1:
-            patch[f"v{v}"] = {"look": "gone"}
+            patch[f"v{v}"] = {"style": "gone"}
         if state.gradients >> v & 1:
             lit = "-lit" if here and state.verb == "backward" else ""
-            patch[f"g{v}"], patch[f"gt{v}"] = {"look": f"grad{lit}"}, {"look": "name-grad"}
+            patch[f"g{v}"], patch[f"gt{v}"] = {"style": f"gradient{lit}"}, {"style": "name-gradient"}
         elif state.done >> v & 1:
-            patch[f"g{v}"] = {"look": "gone"}
+            patch[f"g{v}"] = {"style": "gone"}
     return patch

@@ -36,12 +36,12 @@ export function snapshot(root, title) {
   for (const text of root.querySelectorAll(".rv-title strong, .rv-subtitle, .rv-tile-name, .rv-tile-value, .rv-tile-unit, .rv-tile-remark, .rv-panel-title, .rv-budget-value, .rv-legend-item")) {
     const box = text.getBoundingClientRect();
     if (!box.width || box.bottom > bottom + 8) continue;
-    const look = getComputedStyle(text);
+    const style = getComputedStyle(text);
     const written = document.createElementNS(NAMESPACE, "text");
     const inset = text.classList.contains("rv-legend-item") ? (text.firstChild?.getBoundingClientRect?.().width ?? 0) + 5 : 0;
     written.setAttribute("x", box.left - frame.left + inset);
-    written.setAttribute("y", box.top - frame.top + box.height / 2 + parseFloat(look.fontSize) * 0.35);
-    written.setAttribute("style", `fill:${look.color};font-size:${look.fontSize};font-weight:${look.fontWeight}`);
+    written.setAttribute("y", box.top - frame.top + box.height / 2 + parseFloat(style.fontSize) * 0.35);
+    written.setAttribute("style", `fill:${style.color};font-size:${style.fontSize};font-weight:${style.fontWeight}`);
     written.textContent = text.value ?? text.textContent;
     whole.append(written);
   }

@@ -1,5 +1,5 @@
 // Drawing a scene's boxes and lines on a canvas: for thousands of them, where touching as many elements takes longer
-// than a frame. Only what the camera sees is drawn, all boxes of one look in one path.
+// than a frame. Only what the camera sees is drawn, all boxes of one style in one path.
 
 import { svg } from "../shared/elements.js";
 import { FLAG } from "./overlay.js";
@@ -16,7 +16,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   const pen = canvas.getContext("2d");
   let scene = null;
   let texts = [];
-  let looks = [];
+  let styles = [];
   let flags = new Uint16Array(0);
   let camera = { scale: 1, x: 0, y: 0 };
   let view = { width: 0, height: 0 };
@@ -60,10 +60,10 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     hatch.setTransform?.(new DOMMatrix().scale(0.5));
   }
 
-  function groundOf(look) {
-    if (look.level !== undefined) return colours[`level-${look.level}`];
-    if (look.hue !== undefined) return colours[`hue-${look.hue}`];
-    return look.kept ? colours.keep : camera.scale < BORDERS ? colours.recompute : hatch;
+  function groundOf(style) {
+    if (style.level !== undefined) return colours[`level-${style.level}`];
+    if (style.hue !== undefined) return colours[`hue-${style.hue}`];
+    return style.kept ? colours.keep : camera.scale < BORDERS ? colours.recompute : hatch;
   }
 
   function flush() {
@@ -92,7 +92,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     };
     for (const tint of [0, 1]) {
       pen.fillStyle = colours[`band-${tint}`];
-      for (const b of seen) if (looks[b]?.tint === tint) pen.fillRect(scene.x[b] - 23.2, scene.y[b] - scene.h[b] / 2 - 4.5, 46.4, scene.h[b] + 9);
+      for (const b of seen) if (styles[b]?.tint === tint) pen.fillRect(scene.x[b] - 23.2, scene.y[b] - scene.h[b] / 2 - 4.5, 46.4, scene.h[b] + 9);
     }
     pen.strokeStyle = colours.edge;
     pen.lineWidth = Math.max(1.3, 0.5 / camera.scale);
@@ -104,17 +104,17 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       pen.stroke(lit);
     }
     for (const b of seen) {
-      const look = looks[b];
-      if (!look) continue;
+      const style = styles[b];
+      if (!style) continue;
       const faint = flags[b] & (FLAG.outside | FLAG.asleep) ? 1 : 0;
-      put(`${look.kept}${look.level}${look.hue}${faint}`, { look, faint }, b);
+      put(`${style.kept}${style.level}${style.hue}${faint}`, { style, faint }, b);
     }
     for (const { draw, boxes } of groups.values()) {
       pen.globalAlpha = draw.faint ? 0.2 : 1;
-      pen.fillStyle = groundOf(draw.look);
-      pen.strokeStyle = draw.look.kept ? colours["keep-line"] : colours.recompute;
+      pen.fillStyle = groundOf(draw.style);
+      pen.strokeStyle = draw.style.kept ? colours["keep-line"] : colours.recompute;
       pen.lineWidth = 1.4;
-      pen.setLineDash(draw.look.kept ? [] : [3.5, 2]);
+      pen.setLineDash(draw.style.kept ? [] : [3.5, 2]);
       pen.beginPath();
       for (const b of boxes) {
         const x = scene.x[b] - scene.w[b] / 2;
@@ -129,9 +129,9 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     // of a box of several the share that is kept, over the rest
     pen.fillStyle = colours.keep;
     for (const b of seen) {
-      if (scene.items[b] < graph.count || !looks[b]?.bar || looks[b].level !== undefined) continue;
+      if (scene.items[b] < graph.count || !styles[b]?.bar || styles[b].level !== undefined) continue;
       pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.2 : 1;
-      pen.fillRect(scene.x[b] - scene.w[b] / 2 + 4, scene.y[b] + scene.h[b] / 2 - 8, (scene.w[b] - 8) * looks[b].bar, 6);
+      pen.fillRect(scene.x[b] - scene.w[b] / 2 + 4, scene.y[b] + scene.h[b] / 2 - 8, (scene.w[b] - 8) * styles[b].bar, 6);
     }
     pen.globalAlpha = 1;
     for (const b of seen) if (flags[b] & MARKED) drawMarks(b);
@@ -139,14 +139,14 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       pen.textAlign = "center";
       pen.font = "560 11px system-ui, sans-serif";
       for (const b of seen) {
-        const look = looks[b];
-        if (!look) continue;
+        const style = styles[b];
+        if (!style) continue;
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.3 : 1;
-        pen.fillStyle = look.level !== undefined ? colours[`on-level-${look.level}`] : look.hue !== undefined ? colours["on-hue"] : look.kept ? colours["on-keep"] : colours["on-recompute"];
+        pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
         pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
-        if (module) pen.fillText(look.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
-        if (look.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * look.bar, 2.5);
+        if (module) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
+        if (style.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * style.bar, 2.5);
       }
       pen.globalAlpha = 1;
     }
@@ -184,12 +184,12 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     draw(next, nextTexts) {
       scene = next;
       texts = nextTexts;
-      looks = [];
+      styles = [];
       flags = new Uint16Array(scene.items.length);
       lit = null;
       lines = pathOf(null);
     },
-    paint: (b, look) => void (looks[b] = look),
+    paint: (b, style) => void (styles[b] = style),
     flag: (b, f) => void (flags[b] = f),
     name: (b, text) => b === focused && standIns.at(-1)?.setAttribute("aria-label", text),
     named: () => (focused < 0 ? [] : [focused]),
@@ -203,7 +203,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     },
     /** Light the lines for which `chosen(line)`; null for none. */
     light: (chosen) => void (lit = chosen ? pathOf(chosen) : null),
-    look(nextCamera, nextView) {
+    setCamera(nextCamera, nextView) {
       camera = nextCamera;
       view = nextView;
     },

@@ -4,7 +4,7 @@
 import { svg } from "../shared/elements.js";
 import { subscript } from "../shared/units.js";
 import { routePath } from "./route.js";
-import { bandClass } from "./box_look.js";
+import { bandClass } from "./box_style.js";
 import { boxName } from "./module_tree.js";
 import { FRAME_HEAD } from "./compose.js";
 import { HUES } from "./colouring.js";

@@ -3,7 +3,7 @@
 
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
-import { lookOf, sameLook, nodeTitle, boxTitle } from "./box_look.js";
+import { styleOf, sameStyle, nodeTitle, boxTitle } from "./box_style.js";
 import { nodeFlags, flagsTogether } from "./overlay.js";
 import { quantityOf, classEnds } from "./colouring.js";
 
@@ -18,30 +18,30 @@ const LABEL_DELAY = 250;
 export function makeGraphPainter(graph, tree, picture, layers, colouring, told) {
   const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, step: -1 };
   const plan = { kept: null, segments: null };
-  let looks = null;
+  let styles = null;
   let flags = null;
   let ends = [];
   let labels = 0;
 
   /** Paint the boxes whose state changed; returns how many nodes changed. */
   function paint(kept, segments) {
-    const keepChanged = diff(looks && plan.kept, kept);
-    const segmentChanged = diff(looks && plan.segments, segments);
+    const keepChanged = diff(styles && plan.kept, kept);
+    const segmentChanged = diff(styles && plan.segments, segments);
     Object.assign(plan, { kept, segments });
-    if (looks && !keepChanged.length && !segmentChanged.length) return 0;
+    if (styles && !keepChanged.length && !segmentChanged.length) return 0;
     const { scene, of, brush, large } = picture;
-    const fresh = !looks;
+    const fresh = !styles;
     const touched = fresh ? scene.items.keys() : new Set([...keepChanged, ...segmentChanged].map((v) => of.boxOf[v]));
     if (fresh) {
-      looks = [];
+      styles = [];
       scaleColours();
     }
     for (const b of touched) {
-      const next = lookOf(scene.items[b], of.nodes[b], graph, plan, colouring, ends);
-      if (sameLook(looks[b], next)) continue;
+      const next = styleOf(scene.items[b], of.nodes[b], graph, plan, colouring, ends);
+      if (sameStyle(styles[b], next)) continue;
       brush.paint(b, next);
-      if (looks[b]?.tint !== next.tint) layers.paintBand(b, next.tint);
-      looks[b] = next;
+      if (styles[b]?.tint !== next.tint) layers.paintBand(b, next.tint);
+      styles[b] = next;
     }
     if (!large) layers.paintNumbers(segments, of.boxOf);
     told.kept(kept);
@@ -100,12 +100,12 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, told) 
     },
     /** Another scene is drawn, or other colours are wanted: everything is painted from nothing. */
     again() {
-      looks = flags = null;
+      styles = flags = null;
       if (plan.kept) paint(plan.kept, plan.segments);
     },
     colour(name) {
       colouring = name;
-      looks = null;
+      styles = null;
       paint(plan.kept, plan.segments);
     },
     get colouring() {

@@ -76,7 +76,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
   // what is shown, read by every part; `drawing` while it is half made: taking away a focused box tells focusout
   const picture = { scene: null, of: null, brush: svgBoxes, large: false, drawing: false };
-  const win = makeGraphWindow(frame, picture, looked);
+  const win = makeGraphWindow(frame, picture, cameraChanged);
   const minimap = makeMinimap(frame, (x, y) => win.centre(x, y));
   const colouring = last?.colouring ?? "state";
   bar.colour(colouring);
@@ -96,12 +96,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
-  function looked(camera, view, far) {
+  function cameraChanged(camera, view, far) {
     layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
     root.classList.toggle("rv-far", far);
-    minimap.look(camera, view);
+    minimap.setCamera(camera, view);
     if (!picture.large) return;
-    canvasBoxes.look(camera, view);
+    canvasBoxes.setCamera(camera, view);
     canvasBoxes.flush();
   }
 
@@ -113,7 +113,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     flat = next;
     if (first) mode = last?.mode ?? (open ? "wrapped" : flat.mode);
     if (!open || first) show();
-    if (first && last?.moved) win.look(last.camera, true);
+    if (first && last?.moved) win.setCamera(last.camera, true);
   }
 
   function setMode(next) {

@@ -20,7 +20,7 @@ export function makeGraphWindow(frame, picture, told) {
 
   const view = () => ({ width: frame.clientWidth || 960, height: frame.clientHeight || 400 });
 
-  function look(next, byHand) {
+  function setCamera(next, byHand) {
     camera = next;
     moved = moved || byHand;
     told(camera, view(), camera.scale < READABLE);
@@ -32,34 +32,34 @@ export function makeGraphWindow(frame, picture, told) {
     const whole = fit(scene, view());
     moved = false;
     // in one long line the whole is a thread: begin at its start, at a readable size, and leave the rest to the minimap
-    if (whole.scale < THREAD && scene.mode === "right") look({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
-    else if (whole.scale < THREAD && scene.mode === "down") look({ scale: 0.9, x: width / 2 - 0.45 * scene.width, y: 20 }, false);
-    else look(whole, false);
+    if (whole.scale < THREAD && scene.mode === "right") setCamera({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
+    else if (whole.scale < THREAD && scene.mode === "down") setCamera({ scale: 0.9, x: width / 2 - 0.45 * scene.width, y: 20 }, false);
+    else setCamera(whole, false);
   }
 
   return {
-    look,
+    setCamera,
     refit,
     /** After the frame has another size. */
-    resize: () => picture.scene && (moved ? look(camera, true) : refit()),
+    resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
     zoomMiddle(factor) {
       const { width, height } = view();
-      look(zoomAt(camera, factor, width / 2, height / 2), true);
+      setCamera(zoomAt(camera, factor, width / 2, height / 2), true);
     },
     zoomTo(factor, event) {
       const box = frame.getBoundingClientRect();
-      look(zoomAt(camera, factor, event.clientX - box.left, event.clientY - box.top), true);
+      setCamera(zoomAt(camera, factor, event.clientX - box.left, event.clientY - box.top), true);
     },
-    pan: (dx, dy) => look(pan(camera, dx, dy), true),
-    centre: (x, y, least = 0) => look(centreOn(camera.scale < least ? { ...camera, scale: 0.9 } : camera, view(), x, y), true),
+    pan: (dx, dy) => setCamera(pan(camera, dx, dy), true),
+    centre: (x, y, least = 0) => setCamera(centreOn(camera.scale < least ? { ...camera, scale: 0.9 } : camera, view(), x, y), true),
     /** Shift as little as it takes to show a box. */
     bring(b) {
       const { scene } = picture;
       const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] });
-      if (next.x !== camera.x || next.y !== camera.y) look(next, true);
+      if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
     },
     /** Shift so that a point of the world comes to lie at a point of the screen. */
-    hold: ([x, y], [sx, sy]) => look({ ...camera, x: sx - camera.scale * x, y: sy - camera.scale * y }, true),
+    hold: ([x, y], [sx, sy]) => setCamera({ ...camera, x: sx - camera.scale * x, y: sy - camera.scale * y }, true),
     fitsReadably: () => fit(picture.scene, view()).scale >= READABLE,
     onScreen: ([x, y]) => [camera.x + camera.scale * x, camera.y + camera.scale * y],
     outside([x, y]) {

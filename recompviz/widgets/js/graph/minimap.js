@@ -53,7 +53,7 @@ export function makeMinimap(parent, go) {
     }
   }
 
-  function look(camera, view) {
+  function setCamera(camera, view) {
     if (!layout) return;
     const seen = visibleWorld(camera, view);
     const all = seen.x <= 1 && seen.y <= 1 && seen.x + seen.width >= layout.width - 1 && seen.y + seen.height >= layout.height - 1;
@@ -76,5 +76,5 @@ export function makeMinimap(parent, go) {
     move(event);
   });
   listen(box, "pointermove", move);
-  return { setLayout, paint, look, destroy: release };
+  return { setLayout, paint, setCamera, destroy: release };
 }

@@ -44,16 +44,16 @@ export function makeSvgBoxes(layer, graph, light) {
       });
     },
     /** The state of one box: its class, and for a box of several its share and its fact. */
-    paint(b, look) {
+    paint(b, style) {
       const group = groups[b];
-      group.firstChild.setAttribute("class", look.className);
+      group.firstChild.setAttribute("class", style.className);
       if (scene.items[b] >= graph.count) {
-        group.childNodes[2].setAttribute("width", ((scene.w[b] - 12) * look.bar).toFixed(1));
-        group.querySelector(".rv-box-fact").textContent = look.fact;
-      } else if (look.bar !== undefined || group.childNodes.length > 2) {
+        group.childNodes[2].setAttribute("width", ((scene.w[b] - 12) * style.bar).toFixed(1));
+        group.querySelector(".rv-box-fact").textContent = style.fact;
+      } else if (style.bar !== undefined || group.childNodes.length > 2) {
         let bar = group.querySelector(".rv-level-bar");
-        if (!bar && look.bar) bar = svg("rect", { class: "rv-level-bar", x: -scene.w[b] / 2 + 3, y: scene.h[b] / 2 - 4, height: 2.5 }, group);
-        bar?.setAttribute("width", ((scene.w[b] - 6) * (look.bar ?? 0)).toFixed(1));
+        if (!bar && style.bar) bar = svg("rect", { class: "rv-level-bar", x: -scene.w[b] / 2 + 3, y: scene.h[b] / 2 - 4, height: 2.5 }, group);
+        bar?.setAttribute("width", ((scene.w[b] - 6) * (style.bar ?? 0)).toFixed(1));
       }
     },
     flag(b, flags) {

@@ -45,24 +45,24 @@ export function playgroundPatch(graph, chosen, sequence) {
   const lower = entering.length === 0;
   const edge = lower ? boundary(graph.edges, chosen) : new Set();
   const patch = {};
-  for (const v of chosen) patch[`n${v}`] = { look: edge.has(v) ? "boundary" : "in-set" };
+  for (const v of chosen) patch[`n${v}`] = { style: edge.has(v) ? "boundary" : "in-set" };
   for (const [u, v] of entering) {
-    patch[`e${graph.edges.findIndex(([a, b]) => a === u && b === v)}`] = { look: "violation" };
+    patch[`e${graph.edges.findIndex(([a, b]) => a === u && b === v)}`] = { style: "violation" };
   }
   if (!graph.sets) return patch;
   const place = new Map(graph.sets.map((nodes, i) => [keyOf(nodes), i]));
   const now = keyOf(chosen);
-  if (lower) patch[`h${place.get(now)}`] = { look: "cell-now" };
+  if (lower) patch[`h${place.get(now)}`] = { style: "cell-now" };
   const path = sequence.length ? [[], ...sequence] : [];
   for (const nodes of path) {
     const here = keyOf(nodes) === now;
     const i = place.get(keyOf(nodes));
-    patch[`h${i}`] = { look: here ? "cell-now" : "cell-front" };
-    patch[`s${i}`] = { look: here ? "cell-text" : "cell-text-keep" };
+    patch[`h${i}`] = { style: here ? "cell-now" : "cell-front" };
+    patch[`s${i}`] = { style: here ? "cell-text" : "cell-text-keep" };
   }
   if (path.length) {
     const points = path.map((nodes) => graph.at[place.get(keyOf(nodes))].map((x) => x.toFixed(1)).join(" "));
-    patch.path = { look: "link-lit", d: `M${points.join("L")}` };
+    patch.path = { style: "link-lit", d: `M${points.join("L")}` };
   }
   return patch;
 }

@@ -4,8 +4,8 @@ import { svg } from "../shared/elements.js";
 
 /** What a patch asks of one element, or the element's own values where it asks for nothing. */
 export function valuesOf(element, change) {
-  const [, look, attributes, text] = element;
-  return { ...attributes, look, text, ...change };
+  const [, style, attributes, text] = element;
+  return { ...attributes, style, text, ...change };
 }
 
 /** Draw a scene into `parent`; gives `apply(patch)`, and calls `go(frame)` for clicks that lead to a frame. */
@@ -20,8 +20,8 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
   const nodes = new Map();
   const elements = new Map();
   for (const element of scene.elements) {
-    const [tag, look, attributes, text, key, frame, label] = element;
-    const node = svg(tag, { ...attributes, class: `rvt-${look}` }, root);
+    const [tag, style, attributes, text, key, frame, label] = element;
+    const node = svg(tag, { ...attributes, class: `rvt-${style}` }, root);
     if (text) node.textContent = text;
     if (key) {
       nodes.set(key, node);
@@ -35,8 +35,8 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
     for (const key of new Set([...changed, ...Object.keys(patch)])) {
       const node = nodes.get(key);
       if (!node) continue;
-      const { look, text, ...attributes } = valuesOf(elements.get(key), patch[key]);
-      node.setAttribute("class", `rvt-${look}${node.classList.contains("rv-click") ? " rv-click" : ""}`);
+      const { style, text, ...attributes } = valuesOf(elements.get(key), patch[key]);
+      node.setAttribute("class", `rvt-${style}${node.classList.contains("rv-click") ? " rv-click" : ""}`);
       if (node.textContent !== text) node.textContent = text;
       for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     }

@@ -1,8 +1,8 @@
-"""How the lessons look: one table of looks in two palettes, for live pages and for static pictures.
+"""Styles of the elements in the lessons' pictures.
 
-A look names colours, never values. A live page gets the looks as a style sheet that follows the page's theme; a static
-picture gets them as attributes, in light colours on white, legible wherever it is shown. Colours are Okabe and Ito's;
-what differs in colour also differs in border or dash.
+A style maps SVG attributes to values; where a value names a colour of :mod:`recompviz.core.base.palette`, the colour is
+used. Live pages get the styles as a style sheet that follows the page's theme. Static pictures get them as attributes,
+in light colours on white. Styles that differ in colour also differ in border or dash.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from recompviz.core.base.palette import LIGHT
 
 
 def _box(fill: str, line: str, width: float = 1.4, dash: str = "") -> dict[str, str]:
-    look = {"fill": fill, "stroke": line, "stroke-width": f"{width:g}"}
-    return look | ({"stroke-dasharray": dash} if dash else {})
+    style = {"fill": fill, "stroke": line, "stroke-width": f"{width:g}"}
+    return style | ({"stroke-dasharray": dash} if dash else {})
 
 
 def _type(fill: str, size: float, weight: int = 400, anchor: str = "start") -> dict[str, str]:
@@ -22,8 +22,8 @@ def _type(fill: str, size: float, weight: int = 400, anchor: str = "start") -> d
 
 
 _NONE = {"display": "none"}
-#: look → attributes; a value that names a colour of the palette is replaced by it
-LOOKS: dict[str, dict[str, str]] = {
+#: Name of a style → SVG attribute → value or name of a colour.
+STYLES: dict[str, dict[str, str]] = {
     "hidden": _NONE,
     "ground": _box("surface", "none"),
     "edge": _box("none", "edge", 1.5),
@@ -36,21 +36,21 @@ LOOKS: dict[str, dict[str, str]] = {
     "in-set": _box("wash", "keep", 1.8),
     "keep": _box("keep", "keep-line", 1.8),
     "keep-lit": _box("keep", "text", 3.4),
-    "pass": _box("transient", "transient-line", 1.8),
-    "pass-lit": _box("transient", "text", 3.4),
-    "again": _box("recompute-fill", "recompute", 1.8, "5 3"),
-    "again-lit": _box("recompute-fill", "text", 3.4, "5 3"),
-    "grad": _box("gradient", "gradient-line", 1.8),
-    "grad-lit": _box("gradient", "text", 3.4),
+    "transient": _box("transient", "transient-line", 1.8),
+    "transient-lit": _box("transient", "text", 3.4),
+    "recompute": _box("recompute-fill", "recompute", 1.8, "5 3"),
+    "recompute-lit": _box("recompute-fill", "text", 3.4, "5 3"),
+    "gradient": _box("gradient", "gradient-line", 1.8),
+    "gradient-lit": _box("gradient", "text", 3.4),
     "boundary": _box("accent-wash", "accent", 3.2),
     "segment": _box("transient", "transient-line", 1.8, "5 3"),
     # texts on them
     "name": _type("text", 15, 600, "middle"),
     "name-gone": _type("muted", 15, 500, "middle"),
     "name-keep": _type("on-keep", 15, 650, "middle"),
-    "name-pass": _type("on-transient", 15, 600, "middle"),
-    "name-again": _type("on-recompute", 15, 600, "middle"),
-    "name-grad": _type("on-gradient", 15, 600, "middle"),
+    "name-transient": _type("on-transient", 15, 600, "middle"),
+    "name-recompute": _type("on-recompute", 15, 600, "middle"),
+    "name-gradient": _type("on-gradient", 15, 600, "middle"),
     "cost": _type("muted", 11.5, 400, "middle"),
     # words
     "title": _type("text", 17, 650),
@@ -71,9 +71,9 @@ LOOKS: dict[str, dict[str, str]] = {
     "axis": _box("none", "muted", 1.2),
     "rule": _box("none", "line", 1),
     "bar-keep": _box("keep", "none"),
-    "bar-pass": _box("transient-line", "none"),
-    "bar-grad": _box("gradient", "none"),
-    "bar-again": _box("recompute", "none"),
+    "bar-transient": _box("transient-line", "none"),
+    "bar-gradient": _box("gradient", "none"),
+    "bar-recompute": _box("recompute", "none"),
     "bar-live": _box("muted", "none"),
     "hit": _box("surface", "none") | {"fill-opacity": "0"},
     "veil": _box("surface", "none") | {"fill-opacity": "0.72"},
@@ -104,24 +104,24 @@ LOOKS: dict[str, dict[str, str]] = {
 }
 
 
-def look_attributes(look: str) -> dict[str, str]:
-    """The attributes of a look in light colours.
+def style_attributes(style: str) -> dict[str, str]:
+    """Attributes of a style, in light colours.
 
     Examples
     --------
-    >>> look_attributes("edge")
+    >>> style_attributes("edge")
     {'fill': 'none', 'stroke': '#...', 'stroke-width': '1.5'}
     """
-    return {name: LIGHT.get(value, value) for name, value in LOOKS[look].items()}
+    return {name: LIGHT.get(value, value) for name, value in STYLES[style].items()}
 
 
 @cache
-def sheet() -> str:
-    """The looks as a style sheet: look ``"edge"`` is class ``rvt-edge``."""
+def style_sheet() -> str:
+    """All styles as CSS: style ``"edge"`` is class ``rvt-edge``."""
     rules = []
-    for look, attributes in LOOKS.items():
+    for style, attributes in STYLES.items():
         body = "".join(
             f"{name}:{f'var(--rv-{value})' if value in LIGHT else value};" for name, value in attributes.items()
         )
-        rules.append(f".rvt-{look}{{{body}}}")
+        rules.append(f".rvt-{style}{{{body}}}")
     return "\n".join(rules)

@@ -1,4 +1,4 @@
-// How a box looks and what is said of it: from the plan's state of the nodes it shows and what its colour tells.
+// Style and accessible name of a box, from the plan's state of the nodes that the box shows and from the colouring.
 
 import { formatBytes, formatPercent, subscript } from "../shared/units.js";
 import { boxState } from "./scene.js";
@@ -28,42 +28,42 @@ export function boxTitle(path, times, state) {
 }
 
 /**
- * A box's look: the class of its rectangle, the tint of its band, the length of its bar, what its second line says.
+ * A box's style: the class of its rectangle, the tint of its band, the length of its bar, what its second line says.
  * @param item a node's number, or one past the nodes for a closed box
  * @param nodes those that it shows
  * @param plan { kept, segments } of every node
  * @param colouring, ends what its colour tells, and for a quantity the upper ends of its classes
  */
-export function lookOf(item, nodes, graph, { kept, segments }, colouring, ends) {
+export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends) {
   const single = item < graph.count;
   const state = single ? null : boxState(nodes, graph, kept, segments);
-  const look = single ? nodeLook(item, kept, segments) : moduleLook(state);
+  const style = single ? nodeStyle(item, kept, segments) : moduleStyle(state);
   if (colouring === "segment") {
     const segment = single ? segments[item] : state.first;
     if (single || state.first === state.last) {
-      look.hue = (segment - 1) % HUES;
-      look.className += ` rv-hue-${look.hue}`;
+      style.hue = (segment - 1) % HUES;
+      style.className += ` rv-hue-${style.hue}`;
     }
-    if (!single) look.fact = state.first === state.last ? `V${subscript(state.first)}` : `V${subscript(state.first)} … V${subscript(state.last)}`;
+    if (!single) style.fact = state.first === state.last ? `V${subscript(state.first)}` : `V${subscript(state.first)} … V${subscript(state.last)}`;
   } else if (colouring !== "state") {
     const value = quantityOf(colouring, state ?? boxState(nodes, graph, kept, segments));
-    look.level = levelOf(value, ends);
-    look.className += ` rv-level-${look.level}`;
-    look.bar = look.level / LEVELS;
+    style.level = levelOf(value, ends);
+    style.className += ` rv-level-${style.level}`;
+    style.bar = style.level / LEVELS;
   }
-  return look;
+  return style;
 }
 
-/** Whether two looks paint alike. */
-export function sameLook(a, b) {
+/** Whether two styles paint alike. */
+export function sameStyle(a, b) {
   return Boolean(a) && a.className === b.className && a.bar === b.bar && a.fact === b.fact && a.tint === b.tint;
 }
 
-function nodeLook(v, kept, segments) {
+function nodeStyle(v, kept, segments) {
   return { kept: kept[v], className: stateClass(kept[v]), tint: segments[v] % BAND_TINTS, bar: undefined, fact: "" };
 }
 
-function moduleLook(state) {
+function moduleStyle(state) {
   const all = state.count === state.of;
   return {
     kept: all ? 1 : 0,
