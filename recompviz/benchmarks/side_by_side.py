@@ -22,7 +22,7 @@ from torch import nn
 import recompviz as rv
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.pytorch.internals.devices import device_of
-from recompviz.pytorch.measuring.meter import Bench, runner_of
+from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
 from recompviz.pytorch.tracing.step import Loss
 
 
@@ -45,11 +45,11 @@ def training_step(
     """A function that runs one step, forward and backward, starting without gradients, and waits until it is done."""
     arguments: tuple[Any, ...] = (inputs, {}, targets)
     device = device_of([*module.parameters(), *inputs])
-    bench = Bench(module, device, None, arguments)
+    measurement = MeasurementRun(module, device, None, arguments)
     run = runner_of(module, arguments, loss)(None)
 
     def step() -> None:
-        bench.one_step(run)
+        measurement.one_step(run)
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
 

@@ -1,22 +1,12 @@
-"""Calibrated, a simulation is what the allocator does, inside operators too, and what was learned is kept."""
+"""A calibrated simulation equals what the allocator does, also inside operators."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import recompviz as rv
-from recompviz.pytorch.measuring import calibration
-from recompviz.pytorch.measuring.calibration import Known
 from tests.torch.steps import CASES, make
-
-
-@pytest.fixture
-def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("RECOMPVIZ_CACHE", str(tmp_path))
-    return tmp_path
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -46,34 +36,6 @@ def test_a_replayed_generator_state_is_counted_where_it_is_taken_and_put_back(na
     measured = rv.measure(rv.apply(trace, plan), *case.inputs, targets=case.targets)
     assert np.array_equal(simulated.step_ends[: len(schedule)], measured.step_ends[: len(schedule)])
     assert np.array_equal(simulated.step_peaks[: len(schedule)], measured.step_peaks[: len(schedule)])
-
-
-@pytest.mark.usefixtures("empty_cache")
-def test_what_is_known_is_not_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = rv.calibrate(make("batch norm").trace())
-    monkeypatch.setattr(calibration, "_measured", lambda _trace: pytest.fail("measured what is known"))
-    again = rv.calibrate(make("batch norm").trace())
-    assert again.joint.workspace == first.joint.workspace
-    assert again.joint.seconds == first.joint.seconds
-    assert [s.size for s in again.joint.storages] == [s.size for s in first.joint.storages]
-
-
-@pytest.mark.usefixtures("empty_cache")
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"k": {"workspace": "many"}}', '{"k": 3}'])
-def test_a_damaged_file_is_as_good_as_none(damage: str) -> None:
-    case = make("in-place, frozen, keywords, dictionary")
-    whole = rv.calibrate(case.trace())
-    Known(whole.device).path.write_text(damage, encoding="utf-8")
-    assert rv.calibrate(case.trace()).joint.workspace == whole.joint.workspace
-
-
-def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder", encoding="utf-8")
-    monkeypatch.setenv("RECOMPVIZ_CACHE", str(blocked / "below"))
-    trace = rv.calibrate(make("batch norm").trace())
-    assert max(trace.joint.workspace) > 0
-    assert min(trace.joint.seconds) > 0
 
 
 def test_the_model_is_as_before_and_the_graph_is_the_same() -> None:

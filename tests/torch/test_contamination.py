@@ -9,8 +9,8 @@ import torch
 import recompviz as rv
 from recompviz.pytorch.internals.state import one_at_a_time
 from recompviz.pytorch.measuring.certificate import UNSTEADY
+from recompviz.pytorch.measuring.measurement_run import SLACK, TRAINED, contamination
 from recompviz.pytorch.measuring.memory_window import ProfilerBusy
-from recompviz.pytorch.measuring.meter import SLACK, TRAINED, contamination
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.twin import twin, undisturbed
 
@@ -70,7 +70,7 @@ def test_two_measurements_in_one_process_wait_for_each_other():
 def test_a_measurement_beside_another_profiler_is_refused():
     with (
         torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True),
-        pytest.raises(ProfilerBusy, match="when it has stopped"),
+        pytest.raises(ProfilerBusy),
     ):
         rv.measure(mlp(), torch.zeros(4, 16), loss=torch.sum)
     assert rv.measure(mlp(), torch.zeros(4, 16), loss=torch.sum).peak > 0

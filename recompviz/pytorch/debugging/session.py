@@ -27,7 +27,7 @@ from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.reporting import report_of
 from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.profiler import operator_ranges
-from recompviz.pytorch.internals.state import clear_gradients, state_kept
+from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
 from recompviz.pytorch.measuring.memory_window import memory_window
 from recompviz.pytorch.tracing.step import Loss, TraceError, as_targets, scalar
@@ -60,7 +60,7 @@ def examined(
     arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
-    with state_kept(module, arguments, optimizer) if module is not None else contextlib.nullcontext():
+    with state_restored(module, arguments, optimizer) if module is not None else contextlib.nullcontext():
         if module is not None:
             session.warm_up()
         recording = session.record(steps)

@@ -1,73 +1,180 @@
-"""Nothing a user made is lost: everything a training step changes is put back afterwards."""
+"""The state contract: after recompviz ran a user's step, everything the step changed is as it was before.
+
+============================  =========================================================
+restored                      from
+============================  =========================================================
+buffers                       a copy on their device; a buffer that was replaced is put back
+inputs and targets            a copy on their device
+gradients                     the gradient tensors themselves
+random generators             the states of the CPU's and of the device's generator
+parameters                    a copy on the host, if an optimiser steps or ``overwritten`` names them
+the optimiser                 a copy of its state on the host, and a copy of its options
+============================  =========================================================
+
+Values are written back in place, so that every tensor stays the same object, and only where they differ, so that other
+work with the same batch is not disturbed. The optimiser's own ``step`` is never called: see :func:`plain_optimizer`.
+Not restored: Python's and NumPy's random generators, and attributes that ``forward`` sets on a module.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices import device_of, generators_restored
+from recompviz.pytorch.internals.optimizers import has_own_state_dict
+from recompviz.pytorch.internals.tensors import version_of
 
-# steps of two runs, as of two Explorers of one model, would clear each other's gradients and rewind each other's
-# generator: whoever runs a step that is put back, or profiles, does so alone among recompviz's own threads
+# Two steps of one model that run at the same time would clear each other's gradients and rewind each other's generator.
+# Whoever runs a step that is restored, or profiles, holds this lock.
 one_at_a_time = threading.RLock()
 
 
 def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
-    """The tensors that a step gives a gradient: parameters, and inputs that ask for one."""
+    """The tensors that a step gives a gradient: parameters, and inputs that require one."""
     leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
     return [*module.parameters(), *(leaf for leaf in leaves if leaf.requires_grad and leaf.is_leaf)]
 
 
 def clear_gradients(module: nn.Module, arguments: Any) -> None:
-    """Let go of every gradient that a step gives."""
+    """Set the gradient of every parameter and input to None."""
     for holder in gradient_holders(module, arguments):
         holder.grad = None
 
 
-@contextlib.contextmanager
-def state_kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimizer | None = None) -> Iterator[None]:
-    """Put back buffers, overwritten inputs, gradients and the generator; with an optimiser, all it changes too.
+class WriteCounts:
+    """How often a step writes to its parameters and gradients; two equal steps have equal counts.
 
-    One at a time in a process: another waits. What the step did not change is not written to, so that other work
-    with the same batch finds it as it was.
+    A step whose counts differ from the usual ones ran while other work wrote to the same parameters.
     """
-    with one_at_a_time:
-        yield from _kept(module, arguments, optimizer)
+
+    def __init__(self, module: nn.Module, arguments: Any) -> None:
+        self.holders = gradient_holders(module, arguments)
+        self.start = [version_of(holder) for holder in self.holders]
+
+    def so_far(self) -> list[tuple[int, int]]:
+        """For each parameter and input: writes to it, and writes to its gradient (−1 if it has none)."""
+        return [
+            (version_of(holder) - start, -1 if holder.grad is None else version_of(holder.grad))
+            for holder, start in zip(self.holders, self.start, strict=True)
+        ]
 
 
-def _kept(module: nn.Module, arguments: Any, optimizer: torch.optim.Optimizer | None) -> Iterator[None]:
-    holders = gradient_holders(module, arguments)
-    gradients = [holder.grad for holder in holders]
-    leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
-    before = [(t, t.detach().clone()) for t in (*module.buffers(), *leaves) if not t.requires_grad]
-    if optimizer is not None:
-        # an optimiser overwrites the parameters; kept on the host, away from what may be measured
-        before += [(p, p.detach().to("cpu", copy=True)) for p in module.parameters()]
-        optimizer_state = copy.deepcopy(optimizer.state_dict())
-    device = device_of([*module.parameters(), *leaves])
+@contextlib.contextmanager
+def state_restored(
+    module: nn.Module,
+    arguments: Any,
+    optimizer: torch.optim.Optimizer | None = None,
+    overwritten: Iterable[torch.Tensor] = (),
+) -> Iterator[None]:
+    """Restore afterwards what a training step changes; see the table at the top of this file.
+
+    Only one such block runs at a time in a process; another thread waits.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    arguments : pytree
+        Inputs, keyword arguments and targets.
+    optimizer : torch.optim.Optimizer, optional
+        One that steps inside the block.
+    overwritten : iterable of torch.Tensor
+        Parameters that the forward pass may overwrite, for example those of a momentum encoder.
+    """
+    with one_at_a_time, contextlib.ExitStack() as stack:
+        tensors = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
+        parameters = list(overwritten)
+        if optimizer is not None:
+            parameters += [*module.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
+            stack.enter_context(_optimizer_restored(optimizer))
+        stack.enter_context(_gradients_restored(gradient_holders(module, arguments)))
+        # on the host, so that the copies take no memory of the device that is measured
+        stack.enter_context(_values_restored(parameters, torch.device("cpu")))
+        stack.enter_context(_values_restored([t for t in (*module.buffers(), *tensors) if not t.requires_grad]))
+        stack.enter_context(_buffers_in_place(module))
+        stack.enter_context(generators_restored(device_of([*module.parameters(), *tensors])))
+        yield
+
+
+@contextlib.contextmanager
+def _values_restored(tensors: Iterable[torch.Tensor], device: torch.device | None = None) -> Iterator[None]:
+    """Write the values back, from copies on a device, or each on its own."""
+    unique = {id(tensor): tensor for tensor in tensors}.values()
+    before = [(tensor, tensor.detach().to(device or tensor.device, copy=True)) for tensor in unique]
     try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
+        yield
     finally:
         with torch.no_grad():
             for tensor, old in before:
-                if not _equal(tensor, old):
+                if not _same_values(tensor, old):
                     tensor.copy_(old)
+
+
+@contextlib.contextmanager
+def _gradients_restored(holders: list[torch.Tensor]) -> Iterator[None]:
+    gradients = [holder.grad for holder in holders]
+    try:
+        yield
+    finally:
         for holder, gradient in zip(holders, gradients, strict=True):
             holder.grad = gradient
-        if optimizer is not None:
-            optimizer.load_state_dict(optimizer_state)
 
 
-def _equal(tensor: torch.Tensor, old: torch.Tensor) -> bool:
-    """Whether a tensor is as it was, as far as that can be told: some kinds of tensors cannot be compared."""
+@contextlib.contextmanager
+def _buffers_in_place(module: nn.Module) -> Iterator[None]:
+    """Put back the buffer tensors themselves, where ``forward`` assigned new ones."""
+    before = [(each._buffers, dict(each._buffers)) for each in module.modules()]
+    try:
+        yield
+    finally:
+        for buffers, old in before:
+            buffers.update(old)
+
+
+@contextlib.contextmanager
+def _optimizer_restored(optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Restore an optimiser's options and state, its tensors in place; what it did not have before is removed."""
+    own = copy.deepcopy(optimizer.state_dict()) if has_own_state_dict(optimizer) else None
+    groups = [
+        (group, {name: value if name == "params" else _containers_copied(value) for name, value in group.items()})
+        for group in optimizer.param_groups
+    ]
+    state: dict[Any, Any] = optimizer.state
+    entries = dict(state)
+    contents = {key: _containers_copied(entry) for key, entry in entries.items()}
+    held = (contents, [{name: value for name, value in old.items() if name != "params"} for _, old in groups])
+    tensors = [leaf for leaf in pytree.tree_leaves(held) if isinstance(leaf, torch.Tensor)]
+    with _values_restored(tensors, torch.device("cpu")):
+        try:
+            yield
+        finally:
+            for group, old in groups:
+                group.clear()
+                group.update(old)
+            state.clear()
+            for key, entry in entries.items():
+                if isinstance(entry, dict):
+                    entry.clear()
+                    entry.update(contents[key])
+                state[key] = entry if isinstance(entry, dict) else contents[key]
+            if own is not None:
+                optimizer.load_state_dict(own)
+
+
+def _containers_copied(value: Any) -> Any:
+    """A copy of nested dicts, lists and tuples that holds the same leaves."""
+    return pytree.tree_map(lambda leaf: leaf, value)
+
+
+def _same_values(tensor: torch.Tensor, old: torch.Tensor) -> bool:
+    """Whether a tensor equals a copy; False if they cannot be compared."""
     if tensor.device != old.device:
         return False
     try:

@@ -1,76 +1,49 @@
-"""``calibrate``: what each operator of a trace really takes on this device, in bytes and in seconds.
+"""``calibrate``: the memory and time of each operator of a trace, as measured on this device.
 
-Lifetimes alone predict memory at every boundary between operators. What happens inside one, its
-*workspace*, is its kernel's own affair: it is measured, once per operator, shapes, dtypes and device, by running
-the step under a plan with each call bracketed. The same runs give each call's time. What was
-learned is kept on disk, so that the next trace with the same operators need not run at all.
+Lifetimes alone predict the memory at every boundary between operators. Memory that a kernel uses internally (workspace)
+cannot be derived from shapes, so it is measured, once for each operator, shapes, dtypes and device: the step runs under
+a plan, and every call is marked. The same runs time each call. The figures are cached on disk, so that the next trace
+with the same operators does not run.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
 import torch
-from torch.fx import Node
 
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.internals.state import state_kept
-from recompviz.pytorch.measuring.meter import WARM_UP_STEPS, Bench, Reading
+from recompviz.pytorch.internals.devices import synchronize
+from recompviz.pytorch.internals.state import state_restored
+from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, call_key
+from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, overwritten_in
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.traced_step import Trace
 
-# steps timed; the median counts
+# number of timed steps; the median counts
 TIMED_STEPS = 3
-
-# what is learned of a call is forgotten when its meaning changes here
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class OperatorFigures:
-    """What one call takes on one device.
-
-    Attributes
-    ----------
-    workspace : int
-        The most bytes inside the call above what was there before and its outputs.
-    sizes : tuple of int
-        Bytes really allocated for each storage it makes.
-    seconds : float
-        Wall-clock time of the call, the device synchronised around it.
-    """
-
-    workspace: int
-    sizes: tuple[int, ...]
-    seconds: float
 
 
 def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """The same trace with each call's workspace and time, as measured on this device.
 
-    Runs the trace's step a few times under the leanest of the formula's plans, unless all its
-    operators were measured here before. The model's state is put back.
+    Runs the trace's step a few times under the plan with the least formula peak, unless all its operators were measured
+    here before. The model's state is restored.
 
     Parameters
     ----------
     trace : Trace
     fresh : bool
-        Measure again even what is known.
+        Measure again, also what is in the cache.
 
     Returns
     -------
@@ -84,8 +57,8 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
 
     Notes
     -----
-    Figures are kept in ``$RECOMPVIZ_CACHE`` (``~/.cache/recompviz`` if unset), one file for each device
-    and version of PyTorch.
+    The cache is in ``$RECOMPVIZ_CACHE`` (``~/.cache/recompviz`` if unset), one file for each device, version of PyTorch
+    and settings that decide which kernels run; see :mod:`recompviz.pytorch.measuring.calibration_cache`.
 
     Examples
     --------
@@ -97,18 +70,21 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """
     if trace.estimated:
         raise TraceError(
-            "an estimated trace has no memory to run in; trace the model where it runs, and calibrate that"
+            "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"
         )
-    known = Known(trace.device)
-    keys = [_key(node) for node in trace.folded.call_node]
-    if fresh or any(key not in known.figures for key in keys):
-        figures = _measured(trace)
-        known.learn(dict(zip(keys, figures, strict=True)))
-    return trace.with_joint(calibrated_joint(trace.joint, [known.figures[key] for key in keys]))
+    cache = CalibrationCache(torch.device(trace.device))
+    keys = [call_key(node) for node in trace.folded.call_node]
+    counts = [len(call.makes) for call in trace.joint.calls]
+    figures = None if fresh else cache.find(keys, counts)
+    if figures is None:
+        cache.store(dict(zip(keys, _measured(trace), strict=True)))
+        figures = cache.find(keys, counts)  # equal calls have equal figures, also the first time
+        assert figures is not None
+    return trace.with_joint(calibrated_joint(trace.joint, figures))
 
 
 def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> JointGraph:
-    """A joint graph with workspace, times and true sizes, from the figures of each call."""
+    """A joint graph with workspace, times and allocated sizes, from the figures of each call."""
     storages = list(joint.storages)
     for call, found in zip(joint.calls, figures, strict=True):
         for s, size in zip(call.makes, found.sizes, strict=True):
@@ -125,46 +101,42 @@ def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> Joint
 
 
 def _measured(trace: Trace) -> list[OperatorFigures]:
-    """Each call's figures, from a step in as little memory as can be told before any are known."""
+    """Each call's figures, from steps under the plan with the least simulated peak (workspace is not known yet)."""
     table = trace.plans("time")
     plan = table.plans[int(table.total_peaks.argmin())]
     planned = apply(trace, plan)
     inputs, kwargs, targets = trace.arguments
     device = torch.device(trace.device)
-    bench = Bench(planned, device, None, trace.arguments)
+    measurement = MeasurementRun(planned, device, None, trace.arguments)
     schedule = trace.schedule(plan)
-    stopwatch = _Stopwatch(device, len(schedule))
-    with state_kept(planned, trace.arguments):
+    clock = _StepClock(device, len(schedule))
+    with state_restored(planned, trace.arguments, overwritten=overwritten_in(trace)):
         for _ in range(WARM_UP_STEPS):
-            touched = bench.one_step(lambda: planned(*inputs, *targets, **kwargs))
-        reading = bench.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), touched)
-        timed = planned.marked(stopwatch.mark, *inputs, *targets, **kwargs)
+            counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
+        reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
+        timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)
         for _ in range(TIMED_STEPS):
-            bench.one_step(timed)
-    return list(_figures(schedule, reading, stopwatch.seconds()))
+            measurement.one_step(timed)
+    return list(_figures(schedule, reading, clock.seconds()))
 
 
 def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iterator[OperatorFigures]:
-    """Each call's figures out of the events of one recorded step.
+    """Each call's figures from the events of one recorded step.
 
-    Of a call that runs twice the first run counts: bytes and kernels are the same the second time, and around a random
-    one there is the generator's state besides.
+    If a call runs twice, the first run counts: the second runs the same kernels on the same shapes.
     """
     joint = schedule.joint
-    events: list[list[tuple[int, int]]] = [[] for _ in range(len(schedule))]
-    for address, size, inside in reading.events:
-        if inside.startswith("rv:") and inside[3:].isdigit():
-            events[int(inside[3:])].append((address, size))
+    events = _events_by_step(reading, len(schedule))
     found: dict[int, OperatorFigures] = {}
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
         if phase is Phase.RECOMPUTE:
             continue
         call = joint.calls[c]
-        expected = [joint.storages[s].size for s in call.makes]
         allocations = events[i]
         if call.random and c in schedule.recomputed and phase is Phase.FORWARD:
+            # the program saves the generator's state here, which the simulation counts separately
             allocations = _without(allocations, joint.rng_bytes)
-        sizes = _true_sizes(joint, allocations, expected)
+        sizes = _allocated_sizes(joint, allocations, [joint.storages[s].size for s in call.makes])
         most = max(itertools.accumulate((size for _, size in allocations), initial=0))
         workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
         found[c] = OperatorFigures(workspace, tuple(sizes), seconds[i])
@@ -172,8 +144,20 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         yield found[c]
 
 
-def _true_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected: list[int]) -> list[int]:
-    """Bytes allocated for each output: as expected, or, where a kernel allocates more, what outlives the call."""
+def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:
+    """(address, bytes) of the events inside each step of the schedule."""
+    events: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
+    for address, size, inside in reading.events:
+        if inside.startswith("rv:") and inside[3:].isdigit():
+            events[int(inside[3:])].append((address, size))
+    return events
+
+
+def _allocated_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected: list[int]) -> list[int]:
+    """Bytes allocated for each output: the expected ones, or, if a kernel allocated more, those of a block that stays.
+
+    Larger outputs are matched first.
+    """
     left = [size for address, size in allocations if size > 0 and (address, -size) not in allocations]
     sizes = list(expected)
     unmatched = []
@@ -191,90 +175,34 @@ def _true_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected:
 
 
 def _without(allocations: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """The events less one allocation of a size: the generator's state, which the simulation counts by itself."""
+    """The events except the first allocation of a size."""
     at = next((k for k, event in enumerate(allocations) if event[1] == size), None)
     return allocations if at is None else allocations[:at] + allocations[at + 1 :]
 
 
-class _Stopwatch:
-    """Times each step of a schedule; on CUDA the device is synchronised on both sides."""
+class _StepClock:
+    """Times each step of a schedule, with the device synchronised before and after."""
 
     def __init__(self, device: torch.device, steps: int) -> None:
-        self.synchronise = torch.cuda.synchronize if device.type == "cuda" else None
+        self.device = device
         self.times: list[list[float]] = [[] for _ in range(steps)]
 
     def mark(self, step: int) -> AbstractContextManager[None]:
-        return _Lap(self, step)
+        return _TimedStep(self, step)
 
     def seconds(self) -> list[float]:
+        """The median time of each step."""
         return [statistics.median(times) for times in self.times]
 
 
-class _Lap(AbstractContextManager[None]):
-    def __init__(self, watch: _Stopwatch, step: int) -> None:
-        self.watch, self.step = watch, step
+class _TimedStep(AbstractContextManager[None]):
+    def __init__(self, clock: _StepClock, step: int) -> None:
+        self.clock, self.step = clock, step
 
     def __enter__(self) -> None:
-        if self.watch.synchronise is not None:
-            self.watch.synchronise()
+        synchronize(self.clock.device)
         self.start = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.watch.synchronise is not None:
-            self.watch.synchronise()
-        self.watch.times[self.step].append(time.perf_counter() - self.start)
-
-
-# -------------------------------------------------------------------- what is known already
-
-
-class Known:
-    """The figures learned on one device with one version of PyTorch, on disk.
-
-    A file that cannot be read or written is as good as none: calibration then simply measures again.
-    """
-
-    def __init__(self, device: str) -> None:
-        kind = device.split(":")[0]
-        name = f"{torch.get_num_threads()} threads"
-        if kind == "cuda":
-            name = torch.cuda.get_device_name(torch.device(device))
-        digest = hashlib.sha256(f"{FORMAT}|{torch.__version__}|{device}|{name}".encode()).hexdigest()[:16]
-        self.path = cache_folder() / f"calibration-{kind}-{digest}.json"
-        self.figures: dict[str, OperatorFigures] = {}
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            for key, row in json.loads(self.path.read_text(encoding="utf-8")).items():
-                self.figures[key] = OperatorFigures(int(row["workspace"]), tuple(row["sizes"]), float(row["seconds"]))
-
-    def learn(self, figures: dict[str, OperatorFigures]) -> None:
-        """Add figures, and keep them."""
-        self.figures.update(figures)
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False, encoding="utf-8") as file:
-                json.dump({key: asdict(row) for key, row in self.figures.items()}, file)
-            os.replace(file.name, self.path)
-
-
-def cache_folder() -> Path:
-    """Where recompviz keeps what it learned about this machine."""
-    return Path(os.environ.get("RECOMPVIZ_CACHE") or Path.home() / ".cache" / "recompviz")
-
-
-def _key(node: Node) -> str:
-    """An operator with its constants and its tensors' shapes, strides and dtypes, as one short name."""
-    made = _described(node.meta.get("val"))
-    text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {made}"
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Node):
-        return _described(value.meta.get("val"))
-    if isinstance(value, torch.Tensor):
-        return f"{value.dtype}{tuple(value.shape)}{value.stride()}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_described, value)) + "]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_described(item)}" for key, item in value.items()) + "}"
-    return repr(value)
+        synchronize(self.clock.device)
+        self.clock.times[self.step].append(time.perf_counter() - self.start)

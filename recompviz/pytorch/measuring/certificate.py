@@ -1,9 +1,8 @@
-"""The certificate: a plan computes what eager PyTorch computes, and keeps what it says.
+"""The certificate: a plan computes what eager PyTorch computes, and saves the values that it says.
 
-One step is run eagerly and one under the plan, from the same parameters, buffers and generator
-state. Gradients must be bitwise equal (or as close as eager is to itself, where a kernel is not
-deterministic), buffers must be updated once, and the values that autograd really holds between the
-two passes must be the ones the schedule saves.
+One step runs eagerly and one under the plan, from the same parameters, buffers and generator state. Gradients must be
+bitwise equal; if a kernel is not deterministic, they must be as close to eager as a second eager step is. Buffers must
+be updated once. The values that autograd holds between the two passes must be the ones that the schedule saves.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
 from recompviz.pytorch.internals.operators import lstm_in_single_operators
-from recompviz.pytorch.internals.state import state_kept
+from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
-from recompviz.pytorch.measuring.meter import TRAINED
+from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
 from recompviz.pytorch.running.planned import PlannedModule, apply, carry_over
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.tracer import trace_again
 
-# what was compared was no longer one step
+# the two runs that were compared did not start from the same state
 UNSTEADY = (
     "contaminated: eager differs from itself as much; other work in this process drew random numbers meanwhile, or a "
     "kernel is far from deterministic; run it alone"
@@ -36,24 +35,35 @@ UNSTEADY = (
 
 
 class CertificateError(RecompvizError, AssertionError):
-    """A plan did not compute what eager PyTorch computes, or did not keep what it says."""
+    """A plan did not compute what eager PyTorch computes, or did not save the values that it says.
+
+    Attributes
+    ----------
+    certificate : Certificate or None
+        The certificate that failed; None if no step could run.
+    """
+
+    def __init__(self, message: str, certificate: Certificate | None = None) -> None:
+        super().__init__(message)
+        self.certificate = certificate
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was checked, and how it came out; frozen.
+    """The results of each check; frozen.
 
     Attributes
     ----------
     gradients : str
-        ``"bitwise"``, ``"close"`` (within what eager differs from itself) or ``"different"``.
+        ``"bitwise"``, ``"close"`` (as close to eager as eager is to itself) or ``"different"``.
     worst : str
-        The gradient or buffer that differs most, with by how much; empty if none does.
+        The gradient that differs most, and by how much; empty if none differs.
     buffers, loss, saved : bool
-        Buffers and loss equal to eager's; storages held between the passes equal to the plan's.
+        Whether buffers and loss equal eager's, and whether the storages held between the passes are the plan's.
     saved_bytes : int
-        What is held between the passes, parameters and inputs apart, bytes.
+        Bytes held between the passes, without parameters and inputs.
     notes : tuple of str
+        What a reader has to know besides: a smaller batch, other work in the process.
     """
 
     gradients: str
@@ -66,45 +76,45 @@ class Certificate:
 
     @property
     def ok(self) -> bool:
-        """Whether every check held."""
+        """Whether every check succeeded."""
         return self.gradients != "different" and self.buffers and self.loss and self.saved
 
     @property
     def text(self) -> str:
-        """The outcome in one line."""
+        """The results in one line."""
         if self.ok:
             kind = "bitwise equal to eager" if self.gradients == "bitwise" else "as close to eager as eager to itself"
             return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
         failed = [
             name
-            for name, held in (
+            for name, passed in (
                 ("gradients", self.gradients != "different"),
                 ("buffers", self.buffers),
                 ("loss", self.loss),
                 ("saved storages", self.saved),
             )
-            if not held
+            if not passed
         ]
         worst = f" (worst: {self.worst})" if self.worst else ""
         return "; ".join([f"failed: {', '.join(failed)} differ from eager{worst}", *self.notes])
 
     def require(self) -> Certificate:
-        """The certificate itself; raises CertificateError if a check failed."""
+        """Return the certificate itself; raise CertificateError if a check failed."""
         if not self.ok:
-            raise CertificateError(self.text + "; do not train with this plan, and please report the model")
+            raise CertificateError(self.text + "; do not train with this plan, and please report the model", self)
         return self
 
 
 def certify(trace: Trace, plan: Plan) -> Certificate:
     """Run one step eagerly and one under the plan, and compare.
 
-    Where the eager step does not fit the device, both run on half the batch, or on half of that, and so on; the
-    certificate's ``notes`` then say which.
+    If the eager step does not fit on the device, both run on half the batch, and on half of that, until it fits; the
+    certificate's ``notes`` say which batch was used.
 
     Parameters
     ----------
     trace : Trace
-        Its arguments are the batch used; the model's state is put back afterwards.
+        Its arguments are the batch used; the model's state is restored afterwards.
     plan : Plan
 
     Raises
@@ -124,7 +134,7 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
     """
     if trace.estimated:
         raise CertificateError(
-            "an estimated trace has no memory to run in; trace the model where it runs, and certify that"
+            "an estimated trace has no memory to run in; trace the model on its device, and certify that"
         )
     whole = batch_of(trace.arguments)
     used, used_plan = trace, plan
@@ -166,10 +176,12 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
     inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
     notes = tuple(_reference_notes(trace))
-    versions = [version_of(p) for p in trace.step.parameters()]
+    overwritten = {id(parameter) for parameter in overwritten_in(trace)}
+    parameters = [parameter for parameter in trace.step.parameters() if id(parameter) not in overwritten]
+    versions = [version_of(parameter) for parameter in parameters]
 
     def run_eagerly() -> _Outcome:
-        # what is under torch.compile runs as written: what Inductor makes of it differs in the last bits
+        # compiled modules run as written, because Inductor's kernels differ in the last bits
         with torch.compiler.set_stance("force_eager"):
             return _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
 
@@ -186,7 +198,7 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
         elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
             gradients = "different"
             notes += () if _equal(eager, again) else (UNSTEADY,)
-    if versions != [version_of(p) for p in trace.step.parameters()]:
+    if versions != [version_of(parameter) for parameter in parameters]:
         notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
     tolerant = gradients == "close"
     return Certificate(
@@ -201,10 +213,10 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
 
 
 def _reference_notes(trace: Trace) -> list[str]:
-    """What is other in the eager run than a user's, if anything."""
+    """How the eager run differs from a user's, if it does."""
     fused = trace.device == "cpu" and any(isinstance(module, nn.LSTM) for module in trace.model.modules())
     return (
-        ["compared with an LSTM run operator by operator: the CPU's fused one sums in another order"] if fused else []
+        ["compared with an LSTM run as single operators: the CPU's fused kernel sums in another order"] if fused else []
     )
 
 
@@ -217,17 +229,16 @@ class _Outcome:
 
 
 def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
-    """Loss, gradients and buffers of one step from the present state, which is put back."""
+    """Loss, gradients and buffers of one step from the present state, which is restored."""
     step = trace.step
     leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
-    named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _wants_gradient(v)}}
-    with state_kept(step, trace.arguments), torch.enable_grad():
-        for p in named.values():
-            p.grad = None
+    named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _requires_gradient(v)}}
+    with state_restored(step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
+        clear_gradients(step, trace.arguments)
         loss = run()
         held = getattr(loss.grad_fn, "saved_values", None)
         sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
-        del held  # or the backward pass could not free any of it
+        del held  # otherwise the backward pass could not free them
         torch.autograd.backward(loss)
         return _Outcome(
             loss.detach(),
@@ -237,12 +248,12 @@ def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
         )
 
 
-def _wants_gradient(value: Any) -> bool:
+def _requires_gradient(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
 
 
 def _saved_as_planned(planned: PlannedModule, outcome: _Outcome) -> bool:
-    """Whether what autograd held between the passes is, block for block, what the schedule saves."""
+    """Whether the blocks that autograd held between the passes are those that the schedule saves."""
     schedule = planned.trace.schedule(planned.plan)
     storages = schedule.joint.storages
     expected = sorted((s, storages[s].size) for s in schedule.saved)

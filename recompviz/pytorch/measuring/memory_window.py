@@ -1,8 +1,7 @@
-"""The window in which the allocator is watched: the profiler around some work, and the peaks the device counts.
+"""The memory window: a block of code during which the profiler records every allocation and free.
 
-PyTorch's profiler is one for the whole process. Two that overlap, each in a thread of its own, end the process with a
-segmentation fault, and a notebook's kernel with it. So two windows wait for each other, and one beside somebody
-else's profiler is refused.
+A process has one profiler. Two that overlap in different threads end the process with a segmentation fault. So two
+windows wait for each other, and a window raises :class:`ProfilerBusy` while another profiler runs.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.devices import AllocatorPeaks, profiler_activities, synchronize
 from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler
 from recompviz.pytorch.internals.state import one_at_a_time
 
@@ -27,23 +27,24 @@ class ProfilerBusy(RecompvizError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__(
-            "another torch.profiler runs in this process, and two at once would end it; "
-            "measure when it has stopped, or outside of its block"
+            "another torch.profiler runs in this process, and two at a time would crash it; "
+            "measure after it has stopped, or outside its block"
         )
 
 
 @dataclass
 class MemoryWindow:
-    """What is known once the window is closed.
+    """What was recorded; complete when the window is closed.
 
     Attributes
     ----------
     profiled : torch.profiler.profile
         Every allocation and free.
     seconds : float
-        How long the work took, the device's included.
+        Wall-clock time of the work, until the device had finished it.
     reserved, allocated : int or None
-        Bytes the device had reserved at most, and had allocated at most above what there was before; None on the CPU.
+        The most bytes the device had reserved, and the most it had allocated above what was allocated before; None on
+        the CPU.
     """
 
     profiled: Any
@@ -54,12 +55,12 @@ class MemoryWindow:
 
 @contextlib.contextmanager
 def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
-    """Record every allocation and free of the work done inside.
+    """Record every allocation and free of the work done inside the block.
 
     Raises
     ------
     ProfilerBusy
-        While a profiler runs that is not recompviz's own.
+        If a profiler runs that recompviz did not start.
     """
     with one_at_a_time:
         if profiler_runs():
@@ -69,22 +70,15 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
 
 def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
     gc.collect()
-    cuda = device.type == "cuda"
-    before = 0
-    if cuda:
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    peaks = AllocatorPeaks(device)
+    peaks.begin()
     quiet_profiler()
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if cuda else [])
-    # acc_events: one cycle is all there is, and torch 2.10 warns of cycles otherwise
-    with profile(activities=activities, profile_memory=True, acc_events=True) as profiled:
+    # acc_events: there is only one profiling cycle, and torch 2.10 warns about several
+    with profile(activities=profiler_activities(device), profile_memory=True, acc_events=True) as profiled:
         window = MemoryWindow(profiled)
         start = time.perf_counter()
         yield window
-        if cuda:
-            torch.cuda.synchronize(device)
+        synchronize(device)
         window.seconds = time.perf_counter() - start
-    if cuda:
-        window.reserved = torch.cuda.max_memory_reserved(device)
-        window.allocated = torch.cuda.max_memory_allocated(device) - before
+    peaks.end()
+    window.reserved, window.allocated = peaks.reserved, peaks.allocated

@@ -21,7 +21,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices import device_of, synchronize
 from recompviz.pytorch.tracing.folding import Folded
 
 if TYPE_CHECKING:
@@ -216,15 +216,11 @@ def _least_seconds(action: Callable[[], object], device: torch.device, repeats: 
     """The least time of some runs; the first one warms up."""
 
     def run() -> float:
-        synchronize()
+        synchronize(device)
         start = time.perf_counter()
         action()
-        synchronize()
+        synchronize(device)
         return time.perf_counter() - start
-
-    def synchronize() -> None:
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
 
     run()
     return min(run() for _ in range(repeats))

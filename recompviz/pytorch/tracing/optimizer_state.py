@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import weakref
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.internals.operators import takes_number_as_tensor
+from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
 
@@ -108,13 +109,10 @@ def _shadow(
     mode: FakeTensorMode,
 ) -> Any:
     """The same optimiser over parameters, gradients and what state there is, all without memory."""
-    shadow: Any = object.__new__(type(optimizer))
-    shadow.__dict__.update(optimizer.__dict__)
-    for name, value in vars(optimizer).items():
-        if name.endswith("_hooks"):  # the user's, which are not meant for this
-            setattr(shadow, name, OrderedDict())
-        elif name not in ("param_groups", "state"):
-            setattr(shadow, name, copy.copy(value))
+    shadow: Any = plain_optimizer(optimizer)
+    for name, value in vars(shadow).items():
+        if name not in ("param_groups", "state"):
+            shadow.__dict__[name] = copy.copy(value)
     shadow.state = defaultdict(dict)
     shadow.param_groups = []
     for group in optimizer.param_groups:

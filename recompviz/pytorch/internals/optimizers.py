@@ -1,0 +1,46 @@
+"""An optimiser's own step, without what a user attached to the optimiser.
+
+A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimiser, and hooks run
+around every step. To step an optimiser on behalf of a measurement must trigger neither.
+
+Private PyTorch used here: the attributes of ``torch.optim.Optimizer`` whose names end in ``_hooks``, which hold its
+hooks. Tried on torch 2.13.0, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+
+__all__ = ["has_own_state_dict", "plain_optimizer"]
+
+
+def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """An optimiser of the same kind that shares parameters, options and state, and has no hooks and no scheduler.
+
+    Its ``step()`` updates the parameters and the state of the given optimiser. An attribute that replaces a method on
+    the given optimiser alone, as a scheduler replaces ``step``, is left out.
+
+    Examples
+    --------
+    >>> p = torch.nn.Parameter(torch.ones(1))
+    >>> optimizer = torch.optim.SGD([p], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
+    >>> plain = plain_optimizer(optimizer)
+    >>> "step" in vars(optimizer), "step" in vars(plain), plain.state is optimizer.state
+    (True, False, True)
+    """
+    kind = type(optimizer)
+    plain: torch.optim.Optimizer = object.__new__(kind)
+    for name, value in vars(optimizer).items():
+        if name.endswith("_hooks"):
+            plain.__dict__[name] = OrderedDict()
+        elif not (callable(value) and callable(getattr(kind, name, None))):
+            plain.__dict__[name] = value
+    return plain
+
+
+def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimiser's class overrides ``state_dict``, as optimisers that wrap another one do."""
+    return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict

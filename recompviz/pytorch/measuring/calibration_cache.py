@@ -1,0 +1,173 @@
+"""The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
+
+A file is replaced as a whole (a temporary file, then a rename), so that a reader never sees half of one. Every row is
+checked when it is read; a row that is not valid counts as missing, and so does a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.fx import Node
+
+from recompviz.pytorch.internals.devices import backend_settings
+
+# raise it when the meaning of a figure changes: older files are then ignored
+FORMAT = 2
+
+# larger figures are errors of the file
+_MOST_BYTES = 2**50
+_MOST_SECONDS = 1e6
+
+
+@dataclass(frozen=True)
+class OperatorFigures:
+    """Measured figures of one call on one device.
+
+    Attributes
+    ----------
+    workspace : int
+        The most bytes allocated during the call above its outputs and what was allocated before.
+    sizes : tuple of int
+        Bytes allocated for each storage that the call makes.
+    seconds : float
+        Wall-clock time of the call, with the device synchronised before and after.
+    """
+
+    workspace: int
+    sizes: tuple[int, ...]
+    seconds: float
+
+
+class CalibrationCache:
+    """The figures measured on one device under PyTorch's present version and settings.
+
+    Without a folder that can be written to, figures are kept in memory only.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> os.environ["RECOMPVIZ_CACHE"] = tempfile.mkdtemp()
+    >>> cache = CalibrationCache(torch.device("cpu"))
+    >>> cache.store({"a key": OperatorFigures(0, (32,), 1e-6)})
+    >>> CalibrationCache(torch.device("cpu")).find(["a key"], [1])
+    [OperatorFigures(workspace=0, sizes=(32,), seconds=1e-06)]
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        text = f"{FORMAT}|{torch.__version__}|{device}|{backend_settings(device)}"
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = cache_folder() / f"calibration-{device.type}-{digest}.json"
+        self._figures = _read(self.path)
+
+    def find(self, keys: Sequence[str], counts: Sequence[int]) -> list[OperatorFigures] | None:
+        """The figures of each key, or None if any is missing.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            From :func:`call_key`.
+        counts : sequence of int
+            The number of storages that each call makes; figures with another number of sizes count as missing.
+        """
+        found = [self._figures.get(key) for key in keys]
+        complete = [f for f, count in zip(found, counts, strict=True) if f is not None and len(f.sizes) == count]
+        return complete if len(complete) == len(found) else None
+
+    def store(self, figures: Mapping[str, OperatorFigures]) -> None:
+        """Add figures, and write the file."""
+        self._figures = _read(self.path) | self._figures | dict(figures)  # another process may have added some
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _write(self.path, json.dumps({key: asdict(row) for key, row in self._figures.items()}))
+
+
+def call_key(node: Node) -> str:
+    """A hash of an operator, its constants and the shape, strides and dtype of its tensors."""
+    result = _described(node.meta.get("val"))
+    text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {result}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def cache_folder() -> Path:
+    """The folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if that is not set."""
+    chosen = os.environ.get("RECOMPVIZ_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    try:
+        return Path.home() / ".cache" / "recompviz"
+    except RuntimeError:  # no home folder
+        return Path(tempfile.gettempdir()) / "recompviz"
+
+
+# -------------------------------------------------------------------- the file
+
+
+def _read(path: Path) -> dict[str, OperatorFigures]:
+    """The valid rows of a file; none if it cannot be read."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(rows, dict):
+        return {}
+    return {key: figures for key, row in rows.items() if (figures := _figures_of(row)) is not None}
+
+
+def _figures_of(row: Any) -> OperatorFigures | None:
+    """The figures in a row of the file, or None if the row is not valid."""
+    if not isinstance(row, dict):
+        return None
+    workspace: Any = row.get("workspace")
+    sizes: Any = row.get("sizes")
+    seconds: Any = row.get("seconds")
+    valid = (
+        _is_bytes(workspace)
+        and isinstance(sizes, list)
+        and all(map(_is_bytes, sizes))
+        and type(seconds) in (int, float)
+        and 0 <= seconds <= _MOST_SECONDS
+    )
+    return OperatorFigures(workspace, tuple(sizes), float(seconds)) if valid else None
+
+
+def _is_bytes(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_BYTES
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file as a whole; leaves no temporary file behind if it fails."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.close()
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Node):
+        return _described(value.meta.get("val"))
+    if isinstance(value, torch.Tensor):
+        return f"{value.dtype}{tuple(value.shape)}{value.stride()}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_described, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_described(item)}" for key, item in value.items()) + "}"
+    return repr(value)

@@ -1,0 +1,126 @@
+"""From the allocator's events in one step to a timeline.
+
+With the schedule of a planned module, the timeline has the schedule's steps, and each block is matched to the storage
+that the schedule makes in that step. Without a schedule, a step is a run of consecutive events of one operator.
+"""
+
+from __future__ import annotations
+
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
+from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.devices import may_be_larger
+from recompviz.pytorch.measuring.measurement_run import Reading
+
+
+def measured_timeline(
+    reading: Reading, schedule: Schedule | None, static: dict[Category, int], device: str
+) -> Timeline:
+    """The timeline of a recorded step.
+
+    Parameters
+    ----------
+    reading : Reading
+    schedule : Schedule or None
+        Of a planned module.
+    static : dict from Category to int
+        Bytes that existed before the step.
+    device : str
+    """
+    return _Builder(reading, schedule).timeline(static, device)
+
+
+class _Builder:
+    """Goes through the events once, and assigns each a step, a storage and a category."""
+
+    def __init__(self, reading: Reading, schedule: Schedule | None) -> None:
+        self.reading, self.schedule = reading, schedule
+        self.labels: list[str] = [s.label for s in schedule.joint.storages] if schedule else []
+        self.label_number: dict[str, int] = {}
+        self.step_labels = [schedule.joint.calls[c].info.key for c in schedule.calls] if schedule else []
+        self.phases = [int(phase) for phase in schedule.phases] if schedule else []
+        self.open_blocks: dict[int, tuple[int, int, int]] = {}  # address → (storage, category, bytes)
+        self.expected: dict[int, list[tuple[int, int, int]]] = {}  # step → (storage, category, bytes) not yet seen
+
+    def timeline(self, static: dict[Category, int], device: str) -> Timeline:
+        rows: list[tuple[int, int, int, int]] = []
+        step = -1
+        last_range = ""
+        for address, size, inside in self.reading.events:
+            step = self._step(step, inside, last_range)
+            last_range = inside
+            if size > 0:
+                storage, category = self._match(step, size, inside)
+                self.open_blocks[address] = storage, category, size
+                rows.append((step, storage, category, size))
+            elif address in self.open_blocks:
+                storage, category, born = self.open_blocks.pop(address)
+                rows.append((step, storage, category, -born))
+        return Timeline.of_events(
+            rows,
+            self.step_labels,
+            self.phases,
+            storage_labels=tuple(self.labels),
+            static_bytes=static,
+            kind="measured",
+            device=device,
+            reserved_peak=self.reading.reserved,
+            seconds=self.reading.seconds,
+            notes=tuple(self.reading.notes),
+        )
+
+    def _step(self, step: int, inside: str, last_range: str) -> int:
+        """The step of an event: that of its range, or with no schedule a new one where the operator changes."""
+        if self.schedule is not None:
+            if inside.startswith("rv:") and inside != "rv:optimizer":
+                return int(inside[3:])
+            if step >= len(self.schedule) - 1:  # after the last range: gradients arrive, the optimiser steps
+                return self._step_after_schedule(inside)
+            # outside the ranges, before the backward pass: the gradient that autograd starts from
+            return max(step, self.schedule.joint.forward_count - 1)
+        if inside == last_range and step >= 0:
+            return step
+        self.step_labels.append(inside or "between operators")
+        self.phases.append(Phase.OPTIMIZER if inside == "rv:optimizer" else self._eager_phase(inside))
+        return len(self.phases) - 1
+
+    def _eager_phase(self, inside: str) -> int:
+        backward = "backward" in inside.lower() or Phase.BACKWARD in self.phases
+        return Phase.BACKWARD if backward else Phase.FORWARD
+
+    def _step_after_schedule(self, inside: str) -> int:
+        phase = Phase.OPTIMIZER if inside == "rv:optimizer" else Phase.ACCUMULATE
+        if self.phases[-1] != phase:
+            self.step_labels.append(OPTIMIZER_STEP if phase is Phase.OPTIMIZER else ARRIVAL)
+            self.phases.append(phase)
+        return len(self.phases) - 1
+
+    def _match(self, step: int, size: int, inside: str) -> tuple[int, int]:
+        """(storage, category) of a new block: one of that size that the schedule makes in that step, or workspace."""
+        if self.schedule is None:
+            return self._label(inside or "unattributed"), Category.OTHER
+        if step >= len(self.schedule):
+            optimizer = self.phases[step] == Phase.OPTIMIZER
+            category = Category.OPTIMIZER if optimizer else Category.PARAMETER_GRADIENT
+            return self._label(self.step_labels[step]), category
+        if step not in self.expected:
+            self.expected[step] = self._made_in(step)
+        joint = self.schedule.joint
+        for i, (storage, category_made, least) in enumerate(self.expected[step]):
+            if least <= size <= joint.rounded(least) + may_be_larger(joint.alignment, size):
+                self.expected[step].pop(i)
+                return storage, category_made
+        return self._label("workspace"), Category.WORKSPACE
+
+    def _made_in(self, step: int) -> list[tuple[int, int, int]]:
+        assert self.schedule is not None
+        joint, phase = self.schedule.joint, self.schedule.phases[step]
+        made = joint.calls[self.schedule.calls[step]].makes
+        return [(s, category_of(self.schedule, s, phase), joint.storages[s].size) for s in made]
+
+    def _label(self, text: str) -> int:
+        if text not in self.label_number:
+            self.label_number[text] = len(self.labels)
+            self.labels.append(text)
+        return self.label_number[text]
