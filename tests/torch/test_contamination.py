@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import recompviz as rv
+from recompviz.pytorch.internals.memory_window import ProfilerBusy
 from recompviz.pytorch.internals.state import one_at_a_time
 from recompviz.pytorch.measuring.certificate import UNSTEADY
 from recompviz.pytorch.measuring.measurement_run import SLACK, TRAINED, contamination
-from recompviz.pytorch.measuring.memory_window import ProfilerBusy
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.twin import twin, undisturbed
 

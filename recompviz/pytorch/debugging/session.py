@@ -26,10 +26,10 @@ from recompviz.pytorch.debugging.references.reference_path import Key, Reference
 from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.reporting import report_of
 from recompviz.pytorch.internals.devices import alignment, device_of
+from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import operator_ranges
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
-from recompviz.pytorch.measuring.memory_window import memory_window
 from recompviz.pytorch.tracing.step import Loss, TraceError, as_targets, scalar
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]

@@ -129,19 +129,38 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
     events = _events_by_step(reading, len(schedule))
     found: dict[int, OperatorFigures] = {}
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
-        if phase is Phase.RECOMPUTE:
-            continue
-        call = joint.calls[c]
-        allocations = events[i]
-        if call.random and c in schedule.recomputed and phase is Phase.FORWARD:
-            # the program saves the generator's state here, which the simulation counts separately
-            allocations = _without(allocations, joint.rng_bytes)
-        sizes = _allocated_sizes(joint, allocations, [joint.storages[s].size for s in call.makes])
-        most = max(itertools.accumulate((size for _, size in allocations), initial=0))
-        workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
-        found[c] = OperatorFigures(workspace, tuple(sizes), seconds[i])
+        if phase is not Phase.RECOMPUTE:
+            replayed = c in schedule.recomputed and phase is Phase.FORWARD
+            found[c] = figures_of_call(joint, c, events[i], seconds[i], replayed)
     for c in range(len(joint.calls)):
         yield found[c]
+
+
+def figures_of_call(
+    joint: JointGraph, c: int, events: list[tuple[int, int]], seconds: float, replayed: bool = False
+) -> OperatorFigures:
+    """The figures of one call.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    c : int
+        The call.
+    events : list of (address, bytes)
+        Allocations and frees while it ran, in order.
+    seconds : float
+        The time it took.
+    replayed : bool
+        Whether the call runs again in this step. For a random one the program saves the generator's state here, which
+        the simulation counts separately.
+    """
+    call = joint.calls[c]
+    if call.random and replayed:
+        events = _without(events, joint.rng_bytes)
+    sizes = _allocated_sizes(joint, events, [joint.storages[s].size for s in call.makes])
+    most = max(itertools.accumulate((size for _, size in events), initial=0))
+    workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
+    return OperatorFigures(workspace, tuple(sizes), seconds)
 
 
 def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:

@@ -18,11 +18,11 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices import alignment
+from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.profiler import memory_events, named_range
 from recompviz.pytorch.internals.state import WriteCounts, clear_gradients
 from recompviz.pytorch.internals.tensors import storage_key
-from recompviz.pytorch.measuring.memory_window import memory_window
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.program import Mark
 from recompviz.pytorch.tracing.step import Loss, Step
