@@ -21,6 +21,8 @@ where that can be had (``python -m recompviz.benchmarks.liveness``).
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -73,6 +75,7 @@ def live_plans(
     *,
     keep: Iterable[Name] = (),
     recompute: Iterable[Name] = (),
+    seconds: float = math.inf,
 ) -> list[Plan]:
     """Plans of falling simulated peak and rising real overhead.
 
@@ -88,6 +91,9 @@ def live_plans(
     keep, recompute : iterable of node names
         What-if pins: every plan keeps the first, and none keeps the others (but what no backward call asks for is
         not computed twice, and counts as kept).
+
+    seconds : float
+        Processor time after which the search stops with the plans found so far.
 
     Returns
     -------
@@ -108,7 +114,7 @@ def live_plans(
         if pinned[v]:
             raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
         pinned[v] = -1
-    search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None), pinned)
+    search = _Search(LiveModel(graph, joint), progress or (lambda _done, _total: None), pinned, seconds)
     starts = [plan.keep_mask for plan in seeds]
     drawn = np.zeros(len(graph), np.bool_)
     drawn[[call.node for call in joint.calls if call.random and call.node >= 0]] = True
@@ -130,8 +136,11 @@ class Met:
 class _Search:
     """The plans met so far, and the moves between them."""
 
-    def __init__(self, model: LiveModel, progress: Progress, pinned: NDArray[np.int8]) -> None:
+    def __init__(
+        self, model: LiveModel, progress: Progress, pinned: NDArray[np.int8], seconds: float = math.inf
+    ) -> None:
         self.model, self.progress = model, progress
+        self.deadline = time.process_time() + seconds
         self.pinned = pinned  # 1 always kept, −1 never
         self.time, self.memory = model.graph.time, model.graph.memory.astype(np.float64)
         self.met: dict[bytes, Met] = {}
@@ -157,17 +166,25 @@ class _Search:
         self.descend(self.front()[-1].kept, step)
         self.settle()
         tries = WALKED // (len(self.model.joint.calls) * (FLOOR_SHARE + BUDGETS // ANNEALED_EVERY))
-        self.anneal_floor(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * len(self.time)))
+        if not self.late:
+            self.anneal_floor(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * len(self.time)))
         budgets = np.linspace(self.front()[-1].peak, highest, BUDGETS).astype(np.int64).tolist()
         effort = EFFORT // (len(self.model.joint.calls) * len(budgets))
         for done, budget in enumerate(budgets):
             self.progress(done, len(budgets))
+            if self.late:
+                break
             if done % ANNEALED_EVERY == 0 and tries >= LEAST_TRIES * len(self.time):
                 self.anneal(budget, highest, min(tries, MOST_TRIES * len(self.time)), done)
             for met in [met for met in self.front() if met.peak <= budget][: REFILLED // self.at_once or 1]:
                 self.refill(met.kept, budget)
             self.exchange(budget, self.model.simulations + effort)
         return [met.kept | self.model.is_view & ~self.model.recomputed_by(met.kept) for met in self.front()]
+
+    @property
+    def late(self) -> bool:
+        """Whether the search has used its processor time."""
+        return time.process_time() > self.deadline
 
     def obeying(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The same values kept, but for the pinned ones."""
@@ -240,6 +257,8 @@ class _Search:
         best = self.front()[-1]
         met = best
         for _ in range(len(every)):
+            if self.late:
+                return
             budget = best.peak - 1 - best.peak // 200
             self.model.peak(met.kept, budget)
             excess = self.model.excess

@@ -11,14 +11,12 @@ from typing import Any
 from torch.fx import GraphModule
 
 from recompviz.pytorch.internals.aot import compile_joint
-from recompviz.pytorch.running.region import Choose, Region
+from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 
 
-def compile_region(
-    graph: GraphModule, inputs: Sequence[Any], choose: Choose, made: Callable[[Region], None]
-) -> Callable[..., Any]:
+def compile_region(graph: GraphModule, inputs: Sequence[Any], chooser: Chooser) -> Callable[..., Any]:
     """Compile one graph that Dynamo captured.
 
     Parameters
@@ -26,18 +24,16 @@ def compile_region(
     graph : torch.fx.GraphModule
     inputs : sequence
         Its example inputs.
-    choose : callable (Region) → keep mask or None
-    made : callable (Region) → None
-        Called once with the region, before it runs; not at all for a graph without a backward pass.
+    chooser : Chooser
+        Gets the region before it runs; nothing for a graph without a backward pass.
     """
     roles = roles_of_inputs(graph, inputs)
     regions: list[Region] = []
 
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
         folded: Folded = fold(joint, frozenset(), output_count=output_count, role_of=roles)
-        region = Region(folded, choose)
+        region = Region(folded, chooser)
         regions.append(region)
-        made(region)
         return region.slots, region.unchecked_slots
 
     return compile_joint(

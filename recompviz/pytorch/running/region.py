@@ -1,41 +1,92 @@
 """A region: one graph that Dynamo captured, run under a plan that may differ at every call.
 
-AOTAutograd fixes how many tensors a compiled forward pass saves. Which values those are is fixed here, at each call,
+AOTAutograd fixes how many tensors a compiled forward pass saves. Which values those are is decided here, at each call,
 by the program of the chosen plan: the saved values fill the first *slots*, and an empty tensor stands in the others.
-The first slot is a tensor without bytes whose shape holds the number of the program, so that the backward pass runs
-the program that the forward pass ran.
+The first slot is a tensor without bytes. Its shape holds the number of the program and of the run, so that the
+backward pass runs the program that the forward pass ran.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off
-from recompviz.pytorch.running.program import Mark, Program, write_program
+from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.running.program import Program, write_program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.pytorch.tracing.folding import Folded
 
-# called at each forward pass of a region; answers which node values are kept, or None for all of them
-Choose = Callable[["Region"], "NDArray[np.bool_] | None"]
+
+# The forward or the backward pass of a region.
+Stage = Literal["f", "b"]
+
+
+class Observer(Protocol):
+    """Watches one run of a region, for a recording."""
+
+    def stage_of(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
+        """Surround the forward (``"f"``) or backward (``"b"``) pass."""
+
+    def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
+        """Surround one step of the schedule."""
+
+    def outputs(self, run: Run, outputs: list[Any]) -> None:
+        """Take note of what the forward pass returns."""
+
+    def tangents(self, tangents: list[Any]) -> None:
+        """Take note of the gradients that the backward pass starts from."""
+
+
+class Chooser(Protocol):
+    """Decides at each forward pass what a region keeps."""
+
+    def add(self, region: Region) -> None:
+        """Called once for each region, before it runs."""
+
+    def choose(self, run: Run) -> NDArray[np.bool_] | None:
+        """The keep mask of a run; None keeps every value."""
+
+
+class Run:
+    """One forward pass of a region, until its graph is freed.
+
+    Attributes
+    ----------
+    region : Region
+    arguments : list or None
+        What the region was called with, during the forward pass.
+    observer : Observer or None
+        Set by the chooser while it records a step.
+    """
+
+    __slots__ = ("arguments", "freed", "observer", "region")
+
+    def __init__(self, region: Region, arguments: list[Any]) -> None:
+        self.region = region
+        self.arguments: list[Any] | None = arguments
+        self.observer: Observer | None = None
+        self.freed = False
 
 
 @dataclass(frozen=True, eq=False)
-class Numbered:
-    """A program of a region, with its number and what its forward pass saves."""
+class NumberedProgram:
+    """A program of a region, with its number and the inputs that its backward pass reads."""
 
+    number: int
     program: Program
     schedule: Schedule
-    token: torch.Tensor
-    checked: tuple[int, ...]  # positions of inputs that autograd checks for changes
+    checked: tuple[int, ...]  # positions of inputs; autograd checks that they are not changed
     unchecked: tuple[int, ...]  # positions of inputs that the region itself overwrites
     padding: tuple[torch.Tensor, ...]
     unchecked_padding: tuple[torch.Tensor, ...]
@@ -48,108 +99,161 @@ class Region:
     ----------
     folded : Folded
         Folded with ``output_count``.
-    choose : callable (Region) → keep mask or None
-        Chooses the plan at each forward pass.
+    chooser : Chooser
 
     Attributes
     ----------
     slots : int
-        The number of tensors that the forward pass saves, version-checked ones.
+        The number of tensors that the forward pass saves and that autograd checks for changes.
     unchecked_slots : int
-        The number of saved inputs that the region overwrites; autograd must not check those.
+        The number of saved inputs that the region overwrites itself.
     symbols : tuple of int
         Positions of the inputs that are sizes.
+    device : torch.device
     """
 
-    def __init__(self, folded: Folded, choose: Choose) -> None:
-        self.folded, self.choose = folded, choose
+    def __init__(self, folded: Folded, chooser: Chooser) -> None:
+        self.folded, self.chooser = folded, chooser
         given = [node for node, (role, _) in folded.placeholders if role != "tangent"]
+        self.device = device_of(node.meta.get("val") for node in folded.fx.graph.nodes)
         self.symbols = tuple(i for i, node in enumerate(given) if not isinstance(node.meta["val"], torch.Tensor))
         self.input_count = len(given)
+        self.parameter_positions = tuple(
+            i for i, (_, (role, _which)) in enumerate(folded.placeholders) if role == "parameter"
+        )
         self._overwritten = frozenset(i for i, node in enumerate(given) if node in folded.mutated)
-        keep_all = self._write(np.ones(len(folded.graph), np.bool_))
-        random_calls = sum(call.random for call in folded.joint.calls[: folded.joint.forward_count])
-        inputs = len(given) - len(self.symbols) - len(self._overwritten)
-        # token, inputs, saved values, generator states
-        self.slots = 1 + inputs + len(keep_all[0].saved_storages) + random_calls
-        self.unchecked_slots = len(self._overwritten)
-        self._programs: list[Numbered] = []
-        self._by_mask: dict[bytes, Numbered] = {}
-        self.mark: Mark | None = None
         self.keep_all = np.ones(len(folded.graph), np.bool_)
+        joint = folded.joint
+        random_calls = sum(call.random for call in joint.calls[: joint.forward_count])
+        tensors = len(given) - len(self.symbols) - len(self._overwritten)
+        saved = len(make_schedule(joint, self.keep_all.tolist()).saved)
+        # the token, inputs, saved values, generator states
+        self.slots = 1 + tensors + saved + random_calls
+        self.unchecked_slots = len(self._overwritten)
+        self._programs: list[NumberedProgram] = []
+        self._by_mask: dict[tuple[bytes, bool], NumberedProgram] = {}
+        self._run_count = 0
+        self._observed: dict[int, Run] = {}
+        self._observer: Observer | None = None
+        chooser.add(self)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
-        """Whether a plan saves no more values than there are slots."""
+        """Whether a plan surely saves no more values than there are slots."""
         schedule = make_schedule(self.folded.joint, mask.tolist())
-        return len(schedule.saved) + self.input_count + 1 <= self.slots
+        random_calls = sum(self.folded.joint.calls[c].random for c in schedule.recomputed)
+        inputs = self.input_count - len(self.symbols) - self.unchecked_slots
+        return 1 + inputs + len(schedule.saved) + random_calls <= self.slots
 
-    def program(self, mask: NDArray[np.bool_] | None) -> Numbered:
-        """The program of a keep mask, written when it is first needed."""
+    def program(self, mask: NDArray[np.bool_] | None = None, marked: bool = False) -> NumberedProgram:
+        """The program of a keep mask, written when it is first needed.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray of bool, shape (#V,), optional
+            None keeps every value.
+        marked : bool
+            Whether each step tells the observer of its run.
+        """
         mask = self.keep_all if mask is None else mask
-        key = mask.tobytes() + (b"marked" if self.mark is not None else b"")
+        key = mask.tobytes(), marked
         if key not in self._by_mask:
-            program, schedule = self._write(mask)
+            schedule = make_schedule(self.folded.joint, mask.tolist())
+            program = write_program(self.folded, schedule, self._mark if marked else None)
             reads = [i for i in program.reads_in_backward if i not in self.symbols]
             checked = tuple(i for i in reads if i not in self._overwritten)
             unchecked = tuple(i for i in reads if i in self._overwritten)
             missing = self.slots - 1 - len(checked) - len(program.saved_storages)
             if missing < 0:
                 raise AssertionError(f"a plan saves {-missing} values more than the region has slots")
-            numbered = Numbered(
+            empty = torch.empty(0)
+            self._by_mask[key] = NumberedProgram(
+                len(self._programs),
                 program,
                 schedule,
-                torch.empty((len(self._programs), 0)),
                 checked,
                 unchecked,
-                (_EMPTY,) * missing,
-                (_EMPTY,) * (self.unchecked_slots - len(unchecked)),
+                (empty,) * missing,
+                (empty,) * (self.unchecked_slots - len(unchecked)),
             )
-            self._programs.append(numbered)
-            self._by_mask[key] = numbered
+            self._programs.append(self._by_mask[key])
         return self._by_mask[key]
 
-    def _write(self, mask: NDArray[np.bool_]) -> tuple[Program, Schedule]:
-        schedule = make_schedule(self.folded.joint, mask.tolist())
-        return write_program(self.folded, schedule, getattr(self, "mark", None)), schedule
+    def _mark(self, step: int) -> contextlib.AbstractContextManager[None]:
+        return self._observer.mark(step) if self._observer is not None else contextlib.nullcontext()
 
     def forward(self, arguments: list[Any]) -> list[Any]:
-        """Run the forward pass; empties the list of arguments.
+        """Run the forward pass. Empties the list of arguments.
 
         Returns
         -------
         list
             The outputs, the slots and the sizes.
         """
-        chosen = self.program(self.choose(self))
         given = list(arguments)
         arguments.clear()
+        run = Run(self, given)
+        mask = self.chooser.choose(run)
+        run.arguments = None
+        chosen = self.program(mask, run.observer is not None)
+        self._run_count += 1
+        token = torch.empty((chosen.number, self._run_count, 0))
+        weakref.finalize(token, _set_freed, run)
         checked = [given[i] for i in chosen.checked]
         # a tensor of its own on the same storage: its version counter is not that of the buffer
         unchecked = [given[i].data for i in chosen.unchecked]
         sizes = [given[i] for i in self.symbols]
         with autocast_off():
-            outputs, saved = chosen.program.forward(given)
+            if run.observer is None:
+                outputs, saved = chosen.program.forward(given)
+            else:
+                self._observed[self._run_count] = run
+                with self._observing(run.observer, "f"):
+                    outputs, saved = chosen.program.forward(given)
+                run.observer.outputs(run, outputs)
         return [
-            *outputs, chosen.token, *checked, *saved, *chosen.padding, *unchecked, *chosen.unchecked_padding, *sizes,
+            *outputs, token, *checked, *saved, *chosen.padding, *unchecked, *chosen.unchecked_padding, *sizes,
         ]  # fmt: skip
 
     def backward(self, arguments: list[Any]) -> list[torch.Tensor | None]:
-        """Run the backward pass of the program that the forward pass ran; empties the list of arguments."""
-        sizes = dict(zip(self.symbols, arguments, strict=False))
+        """Run the backward pass of the program that the forward pass ran. Empties the list of arguments."""
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
-        chosen = self._programs[arguments[first].shape[0]]
+        number, run_number, _ = arguments[first].shape
+        chosen = self._programs[number]
         program = chosen.program
         inputs_end = first + 1 + len(chosen.checked)
+        values = dict(zip(self.symbols, arguments, strict=False))
+        values |= zip(chosen.checked, arguments[first + 1 : inputs_end], strict=True)
+        values |= zip(chosen.unchecked, arguments[first + self.slots : last], strict=False)
         saved = arguments[inputs_end : inputs_end + len(program.saved_storages)]
-        inputs = dict(zip(chosen.checked, arguments[first + 1 : inputs_end], strict=True))
-        inputs |= zip(chosen.unchecked, arguments[first + self.slots : last], strict=False)
         tangents = arguments[last:]
         arguments.clear()
-        read = [sizes[i] if i in sizes else inputs.pop(i) for i in program.reads_in_backward]
+        read = [values.pop(i) for i in program.reads_in_backward]
+        values.clear()
+        run = self._observed.pop(run_number, None)
+        gradients: list[torch.Tensor | None]
         with autocast_off():
-            gradients: list[torch.Tensor | None] = program.backward(read, saved, tangents)
-            return gradients
+            if run is None or run.observer is None:
+                gradients = program.backward(read, saved, tangents)
+            else:
+                run.observer.tangents(tangents)
+                with self._observing(run.observer, "b"):
+                    gradients = program.backward(read, saved, tangents)
+        return gradients
+
+    @contextlib.contextmanager
+    def _observing(self, observer: Observer, stage: Stage) -> Any:
+        self._observer = observer
+        try:
+            with observer.stage_of(stage):
+                yield
+        finally:
+            self._observer = None
+
+    def parameters(self, arguments: Sequence[Any]) -> list[torch.Tensor]:
+        """The parameters among the arguments of a call."""
+        return [arguments[i] for i in self.parameter_positions]
 
 
-_EMPTY = torch.empty(0)
+def _set_freed(run: Run) -> None:
+    run.freed = True

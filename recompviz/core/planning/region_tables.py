@@ -1,0 +1,75 @@
+"""The plans of one region, found within a given time for costs of any kind.
+
+The exact solver needs costs that are small integers; measured milliseconds are not. Here seeds that take no search,
+and the optima of rounded costs, start a search in simulated bytes that has a time limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.errors import GraphError
+from recompviz.core.exact.solver import solve
+from recompviz.core.live.search import live_plans
+from recompviz.core.plans.baselines import baseline, chen_plans
+from recompviz.core.plans.plan import Plan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.graphs.graph import Graph
+    from recompviz.core.steps.joint import JointGraph
+
+# Rounded costs of a whole forward pass; the exact solver's curve has at most as many points.
+ROUNDED_TIME = 300
+# Larger graphs are seeded without the formula's optima.
+MOST_SEEDED_NODES = 3000
+
+
+def region_masks(graph: Graph, joint: JointGraph, seconds: float) -> list[NDArray[np.bool_]]:
+    """Keep masks of plans from least recomputation to least memory, keep-all first.
+
+    Parameters
+    ----------
+    graph : Graph
+        Its ``time`` may be real numbers.
+    joint : JointGraph
+    seconds : float
+        Processor time of the search. 0 returns the seeds.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> graph, joint = chain_step(sizes=[4, 4, 4, 4])
+    >>> masks = region_masks(graph, joint, seconds=0)
+    >>> bool(masks[0].all()), len(masks) > 1
+    (True, True)
+    """
+    keep_all = Plan.keep_all(graph)
+    if len(graph) == 0:
+        return [keep_all.keep_mask]
+    plans = [keep_all, Plan.from_keep_mask(graph, np.zeros(len(graph), np.bool_), "none")]
+    with contextlib.suppress(GraphError):
+        plans.append(baseline(graph, "per-module"))
+    plans += chen_plans(graph)
+    if len(graph) <= MOST_SEEDED_NODES:
+        rounded = replace(graph, time=_rounded(graph.time))
+        curve = solve(rounded, "prefixes")
+        plans += [plan.on(graph) for plan in (*curve.plans("time"), *curve.plans("memory"))]
+    if seconds > 0 and has_numba():
+        plans = [keep_all, *live_plans(graph, joint, plans, seconds=seconds)]
+    unique = {plan.keep_mask.tobytes(): plan.keep_mask for plan in plans}
+    return list(unique.values())
+
+
+def _rounded(time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Whole numbers in proportion to the costs."""
+    whole = float(time.sum())
+    if whole <= 0:
+        return np.ones_like(time)
+    return np.maximum(np.round(time / whole * ROUNDED_TIME), time > 0).astype(np.float64)

@@ -1,0 +1,133 @@
+"""The backend ``"recompviz"`` of ``torch.compile``, and ``rv.compile`` for those who import recompviz.
+
+The model keeps its own outputs, its parameters and its ``state_dict``; the loss, the optimiser and the loop stay the
+user's. Dynamo's guards decide whether a captured graph holds for a call, and what it cannot capture runs eagerly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from recompviz.pytorch.measuring.step_budget import StepBudget, watch_optimizers
+from recompviz.pytorch.running.backend import compile_region
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+# The total that the backend uses where torch.compile was given no options.
+TOTAL_VARIABLE = "RECOMPVIZ_TOTAL"
+_OPTIONS = ("total",)
+
+_by_total: dict[str, StepBudget] = {}
+
+
+def backend(
+    graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """The backend that ``torch.compile(model, backend="recompviz")`` finds by its entry point.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+        A graph that Dynamo captured.
+    inputs : sequence
+        Its example inputs.
+    options : mapping, optional
+        ``{"total": "10 GiB"}``. Left out: the total is read from the environment variable ``RECOMPVIZ_TOTAL``; without
+        it every value is kept.
+
+    Raises
+    ------
+    ValueError
+        If there is an unknown option, or the total is no size.
+    """
+    given = dict(options or {})
+    if unknown := sorted(set(given) - set(_OPTIONS)):
+        known = ", ".join(map(repr, _OPTIONS))
+        raise ValueError(f"unknown option {unknown[0]!r} of backend 'recompviz'; known options: {known}")
+    total = given.get("total", os.environ.get(TOTAL_VARIABLE))
+    watch_optimizers()
+    # one device has one memory: all graphs that name the same total share it
+    budget = _by_total.setdefault(repr(total), StepBudget(total))
+    return compile_region(graph, inputs, budget)
+
+
+def compile(
+    model: M,
+    *,
+    total: int | float | str | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    dynamic: bool | None = None,
+    fullgraph: bool = False,
+) -> M:
+    """Compile a model, or a function that runs a step, so that its training fits a memory budget.
+
+    The first two steps run in as little memory as is known without a search; the second is recorded. From the third
+    step on each step keeps what fits into the total and recomputes the rest.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or callable
+    total : int or str, optional
+        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimiser state, inputs and everything a
+        step allocates. Left out, every value is kept.
+    optimizer : torch.optim.Optimizer, optional
+        Its state counts from the start. Left out, it is found when it first steps.
+    dynamic, fullgraph
+        As for ``torch.compile``.
+
+    Returns
+    -------
+    torch.nn.Module or callable
+        What ``torch.compile`` returns: the same parameters, outputs and ``state_dict``.
+
+    Raises
+    ------
+    InfeasibleBudget
+        When the compiled model is called and no plan fits; before anything is allocated. It carries the least total.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> compiled = rv.compile(model, total="1 MiB")
+    >>> torch.nn.functional.mse_loss(compiled(torch.ones(4, 8)), torch.zeros(4, 1)).backward()
+    >>> model[0].weight.grad.shape
+    torch.Size([8, 8])
+    """
+    if not callable(model):
+        raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function")
+    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"optimizer is {optimizer!r}, expected a torch.optim.Optimizer")
+    budget = StepBudget(total, optimizer)
+    watch_optimizers()
+
+    def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        return compile_region(graph, inputs, budget)
+
+    own.recompviz_budget = budget  # type: ignore[attr-defined]
+    compiled: Any = torch.compile(model, backend=own, dynamic=dynamic, fullgraph=fullgraph)
+    if isinstance(compiled, nn.Module):
+        object.__setattr__(compiled, "_recompviz_budget", budget)
+    else:
+        compiled._recompviz_budget = budget
+    return cast(M, compiled)
+
+
+def budget_of(compiled: Any) -> StepBudget:
+    """The budget of what :func:`recompviz.compile` returned.
+
+    Raises
+    ------
+    TypeError
+        If it was not made by :func:`recompviz.compile`.
+    """
+    found = getattr(compiled, "_recompviz_budget", None)
+    if not isinstance(found, StepBudget):
+        raise TypeError(f"{type(compiled).__name__} was not made by recompviz.compile")
+    return found

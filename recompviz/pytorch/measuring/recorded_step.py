@@ -1,0 +1,183 @@
+"""One recorded step of a training loop: what the code between the planned regions holds, and what each operator takes.
+
+The profiler records every allocation and free. Those inside a region's forward or backward pass belong to the region;
+all others belong to the code outside: losses, layers that could not be captured, hooks, optimisers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from recompviz.core.planning.step_plans import Outside
+from recompviz.pytorch.running.region import Stage
+
+# The range that follows the last pass of the step.
+END = "rv:end"
+
+
+@dataclass
+class PassRecord:
+    """What one run of a region reports while it is recorded.
+
+    Attributes
+    ----------
+    outputs : dict of int to int
+        The address of each output's block, and its storage in the joint graph.
+    tangents : set of int
+        Addresses of the blocks that hold the gradients of the outputs.
+    seconds : dict of (stage, int) to float
+        Time of each step of the schedule.
+    """
+
+    outputs: dict[int, int] = field(default_factory=dict)
+    tangents: set[int] = field(default_factory=set)
+    seconds: dict[tuple[Stage, int], float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RecordedPass:
+    """What a recording says about one run of a region.
+
+    Attributes
+    ----------
+    outside : Outside
+        Bytes that code outside the region held.
+    released : frozenset of int
+        Storages of outputs that were freed before the backward pass started.
+    events : dict of int to list of (address, bytes)
+        Allocations and frees in each step of the schedule.
+    ran_backward : bool
+    """
+
+    outside: Outside
+    released: frozenset[int]
+    events: dict[int, list[tuple[int, int]]]
+    ran_backward: bool
+
+
+def range_of(run: int, stage: Stage) -> str:
+    """The name of the profiler range around a pass."""
+    return f"rv:{run}:{stage}"
+
+
+def read_recording(rows: Iterable[tuple[int, int, str]], runs: list[PassRecord]) -> list[RecordedPass]:
+    """Attribute the allocator's events of a step to its regions and to the code outside.
+
+    Parameters
+    ----------
+    rows : iterable of (address, bytes, range)
+        As :func:`recompviz.pytorch.internals.profiler.operator_ranges` yields them.
+    runs : list of PassRecord
+        One for each run of a region, in order.
+
+    Examples
+    --------
+    What follows the last backward pass is no part of the step: no plan changes it.
+
+    A region makes an output of 8 bytes at address 1 and saves 4 at address 2. The loss outside holds 16 bytes:
+
+    >>> record = PassRecord(outputs={1: 5}, tangents={4})
+    >>> rows = [(0, 0, "rv:0:f"), (1, 8, "rv:0:f:0"), (2, 4, "rv:0:f:1"), (3, 16, ""), (4, 8, ""),
+    ...         (0, 0, "rv:0:b"), (2, -4, "rv:0:b:2"), (4, -8, "rv:0:b:2"), (0, 0, "rv:end"), (3, -16, "")]
+    >>> read_recording(rows, [record])[0].outside
+    Outside(forward=0, after_forward=32, backward=24, after_backward=0)
+    """
+    reader = _Reader(runs)
+    for address, size, inside in rows:
+        reader.row(address, size, inside)
+    reader.enter("")
+    return reader.result()
+
+
+class _Reader:
+    """Follows the blocks of a recorded step."""
+
+    def __init__(self, runs: list[PassRecord]) -> None:
+        self.runs = runs
+        self.outside = 0
+        self.blocks: dict[int, tuple[int, int | None]] = {}  # address → (bytes, run that owns it or None)
+        self.stage: tuple[int, Stage] | None = None
+        self.last: tuple[int, Stage] | None = None
+        self.during: dict[tuple[int, Stage], int] = {}
+        self.after: dict[tuple[int, Stage], int] = {}
+        self.released: dict[int, frozenset[int]] = {}
+        self.events: list[dict[int, list[tuple[int, int]]]] = [defaultdict(list) for _ in runs]
+
+    def row(self, address: int, size: int, inside: str) -> None:
+        self.enter(inside)
+        if address == 0:
+            return
+        if self.stage is not None:
+            step = inside.split(":")[3:4]
+            if step:
+                self.events[self.stage[0]][int(step[0])].append((address, size))
+        if size > 0:
+            owner = self.stage[0] if self.stage is not None else None
+            self.blocks[address] = (size, owner)
+            if owner is None:
+                self._hold(size)
+        elif address in self.blocks:
+            born, owner = self.blocks.pop(address)
+            if owner is None:
+                self._hold(-born)
+
+    def enter(self, inside: str) -> None:
+        """Note that a pass starts or ends here, if one does."""
+        stage = _stage(inside)
+        if stage == self.stage or (stage is not None and stage[0] >= len(self.runs)):
+            return
+        if self.stage is not None:
+            self._leave(*self.stage)
+        self.stage = stage
+        if stage is None:
+            return
+        run, which = stage
+        if which == "b":
+            record = self.runs[run]
+            for address in record.tangents:  # the region counts the gradients of its outputs
+                size, owner = self.blocks.get(address, (0, 0))
+                if owner is None:
+                    self.blocks[address] = (size, run)
+                    self.outside -= size
+            alive = {s for address, s in record.outputs.items() if self.blocks.get(address, (0, 0))[1] is None}
+            self.released[run] = frozenset(record.outputs.values()) - alive
+        self.during[stage] = max(self.during.get(stage, 0), self.outside)
+
+    def _leave(self, run: int, which: Stage) -> None:
+        """What a pass leaves behind belongs to the code outside: outputs, or gradients."""
+        for address, (size, owner) in list(self.blocks.items()):
+            if owner == run and (which == "b" or address in self.runs[run].outputs):
+                self.blocks[address] = (size, None)
+                self.outside += size
+        self.last = (run, which)
+        self.after[self.last] = max(self.after.get(self.last, 0), self.outside)
+
+    def _hold(self, size: int) -> None:
+        self.outside += size
+        if self.stage is None and self.last is not None:
+            self.after[self.last] = max(self.after[self.last], self.outside)
+
+    def result(self) -> list[RecordedPass]:
+        return [
+            RecordedPass(
+                Outside(
+                    self.during.get((run, "f"), 0),
+                    self.after.get((run, "f"), 0),
+                    self.during.get((run, "b"), 0),
+                    self.after.get((run, "b"), 0) if (run, "b") != self.last else 0,
+                ),
+                self.released.get(run, frozenset()),
+                dict(self.events[run]),
+                (run, "b") in self.during,
+            )
+            for run in range(len(self.runs))
+        ]
+
+
+def _stage(inside: str) -> tuple[int, Stage] | None:
+    parts = inside.split(":")
+    if len(parts) < 3 or parts[0] != "rv" or not parts[1].isdigit():
+        return None
+    return int(parts[1]), "b" if parts[2] == "b" else "f"

@@ -1,0 +1,433 @@
+"""One memory budget for a training loop whose model was compiled into one or more regions.
+
+The first steps run the leanest plans that are known. One of them is recorded: it shows in which order the regions run,
+what the code between them holds, and what each operator takes. Then every region is planned, the plans are combined,
+and each later step takes the point of least recomputation that fits into the memory that is free when it starts:
+the total without parameters, buffers, inputs, gradients that have accumulated, and the optimiser's state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.live.model import LiveModel
+from recompviz.core.planning.region_tables import region_masks
+from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plans
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.pytorch.internals.memory_window import ProfilerBusy, memory_window
+from recompviz.pytorch.internals.profiler import named_range, operator_ranges
+from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.measuring.operator_figures import calibrated_region
+from recompviz.pytorch.measuring.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
+from recompviz.pytorch.running.region import Region, Run, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.steps.joint import JointGraph
+
+# Steps before the recorded one: while Dynamo compiles, memory is not that of a step.
+UNRECORDED_STEPS = 1
+# Processor time for the search of one region's plans, seconds.
+SEARCH_SECONDS = 20.0
+
+
+@dataclass(eq=False)
+class PlannedRegion:
+    """A region and its plans."""
+
+    region: Region
+    joint: JointGraph | None = None  # calibrated, once it was recorded
+    time: NDArray[np.float64] | None = None  # milliseconds of each node
+    masks: list[NDArray[np.bool_]] = field(default_factory=list)
+    leanest: NDArray[np.bool_] | None = None
+    searched: bool = False
+    parameter_ids: list[int] = field(default_factory=list)
+    residents: list[tuple[Callable[[], torch.Tensor | None], str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class StepModel:
+    """What a recorded step showed, and the plans that follow from it.
+
+    Attributes
+    ----------
+    regions : tuple of Region
+        In the order of their forward passes; one region may run several times.
+    passes : tuple of RecordedPass
+    plans : StepPlans
+    masks : tuple of list of keep mask
+        For each run, the rows of its plans.
+    """
+
+    regions: tuple[Region, ...]
+    passes: tuple[RecordedPass, ...]
+    plans: StepPlans
+    masks: tuple[list[NDArray[np.bool_]], ...]
+    keep_all: float
+
+
+class StepBudget:
+    """Chooses the plan of each region at each step.
+
+    Parameters
+    ----------
+    total : int, str or None
+        Total bytes, or a string such as ``"10 GiB"``. None keeps every value.
+    optimizer : torch.optim.Optimizer, optional
+        Its state counts before it was ever stepped. An optimiser that steps a parameter of a region is found without
+        this.
+
+    Raises
+    ------
+    ValueError
+        If ``total`` is no size.
+    """
+
+    def __init__(self, total: int | float | str | None, optimizer: torch.optim.Optimizer | None = None) -> None:
+        self.total = None if total is None else parse_bytes(total)
+        self.optimizer = optimizer
+        self.regions: dict[Region, PlannedRegion] = {}
+        self.model: StepModel | None = None
+        self._runs: list[Run] = []
+        self._order: list[Region] = []
+        self._point: int | None = None
+        self._steps = 0
+        self._recording: _Recording | None = None
+        self._failed_recordings = 0
+        _budgets.add(self)
+
+    # ---------------------------------------------------------------- called by the regions
+
+    def add(self, region: Region) -> None:
+        """Note a region that was just captured."""
+        self.regions[region] = PlannedRegion(region)
+        self.model = None  # the step is another one now
+        self._steps = 0
+
+    def choose(self, run: Run) -> NDArray[np.bool_] | None:
+        """The keep mask of a forward pass that starts now."""
+        if self.total is None:
+            return None
+        region = run.region
+        self._runs = [other for other in self._runs if not other.freed]
+        if not self._runs:
+            self._start_step(run)
+        self._note_parameters(run)
+        position = len(self._order)
+        self._order.append(region)
+        self._runs.append(run)
+        if self._recording is not None:
+            self._recording.begin(run)
+            return self._lean(region)
+        model = self.model
+        if model is None or self._point is None or self._expected(position) is not region:
+            return self._lean(region)
+        return model.masks[position][model.plans.choices[self._point][position]]
+
+    def _expected(self, position: int) -> Region | None:
+        assert self.model is not None
+        return self.model.regions[position] if position < len(self.model.regions) else None
+
+    def _note_parameters(self, run: Run) -> None:
+        """Remember which parameters and buffers each region has, without keeping them alive."""
+        known = self.regions[run.region]
+        arguments = run.arguments or []
+        if [id(arguments[i]) for i in run.region.parameter_positions] != known.parameter_ids:
+            known.parameter_ids = [id(arguments[i]) for i in run.region.parameter_positions]
+            known.residents = [
+                (weakref.ref(value), role)
+                for value, (_, (role, _which)) in zip(arguments, run.region.folded.placeholders, strict=False)
+                if role in ("parameter", "buffer") and isinstance(value, torch.Tensor)
+            ]
+
+    # ---------------------------------------------------------------- steps
+
+    def _start_step(self, run: Run) -> None:
+        """Finish the step before, and decide how this one runs."""
+        if self._recording is not None:
+            self._finish_recording()
+        if self.model is not None and self._order and tuple(self._order) != self.model.regions:
+            self.model = None if len(self._order) > len(self.model.regions) else self.model
+        self._order = []
+        self._point = None
+        if self.model is None:
+            self._check_least(run)
+            if self._steps >= UNRECORDED_STEPS and self._failed_recordings < 3:
+                self._recording = _Recording.start(run.region.device)
+            self._steps += 1
+            return
+        room = self.room(run)
+        self._point = self.model.plans.fitting(room)
+        if self._point is None:
+            self._refuse(self.model.plans.least - room)
+
+    def room(self, run: Run) -> int:
+        """Bytes of the total that are free when a step starts."""
+        assert self.total is not None
+        return self.total - sum(self.resident(run).values())
+
+    def resident(self, run: Run) -> dict[Category, int]:
+        """Bytes there before the step, by category."""
+        tensors: dict[int, tuple[Category, int]] = {}
+        rounded = run.region.folded.joint.rounded
+        device = run.region.device.type
+
+        def count(tensor: Any, category: Category) -> None:
+            if isinstance(tensor, torch.Tensor) and tensor.device.type == device:
+                tensors.setdefault(storage_key(tensor), (category, rounded(tensor.untyped_storage().nbytes())))
+
+        self._note_parameters(run)
+        parameters: list[torch.Tensor] = []
+        for known in self.regions.values():
+            for reference, role in known.residents:
+                value = reference()
+                count(value, Category.PARAMETER if role == "parameter" else Category.BUFFER)
+                if role == "parameter" and value is not None:
+                    parameters.append(value)
+        for value, (_, (role, _which)) in zip(run.arguments or [], run.region.folded.placeholders, strict=False):
+            if role == "input":
+                count(value, Category.INPUT)
+        for parameter in parameters:
+            if parameter.is_leaf and parameter.grad is not None:
+                count(parameter.grad, Category.PARAMETER_GRADIENT)
+        for value in _optimizer_state(self.optimizer, parameters):
+            count(value, Category.OPTIMIZER)
+        totals: dict[Category, int] = {}
+        for category, size in tensors.values():
+            totals[category] = totals.get(category, 0) + size
+        return totals
+
+    def _refuse(self, missing: int) -> None:
+        assert self.total is not None
+        least = self.total + missing
+        raise InfeasibleBudget(self.total, least, "total")
+
+    # ---------------------------------------------------------------- before anything was recorded
+
+    def _lean(self, region: Region, seconds: float = 0.0) -> NDArray[np.bool_]:
+        """The plan of least simulated peak, found before anything was measured."""
+        known = self.regions[region]
+        if known.leanest is None or seconds:
+            folded = region.folded
+            masks = region_masks(folded.graph, folded.joint, seconds)
+            peaks = [_peak_of(folded.joint, mask) for mask in masks]
+            known.leanest = next(masks[i] for i in np.argsort(peaks, kind="stable").tolist() if region.fits(masks[i]))
+        return known.leanest
+
+    def _check_least(self, run: Run) -> None:
+        """Refuse before anything is allocated, if not even the leanest plan of the first region fits."""
+        room, known = self.room(run), self.regions[run.region]
+        peak = _peak_of(run.region.folded.joint, self._lean(run.region))
+        if peak > room and not known.searched:
+            known.searched = True
+            peak = _peak_of(run.region.folded.joint, self._lean(run.region, SEARCH_SECONDS))
+        if peak > room:
+            self._refuse(peak - room)
+
+    # ---------------------------------------------------------------- recording
+
+    def _finish_recording(self) -> None:
+        recording, self._recording = self._recording, None
+        assert recording is not None
+        passes = recording.finish()
+        if passes is None or len(passes) != len(self._order) or not passes:
+            self._failed_recordings += 1
+            return
+        self.model = self._planned(tuple(self._order), passes, recording.runs)
+
+    def _planned(self, order: tuple[Region, ...], passes: list[RecordedPass], records: list[PassRecord]) -> StepModel:
+        options, masks = [], []
+        for region, recorded, record in zip(order, passes, records, strict=True):
+            known = self.regions[region]
+            if known.joint is None:
+                schedule = make_schedule(region.folded.joint, self._lean(region).tolist())
+                known.joint, known.time = calibrated_region(region.folded, schedule, recorded.events, record.seconds)
+                graph = replace(region.folded.graph, time=known.time)
+                found = region_masks(graph, known.joint, SEARCH_SECONDS)
+                known.masks = [mask for mask in found if region.fits(mask)]
+            assert known.time is not None
+            options.append(_options(region, known.joint, known.time, known.masks, recorded.released))
+            masks.append(known.masks)
+        front = step_plans(options, [recorded.outside for recorded in passes])
+        keep_all = float(sum(self.regions[region].time.sum() for region in order))  # type: ignore[union-attr]
+        return StepModel(order, tuple(passes), front, tuple(masks), keep_all)
+
+    # ---------------------------------------------------------------- for people
+
+    @property
+    def text(self) -> str:
+        """What is planned, in a few lines."""
+        if self.total is None:
+            return "no total: every value is kept"
+        if self.model is None:
+            return f"total {format_bytes(self.total)}: {len(self.regions)} regions, not planned yet"
+        model = self.model
+        lines = [f"total {format_bytes(self.total)}: {len(model.regions)} regions a step"]
+        if self._point is not None:
+            peak = model.plans.peak[self._point]
+            share = model.plans.overhead[self._point] / model.keep_all if model.keep_all else 0.0
+            lines.append(f"planned peak {format_bytes(peak)} above what was there, {share:+.1%} forward time")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"StepBudget({self.text})"
+
+
+class _Recording:
+    """A step while it is recorded."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.runs: list[PassRecord] = []
+        self.stack = contextlib.ExitStack()
+        self.window: Any = None
+        self.ended = False
+
+    @classmethod
+    def start(cls, device: torch.device) -> _Recording | None:
+        """Start to record; None if another profiler runs."""
+        recording = cls(device)
+        try:
+            recording.window = recording.stack.enter_context(memory_window(device))
+        except ProfilerBusy:
+            return None
+        return recording
+
+    def begin(self, run: Run) -> None:
+        """Let a run of a region report to this recording."""
+        record = PassRecord()
+        run.observer = _PassObserver(len(self.runs), record)
+        self.runs.append(record)
+
+    def finish(self) -> list[RecordedPass] | None:
+        """Stop to record, and read what was recorded."""
+        self.stack.close()
+        rows = list(operator_ranges(self.window.profiled, self.device.type))
+        return read_recording(rows, self.runs)
+
+
+class _PassObserver:
+    """Marks the passes of one run for the profiler and takes their times."""
+
+    def __init__(self, number: int, record: PassRecord) -> None:
+        self.number, self.record = number, record
+        self.stage: Stage = "f"
+
+    @contextlib.contextmanager
+    def stage_of(self, stage: Stage) -> Iterator[None]:
+        """Surround a pass with a range, and mark its end."""
+        self.stage = stage
+        with named_range(range_of(self.number, stage)):
+            yield
+        with named_range(END):
+            pass
+
+    @contextlib.contextmanager
+    def mark(self, step: int) -> Iterator[None]:
+        """Surround one step of the schedule with a range, and take its time."""
+        start = time.perf_counter()
+        with named_range(f"{range_of(self.number, self.stage)}:{step}"):
+            yield
+        self.record.seconds[self.stage, step] = time.perf_counter() - start
+
+    def outputs(self, run: Run, outputs: list[Any]) -> None:
+        """Note where the outputs of the region are."""
+        storage_of = run.region.folded.storage_of
+        for node, value in zip(run.region.folded.outputs, outputs, strict=True):
+            if isinstance(value, torch.Tensor) and node in storage_of:
+                storage = storage_of[node]
+                if run.region.folded.joint.storages[storage].maker >= 0:
+                    self.record.outputs[value.untyped_storage().data_ptr()] = storage
+
+    def tangents(self, tangents: list[Any]) -> None:
+        """Note where the gradients of the outputs are."""
+        self.record.tangents.update(t.untyped_storage().data_ptr() for t in tangents if isinstance(t, torch.Tensor))
+
+
+def _options(
+    region: Region,
+    joint: JointGraph,
+    times: NDArray[np.float64],
+    masks: list[NDArray[np.bool_]],
+    released: frozenset[int],
+) -> RegionPlans:
+    """The peaks of a region's plans, without the outputs that code outside holds."""
+    graph = replace(region.folded.graph, time=times)
+    model = LiveModel(graph, joint)
+    forward, sizes = joint.forward_count, joint.allocated
+    outputs = {
+        s for s in joint.results if joint.storages[s].maker >= 0 and not joint.calls[joint.storages[s].maker].backward
+    }
+    output_bytes = int(sum(sizes[s] for s in outputs))
+    rows = []
+    for mask in masks:
+        model.peak(np.ascontiguousarray(mask))
+        profile, overhead = model.profile, model.overhead
+        schedule = make_schedule(joint, mask.tolist())
+        saved = set(schedule.saved)
+        kept_outputs = int(sum(sizes[s] for s in saved & outputs & released))
+        states = sum(joint.calls[c].random for c in schedule.recomputed) * joint.rounded(joint.rng_bytes)
+        held = int(sum(sizes[s] for s in saved - outputs)) + kept_outputs + states
+        rows.append(
+            (
+                overhead,
+                int(profile[:forward].max(initial=0)),
+                held,
+                int(profile[forward:].max(initial=0)) - output_bytes + kept_outputs,
+            )
+        )
+    columns = list(zip(*rows, strict=True))
+    return RegionPlans(np.array(columns[0], np.float64), *(np.array(column, np.int64) for column in columns[1:]))
+
+
+def _peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
+    from recompviz.core.steps.simulation import simulate_schedule
+
+    return simulate_schedule(make_schedule(joint, mask.tolist())).transient_peak
+
+
+# -------------------------------------------------------------------- optimisers
+
+_budgets: weakref.WeakSet[StepBudget] = weakref.WeakSet()
+_optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+
+
+def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
+    if _budgets:
+        _optimizers.add(optimizer)
+
+
+def watch_optimizers() -> None:
+    """Note every optimiser that steps, so that the state of those that step a planned model can be counted."""
+    global _watching
+    if not _watching:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        register_optimizer_step_post_hook(_note_optimizer)
+        _watching = True
+
+
+_watching = False
+
+
+def _optimizer_state(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The tensors that optimisers hold for these parameters."""
+    found = []
+    own = {id(parameter) for parameter in parameters}
+    for optimizer in {*_optimizers, *([given] if given is not None else [])}:
+        for parameter, state in optimizer.state.items():
+            if id(parameter) in own and isinstance(state, dict):
+                found += [value for value in state.values() if isinstance(value, torch.Tensor)]
+    return found
