@@ -1,9 +1,9 @@
-"""The paper's experiments on today's PyTorch: predicted at its batch sizes, measured where that can be, and drawn.
+"""The paper's experiments with today's PyTorch: predicted at its batch sizes, measured where possible, and drawn.
 
     python -m recompviz.benchmarks.paper            # everything: data, figures and page, into results/
     python -m recompviz.benchmarks.paper --page     # figures and page again, from the data
     python -m recompviz.benchmarks.paper resnet50 --device cuda
 
-Data are kept network by network in ``results/data``; what is there is not run again, so that a run that was
-stopped goes on where it was.
+The data of each network are stored in ``results/data``. Parts that are already there are not run again, so a stopped
+run continues where it stopped.
 """

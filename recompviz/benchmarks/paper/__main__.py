@@ -1,4 +1,4 @@
-"""The command: run what is not there yet, network by network, keep each part at once, then draw the page."""
+"""The command: run the missing parts of each network, store each part when it is finished, then write the page."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from recompviz.benchmarks.paper.page import write_page
 from recompviz.benchmarks.paper.predicted import predict
 from recompviz.benchmarks.side_by_side import about
 
-# the parts of a network's data; measured ones bear the device's name
+# the parts of a network's data; the name of a measured part ends with the device
 PREDICTED, BATCHES = "predicted", "batches"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run; the exit status is 130 if the run was stopped, and 1 if a part failed."""
     parser = argparse.ArgumentParser(description=paper.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(networks.PAPER)}; all if left out")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(networks.PAPER)}; default: all")
     parser.add_argument("--device", default="cpu", help="where steps are measured: cpu (reduced batch) or cuda")
     parser.add_argument("--batch", type=int, help="batch size of measured steps")
-    parser.add_argument("--rounds", type=int, default=2, help="steps timed of each method, the median counts")
-    parser.add_argument("--small", action="store_true", help="small variants of the networks, to try the command")
-    parser.add_argument("--quick", action="store_true", help="run the main methods only, where time is short")
-    parser.add_argument("--fresh", action="store_true", help="run again what is there")
-    parser.add_argument("--only", choices=("predicted", "measured", "batches"), help="this part only")
-    parser.add_argument("--page", action="store_true", help="only the figures and the page, from the data")
+    parser.add_argument("--rounds", type=int, default=2, help="timed steps of each method; the median is reported")
+    parser.add_argument("--small", action="store_true", help="use small variants of the networks, to try the command")
+    parser.add_argument("--quick", action="store_true", help="run the main methods only")
+    parser.add_argument("--fresh", action="store_true", help="run all parts again")
+    parser.add_argument("--only", choices=("predicted", "measured", "batches"), help="run this part only")
+    parser.add_argument("--page", action="store_true", help="write only the figures and the page, from the data")
     parser.add_argument("--out", type=Path, default=Path("results"), help="the folder of data, figures and page")
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - set(networks.PAPER):
-        parser.error(f"no network of the paper: {', '.join(sorted(unknown))}; there are {', '.join(networks.PAPER)}")
+        parser.error(f"unknown networks: {', '.join(sorted(unknown))}; choose from {', '.join(networks.PAPER)}")
     status = 0
     if not options.page:
         try:
             status = run_all(options)
         except KeyboardInterrupt:
-            print("stopped; what was finished is kept, run the command again to go on", flush=True)
+            print("stopped; finished parts are stored, run the command again to continue", flush=True)
             status = 130
     if status != 130:
         print(f"wrote {write_page(options.out)}")
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all(options: argparse.Namespace) -> int:
-    """Every missing part of every network asked for; 1 if any failed."""
+    """Run every missing part of the chosen networks; return 1 if any failed."""
     failed = 0
     todo = list(parts(options))
     for done, (name, part, make) in enumerate(todo):
@@ -65,21 +65,21 @@ def run_all(options: argparse.Namespace) -> int:
         def say(text: str, head: str = f"[{done + 1}/{len(todo)}] {name}, {part}", start: float = start) -> None:
             print(f"{head}, {time.perf_counter() - start:.0f} s: {text}", flush=True)
 
-        say("begins")
+        say("starts")
         try:
             found = make(say)
-        except RuntimeError as error:  # no memory, no trace, a partitioner's failure: said, and on to the next
+        except RuntimeError as error:  # out of memory, no trace, or a partitioner error: report it and continue
             say(f"FAILED: {type(error).__name__}: {str(error).splitlines()[0]}")
             failed = 1
             continue
         data[part] = {**about("cpu"), "took_seconds": round(time.perf_counter() - start), **found}
         save(path, data)
-        say("kept")
+        say("stored")
     return failed
 
 
 def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
-    """(network, part, what makes it), the predictions of all networks first."""
+    """Yield (network, part, function that computes it); the predictions of all networks come first."""
     names, small, device = options.names or networks.PAPER, options.small, options.device
     wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}
     for name in names if PREDICTED in wanted else ():
@@ -96,7 +96,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
 
 
 def save(path: Path, data: dict[str, Any]) -> None:
-    """Write a network's data whole or not at all."""
+    """Write a network's data atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

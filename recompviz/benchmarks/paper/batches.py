@@ -1,9 +1,9 @@
-"""How large a batch fits: the paper's figure of batch size against step time, predicted from two traces.
+"""The largest batch that fits: the paper's figure of batch size against step time, predicted from two traces.
 
-Two traces of one network at two batch sizes have the same calls and storages; what differs is size, and every
-size is a straight line in the batch. So any batch is simulated without tracing it, exactly. For each batch
-the plan of least recomputation that fits the device's memory is taken; its step takes what a roofline of the paper's
-K40c says that its calls, and those it runs twice, take at least.
+Two traces of a network at different batch sizes have the same calls and storages, and every size is a linear function
+of the batch. So any batch can be simulated exactly without tracing it. For each batch, the plan of least recomputation
+that fits in the device's memory is taken. Its step time is a lower bound: the roofline of the paper's K40c for all
+calls, including those that run twice.
 
 Source: Kusumoto et al. 2019, section 5.2.
 """
@@ -28,20 +28,22 @@ from recompviz.pytorch.tracing.costs import Roofline, bytes_moved, flops
 SHOWN = ("resnet152", "densenet161", "pspnet")
 # NVIDIA's data sheet: 4.29 TFLOP/s in single precision, 288 GB/s
 K40C_ROOFLINE = Roofline(flops_per_second=4.29e12, bytes_per_second=288e9)
-# a small variant is tried in so many times what keeping everything takes: in the device's memory it never ends
+# the memory limit for small variants, as a multiple of keep-all's peak; in the device's memory any batch would fit
 SMALL_ROOM = 3
 
 
 def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
-    """The joint graph at another batch size, each storage's size on the line through those of two traces.
+    """The joint graph at another batch size; sizes are extrapolated linearly from two traces.
 
     Raises
     ------
     ValueError
-        If the two are not the same calls and storages.
+        If the two traces have different calls.
     """
     if [(c.reads, c.makes) for c in first.calls] != [(c.reads, c.makes) for c in second.calls]:
-        raise ValueError("the two traces have different calls; their sizes lie on no common line")
+        raise ValueError(
+            "the two traces have different calls, so sizes cannot be extrapolated; trace the same model twice"
+        )
     a, b = batches
 
     def at(x: int, y: int) -> int:
@@ -53,13 +55,13 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
 
 
 def traced(name: str, batch: int, small: bool) -> rv.Trace:
-    """The network's step at a batch size, without memory."""
+    """Trace a network's step at a batch size on the meta device."""
     step = networks.example(name, batch, small=small, device="meta")
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
 
 
 def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
-    """One network's curves, as data: for each method [batch, milliseconds for one sample, total bytes]."""
+    """The curves of one network: for each method a list of [batch, milliseconds per sample, total bytes]."""
     base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
     b = len(base.arguments[0][0])
     other = traced(name, 2 * b, small)
@@ -88,7 +90,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
         fits = False
         for method, found in masks.items():
             if batch > b and largest[method] < _before(batch, b):
-                continue  # it did not fit at the batch before
+                continue  # did not fit at the previous batch
             peaks = [model.peak(kept) + static for kept in found]
             again = [sum(calls[c] for c in some) for some in twice[method]]
             best = min((k for k in range(len(found)) if peaks[k] <= memory), key=lambda k: again[k], default=None)
@@ -102,7 +104,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
-    """The plan that keeps these values."""
+    """The plan that keeps the values of a mask."""
     return rv.Plan.from_keep_mask(trace.graph, kept, "batch")
 
 
@@ -111,7 +113,7 @@ def _step(batch: int) -> int:
 
 
 def _rising(batch: int) -> Iterator[int]:
-    """The batch sizes tried: by quarters of the first one."""
+    """The batch sizes to try, in steps of a quarter of the first one."""
     return (k * _step(batch) for k in count(1))
 
 

@@ -1,6 +1,6 @@
-"""Static figures as SVG, written by hand: the same bytes from the same data, light and dark, nothing to install.
+"""Static figures as SVG, in light and dark colours; the same data give the same bytes.
 
-A panel maps data to the plane and draws axes, bars, lines and points; a figure is some panels and one legend.
+A panel maps data to pixels and draws axes, bars, lines and points. A figure consists of panels and one legend.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SHAPES = ("circle", "square", "diamond", "triangle")
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from low to high, at most so many and a few.
+    """Round numbers from low to high, about ``most`` of them.
 
     Examples
     --------
@@ -44,9 +44,9 @@ class Panel:
     Attributes
     ----------
     left, top, width, height : float
-        Of the data area, pixels.
+        The data area, pixels.
     x, y : (low, high)
-        What it shows.
+        The ranges of the axes.
     """
 
     left: float
@@ -58,7 +58,7 @@ class Panel:
     parts: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the data lies, pixels."""
+        """The pixel position of a data point."""
         (x0, x1), (y0, y1) = self.x, self.y
         return (
             self.left + self.width * (x - x0) / (x1 - x0),
@@ -66,14 +66,14 @@ class Panel:
         )
 
     def text(self, x: float, y: float, text: str, anchor: str = "middle", kind: str = "", turn: bool = False) -> None:
-        """Write at a place in pixels."""
+        """Write text at a pixel position."""
         turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}"{turned}>{escape(text)}</text>'
         )
 
     def axes(self, title: str, x_name: str, y_name: str, x_ticks: bool = True) -> None:
-        """The title, grid lines with their numbers, and what the axes are."""
+        """Draw the title, the grid lines with their numbers, and the names of the axes."""
         bottom, right = self.top + self.height, self.left + self.width
         for value in ticks(*self.y):
             _, y = self.at(self.x[0], value)
@@ -105,12 +105,12 @@ class Panel:
         self.parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
 
     def mark(self, x: float, y: float, colour: str, shape: str, name: str) -> None:
-        """A point; its name shows under the pointer."""
+        """Draw a point; its name is a tooltip."""
         self.parts.append(marker(*self.at(x, y), colour, shape, name))
 
 
 def marker(x: float, y: float, colour: str, shape: str, name: str = "") -> str:
-    """A point of one of `SHAPES`, as SVG, at a place in pixels."""
+    """A marker of one of `SHAPES`, as SVG, at a pixel position."""
     title = f"<title>{escape(name)}</title>" if name else ""
     r = 5.0
     paths = {
@@ -130,19 +130,19 @@ def figure(
     describe: str,
     per_row: int = 4,
 ) -> str:
-    """The panels with one legend below them, as the text of an SVG file.
+    """Write the panels, with one legend below them, as an SVG file.
 
     Parameters
     ----------
     width, height : float
-        Pixels; the legend is written into its last rows.
+        Pixels; the legend is at the bottom.
     panels : sequence of Panel
     legend : sequence of (name, colour, shape)
         Shape is one of `SHAPES`, or ``"line"`` or ``"dashes"``.
     describe : str
-        The figure in words, for those who do not see it.
+        The figure in words, for screen readers.
     per_row : int
-        Names in one row of the legend.
+        Number of names in one row of the legend.
     """
     rows = -(-len(legend) // per_row)
     parts = []

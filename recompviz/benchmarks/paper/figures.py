@@ -1,4 +1,4 @@
-"""The figures of the page: reductions as bars beside the paper's, steps as curves, batches as curves."""
+"""The figures of the page: reductions as bars, step times and batch sizes as curves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recompviz.core.base.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VE
 Data = Mapping[str, Mapping[str, Any]]
 
 GB = 1e9
-# how a method is drawn: colour and shape
+# the colour and the marker of each method
 STYLES: dict[str, tuple[str, str]] = {
     "eager": (GREY, "circle"),
     KEEP_ALL: (GREY, "diamond"),
@@ -34,12 +34,12 @@ def by_method(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def reduction(peak: float, keep_all: float) -> float:
-    """By how many percent a peak lies below that of keeping everything."""
+    """How much lower a peak is than that of keep-all, percent."""
     return 100 * (1 - peak / keep_all)
 
 
 def totals(data: Mapping[str, Any]) -> dict[str, float]:
-    """Total bytes by method at the paper's batch: measured where there is a CUDA device, else simulated."""
+    """Total bytes by method at the paper's batch: measured if there are CUDA data, else simulated."""
     measured = data.get("measured on cuda")
     if measured:
         return {row["method"]: row["measured"] for row in measured["rows"]}
@@ -47,7 +47,7 @@ def totals(data: Mapping[str, Any]) -> dict[str, float]:
 
 
 def reduction_bars(networks: Data) -> str:
-    """Reductions against keep-all, percent: the paper's better plan, then ours."""
+    """Draw the reductions against keep-all, percent: the paper's better plan, then ours."""
     series = (
         ("paper: its better plan", GREY),
         ("here: exact, memory-centric", VERMILION),
@@ -75,7 +75,7 @@ def reduction_bars(networks: Data) -> str:
 
 
 def step_curve(name: str, part: Mapping[str, Any]) -> str:
-    """One network: measured step time against measured peak, every method, and the predicted curve of live plans."""
+    """Draw measured step time against measured peak for every method, with the predicted curve of the live plans."""
     rows = [*part["rows"], *({"method": LIVE, "measured": row["ours_measured"], "seconds": row["ours_seconds"]}
                              for row in part["at_equal_peak"] if row["ours_measured"])]  # fmt: skip
     curve = [(peak / 1e6, seconds) for seconds, peak in part["curve"]]
@@ -107,7 +107,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
 
 
 def batch_curves(networks: Data) -> str:
-    """Predicted milliseconds a sample against the batch size that fits the paper's device, per method."""
+    """Draw predicted milliseconds per sample against batch size for every method."""
     shown = {name: data["batches"] for name, data in networks.items() if "batches" in data}
     styles = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
     panels = []
@@ -117,7 +117,7 @@ def batch_curves(networks: Data) -> str:
         most, highest = max(p[0] for p in points), max(p[1] for p in points)
         lowest = min(p[1] for p in points)
         panel = Panel(64 + k * (width + 62), 44, width, 240, (0, 1.08 * most), (0.9 * lowest, 1.05 * highest))
-        panel.axes(REPORTED[name].title, "batch size", "ms a sample (roofline)" if k == 0 else "")
+        panel.axes(REPORTED[name].title, "batch size", "ms per sample (roofline)" if k == 0 else "")
         for method, colour in styles:
             curve = [point[:2] for point in part["curves"].get(method, [])]
             if curve:

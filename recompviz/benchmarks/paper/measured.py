@@ -1,9 +1,9 @@
-"""Real steps: each method's simulated and measured peak, measured step time, and ours at each neighbour's peak.
+"""Real steps: simulated and measured peak and step time of each method, and our plan at each neighbour's peak.
 
-On the CPU at a reduced batch, on smaller images and with a quarter of the channels; on CUDA at the paper's batch.
-Operators are calibrated afresh. The measured peak is the allocator's; steps are timed in turn, round by round;
-recomputation is the calibrated time of the calls that a plan's schedule runs twice. Eager PyTorch and
-``torch.utils.checkpoint`` run by themselves, everything else as a plan.
+On the CPU the batch, the images and the number of channels are reduced; on CUDA the paper's batch is used. Operators
+are calibrated first. The measured peak is the allocator's. Step times are measured in rounds, one step of each method
+per round. Recomputation is the calibrated time of the calls that the plan's schedule runs twice. Eager PyTorch and
+``torch.utils.checkpoint`` run directly, all other methods as plans.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE,
 from recompviz.benchmarks.paper.predicted import really_recomputed
 from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds
 
-# on the CPU: the batch and the size of images; all layers, a quarter of the channels, so that intermediate values
-# outweigh parameters in a step of less than a second
+# batch and image size on the CPU; with all layers and a quarter of the channels, intermediate values take more memory
+# than parameters, and a step takes less than a second
 REDUCED: dict[str, tuple[int, int]] = {
     "pspnet": (2, 73),
     "unet": (2, 188),
@@ -34,15 +34,15 @@ REDUCED: dict[str, tuple[int, int]] = {
     "densenet161": (4, 64),
     "googlenet": (8, 96),
 }
-# U-Net's convolutions are not padded: what comes out is so much smaller
+# U-Net's convolutions are not padded: its output is smaller than its input by this many pixels
 UNET_BORDER = 184
 EAGER = "eager"
-# the methods that a quick run measures
+# the methods of a quick run
 QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5", LIVE)
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
-    """The step to run: the paper's on CUDA, reduced on the CPU."""
+    """The step to run: the paper's on CUDA, a reduced one on the CPU."""
     torch.manual_seed(0)
     if small or device != "cpu":
         return networks.example(name, batch or (4 if small else None), small=small, device=device)
@@ -65,7 +65,7 @@ def example(name: str, small: bool, device: str, batch: int | None) -> networks.
 
 
 def run(name: str, small: bool, device: str, batch: int | None, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
-    """One network's figures on one device, as data."""
+    """Measure one network on one device and return the data."""
     step = example(name, small, device, batch)
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
     say(f"calibrated: {trace.graph}, all calls once {sum(trace.joint.seconds):.2f} s")
@@ -136,7 +136,7 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 
 def identity(contender: Contender) -> object:
-    """What tells contenders apart: methods that came to the same plan run the same step, and are run once."""
+    """Methods with the same identity have the same plan and are run once."""
     return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
@@ -146,12 +146,12 @@ def firsts(runners: dict[str, Contender]) -> dict[object, str]:
 
 
 def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender:
-    """A plan, ready to run."""
+    """A plan as a contender that can be run."""
     return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
 
 
 def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
-    """What runs each method."""
+    """The contender of each method."""
     found: dict[str, Contender] = {}
     for method, plan in plans.items():
         if method == EAGER:

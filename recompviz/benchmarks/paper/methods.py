@@ -1,8 +1,8 @@
-"""The methods that are compared, as plans of one trace, by name and in the order of the tables.
+"""The methods that are compared, as plans of one trace, in the order of the tables.
 
-Keep-all; Chen's algorithm at its leanest (of all its segment budgets, that of least simulated peak); the formula's
-approximate and exact plans at its least feasible budget, time- and memory-centric; what people do without a planner;
-and the plan of least simulated peak that the search in real bytes finds.
+Keep-all; Chen's algorithm with the segment budget of least simulated peak; the formula's approximate and exact plans at
+the least feasible budget, time-centric and memory-centric; a checkpoint per block and PyTorch's memory budget; and the
+plan of least simulated peak that the search in simulated bytes finds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recompviz.core.plans.curve import Objective
 
 KEEP_ALL, CHEN, LIVE = "keep-all", "Chen", "live"
 CHECKPOINT = "checkpoint per block"
-# what PyTorch's activation memory budget is set to
+# the values of PyTorch's activation memory budget
 RATIOS = (0.7, 0.5, 0.3, 0.1, 0.0)
 FAMILIES: dict[str, Family] = {"approximate": "paper", "exact": "all"}
 OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 
 
 def leanest_chen(trace: rv.Trace) -> rv.Plan:
-    """Of Chen's plans for every segment budget the one of least simulated peak."""
+    """The plan of least simulated peak among Chen's plans for all segment budgets."""
     profile = profile_function(trace.graph, trace.joint)
     return min(chen_plans(trace.graph), key=lambda plan: (int(profile(plan).max()), plan.overhead))
 
 
 def methods(trace: rv.Trace, say: Say) -> dict[str, rv.Plan]:
-    """Every method's plan; what cannot be had is said and left out."""
+    """The plan of every method; methods without a plan are reported and left out."""
     plans = {KEEP_ALL: rv.Plan.keep_all(trace.graph), CHEN: leanest_chen(trace)}
     for family, searched in FAMILIES.items():
         try:

@@ -1,6 +1,6 @@
-"""The page: tables, figures and what falls short, written from the data alone.
+"""The page: tables, figures and limitations, written from the data.
 
-The same data give the same bytes, so that a test can hold the page in the repository against its data.
+The same data give the same bytes, so a test can compare the page in the repository with its data.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from recompviz.benchmarks.paper.page_tables import (
 )
 from recompviz.benchmarks.paper.reported import K40C, REPORTED
 
-# a prediction is off by more than this, in percent: said among what falls short
+# a prediction with a larger error, in percent, is listed as a limitation
 MOST_OFF = 1.0
 
 
 def write_page(out: Path) -> Path:
-    """Write page, figures and CSV files from ``out/data``; returns the page's path."""
+    """Write page, figures and CSV files from ``out/data``, and return the path of the page."""
     for path, text in pages(read(out)).items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text, encoding="utf-8")
@@ -51,13 +51,13 @@ def write_page(out: Path) -> Path:
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:
-    """The data of every network that has some, in the paper's order."""
+    """Read the data of every network that has some, in the paper's order."""
     files = {name: out / "data" / f"{name}.json" for name in REPORTED}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
 
 
 def pages(data: Data) -> dict[str, str]:
-    """Every file that is made from the data, by its path in the folder."""
+    """The text of every file that is made from the data, by its path in the folder."""
     files = {"README.md": page(data), **tables_as_csv(data)}
     if having(data, "predicted"):
         files["figures/reductions.svg"] = reduction_bars(data)
@@ -72,13 +72,16 @@ def pages(data: Data) -> dict[str, str]:
 def page(data: Data) -> str:
     """The page as Markdown."""
     sections = [
-        "# The paper's results, and the neighbours",
-        "Kusumoto et al. 2019 ([arXiv 1905.11722](https://arxiv.org/abs/1905.11722)) report that recomputation lowers "
-        "the peak memory of training seven networks by 36 to 81 percent. This is the same with today's PyTorch, and "
-        "how much further plans in real bytes go. This page, its figures and its CSV files are written by\n\n```sh\n"
-        "python -m recompviz.benchmarks.paper          # everything; what is in data/ is not run again\n"
+        "# The paper's results, and other methods",
+        "Kusumoto et al. 2019 ([arXiv 1905.11722](https://arxiv.org/abs/1905.11722)) report that recomputation "
+        "lowers the peak memory of training seven networks by 36 to 81 percent. This page repeats the experiments "
+        "with today's PyTorch, and adds plans that are searched for in simulated bytes (*live*). The page, its "
+        "figures and its CSV files are written by\n\n"
+        "```sh\n"
+        "python -m recompviz.benchmarks.paper          # everything; parts that are in data/ are not run again\n"
         "python -m recompviz.benchmarks.paper --page   # figures and page from data/\n"
-        "python -m recompviz.benchmarks.paper --device cuda   # measured at the paper's batch\n```",
+        "python -m recompviz.benchmarks.paper --device cuda   # measured at the paper's batch\n"
+        "```",
         provenance(data),
     ]
     if having(data, "predicted"):
@@ -88,63 +91,64 @@ def page(data: Data) -> str:
             peaks_table(data),
             ACCOUNT,
             "## What it costs",
-            "Units of the paper's cost (a convolution 10, anything else 1) really computed a second time, at the least "
-            "feasible budget of each method; in brackets percent of a forward pass.",
+            "Units of the paper's cost (a convolution 10, anything else 1) that the step computes a second time, at "
+            "the least feasible budget of each method; in brackets percent of a forward pass.",
             method_table(data, cost_cell),
             "## Liveness, and the formula",
-            "Simulated total with each block freed at its last use, and in brackets with blocks freed only where a "
-            "segment ends, GB. Chen's column is the leanest of Chen's plans *with* liveness. Recomputation is just in "
-            "time in both.",
+            "Simulated total in GB with each block freed at its last use, and in brackets with blocks freed only at "
+            "the end of a segment. Chen's column is Chen's plan of least memory *with* liveness. In both cases a "
+            "value is recomputed right before it is needed.",
             method_table(data, lambda _, row: f"{row['simulated'] / GB:.2f} ({row['without_liveness'] / GB:.2f})"),
-            "The paper's formula for the same plans, GB: intermediate values and their gradients only, each value with "
-            "a gradient of its size. Real backward passes save less.",
+            "The paper's formula for the same plans, GB. It counts intermediate values and their gradients, and "
+            "gives each value a gradient of its own size. Real backward passes save less.",
             method_table(data, lambda _, row: f"{row['formula'] / GB:.2f}"),
-            "## What binds",
-            "What is alive at the peak of the leanest plan, MB.",
+            "## What limits the memory",
+            "Blocks that are alive at the peak of the live plan of least memory, MB.",
             binding_table(data),
-            "## Neighbours, at the paper's batch",
-            "Simulated total in GB, and units recomputed; beside each the live plan within that total. *checkpoint* "
-            "is a checkpoint around each repeated block, *memory budget* what PyTorch's partitioner saves at that "
-            "`activation_memory_budget`.",
+            "## Other methods, at the paper's batch",
+            "Simulated total in GB and recomputed units of each method, and the recomputed units of our live plan "
+            "within that total. *checkpoint per block* puts a checkpoint around each repeated block; *memory budget* "
+            "keeps what PyTorch's partitioner saves at that `activation_memory_budget`.",
             neighbours_predicted(data),
         ]  # fmt: skip
     if any(measured_parts(data[name]) for name in data):
         sections += [
             "## Measured",
-            "Every step below was run, on the CPU with all layers but a quarter of the channels: the allocator's own "
-            "peak, and step times taken in turn. `keep-all` is this project's executor without recomputation.",
+            "Every step below was run, on the CPU with all layers and a quarter of the channels. The peak is the "
+            "allocator's; step times are measured in rounds. `keep-all` is this project's executor without "
+            "recomputation.",
             accuracy_table(data),
             *[f"![{REPORTED[name].title}](figures/{name}-{part.split()[-1]}.svg)"
               for name in data for part in measured_parts(data[name])],
-            "### Neighbours, by measured peak",
-            "Recomputation in calibrated milliseconds; *ours* is the live plan of least recomputation that fits the "
-            "neighbour's measured peak.",
+            "### Other methods, by measured peak",
+            "Recomputation in calibrated milliseconds. *Ours* is the live plan of least recomputation that fits in the "
+            "measured peak of the other method.",
             neighbours_measured(data),
         ]  # fmt: skip
     if having(data, "batches"):
         sections += [
             "## The largest batch that fits",
-            f"Predicted for the paper's device: {K40C / GB:g} GB, and milliseconds a sample by a roofline of its data "
-            "sheet (4.29 TFLOP/s, 288 GB/s), which is the least a step can take. Sizes at any batch lie on the line "
-            "through two traces.",
+            f"Predicted for the paper's device with {K40C / GB:g} GB. Milliseconds per sample are a lower bound, from "
+            "a roofline with the numbers of its data sheet (4.29 TFLOP/s, 288 GB/s). Sizes at any batch are "
+            "extrapolated linearly from two traces.",
             "![Batch size against step time](figures/batches.svg)",
             batches_table(data),
         ]
-    sections += ["## What falls short", "\n".join(f"- {line}" for line in shortcomings(data))]
+    sections += ["## Limitations", "\n".join(f"- {line}" for line in shortcomings(data))]
     return "\n\n".join(sections) + "\n"
 
 
 ACCOUNT = (
-    "**How the totals are made.** GB are 10⁹ bytes. Ours: parameters, their gradients as they arrive, buffers, inputs, "
-    "targets and every intermediate block, rounded as CUDA's allocator does, from no gradients at the start of the "
-    "step; no optimiser state, no operator workspace, no CUDA context. The paper's: as reported, parameters included, "
-    "from Chainer on a K40c. Each percentage is against its own keep-all; ours is below the paper's *vanilla* on most "
-    "networks, because PyTorch's backward pass saves only what each operator needs."
+    "**What the totals contain.** GB are 10⁹ bytes. Ours: parameters, buffers, inputs, targets, the gradients of "
+    "parameters from when they are written, and every intermediate block, rounded as CUDA's allocator does. They "
+    "contain no optimizer state, no operator workspace and no CUDA context. The paper's: as reported, parameters "
+    "included, from Chainer on a K40c. Each percentage is against its own keep-all. Our keep-all is below the "
+    "paper's *vanilla* on most networks, because PyTorch's backward pass saves only what each operator needs."
 )
 
 
 def provenance(data: Data) -> str:
-    """Device, versions and date of each part."""
+    """Device, versions and date of each part, as a list in Markdown."""
     lines = []
     for part, what in (
         ("predicted", "Predicted, *estimated* for CUDA on the meta device"),
@@ -164,7 +168,7 @@ def provenance(data: Data) -> str:
 
 
 def shortcomings(data: Data) -> list[str]:
-    """What the figures do not show, or show against us."""
+    """What the figures do not show, and where another method is better."""
     found = []
     for name in REPORTED:
         if "predicted" not in data.get(name, {}):
@@ -178,7 +182,7 @@ def shortcomings(data: Data) -> list[str]:
             if row["ours"] is None or row["ours"] > row["overhead"]:
                 found.append(
                     f"{REPORTED[name].title} at the paper's batch, against {row['method']}: "
-                    f"{'no plan of ours is as lean' if row['ours'] is None else 'ours recomputes more'}"
+                    f"{'no plan of ours fits' if row['ours'] is None else 'ours recomputes more'}"
                 )
     for name in data:
         for part in measured_parts(data[name]):
@@ -187,7 +191,7 @@ def shortcomings(data: Data) -> list[str]:
                 if ours is None or ours > theirs:
                     found.append(
                         f"{REPORTED[name].title}, {part}, against {row['method']}: "
-                        f"{'no plan of ours is as lean' if ours is None else 'ours recomputes longer'}"
+                        f"{'no plan of ours fits' if ours is None else 'ours recomputes longer'}"
                     )
             method, off = worst_off(data[name][part])
             if abs(off) > MOST_OFF:
@@ -197,33 +201,33 @@ def shortcomings(data: Data) -> list[str]:
         largest = data[name]["batches"]["largest"]
         if largest[LIVE] < largest[CHEN]:
             found.append(
-                f"{REPORTED[name].title}: Chen's plan fits a batch of {largest[CHEN]}, ours {largest[LIVE]}: ours were "
-                f"searched for at the paper's batch, where parameters weigh more, and not again at each"
+                f"{REPORTED[name].title}: Chen's plan fits a batch of {largest[CHEN]}, ours {largest[LIVE]}. Our "
+                "plans were searched for at the paper's batch only, where parameters take a larger share"
             )
     quick = [
         REPORTED[n].title for n in data for p in measured_parts(data[n]) if not {*FORMULA} <= {*by_method(data[n][p])}
     ]
     if quick:
-        found.append(f"of {', '.join(quick)} a quick run measured the main methods only, and one memory budget")
+        found.append(f"{', '.join(quick)}: a quick run measured only the main methods and one memory budget")
     if missing:
-        found.append(f"no real step was run of {', '.join(missing)}")
+        found.append(f"no real step was run for {', '.join(missing)}")
     if not having(data, "measured on cuda"):
         found.append(
             "nothing was measured on CUDA: totals at the paper's batch are simulated, without operator workspace "
-            "(cuDNN's convolutions take some); the simulation is held against real steps on the CPU only, at a reduced "
-            "batch"
+            "(cuDNN's convolutions use some); the simulation was compared with real steps only on the CPU, at a "
+            "reduced batch"
         )
     found += [
-        "PyTorch's memory budget and Chen's algorithm run as plans of this project's executor, so that all share one "
-        "measurement; the compiled route is in `python -m recompviz.benchmarks.neighbours`",
-        "the search in real bytes is local and random: its plans are not proven optimal",
+        "PyTorch's memory budget and Chen's algorithm run as plans of this project's executor, so that all methods are "
+        "measured in the same way; `python -m recompviz.benchmarks.neighbours` measures `torch.compile` itself",
+        "the search in simulated bytes is local and random: its plans are not proven optimal",
     ]
     loads = [data[name][part].get("load") for name in data for part in measured_parts(data[name])]
     busy = max((load for load in loads if load), default=0)
     if busy > 2:
         found.append(
-            f"the machine was busy with other work while steps were timed (load average up to {busy:g}): peaks do not "
-            "depend on it, but step times and calibrated call times are rough"
+            f"the machine was busy with other work while steps were timed (load average up to {busy:g}): step times "
+            "and calibrated call times are rough; peaks do not depend on the load"
         )
     return found
 
@@ -232,7 +236,7 @@ def shortcomings(data: Data) -> list[str]:
 
 
 def tables_as_csv(data: Data) -> dict[str, str]:
-    """The rows of every part as CSV files."""
+    """The rows of every part, as CSV files by name."""
     found: dict[str, list[dict[str, Any]]] = {
         "predicted.csv": [],
         "measured.csv": [],
@@ -256,7 +260,7 @@ def tables_as_csv(data: Data) -> dict[str, str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same fields as the text of a CSV file."""
+    """Write rows with the same fields as CSV."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

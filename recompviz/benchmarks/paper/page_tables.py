@@ -24,7 +24,7 @@ def having(data: Data, part: str) -> list[str]:
 
 
 def measured_parts(network: Mapping[str, Any]) -> list[str]:
-    """``"measured on cpu"`` and the like."""
+    """The measured parts of a network, such as ``"measured on cpu"``."""
     return [part for part in ("measured on cuda", "measured on cpu") if part in network]
 
 
@@ -32,13 +32,13 @@ def measured_parts(network: Mapping[str, Any]) -> list[str]:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
+    """Write a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def peaks_table(data: Data) -> str:
-    """Paper beside here, GB and percent."""
+    """The paper's peaks and ours, GB and percent."""
     rows = []
     for name in having(data, "predicted"):
         found, paper = totals(data[name]), REPORTED[name]
@@ -64,12 +64,12 @@ def peaks_table(data: Data) -> str:
 
 
 def cost_cell(part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """``435 (67%)``: units, and of a forward pass."""
+    """``435 (67%)``: units, and percent of a forward pass."""
     return f"{row['overhead']:g} ({100 * row['overhead'] / part['forward_units']:.0f}%)"
 
 
 def cell(peak: float | None, keep_all: float) -> str:
-    """``2.31 (−62%)``."""
+    """``2.31 (−62%)``: GB, and reduction against keep-all."""
     if peak is None:
         return "—"
     gained = reduction(peak, keep_all)
@@ -88,7 +88,7 @@ def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]]
 
 
 def binding_table(data: Data) -> str:
-    """Where the leanest plan's peak lies, and of what it is made."""
+    """The step of the peak of the least-memory plan, and what is alive there."""
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -100,7 +100,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Each neighbour's total and overhead, and ours within it."""
+    """Each neighbour's total and overhead, and the overhead of our plan within that total."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:
@@ -119,7 +119,7 @@ def neighbours_predicted(data: Data) -> str:
 
 
 def neighbours_measured(data: Data) -> str:
-    """Each neighbour's measured peak, step and recomputation, and ours within it."""
+    """Measured peak, step time and recomputation of each neighbour, and of our plan within that peak."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):
@@ -142,9 +142,9 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """The verdict on recomputation at no more memory."""
+    """Compare our recomputation with theirs, at no more memory."""
     if ours is None:
-        return "no plan of ours is as lean"
+        return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"
 
 
@@ -154,7 +154,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def accuracy_table(data: Data) -> str:
-    """Simulated against measured: each network's worst of the plans that were run."""
+    """Measured peaks, and the largest error of the simulation over the plans that were run."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):
@@ -177,7 +177,7 @@ def accuracy_table(data: Data) -> str:
 
 
 def worst_off(part: Mapping[str, Any]) -> tuple[str, float]:
-    """The plan whose measured peak is farthest from the simulated one, and how far, percent."""
+    """The plan whose measured peak differs most from the simulated one, and the difference in percent."""
     planned = [row for row in part["rows"] if row["method"] not in ("eager", CHECKPOINT)]
     off = [(row["method"], 100 * (row["measured"] / row["simulated"] - 1)) for row in planned]
     return max(off, key=lambda item: abs(item[1]))

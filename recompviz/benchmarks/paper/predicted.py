@@ -1,7 +1,8 @@
-"""At the paper's batch without its memory: each method's formula, simulated bytes, and overhead.
+"""Predictions at the paper's batch: formula bytes, simulated bytes and overhead of each method.
 
-The step is traced on the meta device for CUDA's allocator. Sizes and lifetimes are exact, which kernels run and their
-workspace are not known: the figures are *estimated*, and the same simulator is held against real steps elsewhere.
+The step is traced on the meta device for CUDA's allocator, so it needs no memory. Sizes and lifetimes are exact, but
+the kernels and their workspace are not known. The figures are therefore *estimated*; :mod:`.measured` compares the same
+simulator with real steps.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from recompviz.core.plans.segmentwise import freed_at_segment_ends
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 
-# of what is alive at a peak so many are named
+# number of blocks at the peak that are named
 NAMED = 6
 
 
 def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
-    """One network's figures, as data."""
+    """Predict one network and return the data."""
     step = networks.example(name, small=small, device="meta")
     trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
     say(f"traced: {trace.graph}")
@@ -61,21 +62,21 @@ def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
-    """T of the nodes that the schedule runs twice; what no backward call reads is not recomputed, whatever the plan."""
+    """T of the nodes that the schedule runs twice. A value that no backward call reads is never recomputed."""
     calls = trace.joint.calls
     twice = {v for c in trace.schedule(plan).recomputed for v in (calls[c].node, *calls[c].views) if v >= 0}
     return float(trace.graph.time[sorted(twice)].sum())
 
 
 def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dict[str, Any]:
-    """A neighbour, and the least overhead of a live plan within its simulated peak (None if none fits)."""
+    """A neighbour, and the least overhead of a live plan that fits in its simulated peak (None if none fits)."""
     table = trace.plans("live")
     ours = table.plan(peak).overhead if peak >= table.least_total else None
     return {"method": method, "simulated": peak, "overhead": really_recomputed(trace, plan), "ours": ours}
 
 
 def curve(trace: rv.Trace) -> list[list[float]]:
-    """The live plans as [overhead, simulated total bytes], leanest last."""
+    """The live plans as [overhead, simulated total bytes], by decreasing bytes."""
     table = trace.plans("live")
     points: list[list[float]] = []
     for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True):
@@ -85,7 +86,7 @@ def curve(trace: rv.Trace) -> list[list[float]]:
 
 
 def at_peak(timeline: Timeline) -> dict[str, Any]:
-    """Where the peak lies, and what is alive there: by category, and the largest blocks."""
+    """The step of the peak, and the blocks alive there: the sum of each category, and the largest blocks."""
     blocks = timeline.at_peak()
     sums: dict[str, int] = {}
     for block in blocks:

@@ -1,4 +1,4 @@
-"""What the paper reports, as numbers: peaks in GB (10⁹ bytes), parameters included, on an NVIDIA K40c with Chainer.
+"""The numbers that the paper reports: peaks in GB (10⁹ bytes), parameters included, on an NVIDIA K40c with Chainer.
 
 Kusumoto et al. 2019 (arXiv 1905.11722), Table 1: memory-centric plans and Chen's with liveness analysis.
 """
@@ -19,11 +19,11 @@ class Reported:
     ----------
     title : str
     image : str
-        What goes in.
+        Size of one input.
     vanilla, chen, approximate, exact : float
-        Keep-all, Chen's algorithm, and the two memory-centric plans.
+        Peaks of keep-all, Chen's algorithm, and the two memory-centric plans.
     goal : int
-        The reduction of the better of the two, percent of vanilla.
+        The reduction of the better memory-centric plan, percent of vanilla.
     """
 
     title: str
