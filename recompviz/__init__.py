@@ -18,7 +18,7 @@ _HOMES = {
     "Certificate": "recompviz.pytorch.measuring.certificate",
     "Comparison": "recompviz.core.plans.comparison",
     "Explorer": "recompviz.widgets.explorer.explorer",
-    "Finding": "recompviz.core.reports.memory_report",
+    "Finding": "recompviz.core.reports.findings",
     "Gap": "recompviz.core.plans.gap",
     "Graph": "recompviz.core.graphs.graph",
     "GraphError": "recompviz.core.base.errors",
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from recompviz.core.plans.gap import Gap as Gap
     from recompviz.core.plans.plan import Plan as Plan
     from recompviz.core.plans.plan_table import PlanTable as PlanTable
-    from recompviz.core.reports.memory_report import Finding as Finding
+    from recompviz.core.reports.findings import Finding as Finding
     from recompviz.core.reports.memory_report import MemoryReport as MemoryReport
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs

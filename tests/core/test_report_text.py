@@ -7,7 +7,9 @@ import random
 import pytest
 
 from recompviz.core.base.text import shortened
-from recompviz.core.reports.memory_report import MemoryReport, PeakRow, SourceLine
+from recompviz.core.reports.findings import PeakRow
+from recompviz.core.reports.memory_report import MemoryReport
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import recompviz as rv
-from recompviz.core.reports.memory_report import MemoryReport, PeakRow, SourceLine
+from recompviz.core.reports.findings import PeakRow
+from recompviz.core.reports.memory_report import MemoryReport
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 

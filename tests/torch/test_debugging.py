@@ -1,4 +1,4 @@
-"""The diagnosis names the planted cause, value and line; every byte at the peak is in the account."""
+"""The diagnosis names the planted cause, value and line; the rows account for every byte at the peak."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ def test_at_least_twelve_pathologies_are_planted() -> None:
 
 
 @pytest.mark.parametrize("pathology", PATHOLOGIES, ids=lambda p: p.make.__name__)
-def test_the_top_line_names_cause_value_and_source_line(pathology: Pathology) -> None:
+def test_the_top_finding_names_cause_value_and_source_line(pathology: Pathology) -> None:
     verdict = debugging.diagnose(pathology)
     assert verdict.right, verdict.text
     assert verdict.coverage >= debugging.LEAST_COVERAGE
 
 
 @pytest.mark.parametrize(
-    ("make", "retainer", "fix"),
+    ("make", "retainer", "code"),
     [
-        ("losses_in_a_list", "`history` (closure of validate)", "`.item()` of what goes into `history`"),
-        ("outputs_in_a_log", "`log` (closure of step)", "empty `log`"),
-        ("growing_bank", "`Memory.bank`", "bound it, `Memory.bank = Memory.bank[-n:]`"),
-        ("recurrent_state", "`state['h']` (closure of step)", "where it is read: `state['h'].detach()`"),
-        ("validation_in_a_trainer", "`self.losses` (of Trainer)", "`.item()` of what goes into `self.losses`"),
+        ("losses_in_a_list", "`history` (closure of validate)", ("`.item()`", "`history`")),
+        ("outputs_in_a_log", "`log` (closure of step)", ("empty `log`",)),
+        ("growing_bank", "`Memory.bank` (attribute of Memory)", ("`Memory.bank = Memory.bank[-n:]`",)),
+        ("recurrent_state", "`state['h']` (closure of step)", ("`state['h'].detach()`",)),
+        ("validation_in_a_trainer", "`self.losses` (of Trainer)", ("`.item()`", "`self.losses`")),
     ],
 )
-def test_what_grows_is_told_by_what_keeps_it_with_its_bytes_a_step(make: str, retainer: str, fix: str) -> None:
+def test_growth_is_reported_with_its_retainer_and_bytes_per_step(
+    make: str, retainer: str, code: tuple[str, ...]
+) -> None:
     arguments, keywords = next(p for p in PATHOLOGIES if p.make.__name__ == make).make()
     report = rv.debug(*arguments, **keywords, advise=False)
     assert report.top is not None
-    assert retainer in report.top.why
-    assert fix in report.top.fix
-    # the allocator's account of the same: what is alive at the end of a step more than at the end of the one before
+    assert report.top.retainer == retainer
+    assert all(part in report.top.fix for part in code), report.top.fix
+    # the allocator counts the same growth between the ends of steps
     assert len(report.growth) == 3
     assert report.growth[1] - report.growth[0] == pytest.approx(report.top.growth, abs=256)
 
 
 class Averaged:
-    """A state that is carried from step to step, as it should be."""
+    """Carries a state from step to step, without waste."""
 
     def __init__(self) -> None:
         self.model, self.x, self.mean = nn.Linear(256, 256), torch.randn(512, 256), torch.zeros(512, 256)
@@ -57,13 +59,13 @@ class Averaged:
         output.square().mean().backward()
 
 
-def test_a_state_that_the_next_step_reads_raises_no_alarm() -> None:
+def test_a_state_that_the_next_step_reads_is_not_reported() -> None:
     report = rv.debug(Averaged().step, advise=False)
     assert not [f.text for f in report.findings if f.matters(report.peak)]
 
 
 @pytest.mark.parametrize("name", ["resnet50", "gpt2", "lstm_lm", "pspnet"])
-def test_all_but_two_per_cent_of_the_measured_peak_is_attributed(name: str) -> None:
+def test_at_least_98_per_cent_of_the_measured_peak_are_attributed(name: str) -> None:
     row = debugging.coverage(name)
     assert row.share >= debugging.LEAST_COVERAGE
     assert row.peak == pytest.approx(row.measured, rel=0.02)
@@ -75,7 +77,7 @@ def mlp() -> tuple[nn.Sequential, torch.Tensor, torch.Tensor]:
     return model, torch.randn(512, 32), torch.randn(512, 1)
 
 
-def test_rows_add_up_to_the_measured_peak_and_the_model_is_as_before() -> None:
+def test_rows_add_up_to_the_measured_peak_and_the_model_is_unchanged() -> None:
     model, x, y = mlp()
     optimizer = torch.optim.Adam(model.parameters())
     before = [p.detach().clone() for p in model.parameters()]
@@ -87,7 +89,7 @@ def test_rows_add_up_to_the_measured_peak_and_the_model_is_as_before() -> None:
 
 
 class Branching(nn.Module):
-    """Control flow that depends on data: it cannot be traced."""
+    """Has data-dependent control flow, which cannot be traced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class Branching(nn.Module):
         return self.two(h)
 
 
-def test_a_model_that_cannot_be_traced_is_diagnosed_and_the_note_says_what_is_missing() -> None:
+def test_a_model_that_cannot_be_traced_is_diagnosed_and_a_note_says_what_is_missing() -> None:
     report = rv.debug(Branching(), torch.randn(256, 64), loss=lambda output: output.sum())
     assert report.coverage == 1
     assert any(row.value == "h (tanh)" and "saved for backward" in row.why for row in report.rows)
@@ -141,7 +143,7 @@ def test_two_runs_are_compared_by_what_grew() -> None:
 
 
 class Fused(nn.Module):
-    """Views that together need the whole of their base: nothing here is wasted."""
+    """Makes views that together need their whole base."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +155,7 @@ class Fused(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "vit"])
-def test_a_healthy_network_raises_no_alarm(name: str) -> None:
+def test_nothing_surprising_is_reported_of_a_network_without_waste(name: str) -> None:
     torch.manual_seed(0)
     step = networks.example(name, small=True)
     report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=3, advise=False)
@@ -161,7 +163,7 @@ def test_a_healthy_network_raises_no_alarm(name: str) -> None:
     assert not report.top.surprising, report.top.text
 
 
-def test_sdpa_that_falls_back_to_plain_operators_is_told_from_attention_written_by_hand() -> None:
+def test_sdpa_that_falls_back_to_plain_operators_is_distinguished_from_attention_by_hand() -> None:
     torch.manual_seed(0)
     step = networks.example("gpt2", small=True)  # its dropout keeps the CPU from running it fused
     report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)
@@ -169,7 +171,7 @@ def test_sdpa_that_falls_back_to_plain_operators_is_told_from_attention_written_
     assert "fell back" in found.fix
 
 
-def test_views_that_share_their_base_pin_nothing() -> None:
+def test_views_that_need_their_whole_base_are_not_reported() -> None:
     report = rv.debug(Fused(), torch.randn(2, 128, 64), loss=lambda output: output.square().mean(), advise=False)
     assert all(finding.cause != "view keeps base alive" for finding in report.findings)
 

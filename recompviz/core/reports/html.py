@@ -14,7 +14,9 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.memory_report import MOST_SHOWN
 
 if TYPE_CHECKING:
-    from recompviz.core.reports.memory_report import Finding, MemoryReport, PeakRow, SourceLine
+    from recompviz.core.reports.findings import Finding, PeakRow
+    from recompviz.core.reports.memory_report import MemoryReport
+    from recompviz.core.reports.source_line import SourceLine
 
 # longer texts are cut: a page stays small whatever a file holds
 MOST_CHARACTERS = 300
@@ -24,7 +26,7 @@ def report_html(report: MemoryReport) -> str:
     """The report as HTML."""
     parts = [
         f"<h4>{_text(report.title)} on {_text(report.device)}: peak {format_bytes(report.peak)}</h4>",
-        f"<p>reached at <b>{_text(report.moment)}</b>; {report.coverage:.1%} of the bytes attributed</p>",
+        f"<p>reached at <b>{_text(report.reached_at)}</b>; {report.coverage:.1%} of the bytes attributed</p>",
     ]
     parts += [_finding(finding, first=i == 0) for i, finding in enumerate(report.findings[:6])]
     parts.append(

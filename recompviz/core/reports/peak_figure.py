@@ -32,7 +32,7 @@ def peak_figure(report: MemoryReport) -> Any:
         marker={"size": 9, "color": palette.BLACK, "symbol": "diamond"},
         text=[said],
         textposition="top left" if timeline.peak_step * 2 > len(timeline.phases) else "top right",
-        hovertemplate=f"{said}<br>at {report.moment}<extra></extra>",
+        hovertemplate=f"{said}<br>at {report.reached_at}<extra></extra>",
     )
     figure.update_layout(title=report.title, xaxis_title="operator", yaxis={"rangemode": "tozero"})
     return figure

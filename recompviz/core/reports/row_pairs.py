@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from recompviz.core.reports.memory_report import PeakRow
+from recompviz.core.reports.findings import PeakRow
 
 
 @dataclass(frozen=True)

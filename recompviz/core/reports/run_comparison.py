@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.findings import LEAST_GROWTH
 from recompviz.core.reports.html import _table, _text
-from recompviz.core.reports.memory_report import LEAST_GROWTH, MOST_SHOWN, MemoryReport
+from recompviz.core.reports.memory_report import MOST_SHOWN, MemoryReport
 from recompviz.core.reports.row_pairs import Group, line_text, pairs
 
 
@@ -123,7 +124,7 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
 
     Examples
     --------
-    >>> from recompviz.core.reports.memory_report import PeakRow
+    >>> from recompviz.core.reports.findings import PeakRow
     >>> from recompviz.core.steps.joint import Category
     >>> from recompviz.core.steps.timeline import Timeline
     >>> def report(size):

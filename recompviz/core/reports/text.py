@@ -16,7 +16,7 @@ FINDINGS, ROWS, DIFFERENCES = 6, 12, 5
 def report_text(report: MemoryReport) -> str:
     """The report in some lines."""
     lines = [
-        f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.moment}; "
+        f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.reached_at}; "
         f"{report.coverage:.1%} attributed",
         "",
     ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.memory_report import Finding
+from recompviz.core.reports.findings import Finding
 from recompviz.core.snapshots.replay import OutOfMemory
 
 # fragmentation above this share of the peak is reported first

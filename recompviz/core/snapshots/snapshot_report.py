@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.memory_report import Finding, MemoryReport, PeakRow, SourceLine, ranked
+from recompviz.core.reports.findings import Finding, PeakRow
+from recompviz.core.reports.memory_report import MemoryReport
+from recompviz.core.reports.ranking import ranked
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.snapshots.fragmentation import unused_memory_finding
 from recompviz.core.snapshots.reader import SnapshotError, no_collection, read_snapshot
 from recompviz.core.snapshots.replay import replay
@@ -157,7 +160,7 @@ class _DeviceReport:
         elif stack.category is Category.GRADIENT:
             why = "allocated in a backward pass"
         elif stack.category is Category.OPTIMIZER:
-            why = "allocated by the optimizer"
+            why = "allocated by the optimiser"
         else:
             why = "allocated, and not freed before the peak"
         name = f"{line.function or 'line'} ({line.place})" if line else BEFORE if at < 0 else NO_STACK

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recompviz.core.reports.memory_report import SourceLine
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")

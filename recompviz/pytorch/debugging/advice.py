@@ -21,7 +21,7 @@ from recompviz.core.base.text import shortened
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.plans.baselines import LOSS
 from recompviz.core.plans.plan import Plan
-from recompviz.core.reports.memory_report import Advice
+from recompviz.core.reports.findings import Advice
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.measuring.entry import trace

@@ -1,58 +1,48 @@
-"""Expected against measured: the simulated step and the eager one aligned operator by operator.
+"""Compare expected with measured memory, operator by operator.
 
-Both are sequences of the same operators, the traced one functional, the eager one as it ran. They are aligned by
-operator and pass; what each aligned stretch adds to live memory is compared, and what differs is named, largest first.
+The simulated step and the eager step run the same operators, one as a functional graph, the other as Python. The two
+sequences are aligned by operator and pass, and the change of live memory is compared between aligned operators.
 """
 
 from __future__ import annotations
 
 from difflib import SequenceMatcher
-from typing import Any
 
 import numpy as np
 
-from recompviz.core.reports.memory_report import Difference
+from recompviz.core.reports.findings import Difference
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.recorder.recording import Recording, operator_label
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
-# longer steps are not aligned: it would take minutes
+# longer steps are not aligned, because it would take minutes
 MOST_OPERATORS = 6000
 
 
 def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
-    """Where the measured step's memory changes otherwise than the simulated one's, largest first."""
-    peak = recording.peak_operator
-    if peak is None:
+    """Where the measured change of memory differs from the simulated one, largest first."""
+    if recording.peak_operator is None:
         return ()
-    starts = [*recording.watcher.step_starts, len(recording.watcher.operators)]
-    first, last = starts[peak.step], starts[peak.step + 1]
-    operators = [op for op in recording.watcher.operators[first:last] if op.makes and not op.optimizer]
+    step = recording.peak_step
+    first, last = recording.steps.start_of(step), recording.steps.start_of(step + 1)
+    operators = [op for op in recording.operators[first:last] if op.makes and not op.optimizer]
     simulated = simulate(traced)
-    schedule = traced.schedule(None)
-    calls = [traced.joint.calls[c] for c in schedule.calls]
+    calls = [traced.joint.calls[c] for c in traced.schedule(None).calls]
     if max(len(operators), len(calls)) > MOST_OPERATORS:
         return ()
-    ours = [(op.short.rstrip("_"), op.phase is not Phase.FORWARD) for op in operators]
-    theirs = [(call.info.op.removeprefix("aten.").rstrip("_"), call.backward) for call in calls]
-    measured = _before(recording, [op.number for op in operators] + [last])
+    eager_keys = [(op.short.rstrip("_"), op.phase is not Phase.FORWARD) for op in operators]
+    traced_keys = [(call.info.op.removeprefix("aten.").rstrip("_"), call.backward) for call in calls]
+    measured = recording.live_before([op.number for op in operators] + [last])
     expected = np.concatenate([[0], simulated.step_ends])
-    matcher = SequenceMatcher(None, theirs, ours, autojunk=False)
-    anchors = [(i + k, j + k) for i, j, size in matcher.get_matching_blocks() for k in range(size)]
+    matcher = SequenceMatcher(None, traced_keys, eager_keys, autojunk=False)
+    aligned = [(i + k, j + k) for i, j, size in matcher.get_matching_blocks() for k in range(size)]
     found = []
     i0 = j0 = 0
-    for i, j in anchors:
-        wanted = int(expected[min(i, len(expected) - 1)] - expected[min(i0, len(expected) - 1)])
-        got = int(measured[j] - measured[j0])
-        if wanted != got:
+    for i, j in aligned:
+        expected_change = int(expected[min(i, len(expected) - 1)] - expected[min(i0, len(expected) - 1)])
+        measured_change = int(measured[j] - measured[j0])
+        if expected_change != measured_change:
             op = operators[j0] if j0 < len(operators) else operators[-1]
-            found.append(Difference(operator_label(op), wanted, got, op.line))
+            found.append(Difference(operator_label(op), expected_change, measured_change, op.line))
         i0, j0 = i, j
-    return tuple(sorted(found, key=lambda d: -abs(d.change)))
-
-
-def _before(recording: Recording, numbers: list[int]) -> Any:
-    """Live transient bytes just before each operator."""
-    at = np.array([row[0] for row in recording.rows], np.int64)
-    live = np.concatenate([[0], recording.live])
-    return live[np.searchsorted(at, np.array(numbers), side="left")]
+    return tuple(sorted(found, key=lambda difference: -abs(difference.change)))

@@ -1,33 +1,36 @@
-"""From a training step to its memory report: watch some steps, find the peak, run once more and look around there.
+"""From a training step to its memory report.
 
-The first pass watches and profiles ``steps`` steps. A second one stops at the operator of the peak and reads
-who holds what. Where a container of the user's holds something, a third one finds the line that puts it there.
+The first pass watches and profiles some steps, which gives the peak. The second pass runs one more step, stops at the
+operator of the peak and searches for who holds what. If an object of the user's retains a block, a third pass finds
+the line that stores it there.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.core.reports.memory_report import MemoryReport, SourceLine
+from recompviz.core.reports.memory_report import MemoryReport
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
-from recompviz.pytorch.debugging.recorder.other_threads import threads_seen
-from recompviz.pytorch.debugging.recorder.recording import Recording
-from recompviz.pytorch.debugging.recorder.watched import Block, Operator
+from recompviz.pytorch.debugging.recorder.other_threads import threads_counted
+from recompviz.pytorch.debugging.recorder.recording import Recording, recorded
+from recompviz.pytorch.debugging.recorder.watched import Operator
 from recompviz.pytorch.debugging.recorder.watcher import Watcher
 from recompviz.pytorch.debugging.references.held import HeldAfterStep, paths_by_block
 from recompviz.pytorch.debugging.references.insertions import contents, reader
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
-from recompviz.pytorch.debugging.reporting import report_of
+from recompviz.pytorch.debugging.report import report_of
 from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.memory_window import memory_window
-from recompviz.pytorch.internals.profiler import operator_ranges
+from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
 from recompviz.pytorch.tracing.step import Loss, TraceError, as_targets, scalar
@@ -44,7 +47,12 @@ def examined(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 3,
 ) -> tuple[MemoryReport, Recording]:
-    """The memory report of some eager steps, without expectation or advice, and the recording behind it.
+    """Watch some eager steps; return their memory report, without expected memory and advice, and the recording.
+
+    Parameters
+    ----------
+    model, inputs, kwargs, targets, loss, optimizer, steps
+        As for :func:`recompviz.debug`.
 
     Raises
     ------
@@ -56,7 +64,7 @@ def examined(
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function that runs one step")
     if steps < 1:
-        raise ValueError(f"steps = {steps}, expected at least 1 (3, to see what grows)")
+        raise ValueError(f"steps = {steps}, expected at least 1; use 3 to find memory that grows")
     arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
@@ -64,12 +72,12 @@ def examined(
         if module is not None:
             session.warm_up()
         recording = session.record(steps)
-        peak = session.look_around(recording)
+        peak = session.look_at_peak(recording)
     return report_of(peak, session.title), recording
 
 
 class _Session:
-    """One step of the user's, run as often as it takes."""
+    """Runs one step of the user's as often as needed."""
 
     def __init__(
         self, model: Any, arguments: Arguments, loss: Loss | None, optimizer: torch.optim.Optimizer | None
@@ -89,18 +97,19 @@ class _Session:
             return f"{type(self.module).__name__}, training step"
         return f"{getattr(self.model, '__name__', type(self.model).__name__)}()"
 
+    # ---------------------------------------------------------------- one step
+
     @calls_step
-    def one_step(self, backward: bool = True, optimize: bool = True) -> None:
+    def one_step(self, optimize: bool = True) -> None:
         inputs, kwargs, _ = self.arguments
         if self.module is None:
             self.model(*inputs, **kwargs)
             return
         self._clear()
         loss = self._forward(self.module)
-        if backward:
-            if not loss.requires_grad:
-                raise TraceError("the loss needs no gradient: there is no backward pass to watch")
-            torch.autograd.backward(loss)
+        if not loss.requires_grad:
+            raise TraceError("the loss needs no gradient: there is no backward pass to watch")
+        torch.autograd.backward(loss)
         if self.optimizer is not None and optimize:
             self.optimizer.step()
 
@@ -109,117 +118,126 @@ class _Session:
             clear_gradients(self.module, self.arguments)
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
-        """The loss; the model's output is gone when it is there, as in the step that is traced."""
+        """The loss. The output of the model is freed when this returns, as in the traced step."""
         inputs, kwargs, targets = self.arguments
         output = module(*inputs, **kwargs)
         loss: torch.Tensor = scalar(output if self.loss is None else self.loss(output, *targets))
         return loss
 
     def warm_up(self) -> None:
-        """Libraries allocate what they keep once; the optimiser does not step, its first step is to be seen."""
+        """Run a step so that libraries make their caches. The optimiser does not step: its first step is recorded."""
         self.one_step(optimize=False)
 
-    def _watched_step(self) -> None:
-        self.watcher.begin_step()
-        self.one_step()
-        self.watcher.name_gradients()
-
-    def _name_static(self) -> None:
-        inputs, kwargs, targets = self.arguments
-        self.watcher.name_given((inputs, kwargs), "input")
-        self.watcher.name_given(targets, "target")
-        if self.optimizer is not None:
-            self.watcher.add_optimizer(self.optimizer)
-            self.watcher.name_states(self.optimizer)
+    # ---------------------------------------------------------------- first pass
 
     @calls_step
     def record(self, steps: int) -> Recording:
         """Watch and profile some steps."""
         self._clear()
-        self._name_static()
+        self._name_given()
         self.between.append(self._held_now())
-        with memory_window(self.device) as window, self.watcher, threads_seen() as threads:
+        with memory_window(self.device) as window, self.watcher, threads_counted() as threads:
             for _ in range(steps):
                 self._watched_step()
                 self.between.append(self._held_now())
-            self._clear()  # as the next step would: the ends of the steps are alike
-        events = list(operator_ranges(window.profiled, self.device.type))
-        device, rounding = str(self.device), alignment(self.device)
-        recording = Recording(self.watcher, events, device, rounding, window.reserved, window.seconds, threads.notes)
-        _ = recording.at_peak, recording.static_blocks, recording.step_ends  # before the watcher sees more
-        return recording
+            self._clear()  # the next step would clear them too, so that all steps end alike
+        return recorded(
+            self.watcher.watched(),
+            allocation_events(window.profiled, self.device.type, ("rv:",)),
+            device=str(self.device),
+            alignment=alignment(self.device),
+            reserved=window.reserved,
+            seconds=window.seconds,
+            notes=threads.notes,
+        )
 
-    # ---------------------------------------------------------------- who holds what
+    def _name_given(self) -> None:
+        inputs, kwargs, targets = self.arguments
+        owners = self.watcher.owners
+        owners.name_given((inputs, kwargs), "input")
+        owners.name_given(targets, "target")
+        if self.optimizer is not None:
+            owners.add_optimizer(self.optimizer)
+            owners.name_states(self.optimizer)
 
-    def look_around(self, recording: Recording) -> PeakState:
-        """Run one more step and read, at the operator of the peak, who holds which block."""
-        at_peak = recording.peak_operator
-        if at_peak is None:
-            return PeakState(recording)
-        peak = PeakState(recording, between=tuple(self.between))
-        _ = peak.end, peak.reads, peak.live, peak.has_backward  # of the recorded steps alone
-        now = self.watcher.step + 1
-        wanted = _by_origin(recording, [one.block for one in peak.live if one.block is not None], at_peak.step)
-        held: dict[int, list[ReferencePath]] = {}
-        index = at_peak.number - self.watcher.step_starts[at_peak.step]
-
-        def at(op: Operator) -> None:
-            if op.step != now or op.number - self.watcher.step_starts[now] != index or held:
-                return
-            held.update(self._held(wanted, now))
-
-        self.watcher.on_operator = at
-        with self.watcher:
-            self._watched_step()
-        self.watcher.on_operator = None
-        settled = peak.settled(held)
-        return settled.with_lines(self._placed(settled.retainers)) if settled.retainers else settled
+    def _watched_step(self) -> None:
+        self.watcher.begin_step()
+        self.one_step()
+        self.watcher.owners.name_gradients()
 
     def _held_now(self) -> HeldAfterStep:
         return HeldAfterStep.of(self.watcher, self._walk())
 
     def _walk(self) -> Walk:
         functions = [f for f in (self.model, self.loss) if f is not None and not isinstance(f, nn.Module)]
-        return Walk(self.watcher.roots, functions)
+        return Walk(self.watcher.owners.roots, functions)
 
-    def _held(self, wanted: dict[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
-        """By block of the recording, of those made in the step of the peak or outside: the paths to it, now."""
+    # ---------------------------------------------------------------- second and third pass
+
+    def look_at_peak(self, recording: Recording) -> PeakState:
+        """Run one more step and search, at the operator of the peak, for who holds each block."""
+        at_peak = recording.peak_operator
+        if at_peak is None:
+            return PeakState(recording)
+        watcher, now = self.watcher, self.watcher.step + 1
+        wanted = _by_origin(recording)
+        index = at_peak.number - recording.steps.start_of(at_peak.step)
+        paths: dict[int, list[ReferencePath]] = {}
+
+        def search(op: Operator) -> None:
+            if op.step == now and op.number - watcher.step_starts[now] == index and not paths:
+                paths.update(self._paths_now(wanted, now))
+
+        watcher.on_operator = search
+        with watcher:
+            self._watched_step()
+        watcher.on_operator = None
+        peak = PeakState(recording, paths, tuple(self.between))
+        return replace(peak, stored_at=self._storing_lines(peak.retainers)) if peak.retainers else peak
+
+    def _paths_now(self, wanted: Mapping[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
+        """The present paths to recorded blocks.
+
+        A block made in this step stands for the recorded block that the same operator made in the step of the peak.
+        """
         watcher = self.watcher
         found: dict[int, list[ReferencePath]] = {}
         for number, paths in paths_by_block(watcher, self._walk().found).items():
             block = watcher.blocks[number]
-            recorded: int | None = number
+            recorded_as: int | None = number
             if block.maker >= 0:
-                key = block.maker - watcher.step_starts[block.step], block.position
-                recorded = wanted.get(key) if block.step == now else None
-            if recorded is not None:
-                found[recorded] = paths
+                origin = block.maker - watcher.step_starts[block.step], block.position
+                recorded_as = wanted.get(origin) if block.step == now else None
+            if recorded_as is not None:
+                found[recorded_as] = paths
         return found
 
-    def _placed(self, retainers: Mapping[Key, Retainer]) -> dict[Key, SourceLine]:
-        """The line that puts most into each retainer, found by looking after every line of one more step."""
+    def _storing_lines(self, retainers: Mapping[Key, Retainer]) -> dict[Key, SourceLine]:
+        """The line that stores most bytes in each retainer, found by reading them before each line of one more step."""
         walk = self._walk()
         reads = {key: read for key, retainer in retainers.items() if (read := reader(retainer, walk)) is not None}
         before = {key: contents(read) for key, read in reads.items()}
         added: dict[Key, dict[SourceLine, int]] = {key: {} for key in reads}
-        last: list[SourceLine | None] = [None]
+        last: SourceLine | None = None
 
-        def look(frame: Any, event: str) -> None:
+        def compare(frame: Any, event: str) -> None:
+            nonlocal last
             for key, read in reads.items():
                 now, old = contents(read), before[key]
-                if now.keys() - old.keys() and last[0] is not None:
+                if now.keys() - old.keys() and last is not None:
                     more = sum(size for tensor, size in now.items() if tensor not in old)
-                    added[key][last[0]] = added[key].get(last[0], 0) + more
+                    added[key][last] = added[key].get(last, 0) + more
                 before[key] = now
             if event == "line":
-                last[0] = source_line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
+                last = source_line(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name)
 
-        with lines_traced(look):
+        with lines_traced(compare):
             self.one_step()
         return {key: max(lines, key=lambda line: lines[line]) for key, lines in added.items() if lines}
 
 
-def _by_origin(recording: Recording, blocks: list[Block], step: int) -> dict[tuple[int, int], int]:
-    """(operator within the step, output) of each block that a step made → its number."""
-    start = recording.watcher.step_starts[step]
+def _by_origin(recording: Recording) -> dict[tuple[int, int], int]:
+    """(operator within the step, position of the result) → number, for live blocks made in the step of the peak."""
+    step, start = recording.peak_step, recording.steps.start_of(recording.peak_step)
+    blocks = [one.block for one in recording.live if one.block is not None]
     return {(b.maker - start, b.position): b.number for b in blocks if b.maker >= 0 and b.step == step}

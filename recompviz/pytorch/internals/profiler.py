@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-__all__ = ["memory_events", "named_range", "operator_ranges", "profiler_runs", "quiet_profiler"]
+from recompviz.core.steps.allocations import AllocationEvent
+
+__all__ = ["allocation_events", "named_range", "profiler_runs", "quiet_profiler"]
 
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
@@ -32,44 +33,43 @@ def profiler_runs() -> bool:
     return bool(torch.autograd.profiler._is_profiler_enabled)
 
 
-def memory_events(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
-    """Allocations and frees of a finished profile in the order they happened.
+def allocation_events(
+    profile: torch.profiler.profile, device_type: str, prefixes: tuple[str, ...] = ("rv:", "aten::")
+) -> list[AllocationEvent]:
+    """Translate the allocations and frees of a finished profile, in the order they happened.
 
-    Yields
-    ------
-    (address, bytes, range)
-        Bytes are negative for a free. ``range`` is the innermost enclosing range whose name starts with ``"rv:"``,
-        otherwise the outermost operator's name, otherwise empty.
+    Parameters
+    ----------
+    profile : torch.profiler.profile
+        Recorded with ``profile_memory=True``.
+    device_type : str
+        ``"cpu"`` or ``"cuda"``; events of other devices are left out.
+    prefixes : tuple of str
+        The scope of an event is the outermost enclosing range whose name has one of these prefixes, or the innermost
+        range named ``"rv:…"`` inside it; empty if there is none.
+
+    Returns
+    -------
+    list of AllocationEvent
+        ``at`` is the position in the list. An event of size 0 marks where a range named ``"rv:…"`` starts.
     """
-    return _memory_rows(profile, device_type, outermost=("rv:", "aten::"), starts=False)
-
-
-def operator_ranges(profile: torch.profiler.profile, device_type: str) -> Iterator[tuple[int, int, str]]:
-    """Like :func:`memory_events` with only the ranges named ``"rv:…"``, and a row (0, 0, range) where each starts."""
-    return _memory_rows(profile, device_type, outermost=("rv:",), starts=True)
-
-
-def _memory_rows(
-    profile: torch.profiler.profile, device_type: str, outermost: tuple[str, ...], starts: bool
-) -> Iterator[tuple[int, int, str]]:
-    """Allocations and frees by enclosing range; the outermost range has one of the prefixes ``outermost``."""
     kinds = torch._C._profiler._EventType
     profiler = profile.profiler
     assert profiler is not None
     assert profiler.kineto_results is not None
-    found: list[tuple[int, int, int, int, str]] = []
+    found: list[tuple[int, int, int, int, str]] = []  # time, order, address, bytes, scope
     stack: list[tuple[Any, str]] = [(root, "") for root in profiler.kineto_results.experimental_event_tree()]
     while stack:
-        event, inside = stack.pop()
+        event, scope = stack.pop()
         tag = event.tag
         if tag == kinds.Allocation:
             fields = event.extra_fields
             if str(fields.device).split(":")[0] == device_type:
-                found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, inside))
-        elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if inside else outermost):
-            inside = event.name
-            if starts:
-                found.append((event.start_time_ns, -1, 0, 0, inside))
-        stack.extend((child, inside) for child in reversed(event.children))
+                found.append((event.start_time_ns, len(found), fields.ptr, fields.alloc_size, scope))
+        elif tag == kinds.TorchOp and event.name.startswith(("rv:",) if scope else prefixes):
+            scope = event.name
+            if scope.startswith("rv:"):
+                found.append((event.start_time_ns, -1, 0, 0, scope))
+        stack.extend((child, scope) for child in reversed(event.children))
     found.sort(key=lambda row: row[:2])
-    return ((address, size, inside) for _, _, address, size, inside in found)
+    return [AllocationEvent(at, *row[2:]) for at, row in enumerate(found)]

@@ -1,4 +1,4 @@
-"""The user's own lines on the stack: frames of PyTorch, of Python's library and of this layer are left out."""
+"""Find the user's source lines on the stack: frames of PyTorch, Python and recompviz are left out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from functools import cache
 from types import CodeType, FrameType
 from typing import TypeVar
 
-from recompviz.core.reports.memory_report import SourceLine
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.internals.node_info import is_library
 
-# deeper stacks are cut: the innermost lines tell most
+# number of innermost lines that are kept of a stack
 MOST_FRAMES = 16
 
-# in place of the function's name, for the line that asked for the report
+# stands for the function's name, for the line that called recompviz
 OUTSIDE = "(outside the step)"
 
 # code of the functions of recompviz that call the user's step
@@ -30,13 +30,13 @@ _STANDARD = (sysconfig.get_paths()["stdlib"] + os.sep, "<frozen ")
 _PACKAGES = sysconfig.get_paths()["purelib"] + os.sep
 _LAYER = os.path.dirname(os.path.dirname(__file__))
 _OURS = tuple(os.path.join(os.path.dirname(_LAYER), layer) + os.sep for layer in ("core", "widgets"))
-# what runs notebooks and tests is nobody's own code
+# code that runs notebooks and tests is not the user's
 _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest", "pluggy", "nbclient", "traitlets"))
 
 
 @cache
 def is_own(file: str) -> bool:
-    """Whether a file is the user's: not PyTorch's, Python's, this layer's or that of what runs a notebook."""
+    """Whether a file is the user's: not of PyTorch, Python, recompviz or a program that runs notebooks and tests."""
     if file.startswith(_PACKAGES):
         return not is_library(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")
@@ -45,7 +45,7 @@ def is_own(file: str) -> bool:
 
 @cache
 def source_line(file: str, number: int, function: str) -> SourceLine:
-    """A line with its text."""
+    """The source line at a position, with its text."""
     return SourceLine(file, number, linecache.getline(file, number).strip(), function)
 
 
@@ -62,7 +62,13 @@ def calls_step(function: Function) -> Function:
 
 
 def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
-    """The user's frames, innermost first, and whether each is inside the step; outside it only our caller."""
+    """The user's frames, innermost first.
+
+    Yields
+    ------
+    (frame, inside)
+        ``inside`` is whether the frame belongs to the step. Outside the step only the caller of recompviz is yielded.
+    """
     inside = True
     while frame is not None:
         file = frame.f_code.co_filename
@@ -87,7 +93,7 @@ def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
 
 
 def checkpointed_at(frame: FrameType | None) -> SourceLine | None:
-    """The user's line that called ``torch.utils.checkpoint``, if one is on the stack: the outermost."""
+    """The user's line that called ``torch.utils.checkpoint``, the outermost if there are several."""
     found, inside = None, False
     while frame is not None:
         file = frame.f_code.co_filename
@@ -104,7 +110,7 @@ _CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
 
 
 def in_file(frame: FrameType | None, ending: str) -> bool:
-    """Whether a frame of a file is on the stack."""
+    """Whether a frame of a file whose path ends with ``ending`` is on the stack."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(ending):
             return True
@@ -114,7 +120,7 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 
 @contextlib.contextmanager
 def lines_traced(on_line: object) -> Iterator[None]:
-    """Call ``on_line()`` before each line of the user's own code and at each return from it."""
+    """Call ``on_line(frame, event)`` before each line of the user's code and at each return from it."""
     before = sys.gettrace()
 
     def local(frame: FrameType, event: str, _argument: object) -> object:

@@ -166,9 +166,9 @@ def figures_of_call(
 def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:
     """(address, bytes) of the events inside each step of the schedule."""
     events: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
-    for address, size, inside in reading.events:
-        if inside.startswith("rv:") and inside[3:].isdigit():
-            events[int(inside[3:])].append((address, size))
+    for event in reading.events:
+        if event.scope.startswith("rv:") and event.scope[3:].isdigit():
+            events[int(event.scope[3:])].append((event.address, event.size))
     return events
 
 

@@ -6,6 +6,9 @@ that the schedule makes in that step. Without a schedule, a step is a run of con
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from recompviz.core.steps.allocations import AllocationEvent, read_allocations
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
@@ -32,7 +35,7 @@ def measured_timeline(
 
 
 class _Builder:
-    """Goes through the events once, and assigns each a step, a storage and a category."""
+    """Assigns each event a step, and each allocation a storage and a category."""
 
     def __init__(self, reading: Reading, schedule: Schedule | None) -> None:
         self.reading, self.schedule = reading, schedule
@@ -40,23 +43,17 @@ class _Builder:
         self.label_number: dict[str, int] = {}
         self.step_labels = [schedule.joint.calls[c].info.key for c in schedule.calls] if schedule else []
         self.phases = [int(phase) for phase in schedule.phases] if schedule else []
-        self.open_blocks: dict[int, tuple[int, int, int]] = {}  # address → (storage, category, bytes)
         self.expected: dict[int, list[tuple[int, int, int]]] = {}  # step → (storage, category, bytes) not yet seen
 
     def timeline(self, static: dict[Category, int], device: str) -> Timeline:
-        rows: list[tuple[int, int, int, int]] = []
-        step = -1
-        last_range = ""
-        for address, size, inside in self.reading.events:
-            step = self._step(step, inside, last_range)
-            last_range = inside
-            if size > 0:
-                storage, category = self._match(step, size, inside)
-                self.open_blocks[address] = storage, category, size
-                rows.append((step, storage, category, size))
-            elif address in self.open_blocks:
-                storage, category, born = self.open_blocks.pop(address)
-                rows.append((step, storage, category, -born))
+        history = read_allocations(self._by_step())
+        births = history.at[history.birth].tolist()
+        blocks = [
+            self._match(step, size, scope)
+            for step, size, scope in zip(births, history.size.tolist(), history.scopes, strict=True)
+        ]
+        columns = (column.tolist() for column in (history.at, history.block, history.delta))
+        rows = [(step, *blocks[block], delta) for step, block, delta in zip(*columns, strict=True)]
         return Timeline.of_events(
             rows,
             self.step_labels,
@@ -70,36 +67,44 @@ class _Builder:
             notes=tuple(self.reading.notes),
         )
 
-    def _step(self, step: int, inside: str, last_range: str) -> int:
+    def _by_step(self) -> Iterator[AllocationEvent]:
+        """The events with their steps."""
+        step, last_scope = -1, ""
+        for event in self.reading.events:
+            step = self._step(step, event.scope, last_scope)
+            last_scope = event.scope
+            yield event._replace(at=step)
+
+    def _step(self, step: int, scope: str, last_scope: str) -> int:
         """The step of an event: that of its range, or with no schedule a new one where the operator changes."""
         if self.schedule is not None:
-            if inside.startswith("rv:") and inside != "rv:optimizer":
-                return int(inside[3:])
+            if scope.startswith("rv:") and scope != "rv:optimizer":
+                return int(scope[3:])
             if step >= len(self.schedule) - 1:  # after the last range: gradients arrive, the optimiser steps
-                return self._step_after_schedule(inside)
+                return self._step_after_schedule(scope)
             # outside the ranges, before the backward pass: the gradient that autograd starts from
             return max(step, self.schedule.joint.forward_count - 1)
-        if inside == last_range and step >= 0:
+        if scope == last_scope and step >= 0:
             return step
-        self.step_labels.append(inside or "between operators")
-        self.phases.append(Phase.OPTIMIZER if inside == "rv:optimizer" else self._eager_phase(inside))
+        self.step_labels.append(scope or "between operators")
+        self.phases.append(Phase.OPTIMIZER if scope == "rv:optimizer" else self._eager_phase(scope))
         return len(self.phases) - 1
 
-    def _eager_phase(self, inside: str) -> int:
-        backward = "backward" in inside.lower() or Phase.BACKWARD in self.phases
+    def _eager_phase(self, scope: str) -> int:
+        backward = "backward" in scope.lower() or Phase.BACKWARD in self.phases
         return Phase.BACKWARD if backward else Phase.FORWARD
 
-    def _step_after_schedule(self, inside: str) -> int:
-        phase = Phase.OPTIMIZER if inside == "rv:optimizer" else Phase.ACCUMULATE
+    def _step_after_schedule(self, scope: str) -> int:
+        phase = Phase.OPTIMIZER if scope == "rv:optimizer" else Phase.ACCUMULATE
         if self.phases[-1] != phase:
             self.step_labels.append(OPTIMIZER_STEP if phase is Phase.OPTIMIZER else ARRIVAL)
             self.phases.append(phase)
         return len(self.phases) - 1
 
-    def _match(self, step: int, size: int, inside: str) -> tuple[int, int]:
+    def _match(self, step: int, size: int, scope: str) -> tuple[int, int]:
         """(storage, category) of a new block: one of that size that the schedule makes in that step, or workspace."""
         if self.schedule is None:
-            return self._label(inside or "unattributed"), Category.OTHER
+            return self._label(scope or "unattributed"), Category.OTHER
         if step >= len(self.schedule):
             optimizer = self.phases[step] == Phase.OPTIMIZER
             category = Category.OPTIMIZER if optimizer else Category.PARAMETER_GRADIENT

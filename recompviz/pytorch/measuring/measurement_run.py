@@ -16,11 +16,12 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.units import format_bytes
+from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices import alignment
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
-from recompviz.pytorch.internals.profiler import memory_events, named_range
+from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import WriteCounts, clear_gradients
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.planned import PlannedModule
@@ -44,8 +45,8 @@ class Reading:
 
     Attributes
     ----------
-    events : list of (address, bytes, range)
-        Allocations, and frees with negative bytes, in order.
+    events : list of AllocationEvent
+        Allocations and frees in order.
     seconds : float
         Wall-clock time of the step.
     reserved : int or None
@@ -54,7 +55,7 @@ class Reading:
         What makes the reading doubtful.
     """
 
-    events: list[tuple[int, int, str]]
+    events: list[AllocationEvent]
     seconds: float
     reserved: int | None
     notes: list[str] = field(default_factory=list)
@@ -88,8 +89,8 @@ class MeasurementRun:
             if self.optimizer is not None:
                 with named_range("rv:optimizer"):
                     self.optimizer.step()
-        events = list(memory_events(window.profiled, self.device.type))
-        notes = contamination([size for _, size, _ in events], window.allocated)
+        events = [event for event in allocation_events(window.profiled, self.device.type) if event.size]
+        notes = contamination([event.size for event in events], window.allocated)
         if counts.so_far() != usual:
             notes.append(TRAINED)
         return Reading(events, window.seconds, window.reserved, notes)

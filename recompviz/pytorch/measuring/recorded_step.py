@@ -68,7 +68,7 @@ def read_recording(rows: Iterable[tuple[int, int, str]], runs: list[PassRecord])
     Parameters
     ----------
     rows : iterable of (address, bytes, range)
-        As :func:`recompviz.pytorch.internals.profiler.operator_ranges` yields them.
+        From :func:`recompviz.pytorch.internals.profiler.allocation_events`.
     runs : list of PassRecord
         One for each run of a region, in order.
 

@@ -26,7 +26,7 @@ from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plan
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, memory_window
-from recompviz.pytorch.internals.profiler import named_range, operator_ranges
+from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.measuring.operator_figures import calibrated_region
 from recompviz.pytorch.measuring.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
@@ -314,8 +314,8 @@ class _Recording:
     def finish(self) -> list[RecordedPass] | None:
         """Stop to record, and read what was recorded."""
         self.stack.close()
-        rows = list(operator_ranges(self.window.profiled, self.device.type))
-        return read_recording(rows, self.runs)
+        events = allocation_events(self.window.profiled, self.device.type, ("rv:",))
+        return read_recording([(event.address, event.size, event.scope) for event in events], self.runs)
 
 
 class _PassObserver:

@@ -1,4 +1,4 @@
-"""Causes that lie with who holds a value: the caller, a hook, a graph kept or never run backward, a recomputation."""
+"""Causes in references: a variable, attribute or container holds what is not needed, or holds more with each step."""
 
 from __future__ import annotations
 
@@ -6,17 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.memory_report import LEAST_GROWTH, Finding, SourceLine
+from recompviz.core.reports.findings import LEAST_GROWTH, Finding
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.causes.copies import in_place_reader
-from recompviz.pytorch.debugging.causes.parts import (
-    Live,
-    common_line,
-    fall_without,
-    finding,
-    is_own,
-)
-from recompviz.pytorch.debugging.peak.peak_state import PeakState, operator_name, times
+from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding, has_role, peak_reduction
+from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 
@@ -26,193 +21,131 @@ GROWS = "memory that grows from step to step"
 Member = tuple[int, LiveBlock, ReferencePath, Retainer]
 
 
-def held_references(peak: PeakState, live: Live) -> Iterator[Finding]:
-    """What a name, an attribute or a container of the user's holds without need, or ever more of."""
+def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Blocks that an object of the user's holds without need, or holds more of with each step."""
     groups: dict[Key, list[Member]] = defaultdict(list)
-    for i, one in live:
-        if one.block is None or one.block.role or (path := peak.retainer(one)) is None:
+    for i, live in rows:
+        if live.block is None or has_role(live) or (held := peak.retainer(live)) is None:
             continue
-        if not _by_a_cycle(peak, one, path[0]) and _needless(peak, one, *path):
-            groups[path[1].key].append((i, one, *path))
+        path, retainer = held
+        if not _held_by_cycle(peak, live, path) and _not_needed(peak, live, path, retainer):
+            groups[retainer.key].append((i, live, path, retainer))
     for key, members in groups.items():
         yield _reference(peak, key, members)
 
 
-def _by_a_cycle(peak: PeakState, one: LiveBlock, path: ReferencePath) -> bool:
-    """Whether what held an older block was a gradient with a graph: that keeps itself, whoever lets go of it."""
-    return peak.age(one) > 0 and path.through_graph and path.expression.endswith(".grad")
+def _held_by_cycle(peak: PeakState, live: LiveBlock, path: ReferencePath) -> bool:
+    """Whether a gradient with a graph holds an older block: parameter and graph then hold each other."""
+    return peak.age(live) > 0 and path.through_graph and path.expression.endswith(".grad")
 
 
-def _needless(peak: PeakState, one: LiveBlock, path: ReferencePath, retainer: Retainer) -> bool:
-    """Whether a held block is worth a word: it grows, is of an older step and not read, or will not be read again."""
+def _not_needed(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer) -> bool:
+    """Whether a held block is worth reporting: it grows, or it is older and not read, or it will not be read again."""
     grows = peak.growth(retainer.key) >= LEAST_GROWTH
     if grows and not path.through_graph:
         return True
-    if peak.age(one):
-        return grows or path.through_graph or not peak.read_in_step(one)
-    if peak.waiting(one) or peak.next_read(one) or one.operator is None or one.operator.number == peak.at:
+    if peak.age(live):
+        return grows or path.through_graph or not peak.read_in_step(live)
+    if peak.waiting(live) or peak.next_read(live) or live.operator is None or live.operator.number == peak.at:
         return False
-    if path.outlives and peak.read_a_step_later(one):
+    if path.outlives and peak.read_one_step_later(live):
         return False
-    return not (path.local and in_place_reader(peak, one) is not None)  # that is told as such
+    # if the last reader could have run in place, `out_of_place` reports the block
+    return not (path.local and in_place_reader(peak, live) is not None)
 
 
 def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
-    rows = [(i, one) for i, one, *_ in members]
+    rows = [(i, live) for i, live, *_ in members]
     _, largest, path, retainer = max(members, key=lambda member: member[1].size)
     slots = {member[3].slot for member in members}
-    growth = peak.growth(key)
     named = retainer.slot if retainer.referrer.kind == "dict" and len(slots) == 1 else key[1]
-    variable = "the variable " if retainer.referrer.kind == "variable" else ""
-    where = f"{variable}`{named}` ({retainer.root})"
-    size = sum(one.size for _, one in rows)
-    by = ""
+    held_by = f"`{named}` ({retainer.root})"
+    holder = f"the variable {held_by}" if retainer.referrer.kind == "variable" else held_by
+    through = ""
     if path.through_graph:
-        by = f", through the graph of `{path.expression}`"
+        through = f", through the graph of `{path.expression}`"
     elif path.expression != named:
-        by = f", as `{path.expression}`"
-    line = peak.placed.get(key)
-    fix = _fix(peak, largest, path, retainer, named)
-    avoidable = fall_without(peak, rows, after=True)
+        through = f", as `{path.expression}`"
+    blocks = blocks_and_bytes(len(rows), bytes_of(rows))
+    growth = peak.growth(key)
+    cause = HELD_ACROSS
     if growth:
-        until = f", until it has its {retainer.referrer.bound:,} items" if retainer.referrer.bound else ""
-        why = f"{where} keeps {times(len(rows), size)}{by}; it grows by {format_bytes(growth)} with each step{until}"
-        return finding(peak, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable, growth=growth)
-    if any(peak.age(one) for _, one in rows):
-        why = f"{where} still holds {times(len(rows), size)} of the step before{by}"
-        return finding(peak, HELD_ACROSS, rows, why, fix, line, avoidable=avoidable)
-    them = "it" if len(rows) == 1 else "them"
-    why = f"nothing reads {them} again in this step, but {where} holds {times(len(rows), size)}"
-    return finding(peak, "reference held", rows, why, fix, line, avoidable=avoidable)
+        bound = retainer.referrer.bound
+        until = f" until it has {bound:,} items" if bound else ""
+        why = f"{holder} keeps {blocks}{through}; it grows by {format_bytes(growth)} with each step{until}"
+    elif any(peak.age(live) for _, live in rows):
+        why = f"{holder} still holds {blocks} of the step before{through}"
+    else:
+        cause = "reference held"
+        why = f"{holder} holds {blocks}, and nothing reads {'it' if len(rows) == 1 else 'them'} again in this step"
+    fix = _fix(peak, largest, path, retainer, named)
+    avoidable = peak_reduction(peak, rows, after=True)
+    line = peak.stored_at.get(key)
+    return finding(peak, cause, rows, why, fix, line, avoidable=avoidable, growth=growth, retainer=held_by)
 
 
-def _fix(peak: PeakState, one: LiveBlock, path: ReferencePath, retainer: Retainer, named: str) -> str:
-    """What to write instead, in the user's own names."""
+def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer, named: str) -> str:
+    """What to write instead, with the user's names."""
     if "__traceback__" in path.expression:
-        return f"an exception holds its traceback, and with it every variable there: keep `str(error)` in `{named}`"
+        return f"an exception holds its traceback and all variables there: store `str(error)` in `{named}`"
     if path.through_graph and path.number:
-        return f"keep a number: `.item()` of what goes into `{named}`"
+        return f"store a number: `.item()` of the value that goes into `{named}`"
     if path.through_graph and peak.number_read_in_step(path.block):
-        return f"cut the graph where it is read: `{path.expression}.detach()`"
+        return f"detach it from its graph when it is read: `{path.expression}.detach()`"
     if path.through_graph:
-        return f"cut its graph: `.detach()` what goes into `{named}`"
+        return f"detach it from its graph: `.detach()` the value that goes into `{named}`"
     if named.endswith(("hook", "hooks")):
-        return "remove the hook when it has done its work, by the handle that registering it returns"
+        return "remove the hook when it is no longer needed, with the handle that registering it returned"
     if retainer.referrer.kind == "cache":
         return f"give `{named}` a small maxsize, or call `{named}.cache_clear()`"
     grows = peak.growth(retainer.key) > 0
     if retainer.referrer.kind == "variable" and not grows:
-        last = peak.last_read(one)
+        last = peak.last_read(live)
         after = f" after {last.line.place}" if last is not None and last.line is not None else ""
-        return f"`del {named}`{after}, or use the name again"
-    if path.bytes < (one.block.size if one.block is not None else 0):
-        return f"`.clone()` the part that goes into `{named}`: a view keeps the whole of its base"
-    parts = "only what is needed of it, a number or a part by `.clone()`"
+        return f"`del {named}`{after}, or assign another value to it"
+    if path.bytes < (live.block.size if live.block is not None else 0):
+        return f"`.clone()` the part that goes into `{named}`: a view keeps its whole base alive"
+    parts = "store only what is needed: a number, or a part by `.clone()`"
     if peak.recording.device.startswith("cuda"):
-        parts += ", or its copy by `.cpu()`"
+        parts += ", or a copy on the CPU by `.cpu()`"
     if retainer.collection:
-        return f"keep {parts}; or empty `{named}` in time"
+        return f"{parts}; or empty `{named}` regularly"
     if grows and path.expression == named:
-        return f"bound it, `{named} = {named}[-n:]`, or write into one block allocated once"
-    return f"`{named} = None` before the next step, or keep {parts}"
+        return f"bound its length, `{named} = {named}[-n:]`, or write into a tensor that is allocated once"
+    return f"`{named} = None` before the next step; or {parts}"
 
 
-def held_by_what_was_not_found(peak: PeakState, live: Live) -> Iterator[Finding]:
-    """Blocks of older steps that nothing reads and nothing that has a name was found to hold."""
-    rows = [
-        (i, one)
-        for i, one in live
-        if one.block is not None
-        and not one.block.role
-        and peak.age(one) > 0
-        and not peak.read_in_step(one)
-        and ((path := peak.retainer(one)) is None or path[0].local or _by_a_cycle(peak, one, path[0]))
-    ]
-    if not rows:
+def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Blocks of older steps that nothing reads, and for which no reference path was found."""
+    members = [(i, live) for i, live in rows if _unexplained(peak, live)]
+    if not members:
         return
     by_age: dict[int, int] = defaultdict(int)
-    for _, one in rows:
-        by_age[peak.age(one)] += one.size
+    for _, live in members:
+        by_age[peak.age(live)] += live.size
     growth = max(by_age.values()) if len(by_age) > 1 else 0
-    made = [one.operator for _, one in rows if one.operator is not None]
-    backward = [op for op in made if op.phase is Phase.BACKWARD and any(map(peak.saved_of, op.makes))]
-    fix = (
-        "look for what outlives the step where it is made: an attribute of a class or a tensor, a hook, an exception "
-        "kept with its traceback, an object of a C extension; `gc.get_referrers` of a tensor names it"
-    )
+    makers = [live.operator for _, live in members if live.operator is not None]
+    backward = [op for op in makers if op.phase is Phase.BACKWARD and any(map(peak.saved_of, op.makes))]
     line = None
-    if len(backward) > len(made) // 4:
+    if len(backward) > len(makers) // 4:
+        line = peak.recording.steps.backward_lines.get(backward[0].number)
         fix = (
-            "a backward pass with create_graph=True makes parameters and their gradients hold each other: use "
-            "torch.autograd.grad, or set every `.grad = None` when the step is over"
+            "after a backward pass with create_graph=True, parameters and their gradients hold each other: use "
+            "torch.autograd.grad, or set every `.grad = None` after the step"
         )
-        line = peak.recording.watcher.backward_lines.get(backward[0].number)
-    size = sum(one.size for _, one in rows)
-    grows = f"; {format_bytes(growth)} more with each step" if growth else ""
-    why = f"{times(len(rows), size)} of older steps are alive, and nothing that was looked at holds them{grows}"
-    yield finding(peak, GROWS, rows, why, fix, line, growth=growth)
-
-
-def retained_graph(peak: PeakState, live: Live) -> Iterator[Finding]:
-    """Values whose backward has run, and that ``retain_graph=True`` keeps."""
-    rows = [(i, one) for i, one in live if not is_own(one) and peak.retained(one)]
-    if not rows:
-        return
-    runs = peak.recording.watcher.runs
-    largest = max(rows, key=lambda row: row[1].size)[1]
-    run = runs[peak.retained(largest)[0].sequence]
-    line = next(
-        (found for n in range(run.first, run.last + 1) if (found := peak.recording.watcher.backward_lines.get(n))),
-        None,
-    )
-    yield finding(
-        peak,
-        "graph retained after backward",
-        rows,
-        f"{times(len(rows), sum(o.size for _, o in rows))} were saved for a backward that has run, "
-        f"{peak.kept_for(peak.retained(largest))} among them; retain_graph=True, or create_graph=True, keeps them",
-        "add the losses and call backward once, or leave retain_graph and create_graph out of the last call",
-        line,
-        avoidable=fall_without(peak, rows, after=True),
-    )
-
-
-def graph_without_backward(peak: PeakState, live: Live) -> Iterator[Finding]:
-    """Values saved for a backward in a step that runs none."""
-    if peak.has_backward:
-        return
-    rows = [(i, o) for i, o in live if not is_own(o) and peak.age(o) == 0 and peak.waiting(o)]
-    if rows:
-        size = sum(o.size for _, o in rows)
-        yield finding(
-            peak,
-            "graph built without a backward",
-            rows,
-            f"{times(len(rows), size)} are saved for a backward pass that this step never runs",
-            "run it under `torch.no_grad()` or `torch.inference_mode()`",
-            common_line([o.operator for _, o in rows]),
+    else:
+        fix = (
+            "look where it is made for something that outlives the step: an attribute of a class or tensor, a hook, "
+            "a stored exception, an object of a C extension; `gc.get_referrers` lists what refers to a tensor"
         )
+    grows = f"; they grow by {format_bytes(growth)} with each step" if growth else ""
+    blocks = blocks_and_bytes(len(members), bytes_of(members))
+    why = f"{blocks} of older steps are alive, and no reference path to them was found{grows}"
+    yield finding(peak, GROWS, members, why, fix, line, growth=growth)
 
 
-def recomputed_at_once(peak: PeakState, live: Live) -> Iterator[Finding]:
-    """Values that a checkpoint has recomputed long before most of them are read."""
-    groups: dict[SourceLine, Live] = defaultdict(list)
-    for i, one in live:
-        op = one.operator
-        if one.block is not None and not one.block.role and op and op.phase is Phase.RECOMPUTE and op.checkpoint:
-            groups[op.checkpoint].append((i, one))
-    for line, rows in groups.items():
-        if len(rows) < 3:
-            continue
-        size = sum(o.size for _, o in rows)
-        largest = max(o.size for _, o in rows)
-        yield finding(
-            peak,
-            "recomputed too early",
-            rows,
-            f"the checkpoint recomputes {times(len(rows), size)} at once; the backward running at the peak, "
-            f"{operator_name(peak.recording.peak_operator)}, needs one or two of them now",
-            f"checkpoint shorter parts: about {max(2, round(len(rows) ** 0.5))} of them, rather than one",
-            line,
-            avoidable=size - largest,
-        )
+def _unexplained(peak: PeakState, live: LiveBlock) -> bool:
+    if live.block is None or live.block.role or peak.age(live) <= 0 or peak.read_in_step(live):
+        return False
+    held = peak.retainer(live)
+    return held is None or held[0].local or _held_by_cycle(peak, live, held[0])

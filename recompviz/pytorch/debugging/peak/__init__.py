@@ -1,1 +1,4 @@
-"""The state at the peak: each live block, who needs it, and how it is described."""
+"""The state at the peak of a recording.
+
+``peak_state`` answers who reads, saves and holds each live block; ``description`` puts the answers into words.
+"""

@@ -1,346 +1,211 @@
-"""The peak of the peak: each live block with what autograd, later operators and the user's objects want of it."""
+"""The state at the peak: for each live block, who reads it, which autograd nodes saved it, and what retains it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.memory_report import SourceLine
-from recompviz.core.steps.joint import Category
+from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock, Recording
 from recompviz.pytorch.debugging.recorder.watched import Block, Operand, Operator, Saved
 from recompviz.pytorch.debugging.references.held import HeldAfterStep, growth_by_retainer
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer, retainer_of
-from recompviz.pytorch.internals.user_lines import OUTSIDE
 
-# so many retainers are watched for the lines that put things into them
+# the largest number of retainers that are watched for the lines that store into them
 MOST_RETAINERS = 32
+# operators that read no elements
+_NO_READ = ("detach", "alias")
 
 
 @dataclass(frozen=True, eq=False)
 class PeakState:
-    """The peak of a recording, and who holds what there.
+    """The peak of a recording, and who holds each block there; frozen.
 
     Attributes
     ----------
     recording : Recording
-    held : mapping of int to list of ReferencePath
-        By block that the step of the peak made: the paths on which it is reached.
+    paths : mapping of int to list of ReferencePath
+        The paths to each block of the step of the peak, at the peak.
     between : tuple of HeldAfterStep
-        What was held before the first of the recorded steps and after each.
-    placed : mapping of (root, path) to SourceLine
-        By retainer: the line that puts most into it.
+        What was held before the first recorded step, and after each step.
+    stored_at : mapping of (root, expression) to SourceLine
+        For each retainer, the line that stores the most bytes in it.
     """
 
     recording: Recording
-    held: Mapping[int, list[ReferencePath]] = field(default_factory=dict)
+    paths: Mapping[int, list[ReferencePath]] = field(default_factory=dict)
     between: tuple[HeldAfterStep, ...] = ()
-    placed: Mapping[Key, SourceLine] = field(default_factory=dict)
-
-    def settled(self, held: Mapping[int, list[ReferencePath]]) -> PeakState:
-        """The same peak, once it is known who holds what."""
-        return self._with(replace(self, held=held))
-
-    def with_lines(self, placed: Mapping[Key, SourceLine]) -> PeakState:
-        """The same peak, once it is known which lines put things where they are kept."""
-        return self._with(replace(self, placed=placed))
-
-    def _with(self, other: PeakState) -> PeakState:
-        """Hand on what was computed of the recorded steps: the watcher has seen more since."""
-        names = ("at", "step", "end", "live", "reads", "has_backward")
-        other.__dict__.update({name: self.__dict__[name] for name in names if name in self.__dict__})
-        return other
+    stored_at: Mapping[Key, SourceLine] = field(default_factory=dict)
 
     @property
-    def operators(self) -> list[Operator]:
+    def operators(self) -> tuple[Operator, ...]:
         """Every operator watched."""
-        return self.recording.watcher.operators
+        return self.recording.operators
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every storage seen."""
+        return self.recording.blocks
+
+    @property
+    def live(self) -> tuple[LiveBlock, ...]:
+        """The transient blocks alive at the peak."""
+        return self.recording.live
 
     @cached_property
     def at(self) -> int:
         """The number of the operator that runs at the peak."""
-        op = self.recording.peak_operator
-        return op.number if op is not None else 0
+        return max(self.recording.at_peak, 0)
 
     @cached_property
     def step(self) -> int:
         """The step of the peak."""
-        op = self.recording.peak_operator
-        return op.step if op is not None else 0
+        return self.recording.peak_step
+
+    @cached_property
+    def start(self) -> int:
+        """The number of the first operator of the step of the peak."""
+        return self.recording.steps.start_of(self.step)
 
     @cached_property
     def end(self) -> int:
         """The number of the first operator after the step of the peak."""
-        starts = self.recording.watcher.step_starts
-        return starts[self.step + 1] if self.step + 1 < len(starts) else len(self.operators)
+        return self.recording.steps.start_of(self.step + 1)
+
+    # ---------------------------------------------------------------- operators
 
     @cached_property
-    def live(self) -> tuple[LiveBlock, ...]:
-        """The transient blocks."""
-        return self.recording.at_peak
-
-    @cached_property
-    def reads(self) -> dict[int, list[int]]:
-        """By block: the operators that read it, in order."""
+    def reads(self) -> Mapping[int, list[int]]:
+        """For each block the operators that read it, in order."""
         found: dict[int, list[int]] = defaultdict(list)
         for op in self.operators:
             for operand in op.reads:
                 if not found[operand.block] or found[operand.block][-1] != op.number:
                     found[operand.block].append(op.number)
-        return found
+        return dict(found)
 
-    def age(self, live: LiveBlock) -> int:
-        """How many steps before that of the peak the block was made."""
-        return self.step - live.block.step if live.block is not None else 0
+    def _reads_of(self, live: LiveBlock) -> list[int]:
+        return self.reads.get(live.block.number, []) if live.block is not None else []
 
     def last_read(self, live: LiveBlock) -> Operator | None:
-        """The operator that read it last, the one of the peak included."""
-        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
-        before = [n for n in numbers if n <= self.at and self.operators[n].short not in ("detach", "alias")]
+        """The last operator that read a block, up to the operator at the peak."""
+        before = [n for n in self._reads_of(live) if n <= self.at and self.operators[n].short not in _NO_READ]
         return self.operators[before[-1]] if before else None
 
     def next_read(self, live: LiveBlock) -> Operator | None:
-        """The operator of the same step that reads it next."""
-        numbers = self.reads.get(live.block.number, []) if live.block is not None else []
-        after = [n for n in numbers if self.at < n < self.end and self.operators[n].short != "detach"]
+        """The next operator of the same step that reads a block."""
+        after = [n for n in self._reads_of(live) if self.at < n < self.end and self.operators[n].short != "detach"]
         return self.operators[after[0]] if after else None
 
     def read_in_step(self, live: LiveBlock) -> bool:
-        """Whether an operator of the step of the peak reads it."""
+        """Whether an operator of the step of the peak reads a block."""
         return live.block is not None and self.number_read_in_step(live.block.number)
 
     def number_read_in_step(self, block: int) -> bool:
-        """The same of a block by its number."""
-        start = self.recording.watcher.step_starts[self.step]
-        return any(start <= n < self.end for n in self.reads.get(block, []))
+        """As :meth:`read_in_step`, for the number of a block."""
+        return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
-    def saved_of(self, operand: Operand) -> list[Saved]:
-        """What autograd nodes have saved of an operand's block."""
-        return self.recording.watcher.blocks[operand.block].saved
+    def read_one_step_later(self, live: LiveBlock) -> bool:
+        """Whether the block is carried to the next step.
 
-    def read_a_step_later(self, live: LiveBlock) -> bool:
-        """Whether it is a state that is carried on: what its operator made a step before was read in the step after."""
-        block, starts = live.block, self.recording.watcher.step_starts
+        True if the same operator made a block in the step before, and an operator of the step after that read it.
+        """
+        block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
             return False
         maker = block.maker - starts[block.step] + starts[block.step - 1]
-        blocks = self.recording.watcher.blocks
-        earlier = next((b.number for b in blocks if (b.maker, b.position) == (maker, block.position)), -1)
+        earlier = next((b.number for b in self.blocks if (b.maker, b.position) == (maker, block.position)), -1)
         return any(starts[block.step] <= n < self.end for n in self.reads.get(earlier, []))
-
-    def waiting(self, live: LiveBlock) -> list[Saved]:
-        """What autograd nodes that have still to run have saved of it."""
-        return [saved for saved in self._saved(live) if self._ends(saved) >= self.at]
-
-    def retained(self, live: LiveBlock) -> list[Saved]:
-        """What nodes that have run, and were told to keep the graph, have saved of it."""
-        runs = self.recording.watcher.runs
-        return [s for s in self._saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
-
-    def _saved(self, live: LiveBlock) -> list[Saved]:
-        return live.block.saved if live.block is not None else []
-
-    def _ends(self, saved: Saved) -> int:
-        run = self.recording.watcher.runs.get(saved.sequence)
-        return run.last if run is not None else len(self.operators)
-
-    def runs_in_step(self, saved: Saved) -> bool:
-        """Whether the node that saved it runs its backward in the step of the peak."""
-        return self._ends(saved) < self.end
 
     @cached_property
     def has_backward(self) -> bool:
         """Whether the step of the peak runs a backward pass."""
-        start = self.recording.watcher.step_starts[self.step]
-        return any(op.phase is Phase.BACKWARD for op in self.operators[start : self.end])
+        return any(op.phase is Phase.BACKWARD for op in self.operators[self.start : self.end])
 
     def forward_of(self, op: Operator | None) -> Operator | None:
-        """The forward operator that an operator of the backward pass belongs to; itself for a forward one."""
+        """The forward operator of a backward operator; any other operator itself."""
         if op is None or op.phase is not Phase.BACKWARD or not op.node:
             return op
-        number = self.recording.watcher.operator_of_node.get(op.sequence)
+        number = self.recording.steps.operator_of_node.get(op.sequence)
         return self.operators[number] if number is not None else None
 
+    def age(self, live: LiveBlock) -> int:
+        """Number of steps between the step that made a block and the step of the peak."""
+        return self.step - live.block.step if live.block is not None else 0
+
+    # ---------------------------------------------------------------- what autograd saved
+
+    def saved_of(self, operand: Operand) -> tuple[Saved, ...]:
+        """What autograd nodes saved of an operand's block."""
+        return self.blocks[operand.block].saved
+
+    def waiting(self, live: LiveBlock) -> list[Saved]:
+        """What autograd nodes that have not finished their backward saved of a block."""
+        return [saved for saved in _saved(live) if self._ends(saved) >= self.at]
+
+    def retained(self, live: LiveBlock) -> list[Saved]:
+        """What nodes saved of a block that have run their backward and kept the graph."""
+        runs = self.recording.steps.runs
+        return [s for s in _saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
+
+    def _ends(self, saved: Saved) -> int:
+        run = self.recording.steps.runs.get(saved.sequence)
+        return run.last if run is not None else len(self.operators)
+
+    def runs_in_step(self, saved: Saved) -> bool:
+        """Whether the node that saved a tensor runs its backward up to the end of the step of the peak."""
+        return self._ends(saved) < self.end
+
+    # ---------------------------------------------------------------- who holds it
+
     def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
-        """On which paths it is reached: at the peak, or when the step before was over if it is older."""
+        """The reference paths to a block: at the peak, or after the step before the peak if the block is older."""
         if live.block is None:
             return []
         old = self.between[self.step].paths if self.age(live) and self.between else {}
-        return old.get(live.block.number) or self.held.get(live.block.number, [])
+        return old.get(live.block.number) or self.paths.get(live.block.number, [])
 
     def retainer(self, live: LiveBlock) -> tuple[ReferencePath, Retainer] | None:
-        """What keeps it: of the paths to it the one that grows, else a container, an attribute, a variable."""
+        """The object that most likely retains a block, with the path through it.
+
+        A retainer that grows comes first, then one that outlives the step, then an object rather than a variable, then
+        a container.
+        """
         made = max(live.block.step, 0) if live.block is not None else 0
         before = self.between[made].containers if self.between else frozenset()
-        paths = [(path, retainer_of(path, before)) for path in self.paths_to(live) if path.referrers]
+        candidates = [(path, retainer_of(path, before)) for path in self.paths_to(live) if path.referrers]
 
-        def blame(one: tuple[ReferencePath, Retainer]) -> tuple[int, bool, bool, bool]:
-            path, retainer = one
-            return (
-                -self.growth(retainer.key),
-                not path.outlives,
-                retainer.referrer.kind == "variable",
-                not retainer.collection,
-            )
+        def order(candidate: tuple[ReferencePath, Retainer]) -> tuple[int, bool, bool, bool]:
+            path, retainer = candidate
+            variable = retainer.referrer.kind == "variable"
+            return -self.growth(retainer.key), not path.outlives, variable, not retainer.collection
 
-        return min(paths, key=blame, default=None)
+        return min(candidates, key=order, default=None)
 
     def growth(self, key: Key) -> int:
-        """Bytes by which a retainer grows with each step; 0 if it does not grow with every one."""
+        """Bytes by which a retainer grows with each step; 0 if it does not grow with every step."""
         return self._growths.get(key, 0)
 
     @cached_property
-    def _growths(self) -> dict[Key, int]:
-        return growth_by_retainer(self.between[1:], self._sizes)
+    def _growths(self) -> Mapping[Key, int]:
+        sizes = {block.number: self.recording.rounded(block.size) for block in self.blocks}
+        return growth_by_retainer(self.between[1:], sizes)
 
     @cached_property
-    def _sizes(self) -> dict[int, int]:
-        return {block.number: self.recording.rounded(block.size) for block in self.recording.watcher.blocks}
-
-    @cached_property
-    def retainers(self) -> dict[Key, Retainer]:
-        """What keeps the blocks alive at the peak, the largest first, but for variables that are soon gone."""
+    def retainers(self) -> Mapping[Key, Retainer]:
+        """The retainers of the blocks alive at the peak, largest first; plain local variables are left out."""
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}
         for one in self.live:
-            path = self.retainer(one) if one.block is not None and not one.block.role else None
-            if path is not None and not path[0].local:
-                sums[path[1].key] += one.size
-                found[path[1].key] = path[1]
+            held = self.retainer(one) if one.block is not None and not one.block.role else None
+            if held is not None and not held[0].local:
+                sums[held[1].key] += one.size
+                found[held[1].key] = held[1]
         return {key: found[key] for key in sorted(sums, key=lambda key: -sums[key])[:MOST_RETAINERS]}
 
-    def kept_for(self, saved: list[Saved]) -> str:
-        """``backward of layer1/relu``, for the first of the nodes."""
-        number = self.recording.watcher.operator_of_node.get(saved[0].sequence)
-        more = len({s.sequence for s in saved}) - 1
-        also = f" and {more} more" if more else ""
-        if number is None:
-            return f"a backward{also}"
-        op = self.operators[number]
-        return f"backward of {op.module + '/' if op.module else ''}{op.short}{also}"
 
-    # ---------------------------------------------------------------- in words
-
-    def label(self, live: LiveBlock) -> str:
-        """A name for people."""
-        if live.block is None:
-            return f"workspace of {_name(live.operator)}" if live.operator is not None else "unattributed"
-        return self.block_label(live.block)
-
-    def block_label(self, block: Block) -> str:
-        """A name for people: what it was given, or the variable it was assigned to, or module and operator."""
-        if block.name:
-            return block.name
-        if block.maker < 0:
-            if paths := self.held.get(block.number):
-                return f"`{paths[0].expression}`"
-            seen = self.operators[block.first_seen] if block.first_seen < len(self.operators) else None
-            return f"made outside, read by {_name(seen)}" if seen is not None else "made outside"
-        op = self.operators[block.maker]
-        name = f"backward of {_name(self.forward_of(op) or op)}" if op.phase is Phase.BACKWARD else _name(op)
-        variable = self._variable(op)
-        return f"{variable} ({name})" if variable else name
-
-    def _variable(self, op: Operator) -> str:
-        """The name that a forward operator's line gives its result, if no later operator of the line makes that."""
-        if op.line is None or op.phase is not Phase.FORWARD or op.line.function == OUTSIDE:
-            return ""
-        following = next((o for o in self.operators[op.number + 1 : op.number + 40] if o.makes), None)
-        same = following is not None and following.line == op.line and following.phase is op.phase
-        return "" if same else op.line.assigned
-
-    def category(self, live: LiveBlock) -> Category:
-        """What it is for."""
-        if live.block is None:
-            return Category.WORKSPACE if live.operator is not None else Category.OTHER
-        return self.block_category(live.block)
-
-    def block_category(self, block: Block) -> Category:
-        """What a block is for."""
-        if block.role:
-            return _CATEGORIES[block.role]
-        if block.maker < 0:
-            return Category.INPUT
-        op = self.operators[block.maker]
-        if op.optimizer:
-            return Category.WORKSPACE
-        if op.phase is Phase.BACKWARD:
-            return Category.GRADIENT
-        if op.phase is Phase.RECOMPUTE:
-            return Category.RECOMPUTED
-        return Category.KEPT if block.saved else Category.TRANSIENT
-
-    def why(self, live: LiveBlock) -> str:
-        """Who keeps it, in words."""
-        block = live.block
-        if block is None:
-            return f"workspace inside {_name(live.operator)}" if live.operator else "outside every operator"
-        parts = []
-        age = self.age(live)
-        if block.role:
-            parts.append(
-                _ROLES[block.role] + (f", kept from {age} step{'s' if age > 1 else ''} ago" if age and live else "")
-            )
-        if kept := self.retained(live):
-            parts.append(f"the graph is retained after {self.kept_for(kept)} ran")
-        if waits := self.waiting(live):
-            parts.append(
-                f"saved for {self.kept_for(waits)}"
-                + ("" if self.runs_in_step(waits[0]) else ", which does not run in this step")
-            )
-        maker = live.operator
-        if maker is not None and maker.phase is Phase.RECOMPUTE:
-            parts.append("recomputed" + (f" by the checkpoint at {maker.checkpoint.place}" if maker.checkpoint else ""))
-        following = self.next_read(live)
-        if not parts and following is not None:
-            kind = "gradient in flight, " if maker and maker.phase is Phase.BACKWARD else ""
-            parts.append(f"{kind}read next by {_name(following)}")
-        if not parts and maker is not None and maker.number == self.at:
-            parts.append(f"being made by {_name(maker)}")
-        path = None if block.role else self.retainer(live)
-        if path is not None and not (parts and path[0].local):
-            parts.append(f"held by {path[0].text}")
-        if not parts and self.last_read(live) is not None:
-            parts.append(f"in use by {_name(self.last_read(live))}")
-        if age and not block.role:
-            parts.append(f"made {age} step{'s' if age > 1 else ''} ago")
-        return "; ".join(parts) or "no later use seen, freed soon after"
-
-
-_CATEGORIES = {
-    "parameter": Category.PARAMETER,
-    "buffer": Category.BUFFER,
-    "gradient": Category.PARAMETER_GRADIENT,
-    "optimiser state": Category.OPTIMIZER,
-    "input": Category.INPUT,
-    "target": Category.TARGET,
-}
-_ROLES = {
-    "parameter": "parameter",
-    "buffer": "buffer",
-    "gradient": "gradient, until it is set to None",
-    "optimiser state": "state of the optimiser",
-    "input": "input, held by the caller",
-    "target": "target, held by the caller",
-}
-
-
-def _name(op: Operator | None) -> str:
-    """Module path and operator."""
-    if op is None:
-        return "nothing"
-    if op.optimizer:
-        return f"{op.optimizer}.step/{op.short}"
-    return f"{op.module}/{op.short}" if op.module else op.short
-
-
-operator_name = _name
-
-
-def times(count: int, size: int) -> str:
-    """``3 blocks, 12 MiB``."""
-    return f"{count} block{'s' if count > 1 else ''}, {format_bytes(size)}"
+def _saved(live: LiveBlock) -> tuple[Saved, ...]:
+    return live.block.saved if live.block is not None else ()

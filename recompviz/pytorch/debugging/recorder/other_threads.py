@@ -1,4 +1,4 @@
-"""Threads that a step starts: neither the profiler nor the watcher follows them, and a report must say so."""
+"""Count the threads that a step starts: neither the profiler nor the watcher sees what they do."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from recompviz.pytorch.internals.user_lines import is_own
 
 
 @dataclass
-class ThreadsSeen:
-    """How many threads ran code of the user's."""
+class ThreadCount:
+    """The number of threads that ran the user's code; grows while the steps run."""
 
     count: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a report must say of them."""
+        """The notes for the report."""
         if not self.count:
             return ()
-        started = "1 thread was" if self.count == 1 else f"{self.count} threads were"
-        return (f"{started} started during the steps; what runs there is not seen, and its memory not in this report",)
+        started = "1 thread" if self.count == 1 else f"{self.count} threads"
+        return (f"the steps started {started}; memory that other threads allocate is not in this report",)
 
 
 @contextlib.contextmanager
-def threads_seen() -> Iterator[ThreadsSeen]:
-    """Count the threads that start and come upon a line of the user's; those of PyTorch's own do not count."""
-    seen = ThreadsSeen()
+def threads_counted() -> Iterator[ThreadCount]:
+    """Count the threads that start inside and run a line of the user's code; PyTorch's own threads do not count."""
+    seen = ThreadCount()
     here = threading.local()
 
     def first_call(frame: Any, _event: str, _argument: Any) -> None:

@@ -1,223 +1,219 @@
-"""Watched steps joined with the allocator's events: which operator and which value each allocation belongs to.
+"""Join watched steps with the allocator's events: which operator and which storage each allocation belongs to.
 
-The profiler tells every allocation and free, the watcher every operator and the addresses of what it returned. An
-allocation inside an operator is one of its outputs, by address, or its workspace. What lies outside every operator
-and under no address known is unattributed, and stays in the account.
+The profiler records every allocation and free, the watcher every operator and the addresses of its results. An
+allocation inside an operator is one of its results, if the address matches, or else workspace. An allocation outside
+every operator, at an address that no operator returns, is unattributed; it is counted all the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.steps.allocations import AllocationEvent, Allocations, read_allocations
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.debugging.recorder.watched import Block, Operator
-from recompviz.pytorch.debugging.recorder.watcher import Watcher
+from recompviz.pytorch.debugging.recorder.watched import Block, Operator, WatchedSteps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# the ranges of the profiler in which operators run: "rv:12"
+PREFIX = "rv:"
 
 
 @dataclass(frozen=True)
 class LiveBlock:
-    """A block of the allocator's alive at the peak: an output, or workspace (no ``block``) of an operator."""
+    """An allocation alive at the peak.
+
+    Attributes
+    ----------
+    size : int
+        Bytes, as allocated.
+    operator : Operator or None
+        The operator that made it, or inside which it was allocated.
+    block : Block or None
+        The storage; None for workspace and unattributed memory.
+    allocation : int
+        Its number in the recording's ``allocations``.
+    """
 
     size: int
     operator: Operator | None
     block: Block | None
-    event: int
+    allocation: int
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Steps that were watched and profiled; frozen."""
+    """Steps that were watched and profiled; frozen. Made by :func:`recorded`.
 
-    watcher: Watcher
-    events: list[tuple[int, int, str]] = field(repr=False)
+    Attributes
+    ----------
+    steps : WatchedSteps
+    allocations : Allocations
+        ``at`` is the operator that started last, −1 before the first.
+    block_of : tuple of int
+        For each allocation its block; −1 for workspace and unattributed memory.
+    device : str
+    alignment : int
+        Bytes to which the allocator rounds sizes up.
+    reserved : int or None
+        The most bytes reserved from the device.
+    seconds : float
+    notes : tuple of str
+    """
+
+    steps: WatchedSteps
+    allocations: Allocations
+    block_of: tuple[int, ...]
     device: str
     alignment: int
     reserved: int | None
     seconds: float
     notes: tuple[str, ...] = ()
 
-    @cached_property
-    def rows(self) -> list[tuple[int, int, int, int]]:
-        """(operator, address, bytes, block or −1) of every allocation and free of the watched steps, in order."""
-        outputs: dict[tuple[int, int], int] = {(op, address): block for op, address, block in self.watcher.pointers}
-        found: list[tuple[int, int, int, int]] = []
-        now = -1
-        opened: dict[int, tuple[int, int]] = {}
-        for address, size, inside in self.events:
-            if inside.startswith("rv:"):
-                now = max(now, int(inside[3:]))
-            if size > 0:
-                number = int(inside[3:]) if inside.startswith("rv:") else -1
-                block = outputs.get((number, address), -1) if number >= 0 else self._seen_after(now, address)
-                if address in opened:  # handed out again: it was freed, which the profiler did not see
-                    at, born = opened.pop(address)
-                    found.append((now, address, -born, found[at][3]))
-                opened[address] = (len(found), size)
-                found.append((now, address, size, block))
-            elif size < 0 and address in opened:
-                at, born = opened.pop(address)
-                found.append((now, address, -born, found[at][3]))
-        return found
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """Every operator watched."""
+        return self.steps.operators
 
-    def _seen_after(self, now: int, address: int) -> int:
-        """The block that was allocated outside every operator, told by the first operator that met its address."""
-        for op, seen, block in self.watcher.pointers:
-            if op > now and seen == address:
-                return block if self.watcher.blocks[block].first_seen >= now else -1
-        return -1
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Every storage seen."""
+        return self.steps.blocks
 
-    @cached_property
-    def live(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Transient bytes right after each row."""
-        return np.cumsum(np.array([row[2] for row in self.rows], np.int64))
-
-    @cached_property
-    def peak_event(self) -> int:
-        """The row at which the peak is reached first, −1 without any."""
-        return int(self.live.argmax()) if self.rows else -1
+    @property
+    def at_peak(self) -> int:
+        """The operator that had started last when the peak was reached first; −1 if none had."""
+        event = self.allocations.peak_event
+        return int(self.allocations.at[event]) if event >= 0 else -1
 
     @property
     def peak_operator(self) -> Operator | None:
         """The operator that runs at the peak."""
-        number = self.rows[self.peak_event][0] if self.rows else -1
-        return self.watcher.operators[number] if number >= 0 else None
+        return self.operators[self.at_peak] if self.at_peak >= 0 else None
+
+    @property
+    def peak_step(self) -> int:
+        """The step of the peak."""
+        return self.peak_operator.step if self.peak_operator is not None else 0
 
     @cached_property
-    def at_peak(self) -> tuple[LiveBlock, ...]:
-        """The transient blocks alive at the peak, in the order they were allocated."""
-        alive: dict[int, LiveBlock] = {}
-        for i, (number, address, size, block) in enumerate(self.rows[: self.peak_event + 1]):
-            if size > 0:
-                made_in = self._maker(number, block, i)
-                alive[address] = LiveBlock(size, made_in, self.watcher.blocks[block] if block >= 0 else None, i)
-            else:
-                alive.pop(address, None)
-        return tuple(alive.values())
+    def live(self) -> tuple[LiveBlock, ...]:
+        """The transient blocks alive at the peak, in the order of their allocation."""
+        numbers = self.allocations.alive_after(self.allocations.peak_event)
+        return tuple(
+            LiveBlock(int(self.allocations.size[i]), self._maker(i), self._block(i), i) for i in numbers.tolist()
+        )
 
-    def _maker(self, number: int, block: int, event: int) -> Operator | None:
-        if block >= 0 and self.watcher.blocks[block].maker >= 0:
-            return self.watcher.operators[self.watcher.blocks[block].maker]
-        inside = number >= 0 and self._inside[event]
-        return self.watcher.operators[number] if inside else None
+    def _block(self, allocation: int) -> Block | None:
+        number = self.block_of[allocation]
+        return self.blocks[number] if number >= 0 else None
 
-    @cached_property
-    def _inside(self) -> list[bool]:
-        """Whether each row happened inside an operator."""
-        inside, opened = [], set()
-        for address, size, name in self.events:
-            if size > 0:
-                if address in opened:
-                    inside.append(False)
-                opened.add(address)
-                inside.append(name.startswith("rv:"))
-            elif size < 0 and address in opened:
-                opened.discard(address)
-                inside.append(name.startswith("rv:"))
-        return inside
+    def _maker(self, allocation: int) -> Operator | None:
+        block = self._block(allocation)
+        if block is not None and block.maker >= 0:
+            return self.operators[block.maker]
+        at = int(self.allocations.at[self.allocations.birth[allocation]])
+        return self.operators[at] if at >= 0 and self._inside(allocation) else None
+
+    def _inside(self, allocation: int) -> bool:
+        """Whether it was allocated inside an operator."""
+        return self.allocations.scopes[allocation].startswith(PREFIX)
 
     @cached_property
     def static_blocks(self) -> tuple[Block, ...]:
-        """Blocks that were there before the first step, and are seen by an operator or named."""
-        allocated = {row[3] for row in self.rows if row[2] > 0}
-        found: dict[int, Block] = {}  # by address: tensors made anew from one array of NumPy's are one memory
-        for block in self.watcher.blocks:
-            if block.maker < 0 and block.number not in allocated and block.size and self._there_at_peak(block):
-                known = found.get(block.address)
+        """Blocks that existed before the first step, and that an operator uses or that have a name."""
+        allocated = set(self.block_of)
+        by_address: dict[int, Block] = {}  # several tensors of one NumPy array share their memory
+        for block in self.blocks:
+            if block.maker < 0 and block.number not in allocated and block.size and self._existed_at_peak(block):
+                known = by_address.get(block.address)
                 if known is None or (block.role and not known.role) or block.size > known.size:
-                    found[block.address] = block
-        return tuple(found.values())
+                    by_address[block.address] = block
+        return tuple(by_address.values())
 
-    def _there_at_peak(self, block: Block) -> bool:
-        peak = self.rows[self.peak_event][0] if self.rows else 0
-        step = self.watcher.operators[peak].step if self.watcher.operators else 0
-        return (block.died is None or block.died > peak) and block.step <= step
-
-    def peak_without(self, freed: dict[int, int]) -> int:
-        """The transient peak of the step that has the peak, if blocks were freed earlier.
-
-        Parameters
-        ----------
-        freed : dict of int to int
-            From the row that allocates a block to the operator before which it would be free.
-        """
-        live = self.live.copy()
-        numbers = np.array([row[0] for row in self.rows], np.int64)
-        for row, operator in freed.items():
-            size = self.rows[row][2]
-            end = self._ends.get(row, len(self.rows))
-            start = max(row, int(np.searchsorted(numbers, operator, side="left")))
-            live[start:end] -= size
-        peak = self.peak_operator
-        starts = [*self.watcher.step_starts, len(self.watcher.operators)]
-        step = peak.step if peak is not None else 0
-        first, last = np.searchsorted(numbers, [starts[step], starts[step + 1]], side="left")
-        return int(live[first:last].max(initial=0))
-
-    @cached_property
-    def _ends(self) -> dict[int, int]:
-        """From the row that allocates a block to the row that frees it."""
-        opened: dict[int, int] = {}
-        found: dict[int, int] = {}
-        for i, (_, address, size, _) in enumerate(self.rows):
-            if size > 0:
-                opened[address] = i
-            elif address in opened:
-                found[opened.pop(address)] = i
-        return found
-
-    def rounded(self, size: int) -> int:
-        """A size as the allocator hands it out."""
-        return -(-size // self.alignment) * self.alignment
+    def _existed_at_peak(self, block: Block) -> bool:
+        at = self.at_peak if len(self.allocations.at) else 0
+        step = self.operators[at].step if self.operators else 0
+        return (block.died is None or block.died > at) and block.step <= step
 
     @cached_property
     def step_ends(self) -> tuple[int, ...]:
         """Transient bytes alive at the end of each step."""
-        starts = [*self.watcher.step_starts[1:], len(self.watcher.operators)]
-        numbers = [row[0] for row in self.rows]
-        ends = []
-        for start in starts:
-            last = int(np.searchsorted(np.array(numbers), start, side="left")) - 1
-            ends.append(int(self.live[last]) if last >= 0 else 0)
-        return tuple(ends)
+        live = self.live_before([self.steps.start_of(step + 1) for step in range(len(self.steps.step_starts))])
+        return tuple(live.tolist())
 
-    def timeline(self, label: list[str], category: list[Category], static: dict[Category, int]) -> Timeline:
-        """The timeline, given the label and category of each block; workspace by its operator."""
-        operators = self.watcher.operators
-        labels = [*label]
+    def live_before(self, operators: Sequence[int]) -> NDArray[np.int64]:
+        """Transient bytes alive just before each of the operators."""
+        live = np.concatenate([[0], self.allocations.live])
+        return live[np.searchsorted(self.allocations.at, np.array(operators, np.int64), side="left")]
+
+    def peak_without(self, freed: dict[int, int]) -> int:
+        """The transient peak of the step of the peak if some blocks were freed earlier.
+
+        Parameters
+        ----------
+        freed : dict of int to int
+            From an allocation to the operator before which it would be free.
+        """
+        allocations = self.allocations
+        live = allocations.live.copy()
+        for number, operator in freed.items():
+            death = int(allocations.death[number])
+            start = max(int(allocations.birth[number]), int(np.searchsorted(allocations.at, operator, side="left")))
+            live[start : death if death >= 0 else len(live)] -= allocations.size[number]
+        bounds = [self.steps.start_of(self.peak_step), self.steps.start_of(self.peak_step + 1)]
+        first, last = np.searchsorted(allocations.at, bounds, side="left")
+        return int(live[first:last].max(initial=0))
+
+    def rounded(self, size: int) -> int:
+        """A size as the allocator rounds it, bytes."""
+        return -(-size // self.alignment) * self.alignment
+
+    def timeline(self, labels: Sequence[str], categories: Sequence[Category], static: dict[Category, int]) -> Timeline:
+        """The timeline with one step for each operator.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            Of each block.
+        categories : sequence of Category
+            Of each block.
+        static : dict of Category to int
+            Bytes that exist before the first step.
+        """
+        storage_labels = [*labels]
         numbers: dict[str, int] = {}
 
         def number_of(text: str) -> int:
             if text not in numbers:
-                numbers[text] = len(labels)
-                labels.append(text)
+                numbers[text] = len(storage_labels)
+                storage_labels.append(text)
             return numbers[text]
 
-        events = []
-        for i, (at, _address, size, block) in enumerate(self.rows):
+        shown: list[tuple[int, Category]] = []  # storage and category of each allocation
+        for allocation, block in enumerate(self.block_of):
+            maker = self._maker(allocation) if block < 0 else None
             if block >= 0:
-                events.append((max(at, 0), block, int(category[block]), size))
-            elif at >= 0 and self._inside[i]:
-                storage = number_of(f"workspace of {operators[at].short}")
-                events.append((at, storage, int(Category.WORKSPACE), size))
+                shown.append((block, categories[block]))
+            elif maker is not None:
+                shown.append((number_of(f"workspace of {maker.short}"), Category.WORKSPACE))
             else:
-                events.append((max(at, 0), number_of("unattributed"), int(Category.OTHER), size))
-        # a free carries the storage and category of its birth
-        births: dict[int, tuple[int, int]] = {}
-        settled = []
-        for (_at, address, size, _block), event in zip(self.rows, events, strict=True):
-            if size > 0:
-                births[address] = event[1], event[2]
-            settled.append((event[0], *births[address], size))
+                shown.append((number_of("unattributed"), Category.OTHER))
+        columns = (column.tolist() for column in (self.allocations.at, self.allocations.block, self.allocations.delta))
         return Timeline.of_events(
-            settled,
-            [operator_label(op) for op in operators] or ["nothing"],
-            [int(op.phase) for op in operators] or [int(Phase.FORWARD)],
-            storage_labels=tuple(labels),
+            [(max(at, 0), shown[i][0], int(shown[i][1]), delta) for at, i, delta in zip(*columns, strict=True)],
+            [operator_label(op) for op in self.operators] or ["nothing"],
+            [int(op.phase) for op in self.operators] or [int(Phase.FORWARD)],
+            storage_labels=tuple(storage_labels),
             static_bytes=static,
             kind="measured",
             device=self.device,
@@ -226,8 +222,61 @@ class Recording:
         )
 
 
+def recorded(
+    steps: WatchedSteps,
+    events: Iterable[AllocationEvent],
+    *,
+    device: str,
+    alignment: int,
+    reserved: int | None,
+    seconds: float,
+    notes: tuple[str, ...] = (),
+) -> Recording:
+    """Join what was watched with the allocator's events of the same steps.
+
+    Parameters
+    ----------
+    steps : WatchedSteps
+    events : iterable of AllocationEvent
+        In order. The scope of operator 12 is ``"rv:12"``; an event of size 0 marks where a scope starts.
+    device, alignment, reserved, seconds, notes
+        As in :class:`Recording`.
+    """
+    allocations = read_allocations(_by_operator(events))
+    blocks = tuple(_blocks_of(steps, allocations))
+    return Recording(steps, allocations, blocks, device, alignment, reserved, seconds, notes)
+
+
+def _by_operator(events: Iterable[AllocationEvent]) -> Iterator[AllocationEvent]:
+    """The events with the operator that started last."""
+    last = -1
+    for event in events:
+        if event.scope.startswith(PREFIX):
+            last = max(last, int(event.scope.removeprefix(PREFIX)))
+        yield event._replace(at=last)
+
+
+def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
+    """For each allocation its block, or −1.
+
+    Inside an operator it is the result at the same address. Outside, it is the block that a later operator finds at
+    that address first, if that block was not seen before.
+    """
+    results = {(operator, address): block for operator, address, block in steps.outputs}
+    later: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for operator, address, block in steps.outputs:
+        later[address].append((operator, block))
+    births = allocations.at[allocations.birth].tolist()
+    for at, address, scope in zip(births, allocations.address.tolist(), allocations.scopes, strict=True):
+        if scope.startswith(PREFIX):
+            yield results.get((int(scope.removeprefix(PREFIX)), address), -1)
+        else:
+            block = next((block for operator, block in later[address] if operator > at), -1)
+            yield block if block >= 0 and steps.blocks[block].first_seen >= at else -1
+
+
 def operator_label(op: Operator) -> str:
-    """``backward of layer1.conv/convolution_backward`` and the like, for people."""
+    """``backward: layer1.conv/convolution_backward``."""
     name = f"{op.module}/{op.short}" if op.module else op.short
     if op.optimizer:
         return f"{op.optimizer}.step/{op.short}"

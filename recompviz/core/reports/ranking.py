@@ -1,0 +1,46 @@
+"""The order of findings: what matters most first, and each block in one finding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recompviz.core.reports.findings import LEAST_GROWTH, LEAST_SHARE, Finding
+
+
+def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
+    """Order findings by importance and drop those that others explain.
+
+    Findings that grow with each step come first, because they have no bound. Then come surprising findings by the bytes
+    that they could save, then the rest by size. If most blocks of a finding belong to more important ones, it is
+    dropped. So is a surprising finding that could save less than a hundredth of the peak.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+    peak : int
+        Bytes.
+
+    Examples
+    --------
+    >>> a = Finding("leak", "h", None, 10, 10, "", rows=(0,), surprising=True, growth=2048)
+    >>> b = Finding("saved for backward", "x", None, 90, 0, "", rows=(1,))
+    >>> c = Finding("view keeps base alive", "y", None, 50, 45, "", rows=(2,), surprising=True)
+    >>> [f.cause for f in ranked([b, c, a], 200)]
+    ['leak', 'view keeps base alive', 'saved for backward']
+    """
+
+    def order(finding: Finding) -> tuple[bool, bool, int, int]:
+        if not finding.matters(peak):
+            return True, True, 0, -finding.size
+        return False, finding.growth < LEAST_GROWTH, -finding.avoidable, -finding.size
+
+    worth = [f for f in findings if not f.surprising or f.matters(peak) or f.avoidable >= LEAST_SHARE * peak / 3]
+    taken: set[int] = set()
+    chosen = []
+    for finding in sorted(worth, key=order):
+        mine = set(finding.rows)
+        if finding.matters(peak) and mine and len(mine & taken) > len(mine) / 2:
+            continue
+        taken |= mine if finding.matters(peak) else set()
+        chosen.append(finding)
+    return tuple(chosen)

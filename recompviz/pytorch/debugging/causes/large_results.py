@@ -1,0 +1,197 @@
+"""Causes in which one operator makes a large result: attention, broadcast, optimiser state, embedding gradient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.findings import Finding
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.core.steps.schedule import Phase
+from recompviz.pytorch.debugging.causes.shared import (
+    LiveRows,
+    bytes_of,
+    element_count,
+    elements,
+    finding,
+    has_role,
+    item_bytes,
+    nearest_source,
+)
+from recompviz.pytorch.debugging.peak.description import block_label, blocks_and_bytes, operator_name
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.watched import Operator
+
+# a result is called a broadcast if it has this many times the elements of the largest input
+BROADCAST_FACTOR = 4
+# the largest number of operators between a softmax and a block that belongs to the same attention
+_NEAR = 40
+
+
+def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Blocks with the shape of a softmax between two matrix products: attention without a fused kernel."""
+    softmaxes = [op for op in peak.operators if _is_attention(peak, op)]
+    groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
+    for i, live in rows:
+        op = peak.forward_of(live.operator)
+        if live.block is None or has_role(live) or op is None:
+            continue
+        operand = live.block.operand
+        for softmax in softmaxes:
+            made = softmax.makes[0]
+            same = operand.shape[-2:] == made.shape[-2:] and elements(operand) == elements(made)
+            if same and op.step == softmax.step and abs(op.number - softmax.number) < _NEAR:
+                groups[softmax.line].append((i, live))
+                break
+    for line, members in groups.items():
+        softmax = next(op for op in softmaxes if op.line == line)
+        shape = "×".join(map(str, softmax.makes[0].shape))
+        if softmax.function == "scaled_dot_product_attention" or softmax.short == "_safe_softmax":
+            fix = (
+                "`scaled_dot_product_attention` fell back to plain operators, because of its dropout, mask or dtype on "
+                "this device; its fused kernels do not store the matrix"
+            )
+        else:
+            fix = "use `torch.nn.functional.scaled_dot_product_attention`, which does not store the matrix"
+        yield finding(
+            peak,
+            "attention matrix written out",
+            members,
+            f"a softmax between two matrix products makes [{shape}]; "
+            f"{blocks_and_bytes(len(members), bytes_of(members))} of that shape are alive",
+            fix,
+            line,
+            value=block_label(peak, peak.blocks[softmax.makes[0].block]),
+        )
+
+
+def _is_attention(peak: PeakState, op: Operator) -> bool:
+    """Whether a softmax reads the result of a matrix product, and a matrix product reads its result."""
+    if op.short not in ("_softmax", "_safe_softmax") or op.phase is Phase.BACKWARD or len(op.makes) != 1:
+        return False
+    return nearest_source(peak, op, _multiplies, most_steps=9) is not None and _read_by_product(peak, op, 6)
+
+
+def _multiplies(op: Operator) -> bool:
+    return op.short in ("bmm", "baddbmm", "mm", "matmul", "einsum")
+
+
+def _read_by_product(peak: PeakState, op: Operator, most_steps: int) -> bool:
+    if most_steps == 0 or len(op.makes) < 1:
+        return False
+    following = [peak.operators[n] for n in peak.reads.get(op.makes[0].block, []) if n > op.number]
+    return any(_multiplies(f) or (f.makes and _read_by_product(peak, f, most_steps - 1)) for f in following[:4])
+
+
+def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Blocks that follow from broadcasting two small inputs against each other."""
+    groups: dict[int, LiveRows] = defaultdict(list)
+    for i, live in rows:
+        if has_role(live):
+            continue
+        found = nearest_source(peak, peak.forward_of(live.operator), lambda op: _broadcast(peak, op) is not None)
+        shape = _broadcast(peak, found) if found is not None else None
+        if found is not None and shape is not None:
+            item = item_bytes(live.block.operand) if live.block is not None else 4
+            if live.size // item >= element_count(shape) // 2:
+                groups[found.number].append((i, live))
+    by_line: dict[tuple[SourceLine | None, tuple[int, ...]], tuple[Operator, LiveRows]] = {}
+    for number, members in groups.items():
+        op = peak.operators[number]
+        by_line.setdefault((op.line, _broadcast(peak, op) or ()), (op, []))[1].extend(members)
+    for (line, shape), (op, members) in by_line.items():
+        shapes = " with ".join(str(list(peak.blocks[o.block].operand.shape)) for o in op.reads[:2])
+        inputs = sum(peak.blocks[o.block].size for o in op.reads)
+        # inputs of the same rank were prepared for broadcasting, by None or unsqueeze
+        meant = len({len(o.shape) for o in op.reads[:2]}) == 1
+        if meant:
+            fix = "use an operator that does not store it (a matrix product, `torch.cdist`), or compute it in parts"
+        else:
+            fix = "give both inputs the same shape: `.squeeze()`, `.unsqueeze()` or `.view_as()` one of them"
+        size = bytes_of(members)
+        yield finding(
+            peak,
+            "broadcast to a large result" if meant else "accidental broadcast",
+            members,
+            f"`{op.short}` of {shapes} makes {list(shape)}: {blocks_and_bytes(len(members), size)} of that size, from "
+            f"inputs of {format_bytes(inputs)}",
+            fix,
+            line,
+            avoidable=max(size - inputs, 0),
+            value=block_label(peak, peak.blocks[op.makes[0].block]) if op.makes else operator_name(op),
+        )
+
+
+def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
+    """The result shape of an elementwise operator that broadcasts at least two inputs; None for other operators."""
+    if not (op.pointwise or op.short.endswith("_loss")) or len(op.reads) < 2 or op.phase is Phase.BACKWARD:
+        return None
+    stored = [peak.blocks[o.block].size // item_bytes(o) for o in op.reads]
+    if sum(count > 1 for count in stored) < 2:
+        return None
+    shape = max([o.shape for o in (*op.reads, *op.makes)], key=element_count)
+    return shape if element_count(shape) >= BROADCAST_FACTOR * max(stored) else None
+
+
+def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """What an optimiser allocates in the step of the peak: its state, in its first step, and temporaries."""
+    state = [
+        (i, live)
+        for i, live in rows
+        if live.block and live.block.role == "optimiser state" and peak.age(live) == 0 and live.operator is not None
+    ]
+    if state:
+        kinds = sorted({live.block.name.split(" of ")[0] for _, live in state if live.block is not None})
+        name = next((live.operator.optimizer for _, live in state if live.operator), "") or "the optimiser"
+        yield finding(
+            peak,
+            "optimiser state made at its first step",
+            state,
+            f"{name} allocates {' and '.join(kinds)} for each parameter in its first step: "
+            f"{blocks_and_bytes(len(state), bytes_of(state))}, which stay allocated",
+            "plan for this memory from the start, or use an optimiser with less state (SGD, Adafactor, 8-bit Adam)",
+        )
+    temporaries: LiveRows = [
+        (i, live) for i, live in rows if live.operator is not None and live.operator.optimizer and not has_role(live)
+    ]
+    if temporaries:
+        name = next(live.operator.optimizer for _, live in temporaries if live.operator)
+        yield finding(
+            peak,
+            "temporaries of the optimiser",
+            temporaries,
+            f"{name} updates all parameters together, with temporaries of "
+            f"{blocks_and_bytes(len(temporaries), bytes_of(temporaries))}",
+            "`foreach=False` needs temporaries for one parameter at a time, `fused=True` needs none",
+        )
+
+
+def dense_embedding_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Gradients of embeddings in which all rows are zero except the few that the batch looked up."""
+    for i, live in rows:
+        op = live.operator
+        if op is None or live.block is None or op.short not in ("embedding_dense_backward", "_embedding_bag_backward"):
+            continue
+        if op.phase is not Phase.BACKWARD or len(live.block.operand.shape) != 2:
+            continue
+        count, width = live.block.operand.shape
+        indices = [o for o in op.reads if o.dtype in ("int64", "int32")]
+        looked_up = min(count, element_count(indices[0].shape)) if indices else count
+        if looked_up > count // 2:
+            continue
+        forward = peak.forward_of(op)
+        names = [peak.blocks[o.block].name for o in forward.reads] if forward is not None else []
+        weight = next((name for name in names if name), "")
+        touched = live.size * looked_up // count
+        yield finding(
+            peak,
+            "dense gradient of an embedding",
+            [(i, live)],
+            f"the gradient of {weight or 'the embedding'} is {count:,}×{width}, of which the batch touches at most "
+            f"{looked_up:,} rows ({format_bytes(touched)})",
+            "use `sparse=True` with SparseAdam or SGD, a smaller vocabulary, or weights shared with the output layer",
+            op.line,
+            avoidable=live.size - touched,
+            value=f"gradient of {weight}" if weight else "",
+        )

@@ -1,0 +1,63 @@
+"""Causes in which a step computes what it does not use: gradients that no optimiser reads, and float64 values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recompviz.core.reports.findings import Finding
+from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding, largest_of
+from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.watched import Operator
+
+
+def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Gradients of parameters that no optimiser of the step updates, for example of a teacher or a frozen part."""
+    stepped = peak.recording.steps.stepped
+    if not stepped or not peak.has_backward:
+        return
+    members = [
+        (i, live)
+        for i, live in rows
+        if live.block is not None and live.block.role == "gradient" and live.block.gradient_of not in {-1, *stepped}
+    ]
+    if members:
+        forward = peak.forward_of(largest_of(members).operator)
+        yield finding(
+            peak,
+            "gradients that nothing steps",
+            members,
+            f"{blocks_and_bytes(len(members), bytes_of(members))} are gradients of parameters that no optimiser of "
+            "this step updates; the values saved to compute them take more memory",
+            "run that part under `torch.no_grad()`, or call `requires_grad_(False)` on its parameters",
+            forward.line if forward is not None else None,
+        )
+
+
+def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Values in float64, which training rarely needs; most come from NumPy arrays."""
+    members = [
+        (i, live)
+        for i, live in rows
+        if live.block is not None and live.block.operand.dtype == "float64" and live.block.role != "input"
+    ]
+    if not members:
+        return
+    first = next((op for op in peak.operators if _makes_double(op)), None)
+    size = bytes_of(members)
+    yield finding(
+        peak,
+        "values in float64",
+        members,
+        f"{blocks_and_bytes(len(members), size)} are in float64, which takes twice the bytes of float32"
+        + (f"; `{first.short}` makes the first one" if first is not None else ""),
+        "call `.float()` on what comes from NumPy and on the model, or use `torch.set_default_dtype(torch.float32)`",
+        first.line if first is not None else None,
+        avoidable=size // 2,
+    )
+
+
+def _makes_double(op: Operator) -> bool:
+    """Whether an operator makes a float64 value from inputs that are not all float64."""
+    made = any(o.dtype == "float64" for o in op.makes)
+    return made and not (op.reads and all(o.dtype == "float64" for o in op.reads))

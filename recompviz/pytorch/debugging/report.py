@@ -1,0 +1,98 @@
+"""Make the report of a peak state: a row for each block alive at the peak, the findings, and the timeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from recompviz.core.reports.findings import PeakRow
+from recompviz.core.reports.memory_report import MemoryReport
+from recompviz.core.reports.ranking import ranked
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.debugging.causes.all_causes import ordinary_causes, surprising_causes
+from recompviz.pytorch.debugging.peak.description import (
+    block_category,
+    block_label,
+    category,
+    label,
+    operator_name,
+    why,
+)
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock, operator_label
+from recompviz.pytorch.debugging.recorder.watched import Block
+
+
+def report_of(peak: PeakState, title: str) -> MemoryReport:
+    """The report of a peak state, without expected memory and advice."""
+    recording = peak.recording
+    static = [
+        (block, recording.rounded(block.size))
+        for block in recording.static_blocks
+        if block_category(peak, block).static
+    ]
+    entries: list[tuple[PeakRow, LiveBlock | None]] = [(_static_row(peak, block, size), None) for block, size in static]
+    entries += [(_live_row(peak, one), one) for one in peak.live]
+    entries.sort(key=lambda entry: -entry[0].size)
+    rows = tuple(row for row, _ in entries)
+    total = sum(row.size for row in rows)
+    live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
+    surprising = ranked(surprising_causes(peak, live), total)
+    explained = {i for finding in surprising if finding.matters(total) for i in finding.rows}
+    ordinary = ordinary_causes(peak, [(i, one) for i, one in live if i not in explained])
+    static_bytes: dict[Category, int] = defaultdict(int)
+    for block, size in static:
+        static_bytes[block_category(peak, block)] += size
+    timeline = recording.timeline(
+        [block_label(peak, block) for block in peak.blocks],
+        [block_category(peak, block) for block in peak.blocks],
+        dict(static_bytes),
+    )
+    not_searched = dict.fromkeys(held.not_searched for held in peak.between if held.not_searched)
+    return MemoryReport(
+        title,
+        timeline,
+        rows,
+        ranked([*surprising, *ordinary], total),
+        notes=(*recording.notes, *not_searched),
+        growth=recording.step_ends,
+    )
+
+
+_WHY_STATIC = {
+    Category.PARAMETER: "parameter of the model",
+    Category.BUFFER: "buffer of the model",
+    Category.OPTIMIZER: "state of the optimiser",
+}
+
+
+def _static_row(peak: PeakState, block: Block, size: int) -> PeakRow:
+    kind = block_category(peak, block)
+    return PeakRow(
+        block_label(peak, block),
+        size,
+        kind,
+        _WHY_STATIC.get(kind, "held by the caller"),
+        module=block.name.rpartition(".")[0],
+        shape=block.operand.shape,
+        dtype=block.operand.dtype,
+    )
+
+
+def _live_row(peak: PeakState, one: LiveBlock) -> PeakRow:
+    op, block, last = one.operator, one.block, peak.last_read(one)
+    return PeakRow(
+        value=label(peak, one),
+        size=one.size,
+        category=category(peak, one),
+        why=why(peak, one),
+        operator=op.name if op is not None else "",
+        module=op.module if op is not None else "",
+        line=op.line if op is not None else None,
+        stack=op.stack if op is not None else (),
+        shape=block.operand.shape if block is not None else (),
+        dtype=block.operand.dtype if block is not None else "",
+        born=operator_label(op) if op is not None else "",
+        last_use=operator_name(last) if last is not None else "",
+        age=peak.age(one),
+        attributed=op is not None or block is not None,
+    )
