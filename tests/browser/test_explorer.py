@@ -8,37 +8,33 @@ import pytest
 pytestmark = pytest.mark.browser
 questions = count()
 
-# a module beside the notebook: a residual network without torch, for the widget layer is what is tested here
+# A module beside the notebook: a residual network without torch, since the widget layer is tested here.
 RESIDUAL = """
 import dataclasses, time
+import recompviz as rv
 from recompviz.core.steps.examples import residual_step
-from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.reports.run_report import RunReport
-from recompviz.core.steps.schedule import make_schedule
-from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.core.exact.solver import solve
-from recompviz.widgets.explorer.explorer import Explorer
 
-graph, joint = residual_step((1, 1, 1))
-curve = solve(graph)
-simulate = lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
-table = lambda o: PlanTable.of(graph, o, curve.plans(o), lambda plan: simulate(plan).profile)
+planner = rv.Planner(*residual_step((1, 1, 1)))
 
-def run(plan, progress, cancelled):
-    for i in range(RUN_STEPS):
-        progress(i / RUN_STEPS, f"part {i}")
-        time.sleep(0.05)
-    if plan.keep_mask.all():
-        raise MemoryError("could not allocate 3 GiB")
-    simulated = simulate(plan)
-    more = simulated.delta.copy()
-    more[0] += simulated.peak // 100
-    measured = dataclasses.replace(simulated, delta=more, kind="measured")
-    return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
+class Runner:
+    steps = 10
 
-RUN_STEPS = 10
-more = dict(more_tables=[table("memory")], run=run, device="CPU", title="Residual net")
-explorer = Explorer(graph, table("time"), simulate, **more)
+    def run(self, plan, progress):
+        for i in range(self.steps):
+            progress(i, self.steps, f"part {i}")
+            time.sleep(0.05)
+        if plan.keep_mask.all():
+            raise MemoryError("could not allocate 3 GiB")
+        simulated = planner.simulate(plan)
+        more = simulated.delta.copy()
+        more[0] += simulated.peak // 100
+        measured = dataclasses.replace(simulated, delta=more, kind="measured")
+        return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
+
+runner = Runner()
+options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net")
+explorer = rv.Explorer(planner, runner, **options)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
 
@@ -122,7 +118,7 @@ def test_dragging_repaints_at_once_and_the_kernel_ends_at_the_same_plan(page):
     state = page.evaluate(
         "(({row, budget}) => ({row, budget}))(document.querySelector('.rv-explorer').recompviz.state)"
     )
-    assert in_kernel(page, "explorer._choice[1], explorer.budget") == f"{state['row']} {round(state['budget'])}"
+    assert in_kernel(page, "explorer._reply['row'], explorer.budget") == f"{state['row']} {round(state['budget'])}"
     assert in_kernel(page, "int(explorer.plan.keep_mask.sum())") == str(sum(states(page)))
 
 
@@ -144,7 +140,7 @@ def test_the_objective_can_be_switched(page):
     page.get_by_role("radio", name="least memory").click()
     settled(page)
     assert page.get_by_role("radio", name="least memory").get_attribute("aria-checked") == "true"
-    assert in_kernel(page, "explorer._choice[0]") == "1"
+    assert in_kernel(page, "explorer._reply['table']") == "1"
 
 
 def test_hovering_a_node_shows_its_card_and_its_lower_set(page):
@@ -206,7 +202,7 @@ def test_run_shows_progress_then_measured_over_predicted(page):
 
 
 def test_a_run_can_be_cancelled_and_never_blocks_the_notebook(page):
-    assert in_kernel(page, "(setattr(residual, 'RUN_STEPS', 400), 'long')[1]") == "long"
+    assert in_kernel(page, "(setattr(residual.runner, 'steps', 400), 'long')[1]") == "long"
     page.get_by_role("button", name="Run on CPU").click()
     page.get_by_role("progressbar", name="Progress of the run").wait_for()
     assert in_kernel(page, "'free'") == "free"

@@ -154,26 +154,26 @@ def test_hovering_a_closed_module_shows_the_lower_set_of_all_it_holds(page):
     page.wait_for_function("!document.querySelector('.rv-node.rv-outside')")
 
 
-LARGE = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((8, 12, 13, 9))").replace(
-    'explorer = Explorer(graph, table("time"), simulate, **more)',
-    """
+LARGE = """
 import threading
-from recompviz.core.planning.first_plans import first_plans
+import recompviz as rv
+from recompviz.core.steps.examples import residual_step
+
 go = threading.Event()
 
-def later(_progress):
-    go.wait(300)
-    return [table("time"), table("memory")]
+class Waiting(rv.Planner):
+    def plans(self, objective="time", progress=None):
+        go.wait(300)
+        return super().plans(objective, progress)
 
-explorer = Explorer(graph, first_plans(graph, lambda plan: simulate(plan).profile), simulate, run=run, later=later)
-""",
-)
+explorer = rv.Explorer(Waiting(*residual_step((8, 12, 13, 9))), objectives=["time", "memory"], title="Residual net")
+"""
 
 
 def test_a_large_graph_is_dragged_on_a_canvas_and_goes_on_as_it_was_when_better_plans_come(open_notebook, jupyter):
     (jupyter.folder / "residual.py").write_text(LARGE)
     page = open_notebook("large.ipynb", EXPLORE)
-    page.get_by_text(re.compile("better ones are being searched for")).wait_for()
+    page.get_by_text(re.compile("searching for better ones")).wait_for()
     page.get_by_role("button", name=re.compile("^layer3, ")).click()
     page.get_by_role("button", name="Collapse layer3", exact=True).wait_for()
     assert in_kernel(page, "residual.go.set()") == "None"

@@ -9,24 +9,22 @@ from tests.browser.test_explorer import RESIDUAL, settled
 pytestmark = pytest.mark.browser
 
 MORE = """
-from recompviz.core.plans.baselines import chen
 from recompviz.core.plans.gap import gap_of
 
-def solve_again(objective, family, keep, recompute, progress):
-    curve = solve(graph, family, keep=keep, recompute=recompute)
-    for i in range(SOLVE_STEPS):
-        progress(i, SOLVE_STEPS)
-        time.sleep(0.02)
-    profile = lambda plan: simulate(plan).profile
-    return PlanTable.of(graph, objective, curve.plans(objective), profile, with_keep_all=not recompute)
+class Slow(rv.Planner):
+    def what_if(self, *arguments, progress=None, **options):
+        for i in range(5):
+            progress(i, 5)
+            time.sleep(0.02)
+        return super().what_if(*arguments, progress=progress, **options)
 
-def run_and_explain(plan, progress, cancelled):
-    report = run(plan, progress, cancelled)
-    return dataclasses.replace(report, gap=gap_of(joint, plan, report.measured))
+class Explaining(Runner):
+    def run(self, plan, progress):
+        report = super().run(plan, progress)
+        return dataclasses.replace(report, gap=gap_of(planner.joint, plan, report.measured))
 
-SOLVE_STEPS = 5
-more |= dict(run=run_and_explain, solve=solve_again, baselines=[chen(graph)], joint=joint)
-explorer = Explorer(graph, table("time"), simulate, **more)
+planner = Slow(planner.graph, planner.joint)
+explorer = rv.Explorer(planner, Explaining(), **options | {"baselines": ["chen"]})
 """
 
 

@@ -46,7 +46,7 @@ def shown(page):
 
 
 def plan_of(exported, choice):
-    return exported[1]._tabled.table(choice[0]).plans[choice[1]]
+    return exported[1]._selection.tables.table(choice[0]).plans[choice[1]]
 
 
 def test_dragging_changes_the_plan_and_the_timeline_follows(page, exported):
@@ -152,7 +152,7 @@ def test_two_plans_are_compared_in_a_table(page, exported):
     page.get_by_label("Compare the plan shown with").select_option(label="chen")
     panel = page.get_by_role("tabpanel", name="Compare")
     here = plan_of(exported, shown(page)).keep_mask
-    there = next(p for p in exported[1]._tabled.table(2).plans if p.kind == "chen").keep_mask
+    there = next(p for p in exported[1]._selection.tables.table(2).plans if p.kind == "chen").keep_mask
     panel.get_by_text(f"{(here != there).sum()} values differ").wait_for()
     assert page.locator(".rv-rival").get_attribute("d").startswith("M")
 

@@ -8,6 +8,7 @@ import pytest
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.steps.timeline import Timeline
+from tests.widgets.conftest import RunnerOf
 
 
 def ask(explorer, request, row, table=0):
@@ -67,25 +68,23 @@ def test_an_older_request_is_dropped(lab):
 
 
 def test_a_request_superseded_while_it_is_simulated_is_never_answered(lab):
-    explorer = lab.explorer()
     slow, go = threading.Event(), threading.Event()
-    replies = []
-    explorer.observe(lambda change: replies.append(change["new"]["request"]), "_reply")
-    simulate = explorer._simulate
 
-    def stuck(plan):
+    def simulate(plan=None):
         if plan is lab.time.plans[3]:
             slow.set()
             go.wait(10)
-        return simulate(plan)
+        return lab.planner.simulate(plan)
 
-    explorer._simulate = stuck
+    explorer = lab.explorer(lab.planner_with(simulate=simulate))
+    replies = []
+    explorer.observe(lambda change: replies.append(change["new"]["request"]), "_reply")
     first = threading.Thread(target=ask, args=(explorer, 5, 3))
     first.start()
     assert slow.wait(10)
     second = threading.Thread(target=ask, args=(explorer, 6, 7))
     second.start()
-    while explorer._request < 6:
+    while explorer._selection.request < 6:
         time.sleep(0.01)
     go.set()
     first.join()
@@ -138,7 +137,7 @@ def test_another_layout_mode_is_sent_when_the_page_wishes_it(lab):
 
 
 def test_run_measures_in_the_background_and_is_recorded(lab):
-    explorer = lab.explorer(run=lab.run)
+    explorer = lab.explorer(runner=lab)
     explorer._on_message(explorer, {"type": "run"}, [])
     explorer.wait(20)
     (report,) = explorer.runs
@@ -151,13 +150,13 @@ def test_run_measures_in_the_background_and_is_recorded(lab):
 def test_a_run_can_be_cancelled(lab):
     started = threading.Event()
 
-    def endless(_plan, progress, _cancelled):
+    def endless(_plan, progress):
         started.set()
         while True:
-            progress(0.5, "working")
+            progress(1, 2, "working")
             time.sleep(0.01)
 
-    explorer = lab.explorer(run=endless)
+    explorer = lab.explorer(runner=RunnerOf(endless))
     explorer.run()
     assert started.wait(10)
     explorer._on_message(explorer, {"type": "cancel"}, [])
@@ -166,16 +165,16 @@ def test_a_run_can_be_cancelled(lab):
     assert explorer.runs == ()
 
 
-def test_out_of_memory_is_told_with_the_next_step_and_the_explorer_lives_on(lab):
+def test_out_of_memory_is_reported_with_the_next_step_and_the_explorer_lives_on(lab):
     calls = []
 
-    def greedy(plan, progress, cancelled):
+    def greedy(plan, progress):
         calls.append(plan)
         if len(calls) == 1:
             raise MemoryError("could not allocate 3 GiB")
-        return lab.run(plan, progress, cancelled)
+        return lab.run(plan, progress)
 
-    explorer = lab.explorer(run=greedy)
+    explorer = lab.explorer(runner=RunnerOf(greedy))
     explorer.run()
     explorer.wait(10)
     assert explorer._run["state"] == "failed"
@@ -190,11 +189,11 @@ def test_out_of_memory_is_told_with_the_next_step_and_the_explorer_lives_on(lab)
 def test_a_run_belongs_to_the_plan_it_began_with(lab):
     go = threading.Event()
 
-    def patient(plan, progress, cancelled):
+    def patient(plan, progress):
         go.wait(10)
-        return lab.run(plan, progress, cancelled)
+        return lab.run(plan, progress)
 
-    explorer = lab.explorer(run=patient)
+    explorer = lab.explorer(runner=RunnerOf(patient))
     begun = explorer.plan
     explorer.run()
     ask(explorer, 9, 0)
@@ -204,11 +203,16 @@ def test_a_run_belongs_to_the_plan_it_began_with(lab):
     assert explorer.tables[0].plans[explorer._runs[0]["row"]] is begun
 
 
-def test_without_run_there_is_no_button(lab):
+def test_without_a_runner_there_is_no_button(lab):
     explorer = lab.explorer()
     assert explorer._run["can"] is False
-    with pytest.raises(RuntimeError, match="without run="):
+    with pytest.raises(RuntimeError, match="pass runner="):
         explorer.run()
+
+
+def test_a_graph_in_place_of_a_planner_is_refused_with_the_next_step(lab):
+    with pytest.raises(TypeError, match=r"rv\.Planner"):
+        lab.explorer(lab.graph)
 
 
 def test_the_static_picture_is_well_formed_and_says_which_bytes(lab):

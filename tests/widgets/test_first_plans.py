@@ -11,7 +11,6 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step, u_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.widgets.explorer.explorer import Explorer
 
 
 @pytest.mark.parametrize("step", [residual_step((2, 2)), u_step(200)])
@@ -25,20 +24,38 @@ def test_the_first_plans_are_canonical_and_reach_from_keep_all_to_far_less(step)
         assert plan.on(graph).peak == plan.peak == max(terms.total for terms in plan.terms)
 
 
-def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_change(lab):
-    go = threading.Event()
+@pytest.fixture
+def search(lab):
+    """A planner whose search waits for ``go``, and reports progress until then."""
+    return Search(lab)
 
-    def later(_progress):
-        assert go.wait(20)
-        return [lab.time, lab.memory]
 
-    table = first_plans(lab.graph, profile_function(lab.graph, lab.joint))
-    explorer = Explorer(lab.graph, table, lab.simulate, later=later)
-    assert "better ones" in explorer._waiting
+class Search:
+    def __init__(self, lab, error=None):
+        self.go, self.begun, self.error = threading.Event(), threading.Event(), error
+        self.planner = lab.planner_with(plans=self.plans)
+        self.found = {"time": lab.time, "memory": lab.memory}
+
+    def plans(self, objective, progress=None):
+        self.begun.set()
+        for done in range(10_000):
+            if progress is not None:
+                progress(done, 10_000)
+            if self.go.wait(0.002):
+                break
+        if self.error:
+            raise self.error
+        return self.found[objective]
+
+
+def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_change(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
+    assert "searching" in explorer._waiting
+    assert explorer._selection.tables.first[0].table is search.planner.first_plans()
     budget, request = explorer.budget, explorer._reply["request"]
     sent = []
     explorer.send_state = lambda key=None: sent.append(set(key) if isinstance(key, (list, set, tuple)) else {key})
-    go.set()
+    search.go.set()
     explorer.wait_for_plans(20)
     assert explorer.tables == (lab.time, lab.memory)
     assert explorer._waiting == ""
@@ -48,76 +65,124 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
     assert any({"_tables", "_reply", "_waiting"} <= keys for keys in sent)
 
 
-def test_a_search_that_fails_is_told_and_the_first_plans_stay(lab):
-    def later(_progress):
-        raise MemoryError("no room for the search")
+def test_without_objectives_nothing_is_searched_for(lab, search):
+    explorer = lab.explorer(search.planner, objectives=[], background=True)
+    assert explorer.tables == (search.planner.first_plans(),)
+    assert not search.begun.is_set()
 
-    explorer = Explorer(lab.graph, lab.time, lab.simulate, later=later)
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), ValueError("no room"), KeyboardInterrupt(), SystemExit(1)])
+def test_a_search_that_fails_is_reported_and_the_first_plans_stay(lab, error):
+    search = Search(lab, error)
+    search.go.set()
+    explorer = lab.explorer(search.planner, background=True)
     explorer.wait_for_plans(20)
-    assert "no room for the search" in explorer._waiting
-    assert explorer.tables == (lab.time,)
+    assert "the search failed" in explorer._waiting
+    assert str(error) in explorer._waiting
+    assert explorer._solving["state"] == "idle"
+    assert explorer.tables == (search.planner.first_plans(),)
 
 
-def test_who_reads_the_plan_or_sets_a_budget_in_python_waits_for_the_better_plans_and_the_picture_does_not(lab):
-    go = threading.Event()
+def test_better_plans_that_cannot_be_shown_are_reported_too(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
 
-    def later(_progress):
-        assert go.wait(20)
-        return [lab.time, lab.memory]
+    def broken(_plan=None):
+        raise RuntimeError("cannot simulate")
 
-    table = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profile_function(lab.graph, lab.joint))
-    assert lab.time.least_total < table.least_total
-    explorer = Explorer(lab.graph, table, lab.simulate, later=later, joint=lab.joint)
+    search.planner.simulate = broken
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert "cannot simulate" in explorer._waiting
+
+
+def test_python_code_that_reads_the_plan_or_sets_a_budget_waits_for_the_search_and_the_page_does_not(lab, search):
+    few = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profile_function(lab.graph, lab.joint))
+    assert lab.time.least_total < few.least_total
+    search.planner.first_plans = lambda: few
+    explorer = lab.explorer(search.planner, background=True)
     seen = []
-    explorer.observe(lambda _change: seen.append(explorer.plan), "plan")  # who is told of a choice may read it at once
-    row = 2 - explorer._choice[1]
-    explorer._asked = {"request": 1, "table": 0, "row": row, "budget": float(table.total_peaks[row])}
-    assert seen == [table.plans[row]]
+    explorer.observe(lambda _change: seen.append(explorer.plan), "plan")  # an observer may read it immediately
+    row = 2 - explorer._selection.row
+    explorer._asked = {"request": 1, "table": 0, "row": row, "budget": float(few.total_peaks[row])}
+    assert seen == [few.plans[row]]
     assert "kept" in repr(explorer)
     assert explorer.to_svg()
-    threading.Timer(0.3, go.set).start()
+    threading.Timer(0.3, search.go.set).start()
     explorer.budget = lab.time.least_total  # which no first plan reaches
     assert explorer.plan is lab.time.plan(lab.time.least_total)
     assert explorer.timeline.peak == lab.time.least_total
     assert explorer._solving["state"] == "idle"
 
 
-def test_the_search_tells_its_progress_and_the_page_may_stop_it(lab):
-    at_work = threading.Event()
-
-    def later(progress):
-        for done in range(10_000):
-            progress(done, 10_000)
-            at_work.set()
-            time.sleep(0.002)
-        return [lab.time]
-
-    explorer = Explorer(lab.graph, lab.memory, lab.simulate, later=later)
-    assert at_work.wait(20)
+def test_the_search_reports_its_progress_and_the_page_may_stop_it(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
+    assert search.begun.wait(20)
     assert explorer._solving["state"] == "solving"
-    assert "being searched for" in explorer._solving["text"]
+    assert "searching for better plans" in explorer._solving["text"]
     explorer._on_message(explorer, {"type": "page"}, [])
-    assert "better plans" in explorer._solving["text"]
+    assert "after the search" in explorer._solving["text"]
     explorer._on_message(explorer, {"type": "stop"}, [])
-    explorer.wait_for_plans(20)
     assert "stopped" in explorer._waiting
     assert explorer._solving["state"] == "idle"
-    assert explorer.tables == (lab.memory,)
+    assert explorer.tables == (search.planner.first_plans(),)  # without waiting: the search never ends by itself
 
 
-def test_a_plan_that_was_loaded_meanwhile_stays_on_the_screen(lab):
-    go = threading.Event()
-
-    def later(_progress):
-        assert go.wait(20)
-        return [lab.time, lab.memory]
-
-    explorer = Explorer(
-        lab.graph, first_plans(lab.graph, profile_function(lab.graph, lab.joint)), lab.simulate, later=later
-    )
+def test_a_plan_loaded_during_the_search_stays_selected(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
     loaded = lab.memory.plans[-1]
     explorer.load(loaded)
-    go.set()
+    search.go.set()
     explorer.wait_for_plans(20)
     assert (explorer.plan.keep_mask == loaded.keep_mask).all()
-    assert explorer._choice[0] == explorer._tabled.given == 2
+    assert explorer._selection.table == explorer._selection.tables.given == 2
+
+
+def test_an_observer_that_loads_a_plan_during_the_search_while_another_reads_it_is_no_dead_lock(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
+    assert search.begun.wait(20)
+    first, loaded, seen = search.planner.first_plans(), lab.memory.plans[-1], []
+
+    def load_once(_change):
+        explorer.unobserve(load_once, "plan")
+        explorer.load(loaded)
+
+    explorer.observe(load_once, "plan")
+    explorer.observe(lambda _change: seen.append(explorer.plan), "timeline")
+    asked = {"request": 9, "table": 0, "row": 0, "budget": float(first.total_peaks[0])}
+    message = threading.Thread(target=lambda: setattr(explorer, "_asked", asked), daemon=True)
+    message.start()
+    message.join(20)
+    assert not message.is_alive()
+    assert any((plan.keep_mask == loaded.keep_mask).all() for plan in seen)
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert explorer.tables == (lab.time, lab.memory)
+
+
+def test_after_stop_a_pin_is_answered_without_the_search_and_can_be_stopped_too(lab, search):
+    endless, ended = threading.Event(), threading.Event()
+
+    def what_if(*arguments, progress, **options):
+        try:
+            while endless.is_set():
+                progress(1, 2)
+                time.sleep(0.002)
+        finally:
+            ended.set()
+        return lab.planner.what_if(*arguments, progress=progress, **options)
+
+    search.planner.what_if = what_if
+    explorer = lab.explorer(search.planner, background=True)
+    assert search.begun.wait(20)
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    explorer.pin(recompute=[lab.graph.names[3]])
+    explorer.wait(60)
+    assert explorer._solving["state"] == "done"
+    assert not explorer.plan.keep_mask[3]
+    ended.clear()
+    endless.set()
+    explorer.pin(recompute=[lab.graph.names[4]])
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    assert explorer._solving["state"] == "cancelled"
+    assert ended.wait(20)
+    assert not explorer._questions.running

@@ -23,7 +23,7 @@ def node(lab, **wanted):
 
 
 def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
-    explorer = lab.explorer(solve=lab.solve)
+    explorer = lab.explorer()
     budget, v = explorer.budget, node(lab, kept=False)
     pin(explorer, keep=[v])
     explorer.wait(300)
@@ -35,24 +35,26 @@ def test_a_pin_is_obeyed_by_the_plan_shown_and_the_budget_kept(lab):
 
 
 def test_every_row_solved_under_a_recompute_pin_obeys_it(lab):
-    explorer = lab.explorer(solve=lab.solve)
+    explorer = lab.explorer()
     v = node(lab, kept=True)
     pin(explorer, recompute=[v])
     explorer.wait(300)
-    assert not any(plan.keep_mask[v] for plan in explorer._tabled.table(explorer._tabled.pinned).plans)
+    assert not any(
+        plan.keep_mask[v] for plan in explorer._selection.tables.table(explorer._selection.tables.pinned).plans
+    )
 
 
 def test_pins_are_what_a_solve_of_their_own_gives(lab):
-    explorer = lab.explorer(solve=lab.solve)
+    explorer = lab.explorer()
     v = node(lab, kept=True)
     explorer.pin(recompute=[lab.graph.names[v]])
     explorer.wait(300)
-    table = lab.solve("time", "auto", [], [lab.graph.names[v]], lambda _done, _total: None)
+    table = lab.planner.what_if("time", recompute=[lab.graph.names[v]])
     assert explorer.plan.overhead == table.plan(explorer.budget).overhead
 
 
 def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):
-    explorer = lab.explorer(solve=lab.solve)
+    explorer = lab.explorer()
     before = explorer.plan
     pin(explorer, keep=[node(lab, kept=False)])
     explorer.wait(300)
@@ -62,8 +64,8 @@ def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):
     assert explorer._more[1] == {}
 
 
-def test_an_impossible_pin_is_told_and_changes_nothing(lab):
-    explorer = lab.explorer(solve=lab.solve)
+def test_an_impossible_pin_is_reported_and_changes_nothing(lab):
+    explorer = lab.explorer()
     before = explorer.plan
     pin(explorer, keep=[len(lab.graph) - 1])
     explorer.wait(300)
@@ -75,22 +77,22 @@ def test_an_impossible_pin_is_told_and_changes_nothing(lab):
 def test_a_newer_question_takes_the_place_of_an_older_one(lab):
     begun, go = threading.Event(), threading.Event()
 
-    def slow(objective, family, keep, recompute, progress):
+    def slow(*arguments, keep, **options):
         if len(keep) == 1:
             begun.set()
             go.wait(20)
-        return lab.solve(objective, family, keep, recompute, progress)
+        return lab.planner.what_if(*arguments, keep=keep, **options)
 
-    explorer = lab.explorer(solve=slow)
+    explorer = lab.explorer(lab.planner_with(what_if=slow))
     free = [v for v in range(len(lab.graph) - 1) if not explorer.plan.keep_mask[v]]
     pin(explorer, keep=free[:1])
     assert begun.wait(20)
-    older = explorer._background._thread
+    older = explorer._questions._job
     pin(explorer, keep=free[:2])
     explorer.wait(300)
     shown = explorer.plan
     go.set()
-    older.join(20)
+    assert older.wait(20)
     assert explorer.plan is shown
     assert all(shown.keep_mask[v] for v in free[:2])
 
@@ -98,12 +100,12 @@ def test_a_newer_question_takes_the_place_of_an_older_one(lab):
 def test_stopping_a_solve_shows_nothing_of_it(lab):
     begun, go = threading.Event(), threading.Event()
 
-    def slow(*arguments):
+    def slow(*arguments, **options):
         begun.set()
         go.wait(20)
-        return lab.solve(*arguments)
+        return lab.planner.what_if(*arguments, **options)
 
-    explorer = lab.explorer(solve=slow)
+    explorer = lab.explorer(lab.planner_with(what_if=slow))
     before = explorer.plan
     pin(explorer, keep=[node(lab, kept=False)])
     assert begun.wait(20)
@@ -118,37 +120,37 @@ def test_stopping_a_solve_shows_nothing_of_it(lab):
 def test_another_solver_is_solved_once_and_then_known(lab):
     calls = []
 
-    def counted(*arguments):
-        calls.append(arguments[:2])
-        return lab.solve(*arguments)
+    def counted(*arguments, **options):
+        calls.append(arguments)
+        return lab.planner.what_if(*arguments, **options)
 
-    explorer = lab.explorer(solve=counted)
+    explorer = lab.explorer(lab.planner_with(what_if=counted))
     explorer._on_message(explorer, {"type": "solve", "objective": "time", "family": "paper"}, [])
     explorer.wait(300)
-    number = explorer._choice[0]
+    number = explorer._selection.table
     assert explorer._more[number - 2]["family"] == "paper"
     explorer.use_solver("auto", "time")
-    assert explorer._choice[0] == 0
+    assert explorer._selection.table == 0
     explorer.use_solver("paper", "time")
-    assert explorer._choice[0] == number
+    assert explorer._selection.table == number
     assert calls == [("time", "paper")]
 
 
 def test_a_solver_that_finishes_after_another_choice_is_known_and_does_not_take_its_place(lab):
     begun, go = threading.Event(), threading.Event()
 
-    def slow(*arguments):
+    def slow(*arguments, **options):
         begun.set()
         assert go.wait(60)
-        return lab.solve(*arguments)
+        return lab.planner.what_if(*arguments, **options)
 
-    explorer = lab.explorer(solve=slow)
+    explorer = lab.explorer(lab.planner_with(what_if=slow))
     explorer.use_solver("paper", "time")
     assert begun.wait(60)
     explorer._asked = {"request": 5, "table": 1, "row": 0, "budget": 0}
     go.set()
     explorer.wait(300)
-    assert explorer._choice[0] == 1
+    assert explorer._selection.table == 1
     assert any(more.get("family") == "paper" for more in explorer._more)
 
 
@@ -187,7 +189,7 @@ def test_a_plan_of_another_graph_is_refused(lab):
 
 
 def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
-    explorer = lab.explorer(solve=lab.solve, run=lab.run)
+    explorer = lab.explorer(runner=lab)
     pin(explorer, keep=[node(lab, kept=False)])
     explorer.wait(300)
     explorer.run()
@@ -196,3 +198,31 @@ def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
     assert (bits.astype(bool) == explorer.plan.keep_mask).all()
     steps = explorer._runs[0]["gap"]
     assert sum(step[1] for step in steps) == steps[-1][2] == explorer.runs[0].measured.peak
+
+
+def test_pins_while_a_given_plan_is_shown_start_from_the_first_table(lab):
+    explorer = lab.explorer()
+    row = explorer._more[0]["names"].index("chen")
+    explorer._asked = {"request": 5, "table": 2, "row": row, "budget": 0}
+    explorer.pin(keep=[lab.graph.names[node(lab, kept=False)]])
+    explorer.wait(300)
+    assert explorer._solving["state"] == "done"
+    assert explorer._more[1]["base"] == 0
+
+
+def test_an_observer_may_ask_and_wait_without_a_dead_lock(lab):
+    explorer, seen = lab.explorer(), []
+
+    def pin_and_wait(_change):
+        explorer.pin(recompute=[lab.graph.names[node(lab, kept=True)]])
+        explorer.wait()  # It returns immediately: the answer needs the lock under which observers are called.
+        seen.append(explorer._solving["state"])
+
+    explorer.observe(pin_and_wait, "plan")
+    choice = threading.Thread(target=lambda: setattr(explorer, "budget", lab.time.least_total), daemon=True)
+    choice.start()
+    choice.join(60)
+    assert not choice.is_alive()
+    assert seen[0] == "solving"
+    explorer.unobserve_all("plan")
+    explorer.wait(300)

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.schedule import make_schedule
@@ -23,11 +22,6 @@ def test_the_page_is_one_file_that_refers_to_nothing_else(lab, tmp_path):
     assert not re.search(
         r"(src|href)\s*=|@import|url\(", re.sub(r"url\(#|`url\(#|link\.href = |image\.src = ", "", text)
     )
-
-
-def test_without_a_joint_graph_the_next_step_is_told(lab):
-    with pytest.raises(ValueError, match=r"rv\.explore"):
-        lab.explorer(joint=None).to_html()
 
 
 @node

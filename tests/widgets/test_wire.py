@@ -25,7 +25,7 @@ def written():
 
 @pytest.fixture
 def explorer(lab):
-    explorer = lab.explorer(run=lab.run, solve=lab.solve)
+    explorer = lab.explorer(runner=lab)
     explorer._asked = {"request": 2, "table": 0, "row": 1, "budget": 1e12}
     explorer.run()
     explorer.wait(20)

@@ -96,7 +96,7 @@ def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
     code = "import json, time\nfrom recompviz.benchmarks.explorer import stamped\nstamped.install()\n"
     code += f"explorer = stamped.planned({name!r})\nexplorer"
     ask = "json.dump(stamped.STAMPS, open('stamps.json', 'w'))\n"
-    ask += "print('said', time.time(), explorer._choice[1], len(explorer.graph))"
+    ask += "print('said', time.time(), explorer._reply['row'], len(explorer.graph))"
     page = opened(browser, lab, f"{name}.ipynb", code, ask)
     slider = page.locator(".rv-slider:not(.rv-scrubber)")
     for shown, button in (("modules", "Collapse all modules"), ("every value", "Expand all modules")):

@@ -6,19 +6,15 @@ The steps need no torch: the widget layer is what is measured.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.live.model import profile_function
-from recompviz.core.planning.first_plans import first_plans
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.examples import residual_step, u_step
 from recompviz.core.steps.joint import JointGraph
-from recompviz.core.steps.schedule import make_schedule
-from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.explorer import Explorer
@@ -67,23 +63,25 @@ def install() -> None:
     wire.timeline_message = stamped(wire.timeline_message)
 
 
-def explorer(step: Step, table: PlanTable) -> StampedExplorer:
-    """An Explorer of a step with one plan table."""
-    graph, joint = step
+class StampedPlanner(Planner):
+    """A planner that also writes down when a simulation ends."""
 
-    def simulate(plan: Plan) -> Timeline:
-        return simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
+    def simulate(self, plan: Plan | None = None) -> Timeline:
+        """See :meth:`recompviz.Planner.simulate`."""
+        return stamped(super().simulate)(plan)
 
-    return StampedExplorer(graph, table, stamped(simulate), title="s")
+
+def explorer(step: Step, objectives: Sequence[PlanObjective]) -> StampedExplorer:
+    """An Explorer of a step with a plan table per objective, or else with the plans that need no search."""
+    planner = StampedPlanner(*step, most_rows=200)
+    return StampedExplorer(planner, objectives=objectives, baselines=(), background=False, title="s")
 
 
 def planned(name: str) -> StampedExplorer:
     """An Explorer with the plans of the exact solver."""
-    graph, joint = step = STEPS[name]()
-    plans = solve(graph).plans("time", 200)
-    return explorer(step, PlanTable.of(graph, "time", plans, profile_function(graph, joint)))
+    return explorer(STEPS[name](), ["time"])
 
 
 def with_first_plans(step: Step) -> StampedExplorer:
     """An Explorer with the plans that need no search."""
-    return explorer(step, first_plans(step[0], profile_function(*step)))
+    return explorer(step, [])

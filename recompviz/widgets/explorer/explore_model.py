@@ -1,32 +1,24 @@
 """``explore``: from a model and one batch to its Explorer, in one call.
 
-The one file of the widgets that knows the torch layer: it hands the Explorer what needs torch as callables.
+It makes the Explorer's planner and runner from a trace. Other Explorer files do not use the torch layer.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from recompviz.core.base.errors import GraphError
-from recompviz.core.graphs.graph import Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
-from recompviz.widgets.explorer.explorer import Explorer
-from recompviz.widgets.explorer.runner import Progress
+from recompviz.widgets.base.job import Progress
+from recompviz.widgets.explorer.explorer import BASELINES, Explorer
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from recompviz.core.exact.solver import Family
     from recompviz.pytorch.tracing.step import Loss
     from recompviz.pytorch.tracing.traced_step import Trace
-
-# what is shown beside the curve where nothing else is wished
-BASELINES = ("per-module", "chen")
 
 
 def explore(
@@ -50,31 +42,33 @@ def explore(
     kwargs : dict, optional
         Keyword arguments of the model.
     targets : sequence, optional
-        What the loss takes after the model's output.
+        The loss's arguments after the model's output.
     loss : callable or torch.nn.Module, optional
-        Left out: the model's output is the scalar loss, or has ``.loss``.
+        If left out, the model's output is the scalar loss, or has ``.loss``.
     optimizer : torch.optim.Optimizer, optional
-        Where given, its state and its step are part of the memory; it is not stepped.
+        If given, its state and its step are part of the memory. It is not stepped.
     calibrated : bool
-        Whether to run the step a few times first, in little memory, to learn what its operators take inside; see
-        :func:`recompviz.calibrate`. A model on the meta device is not run.
+        Whether to measure the workspace of each operator first; see :func:`recompviz.calibrate`. This runs the step a
+        few times in little memory. A model on the meta device is not run.
     capacity : int or str, optional
-        Bytes the device has, marked on the budget; left out: what CUDA says of its own.
+        Bytes that the device has, marked on the budget. If left out, the memory of the CUDA device.
     baselines : sequence of str
-        Shown as points beside the curve; names as for :meth:`recompviz.Trace.baseline`.
-
-    It opens at once, with plans that need no search; the planner's are searched for meanwhile and take their place.
-    Reading ``.plan`` or setting ``.budget`` in Python before that waits for them.
+        Baselines shown as points of the curve; names as for :meth:`recompviz.Trace.baseline`.
 
     Returns
     -------
     Explorer
-        Shown when it is a cell's last value; ``.plan`` is the plan chosen, ``.budget`` (total bytes) sets it.
+        Shown if it is the last value of a cell. ``.plan`` is the selected plan; ``.budget`` (total bytes) selects one.
 
     Raises
     ------
     TraceError
         If the step cannot be traced.
+
+    Notes
+    -----
+    The Explorer of a large graph opens with plans that need no search. It searches for better plans in the background
+    and then shows those. Reading ``.plan`` or setting ``.budget`` in Python waits for them.
 
     Examples
     --------
@@ -99,85 +93,62 @@ def explorer_of(
 ) -> Explorer:
     """The Explorer of a trace; see :func:`explore`."""
     from recompviz.pytorch.internals.devices import memory_of
-    from recompviz.pytorch.tracing.traced_step import simulate
 
-    def solve(
-        objective: PlanObjective,
-        family: str,
-        keep: Sequence[Name],
-        recompute: Sequence[Name],
-        progress: Callable[[int, int], None],
-    ) -> PlanTable:
-        return traced.planner.what_if(
-            objective, cast("Family", family), keep=keep, recompute=recompute, progress=progress
-        )
-
-    def tables(progress: Callable[[int, int], None] | None = None) -> list[PlanTable]:
-        return [traced.plans("live", progress), traced.plans("time"), traced.plans("memory")]
-
-    at_once = traced.planner.is_quick
-    first = tables() if at_once else [traced.planner.first_plans()]
     return Explorer(
-        traced.graph,
-        first[0],
-        lambda plan: simulate(traced, plan),
-        more_tables=first[1:],
-        later=None if at_once else tables,
-        baselines=_plans(traced, baselines),
-        solve=solve,
-        run=None if traced.estimated else _run(traced),
-        device=device_name(traced.device),
-        title=f"{type(traced.model).__name__}, training step",
+        traced.planner,
+        None if traced.estimated else TraceRunner(traced),
+        baselines=baselines,
         capacity=memory_of(traced.device) if capacity is None else capacity,
-        joint=traced.joint,
+        title=f"{type(traced.model).__name__}, training step",
+        device=device_name(traced.device),
     )
 
 
-def _plans(traced: Trace, names: Sequence[str]) -> list[Plan]:
-    """The baselines that this step has; one without repeated blocks has no plan of a checkpoint around each."""
-    plans = []
-    for name in names:
-        with contextlib.suppress(GraphError):
-            plans.append(traced.baseline(name))
-    return plans
+class TraceRunner:
+    """Runs plans of a trace on its device: measures the step, checks its gradients and explains the gap.
+
+    Parameters
+    ----------
+    trace : Trace
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+
+    def run(self, plan: Plan, progress: Progress) -> RunReport:
+        """Run a plan beside the notebook's other work, on a copy of the model that shares its parameters."""
+        from recompviz.pytorch.measuring.certificate import certify
+        from recompviz.pytorch.measuring.gap_report import explain_gap
+        from recompviz.pytorch.measuring.meter import measure
+        from recompviz.pytorch.running.planned import apply
+        from recompviz.pytorch.running.twin import twin, undisturbed
+
+        began = time.perf_counter()
+        progress(5, 100, "preparing the plan")
+        beside = twin(self.trace)  # Another cell may train the model in the meantime.
+        inputs, kwargs, targets = beside.arguments
+        planned = apply(beside, plan)
+        with undisturbed(beside):
+            progress(15, 100, "measuring the planned step")
+            measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
+            progress(60, 100, "comparing gradients with the unplanned step")
+            certificate = certify(beside, plan)
+        progress(98, 100, "done")
+        return RunReport(
+            plan,
+            measured,
+            device_name(self.trace.device),
+            time.perf_counter() - began,
+            certificate.ok,
+            certificate.text,
+            gap=explain_gap(self.trace, plan, measured),
+        )
 
 
 def device_name(device: str) -> str:
-    """A device as people call it, for example ``"CPU"`` or ``"CUDA (NVIDIA H100)"``."""
+    """A device's name for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H100)"``."""
     import torch
 
     if device.startswith("cuda") and torch.cuda.is_available():
         return f"CUDA ({torch.cuda.get_device_name(torch.device(device))})"
     return device.upper()
-
-
-def _run(trace: Trace) -> Callable[[Plan, Progress, Callable[[], bool]], RunReport]:
-    from recompviz.pytorch.measuring.certificate import certify
-    from recompviz.pytorch.measuring.gap_report import explain_gap
-    from recompviz.pytorch.measuring.meter import measure
-    from recompviz.pytorch.running.planned import apply
-    from recompviz.pytorch.running.twin import twin, undisturbed
-
-    def run(plan: Plan, progress: Progress, _cancelled: Callable[[], bool]) -> RunReport:
-        began = time.perf_counter()
-        progress(0.05, "writing the plan's program")
-        beside = twin(trace)  # a cell may train the model meanwhile
-        inputs, kwargs, targets = beside.arguments
-        planned = apply(beside, plan)
-        with undisturbed(beside):
-            progress(0.15, "measuring the planned step")
-            measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
-            progress(0.6, "checking gradients against the unplanned step")
-            certificate = certify(beside, plan)
-        progress(0.98, "done")
-        return RunReport(
-            plan,
-            measured,
-            device_name(trace.device),
-            time.perf_counter() - began,
-            certificate.ok,
-            certificate.text,
-            gap=explain_gap(trace, plan, measured),
-        )
-
-    return run

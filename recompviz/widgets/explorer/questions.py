@@ -1,189 +1,208 @@
-"""Questions that need solving again: pins, other solvers, and plans that were made elsewhere.
+"""Questions that need another search: pins, and other solvers. Also plans that were made elsewhere.
 
-The answer is a table more. It is solved in the background, cancelled when a newer question comes, and shown at
-the present budget; dragging in it is then as local as in the tables that were there from the start.
+The answer is one more table. It is found in a job and shown at the present budget. A newer question cancels the job
+of an older one.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
-
-import anywidget
-import traitlets
+from typing import cast
 
 from recompviz.core.base.errors import PlanMismatch
-from recompviz.core.base.units import format_bytes
-from recompviz.core.graphs.bitsets import bits
-from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.exact.solver import Family
+from recompviz.core.graphs.graph import Name
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
-from recompviz.widgets.explorer import wire
-from recompviz.widgets.explorer.background import Background, Progress
-from recompviz.widgets.explorer.tables import FAMILIES, Tables, affordable_row
-
-# (objective, family, names to keep, names to recompute, progress) → the table
-Solve = Callable[[PlanObjective, str, Sequence[Name], Sequence[Name], Progress], PlanTable]
+from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.explorer.selection import Selection
+from recompviz.widgets.explorer.tables import FAMILIES
 
 
-class Questions(anywidget.AnyWidget):
-    """The part of the Explorer that asks a solver again."""
+class Questions:
+    """Asks a planner again and shows its answer.
 
-    graph: Graph
-    budget: Any
-    _tabled: Tables
-    _background: Background
-    _solve: Solve | None
-    _lock: threading.RLock
-    _choice: tuple[int, int]
-    _request: int
+    Parameters
+    ----------
+    planner : Planner
+    selection : Selection
+        Its lock is held while the callables below are called.
+    told : callable (state, fraction, text)
+        How the job fares: ``"solving"``, ``"done"``, ``"cancelled"`` or ``"failed"``; ``"idle"`` without one.
+    added : callable ()
+        Called when there is another table, or one was removed.
+    """
 
-    _more: Any = traitlets.List().tag(sync=True)
-    _pins = traitlets.Dict().tag(sync=True)
-    _solving = traitlets.Dict().tag(sync=True)
+    def __init__(
+        self,
+        planner: Planner,
+        selection: Selection,
+        told: Callable[[str, float, str], None],
+        added: Callable[[], None],
+    ) -> None:
+        self._planner, self._selection = planner, selection
+        self._told, self._added = told, added
+        self._job: Job[PlanTable] | None = None
 
-    def _choose(self, request: int, table: int, row: int, budget: int) -> None:
-        raise NotImplementedError
+    @property
+    def running(self) -> bool:
+        """Whether a question is being answered."""
+        return self._job is not None and self._job.running
 
-    def pin(self, keep: Iterable[Name] = (), recompute: Iterable[Name] = ()) -> None:
-        """Ask what it costs that some values must be kept, or recomputed; solved in the background.
+    def cancel(self) -> None:
+        """Stop answering. Nothing of the answer is shown."""
+        with self._selection.changing():
+            if self._job is not None and self._job.running:
+                self._job.cancel()
+                self._told("cancelled", 0.0, "cancelled")
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the job has ended. A thread that the job may have to wait for returns immediately."""
+        if self._job is not None and not self._selection.held:
+            self._job.wait(seconds)
+
+    # ---------------------------------------------------------------- pins
+
+    @property
+    def base(self) -> int:
+        """The table that pins start from: the one shown, or the one that the pins shown started from."""
+        tables, number = self._selection.tables, self._selection.table
+        if number == tables.pinned:
+            shown = tables.shown(number)
+            return shown.base if shown else 0
+        return 0 if number == tables.given else number
+
+    def pin(self, base: int, keep: Sequence[Name], recompute: Sequence[Name]) -> None:
+        """Solve a table again with pins and show the answer; without any pin, show the table itself.
 
         Parameters
         ----------
-        keep, recompute : iterable of node names
-            Both empty: no pins any more.
+        base : int
+            The table's number.
+        keep, recompute : sequence of node names
         """
-        kept, again = list(bits(self.graph.mask(keep))), list(bits(self.graph.mask(recompute)))
-        with self._lock:
-            request = int(self._pins["request"]) + 1
-            self._pins = {"request": request, "base": self._base(), "keep": kept, "recompute": again}
-
-    def _base(self) -> int:
-        """The table shown, or the one that the pins shown started from."""
-        table = self._choice[0]
-        if table == self._tabled.pinned:
-            shown = self._tabled.shown(table)
-            return shown.base if shown else 0
-        return 0 if table == self._tabled.given else table
-
-    @traitlets.observe("_pins")
-    def _on_pins(self, change: Any) -> None:
-        pins = change["new"]
-        try:
-            base, keep, recompute = int(pins["base"]), self._names(pins["keep"]), self._names(pins["recompute"])
-        except (KeyError, TypeError, ValueError, IndexError):
-            return
-        shown = self._tabled.shown(base)
+        tables = self._selection.tables
+        shown = tables.shown(base)
         if not keep and not recompute:
             self._unpin()
-        elif self._solve is not None and shown is not None:
-            solve, aim, family = self._solve, cast(PlanObjective, shown.table.objective), shown.family
+        elif shown is not None and shown.table.objective != "given":
+            objective, family = shown.table.objective, cast(Family, shown.family)
 
-            def done(table: PlanTable) -> str:
-                self._tabled.pin(table, base)
-                return self._show_table(
-                    self._tabled.pinned, f"solved under {_counted(len(keep) + len(recompute), 'pin')}"
-                )
+            def answered(table: PlanTable) -> str:
+                tables.pin(table, base)
+                count = len(keep) + len(recompute)
+                return self._show(tables.pinned, f"solved with {count} pin{'' if count == 1 else 's'}")
 
-            self._background.start(
-                "solving under the pins", lambda progress: solve(aim, family, keep, recompute, progress), done
+            self._ask(
+                "solving with pins",
+                lambda progress: self._planner.what_if(
+                    objective, family, keep=keep, recompute=recompute, progress=progress
+                ),
+                answered,
             )
 
-    def _names(self, nodes: Sequence[int]) -> list[Name]:
-        return [self.graph.names[int(v)] for v in nodes if 0 <= int(v) < len(self.graph)]
-
     def _unpin(self) -> None:
-        with self._lock:
-            self._background.cancel()
-            self._tell_solving("idle", 0.0, "")
-            shown = self._tabled.shown(self._tabled.pinned)
+        selection, tables = self._selection, self._selection.tables
+        with selection.changing():
+            self.cancel()
+            self._told("idle", 0.0, "")
+            shown = tables.shown(tables.pinned)
             if shown is None:
                 return
-            base = shown.base
-            was_shown = self._choice[0] == self._tabled.pinned
-            if was_shown:
-                row, budget = affordable_row(self._tabled.table(base), self.budget)
-                self._choose(self._request + 1, base, row, budget)
-            self._tabled.pin(None)
-            self._more = [wire.table_message(shown) for shown in self._tabled.more]
+            if selection.table == tables.pinned:
+                selection.choose_table(shown.base)
+            tables.pin(None)
+            self._added()
 
-    def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
-        """Show an objective's plans as another solver finds them; solved in the background the first time.
+    # ---------------------------------------------------------------- other solvers, other plans
+
+    def use_solver(self, family: Family, objective: PlanObjective | None = None) -> None:
+        """Show an objective's plans as another solver finds them. Tables found before are shown immediately.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
-            As for :func:`recompviz.solve`.
         objective : "time" or "memory", optional
-            Left out: that of the table shown, or ``"time"``.
+            If left out, the objective of the table shown, or ``"time"``.
         """
         if family not in FAMILIES:
             raise ValueError(f"solver {family!r} is unknown; choose {', '.join(map(repr, FAMILIES))}")
-        if objective is None:
-            now = self._tabled.table(self._choice[0]).objective
-            objective = now if now in ("time", "memory") else "time"
-        known = self._tabled.solved(objective, family)
-        solve = self._solve
-        if known >= 0:
-            self._show_table(known, "")
-        elif solve is not None:
-            aim, begun = objective, self._choice[0]
+        selection, tables = self._selection, self._selection.tables
+        shown = selection.current.objective
+        wanted: PlanObjective = objective or ("memory" if shown == "memory" else "time")
+        number = tables.solved(wanted, family)
+        if number >= 0:
+            self._show(number, "")
+            return
+        begun = selection.table
 
-            def done(table: PlanTable) -> str:
-                number, text = self._tabled.add(table, family), f"solved: {FAMILIES[family]}"
-                if self._choice[0] == begun:
-                    return self._show_table(number, text)
-                with self._lock:  # another table was chosen meanwhile: the last choice holds
-                    self._more = [wire.table_message(shown) for shown in self._tabled.more]
-                return f"{text}; choose it to see it"
+        def answered(table: PlanTable) -> str:
+            number, text = tables.add(table, family), f"solved: {FAMILIES[family]}"
+            if selection.table == begun:
+                return self._show(number, text)
+            self._added()  # Another table was chosen in the meantime. The last choice stays.
+            return f"{text}; select it to see it"
 
-            self._background.start(
-                f"solving, {FAMILIES[family]}", lambda progress: solve(aim, family, (), (), progress), done
-            )
-
-    def _show_table(self, number: int, text: str) -> str:
-        """Choose the present budget in a table; what there is to say about it."""
-        with self._lock:
-            self._more = [wire.table_message(shown) for shown in self._tabled.more]
-            row, budget = affordable_row(self._tabled.table(number), self.budget)
-            raised = budget > self.budget
-            self._choose(self._request + 1, number, row, budget)
-        return f"{text}; least feasible {format_bytes(budget)}, so the budget was raised" if raised else text
+        self._ask(
+            f"solving, {FAMILIES[family]}",
+            lambda progress: self._planner.what_if(wanted, family, progress=progress),
+            answered,
+        )
 
     def load(self, plan: Plan | str | Path) -> None:
-        """Show a plan that was made elsewhere, for example downloaded from an Explorer.
+        """Show a plan that was made elsewhere.
 
         Parameters
         ----------
         plan : Plan, str or Path
-            A plan of this graph, its JSON, or the path of a file with that.
+            A plan of this graph, its JSON, or the path of a file with its JSON.
 
         Raises
         ------
         PlanMismatch
             If it was made for another graph.
         """
+        graph = self._planner.graph
         if not isinstance(plan, Plan):
             is_text = isinstance(plan, str) and plan.lstrip().startswith("{")
-            plan = Plan.from_json(self.graph, str(plan) if is_text else Path(plan).read_text(encoding="utf-8"))
-        elif plan.graph.fingerprint != self.graph.fingerprint:
+            plan = Plan.from_json(graph, str(plan) if is_text else Path(plan).read_text(encoding="utf-8"))
+        elif plan.graph.fingerprint != graph.fingerprint:
             raise PlanMismatch("the plan was made for another graph; plan again for this one, or see plan.on(graph)")
-        with self._lock:
-            found = self._tabled.find(plan)
+        selection, tables = self._selection, self._selection.tables
+        with selection.changing():
+            found = tables.find(plan)
             if found is None:
-                self._tabled.give(self.graph, [(f"loaded {plan.kind}", plan)])
-                self._more = [wire.table_message(shown) for shown in self._tabled.more]
-                found = self._tabled.find(plan)
+                tables.give([(f"loaded {plan.kind}", plan)])
+                self._added()
+                found = tables.find(plan)
                 assert found is not None
             table, row = found
-            self._choose(self._request + 1, table, row, int(self._tabled.table(table).total_peaks[row]))
+            selection.choose(table, row, int(tables.table(table).total_peaks[row]))
 
-    def _tell_solving(self, state: str, fraction: float, text: str) -> None:
-        self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text}
+    # ---------------------------------------------------------------- the job
 
+    def _show(self, number: int, text: str) -> str:
+        """Show a table at the present budget; the text for the user."""
+        with self._selection.changing():
+            self._added()
+            return text + self._selection.choose_table(number)
 
-def _counted(count: int, noun: str) -> str:
-    """``"1 pin"``, ``"2 pins"``."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    def _ask(self, text: str, work: Callable[[Progress], PlanTable], answered: Callable[[PlanTable], str]) -> None:
+        """Start a job in place of the one under way. ``answered`` shows the table and returns the text for the user."""
+        with self._selection.changing():
+            if self._job is not None:
+                self._job.cancel()
+            self._job = Job(work, lambda job: self._on_job(job, answered), text)
+            self._told("solving", 0.0, text)
+            self._job.start()
+
+    def _on_job(self, job: Job[PlanTable], answered: Callable[[PlanTable], str]) -> None:
+        with self._selection.changing():
+            if job is not self._job or job.cancelled:
+                return
+            if job.state == "done" and job.result is not None:
+                self._told("done", 1.0, answered(job.result))
+            else:
+                self._told("solving" if job.state == "running" else job.state, job.fraction, job.text)

@@ -49,32 +49,20 @@ html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}
 """
 
 
-def standalone_page(
-    graph: Graph, joint: JointGraph | None, traits: Mapping[str, Any], title: str, fallback: str
-) -> str:
-    """The page of an Explorer as it stands.
+def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], title: str, fallback: str) -> str:
+    """The page of an Explorer in its present state.
 
     Parameters
     ----------
     graph : Graph
-    joint : JointGraph or None
-        The traced step, from which the page simulates its plans.
+    joint : JointGraph
+        The page simulates plans on it.
     traits : dict
-        What the widget sends to the page.
+        The values of the widget's synchronised traits.
     title : str
     fallback : str
-        An SVG picture, shown where scripts do not run.
-
-    Raises
-    ------
-    ValueError
-        Without a joint graph.
+        An SVG picture, shown if scripts do not run.
     """
-    if joint is None:
-        raise ValueError(
-            "this Explorer was made without joint=, from which the page simulates its plans; "
-            "make it with rv.explore(…), or with Explorer(…, joint=joint)"
-        )
     data = {
         "traits": {
             **traits,
@@ -127,7 +115,7 @@ def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
 
 
 def _buffer(value: Any) -> dict[str, str]:
-    """Bytes as the page reads them back."""
+    """Encode bytes so that the page can decode them."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$": base64.b64encode(bytes(value)).decode()}
-    raise TypeError(f"{type(value).__name__} is not sent to a page")
+    raise TypeError(f"{type(value).__name__} cannot be written to a page")

@@ -1,0 +1,128 @@
+"""Real runs of the selected plan, one at a time, in a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.reports.run_report import RunReport
+from recompviz.core.steps.timeline import Timeline
+from recompviz.widgets.base.job import Job, Progress, is_out_of_memory
+from recompviz.widgets.explorer.selection import Selection
+
+# After a plan ran out of memory, a plan of at most this share of its peak is offered.
+SMALLER = 0.9
+
+
+class Runner(Protocol):
+    """Something that can run a plan for real."""
+
+    def run(self, plan: Plan, progress: Progress) -> RunReport:
+        """Run a plan once and report what was measured.
+
+        Parameters
+        ----------
+        plan : Plan
+        progress : callable (done, total, text)
+            To be called now and then. It raises :class:`recompviz.Cancelled` after the user has cancelled the run.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What was selected when a run began; frozen.
+
+    Attributes
+    ----------
+    number : int
+        Runs are counted from 1.
+    table, row : int
+    plan : Plan
+    predicted : Timeline
+        Simulated, of that plan.
+    """
+
+    number: int
+    table: int
+    row: int
+    plan: Plan
+    predicted: Timeline
+
+
+class Runs:
+    """Runs the selected plan.
+
+    Parameters
+    ----------
+    runner : Runner
+    selection : Selection
+        Its lock is held while the callables below are called.
+    told : callable (message)
+        Gets the ``_run`` trait's value at each change.
+    finished : callable (run, report)
+        Called when a run has ended well.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        selection: Selection,
+        told: Callable[[dict[str, Any]], None],
+        finished: Callable[[Run, RunReport], None],
+    ) -> None:
+        self._runner, self._selection = runner, selection
+        self._told, self._finished = told, finished
+        self._count = 0
+        self._job: Job[RunReport] | None = None
+
+    def start(self) -> None:
+        """Run the selected plan, unless a run is under way."""
+        selection = self._selection
+        with selection.changing():
+            if self._job is not None and not self._job.ended:
+                return
+            self._count += 1
+            run = Run(self._count, selection.table, selection.row, selection.plan, selection.timeline)
+            self._job = Job(
+                lambda progress: self._runner.run(run.plan, progress), lambda job: self._on_job(run, job), "starting"
+            )
+            self._job.start()
+
+    def cancel(self) -> None:
+        """Ask the run under way to stop."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the run has ended. A thread that the run may have to wait for returns immediately."""
+        if self._job is not None and not self._selection.held:
+            self._job.wait(seconds)
+
+    def _on_job(self, run: Run, job: Job[RunReport]) -> None:
+        with self._selection.changing():
+            text, offer = job.text, None
+            if job.state == "done" and job.result is not None:
+                self._finished(run, job.result)
+                text = f"done in {job.result.seconds:.1f} s"
+            elif job.error is not None and is_out_of_memory(job.error):
+                offer = smaller_total(self._selection.tables.table(run.table), run.predicted.peak)
+            self._told(run_state(run.number, job.state, job.fraction, text, offer=offer))
+
+
+def run_state(
+    number: int, state: str, fraction: float, text: str, *, can: bool = True, offer: float | None = None
+) -> dict[str, Any]:
+    """The value of the ``_run`` trait; its fields are listed in ``wire.md``."""
+    return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
+
+
+def smaller_total(table: PlanTable, peak: int) -> float | None:
+    """The largest total of a table that is at most 90% of a peak, or else the largest below the peak, total bytes."""
+    for most in (SMALLER * peak, peak - 1):
+        if (table.total_peaks <= most).any():
+            return float(table.total_peaks[table.total_peaks <= most].max())
+    return None

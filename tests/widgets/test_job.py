@@ -1,0 +1,115 @@
+"""A job: its progress, its end, and how it is cancelled."""
+
+import threading
+import time
+
+import pytest
+
+from recompviz.core.base.errors import Cancelled
+from recompviz.widgets.base.job import INTERVAL, Job
+
+SECONDS = 20
+
+
+def started(work, changed=lambda _job: None, text=""):
+    job = Job(work, changed, text)
+    job.start()
+    return job
+
+
+def test_the_result_is_there_when_wait_returns_and_the_end_was_reported_before():
+    states = []
+    job = started(lambda _progress: 42, lambda job: states.append((job.state, job.result, job.ended)))
+    assert job.wait(SECONDS)
+    assert (job.state, job.result, job.error, job.fraction) == ("done", 42, None, 1.0)
+    assert states == [("running", None, False), ("done", 42, False)]
+
+
+def test_progress_is_a_fraction_with_a_text_and_is_reported_now_and_then():
+    seen = []
+
+    def work(progress):
+        progress(1, 4, "first part")
+        time.sleep(1.5 * INTERVAL)
+        for _ in range(1000):
+            progress(2, 4)
+        progress(9, 4)
+
+    job = started(work, lambda job: seen.append((job.state, job.fraction, job.text)), "starting")
+    assert job.wait(SECONDS)
+    assert seen[0] == ("running", 0.0, "starting")
+    assert ("running", 0.5, "first part") in seen
+    assert seen[-1] == ("done", 1.0, "first part")
+    assert len(seen) < 10
+
+
+def test_a_cancelled_job_stops_at_its_next_report():
+    begun = threading.Event()
+
+    def endless(progress):
+        while True:
+            begun.set()
+            progress(1, 2)
+            time.sleep(0.002)
+
+    job = started(endless)
+    assert begun.wait(SECONDS)
+    assert job.running
+    job.cancel()
+    assert not job.running
+    assert job.wait(SECONDS)
+    assert (job.state, job.result) == ("cancelled", None)
+
+
+def test_the_result_of_a_cancelled_job_is_dropped():
+    go, states = threading.Event(), []
+    job = started(lambda _progress: go.wait(SECONDS), lambda job: states.append(job.state))
+    job.cancel()
+    go.set()
+    assert job.wait(SECONDS)
+    assert (job.state, job.result) == ("cancelled", None)
+    assert "done" not in states
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), MemoryError("3 GiB"), KeyboardInterrupt(), SystemExit(1)])
+def test_an_error_is_a_state_with_a_text(error):
+    def work(_progress):
+        raise error
+
+    job = started(work)
+    assert job.wait(SECONDS)
+    assert job.state == "failed"
+    assert job.error is error
+    assert str(error) in job.text
+
+
+def test_work_that_gives_up_by_itself_is_cancelled():
+    def work(_progress):
+        raise Cancelled("no longer needed")
+
+    job = started(work)
+    assert job.wait(SECONDS)
+    assert job.state == "cancelled"
+
+
+def test_a_result_that_cannot_be_shown_is_a_failure():
+    seen = []
+
+    def changed(job):
+        seen.append(job.state)
+        if job.state == "done":
+            raise ValueError("cannot show it")
+
+    job = started(lambda _progress: 42, changed)
+    assert job.wait(SECONDS)
+    assert seen == ["running", "done", "failed"]
+    assert (job.state, job.result) == ("failed", None)
+    assert "cannot show it" in job.text
+
+
+def test_a_job_does_not_wait_for_itself():
+    waited = []
+    job = Job(lambda _progress: waited.append(job.wait()), lambda _job: None)
+    job.start()
+    assert job.wait(SECONDS)
+    assert waited == [False]
