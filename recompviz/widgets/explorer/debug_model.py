@@ -1,7 +1,7 @@
 """``debug``: which values are alive at the peak of a training step, which line made them, why, and what to do.
 
-Measuring needs no trace, so that it works on any model; where the step can be traced, the planner's numbers, the
-expected memory and the Explorer come with it.
+Measuring needs no trace, so it works on any model. If the step can be traced, the report also has the expected memory,
+advice from the planner and an Explorer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recompviz.core.steps.joint import Category
 if TYPE_CHECKING:
     from recompviz.pytorch.tracing.step import Loss
 
-# the what-ifs are explained where they leave out such a share of the measured peak
+# A note explains the what-ifs if they leave out at least this share of the measured peak.
 LEAST_UNTRACED = 0.05
 
 
@@ -34,42 +34,43 @@ def debug(
     fits: int | float | str | None = None,
     advise: bool = True,
 ) -> MemoryReport:
-    """Measure some eager training steps and say what their peak is made of, and why.
+    """Measure eager training steps and report what their memory peak consists of, and why.
 
     Parameters
     ----------
     model : torch.nn.Module or callable
-        A model, whose step is ``loss(model(*inputs, **kwargs), *targets)``, its backward pass and ``optimizer.step()``.
-        Or a function that runs one whole step of yours, ``model(*inputs, **kwargs)``: it is run as it is, ``steps``
-        times and once or twice more, with all it does; so memory that grows from step to step is found.
+        A model: its step is ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and ``optimizer.step()``.
+        Or a function that runs one whole training step when called as ``model(*inputs, **kwargs)``. It is called
+        ``steps`` times and once or twice more, so that memory that grows from step to step is found.
     *inputs, kwargs, targets, loss
-        As for :func:`recompviz.trace`; here the model may have data-dependent control flow, the loss may capture.
+        As for :func:`recompviz.trace`. Here the model may have data-dependent control flow, and the loss may be a
+        closure.
     optimizer : torch.optim.Optimizer, optional
-        Where given, its ``step()`` is part of the step.
+        If given, its ``step()`` is part of the step.
     steps : int
-        How many steps are watched; three or more tell what grows.
+        The number of steps recorded. Three or more show what grows.
     fits : int or str, optional
-        Bytes of a device, or ``"24 GiB"``: the report says the largest batch that fits it. Only for a model: a function
-        has no batch that could be changed.
+        Bytes of a device, or ``"24 GiB"``: the report says the largest batch that fits. Only for a model, because the
+        batch of a function cannot be changed.
     advise : bool
-        Whether to trace the step, where that can be done, for expectations and advice.
+        Whether to trace the step, if possible, for expected memory and advice.
 
     Returns
     -------
     MemoryReport
-        Shown as tables when it is a cell's last value. ``.top`` is the finding that matters most, ``.rows`` all that is
-        alive at the peak, ``.advice`` what would help and by how much, ``.explorer`` the Explorer on the step.
+        Shown as tables if it is the last value of a cell. ``.top`` is the most important finding, ``.rows`` has every
+        value alive at the peak, ``.advice`` has changes and what they save, ``.explorer`` is the Explorer of the step.
 
     Raises
     ------
     TypeError, ValueError
-        If ``model`` cannot be called or only begins when it is (``async``, a generator), ``steps`` is no whole number
-        of at least 1, ``optimizer`` is none, or ``fits`` is no size.
+        If ``model`` cannot be called, or is ``async`` or a generator, if ``steps`` is not a whole number of at least 1,
+        if ``optimizer`` is not an optimiser, or if ``fits`` is not a size.
 
     Notes
     -----
-    A model's parameters, buffers, gradients and its optimiser's state are as before afterwards; what a function of
-    yours changes, it changes. The step of the report is a little slower than yours: each operator is looked at.
+    A model's parameters, buffers and gradients and its optimiser's state are restored afterwards. Changes made by a
+    function are not undone. The recorded steps are slower than usual, because every operator call is recorded.
 
     Examples
     --------
@@ -97,17 +98,17 @@ def debug(
     from recompviz.pytorch.tracing.tracer import with_optimizer
 
     try:
-        with warnings.catch_warnings():  # on tracing, which the user did not ask for: what matters of it is a note
+        with warnings.catch_warnings():  # The user did not ask for a trace. If it fails, a note says so.
             warnings.filterwarnings("ignore", module=r"torch\._dynamo")
             traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
             traced = calibrate(traced)
             whole = traced if optimizer is None else with_optimizer(traced, optimizer)
-            said = what_ifs(whole, budget)
+            notes = what_ifs(whole, budget)
     except RecompvizError as error:
         why = str(error).splitlines()[0]
         return replace(report, notes=(*report.notes, f"no expectation and no advice: {why}"))
     advice = sorted([*checkpoint_advice(whole), *planner_advice(whole)], key=lambda a: -a.saves)
-    said += untraced(report, simulate(whole).peak, optimizer is not None)
+    notes += untraced(report, simulate(whole).peak, optimizer is not None)
 
     def explorer() -> Any:
         from recompviz.widgets.explorer.explore_model import explorer_of
@@ -118,23 +119,23 @@ def debug(
         report,
         differences=differences(traced, recording),
         advice=tuple(advice),
-        notes=(*report.notes, *said),
+        notes=(*report.notes, *notes),
         open_explorer=explorer,
         trace=traced,
     )
 
 
 def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
-    """Why the what-ifs speak of less than was measured, if they do: what lies outside the step that is traced.
+    """A note if the what-ifs count less memory than was measured: what lies outside the traced step.
 
     Parameters
     ----------
     report : MemoryReport
-        Measured.
+        The measured report.
     expected : int
         The peak of the traced step, bytes.
     optimizes : bool
-        Whether an optimiser is counted in it.
+        Whether the traced step includes an optimiser.
     """
     more = report.peak - expected
     if more < LEAST_UNTRACED * report.peak:
@@ -148,16 +149,16 @@ def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
     ]
     counted = "and its optimiser alone" if optimizes else "alone"
     return [
-        f"the what-ifs, and the advice, are of the traced step {counted}, which peaks at {format_bytes(expected)}; "
-        f"{format_bytes(more)} more were measured" + (f", among them {' and '.join(parts)}" if parts else "")
+        f"the what-ifs and the advice are for the traced step {counted}, which peaks at {format_bytes(expected)}; "
+        f"{format_bytes(more)} more were measured" + (f", including {' and '.join(parts)}" if parts else "")
     ]
 
 
 def _no_fit(model: Any, advise: bool) -> str:
     if hasattr(model, "named_parameters") and not advise:
-        return "fits: the largest batch is not told, as advise=False leaves out the trace that it takes"
+        return "fits: the largest batch is unknown, because advise=False leaves out the trace that finds it"
     return (
-        "fits: the largest batch is not told, as a function that runs a whole step has none that could be changed; "
+        "fits: the largest batch is unknown, because no batch can be changed in a function that runs a whole step; "
         "pass the model, its inputs and its loss"
     )
 
@@ -169,13 +170,13 @@ def _check(model: Any, optimizer: Any, steps: Any) -> None:
         if inspect.iscoroutinefunction(call) or inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             name = getattr(model, "__name__", type(model).__name__)
             raise TypeError(
-                f"{name} is async or a generator: a call only makes an object and runs no step; "
-                "expected a function that has run the step when it returns"
+                f"{name} is async or a generator: calling it creates an object and does not run the step; "
+                "expected a function that runs the step and then returns"
             )
     if isinstance(steps, bool) or not isinstance(steps, int):
         raise TypeError(f"steps is {steps!r}, expected a whole number of steps, for example 3")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
+            f"optimizer is {optimizer!r}, expected an optimiser of the model's parameters, for example "
             "torch.optim.Adam(model.parameters())"
         )

@@ -148,7 +148,7 @@ class Explorer(anywidget.AnyWidget):
         row, budget = _first_choice(table, budget)
         self._selection = Selection(planner, _tables_with(planner, first, baselines), self._on_selection)
         self._questions = Questions(planner, self._selection, self._tell_solving, self._send_more)
-        self._runs_made = None if runner is None else Runs(runner, self._selection, self._tell_run, self._on_run)
+        self._run_jobs = None if runner is None else Runs(runner, self._selection, self._tell_run, self._on_run)
         self._search: PlanSearch | None = None
         self._settling = False
         self._numbers = LabelNumbers(self.graph)
@@ -348,22 +348,22 @@ class Explorer(anywidget.AnyWidget):
         RuntimeError
             If the Explorer has no runner.
         """
-        if self._runs_made is None:
+        if self._run_jobs is None:
             raise RuntimeError(
                 "this Explorer has no runner, so it cannot run a plan; pass runner=, or use rv.explore(…)"
             )
-        self._runs_made.start()
+        self._run_jobs.start()
 
     def cancel(self) -> None:
         """Ask the run under way to stop."""
-        if self._runs_made is not None:
-            self._runs_made.cancel()
+        if self._run_jobs is not None:
+            self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the run and the question under way have ended. For scripts; a notebook does not need it."""
         self._questions.wait(seconds)
-        if self._runs_made is not None:
-            self._runs_made.wait(seconds)
+        if self._run_jobs is not None:
+            self._run_jobs.wait(seconds)
 
     def _tell_run(self, message: dict[str, Any]) -> None:
         self._run = message
@@ -376,7 +376,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         kind = content.get("type") if isinstance(content, dict) else None
-        if kind == "run" and self._runs_made is not None:
+        if kind == "run" and self._run_jobs is not None:
             self.run()
         elif kind == "cancel":
             self.cancel()

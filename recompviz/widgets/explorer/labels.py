@@ -1,4 +1,4 @@
-"""Short names of operators, six characters at most, to write inside a node."""
+"""Short names of operators, at most six characters, written inside nodes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHORT = {
 
 
 def short_label(op: str) -> str:
-    """A name for an operator that fits into a node.
+    """A name of an operator that fits into a node.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""What Python sends to the page: values as dictionaries with binary buffers.
+"""The values of the widget's traits: dictionaries with binary buffers.
 
-The fields are written down in ``wire.md``, field by field; ``js/data/wire.js`` reads them.
+``wire.md`` lists every field; ``js/data/wire.js`` reads them.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def modules_message(graph: Graph) -> Message:
 
 
 def table_message(shown: Shown | None) -> Message:
-    """An entry of the ``_tables`` and ``_more`` traits; empty for an empty slot."""
+    """An entry of the ``_tables`` and ``_more`` traits; ``{}`` for an empty slot."""
     if shown is None:
         return {}
     table = shown.table
@@ -113,18 +113,18 @@ def table_message(shown: Shown | None) -> Message:
 
 
 def packed(kept: Any) -> Any:
-    """A keep mask as bits, low bit first."""
+    """A keep mask packed into bytes, low bit first."""
     return np.packbits(kept, bitorder="little")
 
 
 def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
-    """The timeline's part of the ``_reply`` trait.
+    """The fields of the ``_reply`` trait that describe a timeline.
 
     Parameters
     ----------
     timeline : Timeline
     numbers : LabelNumbers
-        Labels of steps and of blocks; those not met before are added to it.
+        The numbers of the labels of steps and blocks. New labels are added.
     """
     blocks = blocks_of(timeline)
     moving = set(np.unique(blocks.category).tolist())
