@@ -19,6 +19,9 @@ class Lab:
         self.graph, self.joint = self.planner.graph, self.planner.joint
         self.time, self.memory = self.planner.plans("time"), self.planner.plans("memory")
 
+    def simulate(self, plan):
+        return self.planner.simulate(plan)
+
     def run(self, plan, progress):
         progress(1, 2, "half-way")
         measured = dataclasses.replace(self.planner.simulate(plan), kind="measured")

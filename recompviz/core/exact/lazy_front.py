@@ -29,8 +29,10 @@ class LazyParetoFront(ParetoFront):
     (False, 1, True)
     """
 
+    _compute: Callable[[Progress | None], ParetoFront]
+
     def __init__(self, solve: Callable[[Progress | None], ParetoFront]) -> None:
-        object.__setattr__(self, "_solve", solve)
+        object.__setattr__(self, "_compute", solve)
 
     @property
     def is_solved(self) -> bool:
@@ -41,7 +43,7 @@ class LazyParetoFront(ParetoFront):
         """Compute the arrays now, unless they are there. Raise :class:`recompviz.Cancelled` in ``progress`` to stop."""
         if self.is_solved:
             return
-        front = self._solve(progress)
+        front = self._compute(progress)
         for field in ("overheads", "walk_back", "peaks"):  # ``peaks`` last: it marks the front as solved
             object.__setattr__(self, field, getattr(front, field))
 
