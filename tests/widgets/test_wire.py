@@ -111,3 +111,22 @@ def test_every_file_is_joined_and_nothing_comes_from_elsewhere():
     text = "".join(map(assets.esm, ENTRIES))
     assert all(f"// ---- {name}\n" in text for name in JS)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + assets.css())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'import { a as b } from "./units.js";',
+        'import * as units from "./units.js";',
+        'import "./units.js";',
+        'export { a } from "./units.js";',
+        "export default function f() {}",
+    ],
+)
+def test_an_import_or_export_that_cannot_be_joined_is_an_error(line, tmp_path, monkeypatch):
+    (tmp_path / "js" / "shared").mkdir(parents=True)
+    (tmp_path / "js" / "shared" / "units.js").write_text("export const a = 1;\n")
+    (tmp_path / "js" / "shared" / "entry.js").write_text(f"{line}\n")
+    monkeypatch.setattr(assets, "HERE", tmp_path)
+    with pytest.raises(ValueError, match=r"shared/entry\.js"):
+        assets.esm.__wrapped__("shared/entry.js")

@@ -1,8 +1,8 @@
-"""The Explorer's JavaScript and CSS, joined into the one module and the one sheet that anywidget wants.
+"""JavaScript and CSS of the widgets, joined into the one module and the one style sheet that anywidget takes.
 
-``js/<room>/*.js`` are plain ECMAScript modules that Node and a browser import as they are. For the widget they are
-joined in the order of their imports, with the imports and the ``export`` keywords taken away, so no
-build step and no download is needed. It follows that top-level names must be unique over all files.
+``js/<room>/*.js`` are plain ECMAScript modules that Node and browsers import directly. For a widget they are joined in
+the order of their imports, without the imports and the ``export`` keywords, so that no build step is needed. Top-level
+names must therefore be unique over all files.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recompviz.core.base import palette
 from recompviz.core.steps.joint import Category
 
 HERE = Path(__file__).parent.parent
-# of two rules of one weight the later holds
+# in the order of the cascade: of two rules of equal specificity the later one wins
 SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/timeline", "graph/graph",
     "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins", "explorer/drawer",
@@ -28,13 +28,20 @@ JUPYTER = {
     "text": "--jp-ui-font-color1", "muted": "--jp-ui-font-color2", "surface": "--jp-layout-color0",
     "raised": "--jp-layout-color1", "line": "--jp-border-color2",
 }  # fmt: skip
-_IMPORT = re.compile(r"^import\s+(?:[\s\S]*?\sfrom\s+)?[\"'](\.[\w./]+)[\"'];[ \t]*\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export\s+(?!default\b)", re.MULTILINE)
+_IMPORT = re.compile(r"^import\s+\{\s*\w+(?:\s*,\s*\w+)*,?\s*\}\s+from\s+[\"'](\.[\w./]+)[\"'];[ \t]*\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export\s+(?=(?:async\s+)?(?:function|const|let|class)\b)", re.MULTILINE)
+_UNSUPPORTED = re.compile(r"^(?:import\b|export\s+(?!default \{)).*", re.MULTILINE)
 
 
 @cache
 def esm(entry: str = "explorer/explorer.js") -> str:
-    """The one module: ``entry`` and everything it imports, each file once."""
+    """Join ``entry`` and everything that it imports into one module.
+
+    Raises
+    ------
+    ValueError
+        If a file has an ``import`` or ``export`` that the join does not support.
+    """
     done: dict[str, str] = {}
     _join(entry, done)
     return "\n".join(f"// ---- {name}\n{text}" for name, text in done.items())
@@ -46,7 +53,12 @@ def _join(name: str, done: dict[str, str]) -> None:
     text = (HERE / "js" / name).read_text(encoding="utf-8")
     for needed in _IMPORT.findall(text):
         _join(normpath(f"{dirname(name)}/{needed}"), done)
-    done[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+    done[name] = joined = _EXPORT.sub("", _IMPORT.sub("", text))
+    if left := _UNSUPPORTED.search(joined):
+        raise ValueError(
+            f"js/{name} has {left[0]!r}, which cannot be joined; "
+            'write import { a, b } from "./file.js" and export in front of a declaration'
+        )
 
 
 @cache
