@@ -159,7 +159,7 @@ def test_hovering_a_node_shows_its_card_and_its_lower_set(page):
 def test_a_click_pins_a_node_and_escape_lets_go(page):
     page.locator(".rv-nodes > g[data-v='20']").click()
     page.mouse.move(5, 5)
-    page.get_by_text("pinned").wait_for()
+    page.get_by_text("selected: click it again").wait_for()
     page.keyboard.press("Escape")
     page.wait_for_function("!document.querySelector('.rv-card.rv-there')")
 
@@ -170,7 +170,7 @@ def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
     page.mouse.move(box["x"] + 200, box["y"] + 100)
     page.get_by_text(re.compile(r"step \d+/\d+ · forward · .* total bytes")).wait_for()
     page.mouse.click(box["x"] + 200, box["y"] + 100)
-    page.get_by_text("pinned").wait_for()
+    page.get_by_text("selected: click it again").wait_for()
 
 
 def test_zoom_buttons_fit_and_the_minimap(page):

@@ -56,7 +56,7 @@ def test_the_focus_walks_over_modules_and_values_and_each_says_what_it_is(page):
     assert walk(page, "Backspace")[0].startswith("layer2, ")
     value = walk(page, "Home", "Enter")[1].split(",")[0]
     assert value in page.get_by_role("tooltip").inner_text()
-    page.get_by_text("pinned: click it again").wait_for()
+    page.get_by_text("selected: click it again").wait_for()
     page.keyboard.press("Escape")
 
 

@@ -74,7 +74,7 @@ def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
     pins = page.get_by_role("region", name="Pins")
     pins.get_by_text(re.compile("costs|saves")).wait_for()
     page.locator(f".rv-nodes > g[aria-label^='{name}, kept']").wait_for()
-    pins.get_by_role("button", name=f"Take away the pin of {name}").click()
+    pins.get_by_role("button", name=f"Remove the pin of {name}").click()
     pins.wait_for(state="hidden")
 
 

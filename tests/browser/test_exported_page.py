@@ -75,7 +75,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
     entry.fill("much")
     entry.press("Enter")
     assert entry.get_attribute("aria-invalid") == "true"
-    page.get_by_role("status").get_by_text("“much” is no size: write 500 MiB, or 60% of keep-all").wait_for()
+    page.get_by_role("status").get_by_text("“much” is not a size: write 500 MiB, or 60% of keep-all").wait_for()
     entry.fill("1 KiB")
     entry.press("Enter")
     page.get_by_text("1.00 KiB is below the least feasible budget").wait_for()
@@ -85,7 +85,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
 
 def test_what_binds_at_the_least_budget_is_told_and_shown(page, exported):
     lab = exported[0]
-    link = page.get_by_role("button", name=re.compile("^What binds there: .* step"))
+    link = page.get_by_role("button", name=re.compile("^What limits it: .* step"))
     link.click()
     assert plan_of(exported, shown(page)) is lab.time.plan(lab.time.least_total)
     page.get_by_role("tab", name=re.compile(r"Alive at step \d+")).wait_for()
@@ -111,7 +111,7 @@ def test_a_table_row_selects_its_node_and_the_node_marks_its_life(page):
     assert page.locator(".rv-lives rect").count() >= 1
     assert panel.locator("tr.rv-picked-row").count() >= 1
     panel.get_by_role("button", name="Only kept values").first.click()
-    panel.get_by_role("button", name="Take away the filter kept values").wait_for()
+    panel.get_by_role("button", name="Remove the filter kept values").wait_for()
     assert page.locator(".rv-stack .rv-dim").count() > 1
 
 

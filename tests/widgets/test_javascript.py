@@ -86,7 +86,7 @@ def test_zooming_keeps_the_point_under_the_pointer():
 
 @node
 def test_a_column_of_the_timeline_shows_its_highest_step():
-    assert run("explorer/timeline_view.js", "Array.from(m.columnSteps([1, 9, 2, 3, 8, 1], 3))") == [1, 3, 4]
+    assert run("explorer/timeline_shapes.js", "Array.from(m.columnSteps([1, 9, 2, 3, 8, 1], 3))") == [1, 3, 4]
 
 
 @node
@@ -100,14 +100,14 @@ def test_a_click_on_the_timeline_finds_the_step():
 @node
 def test_a_stale_reply_is_known_by_its_request_and_its_graph():
     stale = "[[3, 'a'], [4, 'b'], [4, 'a']].map(([r, f]) => m.isStale({request: r, fingerprint: f}, {request: 4}, 'a'))"
-    assert run("explorer/explorer.js", stale) == [True, True, False]
+    assert run("explorer/replies.js", stale) == [True, True, False]
 
 
 @node
 def test_arrow_keys_step_over_the_distinct_plans():
     table = {"objective": "time", "rows": 4, "totalPeaks": [10, 8, 8, 5]}
     step = "[[0, -1], [1, -1], [3, 1], [3, -1]].map(([row, d]) => m.neighbourRow(v.t, [0, 1, 3], row, d))"
-    assert run("explorer/budget_view.js", step, t=table) == [1, 3, 1, 3]
+    assert run("explorer/budget_axis.js", step, t=table) == [1, 3, 1, 3]
 
 
 @node

@@ -1,8 +1,8 @@
-// What is alive at a step, and why: read from the blocks of a reply. Mirrors recompviz/core/steps/blocks.py.
+// The blocks that are alive at a step, and why, from the blocks of a reply. Mirrors recompviz/core/steps/blocks.py.
 
 const CATEGORY = { kept: 5, transient: 6, recomputed: 7, gradient: 8, parameterGradient: 9, loss: 10, workspace: 11 };
 
-/** Total bytes of each category at the fullest moment of each step, one row a category shown. */
+/** Bytes of each category at the maximum of each step: one row for each category shown. */
 export function bandsOf(reply) {
   const { steps, categories, blocks } = reply;
   const bands = new Float64Array(categories.length * steps);
@@ -20,7 +20,7 @@ export function bandsOf(reply) {
   return bands;
 }
 
-/** The node of a block: that of the step that made it. */
+/** The node of the step that made a block. */
 export function nodeOfBlock(reply, i) {
   return reply.stepNodes[reply.blocks.first[i]];
 }
@@ -33,7 +33,7 @@ export function aliveAt(reply, step) {
   return alive.sort((a, b) => bytes[b] - bytes[a] || first[a] - first[b]);
 }
 
-/** The nodes whose value (not its gradient) is alive at a step, one byte a node. */
+/** For every node 1 if its value (not its gradient) is alive at a step. */
 export function aliveMask(reply, step, count) {
   const mask = new Uint8Array(count);
   const { first, stop, categories } = reply.blocks;
@@ -45,7 +45,7 @@ export function aliveMask(reply, step, count) {
   return mask;
 }
 
-/** Why a block is alive, in words; `name(step)` names a step. */
+/** Why a block is alive, as text; `name(step)` gives the name of a step. */
 export function whyAlive(reply, i, name) {
   const last = reply.blocks.stop[i] - 1;
   const outlives = reply.blocks.stop[i] >= reply.steps;
@@ -54,25 +54,25 @@ export function whyAlive(reply, i, name) {
     case CATEGORY.kept:
       return outlives ? "kept to the end of the step" : `kept for the backward pass, until ${user}`;
     case CATEGORY.transient:
-      return `not kept: forward still needs it, until ${user}`;
+      return `transient: the forward pass needs it until ${user}`;
     case CATEGORY.recomputed:
-      return `computed again for the backward pass, until ${user}`;
+      return `recomputed for the backward pass, until ${user}`;
     case CATEGORY.gradient:
-      return outlives ? "a gradient, to the end of the step" : `a gradient on its way, until ${user}`;
+      return outlives ? "a gradient, to the end of the step" : `a gradient, until ${user}`;
     case CATEGORY.parameterGradient:
-      return "a result of the step: the optimiser takes it";
+      return "a result of the step, for the optimiser";
     case CATEGORY.loss:
       return "the loss: the caller holds it";
     case CATEGORY.workspace:
-      return "scratch memory inside this operator";
+      return "workspace inside this operator";
     default:
       return "not attributed to a value";
   }
 }
 
 /**
- * What is alive at a step as rows for a table, largest first, what is there before the step among them.
- * @returns [{ block, node, category, label, bytes, born, last, why }], `block` −1 for what is there before the step
+ * The blocks that are alive at a step as rows of a table, largest first.
+ * @returns [{ block, node, category, label, bytes, born, last, why }]; `block` is −1 for memory allocated before the step
  */
 export function aliveRows(reply, step, labels) {
   const name = (s) => (s < reply.steps ? labels[reply.stepLabels[s]] : "the end");
@@ -88,12 +88,12 @@ export function aliveRows(reply, step, labels) {
     why: whyAlive(reply, i, name),
   }));
   for (const { number, label, bytes } of reply.categories) {
-    if (bytes) rows.push({ block: -1, node: -1, category: number, label, bytes, born: -1, last: -1, outlives: true, why: "there before the step and after it" });
+    if (bytes) rows.push({ block: -1, node: -1, category: number, label, bytes, born: -1, last: -1, outlives: true, why: "allocated before the step and after it" });
   }
   return rows.sort((a, b) => b.bytes - a.bytes);
 }
 
-/** The blocks a node's steps made, as [category, first, stop]: the life of its value and of its gradients. */
+/** The blocks made by the steps of a node, as [category, first, stop]: the lifetimes of its value and of its gradients. */
 export function livesOf(reply, node) {
   const lives = [];
   for (let i = 0; node >= 0 && i < reply.blocks.bytes.length; i++) {

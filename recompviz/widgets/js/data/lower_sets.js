@@ -1,6 +1,6 @@
-// L^v and its boundary, in the page; mirrors Graph.closure and Graph.boundary (recompviz/core/graphs/graph.py).
+// L^v and its boundary. Mirrors Graph.closure and Graph.boundary (recompviz/core/graphs/graph.py).
 
-/** For each node the list of its predecessors and of its successors. */
+/** The predecessors and the successors of every node. */
 export function neighbours(graph) {
   const before = Array.from({ length: graph.count }, () => []);
   const after = Array.from({ length: graph.count }, () => []);
@@ -13,7 +13,7 @@ export function neighbours(graph) {
   return { before, after };
 }
 
-/** L^v: v and everything it is computed from, one byte a node. */
+/** L^v: for every node 1 if it is v or an ancestor of v. */
 export function lowerSetOf(v, near, count) {
   const inside = new Uint8Array(count);
   const stack = [v];
@@ -29,7 +29,7 @@ export function lowerSetOf(v, near, count) {
   return inside;
 }
 
-/** ∂(L): the members of a lower set that something outside still needs. */
+/** ∂(L): the members of a lower set with a successor outside it. */
 export function boundaryOf(inside, near) {
   const boundary = [];
   for (let u = 0; u < inside.length; u++) if (inside[u] && near.after[u].some((v) => !inside[v])) boundary.push(u);

@@ -1,6 +1,6 @@
-// The plan table: a budget in total bytes is a look-up; mirrors recompviz/core/plans/plan_table.py.
+// Looking up plans in a plan table by budget. Mirrors recompviz/core/plans/plan_table.py.
 
-/** The row to run under a budget in total bytes, or −1 if none fits. */
+/** The row for a budget in total bytes, or −1 if no row fits. */
 export function rowFor(table, budget) {
   const { totalPeaks, rows, objective } = table;
   if (objective !== "memory") {
@@ -11,19 +11,19 @@ export function rowFor(table, budget) {
   return -1;
 }
 
-/** The rows that some budget leads to, by falling total peak: the distinct positions of the slider. */
+/** The rows that some budget selects, by decreasing total peak: the distinct positions of the slider. */
 export function reachableRows(table) {
   const order = Array.from({ length: table.rows }, (_, i) => (table.objective === "memory" ? table.rows - 1 - i : i));
   let least = Infinity;
   return order.filter((row) => table.totalPeaks[row] < least && ((least = table.totalPeaks[row]), true));
 }
 
-/** The least total bytes that some row fits. */
+/** The least total peak of all rows. */
 export function leastTotal(table) {
   return table.totalPeaks.reduce((least, peak) => Math.min(least, peak), Infinity);
 }
 
-/** The keep mask of a row, one byte a node. */
+/** The keep mask of a row, one byte per node. */
 export function keepMask(table, row, count) {
   const stride = Math.ceil(count / 8);
   const mask = new Uint8Array(count);

@@ -1,11 +1,11 @@
-// The schedule of a plan, in the page: what runs in which order, and what is freed after each step.
-// Mirrors recompviz/core/steps/schedule.py, so that an exported page can scrub any plan without a kernel.
+// The schedule of a plan: the order of the calls, and the storages that are freed after each call. Mirrors
+// recompviz/core/steps/schedule.py, so that an exported page can show every plan without a kernel.
 
 const FORWARD = 0;
 const RECOMPUTE = 1;
 const BACKWARD = 2;
 
-/** For each call whether what it makes stays until the backward pass. */
+/** For each call whether its results are kept for the backward pass. */
 export function keptCalls(joint, kept) {
   return joint.calls.map(
     (call) =>
@@ -54,7 +54,7 @@ export function makeSchedule(joint, kept) {
   return { calls: order, phases, frees: freesOf(joint, order, saved), saved, recomputed };
 }
 
-/** The storages freed after each step: those whose last use it is. */
+/** The storages freed after each step: those that are used there for the last time. */
 export function freesOf(joint, order, saved) {
   const { calls, makers, results, forwardCount } = joint;
   const frees = order.map(() => []);
@@ -65,12 +65,12 @@ export function freesOf(joint, order, saved) {
     [forwardCount, order.length, ends],
     [0, forwardCount, new Set([...results, ...saved])],
   ]) {
-    const met = new Set(immortal);
+    const seen = new Set(immortal);
     for (let i = stop - 1; i >= start; i--) {
       const call = calls[order[i]];
       for (const s of [...call.makes, ...call.reads]) {
-        if (met.has(s) || makers[s] < 0) continue;
-        met.add(s);
+        if (seen.has(s) || makers[s] < 0) continue;
+        seen.add(s);
         frees[i].push(s);
       }
     }

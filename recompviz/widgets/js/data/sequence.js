@@ -1,11 +1,11 @@
-// The lower sets of a plan and the four terms of the peak formula, in the page; mirrors recompviz/core/plans/formula.py and is held to it.
+// The lower sets of a plan and the four terms of the peak formula. Mirrors recompviz/core/plans/formula.py.
 
 import { boundaryOf } from "./lower_sets.js";
 
 /**
- * L_1 ≺ … ≺ L_k of a plan by its segments.
- * @returns { steps, cached, canonical, peak }: for each i the sizes and terms; for each node the i from which U_i
- * holds it (0: never); whether the kept values are exactly U_k, which makes it a lower-set sequence.
+ * L_1 ≺ … ≺ L_k of a plan, from its segments.
+ * @returns { steps, held, canonical, peak }: sizes and terms for each i; for each node the first i with the node in U_i
+ * (0: none); whether the kept values are exactly U_k; the index of the step with the peak
  */
 export function sequenceOf(graph, near, segments, kept) {
   const n = graph.count;

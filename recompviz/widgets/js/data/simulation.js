@@ -1,5 +1,4 @@
-// The simulator, in the page: a schedule's bytes added up, then read block by block.
-// Mirrors recompviz/core/steps/simulation.py and recompviz/core/steps/blocks.py.
+// The simulator: the allocations and frees of a schedule, and the blocks between them. Mirrors recompviz/core/steps/simulation.py and recompviz/core/steps/blocks.py.
 
 const OPTIMIZER = 4;
 const KEPT = 5;
@@ -11,7 +10,7 @@ const SCRATCH = 11;
 const BACK = 2;
 const AGAIN = 1;
 
-/** Every allocation and free as [step, storage, category, bytes]; storages past the last are generator, scratch, tangent, optimiser. */
+/** Every allocation and free as [step, storage, category, bytes]. Four more storages follow those of the joint graph: generator, workspace, tangent, optimiser. */
 export function eventsOf(joint, schedule) {
   const { calls, sizes, categories, forwardCount } = joint;
   const events = [];
@@ -57,7 +56,7 @@ export function eventsOf(joint, schedule) {
   return events.filter((event) => event[3] !== 0);
 }
 
-/** Blocks with the steps in whose fullest moment they count, and the transient peak and its step. */
+/** The blocks with the steps at whose maximum they are alive, and the transient peak and its step. */
 export function readBlocks(events, steps) {
   const ends = new Int32Array(events.length).fill(-1);
   const open = new Map();
@@ -88,7 +87,7 @@ export function readBlocks(events, steps) {
     }
     moments[s] = best;
   }
-  /** The first step whose moment is at or after an event. */
+  /** The first step whose maximum is at or after an event. */
   const stepOf = (at) => {
     let low = 0;
     let high = steps;

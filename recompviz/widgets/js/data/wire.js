@@ -1,8 +1,8 @@
-// What comes over the wire, as typed arrays; mirrors recompviz/widgets/explorer/wire.py, written down in wire.md.
+// Reads the messages of the kernel into typed arrays. Mirrors recompviz/widgets/explorer/wire.py; wire.md lists the fields.
 
 import { bandsOf } from "./blocks.js";
 
-/** A typed array on a DataView's bytes; copies only where the bytes are not aligned. */
+/** A typed array over the bytes of a DataView; unaligned bytes are copied. */
 export function typed(Type, view) {
   if (!view) return new Type(0);
   const { buffer, byteOffset, byteLength } = view;
@@ -79,7 +79,7 @@ export function readTable(message) {
   };
 }
 
-/** The `_reply` trait; the bands are added up from its blocks. */
+/** The `_reply` trait, with bands computed from its blocks. */
 export function readReply(message) {
   const reply = {
     request: message.request,

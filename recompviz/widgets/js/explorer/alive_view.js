@@ -1,12 +1,12 @@
-// What is alive at a step and why: a table by bytes, linked with the graph, the bands and the source lines.
+// The blocks that are alive at a step and why: a table by bytes, linked with the graph, the bands and the source lines.
 
-import { html, setText } from "../shared/elements.js";
+import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { aliveRows } from "../data/blocks.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { shortPlace } from "./card.js";
 
-/** Rows of one category, of one source line, or all. */
+/** The rows of one category, of one source line, or all rows. */
 export function filterRows(rows, graph, filter) {
   return rows.filter(
     (row) =>
@@ -20,6 +20,7 @@ export function filterRows(rows, graph, filter) {
  * @param actions { select(node), line(source or null), category(number or null) }
  */
 export function makeAliveView(parent, graph, labels, actions) {
+  const { listen, release } = listeners();
   const title = html("div", "rv-drawer-title", parent);
   title.setAttribute("role", "status");
   const filters = html("span", "rv-filters", parent);
@@ -60,11 +61,15 @@ export function makeAliveView(parent, graph, labels, actions) {
     return reply?.categories.find((category) => category.number === number)?.label ?? "";
   }
 
-  function chip(text, act) {
+  function chip(text, kind) {
     const button = html("button", "rv-button rv-filter", filters, `${text} ×`);
-    button.setAttribute("aria-label", `Take away the filter ${text}`);
-    button.addEventListener("click", act);
+    button.setAttribute("aria-label", `Remove the filter ${text}`);
+    button.dataset.kind = kind;
   }
+  listen(filters, "click", (event) => {
+    const { kind } = event.target.closest("button")?.dataset ?? {};
+    if (kind) actions[kind](null);
+  });
 
   return {
     /** @param filter { category: number or null, line: source or null } */
@@ -80,14 +85,18 @@ export function makeAliveView(parent, graph, labels, actions) {
       const where = `step ${at + 1} of ${reply.steps}, ${phase(at)} ${labels()[reply.stepLabels[at]]}`;
       setText(title, `${peak ? "At the peak" : "Alive"}: ${where} · ${formatBytes(bytes)} total bytes`);
       if (signature !== seen.signature) filters.replaceChildren();
-      if (signature !== seen.signature && filter.category !== null) chip(categoryLabel(filter.category), () => actions.category(null));
-      if (signature !== seen.signature && filter.line !== null) chip(shortPlace(filter.line.split("\t")[0]), () => actions.line(null));
+      if (signature !== seen.signature && filter.category !== null) chip(categoryLabel(filter.category), "category");
+      if (signature !== seen.signature && filter.line !== null) chip(shortPlace(filter.line.split("\t")[0]), "line");
       seen = { reply, step, signature };
       table.setRows(() => rows);
     },
     select(v) {
       selected = v;
       table.mark();
+    },
+    destroy() {
+      table.destroy();
+      release();
     },
   };
 }

@@ -1,9 +1,9 @@
-// The card of a node: what it is, what it costs, what the plan does with it, and what it must do.
+// The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin.
 
 import { html, listeners } from "../shared/elements.js";
 import { formatBytes, subscript } from "../shared/units.js";
 
-/** The rows of a node's card as [name, value]. */
+/** The rows of the card as [name, value]. */
 export function cardRows(graph, v, state, lower, boundary) {
   const node = graph.nodes[v];
   const [place, line] = node.source.split("\t");
@@ -20,15 +20,15 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
-/** The end of a path, which says enough: "…/networks/_resnet.py:56". */
+/** The last two parts of a path: "…/networks/_resnet.py:56". */
 export function shortPlace(place) {
   const parts = place.split("/");
   return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : place;
 }
 
 /**
- * The card; `show(v, …)` beside a rectangle of `frame`, `hide()`.
- * @param actions { pin(v, 1 keep or −1 recompute), line(source) }; null where nothing can be pinned
+ * The card: `show(v, …)` places it beside a rectangle of `frame`, `hide()` hides it.
+ * @param actions { pin(v, 1 to keep or −1 to recompute), line(source) }
  */
 export function makeCard(frame, graph, actions) {
   const { listen, release } = listeners();
@@ -45,9 +45,10 @@ export function makeCard(frame, graph, actions) {
     return [direction, button];
   });
   const foot = html("div", "rv-card-foot", card);
+  listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source));
   return {
     /** @param state { kept, segment, segmentCount, pin, canPin } */
-    show(v, rectangle, state, lower, boundary, pinned) {
+    show(v, rectangle, state, lower, boundary, selected) {
       shown = v;
       what.replaceChildren();
       const head = html("div", "rv-card-head", what);
@@ -57,26 +58,25 @@ export function makeCard(frame, graph, actions) {
       for (const [name, value] of cardRows(graph, v, state, lower, boundary)) {
         html("dt", "", list, name);
         const detail = html("dd", name === "source" ? "rv-source" : "", list, value);
-        if (name === "source" && pinned) {
-          const all = html("button", "rv-link", detail, " all values of this line");
-          all.addEventListener("click", () => actions.line(graph.nodes[v].source));
+        if (name === "source" && selected) {
+          html("button", "rv-link", detail, " all values of this line");
         }
       }
-      controls.hidden = !pinned || !state.canPin;
+      controls.hidden = !selected || !state.canPin;
       for (const [direction, button] of buttons) button.setAttribute("aria-pressed", String(state.pin === direction));
-      foot.textContent = pinned ? "pinned: click it again or press Esc to let go" : "";
-      foot.hidden = !pinned;
+      foot.textContent = selected ? "selected: click it again or press Esc to deselect it" : "";
+      foot.hidden = !selected;
       card.classList.add("rv-there");
-      card.classList.toggle("rv-pinned", pinned);
+      card.classList.toggle("rv-selected", selected);
       const { width, height } = card.getBoundingClientRect();
       const left = rectangle.right + 10 + width <= frame.clientWidth ? rectangle.right + 10 : rectangle.left - 10 - width;
       const top = Math.min(Math.max(6, rectangle.top - 10), Math.max(6, frame.clientHeight - height - 6));
-      // beside the node where there is room, so that it never hides the node itself
+      // beside the node where there is room, so that it does not cover the node
       card.style.left = `${Math.max(6, left)}px`;
       card.style.top = `${top}px`;
     },
     hide() {
-      card.classList.remove("rv-there", "rv-pinned");
+      card.classList.remove("rv-there", "rv-selected");
     },
     destroy: release,
   };

@@ -1,4 +1,4 @@
-// Two plans side by side: what each keeps and the other does not. Mirrors recompviz/core/plans/comparison.py.
+// Two plans compared: the values that only one of them keeps. Mirrors recompviz/core/plans/comparison.py.
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
@@ -6,7 +6,7 @@ import { keepMask, rowFor } from "../data/plan_table.js";
 import { signedBytes } from "./gap_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
-/** The nodes that are kept by one of two plans only, largest first, as [{ node, bytes, time, here, there }]. */
+/** The nodes that only one of two plans keeps, largest first, as [{ node, bytes, time, here, there }]. */
 export function differences(graph, here, there) {
   const rows = [];
   for (let v = 0; v < graph.count; v++) if (here[v] !== there[v]) rows.push({ node: v, bytes: graph.memory[v], time: graph.time[v], here: here[v] === 1, there: there[v] === 1 });
@@ -19,7 +19,7 @@ export function differenceMask(here, there) {
   return mask.some((bit) => bit) ? mask : null;
 }
 
-/** What a plan is held against, as [{ value, text, group }]: baselines, other objectives, earlier choices. */
+/** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices. */
 export function rivals(tables, state, names) {
   const found = [];
   tables.forEach((table, number) => {
@@ -60,22 +60,22 @@ export function makeCompareView(parent, graph, actions, id) {
   const summary = html("div", "rv-compare-summary", parent);
   summary.setAttribute("role", "status");
   let selected = -1;
-  const state_ = (kept) => (cell) => html("span", kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", cell, kept ? "kept" : "recomputed");
+  const stateChip = (cell, kept) => html("span", kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", cell, kept ? "kept" : "recomputed");
   const table = makeDataTable(
     parent,
     [
       { name: "value", fill: (cell, row) => linkCell(cell, graph.nodes[row.node].key, () => actions.select(row.node)) },
       { name: "size Mᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
       { name: "cost Tᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(String(row.time)) },
-      { name: "this plan", fill: (cell, row) => state_(row.here)(cell) },
-      { name: "the other", fill: (cell, row) => state_(row.there)(cell) },
+      { name: "this plan", fill: (cell, row) => stateChip(cell, row.here) },
+      { name: "the other", fill: (cell, row) => stateChip(cell, row.there) },
     ],
     { caption: "Values that the two plans treat differently", noun: "values differ", pick: (row) => actions.select(row.node), mark: (row) => row.node === selected },
   );
   let offered = "";
 
   return {
-    /** Shows the comparison; returns the mask for the graph, or null. */
+    /** Show the comparison. Returns the mask for the graph, or null. */
     show(tables, state, names, kept) {
       const found = rivals(tables, state, names);
       const signature = JSON.stringify(found);
@@ -120,6 +120,9 @@ export function makeCompareView(parent, graph, actions, id) {
       selected = v;
       table.mark();
     },
-    destroy: release,
+    destroy() {
+      table.destroy();
+      release();
+    },
   };
 }

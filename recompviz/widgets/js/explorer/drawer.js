@@ -1,4 +1,4 @@
-// The drawer below the charts: one table at a time, chosen by tabs.
+// The drawer below the charts: tabs, each with a table.
 
 import { html, listeners, setText } from "../shared/elements.js";
 

@@ -1,10 +1,10 @@
-// From the formula to the device: the gap of a measured run, split into its causes; the steps add up.
+// The gap between the formula and a measured run, split into causes that add up.
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { makeDataTable } from "../shared/data_table.js";
 
-/** Where a step's bar begins and ends, as fractions of the largest total. */
+/** Start and length of the bar of step i, as fractions of the largest total. */
 export function gapBar(steps, i) {
   const most = Math.max(...steps.map((step) => step.total), 1);
   const from = i === 0 ? 0 : steps[i - 1].total;
@@ -18,7 +18,7 @@ export function signedBytes(bytes) {
 
 /** The panel. */
 export function makeGapView(parent) {
-  const title = html("div", "rv-drawer-title", parent, "Run a plan to see how the measured bytes come about.");
+  const title = html("div", "rv-drawer-title", parent, "Run a plan to see why the measured bytes differ from the formula.");
   let steps = [];
   const table = makeDataTable(
     parent,
@@ -45,8 +45,9 @@ export function makeGapView(parent) {
   return {
     show(run) {
       steps = run?.gap ?? [];
-      setText(title, !run ? "Run this plan to see how its measured bytes come about." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "This run was not taken apart.");
+      setText(title, !run ? "Run this plan to see why its measured bytes differ from the formula." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "The gap of this run was not analysed.");
       table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
     },
+    destroy: table.destroy,
   };
 }

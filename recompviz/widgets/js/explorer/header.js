@@ -1,9 +1,9 @@
-// The header: which step, and what the shown plan costs. Formula and total bytes are never mixed.
+// The header: the traced step and the cost of the plan shown. Formula bytes and total bytes stand in separate tiles.
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 
-/** The figures of a row as [value, unit, remark] by name. */
+/** The numbers of a row: name → [value, unit, remark]. */
 export function figures(graph, table, row, kept) {
   const forward = graph.time.reduce((sum, t) => sum + t, 0);
   const keepAll = keepAllTotal(table);
@@ -17,7 +17,7 @@ export function figures(graph, table, row, kept) {
   };
 }
 
-/** The total peak of the row that keeps everything, the first of every table. */
+/** The total peak of the row that keeps everything: the largest of the rows without overhead. */
 export function keepAllTotal(table) {
   let best = 0;
   for (let row = 0; row < table.rows; row++) if (table.overheads[row] === 0) best = Math.max(best, table.totalPeaks[row]);

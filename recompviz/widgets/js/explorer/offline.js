@@ -1,12 +1,12 @@
-// Instead of a kernel: answers the page's choices from what an exported page carries.
-// The same `get`, `set`, `on` and `send` as a widget's model, so that the views do not know the difference.
+// The model of an exported page, which has no kernel: it answers choices from the data in the page. It has the same
+// `get`, `set`, `on` and `send` as the model of a widget, so that the views are the same.
 
 import { makeSchedule } from "../data/schedule.js";
 import { eventsOf, readBlocks } from "../data/simulation.js";
 import { readTable } from "../data/wire.js";
 import { keepMask } from "../data/plan_table.js";
 
-/** Bytes written as {"$": base64}, anywhere in a value, as DataViews. */
+/** A copy of a value in which {"$": base64} is replaced by a DataView of the bytes. */
 export function withBuffers(value) {
   if (Array.isArray(value)) return value.map(withBuffers);
   if (value === null || typeof value !== "object") return value;
@@ -14,7 +14,7 @@ export function withBuffers(value) {
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withBuffers(inner)]));
 }
 
-/** The joint graph as it is written into a page. */
+/** The joint graph from its message in the page. */
 export function readJoint(message) {
   return {
     ...message,
@@ -23,7 +23,7 @@ export function readJoint(message) {
   };
 }
 
-/** What the kernel would send for a plan: the timeline's part of `_reply`. */
+/** The part of `_reply` with the timeline of a plan, as the kernel would send it. */
 export function simulateReply(joint, kept) {
   const schedule = makeSchedule(joint, kept);
   // after the last call the gradients arrive, and the optimiser steps where there is one
@@ -52,7 +52,7 @@ export function simulateReply(joint, kept) {
   };
 }
 
-/** A model that answers by itself; `data` is what the page carries. */
+/** The model; `data` is the unpacked data of the page. */
 export function offlineModel(data) {
   const values = { ...data.traits };
   const joint = readJoint(data.joint);
@@ -72,7 +72,7 @@ export function offlineModel(data) {
     tell("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget, ...simulateReply(joint, kept) });
   }
 
-  // the kernel numbered its labels in the order it met them; from here on the numbers are the joint graph's
+  // the kernel numbers labels in the order of their first use; from here on labels have the numbers of the joint graph
   values._asked = { ...values._reply };
   answer();
   let changed = new Set();

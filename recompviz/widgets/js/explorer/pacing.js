@@ -1,16 +1,16 @@
-// When the kernel is asked: at once for a choice at rest, now and then during a drag, so that it is free when the drag
-// comes to rest. The outline and the graph follow the pointer without it.
+// When choices are sent to the kernel: at the end of a drag without delay, and during a drag at intervals, so that the
+// kernel is free when the drag ends. Outline and graph follow the pointer without the kernel.
 
-// ms between two requests of a drag, or so many times what the last answer took
+// ms between two requests of a drag; with a slow kernel, this multiple of the time of its last answer
 const ASK_EVERY = 120;
 const ASK_SHARE = 3;
-// a cell that runs meanwhile is no measure of an answer
+// ms; a longer time is that of a cell that was running, and not of an answer
 const LONGEST_ANSWER = 200;
 
-// ms without an answer after which it is said
+// ms without an answer after which the reader is told
 const SILENCE = 4000;
 
-/** Paces `send(choice)`; a choice has a `request` number, `first` is the one that is known already; `silent()` tells that no answer comes. */
+/** Calls `send(choice)` at these times. `first` is the request number that is already answered; `silent()` is called if no answer comes. */
 export function makePacer(send, first, silent) {
   let sent = first;
   let sentAt = 0;
@@ -33,7 +33,7 @@ export function makePacer(send, first, silent) {
     send(choice);
   }
 
-  /** An answer has come; whatever was about to be asked is older than it. */
+  /** An answer came. A choice that waits to be sent is older than it and is dropped. */
   function answered(request) {
     if (request === sent) took = Math.min(LONGEST_ANSWER, performance.now() - sentAt);
     sent = request;

@@ -1,9 +1,9 @@
-// The view as a picture of its own: the SVGs as they are painted, with their styles written into them.
+// Export of the view as a picture: the SVGs of the page with their computed styles written into them.
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity", "visibility", "display", "font-size", "font-weight", "text-anchor", "paint-order"];
 
-/** A copy of an SVG that looks the same anywhere. */
+/** A copy of an SVG with inline styles, independent of the style sheets of the page. */
 export function withStyles(original) {
   const copy = original.cloneNode(true);
   const from = [original, ...original.querySelectorAll("*")];
@@ -20,7 +20,7 @@ export function withStyles(original) {
   return copy;
 }
 
-/** All of an Explorer's SVGs in one, where they are on the page. */
+/** One SVG with all SVGs of an Explorer at their places on the page. */
 export function snapshot(root, title) {
   const frame = root.getBoundingClientRect();
   const bottom = Math.max(...[...root.querySelectorAll(".rv-canvas, .rv-chart")].map((each) => each.getBoundingClientRect().bottom));
@@ -55,7 +55,7 @@ export function snapshot(root, title) {
   return { text: new XMLSerializer().serializeToString(whole), width, height };
 }
 
-/** An SVG as PNG, twice as fine as on the page. */
+/** An SVG as PNG, at twice the resolution of the page. */
 export async function rasterise({ text, width, height }, finer = 2) {
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
@@ -65,7 +65,7 @@ export async function rasterise({ text, width, height }, finer = 2) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
 }
 
-/** Hand a file to the reader. */
+/** Download a file. */
 export function download(name, blob) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

@@ -1,10 +1,10 @@
-// Pins: values that must be kept or recomputed, what that costs, and the bar that tells of it.
+// Pins: values that the user forces to be kept or recomputed, their cost, and the bar that shows both.
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
 
-/** Pins after a node was pinned in a direction (1 keep, −1 recompute); the same again takes the pin away. */
+/** The pins after node v is pinned (1 to keep, −1 to recompute). Pinning it again in the same direction removes the pin. */
 export function togglePin(pins, v, direction) {
   const now = pinOf(pins, v);
   const without = (list) => list.filter((u) => u !== v);
@@ -13,20 +13,21 @@ export function togglePin(pins, v, direction) {
   return next;
 }
 
-/** 1 if a node is pinned to be kept, −1 to be recomputed, 0 if it is free. */
+/** 1 if a node is pinned to be kept, −1 to be recomputed, 0 if it is not pinned. */
 export function pinOf(pins, v) {
   return pins.keep.includes(v) ? 1 : pins.recompute.includes(v) ? -1 : 0;
 }
 
-/** One number a node, or null where nothing is pinned. */
+/** The pin of every node, or null if nothing is pinned. */
 export function pinArray(pins, count) {
   if (!pins.keep.length && !pins.recompute.length) return null;
   return Int8Array.from({ length: count }, (_, v) => pinOf(pins, v));
 }
 
 /**
- * What pins cost at a budget: overhead more than without them, and bytes more for no more overhead than without.
- * @returns { overhead, bytes, least }: null where no plan fits; `least` is the rise of the least feasible total
+ * The cost of pins at a budget.
+ * @returns { overhead, bytes, least }: additional overhead at this budget (null if no plan fits), additional bytes at the
+ * same overhead (null if there is no such plan), and the rise of the least feasible total
  */
 export function pinCost(free, pinned, budget) {
   const without = rowFor(free, budget);
@@ -42,19 +43,19 @@ export function pinCost(free, pinned, budget) {
   };
 }
 
-/** The cost in words. */
+/** The cost as text. */
 export function costText(cost, forward, budget) {
   const parts = [];
   if (cost.overhead === null) parts.push(`no plan fits ${formatBytes(budget)} under these pins`);
   else if (Math.abs(cost.overhead) < 1e-9) parts.push("costs no extra time at this budget");
   else parts.push(`${cost.overhead > 0 ? "costs +" : "saves "}${formatPercent(Math.abs(cost.overhead) / forward)} of the forward at this budget`);
-  if (cost.overhead !== null && cost.overhead > 0) parts.push(cost.bytes === null ? "no budget makes up for it" : `or ${formatBytes(cost.bytes)} more at the same time`);
+  if (cost.overhead !== null && cost.overhead > 0) parts.push(cost.bytes === null ? "no budget gives the same time" : `or ${formatBytes(cost.bytes)} more at the same time`);
   if (cost.least) parts.push(`least feasible ${cost.least > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.least))}`);
   return parts.join(" · ");
 }
 
 /**
- * The bar of pins, hidden where there is nothing to tell.
+ * The bar of pins; hidden without pins and without a message.
  * @param actions { unpin(v), clear(), stop(), select(v) }
  */
 export function makePinsView(parent, graph, actions) {
@@ -81,8 +82,8 @@ export function makePinsView(parent, graph, actions) {
     update(pins, status, free, pinned, budget) {
       const count = pins.keep.length + pins.recompute.length;
       const solving = status.state === "solving";
-      const told = solving || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
-      root.hidden = !count && !told;
+      const message = solving || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
+      root.hidden = !count && !message;
       stop.hidden = bar.hidden = !solving;
       clear.hidden = !count;
       bar.value = status.fraction;
@@ -101,7 +102,7 @@ export function makePinsView(parent, graph, actions) {
           const name = html("button", "rv-chip-name", chip, `${word} ${graph.nodes[v].key}`);
           listen(name, "click", () => actions.select(v));
           const away = html("button", "rv-chip-away", chip, "×");
-          away.setAttribute("aria-label", `Take away the pin of ${graph.nodes[v].key}`);
+          away.setAttribute("aria-label", `Remove the pin of ${graph.nodes[v].key}`);
           listen(away, "click", () => actions.unpin(v));
         }
       }

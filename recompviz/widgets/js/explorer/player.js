@@ -1,12 +1,12 @@
-// The player: a scrubber on the timeline's axis, and play, pause, step and speed beside it.
+// The player: a scrubber on the axis of the timeline, with buttons for play, pause, step and speed.
 
 import { html, listeners, setText } from "../shared/elements.js";
 
-// at speed 1 the whole schedule takes so many seconds
+// seconds for the whole schedule at speed 1
 const WHOLE = 24;
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 
-/** Where the schedule is after some milliseconds of playing; ends at the last step. */
+/** The position in the schedule after some milliseconds of playing, at most the last step. */
 export function advance(at, milliseconds, steps, speed) {
   return Math.min(steps - 1, at + (milliseconds / 1000) * (steps / WHOLE) * speed);
 }
@@ -122,7 +122,7 @@ export function makePlayer(head, track, actions, id) {
   listen(scrubber, "keydown", keys);
 
   return {
-    /** Another plan's schedule: where it is shorter, the place moves to its end. */
+    /** Set the number of steps of another schedule. If it is shorter, the position moves to its end. */
     setSteps(count, naming) {
       steps = count;
       name = naming;

@@ -1,18 +1,18 @@
-// Points on the trade-off curve beside the optima: baselines, plans loaded, and earlier choices.
+// Points on the trade-off curve besides the optima: baselines, loaded plans, and earlier choices.
 
 import { svg } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 
 export const EARLIER = 12;
 
-/** Earlier choices after one more: the newest first, none twice, not the present one. */
+/** The earlier choices with one more: newest first, each once. */
 export function remember(earlier, choice) {
   const others = earlier.filter((other) => other.table !== choice.table || other.row !== choice.row);
   return [choice, ...others].slice(0, EARLIER);
 }
 
-/** Draw them; each can be chosen by pointer and by keyboard. */
-export function drawPoints(layer, tables, state, scales, choose) {
+/** Draw the points; pointer and keyboard can choose each. `listen` adds the listeners. */
+export function drawPoints(layer, tables, state, scales, choose, listen) {
   const { x, y, left, right, forward, top } = scales;
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
@@ -26,9 +26,9 @@ export function drawPoints(layer, tables, state, scales, choose) {
     group.dataset.point = `${number}:${row}`;
     draw(group, px, py);
     svg("title", {}, group).textContent = `${name}: ${words(tables[number], row)}`;
-    group.addEventListener("pointerdown", (event) => event.stopPropagation());
-    group.addEventListener("click", () => choose(number, row));
-    group.addEventListener("keydown", (event) => {
+    listen(group, "pointerdown", (event) => event.stopPropagation());
+    listen(group, "click", () => choose(number, row));
+    listen(group, "keydown", (event) => {
       event.stopPropagation();
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
@@ -45,10 +45,10 @@ export function drawPoints(layer, tables, state, scales, choose) {
   tables.forEach((table, number) => {
     if (table?.objective !== "given") return;
     for (let row = 0; row < table.rows; row++) {
-      if (table.overheads[row] === 0) continue; // keep-all has a point of its own
+      if (table.overheads[row] === 0) continue; // keep-all already has a point
       point(number, row, `baseline ${table.names[row]}`, (group, px, py) => {
         svg("path", { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z`, class: "rv-baseline" }, group);
-        // a name goes above its point, or below it where another name is
+        // a name goes above its point, or below it where another name stands
         const free = (at) => !taken.some(([qx, qy]) => Math.abs(qx - px) < 70 && Math.abs(qy - at) < 12);
         const at = [py - 9, py + 16, py + 29, py - 22].find((candidate) => candidate > top + 4 && free(candidate)) ?? py + 16;
         taken.push([px, at]);

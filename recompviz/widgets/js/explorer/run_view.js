@@ -1,21 +1,21 @@
-// Run: a button that says on which device, progress with cancel, and measured beside predicted.
+// Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 
-/** What the certificate found: bitwise only where it says so. */
+/** The result of the certificate. "bitwise" is written only if the certificate says so. */
 export function badgeText(run) {
   if (!run.certified) return "✗ not certified";
-  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ equal within eager's own noise";
+  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ equal within the variation of eager runs";
 }
 
-/** "predicted X, measured Y, Z% off" */
+/** "predicted X, measured Y, Z% off". */
 export function verdict(run) {
   const off = run.measuredPeak ? Math.abs(run.measuredPeak - run.predictedPeak) / run.measuredPeak : 0;
   return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
-/** The controls in `parent` and the outcome in `line`; `actions` has run(), cancel() and budget(bytes). */
+/** The controls in `parent` and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
 export function makeRunView(parent, line, device, actions) {
   const { listen, release } = listeners();
   const root = html("div", "rv-run", parent);
@@ -35,9 +35,9 @@ export function makeRunView(parent, line, device, actions) {
   listen(cancel, "click", actions.cancel);
   let began = 0;
   let timer = 0;
-  let said = "";
+  let message = "";
   let smaller = 0;
-  const elapsed = () => setText(text, `${said} · ${Math.round((Date.now() - began) / 1000)} s`);
+  const elapsed = () => setText(text, `${message} · ${Math.round((Date.now() - began) / 1000)} s`);
   return {
     /** @param status the `_run` trait; @param run the last run of the row shown, or null */
     update(status, run) {
@@ -47,12 +47,12 @@ export function makeRunView(parent, line, device, actions) {
       cancel.hidden = bar.hidden = !running;
       bar.value = status.fraction ?? 0;
       const say = running || status.state === "failed" || status.state === "cancelled";
-      said = say ? status.text : "hover a step to read it · click it to stay there · play it below";
+      message = say ? status.text : "hover a step to read it · click to select it · play the schedule below";
       text.hidden = !say && run !== null;
       smaller = status.offer ?? 0;
       offer.hidden = status.state !== "failed" || !smaller;
       setText(offer, `Try ${formatBytes(smaller)}`);
-      text.title = say ? said : "";
+      text.title = say ? message : "";
       if (running && !timer) {
         began = Date.now();
         timer = setInterval(elapsed, 1000);
@@ -61,7 +61,7 @@ export function makeRunView(parent, line, device, actions) {
         timer = 0;
       }
       if (running) elapsed();
-      else setText(text, said);
+      else setText(text, message);
       result.hidden = badge.hidden = !run || say;
       if (run) {
         setText(result, verdict(run));

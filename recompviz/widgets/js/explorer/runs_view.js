@@ -1,16 +1,16 @@
-// The history of runs: what was predicted, what was measured, where, and whether it was certified.
+// The history of runs: predicted and measured peaks, device, time, certificate.
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { badgeText } from "./run_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
-/** Whether a run was one of a plan: what it kept, as packed bits, is what the plan keeps. */
+/** Whether a run executed a plan: its packed keep mask equals the keep mask of the plan. */
 export function isRunOf(run, kept) {
   return kept.every((bit, v) => ((run.kept[v >> 3] >> (v & 7)) & 1) === bit);
 }
 
-/** The table and row that keep what a run kept, or null. */
+/** The table and row with the keep mask of a run, or null. */
 export function rowOfRun(run, tables) {
   for (const [number, table] of tables.entries()) {
     if (!table) continue;
@@ -49,9 +49,10 @@ export function makeRunsView(parent, graph, actions) {
   );
   return {
     show(runs, can) {
-      setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "There is nothing to run here.");
+      setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "This Explorer cannot run plans.");
       table.foot.hidden = !runs.length;
       table.setRows(() => [...runs].reverse(), [runs]);
     },
+    destroy: table.destroy,
   };
 }

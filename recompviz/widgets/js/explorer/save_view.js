@@ -1,4 +1,4 @@
-// Out and in: pictures, the plan as JSON, and the whole Explorer as one page.
+// Saving and loading: pictures, the plan as JSON, and the whole Explorer as one page.
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { keepMask, segmentsOf } from "../data/plan_table.js";
@@ -15,10 +15,10 @@ export function planJson(graph, table, row) {
   };
 }
 
-/** The table and row that keep what a plan's JSON keeps, or null; throws where the plan is for another graph. */
+/** The table and row with the keep mask of a plan in JSON, or null. Throws if the plan is for another graph. */
 export function findPlan(text, graph, tables) {
   const plan = JSON.parse(text);
-  if (plan.format !== "recompviz plan 1") throw new Error("this is no recompviz plan; write one with plan.to_json()");
+  if (plan.format !== "recompviz plan 1") throw new Error("this is not a recompviz plan; write one with plan.to_json()");
   if (plan.fingerprint !== graph.fingerprint) throw new Error(`the plan was made for graph ${plan.fingerprint.slice(0, 12)}…, this is ${graph.fingerprint.slice(0, 12)}…`);
   for (const [number, table] of tables.entries()) {
     for (let row = 0; table && row < table.rows; row++) {
@@ -28,7 +28,7 @@ export function findPlan(text, graph, tables) {
   return null;
 }
 
-/** The lines that apply a saved plan in a training script. */
+/** The lines of a training script that apply a saved plan. */
 export function applyLines(file) {
   return [
     "import recompviz as rv",
@@ -81,7 +81,7 @@ export function makeSaveView(parent, graph, root, actions, offline) {
     try {
       const found = findPlan(text, graph, actions.now().tables);
       if (found) actions.choose(found.table, found.row);
-      else if (offline) throw new Error("this plan is not among those in the page; load it where a kernel runs");
+      else if (offline) throw new Error("this page does not contain this plan; load it in a notebook");
       else actions.load(text);
       setText(told, "plan loaded");
     } catch (error) {

@@ -1,16 +1,16 @@
-// An exported page: unpack what it carries, and draw the Explorer without a kernel.
+// The entry of an exported page: unpack its data and draw the Explorer without a kernel.
 
 import { mount } from "./explorer.js";
 import { offlineModel, withBuffers } from "./offline.js";
 
-/** Gzipped JSON, written as base64, as a value. */
+/** The value of gzipped JSON in base64. */
 export async function unpack(text) {
   const bytes = Uint8Array.from(atob(text.trim()), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return withBuffers(JSON.parse(await new Response(stream).text()));
 }
 
-/** Light or dark as the reader's system is. */
+/** Follow the theme of the system, light or dark. */
 function followTheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = () => document.documentElement.setAttribute("data-jp-theme-light", String(!dark.matches));

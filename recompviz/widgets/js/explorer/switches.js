@@ -1,16 +1,16 @@
-// The switches of the budget: which objective, and which solver.
+// The switches of the budget: objective and solver.
 
 import { html, listeners } from "../shared/elements.js";
 
-// a table's objective → its name, and what it means
+// objective of a table → its name and its meaning
 export const OBJECTIVES = {
   live: ["real bytes", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
   time: ["least time", "The formula's time-centric optima: least overhead under the budget"],
   memory: ["least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
-  given: ["baseline", "What people do without a planner, or a plan that was loaded"],
+  given: ["baseline", "A common choice without a planner, or a loaded plan"],
 };
 
-/** A table as people call it. */
+/** The name of a table in the page. */
 export function tableName(tables, number, families) {
   const table = tables[number];
   if (!table) return "";
@@ -19,7 +19,7 @@ export function tableName(tables, number, families) {
   return table.family === "auto" ? name : `${name}, ${families[table.family] ?? table.family}`;
 }
 
-/** The table that an objective's switch stands for now: the same one, whatever solver or pins it is under. */
+/** The number of the switch of a table: that of its objective, whichever solver or pins the table has. */
 export function switchOf(tables, number) {
   const table = tables[number];
   if (!table) return -1;

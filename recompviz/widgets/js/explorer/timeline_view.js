@@ -1,6 +1,6 @@
-// Memory over the step: bands by category, the schedule as a strip below on the same axis, the peak, and
-// what a run measured laid over. While dragging, the outline from the plan table stands in for the bands.
-// A step is pointed at (hover) or chosen (click, scrubber, player); the chosen one stays.
+// Memory over the step: bands by category, the peak, the measured line of a run, and below them the phases on the same
+// axis. During a drag the outline from the plan table replaces the bands. A step is hovered, or chosen by click,
+// scrubber or player.
 
 import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
@@ -8,54 +8,12 @@ import { outlineOf } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { livesOf } from "../data/blocks.js";
 import { makePlayer } from "./player.js";
+import { makeTimelineLegend, PHASES } from "./timeline_legend.js";
+import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns, bandAt } from "./timeline_shapes.js";
 
 const HEIGHT = 172;
 const STRIP = 12;
 const EDGE = { left: 58, right: 14, top: 14, bottom: 36 };
-export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
-
-/** For each pixel column the step with the most bytes in it, so that no peak is lost in drawing. */
-export function columnSteps(totals, columns) {
-  const n = totals.length;
-  const count = Math.min(n, columns);
-  const steps = new Uint32Array(count);
-  for (let c = 0; c < count; c++) {
-    let best = Math.floor((c * n) / count);
-    for (let s = best; s < Math.floor(((c + 1) * n) / count); s++) if (totals[s] > totals[best]) best = s;
-    steps[c] = best;
-  }
-  return steps;
-}
-
-/** Total bytes of each step: the bands added up. */
-export function totalsOf(reply) {
-  const totals = new Float64Array(reply.steps);
-  for (let c = 0; c < reply.categories.length; c++) {
-    for (let s = 0; s < reply.steps; s++) totals[s] += reply.bands[c * reply.steps + s];
-  }
-  return totals;
-}
-
-/** A step line through values, one value a stretch, as an SVG path. */
-export function stepPath(values, x, y) {
-  let path = "";
-  for (let i = 0; i < values.length; i++) {
-    const height = y(values[i]).toFixed(1);
-    path += `${i ? "L" : "M"}${x(i / values.length).toFixed(1)} ${height}L${x((i + 1) / values.length).toFixed(1)} ${height}`;
-  }
-  return path;
-}
-
-/** Runs of equal phases as [phase, from, to). */
-export function phaseRuns(phases) {
-  const runs = [];
-  for (let s = 0; s < phases.length; s++) {
-    const last = runs[runs.length - 1];
-    if (last && last[0] === phases[s]) last[2] = s + 1;
-    else runs.push([phases[s], s, s + 1]);
-  }
-  return runs;
-}
 
 /** The step at a position of the chart; −1 outside. */
 export function hitTest(px, width, steps) {
@@ -63,21 +21,11 @@ export function hitTest(px, width, steps) {
   return at < 0 || at >= 1 || !steps ? -1 : Math.floor(at * steps);
 }
 
-/** The category whose band holds a number of bytes at a step; null above all of them. */
-export function bandAt(reply, step, bytes) {
-  let under = 0;
-  for (let c = 0; c < reply.categories.length; c++) {
-    under += reply.bands[c * reply.steps + step];
-    if (bytes <= under) return reply.categories[c].number;
-  }
-  return null;
-}
-
 /**
  * The timeline.
- * @param tables those of the objectives; `all()` gives those that came later too
+ * @param tables the tables of the objectives; `all()` gives every table
  * @param actions { hoverStep(step or −1), step(step or −1), pick(step, category), category(number), peak() }
- * @param labels () → list of step labels
+ * @param labels() the labels of the steps
  */
 export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
@@ -92,7 +40,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const playerHead = html("div", "rv-player-line", line);
   const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "img" }, root);
   const player = makePlayer(playerHead, root, { step: actions.step }, id);
-  const legend = html("div", "rv-legend", root);
+  const legend = makeTimelineLegend(root, actions.category);
   const grid = svg("g", {}, chart);
   const bands = svg("g", { class: "rv-stack" }, chart);
   const rival = svg("path", { class: "rv-rival" }, chart);
@@ -105,8 +53,8 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const strip = svg("g", { class: "rv-strip" }, chart);
   const ticks = svg("path", { class: "rv-node-ticks" }, chart);
   const lives = svg("g", { class: "rv-lives" }, chart);
-  const head_ = svg("g", { class: "rv-playhead", visibility: "hidden" }, chart);
-  const playline = svg("line", {}, head_);
+  const playhead = svg("g", { class: "rv-playhead", visibility: "hidden" }, chart);
+  const playline = svg("line", {}, playhead);
   const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, chart);
   const peak = svg("g", { class: "rv-peak", tabindex: 0, role: "button" }, chart);
 
@@ -116,7 +64,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   let state = { table: 0, row: 0, budget: 0 };
   let run = null;
   let top = 1;
-  let step = -1; // pointed at
+  let step = -1; // under the pointer
   let chosen = -1;
   let marked = -1;
   let against = null;
@@ -199,12 +147,12 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     const rightHalf = px > (width + EDGE.left) / 2;
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(EDGE.top - 3, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
     text.textContent = `peak ${formatBytes(reply.peak)} · what is alive?`;
-    const wide = 178; // the words are a target too
+    const wide = 178; // the text can be clicked, too
     const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
     peak.prepend(target);
   }
 
-  /** Where the selected node runs, and how long what it makes is alive. */
+  /** Mark the steps of the selected node and the lifetimes of its blocks. */
   function drawMarks() {
     let path = "";
     lives.replaceChildren();
@@ -220,36 +168,14 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   }
 
   function drawHead() {
-    head_.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
+    playhead.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
     if (chosen < 0 || !reply || !width) return;
     const px = x((Math.min(chosen, reply.steps - 1) + 0.5) / reply.steps);
     for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: base + 7 + STRIP })) playline.setAttribute(name, at);
   }
 
   function drawLegend() {
-    const phases = [...new Set(reply.phases)].sort();
-    const names = [
-      ...reply.categories.map((category) => [`rv-key rv-category-${category.number}`, category.label, category.number]),
-      ...phases.map((phase) => [`rv-key rv-key-strip rv-phase-${phase}`, PHASES[phase]]),
-      ["rv-key rv-key-ghost", "keep all"],
-      ...(run ? [["rv-key rv-key-measured", "measured"]] : []),
-      ...(against ? [["rv-key rv-key-rival", "compared with"]] : []),
-    ];
-    const signature = `${names.map((pair) => pair[1]).join()}${filter}`;
-    if (legend.dataset.signature === signature) return;
-    legend.dataset.signature = signature;
-    legend.replaceChildren();
-    for (const [className, text, category] of names) {
-      const item = html(category === undefined ? "span" : "button", "rv-legend-item", legend);
-      if (category !== undefined) {
-        item.title = `Only ${text}`;
-        item.setAttribute("aria-pressed", String(filter === category));
-        item.addEventListener("click", () => actions.category(filter === category ? null : category));
-      }
-      const key = svg("svg", { width: 11, height: 11, class: className }, item);
-      svg("rect", { width: 11, height: 11, rx: 2 }, key);
-      item.append(text);
-    }
+    legend.update(reply, filter, { measured: run !== null, compared: against !== null });
   }
 
   function drawRun() {
@@ -291,7 +217,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     actions.pick(at, bytes < 0 ? null : bandAt(reply, at, bytes));
   });
   listen(peak, "click", (event) => {
-    event.stopPropagation(); // the chart below would take it for a click on a step
+    event.stopPropagation(); // a click on the chart would choose a step
     actions.peak();
   });
   listen(peak, "keydown", (event) => {
@@ -305,7 +231,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   return {
     runHead,
     line,
-    /** Local and at once: the row's outline; the bands of the row before are faded until the kernel confirms. */
+    /** Draw the outline of the row; the bands of the previous row are faded until the kernel confirms the choice. */
     update(next, confirmed) {
       state = next;
       root.classList.toggle("rv-waiting", !confirmed);
@@ -334,12 +260,12 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
       drawHead();
       readout();
     },
-    /** Only one category's band in full colour; null for all. */
+    /** Show only one category in full colour; null for all. */
     setFilter(next) {
       filter = next;
       if (width) drawBands();
     },
-    /** The outline of another plan laid over, as { table, row }; null for none. */
+    /** Draw the outline of another plan { table, row }; null for none. */
     setAgainst(next) {
       against = next;
       if (!width) return;
@@ -348,7 +274,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     },
     phase: (at) => PHASES[reply.phases[at]],
     nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
-    /** Mark where a node runs and how long what it makes lives. */
+    /** Mark the steps of a node and the lifetimes of its blocks. */
     markNode(v) {
       marked = v;
       drawMarks();
@@ -360,13 +286,8 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     },
     destroy: () => {
       player.destroy();
+      legend.destroy();
       release();
     },
   };
-}
-
-/** At most `columns` values, each the most of its stretch. */
-function columnValues(values, columns) {
-  if (values.length <= columns) return values;
-  return Float64Array.from(columnSteps(values, Math.round(columns)), (s) => values[s]);
 }

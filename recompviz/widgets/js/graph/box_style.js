@@ -11,28 +11,28 @@ export function stateClass(kept) {
   return kept ? "rv-keep" : "rv-recompute";
 }
 
-/** The class of a node's piece of its segment's band; neighbours in the sequence never share a tint. */
+/** The class of the part of a band behind a node. Consecutive segments have different tints. */
 export function bandClass(tint) {
   return `rv-band-${tint}`;
 }
 
-/** What a screen reader says of node v. */
+/** The accessible name of node v. */
 export function nodeTitle(graph, v, kept, segment) {
   const place = `value ${(v + 1).toLocaleString("en")} of ${graph.count.toLocaleString("en")}`;
   return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}, segment ${segment}, ${formatBytes(graph.memory[v])}, ${place}`;
 }
 
-/** What a screen reader says of a closed box. */
+/** The accessible name of a closed box. */
 export function boxTitle(path, times, state) {
   return `${path}${times > 1 ? `, ${times} equal blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.bytes)}`;
 }
 
 /**
- * A box's style: the class of its rectangle, the tint of its band, the length of its bar, what its second line says.
+ * The style of a box: class of the rectangle, tint of the band, length of the bar, text of the second line.
  * @param item a node's number, or one past the nodes for a closed box
- * @param nodes those that it shows
+ * @param nodes the nodes that the box shows
  * @param plan { kept, segments } of every node
- * @param colouring, ends what its colour tells, and for a quantity the upper ends of its classes
+ * @param colouring, ends the colouring, and for a quantity the upper ends of its classes
  */
 export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends) {
   const single = item < graph.count;
@@ -54,7 +54,7 @@ export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends)
   return style;
 }
 
-/** Whether two styles paint alike. */
+/** Whether two styles are painted in the same way. */
 export function sameStyle(a, b) {
   return Boolean(a) && a.className === b.className && a.bar === b.bar && a.fact === b.fact && a.tint === b.tint;
 }

@@ -1,9 +1,9 @@
-// The camera of the graph: screen = scale · world + shift. Pure functions; the view owns the value.
+// The camera of the graph: screen = scale · world + shift. Pure functions of a camera { scale, x, y }.
 
 export const LEAST_SCALE = 0.02;
 export const MOST_SCALE = 6;
 
-/** The camera that shows a whole picture in a window, no larger than life. */
+/** The camera that shows a whole scene in a window, at a scale of at most `most`. */
 export function fit(size, view, pad = 14, most = 1.25) {
   const scale = Math.min((view.width - 2 * pad) / size.width, (view.height - 2 * pad) / size.height, most);
   return { scale, x: (view.width - scale * size.width) / 2, y: (view.height - scale * size.height) / 2 };
@@ -26,7 +26,7 @@ export function centreOn(camera, view, x, y) {
   return { ...camera, x: view.width / 2 - camera.scale * x, y: view.height / 2 - camera.scale * y };
 }
 
-/** The camera shifted as little as it takes to show a rectangle of the world with room around it. */
+/** The camera with the least shift that shows a rectangle of the world with a margin. */
 export function panInto(camera, view, { x, y, w, h }, room = 40) {
   const into = (at, length, size, shift) => {
     const near = camera.scale * (at - size / 2) + shift;

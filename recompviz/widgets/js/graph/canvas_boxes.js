@@ -1,17 +1,17 @@
-// Drawing a scene's boxes and lines on a canvas: for thousands of them, where touching as many elements takes longer
-// than a frame. Only what the camera sees is drawn, all boxes of one style in one path.
+// Draws boxes and lines of a large scene on a canvas, where updating thousands of elements would take longer than a
+// frame. Only the visible part is drawn; all boxes of one style form one path.
 
 import { svg } from "../shared/elements.js";
 import { FLAG } from "./overlay.js";
 import { HUES, LEVELS } from "./colouring.js";
 
-// below this scale boxes have no border and no hatch, below the next one no text
+// scales below which boxes have no border and no hatch, and no text
 const BORDERS = 0.25;
 const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
-/** A brush for boxes and lines on a canvas under the SVG picture; the focused box has an element in `layer`. */
+/** The brush of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
   const pen = canvas.getContext("2d");
   let scene = null;
@@ -24,8 +24,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   let hatch = null;
   let lines = null;
   let lit = null;
-  // a box without an element cannot have the focus: a new element stands in for each that gets it, so that a screen
-  // reader hears of every move
+  // only an element can have the focus; each focused box gets a new one, so that screen readers announce every move
   const standIns = [];
   let focused = -1;
 
@@ -126,7 +125,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       if (near) pen.stroke();
     }
     pen.setLineDash([]);
-    // of a box of several the share that is kept, over the rest
+    // the share of kept bytes of a closed module, over the rest
     pen.fillStyle = colours.keep;
     for (const b of seen) {
       if (scene.items[b] < graph.count || !styles[b]?.bar || styles[b].level !== undefined) continue;
@@ -208,7 +207,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       view = nextView;
     },
     flush,
-    /** The page's theme changed. */
+    /** Read the colours again after the theme of the page changed. */
     recolour() {
       colours = null;
       flush();

@@ -1,5 +1,5 @@
-// What the boxes' colour tells: the plan's state, the segment, or a quantity in five classes. Each colour goes with a
-// pattern (segments) or the length of a bar (quantities), and the border always tells kept from recomputed.
+// What the colour of a box shows: state in the plan, segment, or a quantity in five classes. A pattern (segments) or the
+// length of a bar (quantities) shows the same without colour; the border always distinguishes kept from recomputed.
 
 import { formatBytes } from "../shared/units.js";
 
@@ -13,7 +13,7 @@ export const COLOURINGS = [
 export const LEVELS = 5;
 export const HUES = 4;
 
-/** The quantity of a box by name; null where the colouring shows no quantity. */
+/** The quantity of a box for a colouring; null if the colouring shows no quantity. */
 export function quantityOf(colouring, state) {
   if (colouring === "bytes") return state.bytes;
   if (colouring === "time") return state.time;
@@ -31,14 +31,14 @@ export function classEnds(values) {
   return Array.from({ length: LEVELS }, (_, i) => (i === LEVELS - 1 ? high : low * (high / low) ** ((i + 1) / LEVELS)));
 }
 
-/** The class of a value, from 1; 0 for nothing. A single class is the highest. */
+/** The class of a value, from 1; 0 for the value 0. A single class counts as the highest. */
 export function levelOf(value, ends) {
   if (!(value > 0)) return 0;
   const i = ends.findIndex((end) => value <= end * (1 + 1e-9));
   return LEVELS - ends.length + (i < 0 ? ends.length : i + 1);
 }
 
-/** A quantity for people. */
+/** A quantity as text. */
 export function quantityText(colouring, value) {
   if (colouring === "bytes") return formatBytes(value);
   if (colouring === "density") return `${formatBytes(value)}/unit`;

@@ -1,40 +1,20 @@
-// Coordinates of the boxes when some are open. Ranks and orders are Python's and never change; here the items get
-// their sizes, columns their widths, and a few least-squares fits their places across, so that opening a box only
-// shifts its neighbours. "Along" is the direction of the ranks, "across" the other one.
+// Coordinates of the boxes when some are open. Ranks and orders come from Python and never change. The page gives the
+// items their sizes and the columns their widths, and fits the places across, so that opening a box only shifts its
+// neighbours. "Along" is the direction of the ranks, "across" the other direction.
 
-const NODE_GAP = 7;
-const LINE_GAP = 6;
+import { lineBreaks } from "./line_breaks.js";
+import { spreadAcross, mainLines } from "./spread_across.js";
+
 const COLUMN_GAP = 8;
 const BOX_GAP = 16; // beside a box of several nodes
 const TEXT_GAP = 22; // between the lines of a wrapped box
 const BOX_PAD = 10;
 export const FRAME_HEAD = 20;
-const FITS = 8;
-// a wrapped box longer than this is broken into lines, like a text; a very long one into lines that fill a window of
-// this shape, if a line has this height
-const WRAP_LENGTH = 1250;
-const WINDOW_SHAPE = 3.2;
-const LINE_HEIGHT = 62;
-
-/** The non-falling sequence nearest to `values` in weighted least squares; mirrors isotonic in recompviz/widgets/layout/layered.py. */
-export function isotonicFit(values, weights) {
-  const pools = [];
-  for (let i = 0; i < values.length; i++) {
-    let pool = { mean: values[i], weight: weights[i], count: 1 };
-    while (pools.length && pools[pools.length - 1].mean > pool.mean) {
-      const last = pools.pop();
-      const weight = last.weight + pool.weight;
-      pool = { mean: (last.mean * last.weight + pool.mean * pool.weight) / weight, weight, count: last.count + pool.count };
-    }
-    pools.push(pool);
-  }
-  return pools.flatMap((pool) => Array(pool.count).fill(pool.mean));
-}
 
 /**
- * The picture with some boxes open.
+ * The scene with some boxes open.
  * @param tree of makeModuleTree
- * @param open a Set of boxes; the whole is always open
+ * @param open a Set of boxes; the whole graph (box 0) is always open
  * @param mode "wrapped", "right" or "down"
  * @param sizeOf(item) → [width, height] of a closed item
  */
@@ -78,7 +58,7 @@ export function compose(tree, open, mode, sizeOf) {
 function placeBox(tree, m, open, mode, size, linesOf) {
   const down = mode === "down";
   const inset = m === 0 ? { along: BOX_PAD, across: BOX_PAD } : down ? { along: BOX_PAD + FRAME_HEAD, across: BOX_PAD } : { along: BOX_PAD, across: BOX_PAD + FRAME_HEAD };
-  const things = new Map(); // item, or −1 and −2 for the ports → its element
+  const things = new Map(); // item (−1 and −2 for the ports) → its element
   const columns = [];
   const add = (key, rank, order, element) => {
     (columns[rank] ??= []).push(element);
@@ -180,105 +160,4 @@ function placeBox(tree, m, open, mode, size, linesOf) {
     items: [...things.values()].filter((e) => !e.port).map((e) => ({ item: e.item, inner: e.inner, length: e.length, breadth: e.breadth, along: start[e.rank] + (widths[e.rank] - e.length) / 2, across: e.at })),
     lines: routes.map((route) => ({ number: route.number, points: points(route) })),
   };
-}
-
-/** The first column of each line: of the last third of a line the place that the fewest lines cross. */
-function lineBreaks(tree, lines, things, widths, gapAfter) {
-  const total = widths.reduce((sum, w, r) => sum + w + gapAfter[r], 0);
-  const most = Math.max(WRAP_LENGTH, Math.sqrt(total * LINE_HEIGHT * WINDOW_SHAPE));
-  if (total <= most * 1.15) return [0];
-  const target = total / Math.ceil(total / most);
-  const crossing = new Int32Array(widths.length + 1);
-  for (const i of lines) {
-    crossing[things.get(tree.lines[3 * i + 1]).rank + 1] += 1;
-    crossing[things.get(tree.lines[3 * i + 2]).rank + 1] -= 1;
-  }
-  for (let r = 1; r < crossing.length; r++) crossing[r] += crossing[r - 1];
-  const breaks = [0];
-  let r = 0;
-  let long = 0;
-  let best = -1;
-  while (r < widths.length) {
-    const more = widths[r] + gapAfter[r];
-    if (long > 0 && long + more > target * 1.08) {
-      const at = best > breaks[breaks.length - 1] ? best : r;
-      breaks.push(at);
-      r = at;
-      long = 0;
-      best = -1;
-      continue;
-    }
-    if (long > target * 0.7 && (best < 0 || crossing[r] <= crossing[best])) best = r;
-    long += more;
-    r += 1;
-  }
-  return breaks;
-}
-
-/** The lines of the longest paths: at most one out of and one into each item; they are kept straight. */
-function mainLines(tree, lines, things) {
-  const out = new Map();
-  for (const i of lines) {
-    const from = things.get(tree.lines[3 * i + 1]);
-    if (!out.has(from)) out.set(from, []);
-    out.get(from).push([things.get(tree.lines[3 * i + 2]), i]);
-  }
-  const height = new Map();
-  const main = new Set();
-  const taken = new Set();
-  for (const element of [...things.values()].sort((a, b) => b.rank - a.rank)) {
-    const next = out.get(element) ?? [];
-    height.set(element, 1 + Math.max(-1, ...next.map(([to]) => height.get(to) ?? 0)));
-    for (const [to, i] of [...next].sort((a, b) => (height.get(b[0]) ?? 0) - (height.get(a[0]) ?? 0))) {
-      if (to.rank === element.rank + 1 && !taken.has(to)) {
-        main.add(i);
-        taken.add(to);
-        break;
-      }
-    }
-  }
-  return main;
-}
-
-/** Places across for the columns of one line; returns the breadth. */
-function spreadAcross(columns) {
-  const offsets = columns.map((column) => {
-    column.sort((a, b) => a.order - b.order);
-    let at = 0;
-    return column.map((element, i) => {
-      if (i) at += column[i - 1].breadth + (element.thread && column[i - 1].thread ? LINE_GAP : element.box || column[i - 1].box ? 12 : NODE_GAP);
-      element.at = at;
-      return at;
-    });
-  });
-  for (let fit = 0; fit < FITS; fit++) {
-    const forward = fit % 2 === 0;
-    for (let i = 0; i < columns.length; i++) {
-      const r = forward ? i : columns.length - 1 - i;
-      const wanted = [];
-      const weights = [];
-      columns[r].forEach((element, j) => {
-        let pull = 0;
-        let weight = 0;
-        for (const [other, shift, w, later] of element.near) {
-          if (fit < 2 && later === forward) continue;
-          pull += w * (other.at - shift);
-          weight += w;
-        }
-        wanted.push((weight ? pull / weight : element.at) - offsets[r][j]);
-        weights.push(weight || 0.01);
-      });
-      isotonicFit(wanted, weights).forEach((place, j) => (columns[r][j].at = place + offsets[r][j]));
-    }
-  }
-  let low = Infinity;
-  let high = -Infinity;
-  for (const column of columns) {
-    for (const element of column) {
-      low = Math.min(low, element.at);
-      high = Math.max(high, element.at + element.breadth);
-    }
-  }
-  for (const column of columns) for (const element of column) element.at -= low;
-  return Math.max(0, high - low);
 }

@@ -1,4 +1,4 @@
-// Which nodes differ between two states, so that only those are painted.
+// The nodes that differ between two states; only these are painted.
 
 /** Positions at which two arrays differ; all positions if there is no `before`. */
 export function diff(before, after) {

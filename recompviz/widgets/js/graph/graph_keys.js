@@ -1,6 +1,5 @@
-// The graph by keyboard: the focus walks from box to box along the lines, and each box says what it is. The focused
-// box is under the pointer, as it were: its lower set is lit and its card is shown. The same keys whether the boxes are
-// elements or drawn on a canvas.
+// The graph by keyboard: arrow keys move the focus from box to box along the lines. Like the box under the pointer, the
+// focused box shows its lower set and its card. The keys are the same for SVG and canvas.
 
 import { listeners } from "../shared/elements.js";
 import { boxLinks, boxTowards, nearestBox } from "./graph_walk.js";
@@ -8,25 +7,25 @@ import { boxLinks, boxTowards, nearestBox } from "./graph_walk.js";
 const PAN = 60;
 const ARROWS = { ArrowLeft: [PAN, 0], ArrowRight: [-PAN, 0], ArrowUp: [0, PAN], ArrowDown: [0, -PAN] };
 
-/** What the graph says of itself when it gets the focus. */
+/** The accessible name of the graph, with its keys. */
 export function graphTitle(count, boxes) {
   const shown = boxes === null ? "" : ` in ${boxes.toLocaleString("en")} boxes`;
   return (
     `Graph of ${count.toLocaleString("en")} values${shown}. Arrow keys walk from box to box, Home and End go to the first and last, ` +
-    "Enter opens a module or pins a value, Backspace closes the module around it, n and p go to the next and previous value, " +
+    "Enter opens a module or selects a value, Backspace closes the module around it, n and p go to the next and previous value, " +
     "slash searches, shift with arrow keys pans, plus and minus zoom, 0 fits."
   );
 }
 
 /**
  * Keys and focus.
- * @param picture { scene, of, brush } as it is now
+ * @param picture { scene, of, brush }, the current scene
  * @param win of makeGraphWindow; @param painter of makeGraphPainter
- * @param actions { toggle(m), hover(v, rectangle), pin(v, rectangle), mark(m), leave(), reveal(v), search(), dragging() }
+ * @param actions { toggle(m), hover(v, rectangle), click(v, rectangle), mark(m), leave(), reveal(v), search(), dragging() }
  */
 export function makeGraphKeys(root, graph, tree, picture, win, painter, actions) {
   const { listen, release } = listeners();
-  let links = null; // of the scene shown, made when first walked
+  let links = null; // of the scene shown, computed at the first arrow key
   let linked = null;
   let last = -1; // the item that had the focus last
 
@@ -57,12 +56,12 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
     const here = boxOf(item);
     if (here >= 0) return focusBox(boxTowards(scene, links, here, key));
     if (item >= graph.count) return focusBox(fromHead(item - graph.count, key));
-    // the graph itself has the focus: begin where it was last, at what is picked, or at the first
+    // the graph itself has the focus: begin at the box focused last, else at the selected one, else at the first
     const start = [boxOf(last), of.boxOf[painter.over.picked], of.boxOf[0]].find((b) => b >= 0);
     return focusBox(start);
   }
 
-  /** From the head of an open module into it, or back to what it reads. */
+  /** From the head of an open module to its first box, or back to a box that it reads. */
   function fromHead(m, key) {
     const { scene, of } = picture;
     const first = of.boxOf[tree.nodes[m][0]];
@@ -72,7 +71,7 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
     return nearestBox(scene, before, first);
   }
 
-  /** The module around an item; 0, the whole, for what lies in none. */
+  /** The module around an item; 0, the whole graph, if there is none. */
   function around(item) {
     if (item < 0) return 0;
     return item < graph.count ? tree.around[item][0] : Math.max(0, tree.parent[item - graph.count]);
@@ -84,7 +83,7 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
     if (ARROWS[key] && shiftKey) win.pan(...ARROWS[key]);
     else if (ARROWS[key] || key === "Home" || key === "End") walk(item, key);
     else if ((key === "Enter" || key === " ") && item >= graph.count) actions.toggle(item - graph.count);
-    else if ((key === "Enter" || key === " ") && item >= 0) actions.pin(item, win.rectangleOf(boxOf(item)));
+    else if ((key === "Enter" || key === " ") && item >= 0) actions.click(item, win.rectangleOf(boxOf(item)));
     else if (key === "Backspace" && around(item) > 0) actions.toggle(around(item));
     else if (key === "+" || key === "=") win.zoomMiddle(1.25);
     else if (key === "-") win.zoomMiddle(0.8);
@@ -95,7 +94,7 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
       const v = (here + (key === "n" ? 1 : -1) + graph.count) % graph.count;
       actions.reveal(v);
       focusBox(picture.of.boxOf[v]);
-    } else if (key === "Escape") actions.pin(-1, null);
+    } else if (key === "Escape") actions.click(-1, null);
     else return false;
     return true;
   }

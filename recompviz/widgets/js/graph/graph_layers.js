@@ -1,5 +1,5 @@
-// What lies around the boxes of the graph picture: frames of open modules, the bands and numbers of the segments, the
-// lines. SVG elements, made anew with each scene; of a large scene the canvas draws bands and lines itself.
+// The SVG layers around the boxes: frames of open modules, bands and numbers of the segments, lines. Their elements are
+// made for each scene; in a large scene the canvas draws bands and lines.
 
 import { svg } from "../shared/elements.js";
 import { subscript } from "../shared/units.js";
@@ -9,11 +9,11 @@ import { boxName } from "./module_tree.js";
 import { FRAME_HEAD } from "./compose.js";
 import { HUES } from "./colouring.js";
 
-// a segment of fewer nodes than this has no room for its name, and more names than this are a crowd
+// a segment of fewer nodes has no room for its name; at most this many names are shown
 const NUMBERED = 5;
 const MOST_NUMBERS = 120;
 
-/** The layers under `root`; `id` is unique in the page, for the patterns' names. */
+/** The layers under `root`; `id`, unique in the page, names the patterns. */
 export function makeGraphLayers(root, graph, tree, id) {
   drawPatterns(svg("defs", {}, root), id);
   root.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
@@ -28,7 +28,7 @@ export function makeGraphLayers(root, graph, tree, id) {
   let bands = [];
   let lines = [];
 
-  /** A scene from nothing; `large` leaves bands and lines to the canvas. */
+  /** Draw a scene; if it is `large`, the canvas draws bands and lines. */
   function draw(next, large) {
     scene = next;
     for (const layer of [frames, bandLayer, numbers, edges]) layer.replaceChildren();
@@ -55,7 +55,7 @@ export function makeGraphLayers(root, graph, tree, id) {
     svg("text", { x: 8, y: 14 }, head).textContent = name;
   }
 
-  /** V₁, V₂, … at the first node of each segment long enough to carry its name. */
+  /** Write V₁, V₂, … at the first node of each segment that has room for its name. */
   function paintNumbers(segments, boxOf) {
     const first = new Map();
     const length = new Map();
@@ -81,7 +81,7 @@ export function makeGraphLayers(root, graph, tree, id) {
     draw,
     paintNumbers,
     paintBand: (b, tint) => bands[b]?.setAttribute("class", bandClass(tint)),
-    /** The lines for which `lit(line)` stand out, the others recede; null for neither. */
+    /** Emphasise the lines for which `lit(line)` and fade the others; null for all lines alike. */
     light(lit) {
       lines.forEach((line, i) => {
         const name = !lit ? "rv-edge" : lit(i) ? "rv-edge rv-lit" : "rv-edge rv-outside";
@@ -91,7 +91,7 @@ export function makeGraphLayers(root, graph, tree, id) {
   };
 }
 
-/** The hatch of what is recomputed, and a pattern for each hue of the segments. */
+/** The hatch of recomputed values, and a pattern for each hue of the segments. */
 function drawPatterns(defs, id) {
   const pattern = (name, size, turn) => svg("pattern", { id: `${id}-${name}`, width: size, height: size, patternUnits: "userSpaceOnUse", patternTransform: `rotate(${turn})` }, defs);
   const hatch = pattern("hatch", 6, 45);

@@ -1,5 +1,5 @@
-// Painting the graph: only the boxes whose state changed are touched, and what is laid over them (a lower set, what is
-// alive, pins, a search) is told by flags. Whether the boxes are elements or drawn on a canvas is the brush's affair.
+// Paints the graph: only the boxes whose state changed. Overlays (a lower set, the values alive, pins, search results)
+// are flags of the boxes. The brush draws them, as SVG or on the canvas.
 
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
@@ -7,15 +7,15 @@ import { styleOf, sameStyle, nodeTitle, boxTitle } from "./box_style.js";
 import { nodeFlags, flagsTogether } from "./overlay.js";
 import { quantityOf, classEnds } from "./colouring.js";
 
-// a screen reader's labels follow once the budget rests: writing thousands of them takes longer than a frame
+// ms after the last change until accessible names are written: thousands of them take longer than a frame
 const LABEL_DELAY = 250;
 
 /**
  * The painter.
- * @param picture { scene, of: { boxOf, nodes }, brush, large } as it is now
- * @param told { kept(kept), fresh(colouring, ends), changed(fresh) } after a repaint
+ * @param picture { scene, of: { boxOf, nodes }, brush, large }, the current scene
+ * @param observer { kept(kept), fresh(colouring, ends), changed(fresh) }, called after a repaint
  */
-export function makeGraphPainter(graph, tree, picture, layers, colouring, told) {
+export function makeGraphPainter(graph, tree, picture, layers, colouring, observer) {
   const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, step: -1 };
   const plan = { kept: null, segments: null };
   let styles = null;
@@ -44,14 +44,14 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, told) 
       styles[b] = next;
     }
     if (!large) layers.paintNumbers(segments, of.boxOf);
-    told.kept(kept);
+    observer.kept(kept);
     clearTimeout(labels);
     if (fresh) nameAll();
     else labels = setTimeout(nameAll, LABEL_DELAY);
-    told.changed(fresh);
+    observer.changed(fresh);
     if (fresh) {
       flagBoxes();
-      told.fresh(colouring, ends);
+      observer.fresh(colouring, ends);
     } else brush.flush();
     return keepChanged.length;
   }
@@ -61,7 +61,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, told) 
     ends = classEnds(picture.of.nodes.map((nodes) => quantityOf(colouring, boxState(nodes, graph, plan.kept, plan.segments))));
   }
 
-  /** What a screen reader says of a box. */
+  /** The accessible name of a box. */
   function titleOf(b) {
     const item = picture.scene.items[b];
     const { kept, segments } = plan;
@@ -98,7 +98,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, told) 
       Object.assign(over, change);
       if (picture.scene && !picture.drawing) flagBoxes();
     },
-    /** Another scene is drawn, or other colours are wanted: everything is painted from nothing. */
+    /** Paint every box, after another scene is drawn. */
     again() {
       styles = flags = null;
       if (plan.kept) paint(plan.kept, plan.segments);

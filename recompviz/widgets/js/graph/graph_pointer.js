@@ -1,25 +1,25 @@
-// The graph by pointer: hovering lights a lower set, a click pins a value or opens a module, dragging pans, the wheel
-// zooms once the graph has the focus.
+// The graph by pointer: hovering shows a lower set, a click selects a value or opens a module, dragging pans, and the
+// wheel zooms if the graph has the focus.
 
 import { listeners } from "../shared/elements.js";
 import { boxAt } from "./scene.js";
 
 const HOVER_DELAY = 70;
-// nearer than this to where it went down a press is a click
+// pixels; a press that moves less is a click
 const CLICK = 4;
 
 /**
  * The pointer.
- * @param picture { scene, large } as it is now
+ * @param picture { scene, large }, the current scene
  * @param win of makeGraphWindow
- * @param actions { hover(v or −1), mark(m), leave(), toggle(m), pin(v or −1) }
+ * @param actions { hover(v or −1), mark(m), leave(), toggle(m), click(v or −1) }
  */
 export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   const { listen, release } = listeners();
   let timer = 0;
   let over = null; // what the pointer is over, as "m,v"
   let drag = null;
-  // a browser tells of the pointer also where not it but the picture under it moved, as by keys: that is no hovering
+  // browsers also send pointer events when the scene moves under a pointer at rest (by keys); these are not hovering
   let rests = { x: NaN, y: NaN };
   let moved = false;
   const resting = (event) => event.clientX === rests.x && event.clientY === rests.y;
@@ -85,7 +85,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     if (event.type !== "pointerup" || far) return;
     const { m, v } = itemAt(event);
     if (m >= 0) actions.toggle(m);
-    else actions.pin(v);
+    else actions.click(v);
   };
   listen(root, "pointerup", endDrag);
   listen(root, "pointercancel", endDrag);
@@ -93,7 +93,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     root,
     "wheel",
     (event) => {
-      // a notebook is scrolled over this picture all the time: the wheel zooms only once the graph has the focus
+      // readers scroll the notebook with the pointer over the graph: the wheel zooms only if the graph has the focus
       const active = root.getRootNode().activeElement;
       if (!event.ctrlKey && !event.metaKey && !root.contains(active)) return;
       event.preventDefault();

@@ -1,5 +1,5 @@
-// The graph: a camera over a scene of boxes, painted again only where a box's state changed. Collapsed by module
-// where it is large; then every picture is composed here from ranks and orders that never change.
+// The graph pane: a scene of boxes seen through a camera. A large graph opens collapsed by module; its scenes are composed
+// in the page from ranks and orders that never change.
 
 import { svg, html, setText } from "../shared/elements.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
@@ -17,11 +17,11 @@ import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
 import { makeSequenceBrowser } from "./sequence_browser.js";
 
-// above this many boxes they and the lines are drawn on a canvas: as many elements take longer than a frame
+// above this many boxes, boxes and lines are drawn on a canvas, because as many elements take longer than a frame
 const LARGE = 400;
-const HINT = "hover: Lᵛ · click: pin, open · drag: pan · arrows: walk · /: search";
+const HINT = "hover: Lᵛ · click: select, open · drag: pan · arrows: walk · /: search";
 
-// what a view showed, by the element it stands in, so that a view drawn anew there goes on with it
+// parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
 
 /** Whether a graph opens collapsed. */
@@ -33,7 +33,7 @@ export function opensCollapsed(graph, modules) {
  * The graph view.
  * @param parent where to draw
  * @param graph, near the graph and its neighbours
- * @param actions { hover(v or −1, rectangle), pin(v or −1), select(v), mode(name) }
+ * @param actions { hover(v or −1, rectangle), click(v or −1), select(v), mode(name) }
  * @param id unique in the page, for pattern names
  * @param modules of readModules
  */
@@ -69,12 +69,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const place = parent.parentNode ?? parent;
   const last = lastViews.get(place);
   let waiting = "";
-  let flat = null; // Python's layout of every value
+  let flat = null; // the layout of every value, from Python
   let open = last ? last.open : opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
   let mode = "wrapped";
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
-  // what is shown, read by every part; `drawing` while it is half made: taking away a focused box tells focusout
+  // the current scene, which every part reads; `drawing` is set meanwhile, because removing a focused box sends focusout
   const picture = { scene: null, of: null, brush: svgBoxes, large: false, drawing: false };
   const win = makeGraphWindow(frame, picture, cameraChanged);
   const minimap = makeMinimap(frame, (x, y) => win.centre(x, y));
@@ -90,9 +90,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const pointer = makeGraphPointer(root, frame, graph, picture, win, {
     ...shared,
     hover: (v) => actions.hover(v, v < 0 ? null : rectangleOf(v)),
-    pin: (v) => actions.pin(v, v < 0 ? null : rectangleOf(v)),
+    click: (v) => actions.click(v, v < 0 ? null : rectangleOf(v)),
   });
-  const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, pin: actions.pin, reveal, search: bar.focusSearch, dragging: pointer.dragging });
+  const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, click: actions.click, reveal, search: bar.focusSearch, dragging: pointer.dragging });
   const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
@@ -107,7 +107,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   // ---- scenes
 
-  /** Python's layout of every value; shown unless some modules are closed. */
+  /** Set the layout of every value; it is shown unless some modules are closed. */
   function setLayout(next) {
     const first = !flat;
     flat = next;
@@ -123,15 +123,15 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     bar.show(mode, openness());
   }
 
-  /** Which boxes are open: a set, or null for every value as Python laid it out. */
+  /** Set the open boxes: a Set, or null to show every value in the layout from Python. `anchor` keeps its place. */
   function setOpen(next, anchor = -1) {
     const before = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
     open = next;
     if (!open && flat.mode !== mode) actions.mode(mode);
-    // text that is wrapped anew is shown as a whole while that is legible
+    // lines may break elsewhere: show the whole scene where it stays legible
     show(true);
     if (before === null || (mode === "wrapped" && win.fitsReadably())) return win.refit();
-    // the box that was opened or closed stays where it was on the screen
+    // the box that was opened or closed keeps its place on the screen
     win.hold(cornerOf(anchor), before);
     if (win.outside(win.onScreen(cornerOf(anchor)))) win.refit();
   }
@@ -157,7 +157,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     return found ? [found.x, found.y] : [0, 0];
   }
 
-  /** Draw a scene from nothing; the only place where elements are made. */
+  /** Compose and draw a scene. Only this function makes elements. */
   function show(keepCamera = false) {
     const scene = open ? compose(tree, open, mode, (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "")) : flatScene(flat, graph);
     const large = scene.items.length > LARGE;
@@ -178,7 +178,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (!keepCamera) win.refit();
   }
 
-  /** What is written in an item's box. */
+  /** The texts in the box of an item. */
   function textOf(item) {
     if (item < graph.count) return { name: graph.nodes[item].label };
     const m = item - graph.count;
@@ -190,16 +190,16 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     setText(note, [boxes, waiting].filter(Boolean).join(" · "));
   }
 
-  // ---- what is laid over
+  // ---- overlays
 
-  /** Light L^v and its boundary, or nothing. `v` −1 for none; `also` a node to ring. */
+  /** Show L^v and its boundary (v = −1: nothing), and mark the node `also`. */
   function mark(v, also) {
     if (browser.open) return painter.lay({ picked: v, step: also });
     const inside = v >= 0 ? lowerSetOf(v, near, graph.count) : null;
     return painter.lay({ lower: inside && { inside, boundary: boundaryOf(inside, near) }, picked: v, step: also });
   }
 
-  /** Light the lower set of all nodes of a closed box. */
+  /** Show the least lower set that contains all nodes of a closed box. */
   function markBox(m) {
     actions.hover(-1, null);
     if (browser.open) return;
@@ -208,7 +208,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     painter.lay({ lower: { inside, boundary: boundaryOf(inside, near) } });
   }
 
-  /** Neither pointer nor focus is on a box. */
+  /** Pointer or focus left the boxes. */
   function leave() {
     actions.hover(-1, null);
     if (!browser.open && painter.over.picked < 0) painter.lay({ lower: null });
@@ -220,7 +220,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     painter.lay({ hits });
   }
 
-  /** Open what hides a node, bring it to the middle and pick it. */
+  /** Open the modules around a node, centre it and select it. */
   function reveal(v) {
     if (open && shownItem(tree, v, open) !== v) {
       open = withNode(tree, v, open);
@@ -228,7 +228,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     }
     const b = picture.of.boxOf[v];
     win.centre(picture.scene.x[b], picture.scene.y[b], 0.7);
-    (actions.select ?? actions.pin)(v, rectangleOf(v));
+    (actions.select ?? actions.click)(v, rectangleOf(v));
   }
 
   /** The rectangle in the frame of the box that shows a node. */
@@ -241,15 +241,15 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     paint: painter.paint,
     mark,
     reveal,
-    /** Nodes alive at the scrubbed step stand out, the rest recede; null for none. */
+    /** Emphasise the nodes that are alive at the chosen step and fade the others; null for all alike. */
     setAlive: (alive) => painter.lay({ alive }),
-    /** 1 for a node that is forced to be kept, −1 forced to be recomputed, 0 for neither; null for none. */
+    /** Show pins: 1 for a node forced to be kept, −1 forced to be recomputed, 0 for neither; null for no pins. */
     setPins: (pins) => painter.lay({ pins }),
-    /** 1 for a node that only the first plan keeps, −1 only the second, 0 for the same; null for none. */
+    /** Show a difference: 1 for a node that only the first plan keeps, −1 only the second, 0 for no difference; null for none. */
     setDifference: (difference) => painter.lay({ difference }),
     rectangleOf,
     resize: win.resize,
-    /** What is still to come, said in the corner. */
+    /** Show a message in the corner. */
     setNote(text) {
       waiting = text;
       setNote();

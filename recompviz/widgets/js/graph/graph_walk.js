@@ -1,10 +1,10 @@
-// Walking over the drawing box by box, as the arrow keys do: along the lines to what a box reads and what reads it,
-// across them to the box beside. Pure functions of a scene; the canvas and the SVG picture are walked alike.
+// The box that an arrow key leads to: along the lines to a predecessor or a successor, across them to the box beside.
+// Pure functions of a scene.
 
-// two boxes lie beside each other if their extents along the lines overlap, or all but touch
+// pixels; two boxes lie beside each other if their extents along the lines overlap or are nearer than this
 const NEARLY = 10;
 
-/** For each box those that its lines come from and those that they go to, each once. */
+/** The predecessors and the successors of each box, each once. */
 export function boxLinks(scene, boxOf, edges) {
   const before = scene.items.map(() => new Set());
   const after = scene.items.map(() => new Set());
@@ -17,7 +17,7 @@ export function boxLinks(scene, boxOf, edges) {
   return { before: before.map((boxes) => [...boxes]), after: after.map((boxes) => [...boxes]) };
 }
 
-/** Of some boxes the one nearest to box `b`; −1 of none. */
+/** The nearest of some boxes to box b; −1 if there are none. */
 export function nearestBox(scene, boxes, b) {
   const far = (other) => Math.hypot(scene.x[other] - scene.x[b], scene.y[other] - scene.y[b]);
   return boxes.reduce((best, other) => (best < 0 || far(other) < far(best) ? other : best), -1);
@@ -38,7 +38,7 @@ export function besideBox(scene, b, sign) {
   return best;
 }
 
-/** The box that a key leads to from box `b`, −1 where it leads nowhere; `links` of boxLinks. */
+/** The box that a key leads to from box b, or −1; `links` of boxLinks. */
 export function boxTowards(scene, links, b, key) {
   const down = scene.mode === "down";
   if (key === (down ? "ArrowDown" : "ArrowRight")) return nearestBox(scene, links.after[b], b);

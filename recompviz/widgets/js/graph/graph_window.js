@@ -1,29 +1,28 @@
-// The window onto the graph: the camera as a value that changes by hand, by key or to fit, and where things of the
-// picture lie on the screen.
+// The window onto the scene: the camera, which the user or a fit changes, and the places of boxes on the screen.
 
 import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 
-// below this scale labels are too small to read and are left out
+// below this scale labels are too small to read and are not drawn
 const READABLE = 0.5;
-// a whole smaller than this is a thread: such a picture begins at its start instead
+// a scene whose fit is smaller than this is shown from its start, at a readable scale
 const THREAD = 0.3;
 
 /**
  * The window.
- * @param frame the element that is looked through
- * @param picture { scene } as it is now
- * @param told(camera, view, far) is called after each change
+ * @param frame the element that shows the scene
+ * @param picture { scene }, the current scene
+ * @param changed(camera, view, far) is called after each change of the camera
  */
-export function makeGraphWindow(frame, picture, told) {
+export function makeGraphWindow(frame, picture, changed) {
   let camera = { scale: 1, x: 0, y: 0 };
-  let moved = false; // by hand; what was not, is fitted again when the window changes
+  let moved = false; // by the user; otherwise a change of the size fits the scene again
 
   const view = () => ({ width: frame.clientWidth || 960, height: frame.clientHeight || 400 });
 
   function setCamera(next, byHand) {
     camera = next;
     moved = moved || byHand;
-    told(camera, view(), camera.scale < READABLE);
+    changed(camera, view(), camera.scale < READABLE);
   }
 
   function refit() {
@@ -31,7 +30,7 @@ export function makeGraphWindow(frame, picture, told) {
     const { width, height } = view();
     const whole = fit(scene, view());
     moved = false;
-    // in one long line the whole is a thread: begin at its start, at a readable size, and leave the rest to the minimap
+    // one long line would be too thin: show its start at a readable scale; the minimap shows the rest
     if (whole.scale < THREAD && scene.mode === "right") setCamera({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
     else if (whole.scale < THREAD && scene.mode === "down") setCamera({ scale: 0.9, x: width / 2 - 0.45 * scene.width, y: 20 }, false);
     else setCamera(whole, false);
@@ -40,7 +39,7 @@ export function makeGraphWindow(frame, picture, told) {
   return {
     setCamera,
     refit,
-    /** After the frame has another size. */
+    /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
     zoomMiddle(factor) {
       const { width, height } = view();
@@ -52,13 +51,13 @@ export function makeGraphWindow(frame, picture, told) {
     },
     pan: (dx, dy) => setCamera(pan(camera, dx, dy), true),
     centre: (x, y, least = 0) => setCamera(centreOn(camera.scale < least ? { ...camera, scale: 0.9 } : camera, view(), x, y), true),
-    /** Shift as little as it takes to show a box. */
+    /** Shift the camera by the least distance that shows a box. */
     bring(b) {
       const { scene } = picture;
       const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] });
       if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
     },
-    /** Shift so that a point of the world comes to lie at a point of the screen. */
+    /** Shift the camera so that a point of the world lies at a point of the screen. */
     hold: ([x, y], [sx, sy]) => setCamera({ ...camera, x: sx - camera.scale * x, y: sy - camera.scale * y }, true),
     fitsReadably: () => fit(picture.scene, view()).scale >= READABLE,
     onScreen: ([x, y]) => [camera.x + camera.scale * x, camera.y + camera.scale * y],

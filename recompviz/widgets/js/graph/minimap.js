@@ -1,4 +1,4 @@
-// The minimap: the whole graph as dots, and the part that the camera shows; only there while something is outside.
+// The minimap: the whole graph and the part that the camera shows. It is shown only if the camera does not show everything.
 
 import { html, svg, listeners } from "../shared/elements.js";
 
@@ -19,7 +19,7 @@ export function makeMinimap(parent, go) {
   const window_ = svg("rect", { class: "rv-minimap-window" }, overlay);
   let layout = null;
   let kept = null;
-  let nodes = []; // of each box
+  let nodes = []; // the nodes of each box
   let scale = { x: 1, y: 1 };
 
   function setLayout(next, nodesOf) {

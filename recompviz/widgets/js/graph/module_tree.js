@@ -1,6 +1,6 @@
-// The modules as a tree of boxes: which box shows a node when some are open, and what lies in it; see modules.py.
+// The modules as a tree of boxes, and which box shows a node when some boxes are open. See recompviz/widgets/layout/modules.py.
 
-/** The tree. Items are numbered nodes first, then boxes: box m is item #V + m. */
+/** The tree. Items are the nodes, then the boxes: box m is item #V + m. */
 export function makeModuleTree(graph, modules) {
   const boxes = modules.names.length;
   const count = graph.count;
@@ -19,7 +19,7 @@ export function makeModuleTree(graph, modules) {
   return { ...modules, boxes, count, children, nodes, around, edgesOfLine: edgesByLine(graph, modules, around, count) };
 }
 
-/** For each line of a box the edges that share it; an edge runs out of boxes, across one, and into others. */
+/** For each line of a box the edges that share it. An edge leaves some boxes, crosses one and enters others. */
 function edgesByLine(graph, modules, around, count) {
   const number = new Map();
   for (let i = 0; i < modules.lines.length / 3; i++) {
@@ -56,12 +56,12 @@ export function shownItem(tree, v, open) {
   return item;
 }
 
-/** The boxes to open so that a node is seen itself. */
+/** The boxes to open so that a node is shown itself. */
 export function withNode(tree, v, open) {
   return new Set([...open, ...tree.around[v]]);
 }
 
-/** What a box says: its own name, a numbered one with its parent's before it, the end of it where that is long. */
+/** The text of a box: its name, after the name of its parent if it is a number, shortened to `most` characters. */
 export function boxName(tree, m, most = 18) {
   const own = tree.names[m] || tree.paths[m] || "model";
   const name = /^\d/.test(own) ? tree.paths[m].split(".").slice(-2).join(".") : own;

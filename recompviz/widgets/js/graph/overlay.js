@@ -1,10 +1,10 @@
-// What is laid over the boxes' own state, as bits: the hovered lower set, the step shown in a sequence, what is alive,
-// pinned or different, what a search found. Each is told by a border or a sign as well as by colour.
+// Overlays on the state of the boxes, as bits: a lower set, the values alive, pins, differences, search results. Each
+// has a border or a sign besides its colour.
 
 export const FLAG = {
   outside: 1, // not in the lower set shown
   boundary: 2, // in its boundary ∂(L)
-  picked: 4, // hovered or pinned by a click
+  picked: 4, // hovered or selected
   step: 8, // runs at the step under the pointer of the timeline
   alive: 16, // alive at the scrubbed step
   asleep: 32, // not alive at it
@@ -16,7 +16,7 @@ export const FLAG = {
   cached: 2048, // in U_i of the sequence shown
   hit: 4096, // found by the search
 };
-// a box of many nodes has these only if all of its nodes have them, the others if any has
+// a closed module has these flags if all of its nodes have them, and the others if any node has them
 const ALL = FLAG.outside | FLAG.asleep;
 const CLASSES = [
   [FLAG.outside, "rv-outside"],
@@ -34,7 +34,7 @@ const CLASSES = [
   [FLAG.hit, "rv-hit"],
 ];
 
-/** The flags of the nodes from everything laid over them. */
+/** The flags of every node. */
 export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, cached, hits, picked, step }) {
   const flags = new Uint16Array(count);
   for (let v = 0; v < count; v++) {
@@ -54,7 +54,7 @@ export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, ca
   return flags;
 }
 
-/** The flags of a box of several nodes. */
+/** The flags of a box with several nodes. */
 export function flagsTogether(flags, nodes) {
   let any = 0;
   let all = ALL;
@@ -72,7 +72,7 @@ export function flagClasses(flags) {
   return name;
 }
 
-/** The signs in a box's corner: a pin to keep, to recompute, kept by the first plan only, by the second only, cached. */
+/** The signs in the corner of a box: pinned to be kept, to be recomputed, kept only by the first plan, only by the second, cached. */
 export function cornerSigns(flags) {
   return (
     (flags & FLAG.pinKeep ? "▼" : "") +

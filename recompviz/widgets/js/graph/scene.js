@@ -1,17 +1,17 @@
-// A scene is what the graph view draws: boxes, frames of the open ones, and lines. Either every value as Python laid
-// it out, or the boxes of modules as composed in the page. The state of a box comes from the nodes it shows.
+// A scene is what the graph pane draws: boxes, frames of open modules, and lines. It shows either every value, in the
+// layout from Python, or modules, composed in the page. The state of a box follows from the nodes that it shows.
 
 const NODE_SIZE = [38, 22];
 const BOX_HEIGHT = 38;
 
-/** The size of a closed item: a node's, or that of a box with room for its name. */
+/** The size of a node, or of a closed box with room for its name. */
 export function itemSize(tree, item, name) {
   if (item < tree.count) return NODE_SIZE;
   const times = tree.times[item - tree.count];
   return [Math.max(122, 16 + 7.6 * name.length + (times > 1 ? 30 : 0)), BOX_HEIGHT];
 }
 
-/** Python's layout of every value as a scene. */
+/** The scene of every value, in the layout from Python. */
 export function flatScene(layout, graph) {
   const n = graph.count;
   const [width, height] = layout.node;
@@ -33,7 +33,7 @@ export function flatScene(layout, graph) {
   };
 }
 
-/** For each node the number of the box that shows it; for each box its nodes. */
+/** For each node the box that shows it, and for each box its nodes. */
 export function boxesOfNodes(scene, tree, count) {
   const boxOf = new Int32Array(count).fill(-1);
   const nodes = scene.items.map((item, b) => {
@@ -44,7 +44,7 @@ export function boxesOfNodes(scene, tree, count) {
   return { boxOf, nodes };
 }
 
-/** What a closed box holds: how many of its values are kept, their bytes, and the segments it spans. */
+/** Sums over the nodes of a box: number and bytes of kept values, time, first and last segment. */
 export function boxState(nodes, graph, kept, segments) {
   let count = 0;
   let bytes = 0;

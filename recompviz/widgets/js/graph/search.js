@@ -1,4 +1,4 @@
-// The search: words match name, operator, module, shape or dtype; ">10 MiB" and "<1 KiB" match sizes; all must match.
+// The search: words match name, operator, module, shape or dtype; ">10 MiB" and "<1 KiB" match sizes. All terms must match.
 
 const UNITS = { "": 1, b: 1, k: 1024, kb: 1e3, kib: 1024, m: 1048576, mb: 1e6, mib: 1048576, g: 1073741824, gb: 1e9, gib: 1073741824 };
 const SIZE = /([<>]=?)\s*([\d.]+)\s*([kmgt]?i?b?)(?=\s|$)/gi;

@@ -1,9 +1,9 @@
-// The search box: a count of the results, Enter for the next, Shift+Enter for the one before, Esc to clear.
+// The search box: the number of results, Enter for the next result, Shift+Enter for the previous one, Esc to clear.
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { findNodes } from "./search.js";
 
-/** The search box; `found(nodes)` on each change, `go(v)` on a jump. */
+/** The search box; calls `found(nodes)` after each change and `go(v)` to jump to a result. */
 export function makeSearchBox(parent, graph, { found, go }) {
   const { listen, release } = listeners();
   const root = html("div", "rv-search", parent);
@@ -19,11 +19,11 @@ export function makeSearchBox(parent, graph, { found, go }) {
   function search() {
     nodes = findNodes(graph, input.value);
     at = -1;
-    tell();
+    showCount();
     found(nodes);
   }
 
-  function tell() {
+  function showCount() {
     const text = !input.value.trim() ? "" : !nodes.length ? "none" : at < 0 ? `${nodes.length} of ${graph.count}` : `${at + 1}/${nodes.length}`;
     setText(count, text);
   }
@@ -33,7 +33,7 @@ export function makeSearchBox(parent, graph, { found, go }) {
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (event.key === "Enter" && nodes.length) {
       at = (at + (event.shiftKey ? -1 : 1) + (at < 0 && event.shiftKey ? 1 : 0) + nodes.length) % nodes.length;
-      tell();
+      showCount();
       go(nodes[at]);
       event.preventDefault();
     } else if (event.key === "Escape" && input.value) {

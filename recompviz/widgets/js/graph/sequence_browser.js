@@ -1,15 +1,15 @@
-// Which of the plan's lower sets is shown on the graph: L_i with its boundary, V_i and U_i as flags, its numbers in the
-// panel under the graph; kept up to date while the plan changes.
+// Shows one lower set of the plan: L_i with its boundary, V_i and U_i on the graph, and its numbers in the panel below.
+// It follows changes of the plan.
 
 import { boundaryOf } from "../data/lower_sets.js";
 import { makeSequenceView } from "./sequence_view.js";
 import { sequenceOf } from "../data/sequence.js";
 
-// of a graph of more nodes than this the sequence follows once the budget rests
-const AT_ONCE = 400;
+// in a graph with more nodes the sequence follows REST ms after the last change of the plan
+const MOST_NODES = 400;
 const REST = 250;
 
-/** The browser; `shown()` is called when the panel comes or goes, for it changes the height of the graph. */
+/** The browser; `shown()` is called when the panel opens or closes, because the height of the graph changes. */
 export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown) {
   const view = makeSequenceView(parent, toggle, browse);
   let sequence = null;
@@ -50,11 +50,11 @@ export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown)
     get open() {
       return index > 0;
     },
-    /** The plan changed; `fresh` where everything is painted anew. */
+    /** Follow a change of the plan; `fresh` if every box was painted. */
     follow(fresh) {
       if (!index) return;
       clearTimeout(later);
-      if (fresh || graph.count <= AT_ONCE) renew();
+      if (fresh || graph.count <= MOST_NODES) renew();
       else later = setTimeout(renew, REST);
     },
     destroy() {

@@ -1,15 +1,15 @@
-// The plan's lower sets one by one: L_i with its boundary, V_i, U_i, and the four terms of the peak formula as
-// numbers and as a column of a small chart, one column a segment.
+// The panel of the lower sets of a plan: sizes of L_i, V_i, U_i and the boundary, and the four terms of the peak formula
+// as numbers and as a chart with one column per segment.
 
 import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, subscript } from "../shared/units.js";
 
 const TERMS = ["M(Uᵢ₋₁) cache", "2M(Vᵢ) segment", "M(δ⁺(Lᵢ)∖Lᵢ) gradients", "M(δ⁻(δ⁺(Lᵢ))∖Lᵢ) needed"];
 const TERM_CHART = { width: 300, height: 44 };
-// more columns than this would be thinner than a pixel: the chart then shows the highest of each stretch
+// more columns would be thinner than a pixel: each column then shows the maximum of several segments
 const MOST_COLUMNS = 150;
 
-/** The panel; `choose(i)` with i from 1, or 0 to close it. */
+/** The panel; calls `choose(i)` with i from 1, or with 0 to close it. */
 export function makeSequenceView(parent, toggle, choose) {
   const { listen, release } = listeners();
   const root = html("section", "rv-sequence", parent);
@@ -76,11 +76,11 @@ export function makeSequenceView(parent, toggle, choose) {
     const step = sequence.steps[index - 1];
     const i = subscript(index);
     setText(where, `L${i} of ${sequence.steps.length}`);
-    // a button that is disabled loses the focus, and the keys with it
+    // aria-disabled, because a disabled button would lose the focus and with it the keys
     for (const [element, off] of [[before, index === 1], [after, index === sequence.steps.length], [peakButton, index === sequence.peak + 1]]) {
       element.setAttribute("aria-disabled", String(off));
     }
-    setText(note, sequence.canonical ? (index === sequence.peak + 1 ? "the formula's peak is here" : "") : "no lower-set sequence: the kept values are chosen freely; Lᵢ are the prefixes whose boundary is kept");
+    setText(note, sequence.canonical ? (index === sequence.peak + 1 ? "the peak of the formula" : "") : "not a lower-set sequence: any set of values may be kept; Lᵢ are the prefixes whose boundary is kept");
     const kinds = [`L${i} ${step.size} values`, `V${i} ${step.members}`, `∂(L${i}) ${step.boundary} · ${formatBytes(step.boundaryBytes)}`, `U${i} ${formatBytes(step.held)}`];
     facts.replaceChildren(...kinds.map((text, n) => html("span", `rv-fact rv-fact-${n}`, null, text)));
     step.terms.forEach((bytes, t) => setText(values[t], formatBytes(bytes)));

@@ -1,4 +1,4 @@
-// Drawing a scene's boxes as SVG elements: each has a label for a screen reader, and only what changed is touched.
+// Draws the boxes of a scene as SVG elements. Each has an accessible name; only changed boxes are updated.
 
 import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
@@ -6,14 +6,14 @@ import { flagClasses, cornerSigns } from "./overlay.js";
 const LABEL = 12.5;
 let ruler = null;
 
-/** The size at which a label fits a width, no larger than a short one's. */
+/** The font size at which a label fits a width, at most LABEL. */
 function labelSize(text, width) {
   ruler ??= document.createElement("canvas").getContext("2d");
   ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
   return Math.min(LABEL, (LABEL * width) / Math.max(1, ruler.measureText(text).width)).toFixed(1);
 }
 
-/** A brush for boxes in an SVG group; `light` of the layers lights their lines. */
+/** The brush of an SVG group; `light` of the layers emphasises lines. */
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
@@ -43,7 +43,7 @@ export function makeSvgBoxes(layer, graph, light) {
         return group;
       });
     },
-    /** The state of one box: its class, and for a box of several its share and its fact. */
+    /** Paint one box: its class, and for a closed module its share and its second line. */
     paint(b, style) {
       const group = groups[b];
       group.firstChild.setAttribute("class", style.className);
@@ -68,7 +68,7 @@ export function makeSvgBoxes(layer, graph, light) {
     name(b, text) {
       if (groups[b].getAttribute("aria-label") !== text) groups[b].setAttribute("aria-label", text);
     },
-    /** The boxes that have a name to keep up to date: all, for each is an element. */
+    /** The boxes with an accessible name: all, because each is an element. */
     named: () => groups.keys(),
     focus: (b) => groups[b].focus({ preventScroll: true }),
     light,

@@ -1,15 +1,15 @@
-// Stepping through the frames of a scene: back, forth, to the ends, to a chapter, by itself at a chosen speed.
+// Steps through the frames of a scene: first, previous, next, last, a chapter, or playing at a chosen speed.
 
 import { html, listeners } from "../shared/elements.js";
 import { sceneView } from "./scene_view.js";
 
-/** The frame that an action leads to, within 0…count − 1. */
+/** The frame after an action, within 0…count − 1. */
 export function nextFrame(action, frame, count) {
   const to = { first: 0, back: frame - 1, forth: frame + 1, last: count - 1 }[action] ?? Number(action);
   return Math.min(Math.max(to, 0), count - 1);
 }
 
-/** Milliseconds a frame stays at a speed. */
+/** Milliseconds per frame at a speed. */
 export function pace(speed) {
   return 1200 / speed;
 }
@@ -21,8 +21,8 @@ const CONTROLS = [
   ["last", "▶|", "Last step"],
 ];
 
-/** Mount a player for one scene; gives `frame()`, `show(frame)` and `release()`. `told(frame)` hears of every change. */
-export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
+/** Mount a player for one scene. Returns { frame(), show(frame), release() }; calls `changed(frame)` after every change. */
+export function mountPlayer(parent, scene, label, start = 0, changed = () => {}) {
   const ears = listeners();
   const root = html("div", "rv-tplayer", parent);
   root.setAttribute("role", "group");
@@ -73,7 +73,7 @@ export function mountPlayer(parent, scene, label, start = 0, told = () => {}) {
     place.textContent = `${frame + 1} / ${count}`;
     buttons.first.disabled = buttons.back.disabled = frame === 0;
     buttons.last.disabled = buttons.forth.disabled = frame === count - 1;
-    told(frame);
+    changed(frame);
   }
 
   function stop() {

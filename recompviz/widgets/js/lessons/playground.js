@@ -1,9 +1,9 @@
-// The playground: click nodes to build a set, see at once what kind of set it is, string lower sets to a sequence.
-// A click is answered in the page; the kernel is asked for what an edited graph looks like and what a sequence costs.
+// The playground: clicks on nodes build a set, a sentence says whether it is a lower set, and lower sets form a sequence.
+// The page handles clicks itself. The kernel draws an edited graph and computes the cost of a sequence.
 
 import { html, listeners } from "../shared/elements.js";
 import { clickable, sceneView } from "./scene_view.js";
-import { boundary, closure, keyOf, playgroundPatch, setWords, verdict, violations } from "./playground_patch.js";
+import { boundary, closure, playgroundPatch, setWords, verdict, violations } from "./playground_patch.js";
 import { mountPlayer } from "./lesson_player.js";
 
 function button(parent, text, label = text) {
@@ -16,7 +16,7 @@ function button(parent, text, label = text) {
 function field(parent, label, name, attributes = {}) {
   const wrap = html("label", "rv-tfield", parent, `${label} `);
   const input = html(name, "", wrap);
-  input.setAttribute("aria-label", label); // without it the options of a list would belong to its name
+  input.setAttribute("aria-label", label); // otherwise the options of a list would be part of its accessible name
   for (const [key, value] of Object.entries(attributes)) input.setAttribute(key, value);
   return input;
 }
@@ -63,7 +63,7 @@ export function render({ model, el }) {
   problem.setAttribute("role", "alert");
 
   let view = null;
-  let drawn = null; // the scene that the view shows: a change of it comes after changes of the rest
+  let drawn = null; // the scene that the view shows; a new scene arrives after the other traits
   let viewEars = listeners();
   let player = null;
   const graph = () => model.get("_lesson");
@@ -175,7 +175,7 @@ export function render({ model, el }) {
     player = scene.frames ? mountPlayer(stepper, scene, "Strategy stepper") : null;
   };
   const wired = [
-    ["change:_scene", draw], // sent last, when the rest is there
+    ["change:_scene", draw], // the kernel sends it after the other traits
     ["change:_chosen", paint],
     ["change:_sequence", paint],
     ["change:_costs", showCosts],

@@ -1,33 +1,33 @@
-// What a chosen set and a sequence look like in the playground; mirrors recompviz/widgets/lessons/playground_scene.py.
-// Sets are sets of node numbers.
+// The patch that shows a chosen set and a sequence in the playground. Sets contain node numbers. Mirrors
+// recompviz/widgets/lessons/playground_scene.py.
 
 /** The edges that enter a set from outside. */
 export function violations(edges, chosen) {
   return edges.filter(([u, v]) => chosen.has(v) && !chosen.has(u));
 }
 
-/** The least lower set that contains a set: `ancestors[v]` lists v and all it is computed from. */
+/** The least lower set that contains a set; `ancestors[v]` lists v and its ancestors. */
 export function closure(ancestors, chosen) {
   return new Set([...chosen].flatMap((v) => ancestors[v]));
 }
 
-/** The members of a set that something outside it still needs. */
+/** The members of a lower set with a successor outside it. */
 export function boundary(edges, lower) {
   return new Set(edges.filter(([u, v]) => lower.has(u) && !lower.has(v)).map(([u]) => u));
 }
 
-/** A set of node numbers as text that is the same for the same set. */
+/** A text that identifies a set. */
 export function keyOf(nodes) {
   return [...nodes].sort((a, b) => a - b).join(",");
 }
 
-/** `{a, b}`, ∅ for none. */
+/** A set as text: `{a, b}`, or ∅ if it is empty. */
 export function setWords(names, nodes) {
   const inOrder = [...nodes].sort((a, b) => a - b);
   return inOrder.length ? `{${inOrder.map((v) => names[v]).join(", ")}}` : "∅";
 }
 
-/** The verdict on a set, in one sentence. */
+/** A sentence that says whether a set is a lower set. */
 export function verdict(graph, chosen) {
   const entering = violations(graph.edges, chosen);
   const text = setWords(graph.names, chosen);
@@ -39,7 +39,7 @@ export function verdict(graph, chosen) {
   return `${text} is not a lower set: the edge${one ? "" : "s"} ${named} enter${one ? "s" : ""} it from outside.`;
 }
 
-/** The patch of a chosen set and a sequence of sets; `graph.sets` and `graph.at` are null where no lattice is drawn. */
+/** The patch of a chosen set and a sequence of sets; `graph.sets` and `graph.at` are null if no lattice is drawn. */
 export function playgroundPatch(graph, chosen, sequence) {
   const entering = violations(graph.edges, chosen);
   const lower = entering.length === 0;

@@ -1,14 +1,14 @@
-// A scene in the page: the elements that Python made, and patches laid over them. Mirrors recompviz/widgets/lessons/scene.py.
+// Draws a scene: the elements from Python, and patches that change them. Mirrors recompviz/widgets/lessons/scene.py.
 
 import { svg } from "../shared/elements.js";
 
-/** What a patch asks of one element, or the element's own values where it asks for nothing. */
+/** The values of an element under the change of a patch; without a change its own values. */
 export function valuesOf(element, change) {
   const [, style, attributes, text] = element;
   return { ...attributes, style, text, ...change };
 }
 
-/** Draw a scene into `parent`; gives `apply(patch)`, and calls `go(frame)` for clicks that lead to a frame. */
+/** Draw a scene into `parent`. Returns { root, nodes, apply(patch) }; calls `go(frame)` for clicks on elements that lead to a frame. */
 export function sceneView(parent, scene, go = () => {}, ears = null) {
   const root = svg("svg", {
     viewBox: `0 0 ${scene.width} ${scene.height}`,
@@ -45,7 +45,7 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
   return { root, nodes, apply };
 }
 
-/** Let an SVG element be clicked and, if it has a label, reached and pressed by the keyboard. */
+/** Make an SVG element clickable and, if it has a label, usable by keyboard. */
 export function clickable(node, label, act, ears) {
   node.classList.add("rv-click");
   if (!label) return ears.listen(node, "click", act);

@@ -1,4 +1,4 @@
-// A stepper: one or more scenes, one shown at a time, each with a player of its own.
+// A stepper: one or more scenes with a player each; tabs choose the scene.
 
 import { html, listeners } from "../shared/elements.js";
 import { mountPlayer } from "./lesson_player.js";
@@ -36,7 +36,7 @@ export function render({ model, el }) {
       model.save_changes();
     });
   }
-  // the page's own steps come back as changes too: following them would stop what is playing
+  // steps of the player change the trait, too; following these would stop the player
   const follow = () => model.get("_frame") !== player.frame() && player.show(model.get("_frame"));
   model.on("change:_frame", follow);
   show();

@@ -1,20 +1,24 @@
-// A table of many rows: the first of them, how many there are, and all on demand. Never silently cut.
+// A table of many rows. It shows the first rows and their number, and all rows on demand.
 
-import { html, setText } from "./elements.js";
+import { html, listeners, setText } from "./elements.js";
 
 export const SHOWN_ROWS = 50;
 
-/** "showing 50 of 230", or "230 rows" where all are there. */
+// the action of each button made by linkCell; the table that holds the button calls it
+const actionOf = new WeakMap();
+
+/** "showing 50 of 230 rows", or "230 rows" if all are shown. */
 export function countText(shown, all, noun = "rows") {
   return shown < all ? `showing ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} ${noun}` : `${all.toLocaleString("en")} ${noun}`;
 }
 
 /**
- * A table whose cells are made by its columns.
+ * A table whose columns fill the cells.
  * @param columns [{ name, className, fill(cell, row) }]
- * @param options { caption, noun, pick(row), mark(row) → whether it is the selected one }
+ * @param options { caption, noun, pick(row) on a click, mark(row) → whether the row is selected }
  */
 export function makeDataTable(parent, columns, options) {
+  const { listen, release } = listeners();
   const foot = html("div", "rv-table-foot", parent);
   const count = html("span", "rv-muted", foot);
   const all = html("button", "rv-link", foot, "show all");
@@ -27,7 +31,7 @@ export function makeDataTable(parent, columns, options) {
   const body = html("tbody", "", table);
   let rows = [];
   let most = SHOWN_ROWS;
-  let made = null;
+  let inputs = null; // what the rows were made from
 
   function draw() {
     const shown = rows.slice(0, most);
@@ -37,7 +41,6 @@ export function makeDataTable(parent, columns, options) {
       ...shown.map((row) => {
         const line = html("tr", "");
         for (const column of columns) column.fill(html("td", column.className ?? "", line), row);
-        line.addEventListener("click", () => options.pick?.(row));
         return line;
       }),
     );
@@ -47,30 +50,34 @@ export function makeDataTable(parent, columns, options) {
   function mark() {
     [...body.children].forEach((line, i) => line.classList.toggle("rv-picked-row", Boolean(options.mark?.(rows[i]))));
   }
-  all.addEventListener("click", () => {
+  listen(all, "click", () => {
     most = Infinity;
     draw();
+  });
+  listen(body, "click", (event) => {
+    const action = actionOf.get(event.target.closest("button"));
+    if (action) return action();
+    const line = [...body.children].indexOf(event.target.closest("tr"));
+    return line < 0 ? undefined : options.pick?.(rows[line]);
   });
   return {
     foot,
     mark,
-    /** Rows that were made from the same things as those shown are not drawn again: the reader's place and focus stay. */
+    /** Draw the rows of `next()`, unless they would be made from the same values `from` as the rows shown: scroll position and focus stay. */
     setRows(next, from = [{}]) {
-      if (made?.length === from.length && from.every((thing, i) => thing === made[i])) return;
-      made = from;
+      if (inputs?.length === from.length && from.every((value, i) => value === inputs[i])) return;
+      inputs = from;
       rows = next();
       draw();
     },
+    destroy: release,
   };
 }
 
-/** A cell's text as a button, for what can be picked by keyboard too. */
+/** The text of a cell as a button, so that the keyboard can reach it; `act()` is called for a click. */
 export function linkCell(cell, text, act, label = "") {
   const button = html("button", "rv-link", cell, text);
   if (label) button.setAttribute("aria-label", label);
-  button.addEventListener("click", (event) => {
-    event.stopPropagation();
-    act();
-  });
+  actionOf.set(button, act);
   return button;
 }

@@ -1,4 +1,4 @@
-// Making elements: one line each, so that the views read as what they draw.
+// Short functions that make elements, set texts and add listeners.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -19,7 +19,7 @@ export function html(name, className = "", parent = null, text = "") {
   return element;
 }
 
-/** Listeners that are released together: `listen(target, type, handler)`, then `release()`. */
+/** A group of listeners: `listen(target, type, handler)` adds one, `release()` removes all. */
 export function listeners() {
   const control = new AbortController();
   return {
@@ -29,7 +29,7 @@ export function listeners() {
   };
 }
 
-/** Set text only where it differs, so that nothing is laid out again for nothing. */
+/** Set a text only if it differs: the browser does not lay out unchanged elements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,4 +1,4 @@
-// Bytes as people write them; mirrors recompviz/core/base/units.py.
+// Numbers of bytes as text and back. Mirrors recompviz/core/base/units.py.
 
 /** A number of bytes with a binary unit and three significant figures: 1610612736 → "1.50 GiB". */
 export function formatBytes(count) {
@@ -38,7 +38,7 @@ export function subscript(number) {
 
 const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
 
-/** Bytes of a budget that was typed: "500 MiB", "1.5GB", "60%" of keep-all, or a plain number of bytes; null for nonsense. */
+/** The bytes of a typed budget: "500 MiB", "1.5GB", "60%" of keep-all, or a number of bytes. Null if it is none of these. */
 export function parseBudget(text, keepAll) {
   const found = /^\s*([\d,]*\.?\d+)\s*([a-z]+|%)?\s*$/i.exec(text);
   if (!found) return null;

@@ -1,0 +1,87 @@
+// Choices of the user: budget, plan, objective, solver, pins. A choice changes the state, repaints the page at once and
+// is sent to the kernel.
+
+import { rowFor, leastTotal } from "../data/plan_table.js";
+import { switchOf } from "./switches.js";
+import { togglePin } from "./pins.js";
+import { remember } from "./points.js";
+import { rowOfRun } from "./runs_view.js";
+
+/** The actions that choose; `explorer` is made by mount in explorer.js. */
+export function makeChoices(explorer) {
+  const { model, state, views } = explorer;
+
+  function setBudget(budget, row) {
+    ask({ budget, row, settled: false });
+  }
+
+  function setRow(row) {
+    choose(state.table, row);
+  }
+
+  function choose(table, row) {
+    if (row >= 0) ask({ table, row, budget: explorer.tables[table].totalPeaks[row], settled: true });
+  }
+
+  function objective(index) {
+    const budget = Math.max(state.budget, leastTotal(explorer.tables[index]));
+    ask({ table: index, row: rowFor(explorer.tables[index], budget), budget, settled: true });
+  }
+
+  function solver(family) {
+    const now = explorer.tables[state.table];
+    const known = explorer.tables.findIndex((table) => table && table.objective === now.objective && table.family === family && table.base < 0);
+    if (known >= 0) objective(known);
+    else explorer.send({ type: "solve", objective: now.objective, family });
+  }
+
+  function binding() {
+    const table = explorer.tables[state.table];
+    setRow(rowFor(table, leastTotal(table)));
+    explorer.showPeak();
+  }
+
+  function ask(change) {
+    const same = (change.table ?? state.table) === state.table && change.row === state.row;
+    if (change.settled && !same) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
+    Object.assign(state, change);
+    if (change.settled) state.rested = { table: state.table, row: state.row };
+    // a drag ends on the total of its plan; asking for that total during the drag saves a second request at its end
+    const budget = state.settled ? state.budget : explorer.tables[state.table].totalPeaks[state.row];
+    if (explorer.renumbered || state.table !== explorer.asked.table || state.row !== explorer.asked.row || budget !== explorer.asked.budget) {
+      // the request number rises with each choice, so that a reply to an older one is recognised as stale
+      state.request += 1;
+      state.confirmed = same && state.confirmed;
+      explorer.asked = { request: state.request, table: state.table, row: state.row, budget };
+      explorer.renumbered = false;
+    }
+    explorer.pacer.tell(explorer.asked, state.settled);
+    explorer.schedule();
+  }
+
+  function setPins(pins) {
+    const base = explorer.tables[state.table].base >= 0 ? explorer.tables[state.table].base : Math.max(0, switchOf(explorer.tables, state.table));
+    state.pins = { ...pins, request: state.pins.request + 1, base };
+    model.set("_pins", state.pins);
+    model.save_changes();
+    explorer.schedule();
+  }
+
+  function pinNode(v, direction) {
+    setPins(togglePin(state.pins, v, direction));
+  }
+
+  function setAgainst(choice) {
+    state.against = choice;
+    views.timeline.setAgainst(choice);
+    explorer.schedule();
+  }
+
+  function showRunOf(run) {
+    const found = rowOfRun(run, explorer.tables);
+    if (found) choose(found.table, found.row);
+    if (run.gap.length) views.drawer.open("gap");
+  }
+
+  return { setBudget, setRow, choose, objective, solver, binding, setPins, pinNode, setAgainst, showRunOf };
+}

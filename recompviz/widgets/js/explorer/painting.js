@@ -1,0 +1,79 @@
+// Painting the Explorer: at most once per frame, every view from the state.
+
+import { setText } from "../shared/elements.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
+import { keepMask, segmentsOf } from "../data/plan_table.js";
+import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
+import { pinArray, pinOf } from "./pins.js";
+import { isRunOf } from "./runs_view.js";
+import { tableName } from "./switches.js";
+
+/** The text of the live region. */
+export function announcement(table, row, budget, forward) {
+  const overhead = forward ? formatPercent(table.overheads[row] / forward) : "0%";
+  return `Budget ${formatBytes(budget)} total bytes, peak ${formatBytes(table.totalPeaks[row])} total bytes, overhead ${overhead} of the forward`;
+}
+
+/** The functions that paint; `explorer` is made by mount in explorer.js. */
+export function makePainting(explorer) {
+  const { model, graph, state, views } = explorer;
+  const nameOf = (number) => tableName(explorer.tables, number, explorer.families);
+  let frame = 0;
+
+  function schedule() {
+    if (!frame) frame = requestAnimationFrame(paint);
+  }
+
+  function paint() {
+    frame = 0;
+    const start = performance.now();
+    const table = explorer.tables[state.table];
+    explorer.kept = keepMask(table, state.row, graph.count);
+    explorer.segments = segmentsOf(table, state.row, graph.count);
+    const changed = views.graph.paint(explorer.kept, explorer.segments);
+    views.header.update(table, state.row, explorer.kept);
+    views.budget.update(state, state.settled);
+    views.timeline.update(state, state.confirmed);
+    showRun();
+    showCard();
+    explorer.repaints.push([performance.now() - start, changed]);
+    if (explorer.repaints.length > 1000) explorer.repaints.shift();
+    if (!state.settled) return;
+    views.graph.setPins?.(pinArray(state.pins, graph.count));
+    const pinnedTable = explorer.tables.find((other) => other?.base >= 0);
+    views.pins.update(state.pins, model.get("_solving"), pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
+    showDrawer();
+    setText(explorer.live, announcement(table, state.row, state.budget, explorer.forward));
+  }
+
+  function showRun() {
+    const run = state.runs.findLast((each) => isRunOf(each, explorer.kept)) ?? null;
+    if (run !== state.run) views.timeline.setRun(run);
+    state.run = run;
+    views.run.update(model.get("_run"), run);
+  }
+
+  /** Update the open tab. A difference of two plans stays on the graph whichever tab is open. */
+  function showDrawer() {
+    views.drawer.title("alive", state.step < 0 ? "Alive at the peak" : `Alive at step ${state.step + 1}`);
+    views.drawer.title("runs", state.runs.length ? `Runs (${state.runs.length})` : "Runs");
+    if (views.drawer.current === "alive") views.alive.show(explorer.reply, state.step, views.timeline.phase, state);
+    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer.kept) : null;
+    views.graph.setDifference?.(difference);
+    if (views.drawer.current === "gap") views.gap.show(state.run);
+    if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can);
+  }
+
+  function showCard() {
+    const v = state.hover >= 0 ? state.hover : state.selected;
+    if (v < 0) return views.card.hide();
+    const inside = lowerSetOf(v, explorer.near, graph.count);
+    const count = inside.reduce((sum, bit) => sum + bit, 0);
+    const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
+    const canPin = !model.offline && Object.keys(explorer.families).length > 0;
+    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin: pinOf(state.pins, v), canPin };
+    return views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected);
+  }
+
+  return { schedule, paint, showDrawer, showCard, stopPainting: () => cancelAnimationFrame(frame) };
+}

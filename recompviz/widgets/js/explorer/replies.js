@@ -1,0 +1,69 @@
+// Messages of the kernel: each changes the state and repaints what depends on it.
+
+import { readLayout, readTable, readReply, readRun } from "../data/wire.js";
+import { rowFor } from "../data/plan_table.js";
+
+/** Whether a reply answers an older choice than the page has made since, or is about another graph. */
+export function isStale(reply, state, fingerprint) {
+  return reply.request < state.request || reply.fingerprint !== fingerprint;
+}
+
+/** Listen to the model; returns the function that stops listening. `explorer` is made by mount in explorer.js. */
+export function listenToKernel(explorer) {
+  const { model, graph, state, views } = explorer;
+  const handlers = {
+    "change:_reply": () => {
+      const next = readReply(model.get("_reply"));
+      if (isStale(next, state, graph.fingerprint)) return;
+      const moved = next.row !== state.row || next.table !== state.table;
+      if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, settled: true });
+      if (moved) state.rested = { table: next.table, row: next.row };
+      Object.assign(state, { request: next.request, confirmed: true });
+      explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
+      explorer.pacer.answered(next.request);
+      views.graph.setNote(model.get("_waiting"));
+      explorer.reply = next;
+      views.timeline.setReply(explorer.reply);
+      if (state.step >= explorer.reply.steps) explorer.setStep(explorer.reply.steps - 1);
+      explorer.light();
+      explorer.schedule();
+    },
+    "change:_more": () => {
+      explorer.renumbered = true;
+      explorer.tables = [...explorer.fixed, ...model.get("_more").map(readTable)];
+      const gone = ({ table, row }) => !explorer.tables[table] || row >= explorer.tables[table].rows;
+      state.earlier = state.earlier.filter((choice) => !gone(choice));
+      if (state.against && gone(state.against)) explorer.setAgainst(null);
+      if (gone(state)) Object.assign(state, { table: 0, row: Math.max(0, rowFor(explorer.tables[0], state.budget)) });
+      explorer.schedule();
+    },
+    "change:_pins": () => {
+      if (model.get("_pins").request < state.pins.request) return;
+      state.pins = model.get("_pins");
+      explorer.schedule();
+    },
+    "change:_layout": () => {
+      views.graph.setLayout(readLayout(model.get("_layout")));
+      explorer.light();
+      explorer.lightUp();
+    },
+    "change:_runs": () => {
+      state.runs = model.get("_runs").map(readRun);
+      explorer.schedule();
+    },
+    "change:_run": () => explorer.schedule(),
+    "change:_waiting": () => views.graph.setNote(model.get("_waiting")),
+    "change:_solving": () => {
+      const { state: how, text } = model.get("_solving");
+      if (how === "failed") views.save.tell(text);
+      explorer.schedule();
+    },
+    "msg:custom": (message, buffers) => {
+      if (message?.type === "page" && buffers?.length) views.save.page(buffers[0]);
+    },
+  };
+  for (const [event, handler] of Object.entries(handlers)) model.on(event, handler);
+  return () => {
+    for (const [event, handler] of Object.entries(handlers)) model.off(event, handler);
+  };
+}

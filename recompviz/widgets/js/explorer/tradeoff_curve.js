@@ -1,0 +1,127 @@
+// The trade-off curve: least extra time for each budget, with plans, baselines and earlier choices as points.
+
+import { svg, listeners } from "../shared/elements.js";
+import { formatBytes, byteTicks } from "../shared/units.js";
+import { reachableRows, leastTotal } from "../data/plan_table.js";
+import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
+import { drawPoints } from "./points.js";
+
+const CURVE_HEIGHT = 174;
+export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
+
+/**
+ * The curve in an SVG of its own.
+ * @param fixed the tables of the objectives
+ * @param domain of budgetDomain
+ * @param id unique in the page
+ */
+export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
+  const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "img" }, parent);
+  let width = 0;
+  let x = (bytes) => bytes;
+  let y = (overhead) => overhead;
+  let dot = null;
+  let line = null;
+  let cross = null;
+  let points = null;
+  let ofPoints = listeners();
+
+  /**
+   * Draw the curve of a table.
+   * @param all every table there is
+   * @param percent whether the axis is in per cent of keep-all; @param amount writes bytes for it
+   */
+  function draw(table, all, nextWidth, percent, amount) {
+    width = nextWidth;
+    const base = table.base >= 0 ? all[table.base] : null;
+    chart.replaceChildren();
+    chart.setAttribute("width", width);
+    const right = width - PAD.right;
+    const bottom = CURVE_HEIGHT - PAD.bottom;
+    const rows = reachableRows(table);
+    const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), forward * 0.05);
+    const given = all.find((other) => other?.objective === "given");
+    // the axis covers the baselines, too, unless the curve would become small
+    const most = Math.max(own, Math.min(1.6 * own, Math.max(0, ...(given?.overheads ?? []))));
+    x = (bytes) => PAD.left + ((bytes - domain.low) / (domain.high - domain.low)) * (right - PAD.left);
+    y = (overhead) => bottom - (overhead / (most * 1.12)) * (bottom - PAD.top);
+    const defs = svg("defs", {}, chart);
+    const hatch = svg("pattern", { id: `${id}-infeasible`, width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(-45)" }, defs);
+    svg("line", { x1: 0, y1: 0, x2: 0, y2: 7, class: "rv-infeasible-line" }, hatch);
+    const edge = x(leastTotal(table));
+    svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
+    svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
+    const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
+    if (edge - PAD.left > 52) word.textContent = "infeasible";
+    for (const fraction of overheadTicks(most / forward)) {
+      svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
+      svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
+    }
+    const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
+    const amounts = svg("g", {}); // appended later, above the line of the budget
+    for (const bytes of marks) {
+      svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "middle" }, amounts).textContent = amount(bytes);
+    }
+    svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
+    let dots = "";
+    for (let row = 0; row < table.rows; row++) if (table.overheads[row] <= most * 1.1) dots += `M${x(table.totalPeaks[row]).toFixed(1)} ${y(table.overheads[row]).toFixed(1)}h0`;
+    svg("path", { d: dots, class: "rv-plans" }, chart);
+    if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, chart);
+    const path = staircase(table, rows, x, y, right);
+    svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, chart);
+    svg("path", { d: path, class: "rv-stair" }, chart);
+    svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
+    svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
+    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
+    drawCapacity(right, bottom);
+    line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
+    chart.append(amounts);
+    cross = svg("path", { class: "rv-now-cross" }, chart);
+    points = svg("g", {}, chart);
+    dot = svg("circle", { r: 6, class: "rv-now" }, chart);
+    chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
+  }
+
+  /** The memory of the device: a line, or a text with an arrow where it lies beyond the axis. */
+  function drawCapacity(right, bottom) {
+    if (graph.capacity === null) return;
+    const words = `${graph.device} has ${formatBytes(graph.capacity)}`;
+    const px = x(graph.capacity);
+    const beyond = px > right;
+    const leftwards = beyond || px > (PAD.left + right) / 2;
+    const group = svg("g", { class: "rv-capacity", role: "img", "aria-label": words }, chart);
+    if (!beyond && px >= PAD.left) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
+    const text = svg("text", { x: beyond ? right : Math.max(PAD.left, px) + (leftwards ? -5 : 5), y: PAD.top + 17, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
+    text.textContent = beyond ? `${words} →` : words;
+  }
+
+  /** Mark the chosen plan and the budget. */
+  function mark(table, row, budget) {
+    const px = x(table.totalPeaks[row]);
+    const py = y(table.overheads[row]);
+    dot.setAttribute("cx", px);
+    dot.setAttribute("cy", py);
+    cross.setAttribute("d", `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}`);
+    line.setAttribute("x1", x(budget));
+    line.setAttribute("x2", x(budget));
+  }
+
+  return {
+    chart,
+    draw,
+    mark,
+    /** Draw baselines, loaded plans and earlier choices; `choose(table, row)` is called for a click. */
+    markPoints(all, state, choose) {
+      ofPoints.release();
+      ofPoints = listeners();
+      drawPoints(points, all, state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top }, choose, ofPoints.listen);
+    },
+    /** The budget at a position of the pointer. */
+    budgetAt(event) {
+      const box = chart.getBoundingClientRect();
+      return domain.low + ((event.clientX - box.left - PAD.left) / (width - PAD.right - PAD.left)) * (domain.high - domain.low);
+    },
+    destroy: () => ofPoints.release(),
+  };
+}
