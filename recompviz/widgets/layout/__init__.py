@@ -1,4 +1,4 @@
 """Positions of the boxes of a graph.
 
-Layered, by Graphviz, wrapped, and folded by module.
+By Graphviz, or by the built-in layered layout; in one piece, wrapped in lines, or by module.
 """

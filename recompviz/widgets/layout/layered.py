@@ -1,9 +1,9 @@
-"""The built-in layered layout: ranks, orders within a rank, and coordinates.
+"""The built-in layered layout: ranks, orders within the ranks, and coordinates.
 
-A layered drawing in four steps: (1) the rank of a node is its longest path from a source, or later; (2) an edge that
-jumps ranks gets a *dummy* on each rank it passes; (3) barycenter sweeps reduce the crossings, the best
-order met is kept; (4) each rank's coordinates are the least-squares fit to those of its neighbours under
-a least distance, which is an isotonic regression. Weights keep the longest path and long edges straight.
+It has four steps. (1) The rank of a node is the length of its longest path from a source, or larger. (2) An edge that
+spans several ranks gets a *dummy* on each rank between. (3) Barycenter sweeps reduce the crossings; the best order is
+used. (4) The coordinates of a rank are the least-squares fit to those of its neighbours under a least distance, which
+is an isotonic regression. Weights keep the longest path and long edges straight.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 """
@@ -19,11 +19,11 @@ from recompviz.core.graphs.graph import Graph
 
 SWEEPS = 6
 FITS = 8
-# a node that is read this many ranks later, or more, waits until then
+# a node whose first successor lies at least this many ranks later is moved to that successor
 WAITS = 5
-# beyond this many dummies the longest edges are drawn as direct lines instead
+# with more dummies than this, the longest edges are drawn as direct lines
 MOST_DUMMIES = 20_000
-# distance across the ranks: node to node, node to the line of an edge, line to line
+# least distance across the ranks between nodes, between a node and a line, and between lines
 NODE_GAP, MIXED_GAP, LINE_GAP = 29.0, 18.0, 6.0
 
 
@@ -34,9 +34,9 @@ class Arrangement:
     Attributes
     ----------
     across : tuple of float
-        One per node, 0 at the least.
+        One per node; the least is 0.
     lines : dict from edge number to tuple of (rank, across)
-        The dummies that an edge passes; absent for short edges and direct lines.
+        The dummies of an edge; absent for short edges and direct lines.
     extent : float
         The largest coordinate of a node or a line.
     """
@@ -47,9 +47,10 @@ class Arrangement:
 
 
 def ranks_of(graph: Graph) -> list[int]:
-    """The longest path from a source to each node, counted in edges; one that is read much later stands by its reader.
+    """The rank of each node: the length of its longest path from a source, in edges.
 
-    Else the projections of one embedding, read all along a network, would stand in one column under each other.
+    A node that is used much later is moved to its first successor. Otherwise the projections of one embedding, which
+    layers use all along a network, would form one long column.
 
     Examples
     --------
@@ -72,15 +73,15 @@ def ranks_of(graph: Graph) -> list[int]:
 
 
 def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
-    """Coordinates across the ranks for nodes and for the edges that jump ranks.
+    """Coordinates across the ranks, for nodes and for the edges that span several ranks.
 
     Parameters
     ----------
     rank : sequence of int
-        One per node; edges must go to a higher rank.
+        One per node; an edge must lead to a higher rank.
     edges : sequence of (u, v)
     most_dummies : int
-        Beyond this many, the longest edges are direct lines.
+        With more dummies than this, the longest edges are direct lines.
     """
     if not rank:
         return Arrangement((), {}, 0.0)
@@ -95,14 +96,14 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
     for e, (u, v) in enumerate(edges):
         path = [u, *chains.get(e, ()), v]
         if len(path) == 2 and items_rank[v] - items_rank[u] > 1:
-            continue  # a direct line, which asks for nothing
+            continue  # a direct line does not attract its ends
         for a, b in pairwise(path):
             weight = 8.0 if a >= n and b >= n else 60.0 if e in main else 0.3 if a < n and b < n else 0.02
             after[a].append((b, weight))
             before[b].append((a, weight))
 
     layers: list[list[int]] = [[] for _ in range(max(items_rank) + 1)]
-    for item in [*range(n, items), *range(n)]:  # lines first, so that on a tie they lie above the nodes
+    for item in [*range(n, items), *range(n)]:  # lines first: on a tie they lie above the nodes
         layers[items_rank[item]].append(item)
     layers = _reduce_crossings(layers, before, after)
     across = _coordinates(layers, before, after, n)
@@ -114,7 +115,7 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
 
 
 def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, range]:
-    """Give each rank-jumping edge its dummies, shortest edges first; appends their ranks to ``items_rank``."""
+    """Give dummies to the edges that span several ranks, shortest first; append their ranks to ``items_rank``."""
     chains: dict[int, range] = {}
     jumping = sorted((items_rank[v] - items_rank[u] - 1, e) for e, (u, v) in enumerate(edges))
     used = 0
@@ -131,7 +132,7 @@ def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) 
 
 
 def _main_edges(n: int, rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> set[int]:
-    """The edges of the longest paths: at most one out of and one into each node."""
+    """The edges of the longest paths: at most one leaves and one enters each node."""
     height = [0] * n
     out: list[list[tuple[int, int]]] = [[] for _ in range(n)]
     for e, (u, v) in enumerate(edges):
@@ -164,7 +165,7 @@ def _reduce_crossings(
                     item: sum(place[other] for other, _ in near[item]) / len(near[item]) if near[item] else place[item]
                     for item in layer
                 }
-                layer.sort(key=middle.__getitem__)  # stable: a tie keeps its order
+                layer.sort(key=middle.__getitem__)  # stable: equal items keep their order
                 for i, item in enumerate(layer):
                     place[item] = i
         crossings = _crossings(layers, after, place)
@@ -220,7 +221,7 @@ def _coordinates(
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """The non-falling sequence nearest to ``values`` in weighted least squares (pool adjacent violators).
+    """The non-decreasing sequence nearest to ``values`` in weighted least squares (pool adjacent violators).
 
     Examples
     --------

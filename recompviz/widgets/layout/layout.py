@@ -1,8 +1,8 @@
-"""Positions for a graph, computed once and never again when the plan changes.
+"""Positions of the nodes and edges of a graph; they do not depend on the plan.
 
-Three modes: ``"wrapped"`` sets a deep network like a text, ``"right"`` and ``"down"`` draw it in one piece
-by Graphviz where it answers in time, else by the built-in layered layout. Layouts are cached by the
-graph's fingerprint.
+There are three modes. ``"wrapped"`` breaks a deep network into lines, like a text. ``"right"`` and ``"down"`` draw it
+in one piece, by Graphviz if it finishes in time, else by the built-in layered layout. Layouts are cached by the
+fingerprint of the graph.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ Mode = Literal["wrapped", "right", "down"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 NODE = (38.0, 22.0)  # width and height of every node
 DOWN_PITCH = 40.0
-VIEW = (1060.0, 328.0)  # the window of a laptop's notebook cell
-# with more ranks than this one line is illegible
+VIEW = (1060.0, 328.0)  # size of the graph pane in a notebook on a laptop
+# with more ranks than this, one line is not legible
 ONE_LINE = 24
 _KEPT_LAYOUTS = 32
 
@@ -37,7 +37,7 @@ _lock = Lock()
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where everything lies; x to the right, y downwards, in pixels at scale 1.
+    """Positions of nodes and edges in pixels at scale 1; x to the right, y downwards.
 
     Attributes
     ----------
@@ -46,9 +46,9 @@ class Layout:
     nodes : numpy.ndarray of float32, shape (#V, 2)
         Centres.
     points : numpy.ndarray of float32, shape (#points, 2)
-        The corners of all edge lines, one after the other.
+        The points of the lines of all edges.
     offsets : numpy.ndarray of uint32, shape (#E + 1,)
-        Edge e owns ``points[offsets[e]:offsets[e + 1]]``.
+        The line of edge e is ``points[offsets[e]:offsets[e + 1]]``.
     width, height : float
     """
 
@@ -62,26 +62,26 @@ class Layout:
 
 
 def default_mode(graph: Graph) -> Mode:
-    """``"right"`` for what is legible in one line, else ``"wrapped"``."""
+    """``"right"`` for a graph that is legible in one line, else ``"wrapped"``."""
     return "right" if max(ranks_of(graph), default=0) < ONE_LINE else "wrapped"
 
 
 def edge_span(graph: Graph) -> int:
-    """The summed number of ranks that the edges span; it foretells how long ``dot`` takes."""
+    """The sum of the ranks that the edges span; it predicts how long ``dot`` takes."""
     rank = np.array(ranks_of(graph))
     return int((rank[graph.edges[:, 1]] - rank[graph.edges[:, 0]]).sum()) if len(graph.edges) else 0
 
 
 def lay_out(graph: Graph, mode: Mode | None = None, seconds: float = 2.0) -> Layout:
-    """The layout of a graph.
+    """Lay out a graph.
 
     Parameters
     ----------
     graph : Graph
     mode : "wrapped", "right" or "down", optional
-        Left out: :func:`default_mode`.
+        Default: :func:`default_mode`.
     seconds : float
-        The time limit for Graphviz; 0 does without it.
+        Time limit of Graphviz; 0 does not run it.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The order of a box's items, computed once for every box, whatever is expanded later.
+"""Ranks and orders of the items of every module box; they do not change when boxes are opened.
 
-Each box is laid out on its own: ranks, and an order across each rank, of its items, of its two *ports*
-(where edges from outside enter and leave) and of the lines that jump ranks. The page gives the items their
-sizes, so that opening a box only shifts its neighbours: the ranks and orders stay. Equal blocks are laid out once.
+Each box is laid out separately: its items, its two *ports* (where edges from outside enter and leave) and the lines
+that span several ranks. The page gives the items their sizes, so that opening a box only shifts its neighbours. Equal
+blocks are laid out once.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from recompviz.widgets.layout.modules import Modules, ancestors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_DUMMIES = 5_000  # per box; there are many, and the first picture waits for all
-IN, OUT = -1, -2  # the ports, where a line's end is no item
+MOST_DUMMIES = 5_000  # per box; the first picture waits for all boxes
+IN, OUT = -1, -2  # the ports as ends of a line
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleLayout:
-    """Ranks and places across, in the numbering of :class:`Modules`.
+    """Ranks and places across of items; items are numbered as in :class:`Modules`.
 
     Attributes
     ----------
     rank : numpy.ndarray of uint16, shape (#V + #boxes,)
-        Of each item in the box that holds it; the port *in* has rank 0.
+        Rank of each item in its box; the port *in* has rank 0.
     across : numpy.ndarray of float32, shape (#V + #boxes,)
-        Rising in the order of a rank.
+        Place of each item across its rank.
     ports : numpy.ndarray of float32, shape (#boxes, 3)
-        Of each box: where *in* and *out* lie across, and the rank of *out*.
+        For each box the places across of *in* and *out*, and the rank of *out*.
     lines : numpy.ndarray of int32, shape (#lines, 3)
-        Box, from item, to item; −1 and −2 for the ports. Several edges may share a line.
+        Box, first item, last item; −1 and −2 for the ports. Several edges may share a line.
     passed : numpy.ndarray of float32, shape (#passed, 2)
-        Rank and place across of the points that a line passes.
+        Rank and place across of the inner points of the lines.
     offsets : numpy.ndarray of uint32, shape (#lines + 1,)
-        Line i passes ``passed[offsets[i]:offsets[i + 1]]``.
+        The inner points of line i are ``passed[offsets[i]:offsets[i + 1]]``.
     """
 
     rank: NDArray[np.uint16]
@@ -54,7 +54,7 @@ class ModuleLayout:
 
 
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
-    """For each box the pairs (from, to) that its lines join: an edge runs out of boxes, across one, and into others."""
+    """The lines of each box as pairs (from, to). An edge leaves some boxes, crosses one and enters others."""
     count = len(graph)
     around = [ancestors(modules, v) for v in range(count)]
     found: list[dict[tuple[int, int], None]] = [{} for _ in modules.names]
@@ -77,7 +77,7 @@ def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
 
 
 def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
-    """Ranks and orders for every box.
+    """Compute ranks and orders for every box.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
     passed: list[tuple[float, float]] = []
     offsets = [0]
     known: dict[Hashable, tuple[list[int], Arrangement]] = {}
-    # a graph without modules is never composed: its layout as a whole is shown
+    # a graph without modules is shown in its layout as a whole and needs no module layout
     for box, pairs in enumerate(lines_of(graph, modules) if len(modules) > 1 else ()):
         items = modules.children[box]
         local = {item: i for i, item in enumerate(items)} | {IN: len(items), OUT: len(items) + 1}
@@ -125,7 +125,7 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
 
 
 def _ranks(items: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
-    """Longest paths from the port *in*, which has rank 0; *out* has the last rank. Items are in a topological order."""
+    """Longest paths from the port *in* (rank 0); *out* has the last rank. The items are in a topological order."""
     before: dict[int, list[int]] = defaultdict(list)
     entered = left = False
     for u, v in edges:

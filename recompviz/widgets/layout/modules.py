@@ -1,9 +1,9 @@
-"""The modules of a graph as a tree of boxes, repeated blocks folded, so that a picture can begin collapsed.
+"""The modules of a graph as a tree of boxes, with repeated blocks folded into one box.
 
-A box is one *call* of a module: a run of consecutive nodes of the running order that lie in it. A run of a
-topological order is convex, so the graph of the boxes at any level, any of them expanded, has no cycle, also
-where a module is called twice. Runs of one node are no box; a module whose run is all of its parent's is named
-with it. Consecutive siblings of equal structure are folded into one box that says how many they are.
+A box is one *call* of a module: consecutive nodes, in the running order, that lie in the module. Consecutive nodes of a
+topological order are convex, so the graph of the boxes has no cycle, whichever boxes are open, and also if a module is
+called twice. A single node gets no box. A module that contains all nodes of its parent shares one box with it.
+Consecutive siblings of equal structure are folded into one box, which shows their number.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from itertools import groupby
 
 from recompviz.core.graphs.graph import Graph
 
-# at most so many nodes are shown at once when a picture opens
+# a graph with more nodes opens collapsed
 COLLAPSE_ABOVE = 150
 
 
 @dataclass(frozen=True)
 class Modules:
-    """The tree; box 0 is the whole graph. Items are numbered nodes first, then boxes: box m is item #V + m.
+    """The tree; box 0 is the whole graph. Items are the nodes, then the boxes: box m is item #V + m.
 
     Attributes
     ----------
     names : tuple of str
-        What each box says: the module's path below its parent's, or ``"1–5"`` for a fold.
+        Text of each box: the path of the module below its parent, or ``"1–5"`` for a fold.
     paths : tuple of str
-        The module's whole path.
+        The whole path of the module.
     parent : tuple of int
-        The box that a box lies in; −1 for the whole.
+        The box around a box; −1 for box 0.
     times : tuple of int
-        How many equal blocks the box holds; 1 where none repeat.
+        The number of equal blocks in a box; 1 if no block repeats.
     owner : tuple of int, one per node
-        The innermost box that a node lies in.
+        The innermost box around a node.
     children : tuple of tuples of int
-        Each box's items, in running order.
+        The items of each box, in running order.
     """
 
     names: tuple[str, ...]
@@ -59,13 +59,13 @@ class _Box:
 
 
 def running_order(graph: Graph) -> list[int]:
-    """The nodes' own order where it is topological, as a trace's is; else one that is."""
+    """The order of the node numbers if it is topological, as in a trace; else another topological order."""
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 
 
 def module_tree(graph: Graph) -> Modules:
-    """The modules of a graph.
+    """Build the tree of the modules of a graph.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def module_tree(graph: Graph) -> Modules:
     """
     order = running_order(graph)
     place = {v: i for i, v in enumerate(order)}
-    inside: list[list[int]] = [[] for _ in order]  # for each place the places it reads from
+    inside: list[list[int]] = [[] for _ in order]  # for each place the places of its predecessors
     for u, v in graph.edges.tolist():
         inside[place[v]].append(place[u])
     paths = [tuple(part for part in graph.info[v].module.split(".") if part) for v in order]
@@ -106,12 +106,12 @@ def module_tree(graph: Graph) -> Modules:
     root = _Box("", "")
     build(root, 0, len(order), 0)
     if len(root.items) == 1 and isinstance(root.items[0], _Box):
-        root = root.items[0]  # a model in one wrapper is the wrapped model
+        root = root.items[0]  # a wrapper around the whole model gets no box
     return _number(root, len(graph))
 
 
 def _fold(box: _Box) -> None:
-    """Put consecutive siblings of equal structure into one box."""
+    """Fold consecutive siblings of equal structure into one box."""
     folded: list[int | _Box] = []
     for _, run in groupby(box.items, key=lambda item: item.shape if isinstance(item, _Box) else object()):
         members = list(run)
@@ -119,7 +119,7 @@ def _fold(box: _Box) -> None:
         if len(blocks) < 2:
             folded += members
         elif len(blocks) == len(box.items):
-            box.times = len(blocks)  # the module is nothing but its blocks
+            box.times = len(blocks)  # the module contains only these blocks
             folded += blocks
         else:
             name = _span(blocks[0].name, blocks[-1].name)

@@ -1,8 +1,8 @@
-"""Which node a step of the schedule belongs to, so that a click on the timeline finds it in the graph.
+"""The node of each step of the schedule, so that a click on the timeline can select the node in the graph.
 
-Forward and recompute steps carry their node's own key. A backward step carries the key of its own operator in the
-module of the forward call it belongs to; backward runs in reverse order, so the k-th backward operator of a kind in
-a module belongs to the k-th last forward one. Where the counts differ nothing is claimed.
+The label of a forward or recompute step is the key of its node. The label of a backward step names its own operator, in
+the module of its forward call. Backward runs in reverse order, so the k-th backward operator of a kind in a module
+belongs to the k-th last forward operator. If their numbers differ, the steps get no node.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from recompviz.core.graphs.graph import Graph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# what is no step's label so far
+# the node of this label is not computed yet
 UNASKED = -2
 
-# backward operators that are not called after their forward one
+# backward operators whose name differs from that of their forward operator
 _NAMES = {"threshold": "relu", "native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm"}
 
 
 def node_numbers(graph: Graph) -> dict[str, int]:
-    """From the key of a node (its name, where it has none) to its number."""
+    """Key of a node (its name, if it has no key) → number of the node."""
     return {info.key or str(name): v for v, (name, info) in enumerate(zip(graph.names, graph.info, strict=True))}
 
 
 def step_nodes(graph: Graph, numbers: Mapping[str, int], labels: Sequence[str]) -> list[int]:
-    """The node of each step, −1 where a step belongs to none.
+    """The node of each step, −1 for a step without a node.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def step_nodes(graph: Graph, numbers: Mapping[str, int], labels: Sequence[str]) 
 
 
 class LabelNumbers:
-    """Numbers for the labels of steps and storages, and the node of each step: any plan has the same, so they are kept.
+    """Numbers of the labels of steps and storages, and the node of each step. All plans share them.
 
     Parameters
     ----------
@@ -72,21 +72,21 @@ class LabelNumbers:
 
     @property
     def labels(self) -> list[str]:
-        """The labels met so far, by number; the list only grows."""
+        """The labels used so far, by number; the list only grows."""
         return list(self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def of(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """The numbers of some labels; those not met before get the next ones."""
+        """The numbers of some labels; new labels get the next numbers."""
         if not self._numbers.keys() >= set(labels):
             for label in labels:
                 self._numbers.setdefault(label, len(self._numbers))
         return np.fromiter(map(self._numbers.__getitem__, labels), np.int64, len(labels))
 
     def nodes(self, labels: Sequence[str], numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The node of each step that has these labels, −1 for none; ``numbers`` are the labels' own."""
+        """The nodes of steps with these labels, −1 for none; ``numbers`` are the numbers of the labels."""
         if numbers.max(initial=-1) >= len(self._nodes) or (self._nodes[numbers] == UNASKED).any():
             nodes = np.full(len(self._numbers), UNASKED, np.int32)
             nodes[: len(self._nodes)] = self._nodes

@@ -1,9 +1,9 @@
-"""The wrapped layout: a deep network set like a text, in lines from left to right.
+"""The wrapped layout: a deep network in lines from left to right, like a text.
 
-A real network has hundreds of ranks and is a few nodes wide: in one line it is a thread that nobody can
-read. Here the ranks are broken into lines, at places that few edges cross, as many as fill the picture
-best. Each line is a layered drawing of its own; an edge from one line into a later one runs
-through the gaps between the lines and, where it skips lines, along the left margin.
+A real network has hundreds of ranks and a width of a few nodes, so that one line would be too thin to read. The ranks
+are therefore broken into lines, at places that few edges cross; the number of lines is the one that fills the window
+best. Each line has a layered layout. An edge into a later line runs through the gaps between the lines and, if it skips
+lines, along the left margin.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Point = tuple[float, float]
 PITCH = 46.0  # from rank to rank
 GAP = 16.0  # between the lines of text
 MARGIN = 26.0
-LINE_HEIGHT = 60.0  # a first guess
+LINE_HEIGHT = 60.0  # first estimate
 STRETCHES = (1.15, 1.0, 1.3, 0.9, 1.5, 1.22, 1.07, 1.4)
-# above this many nodes only two widths are tried
+# for more nodes only two widths are tried
 TRY_OUT = 1_000
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the text: its first and last rank, its nodes' arrangement, and where its top lies."""
+    """One line: first and last rank, top, the arrangement of its nodes, its nodes and edges."""
 
     first: int
     last: int
@@ -40,14 +40,14 @@ class Line:
 def wrap(
     graph: Graph, node: tuple[float, float], view: tuple[float, float]
 ) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Node centres, edge lines, width and height.
+    """Centres of the nodes, lines of the edges, width and height.
 
     Parameters
     ----------
     graph : Graph
     node : (width, height)
     view : (width, height)
-        The window to fill; decides how many ranks go into a line.
+        Size of the window; it determines the number of ranks per line.
     """
     rank = ranks_of(graph)
     edges = [(u, v) for u, v in graph.edges.tolist()]
@@ -55,7 +55,7 @@ def wrap(
     guess = sqrt(count * LINE_HEIGHT / PITCH * view[0] / view[1])
     tried: set[tuple[int, ...]] = set()
     best: tuple[float, list[Line]] = (-1.0, [])
-    # where the lines break decides their number and heights, so the width that fills the view best is tried out
+    # heights depend on where the lines break, so several widths are tried; the one that fills the window best is used
     for stretch in STRETCHES if len(graph) <= TRY_OUT else STRETCHES[:2]:
         starts = _breaks(rank, edges, count, max(8, round(guess * stretch)))
         if tuple(starts) not in tried:
@@ -69,7 +69,7 @@ def wrap(
 
 
 def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, columns: int) -> list[int]:
-    """The first rank of each line: of the last third of a line the place that fewest edges cross."""
+    """The first rank of each line. A line ends within its last third, where the fewest edges cross."""
     crossing = [0] * (count + 1)
     for u, v in edges:
         crossing[rank[u] + 1] += 1
@@ -141,7 +141,7 @@ def _place(
         leave, arrive = gap_below(line_of[u]), gap_below(line_of[v] - 1)
         middle = [(out, leave), (into, leave)]
         if leave != arrive:
-            lane = MARGIN / 2 - 2 - 3 * (e % 3)  # edges that skip lines share the margin without lying on each other
+            lane = MARGIN / 2 - 2 - 3 * (e % 3)  # three lanes in the margin for edges that skip lines
             middle = [(out, leave), (lane, leave), (lane, arrive), (into, arrive)]
         routes[e] = [start, (out, start[1]), *middle, (into, end[1]), end]
     return (centre, routes, *_extent(lines, node))
