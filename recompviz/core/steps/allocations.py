@@ -37,6 +37,10 @@ class AllocationEvent(NamedTuple):
     size: int
     scope: str = ""
 
+    def counted_at(self, at: int) -> AllocationEvent:
+        """The same event at another position."""
+        return AllocationEvent(at, self.address, self.size, self.scope)
+
 
 @dataclass(frozen=True, eq=False)
 class Allocations:

@@ -73,7 +73,7 @@ class _Builder:
         for event in self.reading.events:
             step = self._step(step, event.scope, last_scope)
             last_scope = event.scope
-            yield event._replace(at=step)
+            yield event.counted_at(step)
 
     def _step(self, step: int, scope: str, last_scope: str) -> int:
         """The step of an event: that of its range, or with no schedule a new one where the operator changes."""

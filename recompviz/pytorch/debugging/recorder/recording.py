@@ -253,7 +253,7 @@ def _by_operator(events: Iterable[AllocationEvent]) -> Iterator[AllocationEvent]
     for event in events:
         if event.scope.startswith(PREFIX):
             last = max(last, int(event.scope.removeprefix(PREFIX)))
-        yield event._replace(at=last)
+        yield event.counted_at(last)
 
 
 def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
