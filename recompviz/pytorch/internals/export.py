@@ -24,7 +24,19 @@ from torch.fx import GraphModule, Node
 from recompviz.pytorch.internals.fake_tensors import FakeTensor, real_constants_allowed, without_storage
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 
-__all__ = ["BufferSet", "is_forward_output", "joint_graph", "new_buffers", "overwritten_input", "placeholder_role"]
+__all__ = [
+    "BufferSet",
+    "Role",
+    "is_forward_output",
+    "joint_graph",
+    "new_buffers",
+    "overwritten_input",
+    "placeholder_role",
+]
+
+
+# the value that a placeholder stands for: (role, which); see placeholder_role
+Role = tuple[str, str | int]
 
 
 class BufferSet(Exception):
@@ -57,7 +69,7 @@ def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
     return [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
 
 
-def placeholder_role(node: Node) -> tuple[str, str | int]:
+def placeholder_role(node: Node) -> Role:
     """The value that a placeholder of the joint graph stands for.
 
     Returns

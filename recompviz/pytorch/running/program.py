@@ -22,7 +22,8 @@ from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import generator_state, replay
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.profiler import named_range
-from recompviz.pytorch.tracing.folding import ARRIVE, Folded
+from recompviz.pytorch.tracing.call_list import ARRIVE
+from recompviz.pytorch.tracing.folding import Folded
 
 # what brackets each step while measuring, and nothing otherwise
 Mark = Callable[[int], contextlib.AbstractContextManager[None]]

@@ -13,9 +13,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from recompviz.pytorch.internals.aot import input_sources
-from recompviz.pytorch.internals.export import placeholder_role
-
-Role = tuple[str, str | int]
+from recompviz.pytorch.internals.export import Role, placeholder_role
 
 _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Za-z_]\w*)|\['([^']*)'\]|\[(\d+)\]")
 

@@ -1,0 +1,91 @@
+"""The calls of a joint graph: the fx nodes that allocate memory or overwrite an argument.
+
+Every other fx node is an alias: it looks at a storage that exists already.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.steps.joint import Call, Category
+from recompviz.pytorch.internals.node_info import InfoMaker
+from recompviz.pytorch.internals.operators import is_random
+from recompviz.pytorch.tracing.prepared import is_mutation, reads_overwritten
+from recompviz.pytorch.tracing.step import TraceError
+from recompviz.pytorch.tracing.storage_table import StorageTable
+
+# the first call of a region's backward pass
+ARRIVE = "gradients of the outputs arrive"
+
+
+class CallList:
+    """Numbers calls in the order they are added, forward calls first.
+
+    Attributes
+    ----------
+    calls : list of Call
+    nodes : list of torch.fx.Node
+        The fx node of each call.
+    info : InfoMaker
+        Names the calls, and the nodes of G that are not one call.
+    """
+
+    def __init__(self, table: StorageTable, mutated: frozenset[Node]) -> None:
+        self.calls: list[Call] = []
+        self.nodes: list[Node] = []
+        self.info = InfoMaker()
+        self._table, self._mutated = table, mutated
+
+    def add(self, node: Node, backward: bool) -> None:
+        """Add the call of an fx node, or only its storage if it is an alias.
+
+        Raises
+        ------
+        TraceError
+            If the node makes a sparse tensor.
+        """
+        value, table = node.meta.get("val"), self._table
+        tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+        if any(tensor.layout is not torch.strided for tensor in tensors):
+            raise TraceError(f"{node.target} makes a sparse tensor, expected dense ones; use sparse=False")
+        fresh = [tensor for tensor in tensors if not table.knows(tensor)]
+        mutation = is_mutation(node)
+        if isinstance(value, torch.Tensor) and not fresh:
+            table.storage_of[node] = table.look_up(value)
+        if not fresh and not mutation:
+            return
+        info = self.info(node, value, backward, mutation=mutation)
+        reads = dict.fromkeys(s for source in node.all_input_nodes for s in table.behind(source))
+        category = Category.GRADIENT if backward else Category.KEPT
+        makes = dict.fromkeys(table.add(node, tensor, len(self.calls), category, info.key) for tensor in fresh)
+        if not isinstance(value, torch.Tensor):
+            table.storage_of.pop(node, None)  # a tuple looks at several storages; its getitems at one each
+        pinned = not backward and reads_overwritten(node, self._mutated)
+        random = is_random(node.target)
+        self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
+
+    def add_arrival(self, fallback: Node) -> None:
+        """Add the first call of a region's backward pass, which makes the gradients of the region's outputs.
+
+        The gradients come from outside, and like any other block they are freed after their last use.
+
+        Parameters
+        ----------
+        fallback : torch.fx.Node
+            Stands for the call if the region has no tangents.
+        """
+        table = self._table
+        tangents = [node for node, (role, _) in table.placeholders if role == "tangent"]
+        for node in tangents:
+            if isinstance(value := node.meta.get("val"), torch.Tensor):
+                table.add(node, value, len(self.calls), Category.GRADIENT, "gradient of an output")
+        makes = dict.fromkeys(table.storage_of[node] for node in tangents if node in table.storage_of)
+        call = Call(NodeInfo(key=ARRIVE, op=ARRIVE), True, -1, (), tuple(makes))
+        self._append(tangents[0] if tangents else fallback, call)
+
+    def _append(self, node: Node, call: Call) -> None:
+        self.calls.append(call)
+        self.nodes.append(node)

@@ -1,0 +1,196 @@
+"""G, the graph of the paper, from the calls of a step.
+
+Its nodes are the forward calls from which a value derives that the backward pass or an output needs. Calls outside G,
+such as the update of BatchNorm's counters, are simulated but not planned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.fx import Node
+from torch.utils import _pytree as pytree
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.steps.joint import Call
+from recompviz.pytorch.tracing.call_list import CallList
+from recompviz.pytorch.tracing.grouping import Granularity, Part, parent_of, parts_of
+from recompviz.pytorch.tracing.storage_table import StorageTable
+
+
+@dataclass(frozen=True)
+class NodeGraph:
+    """G, and how the calls belong to its nodes.
+
+    Attributes
+    ----------
+    graph : Graph
+        Every T_v is 1.
+    node_calls : tuple of tuple of int
+        The calls of each node; none for a view node.
+    calls : tuple of Call
+        With their node, views and follows filled in.
+    """
+
+    graph: Graph
+    node_calls: tuple[tuple[int, ...], ...]
+    calls: tuple[Call, ...]
+
+
+def node_graph(
+    table: StorageTable, calls: CallList, forward: set[Node], results: frozenset[int], granularity: Granularity
+) -> NodeGraph:
+    """Build G.
+
+    Parameters
+    ----------
+    table : StorageTable
+    calls : CallList
+    forward : set of torch.fx.Node
+        The forward pass.
+    results : frozenset of int
+        Storages of outputs and gradients.
+    granularity : "operators" or "paper"
+        What one node of G stands for.
+    """
+    return _Builder(table, calls, forward, results, granularity).build()
+
+
+class _Builder:
+    def __init__(
+        self,
+        table: StorageTable,
+        calls: CallList,
+        forward: set[Node],
+        results: frozenset[int],
+        granularity: Granularity,
+    ) -> None:
+        self.table, self.info, self.results = table, calls.info, results
+        self.calls, self.nodes = list(calls.calls), calls.nodes
+        self.forward_count = sum(not call.backward for call in self.calls)
+        self.needed = self._needed_storages()
+        self.constant = self._constant_calls()
+        members = self._members()
+        self.parts = parts_of(granularity, sorted(members), self.nodes, forward, table.makers)
+        self.part_of = {c: i for i, part in enumerate(self.parts) for c in part.calls}
+        self.view_part = {view: i for i, part in enumerate(self.parts) for view in part.views}
+        # storages that leave the part which makes them
+        self.leaving = self.needed | {
+            s for c in members for s in self.calls[c].reads if self.part_of.get(self._maker(s), -1) != self.part_of[c]
+        }
+
+    def build(self) -> NodeGraph:
+        described = [self._view(i, part) if part.views else self._calls(i, part) for i, part in enumerate(self.parts)]
+        edges = sorted({(u, v) for v, part in enumerate(self.parts) for u in self._sources(part) if u != v})
+        self._let_constants_follow()
+        graph = Graph(
+            tuple(info.key for info, _ in described),
+            np.array([size for _, size in described], np.int64),
+            np.ones(len(self.parts)),
+            np.array(edges, np.int32).reshape(-1, 2),
+            tuple(info for info, _ in described),
+        )
+        return NodeGraph(graph, tuple(part.calls for part in self.parts), tuple(self.calls))
+
+    # ---------------------------------------------------------------- which calls are nodes
+
+    def _maker(self, storage: int) -> int:
+        return self.table.storages[storage].maker
+
+    def _makers_read_by(self, call: Call) -> list[int]:
+        return [maker for s in call.reads if (maker := self._maker(s)) >= 0]
+
+    def _needed_storages(self) -> set[int]:
+        """The forward values that the backward pass reads, or that are results."""
+        read = {s for call in self.calls[self.forward_count :] for s in call.reads}
+        return {s for s in read | self.results if 0 <= self._maker(s) < self.forward_count}
+
+    def _members(self) -> set[int]:
+        """The calls from which a needed value derives, without the constant ones."""
+        members: set[int] = set()
+        stack = [self._maker(s) for s in self.needed]
+        while stack:
+            c = stack.pop()
+            if c not in members and c not in self.constant:
+                members.add(c)
+                stack.extend(self._makers_read_by(self.calls[c]))
+        return members
+
+    def _constant_calls(self) -> set[int]:
+        """Forward calls whose result depends on no input, parameter or random number.
+
+        As nodes they would be sources without edges into them, which multiply the lower sets of a transformer with
+        its masks and positions.
+        """
+        found: set[int] = set()
+        constants = self.table.constants
+        for c, call in enumerate(self.calls[: self.forward_count]):
+            given = {s for s in call.reads if self._maker(s) < 0} - constants
+            if not call.random and not given and all(m in found for m in self._makers_read_by(call)):
+                found.add(c)
+        return found
+
+    def _let_constants_follow(self) -> None:
+        """Recompute a constant wherever a node that reads it is recomputed, so that it need not be kept."""
+        readers: dict[int, set[int]] = {c: set() for c in self.constant}
+        for c in reversed(range(len(self.calls))):
+            call = self.calls[c]
+            nodes = {call.node} if call.node >= 0 else readers.get(c, set())
+            for m in self._makers_read_by(call):
+                if m in self.constant:
+                    readers[m] |= nodes
+        for c, nodes in readers.items():
+            self.calls[c] = replace(self.calls[c], follows=tuple(sorted(nodes)))
+
+    # ---------------------------------------------------------------- nodes and edges
+
+    def _view(self, i: int, part: Part) -> tuple[NodeInfo, int]:
+        """Name and bytes of a node that is a chain of views; notes it on the calls that own the memory."""
+        last = part.views[-1]
+        for c in self.table.makers(last):
+            self.calls[c] = replace(self.calls[c], views=(*self.calls[c].views, i))
+        return self.info(last, last.meta["val"], False, needed=False), _bytes_of(last)
+
+    def _calls(self, i: int, part: Part) -> tuple[NodeInfo, int]:
+        """Name and bytes of a node that is one call or several; notes the node on them."""
+        for c in part.calls:
+            needed, output = self._flags(self.calls[c].makes)
+            info = replace(self.calls[c].info, needed=needed, output=output)
+            self.calls[c] = replace(self.calls[c], node=i, info=info)
+        makes = {s for c in part.calls for s in self.calls[c].makes}
+        size = sum(self.table.storages[s].size for s in makes & self.leaving)
+        if not part.name:
+            return self.calls[part.calls[0]].info, size
+        last = self.nodes[part.calls[-1]]
+        needed, output = self._flags(makes)
+        return self.info(last, last.meta["val"], False, part.name, needed=needed, output=output), size
+
+    def _flags(self, makes: Iterable[int]) -> tuple[bool, bool]:
+        """Whether the backward pass needs any of these storages, and whether any is a result."""
+        made = set(makes)
+        return bool(made & (self.needed - self.results)), bool(made & self.results)
+
+    def _sources(self, part: Part) -> set[int]:
+        """The nodes of G that a part reads directly."""
+        inputs = [source for c in part.calls for source in self.nodes[c].all_input_nodes]
+        if part.views and (parent := parent_of(part.views[0], self.table.behind)) is not None:
+            inputs.append(parent)
+        return {u for source in inputs for u in self._parts_behind(source)}
+
+    def _parts_behind(self, source: Node) -> set[int]:
+        """The nodes of G that an fx node's value comes from directly: a view node, or the nodes of its makers."""
+        node: Node | None = source
+        while self.view_part and node is not None and node.op == "call_function":
+            if node in self.view_part:
+                return {self.view_part[node]}
+            node = parent_of(node, self.table.behind)
+        return {self.part_of[maker] for maker in self.table.makers(source) if maker in self.part_of}
+
+
+def _bytes_of(node: Node) -> int:
+    leaves = pytree.tree_leaves(node.meta["val"])
+    return sum(leaf.numel() * leaf.element_size() for leaf in leaves if isinstance(leaf, torch.Tensor))

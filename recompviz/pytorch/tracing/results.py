@@ -1,0 +1,83 @@
+"""What a step returns: its outputs and its gradients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from torch.fx import Node
+
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.export import is_forward_output
+from recompviz.pytorch.tracing.step import TraceError, refuse_no_scalar
+from recompviz.pytorch.tracing.storage_table import StorageTable
+
+Values = tuple[Node | None, ...]
+
+
+def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Values]:
+    """The values that the forward pass returns, and the gradients.
+
+    Parameters
+    ----------
+    output : torch.fx.Node
+        The output node of the joint graph.
+    output_count : int or None
+        The number of outputs of a region; None for a whole step, which returns its loss.
+
+    Raises
+    ------
+    TraceError
+        If a whole step returns anything else than one scalar, or overwrites a parameter.
+    """
+    values: Any = output.args[0]
+    if output_count is not None:
+        return tuple(values[:output_count]), tuple(values[output_count:])
+    forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if is_forward_output(d)]
+    refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
+    if values[0] is not forward_outputs[0]:
+        raise TraceError(
+            "the step overwrites a parameter, or an input that requires a gradient; a plan cannot run it twice. "
+            "Overwrite it outside forward() (an embedding with max_norm overwrites its weight inside)"
+        )
+    return (values[0],), tuple(values[1:])
+
+
+def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool) -> None:
+    """Give the storages of outputs and of parameter gradients their category and label."""
+    for node in outputs:
+        if node is not None and node in table.storage_of:
+            _name(table, node, Category.OUTPUT, "output" if region else "loss")
+    for (_, (role, which)), gradient in zip(table.placeholders, gradients, strict=False):
+        if gradient is not None and (role == "parameter" or not region):  # others go to what made the region's input
+            _name(table, gradient, Category.PARAMETER_GRADIENT, f"gradient of {which}")
+
+
+def _name(table: StorageTable, node: Node, category: Category, label: str) -> None:
+    s = table.storage_of[node]
+    if table.storages[s].maker >= 0:
+        table.storages[s] = replace(table.storages[s], category=category, label=label)
+
+
+def copied_gradients(table: StorageTable, gradients: Values, region: bool) -> tuple[tuple[int, int], ...]:
+    """The gradients that AccumulateGrad copies, as (storage, bytes of the copy).
+
+    It copies a gradient whose strides differ from the parameter's, and one that several parameters share.
+    """
+    arriving = [
+        (placeholder, gradient)
+        for (placeholder, (role, _)), gradient in zip(table.placeholders, gradients, strict=False)
+        if gradient is not None and (role == "parameter" or not region)
+    ]
+    last = {gradient: placeholder for placeholder, gradient in arriving}
+    copied = []
+    moved: set[int] = set()  # storages that become a parameter's gradient without a copy
+    for placeholder, gradient in arriving:
+        mine, theirs = gradient.meta["val"], placeholder.meta["val"]
+        other_layout = mine.stride() != theirs.stride() and mine.numel() > 1
+        if other_layout or last[gradient] is not placeholder:
+            copied.append((table.storage_of[gradient], placeholder, theirs.numel() * mine.element_size()))
+        else:
+            moved.add(table.storage_of[gradient])
+    # if another parameter keeps the storage, only the copy is counted, under the parameter's own storage
+    return tuple((table.storage_of[p] if s in moved else s, size) for s, p, size in copied)

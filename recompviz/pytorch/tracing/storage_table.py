@@ -1,0 +1,127 @@
+"""The storages of a joint graph, and the storage that each fx node looks at.
+
+Two fx nodes share a storage if their fake tensors do: a view, a getitem or a detach looks at the storage of its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
+
+from recompviz.core.steps.joint import Category, Storage
+from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.export import Role
+from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.tracing.kernel_sizes import real_bytes
+from recompviz.pytorch.tracing.step import TraceError
+
+
+class StorageTable:
+    """Numbers storages in the order they are added.
+
+    Parameters
+    ----------
+    fx : torch.fx.GraphModule
+    passed : dict of int to int
+        From :class:`Prepared`: the storage of each copy that was left out, and the storage that stands for it.
+
+    Attributes
+    ----------
+    storages : list of Storage
+    storage_of : dict from torch.fx.Node to int
+        The storage of each fx node whose value is one tensor.
+    placeholders : list of (torch.fx.Node, Role)
+    device : torch.device
+        The device of the trace; tensors on another device count 0 bytes.
+    """
+
+    def __init__(self, fx: GraphModule, passed: dict[int, int]) -> None:
+        self.storages: list[Storage] = []
+        self.storage_of: dict[Node, int] = {}
+        self.placeholders: list[tuple[Node, Role]] = []
+        self.device = device_of(node.meta.get("val") for node in fx.graph.nodes)
+        self._passed = passed
+        self._by_key: dict[int, int] = {}
+        self._constants: dict[str, int] = {}  # name of an attribute → key of the first tensor read from it
+
+    # ---------------------------------------------------------------- adding
+
+    def add(self, node: Node, value: torch.Tensor, maker: int, category: Category, label: str) -> int:
+        """The storage that a node's tensor looks at; a new one if it is not known yet."""
+        key = self._key(value)
+        if key not in self._by_key:
+            self._by_key[key] = len(self.storages)
+            size = real_bytes(node, value) if value.device.type == self.device.type else 0
+            self.storages.append(Storage(size, maker, category, label))
+        self.storage_of[node] = self._by_key[key]
+        return self._by_key[key]
+
+    def add_placeholder(
+        self, node: Node, role_of: Callable[[Node], Role], targets: frozenset[int], region: bool
+    ) -> None:
+        """Add what a placeholder stands for; the tangents of a region are made later, by its backward pass.
+
+        Raises
+        ------
+        TraceError
+            If the placeholder stands for none of parameter, buffer, input and tangent.
+        """
+        role, which = role_of(node)
+        if role == "unknown" and "Token" in str(which):
+            raise TraceError(
+                "the step calls an operator that does more than return a result, such as the error checks of "
+                "torch.linalg; use the variant without them, for example torch.linalg.cholesky_ex or inv_ex"
+            )
+        if role == "unknown":
+            raise TraceError(f"the trace has an input of an unknown kind: {which}; please report this model")
+        self.placeholders.append((node, (role, which)))
+        value = node.meta.get("val")
+        if not isinstance(value, torch.Tensor) or (role == "tangent" and region):
+            return
+        category = {"parameter": Category.PARAMETER, "buffer": Category.BUFFER, "tangent": Category.GRADIENT}.get(
+            role, Category.TARGET if which in targets else Category.INPUT
+        )
+        self.add(node, value, -1, category, category.label if role == "input" else str(which))
+
+    def add_constant(self, node: Node) -> None:
+        """Add a tensor that the trace contains as a constant; all reads of one attribute are the same storage."""
+        name, value = str(node.target), node.meta.get("val")
+        if not isinstance(value, torch.Tensor):
+            return
+        first = self._constants.setdefault(name, self._key(value))
+        if first in self._by_key:
+            self._by_key[self._key(value)] = self._by_key[first]
+        self.add(node, value, -1, Category.BUFFER, name)
+
+    # ---------------------------------------------------------------- reading
+
+    def knows(self, value: torch.Tensor) -> bool:
+        """Whether a tensor looks at a storage of the table."""
+        return self._key(value) in self._by_key
+
+    def look_up(self, value: torch.Tensor) -> int:
+        """The storage that a tensor looks at."""
+        return self._by_key[self._key(value)]
+
+    def behind(self, node: Node) -> list[int]:
+        """The storages that a node's value looks at; several if it is a tuple."""
+        if node in self.storage_of:
+            return [self.storage_of[node]]
+        leaves = pytree.tree_leaves(node.meta.get("val"))
+        return [self.look_up(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
+
+    def makers(self, node: Node) -> list[int]:
+        """The calls that allocate what a node's value looks at."""
+        return [maker for s in self.behind(node) if (maker := self.storages[s].maker) >= 0]
+
+    @property
+    def constants(self) -> set[int]:
+        """The storages of the constants."""
+        return {self._by_key[key] for key in self._constants.values()}
+
+    def _key(self, value: torch.Tensor) -> int:
+        key = storage_key(value)
+        return self._passed.get(key, key)
