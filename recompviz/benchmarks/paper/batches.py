@@ -19,7 +19,7 @@ import numpy as np
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, Say, leanest_chen
+from recompviz.benchmarks.paper.methods import CHECKPOINT, CHEN, KEEP_ALL, LIVE, Say, least_memory_chen
 from recompviz.benchmarks.paper.reported import K40C
 from recompviz.core.live.model import LiveModel
 from recompviz.core.steps.joint import JointGraph
@@ -75,7 +75,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
     masks = {
         KEEP_ALL: [np.ones(len(base.graph), np.bool_)],
         CHECKPOINT: [base.baseline("per-module").keep_mask],
-        CHEN: [leanest_chen(base).keep_mask],
+        CHEN: [least_memory_chen(base).keep_mask],
         LIVE: live,
     }
     twice = {method: [sorted(base.schedule(plan_of(base, kept)).recomputed) for kept in found]

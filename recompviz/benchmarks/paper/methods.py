@@ -27,7 +27,7 @@ NEIGHBOURS = (CHECKPOINT, *(f"memory budget {ratio:g}" for ratio in RATIOS), CHE
 Say = Callable[[str], None]
 
 
-def leanest_chen(trace: rv.Trace) -> rv.Plan:
+def least_memory_chen(trace: rv.Trace) -> rv.Plan:
     """The plan of least simulated peak among Chen's plans for all segment budgets."""
     profile = profile_function(trace.graph, trace.joint)
     return min(chen_plans(trace.graph), key=lambda plan: (int(profile(plan).max()), plan.overhead))
@@ -35,7 +35,7 @@ def leanest_chen(trace: rv.Trace) -> rv.Plan:
 
 def methods(trace: rv.Trace, say: Say) -> dict[str, rv.Plan]:
     """The plan of every method; methods without a plan are reported and left out."""
-    plans = {KEEP_ALL: rv.Plan.keep_all(trace.graph), CHEN: leanest_chen(trace)}
+    plans = {KEEP_ALL: rv.Plan.keep_all(trace.graph), CHEN: least_memory_chen(trace)}
     for family, searched in FAMILIES.items():
         try:
             curve = trace.tradeoff(searched)

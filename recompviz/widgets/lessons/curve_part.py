@@ -49,14 +49,14 @@ class CurvePart:
             canvas.text(self.left - 6, self.y(value) + 4, str(value), "muted-end")
         for cell in answers:
             canvas.text(self.x(cell), self.bottom + 17, f"{cell.place[1]:g}", "muted-middle")
-        for key, front in (("time-front", table.time_centric), ("memory-front", table.memory_centric)):
-            canvas.add("path", "hidden", key=key, d=self._line(front))
+        for key, cells in (("time-front", table.time_centric), ("memory-front", table.memory_centric)):
+            canvas.add("path", "hidden", key=key, d=self._line(cells))
         canvas.text(
             self.x(table.time_centric[0]) + 10, self.y(table.time_centric[0].value) - 8, "", "muted", "time-word"
         )
         last = table.memory_centric[0]
         canvas.text(self.x(last) - 8, self.y(last.value) - 8, "", "muted-end", "memory-word")
-        self.front = {cell.place for cell in table.time_centric}
+        self.optima = {cell.place for cell in table.time_centric}
         self.key_of = {cell.place: f"p{i}" for i, cell in enumerate(answers)}
         for i, cell in enumerate(answers):
             canvas.add(
@@ -79,7 +79,7 @@ class CurvePart:
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
         """Show the points of some cells of the last row; with ``lines``, also the two curves."""
         patch: Change = {
-            self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.front else "point-off"}
+            self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.optima else "point-off"}
             for cell in answers
         }
         if lines:

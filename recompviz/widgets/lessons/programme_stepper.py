@@ -38,7 +38,7 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     Examples
     --------
     >>> step_programme("diamond")
-    Stepper(DP stepper, Every budget at once: Step 26 of 32. Walked back: ∅ ⊊ {a, c} ⊊ ... Overhead 1, peak 11.)
+    Stepper(DP stepper, All budgets: Step 26 of 32. Walked back: ∅ ⊊ {a, c} ⊊ ... Overhead 1, peak 11.)
     """
     graph = small_graph(graph) if isinstance(graph, str) else graph
     every = budget_free(graph)
@@ -47,5 +47,5 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     if chosen < peaks[-1]:
         raise InfeasibleBudget(chosen, peaks[-1], "formula")
     one = per_budget(graph, chosen)
-    scenes = [programme_scene(every, "Every budget at once"), programme_scene(one, f"One budget: {chosen}")]
+    scenes = [programme_scene(every, "All budgets"), programme_scene(one, f"One budget: {chosen}")]
     return Stepper(scenes, "DP stepper")
