@@ -12,12 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.steps.joint import Category
 
 if TYPE_CHECKING:
+    from recompviz.pytorch.debugging.recorder.recording import Recording
     from recompviz.pytorch.tracing.step import Loss
+    from recompviz.pytorch.tracing.traced_step import Trace
 
 # A note explains the what-ifs if they leave out at least this share of the measured peak.
 LEAST_UNTRACED = 0.05
@@ -80,7 +83,6 @@ def debug(
     >>> report.top.cause, report.top.value, report.coverage
     ('accidental broadcast', 'sub', 1.0)
     """
-    from recompviz.core.base.errors import RecompvizError
     from recompviz.pytorch.debugging.session import examined
 
     _check(model, optimizer, steps)
@@ -90,25 +92,30 @@ def debug(
     )
     if not advise or not hasattr(model, "named_parameters"):
         return report if budget is None else replace(report, notes=(*report.notes, _no_fit(model, advise)))
-    from recompviz.pytorch.debugging.advice import checkpoint_advice, planner_advice, what_ifs
-    from recompviz.pytorch.debugging.expectation import differences
+    from recompviz.pytorch.debugging.advice import what_ifs
     from recompviz.pytorch.measuring.calibration import calibrate
     from recompviz.pytorch.measuring.entry import trace
-    from recompviz.pytorch.tracing.traced_step import simulate
     from recompviz.pytorch.tracing.tracer import with_optimizer
 
     try:
         with warnings.catch_warnings():  # The user did not ask for a trace. If it fails, a note says so.
             warnings.filterwarnings("ignore", module=r"torch\._dynamo")
-            traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss)
-            traced = calibrate(traced)
+            traced = calibrate(trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss))
             whole = traced if optimizer is None else with_optimizer(traced, optimizer)
             notes = what_ifs(whole, budget)
     except RecompvizError as error:
         why = str(error).splitlines()[0]
         return replace(report, notes=(*report.notes, f"no expectation and no advice: {why}"))
+    notes += untraced(report, whole.planner.simulate().peak, optimizer is not None)
+    return replace(_advised(report, recording, traced, whole), notes=(*report.notes, *notes))
+
+
+def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: Trace) -> MemoryReport:
+    """The report with expected memory, advice and an Explorer; ``whole`` is the traced step with its optimiser."""
+    from recompviz.pytorch.debugging.advice import checkpoint_advice, planner_advice
+    from recompviz.pytorch.debugging.expectation import differences
+
     advice = sorted([*checkpoint_advice(whole), *planner_advice(whole)], key=lambda a: -a.saves)
-    notes += untraced(report, simulate(whole).peak, optimizer is not None)
 
     def explorer() -> Any:
         from recompviz.widgets.explorer.explore_model import explorer_of
@@ -119,7 +126,6 @@ def debug(
         report,
         differences=differences(traced, recording),
         advice=tuple(advice),
-        notes=(*report.notes, *notes),
         open_explorer=explorer,
         trace=traced,
     )

@@ -1,12 +1,13 @@
-"""The Explorer as one static SVG, for pages where widgets cannot show.
+"""The Explorer as one static SVG, for pages that cannot show widgets.
 
-It shows the same three things for one choice: the graph with keep and recompute, the trade-off curve
-with the plan, and the timeline by category. Light colours on a white ground, so that it is legible anywhere.
+It shows one choice: the graph with kept and recomputed values, the trade-off curve with the plan, and the timeline by
+category. The colours are light on a white ground, so it is legible on any page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import count
 
@@ -26,17 +27,47 @@ from recompviz.widgets.layout.layout import NODE, Layout
 WIDTH = 1000.0
 KEEP, RECOMPUTE, ACCENT = LIGHT["keep"], LIGHT["recompute"], LIGHT["accent"]
 TEXT, MUTED, SURFACE = LIGHT["text"], LIGHT["muted"], LIGHT["surface"]
-# above this many nodes labels and single edges would make the picture megabytes
+# Above this many nodes, labels would make the picture several megabytes.
 DETAILED = 1_000
-_COLUMNS = 500
+# The most columns of the timeline.
+COLUMNS = 500
+# Makes the names of patterns unique, since several pictures may share a page.
 _numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The rectangle of a diagram; ``x`` and ``y`` map shares of its width and height to coordinates."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    def x(self, share: float) -> float:
+        """The coordinate of a share of the width."""
+        return self.left + share * (self.right - self.left)
+
+    def y(self, share: float) -> float:
+        """The coordinate of a share of the height, from the bottom."""
+        return self.bottom - share * (self.bottom - self.top)
+
+    @property
+    def axes(self) -> str:
+        """The left and lower side as a path."""
+        path = f"M{self.left} {self.top}V{self.bottom}H{self.right}"
+        return f'<path d="{path}" fill="none" stroke="{MUTED}"/>'
+
+
+CURVE = Frame(50.0, 390.0, 34.0, 190.0)
+TIMELINE = Frame(470.0, 985.0, 34.0, 160.0)
 
 
 def picture(
     graph: Graph, layout: Layout, plan: Plan, timeline: Timeline, table: PlanTable, title: str, device: str
 ) -> str:
     """One choice as a self-contained SVG document."""
-    hatch = f"recompviz-hatch-{next(_numbers)}"  # several pictures may share a page
+    hatch = f"recompviz-hatch-{next(_numbers)}"
     scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
     graph_height = layout.height * scale + 40
     height = 58 + graph_height + 230
@@ -79,125 +110,151 @@ def _text(
 
 
 def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str) -> list[str]:
-    width, height = NODE
-    parts = []
-    for v in range(len(graph)):
-        x, y = layout.nodes[v]
-        shade = LIGHT[f"band-{plan.segment[v] % 2}"]
-        parts.append(
-            f'<rect x="{x - 23.2:.1f}" y="{y - height / 2 - 4.5:.1f}" width="46.4" height="{height + 9:g}" '
-            f'fill="{shade}"/>'
-        )
+    nodes = range(len(graph))
+    return [
+        *(_band(layout, plan, v) for v in nodes),
+        _edges(graph, layout),
+        *(part for v in nodes for part in _box(graph, layout, plan, v, hatch)),
+    ]
+
+
+def _band(layout: Layout, plan: Plan, v: int) -> str:
+    """The ground of a node, shaded by the parity of its segment."""
+    x, y = layout.nodes[v]
+    height = NODE[1]
+    return (
+        f'<rect x="{x - 23.2:.1f}" y="{y - height / 2 - 4.5:.1f}" width="46.4" height="{height + 9:g}" '
+        f'fill="{LIGHT[f"band-{plan.segment[v] % 2}"]}"/>'
+    )
+
+
+def _edges(graph: Graph, layout: Layout) -> str:
+    """All edges as one path."""
     lines = []
     for e in range(len(graph.edges)):
         points = layout.points[layout.offsets[e] : layout.offsets[e + 1]]
         lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
-    parts.append(
+    return (
         f'<path d="{"".join(lines)}" fill="none" stroke="{LIGHT["edge"]}" stroke-width="1.3" stroke-linejoin="round"/>'
     )
-    for v in range(len(graph)):
-        x, y = layout.nodes[v]
-        kept = bool(plan.keep_mask[v])
-        fill = KEEP if kept else f"url(#{hatch})"
-        stroke = LIGHT["keep-line"] if kept else RECOMPUTE
-        ink = LIGHT["on-keep" if kept else "on-recompute"]
-        dash = "" if kept else ' stroke-dasharray="3.5 2"'
-        parts.append(
-            f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
-            f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'
-        )
-        if len(graph) <= DETAILED:
-            label = short_label(graph.info[v].op) if graph.info[v].op else str(graph.names[v])[:6]
-            parts.append(_text(x, y + 3.6, label, ink, size=10.5, weight=560, anchor="middle"))
-    return parts
+
+
+def _box(graph: Graph, layout: Layout, plan: Plan, v: int, hatch: str) -> list[str]:
+    """The box of a node and its label."""
+    width, height = NODE
+    x, y = layout.nodes[v]
+    kept = bool(plan.keep_mask[v])
+    fill = KEEP if kept else f"url(#{hatch})"
+    stroke = LIGHT["keep-line"] if kept else RECOMPUTE
+    dash = "" if kept else ' stroke-dasharray="3.5 2"'
+    box = (
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
+        f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'
+    )
+    if len(graph) > DETAILED:
+        return [box]
+    label = short_label(graph.info[v].op) if graph.info[v].op else str(graph.names[v])[:6]
+    colour = LIGHT["on-keep" if kept else "on-recompute"]
+    return [box, _text(x, y + 3.6, label, colour, size=10.5, weight=560, anchor="middle")]
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: float) -> list[str]:
-    left, right, top, bottom = 50.0, 390.0, 34.0, 190.0
-    least, most = table.least_total, int(table.total_peaks.max())
+    frame, least, most = CURVE, table.least_total, int(table.total_peaks.max())
     span = max(most - least, 1)
     low, high = least - 0.25 * span, most + 0.06 * span
     tallest = max(max(row.overhead for row in table.plans), 1e-9) * 1.1
 
     def x(total: float) -> float:
-        return left + (total - low) / (high - low) * (right - left)
+        return frame.x((total - low) / (high - low))
 
     def y(overhead: float) -> float:
-        return bottom - overhead / tallest * (bottom - top)
+        return frame.y(overhead / tallest)
 
     dots = "".join(
         f"M{x(total):.1f} {y(row.overhead):.1f}h0" for total, row in zip(table.total_peaks, table.plans, strict=True)
     )
     parts = [
         _text(14, 16, "Trade-off: extra time against peak (total bytes)", TEXT, weight=650),
-        f'<rect x="{left}" y="{top}" width="{x(least) - left:.1f}" height="{bottom - top}" fill="{MUTED}" '
-        'fill-opacity="0.13"/>',
-        _text((left + x(least)) / 2, top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
-        f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{MUTED}"/>',
+        f'<rect x="{frame.left}" y="{frame.top}" width="{x(least) - frame.left:.1f}" '
+        f'height="{frame.bottom - frame.top}" fill="{MUTED}" fill-opacity="0.13"/>',
+        _text((frame.left + x(least)) / 2, frame.top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
+        frame.axes,
         f'<path d="{dots}" stroke="{RECOMPUTE}" stroke-width="5" stroke-linecap="round"/>',
         f'<circle cx="{x(timeline.peak):.1f}" cy="{y(plan.overhead):.1f}" r="6" fill="{ACCENT}" stroke="{SURFACE}" '
         'stroke-width="2"/>',
     ]
     for total in (least, most):
-        parts.append(_text(x(total), bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
+        parts.append(_text(x(total), frame.bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
     for overhead in (0.0, tallest / 1.1):
         label = f"{overhead / forward:.0%}" if forward else "0%"
-        parts.append(_text(left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
+        parts.append(_text(frame.left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
     return parts
 
 
 def _timeline_parts(timeline: Timeline) -> list[str]:
-    left, right, top, bottom = 470.0, 985.0, 34.0, 160.0
+    title = _text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)
+    if len(timeline.bands) == 0:
+        return [title]
+    shown = [category for category in Category if _has(timeline, category)]
+    return [
+        title,
+        *_category_areas(timeline, shown),
+        *_peak_mark(timeline),
+        TIMELINE.axes,
+        _text(TIMELINE.left - 5, TIMELINE.bottom + 4, "0", MUTED, size=10.5, anchor="end"),
+        *_legend(shown),
+    ]
+
+
+def _has(timeline: Timeline, category: Category) -> bool:
+    return bool(timeline.static_bytes.get(category, 0)) or bool(timeline.bands[:, category].any())
+
+
+def _category_areas(timeline: Timeline, shown: Sequence[Category]) -> list[str]:
+    """The stacked areas of the categories, in columns of equal width."""
     bands = timeline.bands
-    steps = len(bands)
-    parts = [_text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)]
-    if steps == 0:
-        return parts
-    columns = _columns(bands.sum(1), min(steps, _COLUMNS))
+    columns = _columns(bands.sum(1), min(len(bands), COLUMNS))
+    edges = TIMELINE.left + np.arange(len(columns) + 1) * (TIMELINE.right - TIMELINE.left) / len(columns)
     tallest = timeline.peak * 1.08
-    edges = left + np.arange(len(columns) + 1) * (right - left) / len(columns)
     low = np.zeros(len(columns))
-    legend: list[tuple[str, str]] = []
-    for category in Category:
-        values = bands[columns, category] + timeline.static_bytes.get(category, 0)
-        if not values.any():
-            continue
-        high = low + values
-        up = [
-            f"{a:.1f} {bottom - h / tallest * (bottom - top):.1f}L{b:.1f} {bottom - h / tallest * (bottom - top):.1f}"
-            for a, b, h in zip(edges, edges[1:], high, strict=False)
-        ]
-        down = [
-            f"{b:.1f} {bottom - h / tallest * (bottom - top):.1f}L{a:.1f} {bottom - h / tallest * (bottom - top):.1f}"
-            for a, b, h in zip(edges, edges[1:], low, strict=False)
-        ][::-1]
-        parts.append(f'<path d="M{"L".join([*up, *down])}Z" fill="{COLOURS[category]}"/>')
-        legend.append((COLOURS[category], category.label))
+    parts = []
+    for category in shown:
+        high = low + bands[columns, category] + timeline.static_bytes.get(category, 0)
+        up, down = ([TIMELINE.y(total / tallest) for total in side] for side in (high, low))
+        columns_up = [f"{a:.1f} {y:.1f}L{b:.1f} {y:.1f}" for a, b, y in zip(edges, edges[1:], up, strict=False)]
+        columns_down = [f"{b:.1f} {y:.1f}L{a:.1f} {y:.1f}" for a, b, y in zip(edges, edges[1:], down, strict=False)]
+        parts.append(f'<path d="M{"L".join([*columns_up, *columns_down[::-1]])}Z" fill="{COLOURS[category]}"/>')
         low = high
-    peak_x = left + (timeline.peak_step + 0.5) / steps * (right - left)
-    peak_y = bottom - timeline.peak / tallest * (bottom - top)
-    anchor = "end" if peak_x > (left + right) / 2 else "start"
-    parts.append(f'<path d="M{peak_x:.1f} {peak_y:.1f}l-4 -7h8Z" fill="{TEXT}"/>')
-    offset = -8 if anchor == "end" else 8
-    parts.append(
-        _text(
-            peak_x + offset, peak_y - 2, f"peak {format_bytes(timeline.peak)}", TEXT, size=11, weight=620, anchor=anchor
-        )
-    )
-    parts.append(f'<path d="M{left} {top}V{bottom}H{right}" fill="none" stroke="{MUTED}"/>')
-    parts.append(_text(left - 5, bottom + 4, "0", MUTED, size=10.5, anchor="end"))
-    x, y = left, bottom + 22
-    for colour, label in legend:
-        if x + 16 + 6.2 * len(label) > right:
-            x, y = left, y + 17
+    return parts
+
+
+def _peak_mark(timeline: Timeline) -> list[str]:
+    """A mark and a label at the peak."""
+    share = (timeline.peak_step + 0.5) / len(timeline.bands)
+    x, y = TIMELINE.x(share), TIMELINE.y(1 / 1.08)
+    anchor, offset = ("end", -8) if share > 0.5 else ("start", 8)
+    return [
+        f'<path d="M{x:.1f} {y:.1f}l-4 -7h8Z" fill="{TEXT}"/>',
+        _text(x + offset, y - 2, f"peak {format_bytes(timeline.peak)}", TEXT, size=11, weight=620, anchor=anchor),
+    ]
+
+
+def _legend(shown: Sequence[Category]) -> list[str]:
+    parts = []
+    x, y = TIMELINE.left, TIMELINE.bottom + 22
+    for category in shown:
+        width = 6.2 * len(category.label)
+        if x + 16 + width > TIMELINE.right:
+            x, y = TIMELINE.left, y + 17
+        colour = COLOURS[category]
         parts.append(f'<rect x="{x:.1f}" y="{y - 9:.1f}" width="10" height="10" rx="2" fill="{colour}"/>')
-        parts.append(_text(x + 14, y, label, MUTED, size=11))
-        x += 26 + 6.2 * len(label)
+        parts.append(_text(x + 14, y, category.label, MUTED, size=11))
+        x += 26 + width
     return parts
 
 
 def _columns(totals: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], columns: int) -> list[int]:
-    """For each column the step with the most bytes in it."""
+    """The step with the most bytes of each column."""
     n = len(totals)
     return [
         a + int(np.argmax(totals[a : max(a + 1, (c + 1) * n // columns)]))
