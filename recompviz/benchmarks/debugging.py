@@ -1,10 +1,10 @@
-"""Is the diagnosis right? Planted pathologies, expected against named; and how much of each peak is attributed.
+"""Check diagnoses: planted pathologies, expected against reported, and the share of each peak that is attributed.
 
     python -m recompviz.benchmarks.debugging
 
-For each pathology of :mod:`recompviz.benchmarks.pathologies` the top line of its report must name the cause, the value
-and the marked line. For each of :mod:`recompviz.networks`, small, at least 98 % of the bytes at the measured peak must
-be attributed. The exit status is 1 if any is not.
+For each pathology of :mod:`recompviz.benchmarks.pathologies` the first finding of its report must name the cause, the
+value and the marked line. For a small variant of each of :mod:`recompviz.networks`, at least 98 % of the bytes at the
+measured peak must be attributed. The exit status is 1 if any of these fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LEAST_COVERAGE = 0.98
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was expected of one report's top line, and what it says."""
+    """What the first finding of a report should say, and what it says."""
 
     pathology: Pathology
     cause: str
@@ -36,7 +36,7 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether cause, value and line are the planted ones."""
+        """Whether the finding names the planted cause, value and line."""
         wanted = self.pathology
         return self.cause == wanted.cause and wanted.value in self.value and self.line == wanted.line
 
@@ -47,12 +47,12 @@ class Verdict:
         return (
             f"{'✓' if self.right else '✗'} {wanted.name}\n"
             f"      expected  {wanted.cause}: …{wanted.value}…, line {wanted.line}\n"
-            f"      top line  {self.cause}: {self.value}, line {self.line}"
+            f"      reported  {self.cause}: {self.value}, line {self.line}"
         )
 
 
 def diagnose(pathology: Pathology) -> Verdict:
-    """Run a planted pathology and read the top line of its report."""
+    """Run a planted pathology and read the first finding of its report."""
     torch.manual_seed(0)
     arguments, keywords = pathology.make()
     report = rv.debug(*arguments, **keywords, advise=False)
@@ -63,7 +63,7 @@ def diagnose(pathology: Pathology) -> Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of one network's peak is attributed."""
+    """The share of one network's peak that is attributed."""
 
     network: str
     peak: int
@@ -77,7 +77,7 @@ class Coverage:
 
 
 def coverage(name: str) -> Coverage:
-    """Report on a small network's step; ``rv.measure`` measures the same step by itself."""
+    """Debug the step of a small network, and measure the same step with ``rv.measure`` for comparison."""
     torch.manual_seed(0)
     step = networks.example(name, small=True)
     report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)
@@ -86,7 +86,7 @@ def coverage(name: str) -> Coverage:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, print both tables; the exit status."""
+    """Parse the command line, run, print both tables; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(arguments)
     verdicts = []
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdicts.append(diagnose(pathology))
         print(verdicts[-1].text, flush=True)
     right = sum(verdict.right for verdict in verdicts)
-    print(f"{right} of {len(verdicts)} named by the top line: cause, value and source line\n")
+    print(f"{right} of {len(verdicts)} named by the first finding: cause, value and source line\n")
     print(f"{'network':>14} {'peak':>10} {'measured':>10} {'attributed':>10}")
     rows = []
     for name in networks.NAMES:

@@ -1,14 +1,7 @@
-"""Planted pathologies: small steps that waste memory, each with the line that is to blame marked.
-
-Each function returns what :func:`recompviz.debug` takes. The line to find ends in ``# here``, and is looked up in this
-file, so that nothing but the diagnosis itself can name it.
-"""
+"""All planted pathologies: those within one step, defined here, and those across steps, from ``leaks``."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,64 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+from recompviz.benchmarks import leaks
+from recompviz.benchmarks.planted import PATHOLOGIES, Arguments, Pathology, layers, planted
 
-
-@dataclass(frozen=True)
-class Pathology:
-    """What was planted: the step, and the cause and value that its diagnosis is to name."""
-
-    name: str
-    make: Callable[[], Arguments]
-    cause: str
-    value: str
-
-    @property
-    def line(self) -> int:
-        """The number of the marked line."""
-        lines, start = inspect.getsourcelines(self.make)
-        return next(start + i for i, text in enumerate(lines) if text.rstrip().endswith("# here"))
-
-
-PATHOLOGIES: list[Pathology] = []
-
-
-def planted(name: str, cause: str, value: str) -> Callable[[Callable[[], Arguments]], Callable[[], Arguments]]:
-    def add(make: Callable[[], Arguments]) -> Callable[[], Arguments]:
-        PATHOLOGIES.append(Pathology(name, make, cause, value))
-        return make
-
-    return add
-
-
-def layers(width: int = 256, depth: int = 4) -> nn.Sequential:
-    return nn.Sequential(*(layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.Tanh())))
-
-
-@planted("a list keeps losses with their graphs", "reference held across iterations", "tanh")
-def losses_in_a_list() -> Arguments:
-    model, x = layers(), torch.randn(128, 256)
-    history = []
-
-    def validate() -> None:
-        loss = model(x).square().mean()
-        history.append(loss)  # here
-
-    return (validate,), {}
-
-
-@planted("a running total keeps every graph", "reference held across iterations", "tanh")
-def running_total() -> Arguments:
-    class Meter:
-        total: Any = 0.0
-
-    model, x, meter = layers(), torch.randn(128, 256), Meter()
-
-    def validate() -> None:
-        loss = model(x).square().mean()
-        meter.total = meter.total + loss  # here
-
-    return (validate,), {}
+__all__ = ["PATHOLOGIES", "Pathology", "leaks"]
 
 
 @planted("retain_graph", "graph retained after backward", "tanh")
@@ -159,17 +98,6 @@ def float32_copy() -> Arguments:
 
     x = torch.randn(1024, 64, dtype=torch.bfloat16)
     return (Net(), x), {"targets": (torch.randn(1024, 8),), "loss": F.mse_loss}
-
-
-@planted("a hook holds activations", "reference held across iterations", "tanh")
-def hook_holds() -> Arguments:
-    model, seen = layers(), []
-
-    def remember(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        seen.append(output.detach())  # here
-
-    model[3].register_forward_hook(remember)
-    return (model, torch.randn(512, 256)), {"loss": lambda output: output.square().mean()}
 
 
 @planted("attention without sdpa", "attention matrix written out", "weights")
@@ -260,78 +188,3 @@ def embedding() -> Arguments:
 
     words = torch.randint(50_000, (16, 20))
     return (Bag(), words), {"targets": (torch.randint(4, (16,)),), "loss": F.cross_entropy}
-
-
-@planted("a log keeps outputs beside numbers", "reference held across iterations", "tanh")
-def outputs_in_a_log() -> Arguments:
-    model, x = layers(), torch.randn(512, 256)
-    log: dict[int, Any] = {}
-
-    def step() -> None:
-        outputs = model(x)
-        loss = outputs.square().mean()
-        loss.backward()
-        log[len(log)] = {"loss": loss.item(), "outputs": outputs}  # here
-
-    return (step,), {}
-
-
-@planted("a bank of features grows by cat", "reference held across iterations", "bank")
-def growing_bank() -> Arguments:
-    class Memory(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder, self.bank = layers(), torch.zeros(0, 256)
-
-        def forward(self, x: Tensor) -> Any:
-            features = self.encoder(x)
-            self.bank = torch.cat([self.bank, features.detach()])  # here
-            return features @ self.bank.T
-
-    return (Memory(), torch.randn(512, 256)), {"loss": lambda output: output.square().mean()}
-
-
-@planted("a recurrent state is carried with its graph", "reference held across iterations", "addmm")
-def recurrent_state() -> Arguments:
-    cell, x, state = nn.GRUCell(256, 256), torch.randn(512, 256), {"h": torch.zeros(512, 256)}
-
-    def step() -> None:
-        h = cell(x, state["h"])
-        state["h"] = h  # here
-
-    return (step,), {}
-
-
-@planted("a trainer keeps its validation losses", "reference held across iterations", "tanh")
-def validation_in_a_trainer() -> Arguments:
-    class Trainer:
-        def __init__(self) -> None:
-            self.model, self.x = layers(), torch.randn(512, 256)
-            self.losses: list[Tensor] = []
-            self.optimizer = torch.optim.SGD(self.model.parameters(), 0.1)
-
-        def validate(self) -> None:
-            loss = F.mse_loss(self.model(self.x), self.x)
-            self.losses.append(loss)  # here
-
-        def epoch(self) -> None:
-            self.optimizer.zero_grad()
-            torch.autograd.backward(F.mse_loss(self.model(self.x), self.x))
-            self.optimizer.step()
-            self.validate()
-
-    return (Trainer().epoch,), {}
-
-
-@planted("the step before stays in a variable of an object", "reference held across iterations", "tanh")
-def last_output() -> Arguments:
-    class Trainer:
-        def __init__(self) -> None:
-            self.model, self.x = layers(256, 6), torch.randn(512, 256)
-            self.last: Tensor | None = None
-
-        def step(self) -> None:
-            output = self.model(self.x)
-            self.last = output  # here
-
-    return (Trainer().step,), {}

@@ -1,4 +1,4 @@
-"""A memory report as text and as a page: rows tell dtype and shape, and a long text ends at a word."""
+"""A memory report as text and HTML: rows show dtype and shape, and long texts are cut between words."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ def report(*notes: str) -> MemoryReport:
     return MemoryReport("step", line, (shaped, PeakRow("bare", 7, Category.OTHER, "there before")), (), notes=notes)
 
 
-def test_a_row_of_the_text_tells_dtype_and_shape_where_they_are_known() -> None:
+def test_a_row_of_the_text_shows_dtype_and_shape_if_they_are_known() -> None:
     lines = report().text.splitlines()
     assert "   512 KiB  h (relu)  float32 [512, 256]  a.py:3  saved" in lines
     assert "       7 B  bare  there before" in lines
 
 
-def test_a_long_note_of_the_page_ends_at_a_word() -> None:
+def test_a_long_note_of_the_page_is_cut_between_words() -> None:
     page = report("attempting " * 40)._repr_html_()
     assert "attempting…</i>" in page
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_cut_text_is_whole_words_of_the_beginning_in_its_room(seed: int) -> None:
+def test_a_cut_text_is_the_longest_beginning_of_whole_words(seed: int) -> None:
     drawn = random.Random(seed)
     text = " ".join("x" * drawn.randint(1, 9) for _ in range(30))
     most = drawn.randint(30, 80)
@@ -44,3 +44,8 @@ def test_a_cut_text_is_whole_words_of_the_beginning_in_its_room(seed: int) -> No
     assert cut.endswith("…")
     assert most - 11 < len(cut) <= most
     assert text.startswith(cut[:-1] + " ")
+
+
+def test_the_old_name_of_reached_at_warns_and_says_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="reached_at"):
+        assert report().moment == report().reached_at == "relu"

@@ -1,6 +1,6 @@
-"""Plotly figures of the values that have a ``.figure()``: for papers, reports and cells of one's own.
+"""Plotly figures for every value with a ``.figure()`` method: trade-off curves, timelines and gaps.
 
-The Explorer does not use them (it repaints linked parts without the kernel); plotly is imported where used.
+The Explorer does not use them, because it repaints without the kernel. plotly is imported only when a figure is made.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COLOURS = {category: palette.CATEGORIES[category.name] for category in Category}
 
 
 def tradeoff_figure(tradeoff: Tradeoff) -> Any:
-    """Both curves: overhead against peak, formula bytes.
+    """Overhead against peak (formula bytes) for the time-centric and the memory-centric plans.
 
     Parameters
     ----------
@@ -79,14 +79,14 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
 
 
 def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
-    """Total bytes over the steps, stacked by category; ``other`` is laid over as a line.
+    """Total bytes over the steps, stacked by category; ``other`` is drawn over it as a line.
 
     Parameters
     ----------
     timeline : Timeline
     other : Timeline, optional
-        For example the measured one over the simulated one. With another number of steps it is
-        stretched onto the same axis.
+        For example the measured timeline over the simulated one. If it has another number of steps, it is stretched to
+        the same width.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
 
 
 def gap_figure(gap: Gap) -> Any:
-    """The steps from formula to measured as a waterfall, MiB."""
+    """The parts of the gap between formula and measured peak as a waterfall, MiB."""
     import plotly.graph_objects as go
 
     figure = go.Figure(

@@ -1,6 +1,6 @@
-"""A memory report as an HTML page of bounded size: plain tables that need no script, so that they show anywhere.
+"""A memory report as HTML of bounded size: plain tables without scripts, which every viewer shows.
 
-Whatever comes from a file or a model is escaped. A table never has more than ``MOST_SHOWN`` rows and says of how many.
+All text from files and models is escaped. A table has at most ``MOST_SHOWN`` rows and says how many there are.
 """
 
 from __future__ import annotations
@@ -18,40 +18,41 @@ if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport
     from recompviz.core.reports.source_line import SourceLine
 
-# longer texts are cut: a page stays small whatever a file holds
+# longer texts are cut, so that the page stays small
 MOST_CHARACTERS = 300
 
 
 def report_html(report: MemoryReport) -> str:
     """The report as HTML."""
     parts = [
-        f"<h4>{_text(report.title)} on {_text(report.device)}: peak {format_bytes(report.peak)}</h4>",
-        f"<p>reached at <b>{_text(report.reached_at)}</b>; {report.coverage:.1%} of the bytes attributed</p>",
+        f"<h4>{escaped(report.title)} on {escaped(report.device)}: peak {format_bytes(report.peak)}</h4>",
+        f"<p>the peak is reached at <b>{escaped(report.reached_at)}</b>; "
+        f"the origin of {report.coverage:.1%} of its bytes is known</p>",
     ]
-    parts += [_finding(finding, first=i == 0) for i, finding in enumerate(report.findings[:6])]
+    parts += [_finding_html(finding, first=i == 0) for i, finding in enumerate(report.findings[:6])]
     parts.append(
-        _table(
+        table(
             "Alive at the peak",
-            ("bytes", "", "value", "made by", "line", "kept because"),
-            (_row(row, report.peak) for row in report.rows[:MOST_SHOWN]),
+            ("bytes", "", "value", "made by", "line", "alive because"),
+            (_cells(row, report.peak) for row in report.rows[:MOST_SHOWN]),
             len(report.rows),
         )
     )
     if report.advice:
-        items = "".join(f"<li>{_text(advice.text)}</li>" for advice in report.advice)
-        parts.append(f"<p><b>What would help</b></p><ul>{items}</ul>")
+        items = "".join(f"<li>{escaped(advice.text)}</li>" for advice in report.advice)
+        parts.append(f"<p><b>Advice</b></p><ul>{items}</ul>")
     if report.differences:
         parts.append(
-            _table(
-                "Measured otherwise than expected",
-                ("more than expected", "step", "expected change", "measured change", "line"),
+            table(
+                "Differences between measured and expected memory",
+                ("difference", "step", "expected change", "measured change", "line"),
                 (
                     (
                         format_bytes(d.change),
-                        _text(d.step),
+                        escaped(d.step),
                         format_bytes(d.expected),
                         format_bytes(d.measured),
-                        _line(d.line),
+                        _line_html(d.line),
                     )
                     for d in report.differences[:MOST_SHOWN]
                 ),
@@ -60,34 +61,46 @@ def report_html(report: MemoryReport) -> str:
         )
     if len(report.growth) > 1:
         values = " → ".join(format_bytes(size) for size in report.growth[:20])
-        parts.append(f"<p>alive at the end of each step: {values}</p>")
-    parts += [f"<p><i>{_text(note)}</i></p>" for note in report.notes]
+        parts.append(f"<p>bytes alive at the end of each step: {values}</p>")
+    parts += [f"<p><i>{escaped(note)}</i></p>" for note in report.notes]
     return "<div>" + "\n".join(parts) + "</div>"
 
 
-def _finding(finding: Finding, first: bool) -> str:
-    head = f"<b>{_text(finding.cause)}</b>: <code>{_text(finding.value)}</code>, {format_bytes(finding.size)}"
-    where = f" at {_line(finding.line)}" if finding.line else ""
-    fix = f"<br>→ {_text(finding.fix)}" if finding.fix else ""
-    body = f"{head}{where}<br>{_text(finding.why)}{fix}"
+def _finding_html(finding: Finding, first: bool) -> str:
+    head = f"<b>{escaped(finding.cause)}</b>: <code>{escaped(finding.value)}</code>, {format_bytes(finding.size)}"
+    where = f" at {_line_html(finding.line)}" if finding.line else ""
+    fix = f"<br>→ {escaped(finding.fix)}" if finding.fix else ""
+    body = f"{head}{where}<br>{escaped(finding.why)}{fix}"
     return f"<blockquote>{body}</blockquote>" if first else f"<p>{body}</p>"
 
 
-def _row(row: PeakRow, peak: int) -> Sequence[str]:
+def _cells(row: PeakRow, peak: int) -> Sequence[str]:
     bar = "█" * round(12 * row.size / peak) if peak else ""
-    shape = f"<br><small>{_text(row.shown_shape)}</small>" if row.shown_shape else ""
+    shape = f"<br><small>{escaped(row.shown_shape)}</small>" if row.shown_shape else ""
     made = f"{row.born}" if row.born else row.category.label
     return (
         format_bytes(row.size),
         f"{row.size / peak:.0%} {bar}" if peak else "",
-        _text(row.value) + shape,
-        _text(made),
-        _line(row.line),
-        _text(row.why),
+        escaped(row.value) + shape,
+        escaped(made),
+        _line_html(row.line),
+        escaped(row.why),
     )
 
 
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
+def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
+    """An HTML table.
+
+    Parameters
+    ----------
+    title : str
+    head : sequence of str
+        Column titles.
+    rows : iterable of sequence of str
+        The cells of the rows shown, escaped.
+    count : int
+        Number of rows that exist.
+    """
     bounded = f" (showing {MOST_SHOWN:,} of {count:,})" if count > MOST_SHOWN else ""
     cells = "".join(f'<th style="text-align:left">{name}</th>' for name in head)
     body = "".join(
@@ -96,9 +109,10 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count
     return f"<p><b>{title}</b>{bounded}</p><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _line(line: SourceLine | None) -> str:
-    return f"{_text(line.place)} <code>{_text(line.text.strip())}</code>" if line else ""
+def _line_html(line: SourceLine | None) -> str:
+    return f"{escaped(line.place)} <code>{escaped(line.text.strip())}</code>" if line else ""
 
 
-def _text(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as HTML, cut to ``MOST_CHARACTERS``."""
     return escape(shortened(text, MOST_CHARACTERS))

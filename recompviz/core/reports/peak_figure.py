@@ -1,4 +1,4 @@
-"""The picture of a memory report: memory over the steps by category, the peak marked with its diagnosis."""
+"""The figure of a memory report: memory over the steps by category, with the peak and its first finding marked."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def peak_figure(report: MemoryReport) -> Any:
     """
     timeline = report.timeline
     figure = timeline_figure(timeline)
-    said = f"peak {format_bytes(report.peak)}"
+    label = f"peak {format_bytes(report.peak)}"
     if report.top is not None:
-        said += f"<br>{report.top.cause}: {report.top.value}"
+        label += f"<br>{report.top.cause}: {report.top.value}"
     figure.add_scatter(
         x=[max(timeline.peak_step, 0)],
         y=[timeline.peak / MIB],
         name="peak",
         mode="markers+text",
         marker={"size": 9, "color": palette.BLACK, "symbol": "diamond"},
-        text=[said],
+        text=[label],
         textposition="top left" if timeline.peak_step * 2 > len(timeline.phases) else "top right",
-        hovertemplate=f"{said}<br>at {report.reached_at}<extra></extra>",
+        hovertemplate=f"{label}<br>at {report.reached_at}<extra></extra>",
     )
     figure.update_layout(title=report.title, xaxis_title="operator", yaxis={"rangemode": "tozero"})
     return figure

@@ -1,7 +1,7 @@
-"""Which values at one peak are which at another: the rows of two memory reports matched by what they are.
+"""Match the rows of two memory reports.
 
-First by value, category and line; then, as an edit changes names and lines, what is left over by operator, shape and
-size; then by operator in the order of the lines.
+Rows are matched by value, category and line text. An edit changes names and lines, so the rest is matched by operator,
+shape and size, and what still remains by operator, in the order of the lines.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from recompviz.core.reports.findings import PeakRow
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of one report that have one value, category and line."""
+    """Rows of one report with the same value, category and line text."""
 
     rows: tuple[PeakRow, ...]
 
     @property
     def first(self) -> PeakRow:
-        """The one that stands for all."""
+        """The row that represents the group."""
         return self.rows[0]
 
     @property
     def size(self) -> int:
-        """Bytes of all."""
+        """Bytes of all rows."""
         return sum(row.size for row in self.rows)
 
 
@@ -34,7 +34,7 @@ Pair = tuple[Group | None, Group | None]
 
 
 def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
-    """The groups of two reports, each with its counterpart or with None.
+    """The groups of two reports in pairs; None stands for a missing counterpart.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
 
 
 def line_text(row: PeakRow) -> str:
-    """The line's text: its number moves with every edit above it."""
+    """The text of the line; its number is not used, because every edit above changes it."""
     return row.line.text.strip() or row.line.place if row.line else ""
 
 
@@ -67,7 +67,7 @@ def _groups(rows: Sequence[PeakRow]) -> list[Group]:
 def _match(
     left: list[Group], right: list[Group], key: Callable[[Group], Hashable], found: list[Pair]
 ) -> tuple[list[Group], list[Group]]:
-    """Pair groups of one key in their order; what remains of both."""
+    """Add pairs of groups with equal keys to ``found``; return the groups that remain."""
     waiting: dict[Hashable, list[Group]] = {}
     for group in right:
         waiting.setdefault(key(group), []).append(group)
@@ -88,18 +88,18 @@ def _name(group: Group) -> Hashable:
 
 
 def _made(group: Group) -> Hashable:
-    """By what made it, and its size; the same value under another name."""
+    """Operator, shape and size: equal for a value that was renamed."""
     row = group.first
     return _place(group) and (row.category, _maker(row), row.shape, row.dtype, row.size, group.size)
 
 
 def _place(group: Group) -> Hashable:
-    """By what made it, and where; the same value in another size. None where that is not known."""
+    """Operator and file: equal for a value of another size. None if the operator is not known."""
     row = group.first
     file = os.path.basename(row.line.file) if row.line else ""
     return (row.category, *_maker(row), file) if any(_maker(row)) else None
 
 
 def _maker(row: PeakRow) -> tuple[str, str]:
-    """Operator and module; of a snapshot, which knows of neither, the function."""
+    """Operator and module; for a snapshot, which has neither, the function."""
     return row.operator or (row.line.function if row.line else ""), row.module

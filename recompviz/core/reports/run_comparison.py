@@ -1,7 +1,7 @@
-"""Two memory reports side by side: what grew at the peak, and what shrank, from one run to another.
+"""Compare two memory reports: which values take more at the peak, and which take less.
 
-Blocks are matched by what they are, not by where they lie, so that a change of batch size, a fix, or another commit
-shows as the values it changed, largest first. What a leak's fix changes is the growth from step to step, told beside.
+Blocks are matched by value, not by address, so that a change of batch size or code shows as the values that it changed.
+The growth with each step is compared too, because fixing a leak changes it most.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import LEAST_GROWTH
-from recompviz.core.reports.html import _table, _text
+from recompviz.core.reports.html import escaped, table
 from recompviz.core.reports.memory_report import MOST_SHOWN, MemoryReport
 from recompviz.core.reports.row_pairs import Group, line_text, pairs
 
@@ -34,7 +34,7 @@ class Growth:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunComparison:
-    """What grew from report ``a`` to report ``b``; frozen, made by :func:`compare_runs`."""
+    """The changes from report ``a`` to report ``b``; frozen. Made by :func:`compare_runs`."""
 
     a: MemoryReport
     b: MemoryReport
@@ -47,28 +47,30 @@ class RunComparison:
 
     @property
     def grew(self) -> tuple[Growth, ...]:
-        """What takes more at the second peak, largest change first."""
+        """The values that take more at the second peak, largest change first."""
         return tuple(row for row in self.rows if row.change > 0)
 
     @property
     def shrank(self) -> tuple[Growth, ...]:
-        """What takes less at the second peak, largest change first."""
+        """The values that take less at the second peak, largest change first."""
         return tuple(row for row in self.rows if row.change < 0)
 
     @property
     def growth(self) -> tuple[int, int]:
-        """Bytes by which what is alive at the end of a step grows with each step, in ``a`` and in ``b``."""
+        """Bytes by which live memory grows with each step, in ``a`` and in ``b``."""
         return _per_step(self.a), _per_step(self.b)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The growth from step to step, where there is any, and what makes the two hard to compare."""
+        """The growth with each step, if there is any, and why the two runs may not be comparable."""
         notes = []
         before, after = self.growth
         if max(before, after) >= LEAST_GROWTH:
             notes.append(f"growth with each step: {format_bytes(before)} → {format_bytes(after)}")
         if self.a.growth and self.b.growth and len(self.a.growth) != len(self.b.growth):
-            notes.append("the two watched different numbers of steps: what grows is larger where more were watched")
+            notes.append(
+                "the reports watched different numbers of steps: memory that grows is larger in the one with more steps"
+            )
         return tuple(notes)
 
     @property
@@ -90,27 +92,27 @@ class RunComparison:
         rows = (
             (
                 _signed(r.change),
-                _text(r.value),
-                _text(r.category),
+                escaped(r.value),
+                escaped(r.category),
                 format_bytes(r.before),
                 format_bytes(r.after),
-                _text(r.line),
+                escaped(r.line),
             )
             for r in self.rows[:MOST_SHOWN]
         )
-        notes = "".join(f"<p>{_text(note)}</p>" for note in self.notes)
-        return notes + _table(
+        notes = "".join(f"<p>{escaped(note)}</p>" for note in self.notes)
+        return notes + table(
             self._title, ("change", "value", "category", "before", "after", "line"), rows, len(self.rows)
         )
 
 
 def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
-    """What grew at the peak from one report to another, for example before and after a change.
+    """Compare the peaks of two reports, for example before and after a change.
 
     Parameters
     ----------
     a, b : MemoryReport
-        Of :func:`recompviz.debug` or :func:`recompviz.load_snapshot`.
+        From :func:`recompviz.debug` or :func:`recompviz.load_snapshot`.
 
     Returns
     -------
@@ -120,7 +122,7 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     Raises
     ------
     TypeError
-        If one of them is no memory report.
+        If one of them is not a memory report.
 
     Examples
     --------
@@ -138,7 +140,7 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     for name, report in (("a", a), ("b", b)):
         if not isinstance(report, MemoryReport):
             raise TypeError(
-                f"{name} is {type(report).__name__}, expected a memory report of rv.debug or rv.load_snapshot"
+                f"{name} is {type(report).__name__}, expected a memory report from rv.debug or rv.load_snapshot"
             )
     rows = [_growth(before, after) for before, after in pairs(a.rows, b.rows)]
     changed = [row for row in rows if row.change]
@@ -155,9 +157,9 @@ def _growth(before: Group | None, after: Group | None) -> Growth:
 
 
 def _per_step(report: MemoryReport) -> int:
-    """The least change from the end of a step to the end of the next.
+    """The smallest change from the end of a step to the end of the next.
 
-    A first step may set up what stays, and after the last one the gradients are there that the next would clear.
+    The first step may allocate what stays. After the last step gradients exist that the next step would clear.
     """
     return min((b - a for a, b in pairwise(report.growth)), key=abs, default=0)
 

@@ -1,4 +1,4 @@
-"""What one real run of a plan showed: the measured timeline beside where, how long and how true."""
+"""The result of one real run of a plan: measured timeline, device, time, and whether the gradients are correct."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from recompviz.core.steps.timeline import Timeline
 
 @dataclass(frozen=True, eq=False)
 class RunReport:
-    """A plan that was really run; frozen.
+    """The result of a run; frozen.
 
     Attributes
     ----------
     plan : Plan
     measured : Timeline
-        What the device's allocator did, total bytes.
+        Allocations and frees of the device, total bytes.
     device : str
-        Where it ran, for people: ``"CUDA (NVIDIA H100)"``, ``"CPU"``.
+        ``"CUDA (NVIDIA H100)"`` or ``"CPU"``.
     seconds : float
         Wall-clock time of the whole run, preparation included.
     certified : bool
         Whether gradients and buffers were bitwise equal to the unplanned step's.
     certificate : str
-        What was compared and with what result, for people.
+        What was compared, and the result.
     keep_all_peak : int or None
-        Measured peak of the same step that keeps everything, total bytes.
+        Measured peak of the same step without recomputation, total bytes.
     gap : Gap or None
-        From the formula's peak to the measured one, in steps that add up.
+        The difference between the formula's peak and the measured one, in parts that add up.
     """
 
     plan: Plan

@@ -1,4 +1,4 @@
-"""A memory report as plain text: the diagnosis first, then the table of the peak, then numbers to act on."""
+"""A memory report as plain text: findings, the blocks alive at the peak, advice, differences and notes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from recompviz.core.base.units import format_bytes
 if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport
 
-# so many rows of each table in a text
+# number of rows shown in each table
 FINDINGS, ROWS, DIFFERENCES = 6, 12, 5
 
 
 def report_text(report: MemoryReport) -> str:
-    """The report in some lines."""
+    """The report as text."""
     lines = [
         f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.reached_at}; "
-        f"{report.coverage:.1%} attributed",
+        f"origin known of {report.coverage:.1%}",
         "",
     ]
     for finding in report.findings[:FINDINGS]:
@@ -29,9 +29,9 @@ def report_text(report: MemoryReport) -> str:
         lines.append(f"{format_bytes(row.size):>10}  " + "  ".join(part for part in parts if part))
     lines += _more(len(report.rows), ROWS, "blocks")
     if report.advice:
-        lines += ["", "what would help:", *(f"  {advice.text}" for advice in report.advice)]
+        lines += ["", "advice:", *(f"  {advice.text}" for advice in report.advice)]
     if report.differences:
-        lines += ["", "measured otherwise than expected:"]
+        lines += ["", "differences between measured and expected memory:"]
         for change in report.differences[:DIFFERENCES]:
             lines.append(
                 f"{format_bytes(change.change):>10}  {change.step}: "

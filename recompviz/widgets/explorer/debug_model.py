@@ -92,7 +92,7 @@ def debug(
     )
     if not advise or not hasattr(model, "named_parameters"):
         return report if budget is None else replace(report, notes=(*report.notes, _no_fit(model, advise)))
-    from recompviz.pytorch.debugging.advice import what_ifs
+    from recompviz.pytorch.debugging.what_if_notes import what_ifs
     from recompviz.pytorch.measuring.calibration import calibrate
     from recompviz.pytorch.measuring.entry import trace
     from recompviz.pytorch.tracing.tracer import with_optimizer
