@@ -267,7 +267,7 @@ def test_what_is_laid_over_a_box_is_what_any_of_its_nodes_has_and_outside_only_w
     flags = run("graph/overlay.js", "Array.from(m.nodeFlags(3, v.s))", s=state)
     names = lambda f: run("graph/overlay.js", "m.flagClasses(v.f)", f=f).split()  # noqa: E731
     assert names(flags[0]) == ["rv-outside", "rv-alive"]
-    assert names(flags[1]) == ["rv-outside", "rv-asleep", "rv-pin-keep"]
+    assert names(flags[1]) == ["rv-outside", "rv-not-alive", "rv-pin-keep"]
     both = lambda a, b: names(run("graph/overlay.js", f"m.flagsTogether(v.f, [{a}, {b}])", f=flags))  # noqa: E731
     assert both(0, 1) == ["rv-outside", "rv-alive", "rv-pin-keep"]
-    assert both(1, 2) == ["rv-boundary", "rv-asleep", "rv-pin-keep", "rv-pin-recompute"]
+    assert both(1, 2) == ["rv-boundary", "rv-not-alive", "rv-pin-keep", "rv-pin-recompute"]

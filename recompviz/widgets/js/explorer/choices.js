@@ -55,7 +55,7 @@ export function makeChoices(explorer) {
       explorer.asked = { request: state.request, table: state.table, row: state.row, budget };
       explorer.renumbered = false;
     }
-    explorer.pacer.tell(explorer.asked, state.settled);
+    explorer.pacer.ask(explorer.asked, state.settled);
     explorer.schedule();
   }
 

@@ -61,7 +61,7 @@ export function offlineModel(data) {
   const count = values._graph.count;
   const tables = [...values._tables, ...values._more].map((message) => (message.rows ? readTable(message) : null));
 
-  function tell(name, value) {
+  function setTrait(name, value) {
     values[name] = value;
     for (const handler of handlers.get(`change:${name}`) ?? []) handler();
   }
@@ -69,7 +69,7 @@ export function offlineModel(data) {
   function answer() {
     const { request, table, row, budget } = values._asked;
     const kept = keepMask(tables[table], row, count);
-    tell("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget, ...simulateReply(joint, kept) });
+    setTrait("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget, ...simulateReply(joint, kept) });
   }
 
   // the kernel numbers labels in the order of their first use; from here on labels have the numbers of the joint graph
@@ -89,7 +89,7 @@ export function offlineModel(data) {
         clearTimeout(waiting);
         waiting = setTimeout(answer, 30);
       }
-      if (changed.has("_mode") && data.layouts[values._mode]) tell("_layout", data.layouts[values._mode]);
+      if (changed.has("_mode") && data.layouts[values._mode]) setTrait("_layout", data.layouts[values._mode]);
       changed = new Set();
     },
     on: (event, handler) => handlers.set(event, [...(handlers.get(event) ?? []), handler]),

@@ -18,12 +18,12 @@ export function makePacer(send, first, silent) {
   let later = 0;
   let waiting = 0;
 
-  function tell(choice, settled) {
+  function ask(choice, settled) {
     clearTimeout(later);
     if (choice.request === sent) return;
     const wait = settled ? 0 : sentAt + Math.max(ASK_EVERY, ASK_SHARE * took) - performance.now();
     if (wait > 0) {
-      later = setTimeout(tell, wait, choice, settled);
+      later = setTimeout(ask, wait, choice, settled);
       return;
     }
     sentAt = performance.now();
@@ -46,5 +46,5 @@ export function makePacer(send, first, silent) {
     clearTimeout(waiting);
   }
 
-  return { tell, answered, stop };
+  return { ask, answered, stop };
 }

@@ -49,23 +49,23 @@ export function makePlayer(head, track, actions, id) {
   rate.setAttribute("aria-label", "Speed 1×");
   const leave = button("✕", "Leave the schedule: show the whole step", () => {
     pause();
-    tell(-1);
+    moveTo(-1);
   });
 
-  function tell(step) {
+  function moveTo(step) {
     at = step;
     actions.step(step < 0 ? -1 : Math.floor(step));
   }
 
   function go(step) {
     pause();
-    if (steps) tell(Math.max(0, Math.min(steps - 1, step)));
+    if (steps) moveTo(Math.max(0, Math.min(steps - 1, step)));
   }
 
   function toggle() {
     if (frame) return pause();
     if (!steps) return undefined;
-    if (at < 0 || at >= steps - 1) tell(0);
+    if (at < 0 || at >= steps - 1) moveTo(0);
     before = performance.now();
     frame = requestAnimationFrame(tick);
     show();
@@ -110,7 +110,7 @@ export function makePlayer(head, track, actions, id) {
       End: () => go(steps - 1),
       Escape: () => {
         pause();
-        tell(-1);
+        moveTo(-1);
       },
     }[event.key];
     event.stopPropagation(); // JupyterLab has commands on bare keys
@@ -127,7 +127,7 @@ export function makePlayer(head, track, actions, id) {
       steps = count;
       name = naming;
       scrubber.max = Math.max(0, steps - 1);
-      if (at >= steps) tell(steps - 1);
+      if (at >= steps) moveTo(steps - 1);
     },
     setStep(step) {
       if (Math.floor(at) !== step) at = step;

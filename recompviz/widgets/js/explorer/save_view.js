@@ -48,8 +48,8 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   const { listen, release } = listeners();
   const file = graph.title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "plan";
   const row = html("div", "rv-save", parent);
-  const told = html("div", "rv-drawer-title", parent);
-  told.setAttribute("role", "status");
+  const status = html("div", "rv-drawer-title", parent);
+  status.setAttribute("role", "status");
   const button = (text, label, act) => {
     const element = html("button", "rv-button", row, text);
     element.title = label;
@@ -58,16 +58,16 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   };
   button("Picture (SVG)", "Download this view as SVG", () => {
     download(`${file}.svg`, new Blob([snapshot(root, graph.title).text], { type: "image/svg+xml" }));
-    setText(told, `saved ${file}.svg`);
+    setText(status, `saved ${file}.svg`);
   });
   button("Picture (PNG)", "Download this view as PNG", async () => {
     download(`${file}.png`, await rasterise(snapshot(root, graph.title)));
-    setText(told, `saved ${file}.png`);
+    setText(status, `saved ${file}.png`);
   });
   button("Plan (JSON)", "Download the plan shown as JSON", () => {
     const { table, row: at, tables } = actions.now();
     download(`${file}.plan.json`, new Blob([JSON.stringify(planJson(graph, tables[table], at))], { type: "application/json" }));
-    setText(told, `saved ${file}.plan.json`);
+    setText(status, `saved ${file}.plan.json`);
   });
   const input = html("input", "rv-hidden", row);
   Object.assign(input, { type: "file", accept: ".json,application/json" });
@@ -83,14 +83,14 @@ export function makeSaveView(parent, graph, root, actions, offline) {
       if (found) actions.choose(found.table, found.row);
       else if (offline) throw new Error("this page does not contain this plan; load it in a notebook");
       else actions.load(text);
-      setText(told, "plan loaded");
+      setText(status, "plan loaded");
     } catch (error) {
-      setText(told, error.message);
+      setText(status, error.message);
     }
   });
   if (!offline) {
     button("This Explorer as one page (HTML)", "Download a page that works without a kernel and without a network", () => {
-      setText(told, "writing the page…");
+      setText(status, "writing the page…");
       actions.page();
     });
   }
@@ -99,9 +99,9 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   return {
     page(buffer) {
       download(`${file}.html`, new Blob([buffer], { type: "text/html" }));
-      setText(told, `saved ${file}.html`);
+      setText(status, `saved ${file}.html`);
     },
-    tell: (text) => setText(told, text),
+    report: (text) => setText(status, text),
     destroy: release,
   };
 }

@@ -105,7 +105,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     for (const b of seen) {
       const style = styles[b];
       if (!style) continue;
-      const faint = flags[b] & (FLAG.outside | FLAG.asleep) ? 1 : 0;
+      const faint = flags[b] & (FLAG.outside | FLAG.notAlive) ? 1 : 0;
       put(`${style.kept}${style.level}${style.hue}${faint}`, { style, faint }, b);
     }
     for (const { draw, boxes } of groups.values()) {
@@ -129,7 +129,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     pen.fillStyle = colours.keep;
     for (const b of seen) {
       if (scene.items[b] < graph.count || !styles[b]?.bar || styles[b].level !== undefined) continue;
-      pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.2 : 1;
+      pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.2 : 1;
       pen.fillRect(scene.x[b] - scene.w[b] / 2 + 4, scene.y[b] + scene.h[b] / 2 - 8, (scene.w[b] - 8) * styles[b].bar, 6);
     }
     pen.globalAlpha = 1;
@@ -140,7 +140,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       for (const b of seen) {
         const style = styles[b];
         if (!style) continue;
-        pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.asleep) ? 0.3 : 1;
+        pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.3 : 1;
         pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
         pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
@@ -157,7 +157,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     pen.lineWidth = wide;
     pen.strokeStyle = f & (FLAG.picked | FLAG.step | FLAG.alive) ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
     pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
-    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.asleep)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
+    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
     pen.setLineDash([]);
     const sign = f & FLAG.pinKeep ? "▼" : f & FLAG.pinRecompute ? "↻" : f & FLAG.cached ? "●" : "";
     if (sign) {

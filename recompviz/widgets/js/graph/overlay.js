@@ -7,7 +7,7 @@ export const FLAG = {
   picked: 4, // hovered or selected
   step: 8, // runs at the step under the pointer of the timeline
   alive: 16, // alive at the scrubbed step
-  asleep: 32, // not alive at it
+  notAlive: 32, // not alive at it
   pinKeep: 64, // forced to be kept
   pinRecompute: 128, // forced to be recomputed
   onlyFirst: 256, // kept by the first of two plans only
@@ -17,14 +17,14 @@ export const FLAG = {
   hit: 4096, // found by the search
 };
 // a closed module has these flags if all of its nodes have them, and the others if any node has them
-const ALL = FLAG.outside | FLAG.asleep;
+const ALL = FLAG.outside | FLAG.notAlive;
 const CLASSES = [
   [FLAG.outside, "rv-outside"],
   [FLAG.boundary, "rv-boundary"],
   [FLAG.picked, "rv-picked"],
   [FLAG.step, "rv-step"],
   [FLAG.alive, "rv-alive"],
-  [FLAG.asleep, "rv-asleep"],
+  [FLAG.notAlive, "rv-not-alive"],
   [FLAG.pinKeep, "rv-pin-keep"],
   [FLAG.pinRecompute, "rv-pin-recompute"],
   [FLAG.onlyFirst, "rv-only-first"],
@@ -39,7 +39,7 @@ export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, ca
   const flags = new Uint16Array(count);
   for (let v = 0; v < count; v++) {
     let f = 0;
-    if (alive) f |= alive[v] ? FLAG.alive : FLAG.asleep;
+    if (alive) f |= alive[v] ? FLAG.alive : FLAG.notAlive;
     if (pins && pins[v]) f |= pins[v] > 0 ? FLAG.pinKeep : FLAG.pinRecompute;
     if (difference && difference[v]) f |= difference[v] > 0 ? FLAG.onlyFirst : FLAG.onlySecond;
     if (lower && !lower.inside[v]) f |= FLAG.outside;

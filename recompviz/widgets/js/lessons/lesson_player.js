@@ -23,7 +23,7 @@ const CONTROLS = [
 
 /** Mount a player for one scene. Returns { frame(), show(frame), release() }; calls `changed(frame)` after every change. */
 export function mountPlayer(parent, scene, label, start = 0, changed = () => {}) {
-  const ears = listeners();
+  const events = listeners();
   const root = html("div", "rv-tplayer", parent);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", label);
@@ -38,7 +38,7 @@ export function mountPlayer(parent, scene, label, start = 0, changed = () => {})
     button.type = "button";
     button.setAttribute("aria-label", name);
     button.title = name;
-    ears.listen(button, "click", () => (stop(), show(nextFrame(action, frame, count))));
+    events.listen(button, "click", () => (stop(), show(nextFrame(action, frame, count))));
     buttons[action] = button;
   }
   const play = html("button", "rv-tbutton", bar, "Play");
@@ -57,12 +57,12 @@ export function mountPlayer(parent, scene, label, start = 0, changed = () => {})
   for (const [at, name] of scene.marks) {
     const button = html("button", "rv-tbutton rv-tchapter", chapters, name);
     button.type = "button";
-    ears.listen(button, "click", () => (stop(), show(at)));
+    events.listen(button, "click", () => (stop(), show(at)));
   }
   chapters.hidden = scene.marks.length === 0;
   const caption = html("p", "rv-tcaption", root);
   caption.setAttribute("aria-live", "polite");
-  const view = sceneView(html("div", "rv-tpicture", root), scene, (to) => (stop(), show(to)), ears);
+  const view = sceneView(html("div", "rv-tpicture", root), scene, (to) => (stop(), show(to)), events);
 
   function show(to) {
     frame = to;
@@ -90,15 +90,15 @@ export function mountPlayer(parent, scene, label, start = 0, changed = () => {})
     }, pace(Number(speed.value)));
   }
 
-  ears.listen(play, "click", () => {
+  events.listen(play, "click", () => {
     if (timer !== null) return stop();
     if (frame === count - 1) show(0);
     play.textContent = "Pause";
     run();
   });
-  ears.listen(speed, "change", () => timer !== null && run());
-  ears.listen(range, "input", () => (stop(), show(Number(range.value))));
-  ears.listen(root, "keydown", (event) => {
+  events.listen(speed, "change", () => timer !== null && run());
+  events.listen(range, "input", () => (stop(), show(Number(range.value))));
+  events.listen(root, "keydown", (event) => {
     const action = { ArrowLeft: "back", ArrowRight: "forth", Home: "first", End: "last" }[event.key];
     if (!action || ["INPUT", "SELECT"].includes(event.target.tagName)) return;
     event.preventDefault();
@@ -107,5 +107,5 @@ export function mountPlayer(parent, scene, label, start = 0, changed = () => {})
     show(nextFrame(action, frame, count));
   });
   show(frame);
-  return { frame: () => frame, show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), ears.release()) };
+  return { frame: () => frame, show: (to) => (stop(), show(nextFrame(to, frame, count))), release: () => (stop(), events.release()) };
 }

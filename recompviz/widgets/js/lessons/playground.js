@@ -22,7 +22,7 @@ function field(parent, label, name, attributes = {}) {
 }
 
 export function render({ model, el }) {
-  const ears = listeners();
+  const events = listeners();
   const root = html("div", "rv-teach", el);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Lower-set playground");
@@ -64,7 +64,7 @@ export function render({ model, el }) {
 
   let view = null;
   let drawn = null; // the scene that the view shows; a new scene arrives after the other traits
-  let viewEars = listeners();
+  let viewListeners = listeners();
   let player = null;
   const graph = () => model.get("_lesson");
   const chosen = () => new Set(model.get("_chosen"));
@@ -111,8 +111,8 @@ export function render({ model, el }) {
   }
 
   function draw() {
-    viewEars.release();
-    viewEars = listeners();
+    viewListeners.release();
+    viewListeners = listeners();
     picture.replaceChildren();
     const g = graph();
     drawn = model.get("_scene");
@@ -120,17 +120,17 @@ export function render({ model, el }) {
     let dragged = null;
     g.names.forEach((_, v) => {
       const node = view.nodes.get(`n${v}`);
-      clickable(node, `node ${g.names[v]}`, () => toggle(v), viewEars);
+      clickable(node, `node ${g.names[v]}`, () => toggle(v), viewListeners);
       view.nodes.get(`t${v}`).style.pointerEvents = "none";
-      viewEars.listen(node, "pointerdown", () => (dragged = v));
-      viewEars.listen(node, "pointerup", () => {
+      viewListeners.listen(node, "pointerdown", () => (dragged = v));
+      viewListeners.listen(node, "pointerup", () => {
         if (dragged !== null && dragged !== v) edit({ verb: "edge", from: g.names[dragged], to: g.names[v] });
         dragged = null;
       });
     });
-    viewEars.listen(window, "pointerup", () => setTimeout(() => (dragged = null)));
+    viewListeners.listen(window, "pointerup", () => setTimeout(() => (dragged = null)));
     g.sets?.forEach((nodes, i) => {
-      clickable(view.nodes.get(`h${i}`), `lower set ${setWords(g.names, nodes)}`, () => choose(nodes), viewEars);
+      clickable(view.nodes.get(`h${i}`), `lower set ${setWords(g.names, nodes)}`, () => choose(nodes), viewListeners);
       view.nodes.get(`s${i}`).style.pointerEvents = "none";
     });
     counted.textContent = `${g.count} lower sets among ${g.subsets} subsets`;
@@ -155,16 +155,16 @@ export function render({ model, el }) {
     paint();
   }
 
-  ears.listen(toClosure, "click", () => choose(closure(graph().ancestors, chosen())));
-  ears.listen(clear, "click", () => choose([]));
-  ears.listen(append, "click", () => setSequence([...sequence(), [...chosen()].sort((a, b) => a - b)]));
-  ears.listen(undo, "click", () => setSequence(sequence().slice(0, -1)));
-  ears.listen(step, "click", () => model.send({ type: "step" }));
-  ears.listen(preset, "change", () => edit({ verb: "preset", name: preset.value }));
+  events.listen(toClosure, "click", () => choose(closure(graph().ancestors, chosen())));
+  events.listen(clear, "click", () => choose([]));
+  events.listen(append, "click", () => setSequence([...sequence(), [...chosen()].sort((a, b) => a - b)]));
+  events.listen(undo, "click", () => setSequence(sequence().slice(0, -1)));
+  events.listen(step, "click", () => model.send({ type: "step" }));
+  events.listen(preset, "change", () => edit({ verb: "preset", name: preset.value }));
   const costsOf = () => ({ memory: Number(memory.value), time: Number(time.value) });
-  ears.listen(setNode, "click", () => edit({ verb: "node", name: name.value.trim(), ...costsOf() }));
-  ears.listen(dropNode, "click", () => edit({ verb: "remove", name: name.value.trim() }));
-  ears.listen(setEdge, "click", () => edit({ verb: "edge", from: from.value, to: to.value }));
+  events.listen(setNode, "click", () => edit({ verb: "node", name: name.value.trim(), ...costsOf() }));
+  events.listen(dropNode, "click", () => edit({ verb: "remove", name: name.value.trim() }));
+  events.listen(setEdge, "click", () => edit({ verb: "edge", from: from.value, to: to.value }));
 
   const showCosts = () => (costs.textContent = model.get("_costs"));
   const showProblem = () => (problem.textContent = model.get("_problem"));
@@ -188,8 +188,8 @@ export function render({ model, el }) {
   showStepper();
   return () => {
     for (const [event, act] of wired) model.off(event, act);
-    ears.release();
-    viewEars.release();
+    events.release();
+    viewListeners.release();
     player?.release();
   };
 }

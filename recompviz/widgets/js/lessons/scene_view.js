@@ -9,7 +9,7 @@ export function valuesOf(element, change) {
 }
 
 /** Draw a scene into `parent`. Returns { root, nodes, apply(patch) }; calls `go(frame)` for clicks on elements that lead to a frame. */
-export function sceneView(parent, scene, go = () => {}, ears = null) {
+export function sceneView(parent, scene, go = () => {}, events = null) {
   const root = svg("svg", {
     viewBox: `0 0 ${scene.width} ${scene.height}`,
     role: "group",
@@ -27,7 +27,7 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
       nodes.set(key, node);
       elements.set(key, element);
     }
-    if (frame >= 0 && ears) clickable(node, label, () => go(frame), ears);
+    if (frame >= 0 && events) clickable(node, label, () => go(frame), events);
   }
   parent.append(root);
   let changed = new Set();
@@ -46,14 +46,14 @@ export function sceneView(parent, scene, go = () => {}, ears = null) {
 }
 
 /** Make an SVG element clickable and, if it has a label, usable by keyboard. */
-export function clickable(node, label, act, ears) {
+export function clickable(node, label, act, events) {
   node.classList.add("rv-click");
-  if (!label) return ears.listen(node, "click", act);
+  if (!label) return events.listen(node, "click", act);
   node.setAttribute("role", "button");
   node.setAttribute("tabindex", "0");
   node.setAttribute("aria-label", label);
-  ears.listen(node, "click", act);
-  ears.listen(node, "keydown", (event) => {
+  events.listen(node, "click", act);
+  events.listen(node, "keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     act(event);

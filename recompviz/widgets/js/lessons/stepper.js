@@ -4,7 +4,7 @@ import { html, listeners } from "../shared/elements.js";
 import { mountPlayer } from "./lesson_player.js";
 
 export function render({ model, el }) {
-  const ears = listeners();
+  const events = listeners();
   const root = html("div", "rv-teach", el);
   root.setAttribute("role", "group");
   const label = model.get("_label");
@@ -17,7 +17,7 @@ export function render({ model, el }) {
   const buttons = scenes.map((scene, i) => {
     const button = html("button", "rv-tbutton rv-tchapter", tabs, scene.title);
     button.type = "button";
-    ears.listen(button, "click", () => {
+    events.listen(button, "click", () => {
       model.set("_shown", i);
       model.set("_frame", 0);
       model.save_changes();
@@ -42,7 +42,7 @@ export function render({ model, el }) {
   show();
   return () => {
     model.off("change:_frame", follow);
-    ears.release();
+    events.release();
     player.release();
   };
 }
