@@ -134,7 +134,7 @@ def test_the_plan_s_lower_sets_are_browsed_with_the_terms_of_the_peak(page):
     assert page.locator(".rv-node.rv-outside").count() > 0
     assert page.locator(".rv-node.rv-boundary").count() > 0
     panel.get_by_role("button", name="Lower set at the formula's peak").click()
-    panel.get_by_text("the formula's peak is here").wait_for()
+    panel.get_by_text("the peak of the formula").wait_for()
     terms = panel.locator("dd").evaluate_all("all => all.map(d => Number(d.dataset.bytes))")
     assert sum(terms[:4]) == terms[4]
     peak = page.evaluate(

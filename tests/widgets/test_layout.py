@@ -181,3 +181,11 @@ def test_what_is_read_much_later_stands_by_its_reader():
 def test_an_unknown_mode_is_refused_by_name():
     with pytest.raises(ValueError, match=r"'spiral' is unknown; choose one of wrapped, right, down"):
         lay_out(GRAPHS["chain"], "spiral")
+
+
+def test_names_with_marks_of_the_dot_language_survive_to_graphviz():
+    drawing = Graph.from_edges([("a:b", 'say "c"')], memory={"a:b": 1, 'say "c"': 2}).to_graphviz()
+    assert "0 -> 1" in drawing.source
+    assert r"\"c\"" in drawing.source
+    if shutil.which("dot"):
+        assert drawing.pipe("plain", encoding="utf-8").count("\nedge ") == 1

@@ -6,14 +6,16 @@ import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
 import { outlineOf } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
-import { livesOf } from "../data/blocks.js";
 import { makePlayer } from "./player.js";
+import { makeNodeMarks, makePeakMark } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns, bandAt } from "./timeline_shapes.js";
 
 const HEIGHT = 172;
 const STRIP = 12;
 const EDGE = { left: 58, right: 14, top: 14, bottom: 36 };
+const BASE = HEIGHT - EDGE.bottom;
+const STRIP_TOP = BASE + 7;
 
 /** The step at a position of the chart; −1 outside. */
 export function hitTest(px, width, steps) {
@@ -51,12 +53,11 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const limit = svg("line", { class: "rv-budget-line" }, chart);
   const limitText = svg("text", { class: "rv-tick rv-halo" }, chart);
   const strip = svg("g", { class: "rv-strip" }, chart);
-  const ticks = svg("path", { class: "rv-node-ticks" }, chart);
-  const lives = svg("g", { class: "rv-lives" }, chart);
+  const nodeMarks = makeNodeMarks(chart, STRIP_TOP, STRIP);
   const playhead = svg("g", { class: "rv-playhead", visibility: "hidden" }, chart);
   const playline = svg("line", {}, playhead);
   const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, chart);
-  const peak = svg("g", { class: "rv-peak", tabindex: 0, role: "button" }, chart);
+  const peakMark = makePeakMark(chart, actions.peak);
 
   let width = 0;
   let reply = null;
@@ -70,9 +71,8 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   let against = null;
   let filter = null;
 
-  const base = HEIGHT - EDGE.bottom;
   const x = (fraction) => EDGE.left + fraction * (width - EDGE.left - EDGE.right);
-  const y = (bytes) => base - (bytes / top) * (base - EDGE.top);
+  const y = (bytes) => BASE - (bytes / top) * (BASE - EDGE.top);
 
   function draw() {
     top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
@@ -124,54 +124,26 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
       path.setAttribute("class", `rv-category-${category.number}${filter !== null && filter !== category.number ? " rv-dim" : ""}`);
     });
     strip.replaceChildren();
-    const stripTop = base + 7;
     const byPhase = new Map();
     for (const [phase, from, to] of phaseRuns(reply.phases)) {
-      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${stripTop}H${x(to / steps).toFixed(1)}V${stripTop + STRIP}H${x(from / steps).toFixed(1)}Z`);
+      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${STRIP_TOP}H${x(to / steps).toFixed(1)}V${STRIP_TOP + STRIP}H${x(from / steps).toFixed(1)}Z`);
     }
     for (const [phase, d] of [...byPhase].sort((a, b) => a[0] - b[0])) svg("path", { d, class: `rv-phase-${phase}` }, strip);
-    drawPeak();
+    peakMark.draw(reply, x((reply.peakStep + 0.5) / reply.steps), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
     drawLegend();
-    drawMarks();
+    markSteps();
     drawHead();
   }
 
-  function drawPeak() {
-    peak.replaceChildren();
-    if (reply.peakStep < 0) return;
-    peak.setAttribute("aria-label", `Peak ${formatBytes(reply.peak)} at step ${reply.peakStep + 1}: what is alive here and why`);
-    const px = x((reply.peakStep + 0.5) / reply.steps);
-    const py = y(reply.peak);
-    svg("circle", { cx: px, cy: py - 5, r: 12, class: "rv-peak-target" }, peak);
-    svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
-    const rightHalf = px > (width + EDGE.left) / 2;
-    const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(EDGE.top - 3, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
-    text.textContent = `peak ${formatBytes(reply.peak)} · what is alive?`;
-    const wide = 178; // the text can be clicked, too
-    const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
-    peak.prepend(target);
-  }
-
-  /** Mark the steps of the selected node and the lifetimes of its blocks. */
-  function drawMarks() {
-    let path = "";
-    lives.replaceChildren();
-    if (marked >= 0 && reply && width) {
-      for (let s = 0; s < reply.steps; s++) {
-        if (reply.stepNodes[s] === marked) path += `M${x((s + 0.5) / reply.steps).toFixed(1)} ${base + 7}v${STRIP}`;
-      }
-      for (const [category, first, stop] of livesOf(reply, marked)) {
-        svg("rect", { x: x(first / reply.steps), y: base + 7 + STRIP + 3, width: Math.max(2, x(stop / reply.steps) - x(first / reply.steps)), height: 5, rx: 1.5, class: `rv-life rv-category-${category}` }, lives);
-      }
-    }
-    ticks.setAttribute("d", path);
+  function markSteps() {
+    if (reply && width) nodeMarks.draw(reply, marked, x);
   }
 
   function drawHead() {
     playhead.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
     if (chosen < 0 || !reply || !width) return;
     const px = x((Math.min(chosen, reply.steps - 1) + 0.5) / reply.steps);
-    for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: base + 7 + STRIP })) playline.setAttribute(name, at);
+    for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: STRIP_TOP + STRIP })) playline.setAttribute(name, at);
   }
 
   function drawLegend() {
@@ -193,7 +165,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
       return;
     }
     const px = x((at + 0.5) / reply.steps);
-    if (step >= 0) for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: base + 7 + STRIP, visibility: "visible" })) crosshair.setAttribute(name, at);
+    if (step >= 0) for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: STRIP_TOP + STRIP, visibility: "visible" })) crosshair.setAttribute(name, at);
     const name = labels()[reply.stepLabels[at]] ?? "";
     line.classList.add("rv-reading");
     setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${name} · ${formatBytes(totals[at])} total bytes${mostOf(at)}`);
@@ -212,19 +184,9 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   listen(chart, "click", (event) => {
     const at = stepAt(event);
     if (at < 0) return;
-    const bytes = ((base - (event.clientY - chart.getBoundingClientRect().top)) / (base - EDGE.top)) * top;
+    const bytes = ((BASE - (event.clientY - chart.getBoundingClientRect().top)) / (BASE - EDGE.top)) * top;
     player.pause();
     actions.pick(at, bytes < 0 ? null : bandAt(reply, at, bytes));
-  });
-  listen(peak, "click", (event) => {
-    event.stopPropagation(); // a click on the chart would choose a step
-    actions.peak();
-  });
-  listen(peak, "keydown", (event) => {
-    event.stopPropagation();
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    actions.peak();
   });
   chart.setAttribute("aria-label", "Memory over the step");
 
@@ -277,7 +239,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     /** Mark the steps of a node and the lifetimes of its blocks. */
     markNode(v) {
       marked = v;
-      drawMarks();
+      markSteps();
     },
     resize() {
       width = root.clientWidth;
@@ -287,6 +249,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     destroy: () => {
       player.destroy();
       legend.destroy();
+      peakMark.destroy();
       release();
     },
   };

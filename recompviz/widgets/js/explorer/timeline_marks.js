@@ -1,0 +1,65 @@
+// Marks on the timeline: the peak, and the steps of the selected node with the lifetimes of its blocks.
+
+import { svg, listeners } from "../shared/elements.js";
+import { formatBytes } from "../shared/units.js";
+import { livesOf } from "../data/blocks.js";
+
+/** The mark of the peak, a button; calls `choose()`. */
+export function makePeakMark(chart, choose) {
+  const { listen, release } = listeners();
+  const peak = svg("g", { class: "rv-peak", tabindex: 0, role: "button" }, chart);
+
+  /**
+   * Draw the mark at a point of the chart.
+   * @param least the least y of the text; @param middle the x from which the text stands to the left
+   */
+  function draw(reply, px, py, least, middle) {
+    peak.replaceChildren();
+    if (reply.peakStep < 0) return;
+    peak.setAttribute("aria-label", `Peak ${formatBytes(reply.peak)} at step ${reply.peakStep + 1}: what is alive here and why`);
+    svg("circle", { cx: px, cy: py - 5, r: 12, class: "rv-peak-target" }, peak);
+    svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
+    const rightHalf = px > middle;
+    const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(least, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
+    text.textContent = `peak ${formatBytes(reply.peak)} · what is alive?`;
+    const wide = 178; // the text can be clicked, too
+    const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
+    peak.prepend(target);
+  }
+
+  listen(peak, "click", (event) => {
+    event.stopPropagation(); // a click on the chart would choose a step
+    choose();
+  });
+  listen(peak, "keydown", (event) => {
+    event.stopPropagation();
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    choose();
+  });
+
+  return { draw, destroy: release };
+}
+
+/** The marks of a node, on a strip that begins at `top` and has a `height`. */
+export function makeNodeMarks(chart, top, height) {
+  const ticks = svg("path", { class: "rv-node-ticks" }, chart);
+  const lives = svg("g", { class: "rv-lives" }, chart);
+
+  /** Draw the marks of node v (−1: none); `x` maps fractions of the steps to pixels. */
+  function draw(reply, v, x) {
+    let path = "";
+    lives.replaceChildren();
+    if (v >= 0) {
+      for (let s = 0; s < reply.steps; s++) {
+        if (reply.stepNodes[s] === v) path += `M${x((s + 0.5) / reply.steps).toFixed(1)} ${top}v${height}`;
+      }
+      for (const [category, first, stop] of livesOf(reply, v)) {
+        svg("rect", { x: x(first / reply.steps), y: top + height + 3, width: Math.max(2, x(stop / reply.steps) - x(first / reply.steps)), height: 5, rx: 1.5, class: `rv-life rv-category-${category}` }, lives);
+      }
+    }
+    ticks.setAttribute("d", path);
+  }
+
+  return { draw };
+}
