@@ -1,4 +1,4 @@
-"""What is given to ``debug``: a wrong argument is refused, what cannot be told is said, and its advice is explained."""
+"""Arguments of ``debug``: wrong ones are refused; notes say what a report leaves out and what its advice covers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_wrong_argument_is_refused(model: Any, given: dict[str, Any], error: t
         rv.debug(model, X, advise=False, **given)
 
 
-def test_a_function_that_only_begins_when_called_is_refused() -> None:
+def test_an_async_function_or_generator_is_refused() -> None:
     async def later(x: torch.Tensor) -> None:
         x.square().sum()
 
@@ -59,14 +59,14 @@ def test_a_function_that_only_begins_when_called_is_refused() -> None:
             rv.debug(model, X)
 
 
-def test_a_size_to_fit_that_cannot_be_used_is_said_to_be_left_out() -> None:
+def test_a_note_says_that_fits_cannot_be_used() -> None:
     of_function = rv.debug(step, X, steps=1, fits="1 GiB")
     assert any("no" in note and "function that runs a whole step" in note for note in of_function.notes)
     unadvised = rv.debug(mlp(), X, loss=torch.sum, steps=1, fits="1 GiB", advise=False)
     assert any("advise=False" in note for note in unadvised.notes)
 
 
-def test_what_is_held_across_steps_is_told_beside_the_what_ifs_and_tracing_warns_of_nothing() -> None:
+def test_a_note_says_what_the_what_ifs_leave_out_and_tracing_does_not_warn() -> None:
     model, kept = mlp(), []
     [*model.children()][2].register_forward_hook(lambda *given: kept.append(given[2]))
     with warnings.catch_warnings(record=True) as seen:
@@ -78,7 +78,7 @@ def test_what_is_held_across_steps_is_told_beside_the_what_ifs_and_tracing_warns
     assert "held from earlier steps" in said
 
 
-def test_no_advice_is_given_twice_and_each_size_is_one_that_a_plan_fits() -> None:
+def test_each_advice_differs_and_a_plan_fits_its_size() -> None:
     model = nn.Sequential(
         *(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.Conv2d(16, 16, 3)),
         *(nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10)),
@@ -92,7 +92,7 @@ def test_no_advice_is_given_twice_and_each_size_is_one_that_a_plan_fits() -> Non
             assert rv.simulate(traced, traced.plan(total, "live")).peak <= parse_bytes(total)
 
 
-def test_the_largest_batch_that_fits_leaves_room_for_the_optimisers_state() -> None:
+def test_the_largest_batch_counts_the_state_of_the_optimiser() -> None:
     model, x = mlp(), torch.randn(64, 16)
     optimizer = torch.optim.Adam(model.parameters())
     report = rv.debug(model, x, loss=torch.sum, optimizer=optimizer, steps=1, fits="400 KiB")
