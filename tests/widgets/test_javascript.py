@@ -10,6 +10,7 @@ import pytest
 
 from recompviz.core.base.units import format_bytes
 from recompviz.widgets.base import assets
+from recompviz.widgets.layout.layered import isotonic
 
 JS = assets.HERE / "js"
 # room → the rooms that it may import from
@@ -258,3 +259,13 @@ def test_listeners_are_added_only_by_the_helper_that_releases_them():
     found = {path.relative_to(JS).as_posix() for path in JS.glob("*/*.js") if "addEventListener" in path.read_text()}
     # the exported page follows the theme as long as it is open
     assert found == {"shared/elements.js", "explorer/standalone.js"}
+
+
+@node
+def test_isotonic_regression_is_that_of_python():
+    rng = np.random.default_rng(1)
+    cases = [[rng.normal(size=20).tolist(), rng.uniform(0.1, 5, size=20).tolist()] for _ in range(30)]
+    fits = run(
+        "graph/spread_across.js", "v.cases.map(([values, weights]) => m.isotonicFit(values, weights))", cases=cases
+    )
+    np.testing.assert_allclose(fits, [isotonic(values, weights) for values, weights in cases], rtol=1e-12)
