@@ -1,8 +1,8 @@
-"""Networks to plan for: the paper's seven and today's other architectures, as plain PyTorch modules of our own.
+"""Networks to plan for: the paper's seven and today's other architectures, as plain PyTorch modules.
 
 Every constructor returns an ``nn.Module`` and has arguments that make it small; ``example(name)`` returns the network
 with inputs, targets and training loss. Nothing is imported until its name is used, so importing this package is cheap.
-The files carry an underscore because a submodule called ``unet`` would hide the function of that name.
+File names start with an underscore because a submodule called ``unet`` would hide the function of that name.
 """
 
 from __future__ import annotations

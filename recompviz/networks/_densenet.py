@@ -1,8 +1,8 @@
-"""DenseNet: every layer reads the concatenation of everything before it in its block.
+"""DenseNet: every layer reads the concatenation of all earlier outputs of its block.
 
-The concatenation grows by two tensors at a time (all so far, and what is new), as in the paper's graphs, so it is a
-value of its own at every layer and a block's memory is quadratic in its depth: the network that recomputation was
-first proposed for. Parameter names are torchvision's.
+As in the paper's graphs, each layer concatenates two tensors, the concatenation so far and the new output, so every
+layer makes a new concatenation and a block's memory is quadratic in its depth. Recomputation was first proposed for
+this network. Parameter names are torchvision's.
 """
 
 from __future__ import annotations

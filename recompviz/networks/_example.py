@@ -1,7 +1,7 @@
-"""A network ready to train: the module, a batch of random inputs and targets, and its loss, by one name.
+"""Examples: a network with a batch of random inputs, its targets and its loss, by name.
 
-Two recipes stand in a table for each name: the published network with the paper's input and batch size, and a small
-one of the same operators that a test can trace and train in a second.
+A table has two recipes for each name: the published network with the paper's input and batch size, and a small network
+with the same operators, which a test can trace and train in a second.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ Loss = Callable[..., Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One training step's ingredients; ``loss(model(*inputs), *targets)`` is the number to minimise.
+    """A model and its data; ``loss(model(*inputs), *targets)`` is the number to minimise.
 
     Attributes
     ----------
     model : nn.Module
         In training mode, freshly initialised.
     inputs, targets : tuple of Tensor
-        Random, the batch first.
+        Random; the first dimension is the batch.
     loss : callable
         A plain function ``loss(output, *targets)`` without captured tensors.
     name : str
-        The name that made it.
+        The name it was made by.
     """
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Field:
-    """One input or target: its shape after the batch, and for integers the number that they stay below."""
+    """One input or target: its shape without the batch, and for integers their exclusive upper bound."""
 
     shape: tuple[int, ...]
     below: int | None = None
@@ -103,7 +103,7 @@ def diffusion(build: Callable[[], nn.Module], size: int, batch: int = 2) -> Reci
     return Recipe(build, denoising, batch, (image, Field((), 1000)), (image,))
 
 
-# The seven networks of the paper with its batch sizes; beside each the small one.
+# (network of the paper with its batch size, small network)
 _SEVEN: dict[str, tuple[Recipe, Recipe]] = {
     "pspnet": (
         pixels(pspnet, 3, 713, 713, 2, 17, pspnet_loss),
@@ -170,7 +170,7 @@ PAPER: tuple[str, ...] = tuple(_SEVEN)
 """Names of the paper's seven networks, in the order of its table."""
 
 NAMES: tuple[str, ...] = tuple(_RECIPES)
-"""All names that `example` knows."""
+"""All names that `example` accepts."""
 
 
 def example(
@@ -185,15 +185,15 @@ def example(
     batch : int, optional
         Batch size; by default the paper's, or 2 for a small one.
     small : bool
-        Whether to shrink the network and its inputs, operators unchanged, to something a test can train. U-Net, VGG19
-        and GoogLeNet keep their graphs; the others lose layers.
+        Whether to make the network and its inputs small enough for a test, with the same operators. U-Net, VGG19 and
+        GoogLeNet keep their graphs; the others have fewer layers.
     device : torch.device or str, optional
-        Where to build everything; by default PyTorch's current device. ``"meta"`` takes no memory.
+        Device of the network and its data; by default PyTorch's current device. ``"meta"`` takes no memory.
 
     Returns
     -------
     Example
-        ``loss(model(*inputs), *targets)`` is a scalar. Seed with ``torch.manual_seed`` before.
+        ``loss(model(*inputs), *targets)`` is a scalar. Call ``torch.manual_seed`` before for reproducible values.
 
     Raises
     ------

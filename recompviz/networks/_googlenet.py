@@ -1,8 +1,8 @@
-"""GoogLeNet: four branches side by side in every module, and two auxiliary classifiers on the way.
+"""GoogLeNet: four parallel branches in every module, and two auxiliary classifiers.
 
-The network of 2014, before batch norm: local response normalisation in the stem, biased convolutions, 5×5 branches.
+The network of 2014, without batch norm: local response normalisation in the stem, convolutions with bias, 5×5 branches.
 As in the Chainer network that the paper measured, an inception module applies its last ReLU once, after the
-concatenation. Four branches make many lower sets: this is the paper's widest graph.
+concatenation. Four branches make many lower sets: of the paper's graphs this one is the widest.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """GPT-2: a decoder-only transformer whose output layer is its embedding.
 
 Causal scaled dot-product attention, learned positions, dropout at the embedding, in the attention and at the end of
-both halves of a block. One parameter serves as embedding and as output layer (tied weights), and dropout makes it a
-test of whether a recomputed value draws the same random numbers again. Parameter names are the original's.
+both halves of a block. One parameter is both embedding and output layer (tied weights). The dropout tests that a
+recomputed value draws the same random numbers. Parameter names are the original's.
 """
 
 from __future__ import annotations
@@ -110,14 +110,14 @@ def gpt2(
     context: int = 1024,
     dropout: float = 0.1,
 ) -> GPT2:
-    """Return a GPT-2; as it stands the small one with 124,439,808 parameters.
+    """Return a GPT-2; the defaults give the small one with 124,439,808 parameters.
 
     Parameters
     ----------
     layers, width, heads : int
-        Blocks, their width, and their attention heads; ``heads`` divides ``width``.
+        Number of blocks, width of a block, and number of attention heads, which divides the width.
     vocabulary, context : int
-        Number of tokens, and of positions.
+        Number of tokens, and number of positions.
     dropout : float
         Probability at all four places; 0 for none.
 

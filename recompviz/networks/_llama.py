@@ -1,4 +1,4 @@
-"""Llama: the decoder that today's language models share.
+"""Llama: a decoder-only transformer.
 
 RMS norm, rotary positions, a gated perceptron (SwiGLU), no biases, and grouped queries: several query heads share one
 key and value head. The two presets have the shapes of Llama 2; construct them under ``torch.device("meta")``, where

@@ -1,7 +1,7 @@
 """The training losses of the networks, as plain functions ``loss(output, *targets)`` that return one number.
 
-They capture no tensor: a loss that closes over its targets bakes them into a traced step, and every later batch would
-train on the first one's. Sums are written so that one operator of the paper is one operator of ours.
+They capture no tensor: a traced step would contain a captured target as a constant, and every later batch would train
+on it. Sums are written so that one operator of the paper is one operator here.
 """
 
 from __future__ import annotations

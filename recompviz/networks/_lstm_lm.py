@@ -1,9 +1,8 @@
 """A recurrent language model: embedding, stacked LSTM, output layer.
 
-The LSTM is PyTorch's own. Traced, it is unrolled: one small cell after another for every layer and position, so the
-graph grows with the text, and every cell's gates are values that a plan may keep or recompute. Each layer is an
-``nn.LSTM`` of its own with dropout before it, because PyTorch's decomposition of a stacked one (2.13) leaves out the
-dropout between its layers.
+The LSTM is PyTorch's. A trace unrolls it into one cell for every layer and position, so the graph grows with the text,
+and the gates of every cell are values that a plan may keep or recompute. Each layer is a separate ``nn.LSTM`` with
+dropout before it, because PyTorch's decomposition of a stacked LSTM (2.13) leaves out the dropout between its layers.
 """
 
 from __future__ import annotations

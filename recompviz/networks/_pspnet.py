@@ -1,8 +1,9 @@
-"""PSPNet: a dilated ResNet, then what the whole image looks like at four scales, added to every pixel.
+"""PSPNet: a dilated ResNet, then features of the whole image at four scales, concatenated to every pixel's.
 
-The structure of the authors' release that the paper measured through ChainerCV: a stem of three 3×3 convolutions,
-ResNet-101 whose last two stages dilate where others halve (so features stay at 1/8 of the image), a pyramid of average
-poolings resized back and concatenated, and an auxiliary classifier on the third stage for training.
+The structure is that of the authors' release, which the paper measured through ChainerCV: a stem of three 3×3
+convolutions, ResNet-101 whose last two stages use dilation instead of stride (so features stay at 1/8 of the image), a
+pyramid of average poolings that are resized and concatenated, and an auxiliary classifier on the third stage for
+training.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Residual networks: every block adds its input to what it computed.
+"""Residual networks: every block adds its input to its result.
 
-Bottleneck blocks (1×1, 3×3, 1×1) in the layout that everybody trains today, with the stride in the 3×3 convolution
-("v1.5"), and with torchvision's names for the parameters, so that its published weights load; ``original`` moves the
-stride to the first 1×1, as published and as the paper measured. No operator works in place: every operator's output is
-a value of its own, as in the paper that this package reproduces.
+Bottleneck blocks (1×1, 3×3, 1×1) with the stride in the 3×3 convolution ("v1.5"), and with torchvision's parameter
+names, so that its published weights load. ``original`` moves the stride to the first 1×1 convolution, as published and
+as the paper measured. No operator works in place: every output is a separate value, as in the paper.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""U-Net: down by pooling, up by transposed convolutions, with each level's features handed across.
+"""U-Net: down by pooling, up by transposed convolutions, with skip connections between equal levels.
 
-Exactly the network of the original figure: convolutions without padding (so 572×572 goes in and 388×388 comes out),
-the features that are handed across cropped to fit, dropout at the end of the contracting path, no batch norm. The
-values handed across live from one end of the step to the other, which is what makes this graph hard on memory.
+The network of the original figure: convolutions without padding (so an input of 572×572 gives an output of 388×388),
+skip connections cropped to fit, dropout at the end of the contracting path, no batch norm. The values of the skip
+connections live through most of the forward pass, so this graph needs much memory.
 """
 
 from __future__ import annotations

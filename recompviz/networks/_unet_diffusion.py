@@ -1,7 +1,7 @@
-"""A diffusion U-Net: residual blocks that know the time step, attention at the coarse scales, a skip for every block.
+"""A diffusion U-Net: residual blocks with a time embedding, attention at the coarse scales, a skip for every block.
 
-The network of denoising diffusion models: group norm and SiLU, a sinusoidal embedding of the time step added in every
-block, and twice as many skip connections as blocks per scale, all held until the way up needs them.
+The network of denoising diffusion models: group norm and SiLU, and a sinusoidal embedding of the time step that is
+added in every block. Each block on the way down has a skip connection, which lives until the way up reads it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """VGG: 3×3 convolutions in a row, no branches, no batch norm.
 
-The plainest graph there is, a path; most of its memory are the first convolutions' outputs and most of its parameters
-the first linear layer's. Parameter names are torchvision's. For the paper's image size the last pooling gives 7×7
-values, so no adaptive pooling stands before the classifier: its input is sized by `image_size`.
+The graph is a path. The outputs of the first convolutions take most of its memory, and the first linear layer has most
+of its parameters. Parameter names are torchvision's. For the paper's image size the last pooling gives 7×7 values, so
+there is no adaptive pooling before the classifier: `image_size` decides the size of its input.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Vision Transformer: the image as a sequence of patches, then encoder blocks all alike.
+"""Vision Transformer: the image as a sequence of patches, then equal encoder blocks.
 
-Pre-norm blocks with scaled dot-product attention, a class token, learned positions. Every block has the same shape,
-so a plan for one is nearly a plan for all.
+Pre-norm blocks with scaled dot-product attention, a class token, learned positions. All blocks have
+the same shapes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,1 @@
-"""What a step really takes.
-
-The memory window, measurement, calibration and the certificate.
-"""
+"""Measuring: what a step allocates, how long it takes, and whether it computes what eager PyTorch computes."""

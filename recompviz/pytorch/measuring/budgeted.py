@@ -1,4 +1,4 @@
-"""``fit_in``: a training script's one call, from a model to a module that trains within a budget."""
+"""``fit_in``: one call from a model to a module that trains within a budget."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def fit_in(
 ) -> PlannedModule:
     """The model's training step within a budget: trace, calibrate, plan and apply in one call, for scripts.
 
-    Runs the step a few times to learn what its operators take (see :func:`recompviz.calibrate`), never
-    in more memory than the leanest of the formula's plans.
+    Runs the step a few times to measure its operators (see :func:`recompviz.calibrate`), under the time-centric plan
+    with the least simulated peak.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def fit_in(
     total : int or str
         Total bytes the step may take, or a string such as ``"10 GiB"``.
     optimizer : torch.optim.Optimizer, optional
-        Where given, its state and its step are part of the total.
+        If given, its state and its step are part of the total.
 
     Raises
     ------
     InfeasibleBudget
-        If no plan fits; it carries the least total that does.
+        If no plan fits; its ``least`` is the least total that does.
 
     Examples
     --------

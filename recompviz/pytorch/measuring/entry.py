@@ -1,6 +1,6 @@
-"""``trace``, the public function: trace the step, then price its nodes.
+"""``trace``, the public function: trace the step, and set the cost of its nodes.
 
-It stands above calibration, because measured costs run the step.
+It is in this room because measured costs run the step.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ def trace(
     kwargs : dict, optional
         Keyword arguments of the model.
     targets : sequence, optional
-        What the loss takes after the model's output.
+        Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        Left out: the model's output is the scalar loss, or has ``.loss``.
+        If left out, the model's output is the scalar loss, or has ``.loss``.
     granularity : "operators" or "paper"
-        What one node of the graph stands for: one operator call that owns its memory, or what the paper counts as
-        one. There a layer of ``torch.nn`` is one node however many operators it calls, so are softmax and cross
-        entropy together, and a view (a reshape, a crop) is a node of its own. A view owns no memory: to keep it is to
-        keep the value it looks at.
+        What one node of the graph stands for: one operator call that owns its memory, or one function as the paper
+        counts them. With "paper", a layer of ``torch.nn`` is one node however many operators it calls, softmax and
+        cross entropy are one node, and a view (a reshape, a crop) is a node. A view owns no memory: to keep it means
+        to keep the value that it looks at.
     costs : "paper", "flops", "roofline", "measured" or Roofline
-        The forward cost T_v; as for :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
+        The cost model of T_v; see :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
     device : str, optional
-        For a model and inputs without memory (on the meta device, or fake): where it is to run, ``"cpu"`` (the
-        default) or ``"cuda"``, whose rounding and name the trace then has. Such a trace is *estimated*: kernels
-        differ by device, and :func:`recompviz.apply` traces anew where the step is run.
+        For a model and inputs without memory (on the meta device, or fake): the device that the step will run on,
+        ``"cpu"`` (the default) or ``"cuda"``. Sizes are rounded as on that device. Such a trace is *estimated*:
+        kernels differ between devices, and :func:`recompviz.apply` traces again where the step runs.
     optimizer : torch.optim.Optimizer, optional
-        Where given, its state counts as static memory and its step ends the training step. It is not stepped: one that
-        never was is known by its kind and options.
+        If given, its state counts as static memory and its step ends the training step. It is not stepped: the state
+        of one that never stepped follows from its class and options.
 
     Raises
     ------
     ValueError
-        If there is no such granularity or cost.
+        If there is no such granularity or cost model.
     TraceError
-        If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no
-        parameter needs a gradient.
+        If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no parameter requires a
+        gradient.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def trace(
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
 
-    A model far larger than this machine is planned for without any memory:
+    A model far larger than this machine needs no memory to be planned:
 
     >>> with torch.device("meta"):
     ...     big, x = torch.nn.Linear(10**6, 10**6), torch.empty(8, 10**6)

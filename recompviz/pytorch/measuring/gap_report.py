@@ -1,4 +1,4 @@
-"""``explain_gap``: why a plan's measured memory is not what the formula says, in steps that add up."""
+"""``explain_gap``: the difference between a plan's formula and its measured memory, as steps that add up."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """The gap from the paper's formula to the simulated, and where given the measured, peak of a plan.
+    """The gap from the paper's formula to the simulated peak of a plan, and to the measured peak if it is given.
 
     Parameters
     ----------
     trace : Trace
-        Calibrated (:func:`recompviz.calibrate`), if workspace is to be told from the rest.
+        If it is calibrated (:func:`recompviz.calibrate`), workspace is a step of the gap.
     plan : Plan
     measured : Timeline, optional
-        What :func:`recompviz.measure` gave for this plan; left out, the gap ends at the simulated peak.
+        From :func:`recompviz.measure` for this plan; if left out, the gap ends at the simulated peak.
 
     Returns
     -------
     Gap
-        ``.steps`` with bytes, reasons and what is behind them; ``.text``; ``.figure()``.
+        ``.steps`` with bytes, reasons and details; ``.text``; ``.figure()``.
 
     Raises
     ------

@@ -25,13 +25,13 @@ from recompviz.pytorch.internals.profiler import named_range
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
 
-# what brackets each step while measuring, and nothing otherwise
+# a context manager around each step of the schedule, for measuring
 Mark = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """Two functions and what passes between them.
+    """The two functions of a plan, and the values that pass between them.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def _unpack(names: list[str], source: str) -> str:
 
 
 class _Writer:
-    """Writes the lines of one function, and knows which names hold which storage."""
+    """Writes the lines of one function, and tracks which names hold which storage."""
 
     def __init__(self, folded: Folded, schedule: Schedule, scope: dict[str, Any], marked: bool) -> None:
         self.folded, self.schedule, self.scope, self.marked = folded, schedule, scope, marked
@@ -184,7 +184,7 @@ class _Writer:
             line = f"{node.name} = {self._expression(node)}"
         self.lines.append(line)
         self.hold(node)
-        if node not in self.folded.storage_of:  # a tuple of views: let it die with the storage it looks at
+        if node not in self.folded.storage_of:  # a tuple of views is freed together with the storage that it looks at
             for source in node.all_input_nodes:
                 if (s := self.folded.storage_of.get(source)) is not None:
                     self.holders.setdefault(s, []).append(node)
@@ -220,7 +220,7 @@ class _Writer:
 
 
 def _roots(folded: Folded) -> dict[int, list[Node]]:
-    """For each storage made in the step, the fx nodes that the making call itself returns for it."""
+    """For each storage made in the step, the fx nodes that its call returns for it."""
     roots: dict[int, list[Node]] = {}
     for node in folded.call_node:
         for output in _outputs(node):
@@ -250,5 +250,5 @@ def _device_of(node: Node) -> str:
 
 
 def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:
-    """The mark that lets the profiler attribute memory to steps."""
+    """A mark with which the profiler attributes memory to steps."""
     return named_range(f"rv:{step}")

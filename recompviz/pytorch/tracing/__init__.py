@@ -1,1 +1,1 @@
-"""From a model and one batch to the graph of its training step."""
+"""Tracing: from a model and one batch to the graph of its training step."""

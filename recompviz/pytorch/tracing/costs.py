@@ -1,8 +1,8 @@
-"""The forward cost T_v of every node, by one name each: the paper's, FLOP, a roofline estimate, measured times.
+"""Cost models for the forward cost T_v: the paper's, FLOP, a roofline estimate, measured times.
 
-A cost is a number for each forward call; a node of G costs what its calls cost together, and a view, which runs
-nothing, costs nothing. Only the paper counts by node: 10 for a convolution, 1 for anything else, views included.
-Estimates need no device but for the two numbers of a roofline, which are measured once per device.
+A cost model gives each forward call a number. The cost of a node of G is the sum over its calls; a view runs nothing
+and costs nothing. Only the paper's model counts by node: 10 for a convolution, 1 for any other node, views included.
+Estimates run nothing, except that a roofline's two numbers are measured once for each device.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ CostName = Literal["paper", "flops", "roofline", "measured"]
 
 @dataclass(frozen=True)
 class Roofline:
-    """A device as two numbers: a call takes as long as its arithmetic or its memory traffic, whichever is longer.
+    """A device as two numbers: a call takes the longer of the time for its arithmetic and for its memory traffic.
 
     Attributes
     ----------
     flops_per_second : float
-        Peak floating-point operations in a second.
+        Peak floating-point operations per second.
     bytes_per_second : float
-        Peak bytes read and written in a second.
+        Peak bytes read and written per second.
 
     References
     ----------
@@ -63,7 +63,7 @@ class Roofline:
                 raise ValueError(f"{name} is {value}, expected a number above 0")
 
     def seconds(self, flops: float, moved: float) -> float:
-        """The least time that so many operations on so many bytes take."""
+        """Lower bound of the time for a number of operations and of bytes moved."""
         return max(flops / self.flops_per_second, moved / self.bytes_per_second)
 
 
@@ -71,12 +71,12 @@ Costs: TypeAlias = CostName | Roofline
 
 
 def unit_of(costs: Costs) -> str:
-    """The unit of a cost, for people.
+    """The unit of a cost model, for display.
 
     Raises
     ------
     ValueError
-        If there is no such cost; it names those there are.
+        If there is no such cost model; the message names the existing ones.
 
     Examples
     --------
@@ -95,37 +95,37 @@ def unit_of(costs: Costs) -> str:
 
 
 def priced(folded: Folded, costs: Costs) -> Folded:
-    """The same joint graph and G with another cost; only ``graph.time`` differs, and so the fingerprint."""
-    unit_of(costs)  # raises on an unknown one
+    """The same joint graph and G with another cost model; only ``graph.time`` and the fingerprint differ."""
+    unit_of(costs)  # raises ValueError if unknown
     times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs))
     return replace(folded, graph=replace(folded.graph, time=times))
 
 
 def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float64]:
-    """T_v of every node from a number for each call: the sum over the node's calls.
+    """T_v of every node: the sum of the costs of its calls.
 
     Parameters
     ----------
     folded : Folded
     call_costs : sequence of float
-        One for each forward call, in the order of the joint graph; those of the backward calls may follow.
+        One for each forward call, in the order of the joint graph. Costs of the backward calls may follow.
 
     Raises
     ------
     ValueError
-        If there are neither as many as forward calls, nor as calls.
+        If the number of costs is neither the number of forward calls nor that of all calls.
     """
     joint = folded.joint
     if len(call_costs) not in (joint.forward_count, len(joint.calls)):
         raise ValueError(
             f"{len(call_costs)} call costs for {joint.forward_count} forward calls ({len(joint.calls)} calls in all); "
-            "give one each, in the order of the joint graph"
+            "give one for each forward call, in the order of the joint graph"
         )
     return np.array([sum(call_costs[c] for c in calls) for calls in folded.node_calls], np.float64)
 
 
 def _paper_times(folded: Folded) -> NDArray[np.float64]:
-    """The paper's T_v: 10 for a convolution, 1 for anything else (transposed ones included)."""
+    """The paper's T_v: 10 for a convolution, 1 for any other node, transposed convolutions included."""
 
     def is_convolution(node: Node) -> bool:
         return node.target is aten.convolution.default and not node.args[6]
@@ -139,7 +139,7 @@ def _call_costs(folded: Folded, costs: Costs) -> Sequence[float]:
     nodes = folded.call_node[: folded.joint.forward_count]
     if costs == "measured":
         if not folded.joint.seconds:
-            raise ValueError('costs "measured" need each call\'s time: take recompviz.calibrate(trace) first')
+            raise ValueError('costs "measured" need each call\'s time: run recompviz.calibrate(trace) first')
         return [1000 * seconds for seconds in folded.joint.seconds]
     if costs == "flops":
         return [flops(node) for node in nodes]
@@ -153,8 +153,8 @@ def _call_costs(folded: Folded, costs: Costs) -> Sequence[float]:
 def flops(node: Node) -> float:
     """Floating-point operations of a call.
 
-    By PyTorch's own formulas for the operators it has one for (convolutions, matrix products, attention; two
-    for each multiplication and addition); for any other operator one for each element it returns.
+    PyTorch's own formulas are used where they exist (convolutions, matrix products, attention; a multiplication and
+    an addition count as two). Any other operator counts one for each element that it returns.
     """
     value = node.meta.get("val")
     formula: Callable[..., Any] | None = flop_registry.get(getattr(node.target, "overloadpacket", None))
@@ -165,7 +165,7 @@ def flops(node: Node) -> float:
 
 
 def bytes_moved(node: Node) -> float:
-    """Bytes a call reads and writes: each tensor it takes and returns, once."""
+    """Bytes that a call reads and writes: each tensor that it takes or returns, once."""
     tensors = [t for source in node.all_input_nodes for t in _tensors(source.meta.get("val"))]
     return float(sum(t.numel() * t.element_size() for t in [*tensors, *_tensors(node.meta.get("val"))]))
 
@@ -174,11 +174,11 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-# -------------------------------------------------------------------- the device's two numbers
+# -------------------------------------------------------------------- measuring a roofline
 
 
 def _roofline_for(nodes: Sequence[Node]) -> Roofline:
-    """The roofline of the device that the calls run on, for the type most of them compute in."""
+    """The roofline of the device that the calls run on, for the dtype that most of them compute in."""
     made = [t for node in nodes for t in _tensors(node.meta.get("val"))]
     types = Counter(t.dtype for t in made if t.dtype.is_floating_point)
     return measure_roofline(device_of(made), types.most_common(1)[0][0] if types else torch.float32)
@@ -186,18 +186,18 @@ def _roofline_for(nodes: Sequence[Node]) -> Roofline:
 
 @functools.cache
 def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
-    """A device's roofline, measured once per process by a matrix product and a copy; some tenths of a second.
+    """Measure a device's roofline by a matrix product and a copy; takes some tenths of a second, once per process.
 
     Parameters
     ----------
     device : torch.device
     dtype : torch.dtype
-        The type of the matrices; devices multiply short types faster.
+        The dtype of the matrices; most devices multiply short dtypes faster.
 
     Raises
     ------
     ValueError
-        On the meta device, which computes nothing.
+        For the meta device, which computes nothing.
     """
     if device.type == "meta":
         raise ValueError("the meta device computes nothing; give the real one's numbers: costs=Roofline(…, …)")
@@ -213,7 +213,7 @@ def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -
 
 
 def _least_seconds(action: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
-    """The least time of some runs; the first one warms up."""
+    """The shortest time of several runs, after one that warms up."""
 
     def run() -> float:
         synchronize(device)

@@ -1,9 +1,9 @@
-"""Which calls and views are one node of G: every call by itself, or what the paper counts as one.
+"""Granularity: which calls and views are one node of G.
 
-The paper's operators are Chainer's functions. Seen from ATen, one function is sometimes several calls (local response
-normalisation, softmax cross entropy) and sometimes none (a reshape or a crop only looks at a value). So where the
-graph is to be the paper's, whatever one layer of ``torch.nn`` calls is one node, softmax and cross entropy are one,
-and a view of a value, or an unbranched chain of them, is a node of its own.
+With granularity "operators" every call is a node. The paper's operators are Chainer's functions instead. In ATen such a
+function is sometimes several calls (local response normalisation, softmax cross entropy) and sometimes none (a reshape
+or a crop only looks at a value). So with granularity "paper" the calls of one layer of ``torch.nn`` are one node,
+softmax and cross entropy are one node, and a view, or an unbranched chain of views, is a node.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ aten = torch.ops.aten
 
 Granularity = Literal["operators", "paper"]
 
-# the files of torch.nn whose modules are one function each; containers, recurrent networks, transformers and
-# Flatten are not among them, and multi-head attention is several functions
+# files of torch.nn in which every module is one function; containers, recurrent networks, transformers and Flatten are
+# in other files
 _LAYERS = frozenset(
     f"torch.nn.modules.{file}"
     for file in (
@@ -29,14 +29,15 @@ _LAYERS = frozenset(
         "loss", "normalization", "padding", "pixelshuffle", "pooling", "sparse", "upsampling",
     )
 )  # fmt: skip
+# several functions
 _NO_LAYERS = frozenset({"MultiheadAttention"})
-# these look at a value without changing how it is seen
+# aliases with the same shape and strides as their input
 _PLAIN = (operator.getitem, aten.detach.default, aten.alias.default)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one node of G stands for: calls, or views and no call.
+    """The calls, or the views, that are one node of G.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class Part:
     views : tuple of torch.fx.Node
         The chain of views, first to last; empty for calls.
     name : str
-        What several calls are together, for example ``"LocalResponseNorm"``; empty for a single one.
+        The function that several calls make up, for example ``"LocalResponseNorm"``; empty for a single call.
     """
 
     calls: tuple[int, ...]
@@ -54,7 +55,7 @@ class Part:
 
 
 def check_granularity(granularity: str) -> None:
-    """Raise ValueError if there is no such granularity."""
+    """Raise ValueError for an unknown granularity."""
     if granularity not in get_args(Granularity):
         choices = " or ".join(map(repr, get_args(Granularity)))
         raise ValueError(f"granularity {granularity!r} is unknown; choose {choices}")
@@ -79,7 +80,7 @@ def parts_of(
     forward : set of torch.fx.Node
         The forward pass.
     makers : callable
-        The calls that allocate what an fx node looks at; none for an input or a parameter.
+        Gives the calls that allocate what an fx node looks at; none for an input or a parameter.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def parts_of(
 
 
 def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
-    """The fx node that an alias is an alias of: the input that shares its storage."""
+    """The input of an alias that shares its storage."""
     mine = set(storages(alias))
     return next((source for source in alias.all_input_nodes if mine & set(storages(source))), None)
 
@@ -104,9 +105,9 @@ def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None
 
 
 def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[Part]:
-    """Runs of calls that are one function together.
+    """Runs of consecutive calls that are one function.
 
-    Only neighbours in the trace are put together: to merge neighbours in a topological order never makes a cycle.
+    Only consecutive calls are merged: merging neighbours in a topological order never makes a cycle.
     """
     runs: list[list[int]] = []
     for c in members:
@@ -129,7 +130,7 @@ def _is_cross_entropy(softmax: Node, loss: Node) -> bool:
         return False
     logits = loss.args[0]
     while isinstance(logits, Node) and logits is not softmax and len(logits.all_input_nodes) == 1:
-        logits = logits.all_input_nodes[0]  # more than two dimensions are viewed as four
+        logits = logits.all_input_nodes[0]  # logits with more than two dimensions are viewed as four-dimensional
     return logits is softmax
 
 
@@ -141,7 +142,7 @@ def _name_of(nodes: Sequence[Node]) -> str:
 
 
 def layer_call(node: Node) -> tuple[str, str] | None:
-    """One call of a layer of ``torch.nn`` that an fx node was traced in: (its identity, the layer's class)."""
+    """The call of a ``torch.nn`` layer that an fx node was traced in: (identity of the call, class of the layer)."""
     stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     if not stack:
         return None
@@ -156,14 +157,13 @@ def layer_call(node: Node) -> tuple[str, str] | None:
 def _view_nodes(
     functions: Sequence[Part], call_node: Sequence[Node], forward: set[Node], makers: Callable[[Node], list[int]]
 ) -> list[Part]:
-    """Maximal unbranched chains of views that some call of G looks through.
+    """Maximal unbranched chains of views that a call of G reads.
 
-    What only the backward pass looks through, what a layer does inside itself, and views of inputs and parameters are
-    no nodes.
+    Views that only the backward pass reads, views inside a layer, and views of inputs and parameters are no nodes.
     """
     function_of = {call_node[c]: i for i, part in enumerate(functions) for c in part.calls}
     calls = set(call_node)
-    uses: dict[Node, set[Node]] = {}  # of an alias: the calls of G, and the chains (by their first view), behind it
+    uses: dict[Node, set[Node]] = {}  # alias → the calls of G, and the first views of chains, that read it
     chains: dict[Node, tuple[Node, ...]] = {}
     for node in reversed(call_node[0].graph.nodes) if call_node else ():
         if node.op != "call_function" or node not in forward or node in calls:
@@ -185,7 +185,7 @@ def _view_nodes(
 
 
 def _is_plain(node: Node) -> bool:
-    """Whether an alias is seen just as what it is an alias of."""
+    """Whether an alias has the shape, strides, offset and dtype of its input."""
     if node.target in _PLAIN:
         return True
     value, source = node.meta.get("val"), node.all_input_nodes[0].meta.get("val")

@@ -1,7 +1,7 @@
-"""What real kernels allocate where their fake ones, which a trace asks for sizes, say otherwise.
+"""Corrections for operators whose kernels allocate other sizes than their fake kernels report.
 
-Found by laying measured over simulated memory, operator by operator. The values are right either way;
-only the bytes of the block behind them differ.
+A trace gets sizes from fake kernels. The differences were found by comparing measured with simulated memory, operator by
+operator. Shapes and values agree; only the bytes of the block differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def real_bytes(node: Node, value: torch.Tensor) -> int:
 
 
 def _reduced_loss(node: Node, value: torch.Tensor, said: int) -> int:
-    """An elementwise loss is reduced into the block of the unreduced one."""
+    """A reduced elementwise loss stays in the block of the unreduced loss."""
     reduction = node.args[2] if len(node.args) > 2 else node.kwargs.get("reduction", 1)
     if not reduction:
         return said
@@ -40,7 +40,7 @@ def _reduced_loss(node: Node, value: torch.Tensor, said: int) -> int:
 
 
 def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
-    """On the CPU, statistics of half-precision values have the precision of the weight."""
+    """On the CPU, statistics of half-precision values have the dtype of the weight."""
 
     def rule(node: Node, value: torch.Tensor, said: int) -> int:
         weight = node.args[parameter]
@@ -52,7 +52,7 @@ def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
 
 
 def _whole_block(node: Node, _value: torch.Tensor, said: int) -> int:
-    """A write out of place copies the whole block that it writes into, to keep its strides."""
+    """A functionalised write copies the whole block that it writes into, to keep the strides."""
     return max(said, _of(node.args[0]).untyped_storage().nbytes())
 
 

@@ -1,8 +1,8 @@
-"""The neighbour's plan: what PyTorch's own partitioner would save, as a plan of the traced graph.
+"""The choice of PyTorch's own partitioner, as a plan of the traced graph.
 
-``torch.compile`` splits the joint graph by a minimum cut, and below a memory budget of 1 fills a knapsack
-with the values dearest to recompute. Its choice is read from a copy of the trace and mapped to nodes
-by storage, so that it is simulated, run and certified like any other plan.
+``torch.compile`` splits the joint graph by a minimum cut. With a memory budget below 1 it solves a knapsack problem for
+the values that are most expensive to recompute. The partitioner runs on a copy of the trace, and its choice is mapped
+to nodes by storage, so that it can be simulated, run and certified like any other plan.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
     Parameters
     ----------
     folded : Folded
-        The traced step. Left as it is; the partitioner works on a copy.
+        The traced step. It is not changed; the partitioner works on a copy.
     ratio : float
-        ``torch._functorch.config.activation_memory_budget``, 0 to 1: a share of the bytes that the partitioner
-        would save left alone (1), above what it cannot avoid (0). A share of saved bytes, not of the peak.
+        ``torch._functorch.config.activation_memory_budget``, 0 to 1: 1 saves what the partitioner saves by
+        default, 0 saves the least it can. It is a share of the saved bytes between these, not of the peak.
 
     Raises
     ------
@@ -42,9 +42,8 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
 
     Notes
     -----
-    The partitioner knows which values the backward pass reads. What it neither saves nor recomputes costs nothing and
-    counts as kept, so that ``overhead`` is T of what really runs twice. Its recomputation is run just in time, by
-    recompviz's own schedule.
+    Values that the partitioner neither saves nor recomputes count as kept, so that ``overhead`` is T of the values that
+    run twice. The recomputation follows recompviz's own schedule, which runs it as late as possible.
 
     Examples
     --------
@@ -58,11 +57,11 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
         raise ValueError(f"the min-cut ratio is {ratio!r}, expected a number from 0 to 1")
     try:
         saved = min_cut_saved(folded.fx, float(ratio))
-    except Exception as error:  # it is experimental, and fails in many places with types of their own
+    except Exception as error:  # it is experimental, and raises errors of many types
         reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
         raise PartitionerError(
             f"PyTorch's min-cut partitioner failed on this step at ratio {ratio:g}: {type(error).__name__}: {reason}; "
-            "the other baselines do without it"
+            "the other baselines do not use it"
         ) from error
     graph, joint = folded.graph, folded.joint
     storage_of = {storage_key(n.meta["val"]): s for n, s in folded.storage_of.items()}

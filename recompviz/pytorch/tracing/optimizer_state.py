@@ -1,8 +1,8 @@
-"""What an optimiser adds to a step: its state, there from the second step on, and its scratch memory while it steps.
+"""The memory that an optimiser adds to a step: its state between steps, and its scratch memory while it steps.
 
-An optimiser makes its state when it first steps, and what it makes depends on its kind, its options and
-the parameters' shapes. So two steps are taken on copies that have shapes and no memory, and every
-allocation of it is watched: no memory is needed, and nothing that the user made is touched.
+An optimiser makes its state in its first step; the sizes depend on its class, its options and the parameters' shapes.
+So a copy of the optimiser takes two steps on parameters that have shapes and no memory, and every allocation is
+counted. The user's optimiser is not changed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
 
-# what the CPU's operators take for a Python number: a double and its conversion
+# bytes that the CPU's operators allocate for a Python number: a double and its conversion
 _NUMBER = 12
 
 
 @dataclass(frozen=True)
 class OptimizerBytes:
-    """What an optimiser takes; frozen.
+    """Bytes of an optimiser; frozen.
 
     Attributes
     ----------
     state : int
         Bytes it holds between steps.
     scratch : int
-        The most bytes alive at once within a step, beside state, parameters and gradients.
+        The most bytes alive within a step, without state, parameters and gradients.
     """
 
     state: int
@@ -50,19 +50,20 @@ def optimizer_bytes(
     device: torch.device,
     rounded: Callable[[int], int] = int,
 ) -> OptimizerBytes:
-    """Take two steps on shapes alone, and add up.
+    """Count an optimiser's bytes by two steps on shapes alone.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Stepped before or not; left as it is.
+        It may have stepped before. It is not changed.
     has_gradient : callable (parameter) → bool
-        The others it passes over.
+        Whether a parameter gets a gradient; the optimiser skips the others.
     device : torch.device
-        Where it is to step: on a GPU PyTorch steps through all parameters at once, which takes more scratch memory; on
-        the CPU a number in an operator takes some too, 12 bytes, counted although they may miss the fullest moment.
+        The device of the step. On a GPU PyTorch updates all parameters together (``foreach``), which takes more scratch
+        memory. On the CPU a Python number in an operator takes 12 bytes; they are counted, although they may not be
+        alive at the peak.
     rounded : callable (bytes) → bytes
-        As the allocator hands them out.
+        How the allocator rounds a size.
 
     Raises
     ------
@@ -81,14 +82,14 @@ def optimizer_bytes(
     try:
         with mode, watch, torch.no_grad():
             shadow.step()
-            watch.start_again()  # the first step makes the state, and is like no other
+            watch.start_again()  # the first step makes the state, so it is not typical
             shadow.step()
-    except Exception as error:  # an optimiser is anyone's code
+    except Exception as error:  # an optimiser may be any code, and raise anything
         raise TraceError(
             f"{type(optimizer).__name__} cannot step on shapes alone ({type(error).__name__}: {error}); "
             "leave optimizer out, and leave room for its state"
         ) from error
-    on_host = device.type != "cpu"  # where step counts stay in the host's memory, unless the kernel reads them
+    on_host = device.type != "cpu"  # step counts are on the host then, unless the kernel reads them
     state = {
         storage_key(leaf): leaf.untyped_storage().nbytes()
         for group in shadow.param_groups
@@ -108,7 +109,7 @@ def _shadow(
     device: torch.device,
     mode: FakeTensorMode,
 ) -> Any:
-    """The same optimiser over parameters, gradients and what state there is, all without memory."""
+    """A copy of the optimiser whose parameters, gradients and state have no memory."""
     shadow: Any = plain_optimizer(optimizer)
     for name, value in vars(shadow).items():
         if name not in ("param_groups", "state"):
@@ -122,7 +123,7 @@ def _shadow(
                 fake = torch.nn.Parameter(_shape_of(parameter), parameter.requires_grad)
                 if parameter.requires_grad and has_gradient(parameter):
                     fake.grad = torch.empty_like(fake)
-                if state := optimizer.state.get(parameter):  # made by the constructor, or by earlier steps
+                if state := optimizer.state.get(parameter):  # from the constructor, or from earlier steps
                     shadow.state[fake] = pytree.tree_map_only(torch.Tensor, _shape_of, state)
             copies.append(fake)
         options = {name: value for name, value in group.items() if name != "params"}
@@ -137,14 +138,14 @@ def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors alive, and reads a step count as 2."""
+    """Counts the bytes of the live tensors; a step count that is read gives 2."""
 
     def __init__(self, rounded: Callable[[int], int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rounded = rounded
         self.before = self.now = self.most = 0
         self.sizes: dict[int, int] = {}
-        self.numbers = False  # whether an operator was given a number where it takes a tensor
+        self.numbers = False  # whether an operator got a number for which its kernel makes a tensor
 
     def start_again(self) -> None:
         self.before = self.most = self.now

@@ -1,8 +1,8 @@
-"""The joint fx graph made ready: after this, any forward call may run a second time or be left out.
+"""Preparation of the joint fx graph, so that any forward call may run a second time or be left out.
 
-A training step overwrites its own inputs (running statistics, counters). What the backward pass reads
-of them is either released, where its value does not matter, or copied before it is overwritten; and
-a call that reads what is later overwritten is named, so that it is never run again.
+A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input,
+the read is removed where its value does not matter, and otherwise the input is copied before it is overwritten. A
+forward call that reads an overwritten input is marked, so that it is not run again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What is known of a joint graph that was made ready.
+    """What a prepared joint graph overwrites, and which of its nodes are the forward pass.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Prepared:
     forward : set of torch.fx.Node
         The forward pass.
     passed : dict of int to int
-        The storage of each copy that was left out, and that of its source, which stands for it.
+        The storage of each copy that was left out, and the storage of the source that replaces it.
     """
 
     mutated: frozenset[Node]
@@ -63,14 +63,14 @@ def is_mutation(node: Node) -> bool:
 
 
 def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
-    """Whether a call reads what the step overwrites, and would give another result afterwards."""
+    """Whether a call reads an overwritten input, and would give another result after the write."""
     return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
 
 
 def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Take the source for its copy where functionalisation copied a value over another one of the same layout.
+    """Replace a copy by its source where functionalisation copied a value over another one of the same layout.
 
-    Returns the fake tensors of each copy and what stands for it; views of the copy still look at the copy's storage.
+    Returns the fake tensors of each copy and of its source; views of the copy still look at the copy's storage.
     """
     stands_for: dict[Node, Node] = {}
     given = {storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
@@ -79,7 +79,7 @@ def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]
         source = node.args[1] if node.target is aten.copy.default else None
         if isinstance(source, Node) and _layout(node) == _layout(source):
             source = stands_for.get(source, source)
-            if storage_key(source.meta["val"]) not in given:  # what is given may yet be overwritten
+            if storage_key(source.meta["val"]) not in given:  # an input may be overwritten later
                 stands_for[node] = source
     for node, source in stands_for.items():
         node.replace_all_uses_with(source)
@@ -117,9 +117,9 @@ _BATCH_NORM_FORWARD = {
 
 
 def _release_running_statistics(fx: GraphModule) -> None:
-    """Let BatchNorm's backward read the buffers instead of the freshly made statistics.
+    """Let BatchNorm's backward read the buffers instead of the updated statistics.
 
-    In training it ignores their values, so that nothing needs to keep the updated copies.
+    In training it ignores their values, so the updated copies need not be kept.
     """
     source = {node.args[1]: node.args[0] for node in fx.graph.nodes if is_mutation(node)}
     for node in fx.graph.nodes:
@@ -133,7 +133,7 @@ def _release_running_statistics(fx: GraphModule) -> None:
 
 
 def _indifferent(node: Node, placeholder: Node) -> bool:
-    """Whether a call gives the same result after the placeholder was overwritten."""
+    """Whether a call gives the same result before and after the placeholder is overwritten."""
     if is_mutation(node):
         return True
     table = _BATCH_NORM_FORWARD | _BATCH_NORM_BACKWARD
@@ -146,7 +146,7 @@ def _indifferent(node: Node, placeholder: Node) -> bool:
 
 
 def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node], output_count: int) -> None:
-    """Where backward reads what the step overwrites, give it a copy made before."""
+    """Where the backward pass reads an overwritten input, let it read a copy made before the write."""
     forward = _forward_nodes(fx, output_count)
     for placeholder in mutated:
         readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]

@@ -1,7 +1,7 @@
 """The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
 
-It has one output, the scalar loss. Without a loss function the model's own output must be a scalar,
-or have a ``loss``; whatever else the model returns is dropped, so that only the loss has a gradient.
+It has one output, the scalar loss. Without a loss function the model's output must be a scalar or have a ``loss``;
+other outputs are dropped, so that only the loss has a gradient.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Loss = Callable[..., Any]
 
 
 class TraceError(RecompvizError, RuntimeError):
-    """The model, its inputs or its loss cannot be traced; says why, with the user's own line."""
+    """The model, its inputs or its loss cannot be traced; the message gives the reason and the user's line."""
 
 
 def as_targets(targets: Any) -> tuple[Any, ...]:
-    """What the loss takes after the output, as a tuple; a single tensor is one target, not one for each example."""
+    """Targets as a tuple; a single tensor is one target, not one for each example."""
     return (targets,) if isinstance(targets, torch.Tensor) else tuple(targets)
 
 
@@ -52,7 +52,7 @@ def scalar(output: Any) -> Any:
         elif hasattr(output, "loss"):
             output = output.loss
     if torch.compiler.is_compiling():
-        # an error raised while tracing loses its text; the trace is checked as a whole afterwards
+        # an error raised while tracing loses its text; fold() checks the output again
         return output.reshape(()) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
     refuse_no_scalar([output])
     return output.reshape(())
@@ -76,7 +76,7 @@ def refuse_no_scalar(outputs: Sequence[Any]) -> None:
 def refuse_captured_tensors(loss: Loss | None) -> None:
     """Raise TraceError if a loss function captures a tensor.
 
-    Such a tensor would be baked into the trace, and every later batch trained on stale targets.
+    The trace would contain it as a constant, and every later batch would train on old targets.
     """
     if loss is None or isinstance(loss, nn.Module):
         return
@@ -85,14 +85,14 @@ def refuse_captured_tensors(loss: Loss | None) -> None:
     for name, value in _captured(loss):
         if isinstance(value, torch.Tensor):
             raise TraceError(
-                f"the loss function captures the tensor {name!r}; it would train every batch on this one's data. "
+                f"the loss function captures the tensor {name!r}; every batch would train on this tensor's data. "
                 f"Take it as an argument and pass it as a target: loss=lambda output, {_identifier(name)}: …, "
                 f"targets=({_identifier(name)},)"
             )
 
 
 def _captured(function: Any) -> list[tuple[str, Any]]:
-    """Names and values that a function takes from outside its arguments."""
+    """Names and values of the closure variables, globals and defaults that a function uses."""
     if isinstance(function, functools.partial):
         inner = [(f"argument {i}", value) for i, value in enumerate(function.args)]
         return inner + list(function.keywords.items()) + _captured(function.func)

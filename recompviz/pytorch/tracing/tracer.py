@@ -1,7 +1,6 @@
-"""``trace``: from a model and one batch to the graph of its training step.
+"""Traces a training step: from a model and one batch to the graph of the step.
 
-The step is traced once, forward and backward together, so that the graph knows exactly what the
-backward pass needs.
+Forward and backward pass are traced together, so that the graph has every value that the backward pass reads.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def trace_step(
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
-        raise TraceError(f"{scripted.original_name} is a scripted module; pass the module it was made of")
+        raise TraceError(f"{scripted.original_name} is a scripted module; pass the module that it was scripted from")
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         raise TraceError(
             f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
@@ -59,11 +58,13 @@ def trace_step(
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:
         raise TraceError(
-            f"device={device!r} is for a model and inputs on the meta device; this one is on {signature.device}, "
-            "and is traced for it"
+            f"device={device!r} was given for a model on {signature.device}; it is allowed for a model and inputs on the meta "
+            "device only: leave it out"
         )
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
-        raise TraceError("no parameter has requires_grad=True: there is no backward pass to plan for")
+        raise TraceError(
+            "no parameter has requires_grad=True: there is no backward pass; set it on the parameters that are trained"
+        )
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     try:
@@ -73,10 +74,10 @@ def trace_step(
         raise
     except BufferSet as error:
         raise TraceError(
-            f"forward() sets the buffer {error} to a new tensor, which a plan would leave out; "
-            "overwrite the one it has: self.name.copy_(…)"
+            f"forward() assigns a new tensor to the buffer {error}, which a plan would leave out; "
+            "overwrite the buffer in place: self.name.copy_(…)"
         ) from error
-    except Exception as error:  # what cannot be traced fails in many places of PyTorch, each with a type of its own
+    except Exception as error:  # tracing raises errors of many types
         raise TraceError(explanation(error)) from error
     planned_for = torch.device(device or "cpu") if estimated else None
     folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
@@ -90,7 +91,7 @@ def trace_step(
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     """The same step traced for other (inputs, kwargs, targets), for example a smaller batch.
 
-    Measured seconds are of one trace's calls; an estimate in the same unit takes their place.
+    Measured costs belong to the calls of the old trace; a roofline estimate in the same unit replaces them.
     """
     inputs, kwargs, targets = arguments
     costs: Costs = "roofline" if old.costs == "measured" else old.costs
@@ -98,7 +99,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
-    """The trace with the optimiser's state among what is there before the step, and its step at the end."""
+    """The trace with the optimiser's state in the static memory, and the optimiser's step at the end."""
     joint, folded = trace.joint, trace.folded
     given = [
         which
