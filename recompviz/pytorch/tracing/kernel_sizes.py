@@ -1,6 +1,6 @@
 """Corrections for operators whose kernels allocate other sizes than their fake kernels report.
 
-A trace gets sizes from fake kernels. The differences were found by comparing measured with simulated memory, operator by
+A trace gets sizes from fake kernels. The differences were found by comparing measured with simulated memory for each
 operator. Shapes and values agree; only the bytes of the block differ.
 """
 
