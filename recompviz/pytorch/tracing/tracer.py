@@ -58,8 +58,8 @@ def trace_step(
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:
         raise TraceError(
-            f"device={device!r} was given for a model on {signature.device}; it is allowed for a model and inputs on the meta "
-            "device only: leave it out"
+            f"device={device!r} was given for a model on {signature.device}; it is for a model and inputs on the "
+            "meta device only: leave it out"
         )
     if not any(p.requires_grad for p in step.parameters()) and not signature.differentiable_inputs:
         raise TraceError(
