@@ -1,7 +1,7 @@
 """The planner of one training step: trade-off curves, plan tables, what-ifs and baselines.
 
-It needs a graph and, for total bytes, the joint graph of the same step. Neither torch nor Jupyter is imported.
-Every result that takes a search is cached, and a planner may be used from several threads.
+It needs a graph and, for total bytes, the joint graph of the same step; neither torch nor Jupyter. Curves, tables and
+baselines are cached. A planner may be used from several threads.
 """
 
 from __future__ import annotations
