@@ -1,7 +1,7 @@
-"""The pairwise recursion in compiled code, for families of lower sets that open segments would leave.
+"""The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
-An open segment shrinks one node at a time through lower sets that a pruned family lacks, so a family
-is solved over its pairs. The answers are those of :func:`recompviz.core.exact.oracle.pairwise_front`.
+An open segment shrinks one node at a time through lower sets that a pruned family does not have, so a family
+is solved over its pairs. The results equal those of :func:`recompviz.core.exact.oracle.pairwise_front`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph
 
-# sets per call of the compiled step: often enough for progress and cancellation
+# lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
 
 
@@ -32,7 +32,9 @@ def compiled_pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """The exact front of one objective over sequences drawn from a family; the arguments of ``pairwise_front``.
+    """The exact Pareto front of one objective over sequences drawn from a family.
+
+    The parameters are those of :func:`recompviz.core.exact.oracle.pairwise_front`.
 
     Raises
     ------
@@ -47,35 +49,24 @@ def compiled_pairwise_front(
     times, scale = whole_times(graph.time)
     words = bit_words(sets, len(graph))
     adjacency = adjacency_of(graph)
-    edges = lattice_kernels.boundaries_of(words, *adjacency[2:])
-    inflows = lattice_kernels.inflows(words, edges, graph.memory, *adjacency)
-    M_of, T_of = (lattice_kernels.sums_of(words, values) for values in (graph.memory, times))
-    closable = ~np.any(edges & bit_words([pins.recompute], len(graph)), axis=1)
-    keep = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.int64)
+    boundaries = lattice_kernels.boundaries_of(words, adjacency)
+    lower_sets = kernels.Family(
+        words,
+        boundaries,
+        lattice_kernels.inflows(words, boundaries, graph.memory, adjacency),
+        lattice_kernels.sums_of(words, graph.memory),
+        ~np.any(boundaries & bit_words([pins.recompute], len(graph)), axis=1),
+    )
+    pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.int64)
+    sums = kernels.NodeSums(kernels.byte_sums(times), kernels.byte_sums(pinned), graph.memory.copy(), int(times.sum()))
     sign = 1 if objective == "time" else -1
-    inner_sums, pinned, memory = kernels.byte_sums(times), kernels.byte_sums(keep), graph.memory.copy()
     labels = np.zeros((4096, 4), np.int64)
     labels[0] = 0, 0, -1, -1  # R(V, 0) = 0
     start = np.zeros(count + 1, np.int64)
     start[1] = 1
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
-        labels = kernels.pair_sweep(
-            first,
-            last,
-            words,
-            edges,
-            inflows,
-            M_of,
-            T_of,
-            sign,
-            inner_sums,
-            memory,
-            pinned,
-            closable,
-            labels,
-            start,
-        )
+        labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, labels, start)
         if progress is not None:
             progress(last, count)
     front = labels[start[count - 1] : start[count]]

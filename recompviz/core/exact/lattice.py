@@ -1,14 +1,14 @@
-"""The lattice of all lower sets as arrays: the sets by size, their boundaries and what covers what.
+"""The lattice of all lower sets as arrays: the sets by size, their boundaries and the covering relation.
 
-L ∪ {v} *covers* L when both are lower sets. The compiled solver walks these covers one node at a
-time; this file asks the compiled enumeration for them and lays them out for a backward walk.
+L ∪ {v} *covers* L when both are lower sets. The compiled solver walks from a set to those it is covered by, one
+node at a time. This file calls the compiled enumeration and sorts the covers for that walk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.graphs.graph import Graph
+
+
+class Adjacency(NamedTuple):
+    """Edges by node: the predecessors of v are ``pred[pred_start[v]:pred_start[v + 1]]``; successors alike."""
+
+    pred_start: NDArray[np.int64]
+    pred: NDArray[np.int32]
+    succ_start: NDArray[np.int64]
+    succ: NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,26 +91,24 @@ def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
 
     n = len(graph)
     adjacency = adjacency_of(graph)
-    # any distinct odd-looking words do: a collision costs a comparison, never an answer
+    # random words, one per node; equal hashes of two sets cost a comparison and change no answer
     zobrist = np.random.default_rng(1905_11722).integers(0, 2**64, size=max(n, 1), dtype=np.uint64)
-    count, sets, boundaries, level_start, covers = kernels.enumerate_sets(n, *adjacency, zobrist, limit)
-    if count < 0:
+    found = kernels.enumerate_sets(n, adjacency, zobrist, limit)
+    if found.count < 0:
         raise TooManyLowerSets(limit)
-    by_lower = np.argsort(covers[:, 0], kind="stable")
-    cover_start = np.zeros(count + 1, np.int64)
-    np.cumsum(np.bincount(covers[:, 0], minlength=count), out=cover_start[1:])
-    inflow = kernels.inflows(sets, boundaries, graph.memory, *adjacency)
+    lower, node, upper = found.covers.T
+    by_lower = np.argsort(lower, kind="stable")
+    cover_start = np.zeros(found.count + 1, np.int64)
+    np.cumsum(np.bincount(lower, minlength=found.count), out=cover_start[1:])
+    inflow = kernels.inflows(found.sets, found.boundaries, graph.memory, adjacency)
     return Lattice(
-        sets, boundaries, level_start, inflow, cover_start,
-        np.ascontiguousarray(covers[by_lower, 2]), np.ascontiguousarray(covers[by_lower, 1]),
+        found.sets, found.boundaries, found.level_start, inflow, cover_start,
+        np.ascontiguousarray(upper[by_lower]), np.ascontiguousarray(node[by_lower]),
     )  # fmt: skip
 
 
-Adjacency = tuple["NDArray[np.int64]", "NDArray[np.int32]", "NDArray[np.int64]", "NDArray[np.int32]"]
-
-
 def adjacency_of(graph: Graph) -> Adjacency:
-    """Predecessors and successors as (start, nodes) pairs: those of v are ``nodes[start[v]:start[v + 1]]``."""
+    """Predecessors and successors of each node as arrays."""
     n = len(graph)
     arrays = []
     for here, there in ((1, 0), (0, 1)):
@@ -109,4 +116,4 @@ def adjacency_of(graph: Graph) -> Adjacency:
         start = np.zeros(n + 1, np.int64)
         np.cumsum(np.bincount(graph.edges[:, here], minlength=n), out=start[1:])
         arrays += [start, np.ascontiguousarray(graph.edges[order, there])]
-    return arrays[0], arrays[1], arrays[2], arrays[3]
+    return Adjacency(*arrays)

@@ -1,18 +1,44 @@
-"""Compiled enumeration of the lower sets of a graph: imported only when numba is there and wanted.
+"""Compiled enumeration of the lower sets of a graph. Imported only where numba is installed and needed.
 
 Lower sets are visited by size, smallest first. A set is extended by each node whose predecessors it
-contains; the available nodes, the boundary ∂(L) and the hash of the bitset are carried from a set
-to its extension, so that one set costs a few words of work. A bitset is a row of uint64 words,
-node v at bit v % 64 of word v // 64.
+contains. The available nodes, the boundary ∂(L) and the hash are updated from a set to its extension,
+so the work per set is a few words. A bitset is a row of uint64 words: node v is bit v % 64 of word v // 64.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import numba
 import numpy as np
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 ONE = np.uint64(1)
 LOW_SIX = np.uint64(63)
+
+
+class Rows(NamedTuple):
+    """One row per lower set found: the set, its available nodes and its boundary as bitsets, and its hash."""
+
+    sets: NDArray[np.uint64]
+    available: NDArray[np.uint64]
+    boundary: NDArray[np.uint64]
+    hashes: NDArray[np.uint64]
+
+
+class LowerSets(NamedTuple):
+    """All lower sets of a graph by size.
+
+    ``count`` is −1 if there are more than the limit. ``covers`` has the rows (lower set, node, upper set).
+    """
+
+    count: int
+    sets: NDArray[np.uint64]
+    boundaries: NDArray[np.uint64]
+    level_start: NDArray[np.int64]
+    covers: NDArray[np.int32]
 
 
 @numba.njit(cache=True, inline="always")
@@ -45,17 +71,18 @@ def trailing_zeros(word):
 
 
 @numba.njit(cache=True)
-def extend(i, v, child, sets, free, edge, pred_start, pred, succ_start, succ):
-    """Write L ∪ {v}, its available nodes and its boundary at ``child``; L is set ``i``."""
-    width = sets.shape[1]
-    for w in range(width):
+def extend(i, v, child, rows, adjacency):
+    """Write L ∪ {v}, its available nodes and its boundary to row ``child``; L is row ``i``."""
+    sets, available, boundary = rows.sets, rows.available, rows.boundary
+    pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
+    for w in range(sets.shape[1]):
         sets[child, w] = sets[i, w]
-        free[child, w] = free[i, w]
-        edge[child, w] = edge[i, w]
+        available[child, w] = available[i, w]
+        boundary[child, w] = boundary[i, w]
     put(sets[child], v)
-    drop(free[child], v)
+    drop(available[child], v)
     if succ_start[v + 1] > succ_start[v]:
-        put(edge[child], v)
+        put(boundary[child], v)
     for k in range(succ_start[v], succ_start[v + 1]):
         ready = True
         for q in range(pred_start[succ[k]], pred_start[succ[k] + 1]):
@@ -63,7 +90,7 @@ def extend(i, v, child, sets, free, edge, pred_start, pred, succ_start, succ):
                 ready = False
                 break
         if ready:
-            put(free[child], succ[k])
+            put(available[child], succ[k])
     for k in range(pred_start[v], pred_start[v + 1]):
         needed = False
         for q in range(succ_start[pred[k]], succ_start[pred[k] + 1]):
@@ -71,37 +98,43 @@ def extend(i, v, child, sets, free, edge, pred_start, pred, succ_start, succ):
                 needed = True
                 break
         if not needed:
-            drop(edge[child], pred[k])
+            drop(boundary[child], pred[k])
 
 
 @numba.njit(cache=True)
 def grown(array, rows):
-    """A copy of an array with room for ``rows`` rows."""
+    """A copy of a two-dimensional array with ``rows`` rows; the new ones are 0."""
     bigger = np.zeros((rows, array.shape[1]), array.dtype)
     bigger[: len(array)] = array
     return bigger
 
 
 @numba.njit(cache=True)
-def enumerate_sets(n, pred_start, pred, succ_start, succ, zobrist, limit):
-    """All lower sets by size, with their boundaries and the covering pairs between them.
-
-    Returns ``sets`` and ``boundary`` (count, words), ``level_start`` (n + 2), and the covering pairs
-    as (lower set, node, upper set) in ``cover_low``, ``cover_node``, ``cover_up``. ``count`` is −1
-    when there are more than ``limit``.
-    """
+def first_row(n, adjacency, zobrist):
+    """Rows with space for 1024 sets; row 0 is ∅, whose available nodes are the sources."""
     width = max(1, (n + 63) // 64)
-    room = 1024
-    sets = np.zeros((room, width), np.uint64)
-    free = np.zeros((room, width), np.uint64)
-    edge = np.zeros((room, width), np.uint64)
-    hashes = np.zeros((room, 1), np.uint64)
+    rows = Rows(
+        np.zeros((1024, width), np.uint64),
+        np.zeros((1024, width), np.uint64),
+        np.zeros((1024, width), np.uint64),
+        np.zeros((1024, 1), zobrist.dtype),
+    )
+    for v in range(n):
+        if adjacency.pred_start[v + 1] == adjacency.pred_start[v]:
+            put(rows.available[0], v)
+    return rows
+
+
+@numba.njit(cache=True)
+def enumerate_sets(n, adjacency, zobrist, limit):
+    """All lower sets as :class:`LowerSets`.
+
+    Sets of one size are found in a hash table; the hash of a set is the xor of its members' ``zobrist`` words.
+    """
+    rows = first_row(n, adjacency, zobrist)
     covers = np.zeros((4096, 3), np.int32)
     cover_count = 0
     level_start = np.zeros(n + 2, np.int64)
-    for v in range(n):
-        if pred_start[v + 1] == pred_start[v]:
-            put(free[0], v)
     count = 1
     level_start[1] = 1
     table = np.full(1024, -1, np.int64)
@@ -109,42 +142,52 @@ def enumerate_sets(n, pred_start, pred, succ_start, succ, zobrist, limit):
         first, last = level_start[level], level_start[level + 1]
         table[:] = -1
         for i in range(first, last):
-            for w in range(width):
-                rest = free[i, w]
+            for w in range(rows.sets.shape[1]):
+                rest = rows.available[i, w]
                 while rest != np.uint64(0):
                     v = w * 64 + trailing_zeros(rest)
                     rest &= rest - ONE
-                    key = hashes[i, 0] ^ zobrist[v]
-                    if count + 1 >= room:
-                        room *= 2
-                        sets, free = grown(sets, room), grown(free, room)
-                        edge, hashes = grown(edge, room), grown(hashes, room)
+                    if count + 1 >= len(rows.sets):
+                        space = 2 * len(rows.sets)
+                        rows = Rows(
+                            grown(rows.sets, space),
+                            grown(rows.available, space),
+                            grown(rows.boundary, space),
+                            grown(rows.hashes, space),
+                        )
                     if cover_count == len(covers):
                         covers = grown(covers, 2 * cover_count)
-                    slot = np.int64(key & np.uint64(len(table) - 1))
-                    found = -1
-                    while table[slot] >= 0:
-                        other = table[slot]
-                        if hashes[other, 0] == key and _is_extension(sets, i, v, other):
-                            found = other
-                            break
-                        slot = (slot + 1) & (len(table) - 1)
-                    if found < 0:
+                    key = rows.hashes[i, 0] ^ zobrist[v]
+                    slot = _slot_of(table, key, rows, i, v)
+                    if table[slot] < 0:
                         if count >= limit:
-                            return -1, sets, edge, level_start, covers
-                        found = count
-                        extend(i, v, found, sets, free, edge, pred_start, pred, succ_start, succ)
-                        hashes[found, 0] = key
-                        table[slot] = found
+                            return LowerSets(-1, rows.sets, rows.boundary, level_start, covers)
+                        extend(i, v, count, rows, adjacency)
+                        rows.hashes[count, 0] = key
+                        table[slot] = count
                         count += 1
-                        if 2 * (count - last) > len(table):
-                            table = _rehash(hashes, last, count, 2 * len(table))
                     covers[cover_count, 0] = i
                     covers[cover_count, 1] = v
-                    covers[cover_count, 2] = found
+                    covers[cover_count, 2] = table[slot]
                     cover_count += 1
+                    if 2 * (count - last) > len(table):
+                        table = _rehash(rows.hashes, last, count, 2 * len(table))
         level_start[level + 2] = count
-    return count, sets[:count].copy(), edge[:count].copy(), level_start, covers[:cover_count].copy()
+    return LowerSets(
+        count, rows.sets[:count].copy(), rows.boundary[:count].copy(), level_start, covers[:cover_count].copy()
+    )
+
+
+@numba.njit(cache=True)
+def _slot_of(table, key, rows, i, v):
+    """The slot of the hash table that holds L ∪ {v}, or the free slot where it belongs; L is row ``i``."""
+    slot = np.int64(key & np.uint64(len(table) - 1))
+    while table[slot] >= 0:
+        other = table[slot]
+        if rows.hashes[other, 0] == key and _is_extension(rows.sets, i, v, other):
+            break
+        slot = (slot + 1) & (len(table) - 1)
+    return slot
 
 
 @numba.njit(cache=True)
@@ -170,8 +213,9 @@ def _rehash(hashes, first, last, size):
 
 
 @numba.njit(cache=True)
-def boundaries_of(sets, succ_start, succ):
+def boundaries_of(sets, adjacency):
     """∂(L) of each lower set, as bitsets."""
+    succ_start, succ = adjacency.succ_start, adjacency.succ
     result = np.zeros_like(sets)
     for i in range(len(sets)):
         for v in range(len(succ_start) - 1):
@@ -185,7 +229,7 @@ def boundaries_of(sets, succ_start, succ):
 
 @numba.njit(cache=True)
 def sums_of(sets, values):
-    """The sum of the members' values for each bitset."""
+    """The sum of ``values`` over the members of each bitset."""
     result = np.zeros(len(sets), np.int64)
     for i in range(len(sets)):
         for w in range(sets.shape[1]):
@@ -197,8 +241,9 @@ def sums_of(sets, values):
 
 
 @numba.njit(cache=True)
-def inflows(sets, boundary, memory, pred_start, pred, succ_start, succ):
-    """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), bytes, for each set."""
+def inflows(sets, boundary, memory, adjacency):
+    """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) of each lower set, bytes."""
+    pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape
     result = np.zeros(count, np.int64)
     after = np.zeros(width, np.uint64)

@@ -1,15 +1,15 @@
-"""The exact curve over all lower sets, with no pairs of them: open segments, in compiled code.
+"""The exact curve over all lower sets by open segments, in compiled code.
 
-The pairwise recursion goes from an end L′ of a segment to every start C ⊊ L′. Here the start shrinks
-by one maximal node n at a time instead. A state is (C, P) with P = ∂(L′) ∩ C, a label (t, x, y) with
+The recursion over pairs goes from an end L′ of a segment to every start C ⊊ L′. This file instead shrinks the start by
+one maximal node n per step, and never forms a pair. A state is (C, P) with P = ∂(L′) ∩ C. A label is (t, x, y) with
 x = Δm so far + R(L′) and y = 2M(L′∖C) + the two gradient terms of L′. Removing n keeps it if n ∈ P
-(x grows by M_n) and recomputes it otherwise (t grows by T_n); y grows by 2M_n either way. Closing
+(x grows by M_n) and recomputes it otherwise (t grows by T_n); y grows by 2M_n in both cases. Closing
 the segment at C gives R(C, t) = max(x, y), and the next segment opens at (C, ∂(C)).
 
-All states of one size of C need those of the next larger size only, so two buffers of labels serve,
-and only closed labels (where a segment ended, and which one follows) are kept for walking back.
+The states of one size of C are computed from those of the next larger size, so two buffers of labels suffice.
+Only closed labels (the end of a segment, and the label of the next one) are stored for walking back.
 
-Source: derived from Kusumoto et al. 2019, algorithm 1; no pair of lower sets is ever formed.
+Source: derived from Kusumoto et al. 2019, algorithm 1.
 """
 
 from __future__ import annotations
@@ -30,16 +30,11 @@ if TYPE_CHECKING:
 
     from recompviz.core.base.progress import Progress
     from recompviz.core.exact.lattice import Lattice
+    from recompviz.core.exact.open_segments_kernels import Nodes, Sets, States
     from recompviz.core.graphs.graph import Graph
 
-# sets per call of the compiled step: often enough for progress and cancellation
+# lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
-
-# of a label, as the kernels count them
-COLUMNS = 5
-
-# patterns P, where the labels of each state start, labels (t, x, y, origin, last)
-Buffers = tuple["NDArray[np.uint64]", "NDArray[np.int64]", "NDArray[np.int64]"]
 
 
 def open_segment_front(
@@ -64,8 +59,8 @@ def open_segment_front(
     pins : Pins
         Nodes that must, or must not, be in U_k.
     known : sequence of ParetoFront
-        Fronts of sequences that are allowed here, one of them with the least peak of all: only what
-        improves on them is searched for.
+        Fronts of sequences that are allowed here, one of them with the least peak of all. Only
+        improvements on them are searched for.
     ends : iterable of masks, optional
         The lower sets at which segments may end; all, if left out.
 
@@ -84,37 +79,24 @@ def open_segment_front(
     count = len(lattice)
     times, scale = whole_times(graph.time)
     sign = 1 if objective == "time" else -1
-    rank = np.empty(len(graph), np.int64)
-    rank[list(graph.order)] = np.arange(len(graph))
-    nodes = (sign * times, graph.memory.copy(), rank)
-    work = _sums_over_sets(lattice, nodes[0])
-    pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.bool_)
-    closable = ~np.any(lattice.boundaries & bit_words([pins.recompute], len(graph)), axis=1)
-    if ends is not None:
-        closable &= _is_among(lattice, ends)
     curve = KnownCurve(known, sign * scale)
-    cells = curve.cells()
-    old, new = (_buffers(lattice.sets.shape[1]) for _ in range(2))
-    closed, closing = np.empty((4096, 2), np.int32), np.empty((1024, 3), np.int64)
-    states_of = (np.zeros(count, np.int64), np.zeros(count, np.int64))
-    covers = (lattice.cover_start, lattice.cover_set, lattice.cover_node)
-    cursor, need = np.zeros(3, np.int64), np.zeros(4, np.int64)
+    nodes, sets = _nodes(graph, sign * times, pins), _sets(graph, lattice, sign * times, pins, ends)
+    old, new = (_states(lattice.sets.shape[1]) for _ in range(2))
+    closed = kernels.Closed(np.empty((4096, 2), np.int32), np.empty((1024, 3), np.int64))
+    used, cells = kernels.Counts(0, 0, 0, 0), curve.cells()
     for level in range(len(graph), -1, -1):
         first, end = lattice.level_start[level : level + 2].tolist()
         old, new = new, old
-        cursor[:2] = 0
+        used = used._replace(states=0, labels=0)
         while first < end:
             last = min(end, first + CHUNK)
-            first = kernels.sweep(
-                first, last, cursor, need, lattice.boundaries, lattice.inflow, work, covers, states_of,
-                old, new, nodes, pinned, closable, closed, closing, cells,
-            )  # fmt: skip
+            first, used, needed = kernels.sweep(first, last, used, nodes, sets, cells, old, new, closed)
             if first < last:
-                new = _with_room(new, int(need[0]) + 1, int(need[1]))
-                closed, closing = _rows(closed, int(need[2])), _rows(closing, int(need[3]))
+                new = _with_rows(new, needed.states + 1, needed.labels)
+                closed = kernels.Closed(_rows(closed.labels, needed.closed), _rows(closed.front, needed.front))
             elif progress is not None:
                 progress(count - lattice.level_start[level].item() - (end - first), count)
-    found = _front(lattice, closing[: need[3]].copy(), closed[: cursor[2]].copy(), sign / scale)
+    found = _front(lattice, closed.front[: used.front].copy(), closed.labels[: used.closed].copy(), sign / scale)
     return curve.joined(found)
 
 
@@ -128,6 +110,34 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
         return sequence
 
     return ParetoFront((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back)
+
+
+def _nodes(graph: Graph, times: NDArray[np.int64], pins: Pins) -> Nodes:
+    from recompviz.core.exact.open_segments_kernels import Nodes
+
+    rank = np.empty(len(graph), np.int64)
+    rank[list(graph.order)] = np.arange(len(graph))
+    pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.bool_)
+    return Nodes(times, graph.memory.copy(), rank, pinned)
+
+
+def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, ends: Iterable[int] | None) -> Sets:
+    from recompviz.core.exact.open_segments_kernels import Sets
+
+    closable = ~np.any(lattice.boundaries & bit_words([pins.recompute], len(graph)), axis=1)
+    if ends is not None:
+        closable &= _is_among(lattice, ends)
+    return Sets(
+        lattice.boundaries,
+        lattice.inflow,
+        _sums_over_sets(lattice, times),
+        closable,
+        lattice.cover_start,
+        lattice.cover_set,
+        lattice.cover_node,
+        np.zeros(len(lattice), np.int64),
+        np.zeros(len(lattice), np.int64),
+    )
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -149,17 +159,18 @@ def _is_among(lattice: Lattice, masks: Iterable[int]) -> NDArray[np.bool_]:
     return np.array([lattice.mask(i) in wanted for i in range(len(lattice))], dtype=np.bool_)
 
 
-def _buffers(words: int) -> Buffers:
-    states = 256
-    return (
-        np.zeros((states, words), np.uint64),
-        np.zeros(states + 1, np.int64),
-        np.empty((4096, COLUMNS), np.int64),
+def _states(words: int) -> States:
+    from recompviz.core.exact.label_kernels import COLUMNS
+    from recompviz.core.exact.open_segments_kernels import States
+
+    count = 256
+    return States(
+        np.zeros((count, words), np.uint64), np.zeros(count + 1, np.int64), np.empty((4096, COLUMNS), np.int64)
     )
 
 
 def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The array with room for so many rows, doubled where it lacks it."""
+    """The array, or a copy of twice the rows needed if it has fewer than ``rows`` rows."""
     if len(array) >= rows:
         return array
     bigger = np.empty((2 * rows, *array.shape[1:]), array.dtype)
@@ -167,7 +178,8 @@ def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
     return bigger
 
 
-def _with_room(buffers: Buffers, states: int, labels: int) -> Buffers:
-    pattern, start, rows = buffers
-    pattern = _rows(pattern, states)
-    return pattern, _rows(start, len(pattern) + 1), _rows(rows, labels)
+def _with_rows(states: States, count: int, labels: int) -> States:
+    pattern = _rows(states.pattern, count)
+    return states._replace(
+        pattern=pattern, start=_rows(states.start, len(pattern) + 1), labels=_rows(states.labels, labels)
+    )

@@ -1,23 +1,62 @@
-"""The compiled recursion over pairs of lower sets, for families: imported only when numba is there and wanted.
+"""The compiled recursion over pairs of lower sets of a family. Imported only where numba is installed and needed.
 
-The same recursion as in :mod:`recompviz.core.exact.oracle`. A front is kept as rows (t, R, set, label) with t
-rising and R falling, the last two being the label it came from. Sums over segments are looked up a byte of the
-bitset at a time.
+The recursion is that of :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label) of int64; the last
+two name the label that it was computed from. The labels of a set have rising t and falling R. Sums over segments
+are looked up by the bytes of the bitset.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numba
 import numpy as np
 
 from recompviz.core.exact.lattice_kernels import grown, trailing_zeros
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
+
+
+class Family(NamedTuple):
+    """The lower sets of a family by falling size, V first; one row or entry per set.
+
+    ``memory_of`` is M(L) and ``inflow`` the last two terms of the peak formula, bytes. A segment may end only at
+    sets that are ``closable``.
+    """
+
+    sets: NDArray[np.uint64]
+    boundaries: NDArray[np.uint64]
+    inflow: NDArray[np.int64]
+    memory_of: NDArray[np.int64]
+    closable: NDArray[np.bool_]
+
+
+class NodeSums(NamedTuple):
+    """Values of the nodes: :func:`byte_sums` of T and of the pins to keep, M in bytes, and T(V)."""
+
+    time: NDArray[np.int64]
+    pinned: NDArray[np.int64]
+    memory: NDArray[np.int64]
+    total_time: int
+
+
+class Move(NamedTuple):
+    """The labels ``first`` to ``end − 1`` of L′, and what moving them to L adds: extra time, Δm and the peak p."""
+
+    end_set: int
+    first: int
+    end: int
+    extra_t: int
+    delta_m: int
+    p: int
 
 
 @numba.njit(cache=True)
 def byte_sums(values):
-    """For each byte of a bitset and each of its 256 contents the sum of the members' values."""
+    """For each byte of a bitset and each of its 256 values the sum of the members' ``values``."""
     blocks = (len(values) + 7) // 8
     sums = np.zeros((8 * ((blocks + 7) // 8), 256), np.int64)
     for v in range(len(values)):
@@ -50,7 +89,7 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 @numba.njit(cache=True)
 def is_beaten(front, size, t, peak):
-    """Whether a front holds a label of no larger t and no larger peak."""
+    """Whether a front has a label of no larger t and no larger peak."""
     low, high = 0, size
     while low < high:
         middle = (low + high) >> 1
@@ -62,12 +101,14 @@ def is_beaten(front, size, t, peak):
 
 
 @numba.njit(cache=True)
-def first_unbeaten(front, size, labels, first, end, extra_t, delta_m, p):
-    """The first of the labels of L′, moved to L, that the running front does not beat; ``end`` if none.
+def first_unbeaten(front, size, labels, move):
+    """The first moved label that the front does not beat; ``move.end`` if there is none.
 
-    Two stairs are compared in leaps: a label of the front beats all labels of L′ down to its own peak.
+    Both lists are sorted, so the search advances in doubling steps: a label of the front beats all labels of L′
+    down to its own peak.
     """
-    a, b = 0, first
+    end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
+    a, b = 0, move.first
     while b < end:
         t = labels[b, T] + extra_t
         step = 1
@@ -96,21 +137,27 @@ def first_unbeaten(front, size, labels, first, end, extra_t, delta_m, p):
 
 
 @numba.njit(cache=True)
-def absorb(front, size, labels, first, last, j, extra_t, delta_m, p, merged):
-    """Merge the labels of L′, moved to L, into the running front; returns the size, 0 where nothing changed.
-
-    The result is in ``merged``; on a tie the label already there stays.
-    """
-    # past the first label with Δm + R ≤ p the peak stays p while t only rises
-    end, high = first, last - 1
+def useful_end(labels, move):
+    """One past the first label with Δm + R ≤ p: after it the peak stays p and t only rises."""
+    end, high = move.first, move.end - 1
     while end < high:
         middle = (end + high) >> 1
-        if labels[middle, R] + delta_m > p:
+        if labels[middle, R] + move.delta_m > move.p:
             end = middle + 1
         else:
             high = middle
-    end += 1
-    fresh = first_unbeaten(front, size, labels, first, end, extra_t, delta_m, p)
+    return end + 1
+
+
+@numba.njit(cache=True)
+def absorb(front, size, labels, move, merged):
+    """Merge moved labels into the front of L; returns the size of the result in ``merged``, 0 for no change.
+
+    On a tie the label of the front stays.
+    """
+    extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
+    end = useful_end(labels, move)
+    fresh = first_unbeaten(front, size, labels, Move(move.end_set, move.first, end, extra_t, delta_m, p))
     if fresh == end:
         return 0
     a, b, best = 0, fresh, np.int64(np.iinfo(np.int64).max)
@@ -134,45 +181,46 @@ def absorb(front, size, labels, first, last, j, extra_t, delta_m, p, merged):
         else:
             if peak < best:
                 best = peak
-                merged[out, T], merged[out, R], merged[out, FROM_SET], merged[out, FROM_LABEL] = t, peak, j, b
+                merged[out, T], merged[out, R] = t, peak
+                merged[out, FROM_SET], merged[out, FROM_LABEL] = move.end_set, b
                 out += 1
             b += 1
     return out
 
 
 @numba.njit(cache=True)
-def pair_sweep(first, last, sets, edges, inflow, M_of, T_of, sign, inner_sums, memory, pinned, closable, labels, start):
-    """Solve for the sets ``first`` to ``last − 1``; the sets are sorted by falling size, V first.
+def pair_sweep(first, last, family, sums, sign, labels, start):
+    """Solve for the sets ``first`` to ``last − 1`` of a family.
 
-    ``inner_sums`` are the byte sums of T, ``pinned`` the byte sums of how many nodes must be kept,
-    ``closable`` whether a segment may end at a set. Labels of set i are the rows from ``start[i]``
-    to ``start[i + 1]``; t is counted with ``sign``. Returns the array of labels, which may have been
-    replaced by a larger one.
+    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1``; t has the factor ``sign``. Returns the
+    array of labels, which is a larger copy where the rows did not suffice.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
-    check = pinned.any()
-    least_extra = 0 if sign > 0 else -T_of[0]
+    check_pins = sums.pinned.any()
+    least_extra = 0 if sign > 0 else -sums.total_time
     for i in range(first, last):
         size = 0
         for j in range(i - 1, -1, -1):
-            if not closable[j] or start[j] == start[j + 1]:
+            if not family.closable[j] or start[j] == start[j + 1]:
                 continue
-            p = 2 * (M_of[j] - M_of[i]) + inflow[j]
+            p = 2 * (family.memory_of[j] - family.memory_of[i]) + family.inflow[j]
             if is_beaten(front, size, labels[start[j], T] + least_extra, p):
                 continue
-            extra_t, delta_m = pair_costs(sets[i], sets[j], edges[j], inner_sums, memory)
+            low, high, edge = family.sets[i], family.sets[j], family.boundaries[j]
+            extra_t, delta_m = pair_costs(low, high, edge, sums.time, sums.memory)
             if extra_t < 0:
                 continue
-            if check and pair_costs(sets[i], sets[j], edges[j], pinned, memory)[0] > 0:
+            if check_pins and pair_costs(low, high, edge, sums.pinned, sums.memory)[0] > 0:
                 continue
             extra_t *= sign
             least = max(p, labels[start[j + 1] - 1, R] + delta_m)
             if is_beaten(front, size, labels[start[j], T] + extra_t, least):
                 continue
-            room = size + start[j + 1] - start[j]
-            if room > len(merged):
-                front, merged = grown(front, 2 * room), grown(merged, 2 * room)
-            new_size = absorb(front, size, labels, start[j], start[j + 1], j, extra_t, delta_m, p, merged)
+            space = size + start[j + 1] - start[j]
+            if space > len(merged):
+                front, merged = grown(front, 2 * space), grown(merged, 2 * space)
+            move = Move(j, start[j], start[j + 1], extra_t, delta_m, p)
+            new_size = absorb(front, size, labels, move, merged)
             if new_size > 0:
                 front, merged = merged, front
                 size = new_size

@@ -1,0 +1,201 @@
+"""Compiled operations on the labels of open segments. Imported only where numba is installed and needed.
+
+A label is a row (t, x, y, origin, last) of int64. ``origin`` is the closed label whose segment comes next, ``last``
+the rank of the node removed last. Two rules keep the number of labels small.
+
+*Dominance.* Removing a node adds at most half as much to x as to y, so once y is larger than x, it stays larger.
+Labels of a state are therefore compared by (t, z, y) with z = max(x, y). They are sorted by (t, z, y), and none
+of them beats another.
+
+*One path.* Nodes are removed in the order of falling rank only, so each segment L′∖C is shrunk along one path and
+each label reaches a state once. A label that is dropped on its path is beaten by a label that reaches, along its own
+path, every state that the dropped one would have reached. This requires that ties are broken by a property that
+a further removal cannot reverse: smaller x, then smaller origin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numba
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+T, X, Y, ORIGIN, LAST = 0, 1, 2, 3, 4
+COLUMNS = 5
+
+
+class Runs(NamedTuple):
+    """Sorted runs of labels: run k is the rows ``first[k]`` to ``last[k] − 1``."""
+
+    labels: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+
+class Removal(NamedTuple):
+    """A node that is removed from open segments: its rank, T, M, and whether the plan keeps it."""
+
+    rank: int
+    time: int
+    memory: int
+    kept: bool
+
+
+class Bound(NamedTuple):
+    """The cells below the known curve, and the least t and least peak that a label will still gain.
+
+    A sequence improves on the known curve if for some j its overhead is at most ``cells[j, 0]`` (rising) and its
+    peak at most ``cells[j, 1]`` (falling).
+    """
+
+    cells: NDArray[np.int64]
+    least_t: int
+    least_x: int
+
+
+@numba.njit(cache=True)
+def shift_run(source, first, last, removal, out, at):
+    """Remove one node from open segments: move a sorted run of labels to ``out[at:]``.
+
+    A kept node adds its memory to x, a recomputed one its time to t; both add 2M to y. Returns the end of the run
+    in ``out``, which is sorted by (t, z, y) again.
+    """
+    dt = 0 if removal.kept else removal.time
+    dx = removal.memory if removal.kept else 0
+    dy = 2 * removal.memory
+    start = at
+    for i in range(first, last):
+        if source[i, LAST] <= removal.rank:
+            continue
+        t, x, y = source[i, T] + dt, source[i, X] + dx, source[i, Y] + dy
+        z = max(x, y)
+        # among labels of equal t, those with y > x now come first, and each is beaten by the next of smaller y
+        while at > start and out[at - 1, T] == t and max(out[at - 1, X], out[at - 1, Y]) >= z:
+            at -= 1
+        out[at, T], out[at, X], out[at, Y] = t, x, y
+        out[at, ORIGIN], out[at, LAST] = source[i, ORIGIN], removal.rank
+        at += 1
+    return at
+
+
+@numba.njit(cache=True)
+def is_useful(t, z, bound):
+    """Whether a label of overhead t and peak z can end in a cell below the known curve."""
+    cells = bound.cells
+    t, z = t + bound.least_t, z + bound.least_x
+    low, high = 0, len(cells)
+    while low < high:
+        middle = (low + high) >> 1
+        if cells[middle, 0] < t:
+            low = middle + 1
+        else:
+            high = middle
+    return low < len(cells) and z <= cells[low, 1]
+
+
+@numba.njit(cache=True)
+def is_before(labels, a, b):
+    """Whether label a comes before label b by (t, z, y), ties by x and origin."""
+    if labels[a, T] != labels[b, T]:
+        return labels[a, T] < labels[b, T]
+    z_a, z_b = max(labels[a, X], labels[a, Y]), max(labels[b, X], labels[b, Y])
+    if z_a != z_b:
+        return z_a < z_b
+    if labels[a, Y] != labels[b, Y]:
+        return labels[a, Y] < labels[b, Y]
+    if labels[a, X] != labels[b, X]:
+        return labels[a, X] < labels[b, X]
+    return labels[a, ORIGIN] < labels[b, ORIGIN]
+
+
+@numba.njit(cache=True)
+def next_run(runs, count):
+    """The run whose first label comes first; −1 if all runs are empty."""
+    best, i = -1, -1
+    for k in range(count):
+        a = runs.first[k]
+        if a < runs.last[k] and (i < 0 or is_before(runs.labels, a, i)):
+            best, i = k, a
+    return best
+
+
+@numba.njit(cache=True)
+def add_step(stair, steps, z, y):
+    """Add (z, y) to a stair of z rising and y falling; returns the number of steps, or −1 if a step beats it."""
+    low, high = 0, steps  # to the first step with a larger z
+    while low < high:
+        middle = (low + high) >> 1
+        if stair[middle, 0] <= z:
+            low = middle + 1
+        else:
+            high = middle
+    if low > 0 and stair[low - 1, 1] <= y:
+        return -1
+    end = low
+    while end < steps and stair[end, 1] >= y:
+        end += 1
+    if low > 0 and stair[low - 1, 0] == z:
+        low -= 1
+    if end == low:
+        for s in range(steps, low, -1):
+            stair[s, 0], stair[s, 1] = stair[s - 1, 0], stair[s - 1, 1]
+        steps += 1
+    elif end > low + 1:
+        gap = end - low - 1
+        for s in range(end, steps):
+            stair[s - gap, 0], stair[s - gap, 1] = stair[s, 0], stair[s, 1]
+        steps -= gap
+    stair[low, 0], stair[low, 1] = z, y
+    return steps
+
+
+@numba.njit(cache=True)
+def merge_runs(runs, count, stair, bound, out, at):
+    """Merge ``count`` runs into one Pareto front of (t, z, y) at ``out[at:]``; returns its end.
+
+    ``stair`` is scratch memory for the (z, y) front of the labels merged so far. Labels that are not useful
+    below the known curve are left out.
+    """
+    labels = runs.labels
+    steps = 0
+    while True:
+        k = next_run(runs, count)
+        if k < 0:
+            return at
+        i = runs.first[k]
+        runs.first[k] += 1
+        z, y = max(labels[i, X], labels[i, Y]), labels[i, Y]
+        more = add_step(stair, steps, z, y)
+        if more < 0:
+            continue
+        steps = more
+        if is_useful(labels[i, T], z, bound):
+            for c in range(COLUMNS):
+                out[at, c] = labels[i, c]
+            at += 1
+
+
+@numba.njit(cache=True)
+def close_front(runs, count, out):
+    """The (t, R) front of closing any of the labels: rows (t, R, origin) in ``out``; returns their number."""
+    labels = runs.labels
+    least = np.iinfo(np.int64).max
+    size = 0
+    while True:
+        best = -1
+        for k in range(count):
+            a = runs.first[k]
+            while a < runs.last[k] and max(labels[a, X], labels[a, Y]) >= least:
+                a += 1
+            runs.first[k] = a
+            if a < runs.last[k] and (best < 0 or is_before(labels, a, runs.first[best])):
+                best = k
+        if best < 0:
+            return size
+        i = runs.first[best]
+        least = max(labels[i, X], labels[i, Y])
+        out[size, 0], out[size, 1], out[size, 2] = labels[i, T], least, labels[i, ORIGIN]
+        size += 1
