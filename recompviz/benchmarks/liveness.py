@@ -84,8 +84,7 @@ def along_the_curve(step: networks.Example, rows: int) -> None:
 
 def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
     """T of the calls that the plan's schedule runs twice; it skips discarded values that no backward call reads."""
-    model.peak(table.plans[row].keep_mask)
-    return model.overhead
+    return model.simulate(table.plans[row].keep_mask).overhead
 
 
 # -------------------------------------------------------------------- comparison with all keep masks
@@ -118,11 +117,9 @@ def every_mask(model: LiveModel) -> list[tuple[int, float]]:
     least: dict[float, int] = {}
     for bits in range(1 << n):
         kept = (bits >> np.arange(n) & 1).astype(np.bool_)
-        peak = model.peak(kept)
-        if not np.array_equal(model.recomputed, ~kept):
-            continue
-        overhead = model.overhead
-        least[overhead] = min(peak, least.get(overhead, peak))
+        run = model.simulate(kept)
+        if np.array_equal(run.recomputed, ~kept):
+            least[run.overhead] = min(run.peak, least.get(run.overhead, run.peak))
     front: list[tuple[int, float]] = []
     for overhead in sorted(least):
         if not front or least[overhead] < front[-1][0]:

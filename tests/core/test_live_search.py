@@ -10,7 +10,7 @@ import pytest
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
-from recompviz.core.live.model import LiveModel
+from recompviz.core.live.model import LiveModel, Walk
 from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step
@@ -32,27 +32,27 @@ def test_the_compiled_simulation_is_the_simulator_step_by_step() -> None:
             kept = random_mask(4 * seed + k, len(graph))
             schedule = make_schedule(joint, kept.tolist())
             timeline = simulate_schedule(schedule)
-            assert model.peak(kept) == timeline.transient_peak, seed
-            assert np.array_equal(model.profile, timeline.step_peaks), seed
+            run = model.simulate(kept)
+            assert run.peak == timeline.transient_peak, seed
+            assert np.array_equal(run.step_peaks, timeline.step_peaks), seed
             again = [joint.calls[c] for c in schedule.recomputed]
             twice = {v for call in again for v in (call.node, *call.views)} - {-1}
-            assert set(np.flatnonzero(model.recomputed).tolist()) == twice, seed
-            assert model.overhead == graph.time[sorted(twice)].sum()
+            assert set(np.flatnonzero(run.recomputed).tolist()) == twice, seed
+            assert run.overhead == graph.time[sorted(twice)].sum()
 
 
 def test_what_is_alive_at_the_peak_is_what_the_timeline_lists_there() -> None:
     for seed in range(100):
         graph, joint = random_joint(seed)
         kept = random_mask(seed, len(graph))
-        model = LiveModel(graph, joint)
-        model.peak(kept)
+        run = LiveModel(graph, joint).simulate(kept)
         schedule = make_schedule(joint, kept.tolist())
         timeline = simulate_schedule(schedule)
         # a result stays whatever is kept, so dropping it is no way down
         alive = ({block.storage for block in timeline.at_peak()} & schedule.saved) - joint.results
         if timeline.peak_step >= joint.forward_count:
             listed = {joint.calls[joint.storages[s].maker].node for s in alive} - {-1}
-            found = set(model.alive_at_peak(kept).tolist())
+            found = set(run.alive_at_peak.tolist())
             # the compiled model knows the step of the peak, the timeline the event within it
             assert {v for v in listed if kept[v]} == found, seed
 
@@ -66,11 +66,10 @@ def test_the_curve_is_never_worse_than_its_seeds_and_never_better_than_every_mas
         found = [(model.peak(plan.keep_mask), plan.overhead) for plan in plans]
         assert all(a[0] > b[0] and a[1] < b[1] for a, b in itertools.pairwise(found)), seed
         for plan in plans:
-            model.peak(plan.keep_mask)
-            assert model.overhead == plan.overhead, seed
+            assert model.simulate(plan.keep_mask).overhead == plan.overhead, seed
         for plan in [*seeds_of(graph), rv.Plan.keep_all(graph)]:
-            peak = model.peak(plan.keep_mask)
-            assert min(o for p, o in found if p <= peak) <= model.overhead, seed
+            run = model.simulate(plan.keep_mask)
+            assert min(o for p, o in found if p <= run.peak) <= run.overhead, seed
         for budget, least in every_mask(model):
             best = min((o for p, o in found if p <= budget), default=np.inf)
             assert best >= least, seed
@@ -93,13 +92,14 @@ def test_a_random_walk_ends_no_worse_than_it_began_and_the_same_each_time() -> N
         graph, joint = random_joint(seed)
         model = LiveModel(graph, joint)
         start, everywhere = random_mask(seed, len(graph)), np.arange(len(graph))
-        budget, overhead = model.peak(start), model.overhead
-        found = model.walk(start, everywhere, budget, heat=1.0, weight=1.0, tries=200, seed=seed)
-        assert np.array_equal(found, model.walk(start, everywhere, budget, heat=1.0, weight=1.0, tries=200, seed=seed))
+        before, walk = model.simulate(start), Walk(temperature=1.0, weight=1.0, tries=200)
+        found = model.anneal(start, everywhere, before.peak, walk, seed)
+        assert np.array_equal(found, model.anneal(start, everywhere, before.peak, walk, seed))
         assert np.array_equal(start, random_mask(seed, len(graph)))
-        assert model.peak(found) <= budget
-        assert model.overhead <= overhead
-        better += model.overhead < overhead
+        after = model.simulate(found)
+        assert after.peak <= before.peak
+        assert after.overhead <= before.overhead
+        better += after.overhead < before.overhead
     assert better
 
 

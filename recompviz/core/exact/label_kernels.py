@@ -52,8 +52,8 @@ class Bound(NamedTuple):
     """
 
     cells: NDArray[np.int64]
-    least_t: int
-    least_x: int
+    least_t: np.int64
+    least_x: np.int64
 
 
 @numba.njit(cache=True)
@@ -112,70 +112,54 @@ def is_before(labels, a, b):
 
 
 @numba.njit(cache=True)
-def next_run(runs, count):
-    """The run whose first label comes first; −1 if all runs are empty."""
-    best, i = -1, -1
-    for k in range(count):
-        a = runs.first[k]
-        if a < runs.last[k] and (i < 0 or is_before(runs.labels, a, i)):
-            best, i = k, a
-    return best
-
-
-@numba.njit(cache=True)
-def add_step(stair, steps, z, y):
-    """Add (z, y) to a stair of z rising and y falling; returns the number of steps, or −1 if a step beats it."""
-    low, high = 0, steps  # to the first step with a larger z
-    while low < high:
-        middle = (low + high) >> 1
-        if stair[middle, 0] <= z:
-            low = middle + 1
-        else:
-            high = middle
-    if low > 0 and stair[low - 1, 1] <= y:
-        return -1
-    end = low
-    while end < steps and stair[end, 1] >= y:
-        end += 1
-    if low > 0 and stair[low - 1, 0] == z:
-        low -= 1
-    if end == low:
-        for s in range(steps, low, -1):
-            stair[s, 0], stair[s, 1] = stair[s - 1, 0], stair[s - 1, 1]
-        steps += 1
-    elif end > low + 1:
-        gap = end - low - 1
-        for s in range(end, steps):
-            stair[s - gap, 0], stair[s - gap, 1] = stair[s, 0], stair[s, 1]
-        steps -= gap
-    stair[low, 0], stair[low, 1] = z, y
-    return steps
-
-
-@numba.njit(cache=True)
 def merge_runs(runs, count, stair, bound, out, at):
     """Merge ``count`` runs into one Pareto front of (t, z, y) at ``out[at:]``; returns its end.
 
-    ``stair`` is scratch memory for the (z, y) front of the labels merged so far. Labels that are not useful
-    below the known curve are left out.
+    ``stair`` is scratch memory for the (z, y) front of the labels merged so far, z rising and y falling. Labels that
+    are not useful below the known curve are left out.
     """
-    labels = runs.labels
+    # one function: split into smaller ones, the whole solver took 5 to 15 % longer
+    labels, run_first, run_last = runs.labels, runs.first, runs.last
     steps = 0
     while True:
-        k = next_run(runs, count)
-        if k < 0:
+        best, i = -1, -1
+        for k in range(count):
+            a = run_first[k]
+            if a < run_last[k] and (i < 0 or is_before(labels, a, i)):
+                best, i = k, a
+        if i < 0:
             return at
-        i = runs.first[k]
-        runs.first[k] += 1
+        run_first[best] += 1
         z, y = max(labels[i, X], labels[i, Y]), labels[i, Y]
-        more = add_step(stair, steps, z, y)
-        if more < 0:
+        low, high = 0, steps  # to the first step of the stair with a larger z
+        while low < high:
+            middle = (low + high) >> 1
+            if stair[middle, 0] <= z:
+                low = middle + 1
+            else:
+                high = middle
+        if low > 0 and stair[low - 1, 1] <= y:
             continue
-        steps = more
-        if is_useful(labels[i, T], z, bound):
-            for c in range(COLUMNS):
-                out[at, c] = labels[i, c]
-            at += 1
+        end = low
+        while end < steps and stair[end, 1] >= y:
+            end += 1
+        if low > 0 and stair[low - 1, 0] == z:
+            low -= 1
+        if end == low:
+            for s in range(steps, low, -1):
+                stair[s, 0], stair[s, 1] = stair[s - 1, 0], stair[s - 1, 1]
+            steps += 1
+        elif end > low + 1:
+            gap = end - low - 1
+            for s in range(end, steps):
+                stair[s - gap, 0], stair[s - gap, 1] = stair[s, 0], stair[s, 1]
+            steps -= gap
+        stair[low, 0], stair[low, 1] = z, y
+        if not is_useful(labels[i, T], z, bound):
+            continue
+        for c in range(COLUMNS):
+            out[at, c] = labels[i, c]
+        at += 1
 
 
 @numba.njit(cache=True)

@@ -94,12 +94,12 @@ def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
     # random words, one per node; equal hashes of two sets cost a comparison and change no answer
     zobrist = np.random.default_rng(1905_11722).integers(0, 2**64, size=max(n, 1), dtype=np.uint64)
     found = kernels.enumerate_sets(n, adjacency, zobrist, limit)
-    if found.count < 0:
+    if found.number < 0:
         raise TooManyLowerSets(limit)
     lower, node, upper = found.covers.T
     by_lower = np.argsort(lower, kind="stable")
-    cover_start = np.zeros(found.count + 1, np.int64)
-    np.cumsum(np.bincount(lower, minlength=found.count), out=cover_start[1:])
+    cover_start = np.zeros(found.number + 1, np.int64)
+    np.cumsum(np.bincount(lower, minlength=found.number), out=cover_start[1:])
     inflow = kernels.inflows(found.sets, found.boundaries, graph.memory, adjacency)
     return Lattice(
         found.sets, found.boundaries, found.level_start, inflow, cover_start,

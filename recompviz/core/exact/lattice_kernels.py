@@ -31,10 +31,10 @@ class Rows(NamedTuple):
 class LowerSets(NamedTuple):
     """All lower sets of a graph by size.
 
-    ``count`` is −1 if there are more than the limit. ``covers`` has the rows (lower set, node, upper set).
+    ``number`` is −1 if there are more than the limit. ``covers`` has the rows (lower set, node, upper set).
     """
 
-    count: int
+    number: int
     sets: NDArray[np.uint64]
     boundaries: NDArray[np.uint64]
     level_start: NDArray[np.int64]
@@ -178,7 +178,7 @@ def enumerate_sets(n, adjacency, zobrist, limit):
     )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def _slot_of(table, key, rows, i, v):
     """The slot of the hash table that holds L ∪ {v}, or the free slot where it belongs; L is row ``i``."""
     slot = np.int64(key & np.uint64(len(table) - 1))
@@ -190,7 +190,7 @@ def _slot_of(table, key, rows, i, v):
     return slot
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def _is_extension(sets, i, v, other):
     for w in range(sets.shape[1]):
         word = sets[i, w]

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
     from recompviz.core.base.progress import Progress
     from recompviz.core.exact.lattice import Lattice
-    from recompviz.core.exact.open_segments_kernels import Nodes, Sets, States
+    from recompviz.core.exact.open_segments_kernels import Cursor, Nodes, Sets, States
     from recompviz.core.graphs.graph import Graph
 
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
+# of a label, see the kernels
+COLUMNS = 5
 
 
 def open_segment_front(
@@ -81,21 +83,21 @@ def open_segment_front(
     sign = 1 if objective == "time" else -1
     curve = KnownCurve(known, sign * scale)
     nodes, sets = _nodes(graph, sign * times, pins), _sets(graph, lattice, sign * times, pins, ends)
-    old, new = (_states(lattice.sets.shape[1]) for _ in range(2))
+    even, odd = (_states(lattice.sets.shape[1]) for _ in range(2))
     closed = kernels.Closed(np.empty((4096, 2), np.int32), np.empty((1024, 3), np.int64))
-    used, cells = kernels.Counts(0, 0, 0, 0), curve.cells()
-    for level in range(len(graph), -1, -1):
-        first, end = lattice.level_start[level : level + 2].tolist()
-        old, new = new, old
-        used = used._replace(states=0, labels=0)
-        while first < end:
-            last = min(end, first + CHUNK)
-            first, used, needed = kernels.sweep(first, last, used, nodes, sets, cells, old, new, closed)
-            if first < last:
-                new = _with_rows(new, needed.states + 1, needed.labels)
-                closed = kernels.Closed(_rows(closed.labels, needed.closed), _rows(closed.front, needed.front))
-            elif progress is not None:
-                progress(count - lattice.level_start[level].item() - (end - first), count)
+    cursor, used, cells = kernels.Cursor(len(graph), count - 1), kernels.Counts(0, 0, 0, 0), curve.cells()
+    done = 0
+    while done < count:
+        cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, even, odd, closed)
+        done = _sets_done(lattice, cursor)
+        if needed.states:
+            if cursor.level % 2:
+                odd = _with_rows(odd, needed.states + 1, needed.labels)
+            else:
+                even = _with_rows(even, needed.states + 1, needed.labels)
+            closed = kernels.Closed(_rows(closed.labels, needed.closed), _rows(closed.front, needed.front))
+        elif progress is not None:
+            progress(done, count)
     found = _front(lattice, closed.front[: used.front].copy(), closed.labels[: used.closed].copy(), sign / scale)
     return curve.joined(found)
 
@@ -113,21 +115,22 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
 
 
 def _nodes(graph: Graph, times: NDArray[np.int64], pins: Pins) -> Nodes:
-    from recompviz.core.exact.open_segments_kernels import Nodes
+    from recompviz.core.exact import open_segments_kernels as kernels
 
     rank = np.empty(len(graph), np.int64)
     rank[list(graph.order)] = np.arange(len(graph))
     pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.bool_)
-    return Nodes(times, graph.memory.copy(), rank, pinned)
+    return kernels.Nodes(times, graph.memory.copy(), rank, pinned)
 
 
 def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, ends: Iterable[int] | None) -> Sets:
-    from recompviz.core.exact.open_segments_kernels import Sets
+    from recompviz.core.exact import open_segments_kernels as kernels
 
     closable = ~np.any(lattice.boundaries & bit_words([pins.recompute], len(graph)), axis=1)
     if ends is not None:
         closable &= _is_among(lattice, ends)
-    return Sets(
+    return kernels.Sets(
+        lattice.level_start,
         lattice.boundaries,
         lattice.inflow,
         _sums_over_sets(lattice, times),
@@ -159,12 +162,19 @@ def _is_among(lattice: Lattice, masks: Iterable[int]) -> NDArray[np.bool_]:
     return np.array([lattice.mask(i) in wanted for i in range(len(lattice))], dtype=np.bool_)
 
 
+def _sets_done(lattice: Lattice, cursor: Cursor) -> int:
+    """How many sets a sweep has solved: all larger ones, and those of this size before the next one."""
+    if cursor.level < 0:
+        return len(lattice)
+    first, end = lattice.level_start[cursor.level : cursor.level + 2].tolist()
+    return len(lattice) - int(end) + cursor.next_set - int(first)
+
+
 def _states(words: int) -> States:
-    from recompviz.core.exact.label_kernels import COLUMNS
-    from recompviz.core.exact.open_segments_kernels import States
+    from recompviz.core.exact import open_segments_kernels as kernels
 
     count = 256
-    return States(
+    return kernels.States(
         np.zeros((count, words), np.uint64), np.zeros(count + 1, np.int64), np.empty((4096, COLUMNS), np.int64)
     )
 

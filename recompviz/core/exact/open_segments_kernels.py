@@ -45,10 +45,11 @@ class Nodes(NamedTuple):
 class Sets(NamedTuple):
     """All lower sets, smallest first: boundary, inflow, T, and the sets that cover each one.
 
-    A segment may end only at sets that are ``closable``. ``state_first`` and ``state_last`` are filled with the
-    range of states of each set.
+    The sets with k members are ``level_start[k]`` to ``level_start[k + 1] − 1``. A segment may end only at sets
+    that are ``closable``. ``state_first`` and ``state_last`` are filled with the range of states of each set.
     """
 
+    level_start: NDArray[np.int64]
     boundary: NDArray[np.uint64]
     inflow: NDArray[np.int64]
     time_of: NDArray[np.int64]
@@ -75,8 +76,15 @@ class Closed(NamedTuple):
     front: NDArray[np.int64]
 
 
+class Cursor(NamedTuple):
+    """Where a sweep stands: the size of the sets it is at (−1 at the end), and the next set."""
+
+    level: int
+    next_set: int
+
+
 class Counts(NamedTuple):
-    """Numbers of rows: states, their labels, closed labels, points of the last front."""
+    """Numbers of rows: states of this size, their labels, closed labels, points of the last front."""
 
     states: int
     labels: int
@@ -123,7 +131,7 @@ def sum_over(words, values):
     return total
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def find_states(c, base, nodes, sets, old, new, moves):
     """The states that the covers of C lead to, from row ``base`` of ``new`` on.
 
@@ -147,7 +155,7 @@ def find_states(c, base, nodes, sets, old, new, moves):
     return states, count
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def put_opening_last(c, base, states, count, sets, new, moves):
     """Make (C, ∂(C)), the state in which a segment that ends at C opens, the last state; returns their end."""
     boundary, pattern = sets.boundary, new.pattern
@@ -168,7 +176,7 @@ def put_opening_last(c, base, states, count, sets, new, moves):
     return states
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def fill_state(s, count, nodes, old, new, scratch, bound, at):
     """Shrink the segments of all moves into state s and merge them at ``at``; returns the end of the labels."""
     moves, runs = scratch.moves, scratch.runs
@@ -198,7 +206,7 @@ def front_of(c, base, states, sets, new, closed, scratch):
     return close_front(Runs(new.labels, first, last), states - base, closed.front)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def open_segment(c, highest, made, sets, new, closed, scratch, bound):
     """Open a segment that ends at C for each point of its front, among the labels of the last state, (C, ∂(C)).
 
@@ -226,7 +234,7 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound):
     return Counts(made.states, end, closed_count, made.front)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def most_needed(c, sets, old_start):
     """The most states, and the most labels in all of them, that the covers of C can lead to."""
     states, labels = 2, 2
@@ -237,43 +245,70 @@ def most_needed(c, sets, old_start):
     return states, labels
 
 
+@numba.njit(cache=True, inline="always")
+def rows_needed(c, used, sets, old):
+    """The number of rows that the arrays must have for set C, with ``used`` rows filled."""
+    states, labels = most_needed(c, sets, old.start)
+    return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)
+
+
+@numba.njit(cache=True, inline="always")
+def has_rows(needed, new, closed):
+    """Whether the arrays have the rows needed."""
+    return (
+        needed.states < len(new.pattern)
+        and needed.labels <= len(new.labels)
+        and needed.closed <= len(closed.labels)
+        and needed.front <= len(closed.front)
+    )
+
+
+@numba.njit(cache=True, inline="always")
+def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
+    """Compute the states of C, close segments at C and open segments that end there; returns the new counts."""
+    base = used.states
+    states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)
+    states = put_opening_last(c, base, states, count, sets, new, scratch.moves)
+    labels, bound = used.labels, Bound(cells, np.int64(0), np.int64(0))
+    for s in range(base, states):
+        # the rest of the sequence adds at least M(P) to the peak, and recomputes at most C∖P
+        least_t = min(np.int64(0), sets.time_of[c] - sum_over(new.pattern[s], nodes.time))
+        bound = Bound(cells, least_t, sum_over(new.pattern[s], nodes.memory))
+        new.start[s] = labels
+        labels = fill_state(s, count, nodes, old, new, scratch, bound, labels)
+        new.start[s + 1] = labels
+    size = front_of(c, base, states, sets, new, closed, scratch)
+    made = Counts(states, labels, used.closed, size)
+    used = open_segment(c, len(nodes.time), made, sets, new, closed, scratch, bound)
+    new.start[states] = used.labels
+    sets.state_first[c], sets.state_last[c] = base, states
+    return used
+
+
 @numba.njit(cache=True)
-def sweep(first, last, used, nodes, sets, cells, old, new, closed):
-    """Close and open segments at the lower sets ``first`` to ``last − 1``, all of one size.
+def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
+    """Close and open segments at the next ``count`` lower sets, from the largest size to the smallest.
 
-    ``old`` are the states of the next larger size, ``new`` those of this one; ``used`` counts the rows filled so
-    far. Returns (next set, used, needed). The next set is ``last``, or the first set for which the arrays are too
-    small; ``needed`` is then the number of rows that they must have.
+    ``even`` and ``odd`` are the states of sets of even and of odd size; ``used`` counts the rows filled so far.
+    Returns (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before it and
+    ``needed`` is the number of rows they must have; otherwise ``needed.states`` is 0.
     """
-    needed = used
+    level, c = cursor.level, cursor.next_set
     scratch = new_scratch(64, 1024)
-    for c in range(first, last):
-        base = used.states
-        most, total = most_needed(c, sets, old.start)
-        needed = Counts(base + most, used.labels + 2 * total, used.closed + total, total)
-        if (
-            needed.states >= len(new.pattern)
-            or needed.labels > len(new.labels)
-            or needed.closed > len(closed.labels)
-            or needed.front > len(closed.front)
-        ):
-            return c, used, needed
-        if most > len(scratch.moves) or 2 * total > len(scratch.stair):
-            scratch = new_scratch(max(2 * most, len(scratch.moves)), max(4 * total, len(scratch.stair)))
-
-        states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)
-        states = put_opening_last(c, base, states, count, sets, new, scratch.moves)
-        labels, bound = used.labels, Bound(cells, np.int64(0), np.int64(0))
-        for s in range(base, states):
-            # the rest of the sequence adds at least M(P) to the peak, and recomputes at most C∖P
-            least_t = min(np.int64(0), sets.time_of[c] - sum_over(new.pattern[s], nodes.time))
-            bound = Bound(cells, least_t, sum_over(new.pattern[s], nodes.memory))
-            new.start[s] = labels
-            labels = fill_state(s, count, nodes, old, new, scratch, bound, labels)
-            new.start[s + 1] = labels
-        size = front_of(c, base, states, sets, new, closed, scratch)
-        made = Counts(states, labels, used.closed, size)
-        used = open_segment(c, len(nodes.time), made, sets, new, closed, scratch, bound)
-        new.start[states] = used.labels
-        sets.state_first[c], sets.state_last[c] = base, states
-    return last, used, needed
+    for _ in range(count):
+        while level >= 0 and c == sets.level_start[level + 1]:
+            level -= 1
+            c = sets.level_start[max(level, 0)]
+            used = Counts(0, 0, used.closed, used.front)
+        if level < 0:
+            break
+        old, new = (odd, even) if level % 2 == 0 else (even, odd)
+        needed = rows_needed(c, used, sets, old)
+        if not has_rows(needed, new, closed):
+            return Cursor(level, c), used, needed
+        moves, labels = needed.states - used.states, needed.labels - used.labels
+        if moves > len(scratch.moves) or labels > len(scratch.stair):
+            scratch = new_scratch(max(2 * moves, len(scratch.moves)), max(2 * labels, len(scratch.stair)))
+        used = solve_set(c, used, nodes, sets, cells, old, new, closed, scratch)
+        c += 1
+    return Cursor(level, c), used, Counts(0, 0, 0, 0)

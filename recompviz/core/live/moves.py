@@ -1,0 +1,150 @@
+"""The moves of the search: each starts from a candidate, simulates others and adds them to the candidates."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.live.candidates import Candidate, Candidates
+from recompviz.core.live.model import Walk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# nodes that a descent tries to drop in its first round; the others have fewer bytes for their time
+TRIED = 40
+# a descent drops one more value per round for each this many nodes
+MANY = 256
+# added to a time before dividing by it
+TINY = 1e-9
+
+
+class Moves:
+    """Moves between candidates.
+
+    Parameters
+    ----------
+    candidates : Candidates
+    deadline : float
+        Processor time of this process, in seconds, after which no further move should start.
+    """
+
+    def __init__(self, candidates: Candidates, deadline: float = math.inf) -> None:
+        self.deadline = deadline
+        self.candidates, self.model, self.pinned = candidates, candidates.model, candidates.pinned
+        graph = self.model.graph
+        self.time, self.memory = graph.time, graph.memory.astype(np.float64)
+        # nodes that may be kept, most time per byte first
+        dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
+        self.dearest = dearest[self.pinned[dearest] >= 0]
+        self.free = np.flatnonzero(self.pinned == 0).astype(np.int64)
+        self.per_round = 1 + len(graph) // MANY
+        self._failures = np.zeros(len(graph), np.int64)  # how often dropping a node reduced no excess
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.process_time() > self.deadline
+
+    def refill(self, start: Candidate, budget: int) -> Candidate:
+        """Keep more values, most time per byte first, as long as they fit in the budget."""
+        keep_mask = start.keep_mask.copy()
+        self.model.keep_more(keep_mask, self.dearest, budget)
+        return self.candidates.add(keep_mask)
+
+    def descend(self, keep_mask: NDArray[np.bool_], step: int) -> None:
+        """Drop values alive at the peak until none reduces it; the budget falls by ``step`` bytes at a time."""
+        candidate: Candidate | None = self.candidates.add(keep_mask)
+        target = candidate.peak - step if candidate else 0
+        while candidate is not None:
+            candidate = self.drop(candidate, target)
+            while candidate is not None and candidate.peak <= target:
+                target -= step
+
+    def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
+        """Drop the value that reduces the excess over the budget most for its time; None if no value reduces it.
+
+        Nodes that failed least often and have most bytes for their time are tried first. Each round tries twice
+        as many nodes as the one before.
+        """
+        keep_mask = start.keep_mask.copy()
+        run = self.model.simulate(keep_mask, budget)
+        alive = run.alive_at_peak[self.pinned[run.alive_at_peak] <= 0]
+        ranked = alive[np.lexsort((-self.memory[alive] / (self.time[alive] + TINY), self._failures[alive]))]
+        first = 0
+        for k in range(rounds):
+            tried = ranked[first : first + (TRIED << k)]
+            first += len(tried)
+            if len(tried) == 0:
+                break
+            results = self.model.flip_each(keep_mask, tried, budget)
+            gain = run.excess - results[:, 1]
+            self._failures[tried] += gain <= 0
+            worth = np.where(gain > 0, gain / np.maximum(results[:, 2] - start.overhead, TINY), -1.0)
+            best = np.argsort(-worth, kind="stable")[: self.per_round]
+            best = best[worth[best] > 0]
+            if len(best):
+                keep_mask[tried[best]] = False
+                return self.candidates.add(keep_mask)
+        return None
+
+    def settle(self) -> None:
+        """From the candidate of least peak, flip single values as long as that reduces the excess over a lower peak."""
+        best = candidate = self.candidates.front()[-1]
+        for _ in range(len(self.free)):
+            if self.out_of_time:
+                return
+            budget = best.peak - 1 - best.peak // 200
+            excess = self.model.simulate(candidate.keep_mask, budget).excess
+            found = self.model.flip_each(candidate.keep_mask.copy(), self.free, budget)[:, 1]
+            if len(found) == 0 or found.min() >= excess:
+                return
+            keep_mask = candidate.keep_mask.copy()
+            keep_mask[self.free[int(found.argmin())]] ^= True
+            candidate = self.candidates.add(keep_mask)
+            best = candidate if candidate.peak < best.peak else best
+
+    def anneal_peak(self, tries: int) -> None:
+        """Simulated annealing for a lower peak, from the candidate of least peak."""
+        start = self.candidates.front()[-1]
+        weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
+        walk = Walk(0.02 * start.peak, weight, tries)
+        self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk))
+
+    def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int) -> None:
+        """Simulated annealing for less overhead within a budget, from the best candidate that fits.
+
+        ``highest`` is the peak of keeping everything, bytes; the temperature and the weight are shares of it.
+        """
+        start = self.candidates.best_within(budget)
+        weight = 0.1 * highest / max(float(self.time.sum()), TINY)
+        walk = Walk(1e-3 * highest, weight, tries)
+        self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed))
+
+    def exchange(self, budget: int, most_simulations: int) -> None:
+        """Keep one value more than fits and drop others until the plan fits, as long as that reduces the overhead."""
+        best = self.candidates.best_within(budget)
+        improved = True
+        while improved:
+            improved = False
+            for v in self.dearest[~best.keep_mask[self.dearest]].tolist():
+                if self.model.simulations > most_simulations:
+                    return
+                found = self._exchanged(best, v, budget)
+                if found is not None and found.overhead < best.overhead:
+                    best, improved = found, True
+                    break
+
+    def _exchanged(self, start: Candidate, v: int, budget: int) -> Candidate | None:
+        """Keep node v, drop others until the plan fits, then refill; None if that needs as much overhead as before."""
+        keep_mask = start.keep_mask.copy()
+        keep_mask[v] = True
+        found: Candidate | None = self.candidates.add(keep_mask)
+        while found is not None and found.peak > budget and found.overhead < start.overhead:
+            found = self.drop(found, budget, rounds=2)
+        if found is None or found.peak > budget:
+            return None
+        return self.refill(found, budget)
