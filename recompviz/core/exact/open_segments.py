@@ -190,6 +190,4 @@ def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 def _with_rows(states: States, count: int, labels: int) -> States:
     pattern = _rows(states.pattern, count)
-    return states._replace(
-        pattern=pattern, start=_rows(states.start, len(pattern) + 1), labels=_rows(states.labels, labels)
-    )
+    return type(states)(pattern, _rows(states.start, len(pattern) + 1), _rows(states.labels, labels))

@@ -373,8 +373,8 @@ def _options(
     output_bytes = int(sum(sizes[s] for s in outputs))
     rows = []
     for mask in masks:
-        model.peak(np.ascontiguousarray(mask))
-        profile, overhead = model.profile, model.overhead
+        run = model.simulate(np.ascontiguousarray(mask))
+        profile = run.step_peaks
         schedule = make_schedule(joint, mask.tolist())
         saved = set(schedule.saved)
         kept_outputs = int(sum(sizes[s] for s in saved & outputs & released))
@@ -382,7 +382,7 @@ def _options(
         held = int(sum(sizes[s] for s in saved - outputs)) + kept_outputs + states
         rows.append(
             (
-                overhead,
+                run.overhead,
                 int(profile[:forward].max(initial=0)),
                 held,
                 int(profile[forward:].max(initial=0)) - output_bytes + kept_outputs,
