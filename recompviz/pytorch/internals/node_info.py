@@ -30,6 +30,7 @@ class InfoMaker:
         self._seen: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, node: Node, value: Any, backward: bool, op: str = "", **flags: bool) -> NodeInfo:
+        """Make the description of one call."""
         op = op or operator_name(node.target)  # the argument names a function that is several calls
         # outside every module there are the loss function, and autograd's sums of gradients
         module = module_path(node) or ("backward" if backward else "loss" if _in_loss(node) else "")

@@ -38,6 +38,7 @@ class Step(nn.Module):
         self.loss = loss
 
     def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> torch.Tensor:
+        """Return the loss of one batch."""
         output = self.model(*inputs, **kwargs)
         value = output if self.loss is None else self.loss(output, *targets)
         loss: torch.Tensor = scalar(value)
