@@ -322,7 +322,14 @@ class Planner:
         return curve.plans(objective, self._most_rows)
 
     def _cached(self, key: str, compute: Callable[[], T], progress: Progress | None = None) -> T:
-        return self._cache.get(key, compute, None if progress is None else lambda: progress(0, 1))
+        if progress is None:
+            return self._cache.get(key, compute)
+
+        def begin() -> T:
+            progress(0, 1)  # A search may be stopped before its first step too, which may take long.
+            return compute()
+
+        return self._cache.get(key, begin, waiting=lambda: progress(0, 1))
 
 
 def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
