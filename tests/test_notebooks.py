@@ -29,6 +29,7 @@ def test_there_are_notebooks() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by zmq and traitlets in the client
 def test_the_notebook_runs_top_to_bottom(path: pathlib.Path) -> None:

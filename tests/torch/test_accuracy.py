@@ -14,6 +14,7 @@ from recompviz.benchmarks import accuracy
 from recompviz.benchmarks.accuracy import MOST_OFF, Row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "gpt2", "unet", "vit"])
 def test_the_measured_peak_is_the_predicted_one_within_the_budget_and_rises_with_it(name: str) -> None:
     torch.manual_seed(0)
@@ -28,6 +29,7 @@ def test_the_measured_peak_is_the_predicted_one_within_the_budget_and_rises_with
     assert (len(rows) > 1 and rows[0].recomputed > 0) == (name != "unet")
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_row_for_each_budget_and_writes_them_as_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

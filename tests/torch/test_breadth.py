@@ -225,6 +225,7 @@ def test_after_a_trace_a_model_has_the_very_tensors_it_had() -> None:
     assert all(after[name] is tensor for name, tensor in before.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*networks.PAPER, "vit", "gpt2", "llama_70b", "lstm_lm", "unet_diffusion"])
 def test_a_network_of_ours_is_certified_bitwise_and_measured_as_simulated(name: str) -> None:
     torch.manual_seed(0)

@@ -68,6 +68,7 @@ def test_the_check_would_notice_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch
         certificate.require()
 
 
+@pytest.mark.slow
 def test_resnet50_on_small_images_peaks_within_two_percent_at_five_budgets() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(2, 3, 96, 96), torch.randint(0, 1000, (2,))

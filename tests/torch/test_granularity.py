@@ -54,6 +54,7 @@ def test_small_examples_that_keep_their_graph_have_the_papers_numbers(name: str)
     assert counts(small_trace(name)) == PAPER[name]
 
 
+@pytest.mark.slow
 def test_a_narrow_pspnet_has_the_papers_numbers() -> None:
     images, labels = torch.randn(2, 3, 49, 49), torch.randint(5, (2, 49, 49))
     case = Case(networks.pspnet(width=4, classes=5), (images,), (labels,), loss=networks.pspnet_loss)
@@ -64,6 +65,7 @@ def classifier(model: nn.Module) -> Case:
     return Case(model, (torch.randn(2, 3, 32, 32),), (torch.tensor([1, 2]),), loss=networks.classification)
 
 
+@pytest.mark.slow
 def test_a_narrow_resnet50_has_the_papers_numbers() -> None:
     assert counts(paper_trace(classifier(networks.resnet(width=4, classes=10)))) == PAPER["resnet50"]
 
@@ -71,6 +73,7 @@ def test_a_narrow_resnet50_has_the_papers_numbers() -> None:
 SHALLOW = ((1, 1, 1, 1), (1, 2, 1, 1), (1, 2, 2, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "build", "layers"),
     [
@@ -87,6 +90,7 @@ def test_the_deepest_networks_reach_the_papers_numbers_layer_by_layer(name, buil
     assert tuple(a + further * s for a, s in zip(one, step, strict=True)) == PAPER[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "googlenet", "vgg19"])
 def test_plans_of_the_papers_graph_are_bitwise_eager_and_save_what_they_say(name: str) -> None:
     trace = small_trace(name)

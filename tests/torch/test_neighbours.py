@@ -45,6 +45,7 @@ def test_a_forward_of_its_own_is_put_back() -> None:
     assert model[0].forward is own
 
 
+@pytest.mark.slow
 def test_the_table_compares_each_neighbour_with_a_plan_within_its_peak(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,7 @@ def test_state_and_scratch_memory_are_those_of_a_real_step(name: str) -> None:
     assert again.joint.optimizer_scratch == trace.joint.optimizer_scratch
 
 
+@pytest.mark.slow
 def test_a_total_with_adam_is_kept_to_under_every_plan_of_a_small_residual_network() -> None:
     torch.manual_seed(0)
     example = networks.example("resnet50", small=True)

@@ -56,6 +56,7 @@ def test_the_planner_of_today_reaches_it_on_vgg19_whose_peak_single_steps_do_not
     assert live.plan(live.least_total).overhead < methods.least_memory_chen(trace).overhead
 
 
+@pytest.mark.slow
 def test_the_command_runs_a_network_keeps_each_part_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +91,7 @@ def test_the_command_runs_a_network_keeps_each_part_and_goes_on_where_it_was(
     assert "goes on" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_size_between_two_traces_is_that_of_a_trace_of_its_own() -> None:
     two, six, four = (batches.traced("densenet161", batch, small=True) for batch in (2, 6, 4))
     between = batches.joint_at(two.joint, six.joint, (2, 6), 4)

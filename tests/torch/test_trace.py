@@ -11,6 +11,7 @@ from recompviz import networks
 from tests.torch.steps import CASES, make
 
 
+@pytest.mark.slow
 def test_resnet50_has_the_papers_graph() -> None:
     torch.manual_seed(0)
     model = networks.resnet50()

@@ -29,6 +29,7 @@ def batches(name: str, count: int) -> list[networks.Example]:
     return [networks.example(name, small=True) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", "gpt2", "vit"])
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_twenty_steps_on_changing_batches_give_eagers_losses_bitwise(name: str, optimizer: str) -> None:
