@@ -8,6 +8,12 @@ import shutil
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# the same examples in every run; `pytest tests/core --hypothesis-profile=search` looks for new ones, for minutes
+settings.register_profile("fixed", deadline=None, derandomize=True, max_examples=60, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("fixed")
 
 # calibration results of this machine, kept apart from the user's own
 os.environ["RECOMPVIZ_CACHE"] = tempfile.mkdtemp(prefix="recompviz-tests-")

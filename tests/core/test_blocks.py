@@ -1,37 +1,33 @@
 """Blocks: what counts at each step adds up to its profile, and is what the timeline lists at the peak."""
 
 import numpy as np
+from hypothesis import given
 
 from recompviz.core.steps.blocks import binding, blocks_of
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from tests.core.random_joints import random_joint, random_mask
+from tests.core.strategies import steps_with_masks
+
+TIMELINES = steps_with_masks().map(lambda case: simulate_schedule(make_schedule(case[1], case[2].tolist())))
 
 
-def timelines():
-    for seed in range(200):
-        graph, joint = random_joint(seed)
-        yield simulate_schedule(make_schedule(joint, random_mask(seed, len(graph)).tolist()))
+@given(TIMELINES)
+def test_the_blocks_alive_at_each_step_add_up_to_its_bytes_in_every_category(timeline):
+    blocks = blocks_of(timeline)
+    for s in range(len(timeline.phases)):
+        alive = (blocks.first <= s) & (s < blocks.stop)
+        by_category = np.bincount(blocks.category[alive], blocks.size[alive], timeline.bands.shape[1])
+        assert (by_category == timeline.bands[s]).all()
 
 
-def test_the_blocks_alive_at_each_step_add_up_to_its_bytes_in_every_category():
-    for timeline in timelines():
-        blocks = blocks_of(timeline)
-        for s in range(len(timeline.phases)):
-            alive = (blocks.first <= s) & (s < blocks.stop)
-            by_category = np.bincount(blocks.category[alive], blocks.size[alive], timeline.bands.shape[1])
-            assert (by_category == timeline.bands[s]).all()
-
-
-def test_at_the_peak_they_are_what_the_timeline_lists_there():
-    for timeline in timelines():
-        blocks, at = blocks_of(timeline), timeline.peak_step
-        if at >= 0:
-            alive = (blocks.first <= at) & (at < blocks.stop)
-            assert sorted(zip(blocks.storage[alive].tolist(), blocks.size[alive].tolist(), strict=True)) == sorted(
-                (block.storage, block.size) for block in timeline.at_peak()
-            )
+@given(TIMELINES)
+def test_at_the_peak_they_are_what_the_timeline_lists_there(timeline):
+    blocks, at = blocks_of(timeline), timeline.peak_step
+    alive = (blocks.first <= at) & (at < blocks.stop)
+    assert sorted(zip(blocks.storage[alive].tolist(), blocks.size[alive].tolist(), strict=True)) == sorted(
+        (block.storage, block.size) for block in timeline.at_peak()
+    )
 
 
 def test_what_binds_names_the_step_and_the_largest_values_and_leaves_no_byte_out():

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
+from hypothesis import given
+
+import recompviz as rv
 from recompviz.core.plans.gap import gap_of
 from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from tests.core.random_joints import random_joint, random_mask
+from tests.core.random_joints import random_joint
+from tests.core.strategies import steps_with_masks
 
 
-def test_the_changes_add_up_to_the_simulated_peak_for_any_step_and_plan() -> None:
-    for seed in range(200):
-        graph, joint = random_joint(seed)
-        plan = Plan.from_keep_mask(graph, random_mask(seed, len(graph)), "any")
-        gap = gap_of(joint, plan)
-        simulated = simulate_schedule(make_schedule(joint, plan.keep_mask.tolist()))
-        assert gap.steps[0].total == plan.peak
-        assert sum(step.change for step in gap.steps) == gap.steps[-1].total == simulated.peak
-        by_name = {step.name: step for step in gap.steps}
-        assert by_name["rounding"].change >= 0
-        assert by_name["workspace"].change >= 0
-        for name in ("static", "liveness"):
-            assert sum(size for _, size in by_name[name].behind) == by_name[name].change
-        if joint.alignment == 1:
-            assert by_name["rounding"].change == 0
+@given(steps_with_masks())
+def test_the_changes_add_up_to_the_simulated_peak_for_any_step_and_plan(
+    case: tuple[rv.Graph, JointGraph, np.ndarray],
+) -> None:
+    graph, joint, mask = case
+    plan = Plan.from_keep_mask(graph, mask, "any")
+    gap = gap_of(joint, plan)
+    simulated = simulate_schedule(make_schedule(joint, mask.tolist()))
+    assert gap.steps[0].total == plan.peak
+    assert sum(step.change for step in gap.steps) == gap.steps[-1].total == simulated.peak
+    by_name = {step.name: step for step in gap.steps}
+    assert by_name["rounding"].change >= 0
+    assert by_name["workspace"].change >= 0
+    for name in ("static", "liveness"):
+        assert sum(size for _, size in by_name[name].behind) == by_name[name].change
+    if joint.alignment == 1:
+        assert by_name["rounding"].change == 0
 
 
 def test_what_is_not_calibrated_is_said() -> None:

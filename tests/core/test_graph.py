@@ -7,9 +7,11 @@ import itertools
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given
 
 import recompviz as rv
 from tests.core.random_graphs import random_graph
+from tests.core.strategies import graphs
 
 
 def lower_sets_by_definition(graph: rv.Graph) -> set[frozenset[object]]:
@@ -20,17 +22,15 @@ def lower_sets_by_definition(graph: rv.Graph) -> set[frozenset[object]]:
     return {frozenset(s) for s in subsets if not any(v in s and u not in s for u, v in edges)}
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_lower_sets_are_those_of_the_definition_each_once(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=9)
+@given(graphs(max_nodes=8))
+def test_lower_sets_are_those_of_the_definition_each_once(graph: rv.Graph) -> None:
     found = list(graph.lower_sets())
     assert len(found) == len(set(found)) == graph.count_lower_sets()
     assert set(found) == lower_sets_by_definition(graph)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_boundary_and_closure_follow_the_definitions(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=8)
+@given(graphs())
+def test_boundary_and_closure_follow_the_definitions(graph: rv.Graph) -> None:
     edges = [(graph.names[u], graph.names[v]) for u, v in graph.edges.tolist()]
     for lower in graph.lower_sets():
         assert graph.is_lower_set(lower)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import recompviz as rv
-from tests.core.random_graphs import random_graph
+from tests.core.strategies import graphs
 
 
 def sequences(graph: rv.Graph) -> Iterator[list[frozenset[object]]]:
@@ -52,9 +54,8 @@ def cost_by_definition(graph: rv.Graph, sequence: list[frozenset[object]]) -> tu
     return total(T, set(names) - U), int(peak)
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_both_fronts_equal_the_enumeration_of_all_sequences(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=6)
+@given(graphs(max_nodes=5))
+def test_both_fronts_equal_the_enumeration_of_all_sequences(graph: rv.Graph) -> None:
     points = {cost_by_definition(graph, sequence) for sequence in sequences(graph)}
     curve = rv.solve(graph, "all")
     for front, sign in ((curve.time_centric, 1), (curve.memory_centric, -1)):
@@ -66,9 +67,8 @@ def test_both_fronts_equal_the_enumeration_of_all_sequences(seed: int) -> None:
         assert set(zip(front.overheads.tolist(), front.peaks.tolist(), strict=True)) == best
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_plan_walked_back_has_the_overhead_and_peak_of_its_point(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=8)
+@given(graphs())
+def test_a_plan_walked_back_has_the_overhead_and_peak_of_its_point(graph: rv.Graph) -> None:
     curve = rv.solve(graph, "all")
     for objective in ("time", "memory"):
         front = curve.front(objective)
@@ -80,11 +80,11 @@ def test_a_plan_walked_back_has_the_overhead_and_peak_of_its_point(seed: int) ->
             assert frozenset().union(*plan.segments) == set(graph.names)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_a_larger_budget_never_costs_more(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=8)
+@given(graphs())
+def test_a_larger_budget_never_costs_more(graph: rv.Graph) -> None:
     curve = rv.solve(graph, "all")
-    budgets = range(curve.least_budget, 2 * int(graph.memory.sum()) + 2)
+    peaks = {int(peak) for front in (curve.time_centric, curve.memory_centric) for peak in front.peaks}
+    budgets = sorted(peaks | {peak + 1 for peak in peaks})
     time = [curve.plan(b, "time").overhead for b in budgets]
     memory = [curve.plan(b, "memory").overhead for b in budgets]
     assert time == sorted(time, reverse=True)
@@ -100,10 +100,8 @@ def test_an_infeasible_budget_says_the_least_feasible_one() -> None:
     assert curve.plan(curve.least_budget).peak == curve.least_budget
 
 
-@pytest.mark.parametrize("family", ["paper", "prefixes"])
-@pytest.mark.parametrize("seed", range(20))
-def test_a_smaller_family_is_never_better_than_all(seed: int, family: str) -> None:
-    graph = random_graph(seed, most_nodes=8)
+@given(graphs(), st.sampled_from(["paper", "prefixes"]))
+def test_a_smaller_family_is_never_better_than_all(graph: rv.Graph, family: str) -> None:
     exact, approximate = rv.solve(graph, "all"), rv.solve(graph, family)  # type: ignore[arg-type]
     assert approximate.lower_set_count <= exact.lower_set_count
     for t, p in zip(approximate.time_centric.overheads, approximate.time_centric.peaks, strict=True):

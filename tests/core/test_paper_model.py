@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from hypothesis import given
 
 import recompviz as rv
+from recompviz.core.plans.formula import formula_peak, overhead
 from recompviz.core.steps.paper_model import paper_step
 from recompviz.core.steps.schedule import make_schedule
-from tests.core.random_graphs import random_graph
+from recompviz.core.steps.simulation import simulate_schedule
+from tests.core.strategies import graphs, graphs_with_sequences
 from tests.core.test_schedule import replay
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_gradient_reads_its_successors_gradients_and_what_those_successors_read(seed: int) -> None:
-    graph = random_graph(seed)
+@given(graphs())
+def test_a_gradient_reads_its_successors_gradients_and_what_those_successors_read(graph: rv.Graph) -> None:
     joint, n = paper_step(graph), len(graph)
     edges = graph.edges.tolist()
     computed = {v: i for i, v in enumerate(graph.order)}
@@ -27,31 +28,34 @@ def test_a_gradient_reads_its_successors_gradients_and_what_those_successors_rea
         assert {joint.sizes[s] for s in (*joint.calls[i].makes, *gradient.makes)} == {int(graph.memory[v])}
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_discarding_at_segment_ends_it_peaks_exactly_at_the_formula(seed: int) -> None:
-    graph = random_graph(seed)
+@given(graphs_with_sequences())
+def test_the_canonical_strategy_that_discards_at_segment_ends_peaks_at_the_formula(
+    case: tuple[rv.Graph, list[int]],
+) -> None:
+    graph, sequence = case
+    plan = rv.Plan.from_masks(graph, sequence)
     joint, n = paper_step(graph), len(graph)
     number = {graph.names[v]: i for i, v in enumerate(graph.order)}
-    curve = rv.solve(graph, "all")
-    for plan in [curve.plan_at(i) for i in range(len(curve.time_centric))]:
-        kept = {number[name] for name in plan.keep}
-        peak, before = 0, set()
-        for segment in plan.segments:
-            own = {number[name] for name in segment}
-            later = set(range(n)) - before - own
-            # of later segments only that is left which the gradients from here on down still read
-            reads = {s for i in before | own for s in joint.calls[2 * n - 1 - i].reads}
-            left = {s for s in reads if s in later or 2 * n - 1 - s in later}
-            alive = (kept & before) | own | {2 * n - 1 - i for i in own} | left
-            peak = max(peak, sum(joint.sizes[s] for s in alive))
-            before |= own
-        assert peak == plan.peak
+    kept = {number[name] for name in plan.keep}
+    peak, before = 0, set()
+    for segment in plan.segments:
+        own = {number[name] for name in segment}
+        later = set(range(n)) - before - own
+        # of later segments only those values remain that the gradients from here on still read
+        reads = {s for i in before | own for s in joint.calls[2 * n - 1 - i].reads}
+        left = {s for s in reads if s in later or 2 * n - 1 - s in later}
+        alive = (kept & before) | own | {2 * n - 1 - i for i in own} | left
+        peak = max(peak, sum(joint.sizes[s] for s in alive))
+        before |= own
+    assert peak == plan.peak == formula_peak(graph, sequence)
+    assert plan.overhead == overhead(graph, sequence)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_every_plan_of_it_can_be_scheduled(seed: int) -> None:
-    graph = random_graph(seed)
-    joint = paper_step(graph)
-    curve = rv.solve(graph, "all")
-    for plan in (rv.Plan.keep_all(graph), curve.plan_at(0), curve.plan(curve.least_budget, "memory")):
-        replay(make_schedule(joint, plan.keep_mask.tolist()))
+@given(graphs_with_sequences())
+def test_every_canonical_plan_can_be_scheduled_and_needs_no_more_than_the_formula(
+    case: tuple[rv.Graph, list[int]],
+) -> None:
+    graph, sequence = case
+    plan = rv.Plan.from_masks(graph, sequence)
+    schedule = make_schedule(paper_step(graph), plan.keep_mask.tolist())
+    assert max(replay(schedule)) <= simulate_schedule(schedule).peak <= plan.peak

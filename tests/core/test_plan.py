@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import recompviz as rv
-from tests.core.random_graphs import random_graph
+from tests.core.strategies import graphs, graphs_with_sequences, keep_masks
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_json_round_trip_gives_the_same_plan(seed: int) -> None:
-    graph = random_graph(seed)
-    for plan in (rv.Plan.keep_all(graph), rv.solve(graph, "all").plan_at(0)):
+@given(graphs_with_sequences(), st.data())
+def test_json_round_trip_gives_the_same_plan(case: tuple[rv.Graph, list[int]], data: st.DataObject) -> None:
+    graph, sequence = case
+    by_hand = rv.Plan.from_keep_mask(graph, data.draw(keep_masks(len(graph))), "by hand")
+    for plan in (rv.Plan.keep_all(graph), rv.Plan.from_masks(graph, sequence), by_hand):
         again = rv.Plan.from_json(graph, plan.to_json())
         assert (again.keep_mask == plan.keep_mask).all()
         assert (again.segment == plan.segment).all()
         assert (again.overhead, again.peak, again.kind) == (plan.overhead, plan.peak, plan.kind)
+
+
+@given(graphs(), st.data())
+def test_segments_of_any_keep_mask_have_their_whole_boundary_kept(graph: rv.Graph, data: st.DataObject) -> None:
+    mask = data.draw(keep_masks(len(graph)))
+    plan = rv.Plan.from_keep_mask(graph, mask, "by hand")
+    assert plan.keep == {graph.names[v] for v in np.flatnonzero(mask)}
+    for lower in plan.lower_sets:
+        assert graph.boundary(lower) <= plan.keep
 
 
 def test_a_plan_for_another_graph_is_refused() -> None:
@@ -57,10 +70,10 @@ def test_a_sequence_that_is_no_lower_set_names_the_edge() -> None:
         rv.Plan.from_lower_sets(graph, [{"b"}, {"a", "b"}])
 
 
-def test_terms_of_the_formula_add_up_to_the_peak() -> None:
-    graph = random_graph(11, most_nodes=8)
-    for plan in (rv.solve(graph, "all").plan_at(i) for i in range(2)):
-        assert max(terms.total for terms in plan.terms) == plan.peak
+@given(graphs_with_sequences())
+def test_terms_of_the_formula_add_up_to_the_peak(case: tuple[rv.Graph, list[int]]) -> None:
+    plan = rv.Plan.from_masks(*case)
+    assert max(terms.total for terms in plan.terms) == plan.peak
 
 
 def test_a_plan_of_any_kept_values_survives_json_and_other_costs() -> None:
@@ -74,14 +87,10 @@ def test_a_plan_of_any_kept_values_survives_json_and_other_costs() -> None:
         assert plan.on(larger).peak == 2 * plan.peak
 
 
-def test_a_canonical_keep_set_has_the_same_overhead_however_it_is_made() -> None:
-    for seed in range(40):
-        graph = random_graph(seed)
-        for plan in (rv.solve(graph, "all").plan_at(0), rv.Plan.keep_all(graph)):
-            free = rv.Plan.from_keep_mask(graph, plan.keep_mask, "by hand")
-            assert free.overhead == plan.overhead
-            boundaries = {v for L in free.lower_sets for v in graph.boundary(L)}
-            assert boundaries <= plan.keep
+@given(graphs_with_sequences())
+def test_a_canonical_keep_set_has_the_same_overhead_however_it_is_made(case: tuple[rv.Graph, list[int]]) -> None:
+    plan = rv.Plan.from_masks(*case)
+    assert rv.Plan.from_keep_mask(case[0], plan.keep_mask, "by hand").overhead == plan.overhead
 
 
 def test_old_names_still_work_and_say_the_new_one() -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
+from hypothesis import given
 
+import recompviz as rv
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.segmentwise import freed_at_segment_ends
-from recompviz.core.steps.joint import Category
+from recompviz.core.steps.joint import Category, JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule, make_schedule
 from recompviz.core.steps.simulation import category_of, simulate_schedule
-from tests.core.random_joints import random_joint, random_mask
+from tests.core.strategies import steps_with_masks
 
 
 def walk(schedule: Schedule) -> list[tuple[int, str, int, int]]:
@@ -48,15 +47,14 @@ def walk(schedule: Schedule) -> list[tuple[int, str, int, int]]:
     return [event for event in events if event[3]]
 
 
-@pytest.mark.parametrize("seed", range(150))
-def test_the_simulated_events_are_those_of_a_walk_call_by_call(seed: int) -> None:
-    graph, joint = random_joint(seed)
-    joint = replace(joint, optimizer_scratch=7 * (seed % 2))
-    schedule = make_schedule(joint, random_mask(seed, len(graph)).tolist())
+@given(steps_with_masks())
+def test_the_simulated_events_are_those_of_a_walk_call_by_call(case: tuple[rv.Graph, JointGraph, np.ndarray]) -> None:
+    graph, joint, mask = case
+    schedule = make_schedule(joint, mask.tolist())
     for each in (schedule, freed_at_segment_ends(schedule, Plan.keep_all(graph))):
         timeline = simulate_schedule(each)
         labels = [timeline.storage_labels[s] for s in timeline.storage]
         columns = timeline.step.tolist(), labels, timeline.category.tolist(), timeline.delta.tolist()
         assert list(zip(*columns, strict=True)) == walk(each)
-        assert len(timeline.phases) == len(timeline.step_labels) == len(each) + 1 + seed % 2
+        assert len(timeline.phases) == len(timeline.step_labels) == len(each) + 1 + (joint.optimizer_scratch > 0)
         assert np.array_equal(timeline.phases[: len(each)], each.phases)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
 
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
-CHUNK = 64
+CHUNK = 16
 # of a label, see the kernels
 COLUMNS = 5
 
