@@ -143,9 +143,8 @@ def steps(draw: Draw, max_nodes: int = 7) -> tuple[rv.Graph, JointGraph]:
             step.calls[c] = replace(step.calls[c], views=(len(sizes),))
             edges.append((v, len(sizes)))
             sizes.append(step.storages[made[v][0]].size)
-    graph = rv.Graph.from_edges(
-        sorted(set(edges)), sizes, draw(st.lists(TIMES, min_size=len(sizes), max_size=len(sizes)))
-    )
+    times = draw(st.lists(TIMES, min_size=len(sizes), max_size=len(sizes)))
+    graph = rv.Graph.from_edges(sorted(set(edges)), sizes, times)
     extra = st.lists(st.sampled_from([0, 70]), min_size=len(step.calls), max_size=len(step.calls)).map(tuple)
     return graph, JointGraph(
         tuple(step.calls),

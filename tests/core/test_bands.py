@@ -1,13 +1,15 @@
-"""The bands of a timeline are those at the fullest moment of each step."""
+"""The bands of a timeline are the bytes by category at the peak of each step."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 
 
 def one_by_one(timeline):
-    """The bands by walking through the events."""
+    """The bands from a walk through the events."""
     bands = np.zeros((len(timeline.phases), len(Category)), np.int64)
     now = np.zeros(len(Category), np.int64)
     event = 0
@@ -22,16 +24,14 @@ def one_by_one(timeline):
     return bands
 
 
-def test_bands_are_those_that_a_walk_through_the_events_finds():
-    rng = np.random.default_rng(5)
-    for _ in range(60):
-        steps, count = int(rng.integers(1, 9)), int(rng.integers(0, 25))
-        at = np.sort(rng.integers(-1, steps, count)).tolist()
-        events = [
-            (i, k, int(rng.integers(len(Category))), int(size))
-            for k, (i, size) in enumerate(zip(at, rng.choice([-3, -2, -1, 1, 2, 3], count), strict=True))
-        ]
-        labels = tuple(map(str, range(count)))
-        more = {"static_bytes": {}, "kind": "simulated", "device": "cpu"}
-        timeline = Timeline.of_events(events, ["step"] * steps, [0] * steps, storage_labels=labels, **more)
-        assert (timeline.bands == one_by_one(timeline)).all()
+STEPS = st.integers(1, 8)
+EVENT = st.tuples(st.integers(-1, 7), st.integers(0, len(Category) - 1), st.sampled_from([1, 2, 3, -1, -2, -3]))
+
+
+@given(STEPS, st.lists(EVENT, max_size=24))
+def test_bands_are_those_that_a_walk_through_the_events_finds(steps, drawn):
+    ordered = sorted((min(at, steps - 1), k, category, size) for k, (at, category, size) in enumerate(drawn))
+    labels = tuple(map(str, range(len(drawn))))
+    more = {"static_bytes": {}, "kind": "simulated", "device": "cpu"}
+    timeline = Timeline.of_events(ordered, ["step"] * steps, [0] * steps, storage_labels=labels, **more)
+    assert (timeline.bands == one_by_one(timeline)).all()

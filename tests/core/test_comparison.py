@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 
 import pytest
+from hypothesis import given
 
 import recompviz as rv
 from recompviz.core.steps.examples import chain_step, residual_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from tests.core.random_graphs import random_graph
+from tests.core.strategies import graphs
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_what_moved_and_the_changes_are_differences_of_the_plans(seed: int) -> None:
-    graph = random_graph(seed, most_nodes=8)
+@given(graphs())
+def test_what_moved_and_the_changes_are_differences_of_the_plans(graph: rv.Graph) -> None:
     curve = rv.solve(graph, "all")
     plans = [rv.Plan.keep_all(graph), curve.plan_at(0), curve.plan_at(0, "memory"), curve.plan(curve.least_budget)]
     for a in plans:

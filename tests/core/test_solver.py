@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 import recompviz as rv
 from recompviz.core.base import compiled
@@ -23,6 +25,7 @@ from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_
 from recompviz.core.graphs.pins import Pins, pins_of
 from recompviz.core.plans.curve import Objective, ParetoFront
 from recompviz.core.plans.formula import formula_peak, overhead
+from tests.core.strategies import REAL_TIMES, graphs
 
 OBJECTIVES: tuple[Objective, Objective] = ("time", "memory")
 MANY = 10**6
@@ -85,58 +88,49 @@ def all_costs(graph: rv.Graph, pins: Pins) -> set[tuple[float, int]]:
     return found
 
 
-@pytest.mark.parametrize("block", range(20))
-def test_open_segments_equal_the_pairwise_recursion_on_2000_random_graphs(block: int) -> None:
-    for seed in range(100 * block, 100 * block + 100):
-        graph = any_graph(seed)
-        sets, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+@settings(max_examples=300)
+@given(graphs(max_nodes=8))
+def test_open_segments_equal_the_pairwise_recursion(graph: rv.Graph) -> None:
+    sets, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+    for objective in OBJECTIVES:
+        fast = open_segment_front(graph, lattice, objective)
+        assert points(fast) == points(pairwise_front(graph, sets, objective))
+        assert_walks_back(graph, fast)
+
+
+@given(graphs(max_nodes=5))
+def test_open_segments_equal_the_enumeration_of_all_sequences(graph: rv.Graph) -> None:
+    costs, lattice = all_costs(graph, Pins()), enumerate_lattice(graph, MANY)
+    for objective, sign in (("time", 1), ("memory", -1)):
+        assert points(open_segment_front(graph, lattice, objective)) == best_of(costs, sign)
+
+
+@given(graphs(max_nodes=8))
+def test_families_equal_the_pairwise_recursion_over_the_same_sets(graph: rv.Graph) -> None:
+    lattice = enumerate_lattice(graph, MANY)
+    for family in (paper_family(graph), prefix_family(graph)):
         for objective in OBJECTIVES:
-            fast = open_segment_front(graph, lattice, objective)
-            assert points(fast) == points(pairwise_front(graph, sets, objective)), seed
-            if seed % 5 == 0:
-                assert_walks_back(graph, fast)
+            oracle = points(pairwise_front(graph, family, objective))
+            pairs = compiled_pairwise_front(graph, family, objective)
+            assert points(pairs) == oracle
+            assert_walks_back(graph, pairs)
+            assert points(open_segment_front(graph, lattice, objective, ends=family)) == oracle
 
 
-@pytest.mark.parametrize("block", range(10))
-def test_open_segments_equal_the_enumeration_of_all_sequences_on_500_random_graphs(block: int) -> None:
-    for seed in range(50 * block, 50 * block + 50):
-        graph = any_graph(10_000 + seed, most_nodes=5)
-        if seed % 2:  # sums of such costs are exact in any order
-            graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(8 * graph.time) / 8)
-        else:
-            graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(graph.time))
-        costs, lattice = all_costs(graph, Pins()), enumerate_lattice(graph, MANY)
-        for objective, sign in (("time", 1), ("memory", -1)):
-            assert points(open_segment_front(graph, lattice, objective)) == best_of(costs, sign), seed
-
-
-@pytest.mark.parametrize("block", range(4))
-def test_families_equal_the_pairwise_recursion_over_the_same_sets(block: int) -> None:
-    for seed in range(50 * block, 50 * block + 50):
-        graph = any_graph(20_000 + seed)
-        lattice = enumerate_lattice(graph, MANY)
-        for family in (paper_family(graph), prefix_family(graph)):
-            for objective in OBJECTIVES:
-                oracle = points(pairwise_front(graph, family, objective))
-                pairs = compiled_pairwise_front(graph, family, objective)
-                assert points(pairs) == oracle
-                assert_walks_back(graph, pairs)
-                assert points(open_segment_front(graph, lattice, objective, ends=family)) == oracle
-
-
-def test_the_lattice_holds_every_lower_set_once_with_its_boundary_and_covers() -> None:
-    for seed in range(30):
-        graph = any_graph(30_000 + seed)
-        lattice = enumerate_lattice(graph, MANY)
-        masks = [lattice.mask(i) for i in range(len(lattice))]
-        assert len(masks) == len(set(masks))
-        assert set(masks) == set(all_lower_sets(graph, MANY))
-        for i, mask in enumerate(masks):
-            boundary = int.from_bytes(lattice.boundaries[i].astype("<u8").tobytes(), "little")
-            assert boundary == graph.boundary_mask(mask)
-            covers = slice(lattice.cover_start[i], lattice.cover_start[i + 1])
-            for upper, node in zip(lattice.cover_set[covers], lattice.cover_node[covers], strict=True):
-                assert masks[upper] == mask | 1 << int(node)
+@given(graphs(max_nodes=8))
+def test_the_lattice_holds_every_lower_set_once_with_its_boundary_and_covers(graph: rv.Graph) -> None:
+    lattice = enumerate_lattice(graph, MANY)
+    masks = [lattice.mask(i) for i in range(len(lattice))]
+    assert len(masks) == len(set(masks))
+    assert set(masks) == set(all_lower_sets(graph, MANY))
+    for i, mask in enumerate(masks):
+        boundary = int.from_bytes(lattice.boundaries[i].astype("<u8").tobytes(), "little")
+        assert boundary == graph.boundary_mask(mask)
+        covers = slice(lattice.cover_start[i], lattice.cover_start[i + 1])
+        found = {masks[upper] for upper in lattice.cover_set[covers].tolist()}
+        assert found == {other for other in masks if mask & ~other == 0 and (mask ^ other).bit_count() == 1}
+        for upper, node in zip(lattice.cover_set[covers], lattice.cover_node[covers], strict=True):
+            assert masks[upper] == mask | 1 << int(node)
 
 
 def test_graphs_of_more_than_one_word_of_nodes_are_solved_alike() -> None:
@@ -156,37 +150,29 @@ def test_graphs_of_more_than_one_word_of_nodes_are_solved_alike() -> None:
         assert_walks_back(graph, fast)
 
 
-def test_a_known_curve_prunes_the_search_and_changes_no_answer() -> None:
-    for seed in range(200):
-        graph = any_graph(40_000 + seed)
-        lattice = enumerate_lattice(graph, MANY)
-        fronts = {objective: open_segment_front(graph, lattice, objective) for objective in OBJECTIVES}
-        for objective, other in (OBJECTIVES, OBJECTIVES[::-1]):
-            near = compiled_pairwise_front(graph, paper_family(graph), objective)
-            pruned = open_segment_front(graph, lattice, objective, known=[fronts[other], near])
-            assert points(pruned) == points(fronts[objective])
-            assert_walks_back(graph, pruned)
+@given(graphs(max_nodes=8))
+def test_a_known_curve_prunes_the_search_and_changes_no_answer(graph: rv.Graph) -> None:
+    lattice = enumerate_lattice(graph, MANY)
+    fronts = {objective: open_segment_front(graph, lattice, objective) for objective in OBJECTIVES}
+    for objective, other in (OBJECTIVES, OBJECTIVES[::-1]):
+        near = compiled_pairwise_front(graph, paper_family(graph), objective)
+        pruned = open_segment_front(graph, lattice, objective, known=[fronts[other], near])
+        assert points(pruned) == points(fronts[objective])
+        assert_walks_back(graph, pruned)
 
 
-def test_real_valued_costs_are_summed_alike_in_every_order() -> None:
-    for seed in range(50):
-        chance = random.Random(seed)
-        shape = any_graph(50_000 + seed)
-        graph = rv.Graph.from_edges(
-            shape.edges.tolist(), shape.memory.tolist(), [chance.expovariate(0.3) for _ in range(len(shape))]
-        )
-        curve = rv.solve(graph, "all")
-        for objective in OBJECTIVES:
-            assert points(curve.front(objective)) == points(
-                pairwise_front(graph, all_lower_sets(graph, MANY), objective)
-            )
-            for i, t in enumerate(curve.front(objective).overheads.tolist()):
-                assert curve.plan_at(i, objective).overhead == pytest.approx(t, rel=1e-12)
+@given(graphs(max_nodes=8, times=REAL_TIMES))
+def test_real_valued_costs_are_summed_alike_in_every_order(graph: rv.Graph) -> None:
+    curve = rv.solve(graph, "all")
+    for objective in OBJECTIVES:
+        assert points(curve.front(objective)) == points(pairwise_front(graph, all_lower_sets(graph, MANY), objective))
+        for i, t in enumerate(curve.front(objective).overheads.tolist()):
+            assert curve.plan_at(i, objective).overhead == pytest.approx(t, rel=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_a_larger_budget_never_costs_more(seed: int) -> None:
-    curve = rv.solve(any_graph(60_000 + seed))
+@given(graphs(max_nodes=8, sizes=st.integers(0, 10**9)))
+def test_a_larger_budget_never_costs_more(graph: rv.Graph) -> None:
+    curve = rv.solve(graph)
     for objective, sign in (("time", 1), ("memory", -1)):
         front = curve.front(objective)
         assert np.all(np.diff(front.peaks) < 0)
@@ -198,33 +184,29 @@ def test_a_larger_budget_never_costs_more(seed: int) -> None:
 # -------------------------------------------------------------------- pins
 
 
-@pytest.mark.parametrize("block", range(4))
-def test_pinned_curves_equal_the_enumeration_of_the_sequences_that_obey(block: int) -> None:
-    solved = 0
-    for seed in range(40 * block, 40 * block + 40):
-        chance = random.Random(seed)
-        graph = any_graph(70_000 + seed, most_nodes=5)
-        graph = rv.Graph.from_edges(graph.edges.tolist(), graph.memory.tolist(), np.rint(graph.time))
-        keep = [v for v in range(len(graph)) if chance.random() < 0.25]
-        recompute = [v for v in range(len(graph)) if chance.random() < 0.3 and v not in keep]
-        pins = Pins(graph.mask(keep), graph.mask(recompute))
-        costs = all_costs(graph, pins)
-        if not costs:
-            with pytest.raises(ImpossiblePin):
-                pins_of(graph, keep, recompute)
-            continue
-        curve = rv.solve(graph, "all", keep=keep, recompute=recompute)
-        for objective, sign in (("time", 1), ("memory", -1)):
-            front = curve.front(objective)
-            assert points(front) == best_of(costs, sign)
-            pairs = compiled_pairwise_front(graph, all_lower_sets(graph, MANY), objective, None, pins)
-            assert points(pairs) == points(front)
-            for i in range(len(front)):
-                plan = curve.plan_at(i, objective)
-                assert set(keep) <= plan.keep
-                assert set(recompute) <= plan.recompute
-        solved += 1
-    assert solved > 5
+@given(graphs(max_nodes=5), st.data())
+def test_pinned_curves_equal_the_enumeration_of_the_sequences_that_obey(graph: rv.Graph, data: st.DataObject) -> None:
+    pinned = data.draw(st.lists(st.sampled_from(["", "keep", "recompute"]), min_size=len(graph), max_size=len(graph)))
+    keep = [v for v, pin in enumerate(pinned) if pin == "keep"]
+    recompute = [v for v, pin in enumerate(pinned) if pin == "recompute"]
+    pins = Pins(graph.mask(keep), graph.mask(recompute))
+    costs = all_costs(graph, pins)
+    event("feasible" if costs else "impossible")
+    if not costs:
+        with pytest.raises(ImpossiblePin):
+            pins_of(graph, keep, recompute)
+        return
+    curve = rv.solve(graph, "all", keep=keep, recompute=recompute)
+    for objective, sign in (("time", 1), ("memory", -1)):
+        front = curve.front(objective)
+        assert points(front) == best_of(costs, sign)
+        pairs = compiled_pairwise_front(graph, all_lower_sets(graph, MANY), objective, None, pins)
+        segments = open_segment_front(graph, enumerate_lattice(graph, MANY), objective, None, pins)
+        assert points(pairs) == points(segments) == points(front)
+        for i in range(len(front)):
+            plan = curve.plan_at(i, objective)
+            assert set(keep) <= plan.keep
+            assert set(recompute) <= plan.recompute
 
 
 def test_an_impossible_pin_says_why() -> None:
