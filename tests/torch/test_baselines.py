@@ -24,6 +24,7 @@ def traced(name: str) -> rv.Trace:
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_baseline_computes_bitwise_what_eager_computes(name: str, kind: str) -> None:
@@ -36,6 +37,7 @@ def test_each_baseline_computes_bitwise_what_eager_computes(name: str, kind: str
     assert rv.simulate(trace, plan).peak > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) -> None:
     step = networks.example(name, small=True)
@@ -52,6 +54,7 @@ def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) ->
     assert rv.certify(trace, trace.tradeoff().plan_at(0)).gradients == "bitwise"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ratio", [1, 0.5, 0.1, 0])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: str, ratio: float) -> None:

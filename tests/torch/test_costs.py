@@ -100,6 +100,7 @@ def test_a_trace_can_have_its_costs_from_the_start() -> None:
     assert traced.costs == "flops"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("costs", ["flops", SLOW])
 @pytest.mark.parametrize("name", CASES)
 def test_plans_on_real_valued_costs_solve_and_run(name: str, costs: costing.Costs) -> None:
@@ -178,6 +179,7 @@ def test_another_batch_is_estimated_where_the_home_trace_was_measured() -> None:
     assert other.costs == "roofline"
 
 
+@pytest.mark.slow
 def test_a_table_of_real_valued_costs_is_thinned_to_evenly_spaced_budgets() -> None:
     trace = make("small residual network").trace().with_costs(SLOW)
     front = trace.tradeoff().time_centric

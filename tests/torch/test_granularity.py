@@ -49,6 +49,7 @@ def counts(trace: rv.Trace) -> tuple[int, int, int]:
     return len(graph), len(graph.edges), len(enumerate_lattice(graph, 100_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "vgg19", "googlenet"])
 def test_small_examples_that_keep_their_graph_have_the_papers_numbers(name: str) -> None:
     assert counts(small_trace(name)) == PAPER[name]
@@ -104,6 +105,7 @@ def test_plans_of_the_papers_graph_are_bitwise_eager_and_save_what_they_say(name
         assert measured.step_ends.tolist() == rv.simulate(trace, plan).step_ends.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_trains_at_the_operators_granularity_trains_at_the_papers(name: str) -> None:
     case = make(name)
@@ -117,6 +119,7 @@ def test_whatever_trains_at_the_operators_granularity_trains_at_the_papers(name:
     assert measured.step_ends.tolist() == simulated.step_ends.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_call_of_the_operators_graph_belongs_to_one_node_of_the_papers(name: str) -> None:
     fine, coarse = make(name).trace(), paper_trace(make(name))

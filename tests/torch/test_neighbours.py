@@ -18,6 +18,7 @@ def traced(step: networks.Example) -> rv.Trace:
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
 
 
+@pytest.mark.slow
 def test_checkpointed_blocks_give_the_same_gradients_in_less_memory_and_leave_the_model_alone() -> None:
     torch.manual_seed(0)
     step = networks.example("resnet50", batch=4, small=True)

@@ -28,6 +28,7 @@ def test_resnet50_has_the_papers_graph() -> None:
     assert graph.time[list(by_key).index("layer1.0.conv2/convolution")] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_keys_and_fingerprints_are_the_same_in_every_trace(name: str) -> None:
     one, two = make(name).trace(), make(name).trace()

@@ -63,6 +63,7 @@ def test_twenty_steps_on_changing_batches_give_eagers_losses_bitwise(name: str, 
     assert len(set(losses[0])) == 20
 
 
+@pytest.mark.slow
 def test_accumulation_a_smaller_last_batch_and_validation_in_between_give_eagers_parameters() -> None:
     states = []
     for planned in (False, True):
@@ -110,6 +111,7 @@ def test_a_state_dict_goes_from_plain_to_planned_and_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), other.model.parameters(), strict=True))
 
 
+@pytest.mark.slow
 def test_fit_in_plans_within_the_total_it_was_given() -> None:
     case = make("small residual network")
     trace = rv.calibrate(case.trace())
@@ -148,6 +150,7 @@ def _process(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_average_the_gradients_of_the_planned_module_as_of_the_plain_one(tmp_path: Path) -> None:
     multiprocessing.spawn(_process, (str(tmp_path),), nprocs=2)
     plain, planned = torch.load(tmp_path / "0.pt")
