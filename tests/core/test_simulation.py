@@ -58,3 +58,18 @@ def test_the_simulated_events_are_those_of_a_walk_call_by_call(case: tuple[rv.Gr
         assert list(zip(*columns, strict=True)) == walk(each)
         assert len(timeline.phases) == len(timeline.step_labels) == len(each) + 1 + (joint.optimizer_scratch > 0)
         assert np.array_equal(timeline.phases[: len(each)], each.phases)
+
+
+@given(steps_with_masks())
+def test_a_timeline_is_frozen_and_its_properties_have_the_same_values_in_any_order(
+    case: tuple[rv.Graph, JointGraph, np.ndarray],
+) -> None:
+    _, joint, mask = case
+    names = ["live", "step_ends", "step_peaks", "step_peak_events", "bands", "profile", "peak"]
+    one, other = (simulate_schedule(make_schedule(joint, mask.tolist())) for _ in range(2))
+    forwards = {name: np.array(getattr(one, name)) for name in names}
+    backwards = {name: np.array(getattr(other, name)) for name in reversed(names)}
+    for name in names:
+        assert np.array_equal(forwards[name], backwards[name])
+    for name in ("step", "storage", "category", "delta", "phases", "live", "step_peaks", "bands"):
+        assert not getattr(one, name).flags.writeable

@@ -44,6 +44,10 @@ class ParetoFront:
     peaks: NDArray[np.int64]
     walk_back: Callable[[int], Sequence[int]]
 
+    def __post_init__(self) -> None:
+        self.overheads.setflags(write=False)
+        self.peaks.setflags(write=False)
+
     def __len__(self) -> int:
         return len(self.peaks)
 

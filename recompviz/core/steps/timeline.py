@@ -1,9 +1,8 @@
-"""A timeline: every allocation and free of one training step, simulated or measured.
+"""A timeline: all allocations and frees of one training step, simulated or measured.
 
-Both kinds have the same form, event arrays (step, storage, category, delta in bytes), so that a
-measured line can be laid over a predicted one. The step starts with no gradients and ends after
-the backward pass (or after the optimiser's step). ``peak = static + transient_peak``, in *total*
-bytes: what the device sees.
+Simulated and measured timelines have the same form, event arrays (step, storage, category, delta in bytes), so they
+can be compared. The step starts without gradients and ends after the backward pass, or after the optimiser's step.
+``peak = static + transient_peak`` in *total* bytes, which are the bytes that the device allocates.
 """
 
 from __future__ import annotations
@@ -28,7 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Alive:
-    """One block of memory that is alive at a moment."""
+    """One block of memory that is alive after an event.
+
+    Attributes
+    ----------
+    storage : int
+        Position in the timeline's ``storage_labels``.
+    label : str
+    category : Category
+    size : int
+        Bytes.
+    born : int
+        The step that allocated it.
+    """
 
     storage: int
     label: str
@@ -39,20 +50,20 @@ class Alive:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Allocations and frees in order; frozen.
+    """Allocations and frees in order; frozen, with read-only arrays.
 
     Attributes
     ----------
     step : numpy.ndarray of int32, shape (#events,)
-        The step of the schedule each event happens in; −1 before the first.
+        The step of the schedule in which each event happens; −1 before the first step.
     storage : numpy.ndarray of int32
-        Which block; positions in ``storage_labels``.
+        Positions in ``storage_labels``.
     category : numpy.ndarray of int8
         :class:`Category` of the block.
     delta : numpy.ndarray of int64
-        Bytes, positive when allocated and negative when freed.
+        Bytes, positive for an allocation and negative for a free.
     step_labels : tuple of str
-        The key of the call each step runs.
+        The key of the call that each step runs.
     phases : numpy.ndarray of int8, shape (#steps,)
         :class:`Phase` of each step.
     storage_labels : tuple of str
@@ -62,9 +73,11 @@ class Timeline:
         ``"simulated"`` or ``"measured"``.
     device : str
     reserved_peak : int or None
-        What the allocator held from the device at most, bytes (CUDA only).
+        The most bytes that the allocator reserved on the device (CUDA only).
+    seconds : float or None
+        Wall-clock time of a measured step.
     notes : tuple of str
-        What the reader must know, for example that other work ran beside it.
+        Warnings for the reader, for example that other work ran at the same time.
     """
 
     step: NDArray[np.int32]
@@ -80,6 +93,11 @@ class Timeline:
     reserved_peak: int | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for array in (self.step, self.storage, self.category, self.delta, self.phases):
+            array.setflags(write=False)
+        object.__setattr__(self, "static_bytes", dict(self.static_bytes))
 
     @classmethod
     def of_events(
@@ -103,22 +121,22 @@ class Timeline:
 
     @property
     def static(self) -> int:
-        """Bytes that are there before the step and after it."""
+        """Bytes that are allocated before the step and after it."""
         return sum(self.static_bytes.values())
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
         """Transient bytes right after each event."""
-        return np.cumsum(self.delta)
+        return _read_only(np.cumsum(self.delta))
 
     @property
     def transient_peak(self) -> int:
-        """The most transient bytes alive at once."""
+        """The most transient bytes alive at the same time."""
         return int(self.live.max(initial=0))
 
     @property
     def peak(self) -> int:
-        """The most bytes alive at once: ``static + transient_peak``, total bytes."""
+        """The most bytes alive at the same time: ``static + transient_peak``, total bytes."""
         return self.static + self.transient_peak
 
     @property
@@ -135,7 +153,7 @@ class Timeline:
     def step_ends(self) -> NDArray[np.int64]:
         """Transient bytes at the end of each step, shape (#steps,)."""
         last = np.searchsorted(self.step, np.arange(len(self.phases)), side="right")
-        return np.concatenate([[0], self.live])[last]
+        return _read_only(np.concatenate([[0], self.live])[last])
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
@@ -143,30 +161,30 @@ class Timeline:
         peaks = np.concatenate([[0], self.step_ends])[:-1] if len(self.phases) else self.step_ends.copy()
         inside = self.step >= 0
         np.maximum.at(peaks, self.step[inside], self.live[inside])
-        return peaks
+        return _read_only(peaks)
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """Total bytes at the fullest moment of each step, shape (#steps,)."""
+        """The most total bytes alive within each step, shape (#steps,)."""
         return self.step_peaks + self.static
 
     @cached_property
     def step_peak_events(self) -> NDArray[np.int64]:
-        """How many events have happened at the fullest moment of each step, shape (#steps,).
+        """The number of events up to the peak of each step, shape (#steps,).
 
-        That is where the step begins, unless more is alive after one of its own events; then after the first such.
+        A step peaks where it begins, or after the first of its own events at which more bytes are alive.
         """
         steps = len(self.phases)
         owner = np.maximum(self.step, 0)
         live = np.concatenate([[0], self.live])  # live[k]: after the first k events
-        moment: NDArray[np.int64] = np.searchsorted(owner, np.arange(steps))
-        most = live[moment]
+        count: NDArray[np.int64] = np.searchsorted(owner, np.arange(steps))
+        most = live[count]
         np.maximum.at(most, owner, live[1:])
         fullest = np.flatnonzero(live[1:] == most[owner])
         own, first = np.unique(owner[fullest], return_index=True)
-        fuller = live[moment[own]] < most[own]
-        moment[own[fuller]] = fullest[first[fuller]] + 1
-        return moment
+        fuller = live[count[own]] < most[own]
+        count[own[fuller]] = fullest[first[fuller]] + 1
+        return _read_only(count)
 
     @property
     def moments(self) -> NDArray[np.int64]:
@@ -176,11 +194,10 @@ class Timeline:
 
     @cached_property
     def bands(self) -> NDArray[np.int64]:
-        """Transient bytes by category at the fullest moment of each step, shape (#steps, #categories)."""
+        """Transient bytes by category at the peak of each step, shape (#steps, #categories)."""
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
-        bands: NDArray[np.int64] = moved.cumsum(axis=0)[self.step_peak_events]
-        return bands
+        return _read_only(moved.cumsum(axis=0)[self.step_peak_events])
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
         """The blocks alive right after an event, largest first.
@@ -219,5 +236,10 @@ class Timeline:
         )
 
     def figure(self, other: Timeline | None = None) -> Any:
-        """Memory by category over the steps as a Plotly figure; ``other`` is laid over as a line."""
+        """Memory by category over the steps as a Plotly figure, with the total of ``other`` as a line."""
         return render("timeline_figure", self, other)
+
+
+def _read_only(array: NDArray[np.int64]) -> NDArray[np.int64]:
+    array.setflags(write=False)
+    return array
