@@ -44,7 +44,7 @@ _HOMES = {
     "TraceError": "recompviz.pytorch.tracing.step",
     "Tradeoff": "recompviz.core.plans.curve",
     "apply": "recompviz.pytorch.running.planned",
-    "compile": "recompviz.pytorch.measuring.compiled",
+    "compile": "recompviz.pytorch.running.compiled",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
     "load_snapshot": "recompviz.core.snapshots.snapshot_report",
@@ -101,10 +101,10 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.calibration import calibrate as calibrate
     from recompviz.pytorch.measuring.certificate import Certificate as Certificate
     from recompviz.pytorch.measuring.certificate import certify as certify
-    from recompviz.pytorch.measuring.compiled import compile as compile
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
+    from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
     from recompviz.pytorch.tracing.costs import Roofline as Roofline

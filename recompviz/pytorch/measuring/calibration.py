@@ -8,22 +8,20 @@ with the same operators does not run.
 
 from __future__ import annotations
 
-import itertools
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from types import TracebackType
 
 import torch
 
-from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.state import state_restored
-from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, call_key
+from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, overwritten_in
+from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
 from recompviz.pytorch.tracing.step import TraceError
@@ -83,20 +81,6 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     return trace.with_joint(calibrated_joint(trace.joint, figures))
 
 
-def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> JointGraph:
-    """A joint graph with workspace, times and allocated sizes, from the figures of each call."""
-    storages = list(joint.storages)
-    for call, found in zip(joint.calls, figures, strict=True):
-        for s, size in zip(call.makes, found.sizes, strict=True):
-            storages[s] = replace(storages[s], size=size)
-    return replace(
-        joint,
-        storages=tuple(storages),
-        workspace=tuple(found.workspace for found in figures),
-        seconds=tuple(found.seconds for found in figures),
-    )
-
-
 # -------------------------------------------------------------------- measuring
 
 
@@ -136,33 +120,6 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         yield found[c]
 
 
-def figures_of_call(
-    joint: JointGraph, c: int, events: list[tuple[int, int]], seconds: float, replayed: bool = False
-) -> OperatorFigures:
-    """The figures of one call.
-
-    Parameters
-    ----------
-    joint : JointGraph
-    c : int
-        The call.
-    events : list of (address, bytes)
-        Allocations and frees while it ran, in order.
-    seconds : float
-        The time it took.
-    replayed : bool
-        Whether the call runs again in this step. For a random one the program saves the generator's state here, which
-        the simulation counts separately.
-    """
-    call = joint.calls[c]
-    if call.random and replayed:
-        events = _without(events, joint.rng_bytes)
-    sizes = _allocated_sizes(joint, events, [joint.storages[s].size for s in call.makes])
-    most = max(itertools.accumulate((size for _, size in events), initial=0))
-    workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
-    return OperatorFigures(workspace, tuple(sizes), seconds)
-
-
 def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:
     """(address, bytes) of the events inside each step of the schedule."""
     events: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
@@ -170,33 +127,6 @@ def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]
         if event.scope.startswith("rv:") and event.scope[3:].isdigit():
             events[int(event.scope[3:])].append((event.address, event.size))
     return events
-
-
-def _allocated_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected: list[int]) -> list[int]:
-    """Bytes allocated for each output: the expected ones, or, if a kernel allocated more, those of a block that stays.
-
-    Larger outputs are matched first.
-    """
-    left = [size for address, size in allocations if size > 0 and (address, -size) not in allocations]
-    sizes = list(expected)
-    unmatched = []
-    for k, size in enumerate(expected):
-        if joint.rounded(size) in left:
-            left.remove(joint.rounded(size))
-        else:
-            unmatched.append(k)
-    for k in sorted(unmatched, key=lambda k: expected[k], reverse=True):
-        larger = sorted(size for size in left if size >= expected[k])
-        if larger and joint.alignment == 1:
-            sizes[k] = larger[0]
-            left.remove(larger[0])
-    return sizes
-
-
-def _without(allocations: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-    """The events except the first allocation of a size."""
-    at = next((k for k, event in enumerate(allocations) if event[1] == size), None)
-    return allocations if at is None else allocations[:at] + allocations[at + 1 :]
 
 
 class _StepClock:

@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import torch
 from torch.fx import Node
 
 from recompviz.pytorch.internals.devices import backend_settings
+from recompviz.pytorch.running.operator_figures import OperatorFigures
 
 # raise it when the meaning of a figure changes: older files are then ignored
 FORMAT = 2
@@ -27,25 +28,6 @@ FORMAT = 2
 # larger figures are errors of the file
 _MOST_BYTES = 2**50
 _MOST_SECONDS = 1e6
-
-
-@dataclass(frozen=True)
-class OperatorFigures:
-    """Measured figures of one call on one device.
-
-    Attributes
-    ----------
-    workspace : int
-        The most bytes allocated during the call above its outputs and what was allocated before.
-    sizes : tuple of int
-        Bytes allocated for each storage that the call makes.
-    seconds : float
-        Wall-clock time of the call, with the device synchronised before and after.
-    """
-
-    workspace: int
-    sizes: tuple[int, ...]
-    seconds: float
 
 
 class CalibrationCache:

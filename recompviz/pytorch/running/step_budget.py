@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -28,8 +29,8 @@ from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.tensors import storage_key
-from recompviz.pytorch.measuring.operator_figures import calibrated_region
-from recompviz.pytorch.measuring.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
+from recompviz.pytorch.running.operator_figures import calibrated_region
+from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
 from recompviz.pytorch.running.region import Region, Run, Stage
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 # Steps before the recorded one: while Dynamo compiles, memory is not that of a step.
 UNRECORDED_STEPS = 1
+# A step whose recording failed this often is run by the leanest plan.
+MOST_FAILED_RECORDINGS = 3
 # Processor time for the search of one region's plans, seconds.
 SEARCH_SECONDS = 20.0
 
@@ -88,6 +91,8 @@ class StepBudget:
     optimizer : torch.optim.Optimizer, optional
         Its state counts before it was ever stepped. An optimiser that steps a parameter of a region is found without
         this.
+    optimizer_bytes : int
+        What the optimiser's state will take, if that is known.
 
     Raises
     ------
@@ -95,17 +100,24 @@ class StepBudget:
         If ``total`` is no size.
     """
 
-    def __init__(self, total: int | float | str | None, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def __init__(
+        self,
+        total: int | float | str | None,
+        optimizer: torch.optim.Optimizer | None = None,
+        optimizer_bytes: int = 0,
+    ) -> None:
         self.total = None if total is None else parse_bytes(total)
-        self.optimizer = optimizer
+        self.optimizer, self.optimizer_bytes = optimizer, optimizer_bytes
         self.regions: dict[Region, PlannedRegion] = {}
-        self.model: StepModel | None = None
+        # by the region that a step starts with
+        self.models: dict[Region, StepModel] = {}
+        self._warm_ups: Counter[Region] = Counter()
+        self._failed: Counter[Region] = Counter()
         self._runs: list[Run] = []
         self._order: list[Region] = []
+        self._model: StepModel | None = None
         self._point: int | None = None
-        self._steps = 0
         self._recording: _Recording | None = None
-        self._failed_recordings = 0
         _budgets.add(self)
 
     # ---------------------------------------------------------------- called by the regions
@@ -113,32 +125,28 @@ class StepBudget:
     def add(self, region: Region) -> None:
         """Note a region that was just captured."""
         self.regions[region] = PlannedRegion(region)
-        self.model = None  # the step is another one now
-        self._steps = 0
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The keep mask of a forward pass that starts now."""
         if self.total is None:
             return None
         region = run.region
+        self._note_parameters(run)
         self._runs = [other for other in self._runs if not other.freed]
         if not self._runs:
             self._start_step(run)
-        self._note_parameters(run)
         position = len(self._order)
         self._order.append(region)
         self._runs.append(run)
         if self._recording is not None:
             self._recording.begin(run)
             return self._lean(region)
-        model = self.model
-        if model is None or self._point is None or self._expected(position) is not region:
+        model = self._model
+        if model is None or self._point is None or position >= len(model.regions):
+            return self._lean(region)
+        if model.regions[position] is not region:
             return self._lean(region)
         return model.masks[position][model.plans.choices[self._point][position]]
-
-    def _expected(self, position: int) -> Region | None:
-        assert self.model is not None
-        return self.model.regions[position] if position < len(self.model.regions) else None
 
     def _note_parameters(self, run: Run) -> None:
         """Remember which parameters and buffers each region has, without keeping them alive."""
@@ -158,20 +166,21 @@ class StepBudget:
         """Finish the step before, and decide how this one runs."""
         if self._recording is not None:
             self._finish_recording()
-        if self.model is not None and self._order and tuple(self._order) != self.model.regions:
-            self.model = None if len(self._order) > len(self.model.regions) else self.model
-        self._order = []
-        self._point = None
-        if self.model is None:
+        if self._model is not None and tuple(self._order) != self._model.regions[: len(self._order)]:
+            self.models.pop(self._model.regions[0], None)  # the step runs other regions now
+        self._order, self._point = [], None
+        first = run.region
+        self._model = self.models.get(first)
+        if self._model is None:
             self._check_least(run)
-            if self._steps >= UNRECORDED_STEPS and self._failed_recordings < 3:
-                self._recording = _Recording.start(run.region.device)
-            self._steps += 1
+            if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
+                self._recording = _Recording.start(first.device)
+            self._warm_ups[first] += 1
             return
         room = self.room(run)
-        self._point = self.model.plans.fitting(room)
+        self._point = self._model.plans.fitting(room)
         if self._point is None:
-            self._refuse(self.model.plans.least - room)
+            self._refuse(self._model.plans.least - room)
 
     def room(self, run: Run) -> int:
         """Bytes of the total that are free when a step starts."""
@@ -188,7 +197,6 @@ class StepBudget:
             if isinstance(tensor, torch.Tensor) and tensor.device.type == device:
                 tensors.setdefault(storage_key(tensor), (category, rounded(tensor.untyped_storage().nbytes())))
 
-        self._note_parameters(run)
         parameters: list[torch.Tensor] = []
         for known in self.regions.values():
             for reference, role in known.residents:
@@ -207,6 +215,7 @@ class StepBudget:
         totals: dict[Category, int] = {}
         for category, size in tensors.values():
             totals[category] = totals.get(category, 0) + size
+        totals[Category.OPTIMIZER] = max(totals.get(Category.OPTIMIZER, 0), self.optimizer_bytes)
         return totals
 
     def _refuse(self, missing: int) -> None:
@@ -242,10 +251,10 @@ class StepBudget:
         recording, self._recording = self._recording, None
         assert recording is not None
         passes = recording.finish()
-        if passes is None or len(passes) != len(self._order) or not passes:
-            self._failed_recordings += 1
+        if len(passes) != len(self._order) or not all(recorded.ran_backward for recorded in passes):
+            self._failed[self._order[0]] += 1
             return
-        self.model = self._planned(tuple(self._order), passes, recording.runs)
+        self.models[self._order[0]] = self._planned(tuple(self._order), passes, recording.runs)
 
     def _planned(self, order: tuple[Region, ...], passes: list[RecordedPass], records: list[PassRecord]) -> StepModel:
         options, masks = [], []
@@ -271,9 +280,9 @@ class StepBudget:
         """What is planned, in a few lines."""
         if self.total is None:
             return "no total: every value is kept"
-        if self.model is None:
+        if self._model is None:
             return f"total {format_bytes(self.total)}: {len(self.regions)} regions, not planned yet"
-        model = self.model
+        model = self._model
         lines = [f"total {format_bytes(self.total)}: {len(model.regions)} regions a step"]
         if self._point is not None:
             peak = model.plans.peak[self._point]
@@ -311,7 +320,7 @@ class _Recording:
         run.observer = _PassObserver(len(self.runs), record)
         self.runs.append(record)
 
-    def finish(self) -> list[RecordedPass] | None:
+    def finish(self) -> list[RecordedPass]:
         """Stop to record, and read what was recorded."""
         self.stack.close()
         events = allocation_events(self.window.profiled, self.device.type, ("rv:",))

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
-from recompviz.pytorch.measuring.step_budget import StepBudget, watch_optimizers
 from recompviz.pytorch.running.backend import compile_region
+from recompviz.pytorch.running.step_budget import StepBudget, watch_optimizers
 
 M = TypeVar("M", bound=Callable[..., Any])
 

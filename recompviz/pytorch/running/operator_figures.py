@@ -1,0 +1,136 @@
+"""What each operator call takes: workspace, allocated sizes and time, read from the events of a recorded step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.running.region import Stage
+from recompviz.pytorch.tracing.costs import node_times
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from recompviz.pytorch.tracing.folding import Folded
+
+
+@dataclass(frozen=True)
+class OperatorFigures:
+    """Measured figures of one call on one device.
+
+    Attributes
+    ----------
+    workspace : int
+        The most bytes allocated during the call above its outputs and what was allocated before.
+    sizes : tuple of int
+        Bytes allocated for each storage that the call makes.
+    seconds : float
+        Wall-clock time of the call, with the device synchronised before and after.
+    """
+
+    workspace: int
+    sizes: tuple[int, ...]
+    seconds: float
+
+
+def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> JointGraph:
+    """A joint graph with workspace, times and allocated sizes, from the figures of each call."""
+    storages = list(joint.storages)
+    for call, found in zip(joint.calls, figures, strict=True):
+        for s, size in zip(call.makes, found.sizes, strict=True):
+            storages[s] = replace(storages[s], size=size)
+    return replace(
+        joint,
+        storages=tuple(storages),
+        workspace=tuple(found.workspace for found in figures),
+        seconds=tuple(found.seconds for found in figures),
+    )
+
+
+def calibrated_region(
+    folded: Folded,
+    schedule: Schedule,
+    events: Mapping[int, list[tuple[int, int]]],
+    seconds: Mapping[tuple[Stage, int], float],
+) -> tuple[JointGraph, NDArray[np.float64]]:
+    """The joint graph with workspace and times, and the milliseconds of each node.
+
+    Parameters
+    ----------
+    folded : Folded
+    schedule : Schedule
+        What ran while it was recorded.
+    events : mapping of int to list of (address, bytes)
+        Allocations and frees in each step of the schedule.
+    seconds : mapping of (stage, int) to float
+        Time of each step.
+    """
+    joint = folded.joint
+    times = {step: value for (_stage, step), value in seconds.items()}
+    found: dict[int, OperatorFigures] = {}
+    for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
+        if phase is not Phase.RECOMPUTE:
+            replayed = c in schedule.recomputed and phase is Phase.FORWARD
+            found[c] = figures_of_call(joint, c, events.get(i, []), times.get(i, 0.0), replayed)
+    calibrated = calibrated_joint(joint, [found[c] for c in range(len(joint.calls))])
+    milliseconds = [1000 * value for value in calibrated.seconds]
+    return calibrated, node_times(folded, milliseconds)
+
+
+def figures_of_call(
+    joint: JointGraph, c: int, events: list[tuple[int, int]], seconds: float, replayed: bool = False
+) -> OperatorFigures:
+    """The figures of one call.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    c : int
+        The call.
+    events : list of (address, bytes)
+        Allocations and frees while it ran, in order.
+    seconds : float
+        The time it took.
+    replayed : bool
+        Whether the call runs again in this step. For a random one the program saves the generator's state here, which
+        the simulation counts separately.
+    """
+    call = joint.calls[c]
+    if call.random and replayed:
+        events = _without(events, joint.rng_bytes)
+    sizes = _allocated_sizes(joint, events, [joint.storages[s].size for s in call.makes])
+    most = max(itertools.accumulate((size for _, size in events), initial=0))
+    workspace = max(0, most - sum(joint.rounded(size) for size in sizes))
+    return OperatorFigures(workspace, tuple(sizes), seconds)
+
+
+def _allocated_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected: list[int]) -> list[int]:
+    """Bytes allocated for each output: the expected ones, or, if a kernel allocated more, those of a block that stays.
+
+    Larger outputs are matched first.
+    """
+    left = [size for address, size in allocations if size > 0 and (address, -size) not in allocations]
+    sizes = list(expected)
+    unmatched = []
+    for k, size in enumerate(expected):
+        if joint.rounded(size) in left:
+            left.remove(joint.rounded(size))
+        else:
+            unmatched.append(k)
+    for k in sorted(unmatched, key=lambda k: expected[k], reverse=True):
+        larger = sorted(size for size in left if size >= expected[k])
+        if larger and joint.alignment == 1:
+            sizes[k] = larger[0]
+            left.remove(larger[0])
+    return sizes
+
+
+def _without(allocations: list[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """The events except the first allocation of a size."""
+    at = next((k for k, event in enumerate(allocations) if event[1] == size), None)
+    return allocations if at is None else allocations[:at] + allocations[at + 1 :]
