@@ -16,14 +16,14 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
 from recompviz.pytorch.internals.operators import lstm_in_single_operators
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
-from recompviz.pytorch.running.planned import PlannedModule, apply, carry_over
+from recompviz.pytorch.running.planned import PlannedModule, apply
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.tracer import trace_again
 
@@ -146,7 +146,7 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
             if batch < 1:
                 raise
             used = _of_batch(trace, batch)
-            used_plan = carry_over(plan, trace, used)
+            used_plan = _carried_over(plan, used)
             continue
         if used is trace:
             return certificate
@@ -172,6 +172,14 @@ def _of_batch(trace: Trace, batch: int) -> Trace:
     return trace_again(trace, pytree.tree_map(first, trace.arguments))
 
 
+def _carried_over(plan: Plan, other: Trace) -> Plan:
+    """The plan for the same step at another batch: the same values kept if the graph has the same shape."""
+    try:
+        return plan.on(other.graph)
+    except (PlanMismatch, ValueError):
+        return other.baseline("keep-all")
+
+
 def _compared(trace: Trace, plan: Plan) -> Certificate:
     inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
@@ -187,7 +195,7 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
 
     with lstm_in_single_operators() if notes else contextlib.nullcontext():
         eager = run_eagerly()
-        ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs))
+        ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs), planned.saved_values)
     gradients, worst = "bitwise", ""
     if not _equal(eager, ours):
         again = run_eagerly()
@@ -228,7 +236,11 @@ class _Outcome:
     held: list[int] | None  # bytes of each value that autograd held between the passes
 
 
-def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
+def _outcome(
+    trace: Trace,
+    run: Callable[[], torch.Tensor],
+    held_by: Callable[[torch.Tensor], list[torch.Tensor]] | None = None,
+) -> _Outcome:
     """Loss, gradients and buffers of one step from the present state, which is restored."""
     step = trace.step
     leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
@@ -236,9 +248,7 @@ def _outcome(trace: Trace, run: Callable[[], torch.Tensor]) -> _Outcome:
     with state_restored(step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
         clear_gradients(step, trace.arguments)
         loss = run()
-        held = getattr(loss.grad_fn, "saved_values", None)
-        sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
-        del held  # otherwise the backward pass could not free them
+        sizes = None if held_by is None else [value.untyped_storage().nbytes() for value in held_by(loss)]
         torch.autograd.backward(loss)
         return _Outcome(
             loss.detach(),

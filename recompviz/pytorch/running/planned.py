@@ -1,60 +1,65 @@
-"""``apply``: a module that trains like the model, within the plan's memory.
+"""``apply``: a module that trains like the model, within the memory of a plan.
 
-It has the model's parameters and ``state_dict``; calling it returns the loss, and ``backward()`` on
-that recomputes what the plan does not keep. A call that the trace does not hold for (another
-shape, dtype, device, training flag, attribute) is met by a new trace, or by plain eager execution
-where there is nothing to plan, and said once; never by a wrong answer.
+It is the model's step (forward pass and loss) compiled with the backend ``"recompviz"``. If the graph that is captured
+is the traced one, the given plan runs. Dynamo's guards notice every change (shapes, attributes, globals, closures,
+hooks, training flags); a call of another kind is captured again and planned for the same total bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
-from torch.utils import _pytree as pytree
+from torch.fx import GraphModule
 
-from recompviz.core.base.errors import InfeasibleBudget, RecompvizError
-from recompviz.core.live.search import KIND as LIVE
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.core.plans.plan import Plan
-from recompviz.pytorch.internals.autograd import autocast_off, keeps_graph
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.running.backend import compile_region
+from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
-from recompviz.pytorch.tracing.signature import Signature
+from recompviz.pytorch.running.region import Region, Run, Stage
+from recompviz.pytorch.running.step_budget import StepBudget, StepModel, plan_options, watch_optimizers
+from recompviz.pytorch.tracing.folding import ARRIVE
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
-from recompviz.pytorch.tracing.tracer import trace_again
 
-# traces kept for other batch shapes, least recently used dropped
-_MOST_TRACES = 8
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.steps.joint import JointGraph
 
 
 class PlanWarning(UserWarning):
-    """A call was met by something else than the plan's own program."""
-
-
-class SecondBackward(RecompvizError, RuntimeError):
-    """``backward()`` ran again through a step whose values were freed by the first time."""
+    """A call runs under another plan than the one that was applied."""
 
 
 class PlannedModule(nn.Module):
     """The model's training step under a plan; made by :func:`apply`.
 
-    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss.
+    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss. Its parameters, buffers and ``state_dict`` have
+    the model's names.
     """
 
-    def __init__(self, trace: Trace, plan: Plan) -> None:
+    _budget: PlannedBudget
+    _compiled: Callable[..., Any]
+
+    def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan] = (), total: int | None = None) -> None:
         super().__init__()
-        self.step = trace.step
-        self.training = trace.model.training
+        self._trace, self._plan, self._plans = trace, plan, tuple(plans)
+        self._total = simulate(trace, plan).peak if total is None else total
         self._input_count = len(trace.arguments[0])
-        self._plan = plan
-        self._programs: dict[Signature, tuple[Trace, Plan, Program]] = {}
-        self._told: set[str] = set()
-        self._home = trace
-        if not trace.estimated:
-            self._remember(trace, plan)
+        self._share_state()
+        self._compile()
+
+    # ---------------------------------------------------------------- what it was made from
 
     @property
     def plan(self) -> Plan:
@@ -64,13 +69,23 @@ class PlannedModule(nn.Module):
     @property
     def trace(self) -> Trace:
         """The trace it was made from."""
-        return self._home
+        return self._trace
+
+    @property
+    def step(self) -> nn.Module:
+        """The model and its loss as one module."""
+        return self._trace.step
+
+    @property
+    def total(self) -> int:
+        """The total bytes that a call of another kind is planned for."""
+        return self._total
 
     @property
     def program(self) -> Program:
         """The program of the plan it was made with; ``.source`` is its text."""
         self._refuse_estimated()
-        return self._home_program
+        return write_program(self._trace.folded, self._trace.schedule(self._plan))
 
     # ---------------------------------------------------------------- running
 
@@ -85,90 +100,83 @@ class PlannedModule(nn.Module):
             Keyword arguments of the model.
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
-        if not torch.is_grad_enabled():
-            self._tell("gradients are switched off: there is no backward pass to plan for; runs eagerly")
-            return self._eager(arguments)
-        signature = Signature.of(self.step, arguments)
-        found = self._programs.get(signature)
-        if found is None:
-            found = self._retrace(arguments, signature)
-        return self._run(found[0], found[2], arguments)
-
-    def _run(self, trace: Trace, program: Program, arguments: Any) -> torch.Tensor:
-        values = placeholder_values(trace, arguments)
-        loss: torch.Tensor = _PlannedStep.apply(  # type: ignore[no-untyped-call]
-            program, trace.folded.mutated_positions, *values
-        )
+        run = self._compiled if torch.is_grad_enabled() else self._trace.step
+        loss: torch.Tensor = run(*arguments)
         return loss
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], torch.Tensor]:
-        """A function that gives the loss, each step of the schedule run inside ``mark(step)``; for measuring."""
-        arguments = (values[: self._input_count], kwargs, values[self._input_count :])
+        """A function that gives the loss and runs each step of the schedule inside ``mark(step)``; for measuring."""
         self._refuse_estimated()
-        difference = self._home.signature.difference(Signature.of(self.step, arguments))
-        if difference:
-            raise RecompvizError(f"cannot measure this plan on another step than it was traced for: {difference}")
-        program = write_program(self._home.folded, self._home.schedule(self._plan), mark)
-        return lambda: self._run(self._home, program, arguments)
+
+        def run() -> torch.Tensor:
+            with self._budget.marked(mark):
+                loss: torch.Tensor = self(*values, **kwargs)
+            return loss
+
+        return run
+
+    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor]:
+        """The values that autograd holds for the backward pass of a loss, in the order of ``program``."""
+        return self._budget.saved_values(loss)
 
     def _refuse_estimated(self) -> None:
-        if self._home.estimated:
+        if self._trace.estimated:
             raise RecompvizError(
-                f"this plan is of a trace without memory, estimated for {self._home.device}: it has no program to "
+                f"this plan is for a trace without memory, estimated for {self._trace.device}: it has no program to "
                 "measure or read; trace the model where it runs"
             )
 
-    def _eager(self, arguments: Any) -> torch.Tensor:
-        result: torch.Tensor = self.step(*arguments)
-        return result
+    # ---------------------------------------------------------------- a good module
 
-    # ---------------------------------------------------------------- other calls than the traced one
+    def _share_state(self) -> None:
+        """Let this module's parameters, buffers and submodules be the model's own."""
+        model, loss = self._trace.model, self._trace.step.loss
+        for name in _SHARED:
+            self.__dict__[name] = getattr(model, name)
+        if isinstance(loss, nn.Module):
+            self.__dict__["_modules"] = {**model._modules, "loss": loss}
+        self.__dict__["training"] = model.training
 
-    def _remember(self, trace: Trace, plan: Plan) -> tuple[Trace, Plan, Program]:
-        program = write_program(trace.folded, trace.schedule(plan))
-        if trace is self._home:
-            self._home_program = program
-        while len(self._programs) >= _MOST_TRACES:
-            oldest = next(key for key in self._programs if key != self._home.signature)
-            del self._programs[oldest]
-        self._programs[trace.signature] = trace, plan, program
-        return self._programs[trace.signature]
+    def _compile(self) -> None:
+        budget = PlannedBudget(self._trace, self._plan, self._plans, self._total)
+        watch_optimizers()
 
-    def _retrace(self, arguments: Any, signature: Signature) -> tuple[Trace, Plan, Program]:
-        difference = self._home.signature.difference(signature)
-        if self._home.estimated:
-            difference = f"the plan was estimated for {self._home.device} without memory"
-        self._tell(f"{difference}: traced anew")
-        other = trace_again(self._home, arguments)
-        if other.estimated:
-            raise RecompvizError("the step is called on the meta device, where nothing can run; move model and inputs")
-        return self._remember(other, carry_over(self._plan, self._home, other))
+        def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+            return compile_region(graph, inputs, budget)
 
-    def _tell(self, what: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            warnings.warn(f"recompviz: {what} (said once)", PlanWarning, stacklevel=4)
-
-    # ---------------------------------------------------------------- looking like the model
+        self.__dict__["_budget"] = budget
+        self.__dict__["_compiled"] = torch.compile(self._trace.step, backend=own)
 
     def train(self, mode: bool = True) -> PlannedModule:
         """Switch the model, and the loss if it is a module, between training and evaluation."""
         super().train(mode)
+        self._trace.step.train(mode)
         return self
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The model's own ``state_dict``."""
-        return self.step.model.state_dict(*args, **kwargs)
+    def __deepcopy__(self, memo: dict[int, Any]) -> PlannedModule:
+        """A planned module of a copy of the model, for example for a moving average of its parameters."""
+        step = copy.deepcopy(self._trace.step, memo)
+        other = PlannedModule(replace_step(self._trace, step), self._plan, self._plans, self._total)
+        memo[id(self)] = other
+        return other
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load the model's own ``state_dict``."""
-        return self.step.model.load_state_dict(state_dict, *args, **kwargs)
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a planned module holds a compiled program and cannot be pickled; save its state_dict(), and its plan with "
+            "planned.plan.to_json()"
+        )
 
-    def named_parameters(self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True) -> Iterator[Any]:
-        """The model's parameters under their own names, then the loss's, if it has any."""
-        yield from self.step.model.named_parameters(prefix, recurse, remove_duplicate)
-        if isinstance(self.step.loss, nn.Module):
-            yield from self.step.loss.named_parameters(f"{prefix}loss", recurse, remove_duplicate)
+
+# what a planned module and its model have in common
+_SHARED = (
+    "_parameters", "_buffers", "_non_persistent_buffers_set", "_modules", "_state_dict_hooks",
+    "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+
+
+def replace_step(trace: Trace, step: Any) -> Trace:
+    """The same trace for a copy of its step."""
+    return replace(trace, step=step)
 
 
 def apply(trace: Trace, plan: Plan) -> PlannedModule:
@@ -199,68 +207,119 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     return PlannedModule(trace, trace.check(plan))
 
 
-def carry_over(plan: Plan, old: Trace, new: Trace) -> Plan:
-    """The plan for another trace of the same model, for example of a smaller last batch.
+@dataclass(eq=False)
+class _Marker:
+    """Brackets the steps of a run for a measurement."""
 
-    Where the graph has the same shape, the same values are kept; otherwise the plan of the new
-    graph that fits the total bytes the old one took, or the least one there is.
+    mark_step: Mark
+    forward_count: int
+
+    def stage_of(self, _stage: Stage) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
+        # a region's schedule has one step more: the gradients of its outputs arrive
+        return self.mark_step(step - (step > self.forward_count))
+
+    def outputs(self, run: Run, outputs: list[Any]) -> None:
+        """Nothing to note."""
+
+    def tangents(self, tangents: list[Any]) -> None:
+        """Nothing to note."""
+
+
+class PlannedBudget(StepBudget):
+    """The budget of a planned module: the graph that was traced runs under the plan that was given.
+
+    Parameters
+    ----------
+    trace : Trace
+    plan : Plan
+    plans : sequence of Plan
+        Plans to choose from by the memory that is free; without any, ``plan`` always runs.
+    total : int
+        Total bytes, for calls of another kind.
     """
-    if (
-        old.graph.names == new.graph.names
-        and old.graph.edges.shape == new.graph.edges.shape
-        and bool((old.graph.edges == new.graph.edges).all())
-    ):
-        return plan.on(new.graph)
-    table = new.plans("live" if plan.kind == LIVE else "time")
-    try:
-        return table.plan(simulate(old, plan).peak)
-    except InfeasibleBudget as error:
-        return table.plan(error.least)
 
+    def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int) -> None:
+        optimizer_bytes = trace.joint.static.get(Category.OPTIMIZER, 0)
+        super().__init__(total, trace.optimizer, optimizer_bytes)
+        self.graph, self.joint = trace.graph, trace.joint
+        self.mask = plan.keep_mask
+        self.plans = [other.keep_mask for other in plans]
+        self.traced_regions: list[Region] = []
+        self._mark: Mark | None = None
+        self._warned = False
 
-def placeholder_values(trace: Trace, arguments: Any) -> list[Any]:
-    """The present values of the joint graph's placeholders, the tangent apart."""
-    parameters = dict(trace.step.named_parameters(remove_duplicate=False))
-    buffers = dict(trace.step.named_buffers(remove_duplicate=False))
-    leaves = pytree.tree_leaves(arguments)
-    sources: dict[str, Any] = {"parameter": parameters, "buffer": buffers, "input": leaves}
-    return [sources[role][which] for _, (role, which) in trace.folded.placeholders if role != "tangent"]
+    def add(self, region: Region) -> None:
+        """Recognise the traced graph; any other is planned for the same total."""
+        super().add(region)
+        joint = _same_joint(region, self.graph.edges, self.joint)
+        if joint is None:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    "recompviz: a call differs from the traced one (shape, attribute or branch); it is planned again "
+                    f"for the same total of {self.total:,} bytes (reported once)",
+                    PlanWarning,
+                    stacklevel=2,
+                )
+            return
+        self.traced_regions.append(region)
+        known = self.regions[region]
+        known.joint, known.time = joint, self.graph.time
+        known.masks = [mask for mask in self.plans or [self.mask] if region.fits(mask)]
+        options = plan_options(region, joint, self.graph.time, known.masks, frozenset())
+        front = step_plans([options], [Outside()])
+        self.models[region] = StepModel((region,), (), front, (known.masks,), float(self.graph.time.sum()))
 
-
-class _PlannedStep(torch.autograd.Function):
-    """The seam to autograd: the program's two functions as one differentiable operator."""
-
-    @staticmethod
-    def forward(ctx: Any, program: Program, mutated: frozenset[int], *values: Any) -> torch.Tensor:
-        with autocast_off():
-            (loss,), ctx.saved_values = program.forward(list(values))
-        # tensors go through autograd's own keeper, which notices if one is overwritten before backward;
-        # what the step itself overwrites is read by operators that do not care
-        kept = [i for i in program.reads_in_backward if isinstance(values[i], torch.Tensor) and i not in mutated]
-        ctx.kept = kept
-        ctx.save_for_backward(*(values[i] for i in kept))
-        ctx.others = [None if i in kept or i not in program.reads_in_backward else v for i, v in enumerate(values)]
-        ctx.program = program
-        # a new tensor on the same storage: the saved values may hold the loss, and must not hold their own graph
-        detached: torch.Tensor = loss.detach()
-        return detached
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, tangent: torch.Tensor) -> tuple[Any, ...]:
-        program: Program = ctx.program
-        if ctx.saved_values is None:
-            raise SecondBackward(
-                "backward() ran a second time through a step whose values were freed; "
-                "ask for retain_graph=True the first time"
+    def choose(self, run: Run) -> NDArray[np.bool_] | None:
+        """The given plan for the traced graph, unless there are plans to choose from."""
+        if run.region in self.traced_regions:
+            if self._mark is not None:
+                run.observer = _Marker(self._mark, self.joint.forward_count)
+            if not self.plans or self._mark is not None:
+                return self.mask
+        elif self._mark is not None:
+            raise RecompvizError(
+                "cannot measure this plan on another step than it was traced for; trace the step again"
             )
-        values = list(ctx.others)
-        for i, tensor in zip(ctx.kept, ctx.saved_tensors, strict=True):
-            values[i] = tensor
-        if keeps_graph():
-            saved = list(ctx.saved_values)
-        else:
-            saved, ctx.saved_values = ctx.saved_values, None
-        with autocast_off():
-            gradients = program.backward([values[i] for i in program.reads_in_backward], saved, [tangent])
-        return (None, None, *gradients)
+        return super().choose(run)
+
+    @contextlib.contextmanager
+    def marked(self, mark: Mark) -> Iterator[None]:
+        """Bracket the steps of the runs that start inside this block."""
+        before, self._mark = self._mark, mark
+        try:
+            yield
+        finally:
+            self._mark = before
+
+    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor]:
+        """The values that autograd holds for the backward pass of a loss of the traced graph."""
+        for region in self.traced_regions:
+            found = region.saved_values(loss)
+            if found is not None:
+                return found
+        raise RecompvizError("this loss does not come from the traced graph; call the planned module on its own batch")
+
+
+def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
+    """The region's joint graph with what is known of the traced one; None if the region is another graph."""
+    own = region.folded.joint
+    calls = [c for c, call in enumerate(own.calls) if call.info.op != ARRIVE]
+    if len(calls) != len(joint.calls) or not np.array_equal(region.folded.graph.edges, edges):
+        return None
+    for c, traced in zip(calls, joint.calls, strict=True):
+        call = own.calls[c]
+        if call.info.op != traced.info.op or call.info.shape != traced.info.shape or call.node != traced.node:
+            return None
+    figures = [OperatorFigures(0, tuple(own.storages[s].size for s in call.makes), 0.0) for call in own.calls]
+    if joint.workspace:
+        for c, traced, workspace, seconds in zip(calls, joint.calls, joint.workspace, joint.seconds, strict=True):
+            sizes = tuple(joint.storages[s].size for s in traced.makes)
+            if len(sizes) != len(own.calls[c].makes):
+                return None
+            figures[c] = OperatorFigures(workspace, sizes, seconds)
+        return calibrated_joint(own, figures)
+    return own

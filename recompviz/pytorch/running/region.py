@@ -241,6 +241,15 @@ class Region:
                     gradients = program.backward(read, saved, tangents)
         return gradients
 
+    def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
+        """The saved values of the run that made an output, as autograd holds them; None for another region's output."""
+        saved: tuple[torch.Tensor, ...] = getattr(output.grad_fn, "saved_tensors", None) or ()
+        if len(saved) != self.slots + self.unchecked_slots or saved[0].dim() != 3:
+            return None
+        chosen = self._programs[saved[0].shape[0]]
+        first = 1 + len(chosen.checked)
+        return list(saved[first : first + len(chosen.program.saved_storages)])
+
     @contextlib.contextmanager
     def _observing(self, observer: Observer, stage: Stage) -> Any:
         self._observer = observer

@@ -267,7 +267,7 @@ class StepBudget:
                 found = region_masks(graph, known.joint, SEARCH_SECONDS)
                 known.masks = [mask for mask in found if region.fits(mask)]
             assert known.time is not None
-            options.append(_options(region, known.joint, known.time, known.masks, recorded.released))
+            options.append(plan_options(region, known.joint, known.time, known.masks, recorded.released))
             masks.append(known.masks)
         front = step_plans(options, [recorded.outside for recorded in passes])
         keep_all = float(sum(self.regions[region].time.sum() for region in order))  # type: ignore[union-attr]
@@ -365,7 +365,7 @@ class _PassObserver:
         self.record.tangents.update(t.untyped_storage().data_ptr() for t in tangents if isinstance(t, torch.Tensor))
 
 
-def _options(
+def plan_options(
     region: Region,
     joint: JointGraph,
     times: NDArray[np.float64],
