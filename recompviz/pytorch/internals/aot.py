@@ -7,6 +7,7 @@ and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
-from recompviz.pytorch.internals.export import placeholder_role
+from recompviz.pytorch.internals.export import capture_settings, placeholder_role
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 
-__all__ = ["compile_joint", "input_sources"]
+__all__ = ["captured_joint", "compile_joint", "input_sources"]
 
 
 def compile_joint(
@@ -65,6 +66,38 @@ def compile_joint(
     ):
         compiled: Callable[..., Any] = compiler(graph, inputs)
     return compiled
+
+
+class _Captured(BaseException):
+    """Ends a capture before anything runs. No Exception, so that Dynamo neither wraps nor suppresses it."""
+
+
+def captured_joint(
+    step: torch.nn.Module, arguments: tuple[Any, ...]
+) -> tuple[GraphModule, list[str], list[torch.Tensor]] | None:
+    """The joint graph of ``step(*arguments)`` as ``torch.compile`` captures it; nothing of it runs.
+
+    Returns
+    -------
+    (joint graph, sources, inputs) or None
+        Where Dynamo found each input of the graph, and the inputs themselves. None if the step computes no gradient.
+    """
+    found: list[tuple[GraphModule, list[str], list[torch.Tensor]]] = []
+
+    def backend(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        sources = input_sources(graph)
+
+        def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
+            found.append((joint, sources, list(inputs)))
+            raise _Captured
+
+        compile_joint(graph, inputs, partition, lambda: list, lambda: list)
+        raise _Captured  # a graph without a backward pass
+
+    compiled = torch.compile(step, backend=backend, fullgraph=True, dynamic=False)
+    with capture_settings(), contextlib.suppress(_Captured):
+        compiled(*arguments)
+    return found[0] if found else None
 
 
 def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:

@@ -8,11 +8,13 @@ Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_kee
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 __all__ = [
+    "after_backward",
     "autocast_off",
     "dispatch_modes_off",
     "keeps_graph",
@@ -25,6 +27,11 @@ __all__ = [
 def keeps_graph() -> bool:
     """Whether the backward pass that runs now was called with ``retain_graph=True``."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+def after_backward(function: Callable[[], None]) -> None:
+    """Call a function when the backward pass that runs now has ended."""
+    torch.autograd.Variable._execution_engine.queue_callback(function)
 
 
 def running_node() -> Any:

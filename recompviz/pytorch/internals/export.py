@@ -27,6 +27,7 @@ from recompviz.pytorch.internals.operators import lstm_in_single_operators, oper
 __all__ = [
     "BufferSet",
     "Role",
+    "capture_settings",
     "is_forward_output",
     "joint_graph",
     "new_buffers",
@@ -105,7 +106,7 @@ def _joint_graph(
     step: torch.nn.Module, arguments: tuple[Any, ...], buffer_warning: contextlib.AbstractContextManager[None]
 ) -> GraphModule:
     with (
-        _dynamo_settings(),
+        capture_settings(),
         buffer_warning,
         operators_kept_whole(),
         lstm_in_single_operators(),
@@ -118,7 +119,7 @@ def _joint_graph(
         return joint.graph_module
 
 
-def _dynamo_settings() -> contextlib.AbstractContextManager[None]:
+def capture_settings() -> contextlib.AbstractContextManager[None]:
     """Settings with which every size is a number, and with which Dynamo accepts recurrent networks, gradients taken
     inside the forward pass, and logging.
 

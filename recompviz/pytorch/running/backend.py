@@ -10,7 +10,7 @@ from typing import Any
 
 from torch.fx import GraphModule
 
-from recompviz.pytorch.internals.aot import compile_joint
+from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
@@ -27,7 +27,7 @@ def compile_region(graph: GraphModule, inputs: Sequence[Any], chooser: Chooser) 
     chooser : Chooser
         Gets the region before it runs; nothing for a graph without a backward pass.
     """
-    roles = roles_of_inputs(graph, inputs)
+    roles = roles_of_inputs(input_sources(graph), inputs)
     regions: list[Region] = []
 
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrat
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.region import Region, Run, Stage
 from recompviz.pytorch.running.step_budget import StepBudget, StepModel, plan_options, watch_optimizers
-from recompviz.pytorch.tracing.folding import ARRIVE
+from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
 if TYPE_CHECKING:

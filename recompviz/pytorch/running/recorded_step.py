@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from recompviz.core.planning.step_plans import Outside
+from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.running.region import Stage
 
 # The range that follows the last pass of the step.
@@ -62,12 +63,12 @@ def range_of(run: int, stage: Stage) -> str:
     return f"rv:{run}:{stage}"
 
 
-def read_recording(rows: Iterable[tuple[int, int, str]], runs: list[PassRecord]) -> list[RecordedPass]:
+def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) -> list[RecordedPass]:
     """Attribute the allocator's events of a step to its regions and to the code outside.
 
     Parameters
     ----------
-    rows : iterable of (address, bytes, range)
+    events : iterable of AllocationEvent
         From :func:`recompviz.pytorch.internals.profiler.allocation_events`.
     runs : list of PassRecord
         One for each run of a region, in order.
@@ -81,12 +82,13 @@ def read_recording(rows: Iterable[tuple[int, int, str]], runs: list[PassRecord])
     >>> record = PassRecord(outputs={1: 5}, tangents={4})
     >>> rows = [(0, 0, "rv:0:f"), (1, 8, "rv:0:f:0"), (2, 4, "rv:0:f:1"), (3, 16, ""), (4, 8, ""),
     ...         (0, 0, "rv:0:b"), (2, -4, "rv:0:b:2"), (4, -8, "rv:0:b:2"), (0, 0, "rv:end"), (3, -16, "")]
-    >>> read_recording(rows, [record])[0].outside
+    >>> events = [AllocationEvent(at, *row) for at, row in enumerate(rows)]
+    >>> read_recording(events, [record])[0].outside
     Outside(forward=0, after_forward=32, backward=24, after_backward=0)
     """
     reader = _Reader(runs)
-    for address, size, inside in rows:
-        reader.row(address, size, inside)
+    for event in events:
+        reader.row(event.address, event.size, event.scope)
     reader.enter("")
     return reader.result()
 

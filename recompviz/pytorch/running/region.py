@@ -243,8 +243,11 @@ class Region:
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
         """The saved values of the run that made an output, as autograd holds them; None for another region's output."""
-        saved: tuple[torch.Tensor, ...] = getattr(output.grad_fn, "saved_tensors", None) or ()
-        if len(saved) != self.slots + self.unchecked_slots or saved[0].dim() != 3:
+        node: Any = output.grad_fn
+        while node is not None and not hasattr(node, "saved_tensors"):  # views of the output
+            node = next((other for other, _ in node.next_functions), None)
+        saved: tuple[torch.Tensor, ...] = getattr(node, "saved_tensors", None) or ()
+        if len(saved) < self.slots or saved[0].dim() != 3:
             return None
         chosen = self._programs[saved[0].shape[0]]
         first = 1 + len(chosen.checked)

@@ -26,6 +26,7 @@ from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plans
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
+from recompviz.pytorch.internals.autograd import after_backward
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.tensors import storage_key
@@ -302,7 +303,8 @@ class _Recording:
         self.runs: list[PassRecord] = []
         self.stack = contextlib.ExitStack()
         self.window: Any = None
-        self.ended = False
+        self.backward_count = 0
+        self.stopped = False
 
     @classmethod
     def start(cls, device: torch.device) -> _Recording | None:
@@ -317,21 +319,33 @@ class _Recording:
     def begin(self, run: Run) -> None:
         """Let a run of a region report to this recording."""
         record = PassRecord()
-        run.observer = _PassObserver(len(self.runs), record)
+        run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
+
+    def _backward_done(self) -> None:
+        """Stop to record when the backward pass ends that runs now, if all runs of the step are in it."""
+        self.backward_count += 1
+        if self.backward_count == len(self.runs):
+            after_backward(self.stop)
+
+    def stop(self) -> None:
+        """Stop to record. A profiler must not stay on: the user may start one."""
+        if not self.stopped:
+            self.stopped = True
+            self.stack.close()
 
     def finish(self) -> list[RecordedPass]:
         """Stop to record, and read what was recorded."""
-        self.stack.close()
+        self.stop()
         events = allocation_events(self.window.profiled, self.device.type, ("rv:",))
-        return read_recording([(event.address, event.size, event.scope) for event in events], self.runs)
+        return read_recording(events, self.runs)
 
 
 class _PassObserver:
     """Marks the passes of one run for the profiler and takes their times."""
 
-    def __init__(self, number: int, record: PassRecord) -> None:
-        self.number, self.record = number, record
+    def __init__(self, number: int, record: PassRecord, backward_done: Callable[[], None]) -> None:
+        self.number, self.record, self.backward_done = number, record, backward_done
         self.stage: Stage = "f"
 
     @contextlib.contextmanager
@@ -342,6 +356,8 @@ class _PassObserver:
             yield
         with named_range(END):
             pass
+        if stage == "b":
+            self.backward_done()
 
     @contextlib.contextmanager
     def mark(self, step: int) -> Iterator[None]:

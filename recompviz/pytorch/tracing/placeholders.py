@@ -10,34 +10,31 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Node
 
-from recompviz.pytorch.internals.aot import input_sources
 from recompviz.pytorch.internals.export import Role, placeholder_role
 
 _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Za-z_]\w*)|\['([^']*)'\]|\[(\d+)\]")
 
 
-def roles_of_inputs(graph: GraphModule, inputs: Sequence[Any]) -> Callable[[Node], Role]:
+def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
     """A function from a placeholder of the joint graph to its role and name.
 
     Parameters
     ----------
-    graph : torch.fx.GraphModule
-        As Dynamo captured it.
+    sources : sequence of str
+        Where Dynamo found each input, for example ``"L['self']._modules['fc']._parameters['weight']"``.
     inputs : sequence
-        Its example inputs.
+        The inputs.
     """
-    sources = input_sources(graph)
     roles: list[Role] = []
     for position, (value, source) in enumerate(zip(inputs, sources, strict=True)):
-        name = _name(source)
         if isinstance(value, torch.nn.Parameter):
-            roles.append(("parameter", name))
+            roles.append(("parameter", name_of(source)))
         elif "._buffers[" in source:
-            roles.append(("buffer", name))
+            roles.append(("buffer", name_of(source)))
         else:
-            roles.append(("input", position))
+            roles.append(("target" if source.startswith("L['targets']") else "input", position))
 
     def role_of(node: Node) -> Role:
         role, which = placeholder_role(node)
@@ -46,8 +43,17 @@ def roles_of_inputs(graph: GraphModule, inputs: Sequence[Any]) -> Callable[[Node
     return role_of
 
 
-def _name(source: str) -> str:
-    """``"layers.0.weight"`` for ``"L['self']._modules['layers']._modules['0']._parameters['weight']"``."""
+def name_of(source: str) -> str:
+    """The name of a parameter or buffer in its module.
+
+    Examples
+    --------
+    >>> name_of("L['self']._modules['layers']._modules['0']._parameters['weight']")
+    'layers.0.weight'
+    >>> name_of("G['head']._parameters['weight']")
+    'head.weight'
+    """
     root, _, rest = source.partition("]")
+    variable = root[3:].rstrip("'")
     parts = [next(group for group in match if group) for match in _ATTRIBUTE.findall(rest)]
-    return ".".join(parts) or root.removeprefix("L['").rstrip("'")
+    return ".".join(parts if variable == "self" and parts else [variable, *parts])

@@ -54,9 +54,13 @@ def scalar(output: Any) -> Any:
             output = output.loss
     if torch.compiler.is_compiling():
         # an error raised while tracing loses its text; fold() checks the output again
-        return output.reshape(()) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
+        return _without_dimensions(output) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
     refuse_no_scalar([output])
-    return output.reshape(())
+    return _without_dimensions(output)
+
+
+def _without_dimensions(output: torch.Tensor) -> torch.Tensor:
+    return output.reshape(()) if output.dim() else output
 
 
 def refuse_no_scalar(outputs: Sequence[Any]) -> None:

@@ -18,6 +18,14 @@ from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.kernel_sizes import real_bytes
 from recompviz.pytorch.tracing.step import TraceError
 
+# what is there before the step, by the role of its placeholder
+_CATEGORY = {
+    "parameter": Category.PARAMETER,
+    "buffer": Category.BUFFER,
+    "target": Category.TARGET,
+    "tangent": Category.GRADIENT,
+}
+
 
 class StorageTable:
     """Numbers storages in the order they are added.
@@ -81,10 +89,8 @@ class StorageTable:
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor) or (role == "tangent" and region):
             return
-        category = {"parameter": Category.PARAMETER, "buffer": Category.BUFFER, "tangent": Category.GRADIENT}.get(
-            role, Category.TARGET if which in targets else Category.INPUT
-        )
-        self.add(node, value, -1, category, category.label if role == "input" else str(which))
+        category = _CATEGORY.get(role, Category.TARGET if which in targets else Category.INPUT)
+        self.add(node, value, -1, category, str(which) if role in ("parameter", "buffer") else category.label)
 
     def add_constant(self, node: Node) -> None:
         """Add a tensor that the trace contains as a constant; all reads of one attribute are the same storage."""

@@ -15,13 +15,16 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
-from recompviz.pytorch.internals.devices import without_memory
+from recompviz.pytorch.internals.aot import captured_joint
+from recompviz.pytorch.internals.devices import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph
 from recompviz.pytorch.internals.fake_tensors import without_storage
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
-from recompviz.pytorch.tracing.folding import fold
+from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 from recompviz.pytorch.tracing.refusals import explanation, refuse_arrays, refuse_computed_constants
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.step import Loss, Step, TraceError, as_targets
@@ -65,11 +68,17 @@ def trace_step(
         raise TraceError(
             "no parameter has requires_grad=True: there is no backward pass; set it on the parameters that are trained"
         )
-    before = _positions(arguments[:2])
-    targets_at = frozenset(range(before, before + _positions(arguments[2])))
+    planned_for = torch.device(device or "cpu") if estimated else None
     try:
         with torch.enable_grad():
-            fx = joint_graph(*(without_storage(step, arguments) if estimated else (step, arguments)))
+            if estimated:
+                fx, inputs_of_graph, role_of = joint_graph(*without_storage(step, arguments)), None, None
+            else:
+                captured = captured_joint(step, arguments)
+                if captured is None:
+                    raise TraceError("the loss does not depend on a parameter that requires a gradient")
+                fx, sources, inputs_of_graph = captured
+                role_of = roles_of_inputs(sources, inputs_of_graph)
     except RecompvizError:
         raise
     except BufferSet as error:
@@ -79,8 +88,12 @@ def trace_step(
         ) from error
     except Exception as error:  # tracing raises errors of many types
         raise TraceError(explanation(error)) from error
-    planned_for = torch.device(device or "cpu") if estimated else None
-    folded = priced(fold(fx, targets_at, granularity, planned_for), "paper")
+    before = _positions(arguments[:2])
+    targets_at = frozenset(range(before, before + _positions(arguments[2])))
+    folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
+    if inputs_of_graph is not None:
+        folded = _with_unused(folded, step, arguments, inputs_of_graph)
+    folded = priced(folded, "paper")
     refuse_computed_constants(step, folded.constants)
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
     if optimizer is not None:
@@ -107,12 +120,36 @@ def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
         if role == "parameter" and gradient is not None
     ]
     named = dict(trace.step.named_parameters(remove_duplicate=False))
-    with_gradient = {id(named[str(name)]) for name in given}
+    with_gradient = {id(named[str(name)]) for name in given if str(name) in named}
     device = torch.device(trace.device)
     taken = optimizer_bytes(optimizer, lambda parameter: id(parameter) in with_gradient, device, joint.rounded)
     state = Storage(taken.state, -1, Category.OPTIMIZER, Category.OPTIMIZER.label)
     storages = (*joint.storages, state) if taken.state else joint.storages
     return trace.with_joint(replace(joint, storages=storages, optimizer_scratch=taken.scratch))
+
+
+def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]) -> Folded:
+    """The folded step with the parameters, buffers and inputs that it does not read: they take memory all the same."""
+    seen = {storage_key(value) for value in used if isinstance(value, torch.Tensor)}
+    seen |= {storage_key(constant) for constant in folded.constants}
+    device = device_of([*step.parameters(), *pytree.tree_leaves(arguments)])
+    extra: list[Storage] = []
+
+    def add(value: Any, category: Category, label: str) -> None:
+        if isinstance(value, torch.Tensor) and value.device.type == device.type and storage_key(value) not in seen:
+            seen.add(storage_key(value))
+            extra.append(Storage(value.untyped_storage().nbytes(), -1, category, label))
+
+    for name, parameter in step.named_parameters():
+        add(parameter, Category.PARAMETER, name)
+    for name, buffer in step.named_buffers():
+        add(buffer, Category.BUFFER, name)
+    for value in pytree.tree_leaves(arguments[:2]):
+        add(value, Category.INPUT, Category.INPUT.label)
+    for value in pytree.tree_leaves(arguments[2]):
+        add(value, Category.TARGET, Category.TARGET.label)
+    joint = replace(folded.joint, storages=(*folded.joint.storages, *extra))
+    return replace(folded, joint=joint) if extra else folded
 
 
 def _positions(values: Any) -> int:
