@@ -60,7 +60,7 @@ def test_the_check_would_notice_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch
         object.__setattr__(made, "backward", lambda *a: [g if g is None else g * 1.001 for g in backward(*a)])
         return made
 
-    monkeypatch.setattr("recompviz.pytorch.running.planned.write_program", wrong)
+    monkeypatch.setattr("recompviz.pytorch.running.region.write_program", wrong)
     certificate = rv.certify(trace, plan)
     assert not certificate.ok
     assert certificate.gradients == "different"

@@ -8,6 +8,7 @@ and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,11 +18,11 @@ from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
-from recompviz.pytorch.internals.export import capture_settings, placeholder_role
+from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 
-__all__ = ["captured_joint", "compile_joint", "input_sources"]
+__all__ = ["captured_joint", "compile_joint", "input_sources", "own_code"]
 
 
 def compile_joint(
@@ -68,6 +69,18 @@ def compile_joint(
     return compiled
 
 
+def own_code(module: torch.nn.Module) -> Callable[..., Any]:
+    """The module's ``forward`` with a code object of its own.
+
+    Dynamo keeps its compiled versions, and counts them, for each code object. Modules of one class share theirs.
+    """
+    forward = type(module).forward
+    function = types.FunctionType(
+        forward.__code__.replace(), forward.__globals__, forward.__name__, forward.__defaults__, forward.__closure__
+    )
+    return types.MethodType(function, module)
+
+
 class _Captured(BaseException):
     """Ends a capture before anything runs. No Exception, so that Dynamo neither wraps nor suppresses it."""
 
@@ -94,8 +107,8 @@ def captured_joint(
         compile_joint(graph, inputs, partition, lambda: list, lambda: list)
         raise _Captured  # a graph without a backward pass
 
-    compiled = torch.compile(step, backend=backend, fullgraph=True, dynamic=False)
-    with capture_settings(), contextlib.suppress(_Captured):
+    compiled = torch.compile(own_code(step), backend=backend, fullgraph=True, dynamic=False)
+    with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
         compiled(*arguments)
     return found[0] if found else None
 

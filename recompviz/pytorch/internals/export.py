@@ -33,6 +33,7 @@ __all__ = [
     "new_buffers",
     "overwritten_input",
     "placeholder_role",
+    "quiet_capture",
 ]
 
 
@@ -147,6 +148,11 @@ def _buffer_warning(action: Any) -> Iterator[None]:
         grad = r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"
         warnings.filterwarnings("ignore", message=grad)
         yield
+
+
+def quiet_capture() -> contextlib.AbstractContextManager[None]:
+    """Suppress the warnings that Dynamo causes while it captures, which a user cannot act on."""
+    return _buffer_warning("ignore")
 
 
 @contextlib.contextmanager

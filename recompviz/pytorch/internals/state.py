@@ -6,24 +6,26 @@ restored                      from
 buffers                       a copy on their device; a buffer that was replaced is put back
 inputs and targets            a copy on their device
 gradients                     the gradient tensors themselves
-random generators             the states of the CPU's and of the device's generator
+random generators             the states of the CPU's and of the device's generator, Python's and NumPy's
+plain attributes              the attributes that modules had; a list or dict that changed inside is not restored
 parameters                    a copy on the host, if an optimiser steps or ``overwritten`` names them
 the optimiser                 a copy of its state on the host, and a copy of its options
 ============================  =========================================================
 
 Values are written back in place, so that every tensor stays the same object, and only where they differ, so that other
 work with the same batch is not disturbed. The optimiser's own ``step`` is never called: see :func:`plain_optimizer`.
-Not restored: Python's and NumPy's random generators, and attributes that ``forward`` sets on a module.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import random
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
@@ -99,6 +101,8 @@ def state_restored(
         stack.enter_context(_values_restored(parameters, torch.device("cpu")))
         stack.enter_context(_values_restored([t for t in (*module.buffers(), *tensors) if not t.requires_grad]))
         stack.enter_context(_buffers_in_place(module))
+        stack.enter_context(_attributes_restored(module))
+        stack.enter_context(_python_generators_restored())
         stack.enter_context(generators_restored(device_of([*module.parameters(), *tensors])))
         yield
 
@@ -136,6 +140,35 @@ def _buffers_in_place(module: nn.Module) -> Iterator[None]:
     finally:
         for buffers, old in before:
             buffers.update(old)
+
+
+@contextlib.contextmanager
+def _attributes_restored(module: nn.Module) -> Iterator[None]:
+    """Put back plain attributes that ``forward`` assigns, such as counters. What a list or dict holds is not copied."""
+    before = [(each, _plain_attributes(each)) for each in module.modules()]
+    try:
+        yield
+    finally:
+        for each, old in before:
+            for name in _plain_attributes(each).keys() - old.keys():
+                del vars(each)[name]
+            vars(each).update(old)
+
+
+def _plain_attributes(module: nn.Module) -> dict[str, Any]:
+    registered = ("_parameters", "_buffers", "_modules")
+    return {name: value for name, value in vars(module).items() if name not in registered}
+
+
+@contextlib.contextmanager
+def _python_generators_restored() -> Iterator[None]:
+    """Restore the generators of Python's ``random`` and of NumPy, from which layers may draw."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the generator that user code draws from
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from recompviz.core.base.units import parse_bytes
 from recompviz.pytorch.measuring.calibration import calibrate
 from recompviz.pytorch.measuring.entry import trace
-from recompviz.pytorch.running.planned import PlannedModule, apply
+from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.tracing.step import Loss
 
 
@@ -53,4 +54,5 @@ def fit_in(
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if not traced.estimated:
         traced = calibrate(traced)
-    return apply(traced, traced.plan(total))
+    table = traced.plans("live")
+    return PlannedModule(traced, traced.plan(total), table.plans, parse_bytes(total))

@@ -23,6 +23,8 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.aot import own_code
+from recompviz.pytorch.internals.export import quiet_capture
 from recompviz.pytorch.running.backend import compile_region
 from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
@@ -54,7 +56,7 @@ class PlannedModule(nn.Module):
     def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan] = (), total: int | None = None) -> None:
         super().__init__()
         self._trace, self._plan, self._plans = trace, plan, tuple(plans)
-        self._total = simulate(trace, plan).peak if total is None else total
+        self._total = total
         self._input_count = len(trace.arguments[0])
         self._share_state()
         self._compile()
@@ -77,8 +79,8 @@ class PlannedModule(nn.Module):
         return self._trace.step
 
     @property
-    def total(self) -> int:
-        """The total bytes that a call of another kind is planned for."""
+    def total(self) -> int | None:
+        """The total bytes that no call exceeds; None if only a plan was given."""
         return self._total
 
     @property
@@ -100,8 +102,11 @@ class PlannedModule(nn.Module):
             Keyword arguments of the model.
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
-        run = self._compiled if torch.is_grad_enabled() else self._trace.step
-        loss: torch.Tensor = run(*arguments)
+        if not torch.is_grad_enabled():
+            eager: torch.Tensor = self._trace.step(*arguments)
+            return eager
+        with contextlib.nullcontext() if self._budget.regions else quiet_capture():
+            loss: torch.Tensor = self._compiled(*arguments)
         return loss
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], torch.Tensor]:
@@ -145,7 +150,7 @@ class PlannedModule(nn.Module):
             return compile_region(graph, inputs, budget)
 
         self.__dict__["_budget"] = budget
-        self.__dict__["_compiled"] = torch.compile(self._trace.step, backend=own)
+        self.__dict__["_compiled"] = torch.compile(own_code(self._trace.step), backend=own)
 
     def train(self, mode: bool = True) -> PlannedModule:
         """Switch the model, and the loss if it is a module, between training and evaluation."""
@@ -237,13 +242,15 @@ class PlannedBudget(StepBudget):
     plan : Plan
     plans : sequence of Plan
         Plans to choose from by the memory that is free; without any, ``plan`` always runs.
-    total : int
-        Total bytes, for calls of another kind.
+    total : int or None
+        Total bytes that no call exceeds. None: a call of another kind keeps the same values if its graph has the same
+        shape, and otherwise aims at the bytes that the plan takes.
     """
 
-    def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int) -> None:
+    def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
         optimizer_bytes = trace.joint.static.get(Category.OPTIMIZER, 0)
-        super().__init__(total, trace.optimizer, optimizer_bytes)
+        aim = simulate(trace, plan).peak if total is None else total
+        super().__init__(aim, trace.optimizer, optimizer_bytes, strict=total is not None)
         self.graph, self.joint = trace.graph, trace.joint
         self.mask = plan.keep_mask
         self.plans = [other.keep_mask for other in plans]
@@ -259,8 +266,8 @@ class PlannedBudget(StepBudget):
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    "recompviz: a call differs from the traced one (shape, attribute or branch); it is planned again "
-                    f"for the same total of {self.total:,} bytes (reported once)",
+                    "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); it is planned "
+                    f"again for {'' if self.strict else 'about '}{self.total:,} total bytes (reported once)",
                     PlanWarning,
                     stacklevel=2,
                 )
@@ -280,6 +287,8 @@ class PlannedBudget(StepBudget):
                 run.observer = _Marker(self._mark, self.joint.forward_count)
             if not self.plans or self._mark is not None:
                 return self.mask
+        elif not self.strict and run.region.folded.graph.edges.tolist() == self.graph.edges.tolist():
+            return self.mask if run.region.fits(self.mask) else super().choose(run)
         elif self._mark is not None:
             raise RecompvizError(
                 "cannot measure this plan on another step than it was traced for; trace the step again"
@@ -312,7 +321,11 @@ def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> 
         return None
     for c, traced in zip(calls, joint.calls, strict=True):
         call = own.calls[c]
-        if call.info.op != traced.info.op or call.info.shape != traced.info.shape or call.node != traced.node:
+        if (
+            call.info.op != traced.info.op
+            or (call.info.shape, call.info.dtype) != (traced.info.shape, traced.info.dtype)
+            or call.node != traced.node
+        ):
             return None
     figures = [OperatorFigures(0, tuple(own.storages[s].size for s in call.makes), 0.0) for call in own.calls]
     if joint.workspace:

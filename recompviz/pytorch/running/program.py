@@ -193,7 +193,8 @@ class _Writer:
     def _expression(self, node: Node) -> str:
         arguments = [self._text(arg) for arg in node.args]
         arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        return f"{self._constant(node.target)}({', '.join(arguments)})"
+        target = _reshaped if node.target in _VIEWS else node.target
+        return f"{self._constant(target)}({', '.join(arguments)})"
 
     def _text(self, value: Any) -> str:
         if isinstance(value, Node):
@@ -217,6 +218,15 @@ class _Writer:
             name = f"{key}_{n}"
         self.scope[name] = value
         return name
+
+
+# A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible.
+_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
+
+
+def _reshaped(tensor: torch.Tensor, size: list[int]) -> torch.Tensor:
+    """A view of another shape, or a copy where the strides do not allow a view, as eager makes one."""
+    return tensor.reshape(size)
 
 
 def _roots(folded: Folded) -> dict[int, list[Node]]:

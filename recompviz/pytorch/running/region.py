@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -68,15 +68,19 @@ class Run:
         What the region was called with, during the forward pass.
     observer : Observer or None
         Set by the chooser while it records a step.
+    when_freed : callable (Run) → None, or None
+        Called when the graph of an observed run is freed, after its backward pass or without one.
     """
 
-    __slots__ = ("arguments", "freed", "observer", "region")
+    __slots__ = ("arguments", "freed", "observer", "ran_backward", "region", "when_freed")
 
     def __init__(self, region: Region, arguments: list[Any]) -> None:
         self.region = region
         self.arguments: list[Any] | None = arguments
         self.observer: Observer | None = None
         self.freed = False
+        self.ran_backward = False
+        self.when_freed: Callable[[Run], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +223,9 @@ class Region:
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
         number, run_number, _ = arguments[first].shape
+        run = self._observed.pop(run_number, None)
+        if run is not None:
+            run.ran_backward = True
         chosen = self._programs[number]
         program = chosen.program
         inputs_end = first + 1 + len(chosen.checked)
@@ -230,7 +237,6 @@ class Region:
         arguments.clear()
         read = [values.pop(i) for i in program.reads_in_backward]
         values.clear()
-        run = self._observed.pop(run_number, None)
         gradients: list[torch.Tensor | None]
         with autocast_off():
             if run is None or run.observer is None:
@@ -269,3 +275,5 @@ class Region:
 
 def _set_freed(run: Run) -> None:
     run.freed = True
+    if run.when_freed is not None:
+        run.when_freed(run)

@@ -94,6 +94,8 @@ class StepBudget:
         this.
     optimizer_bytes : int
         What the optimiser's state will take, if that is known.
+    strict : bool
+        Whether a step that does not fit is refused; otherwise it runs under the leanest plan.
 
     Raises
     ------
@@ -106,9 +108,10 @@ class StepBudget:
         total: int | float | str | None,
         optimizer: torch.optim.Optimizer | None = None,
         optimizer_bytes: int = 0,
+        strict: bool = True,
     ) -> None:
         self.total = None if total is None else parse_bytes(total)
-        self.optimizer, self.optimizer_bytes = optimizer, optimizer_bytes
+        self.optimizer, self.optimizer_bytes, self.strict = optimizer, optimizer_bytes, strict
         self.regions: dict[Region, PlannedRegion] = {}
         # by the region that a step starts with
         self.models: dict[Region, StepModel] = {}
@@ -180,8 +183,10 @@ class StepBudget:
             return
         room = self.room(run)
         self._point = self._model.plans.fitting(room)
+        if self._point is None and not self.strict:
+            self._point = len(self._model.plans.peak) - 1
         if self._point is None:
-            self._refuse(self._model.plans.least - room)
+            self._refuse(self._model.plans.least - room, run)
 
     def room(self, run: Run) -> int:
         """Bytes of the total that are free when a step starts."""
@@ -219,10 +224,14 @@ class StepBudget:
         totals[Category.OPTIMIZER] = max(totals.get(Category.OPTIMIZER, 0), self.optimizer_bytes)
         return totals
 
-    def _refuse(self, missing: int) -> None:
+    def _refuse(self, missing: int, run: Run) -> None:
         assert self.total is not None
         least = self.total + missing
-        raise InfeasibleBudget(self.total, least, "total")
+        error = InfeasibleBudget(self.total, least, "total")
+        resident = {category: size for category, size in self.resident(run).items() if size}
+        there = ", ".join(f"{category.label} {format_bytes(size)}" for category, size in resident.items())
+        error.add_note(f"Before the step there are: {there}.")
+        raise error
 
     # ---------------------------------------------------------------- before anything was recorded
 
@@ -240,11 +249,11 @@ class StepBudget:
         """Refuse before anything is allocated, if not even the leanest plan of the first region fits."""
         room, known = self.room(run), self.regions[run.region]
         peak = _peak_of(run.region.folded.joint, self._lean(run.region))
-        if peak > room and not known.searched:
+        if self.strict and peak > room and not known.searched:
             known.searched = True
             peak = _peak_of(run.region.folded.joint, self._lean(run.region, SEARCH_SECONDS))
-        if peak > room:
-            self._refuse(peak - room)
+        if peak > room and self.strict:
+            self._refuse(peak - room, run)
 
     # ---------------------------------------------------------------- recording
 
@@ -321,12 +330,18 @@ class _Recording:
         record = PassRecord()
         run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
+        run.when_freed = self._graph_freed
 
     def _backward_done(self) -> None:
         """Stop to record when the backward pass ends that runs now, if all runs of the step are in it."""
         self.backward_count += 1
         if self.backward_count == len(self.runs):
             after_backward(self.stop)
+
+    def _graph_freed(self, run: Run) -> None:
+        """Stop to record if a forward pass is dropped without a backward pass."""
+        if not run.ran_backward:
+            self.stop()
 
     def stop(self) -> None:
         """Stop to record. A profiler must not stay on: the user may start one."""
