@@ -1,13 +1,15 @@
 """The autograd engine and the dispatcher: the node and the graph task that run now, and guards.
 
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
-``torch._C._current_autograd_node``, ``torch._C._DisableTorchDispatch``, ``torch._C._DisableAutocast`` and
+``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``,
+``torch._C._DisableTorchDispatch``, ``torch._C._DisableAutocast`` and
 ``Node._sequence_nr``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +32,29 @@ def keeps_graph() -> bool:
 
 
 def after_backward(function: Callable[[], None]) -> None:
-    """Call a function when the backward pass that runs now has ended."""
-    torch.autograd.Variable._execution_engine.queue_callback(function)
+    """Call a function soon after the backward pass that runs now has returned to Python.
+
+    Not in a callback of the autograd engine: the engine restores thread-local state when it returns, so that a
+    profiler that is stopped in a callback counts as running for ever. The function is a pending call of the
+    interpreter, and waits until no graph task is active. Such calls run in the main thread only.
+    """
+    _waiting.append(function)
+    ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
+
+
+def _when_engine_returned(_argument: object) -> int:
+    if torch._C._current_graph_task_id() != -1:
+        ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
+        return 0
+    functions = list(_waiting)
+    _waiting.clear()
+    for function in functions:
+        function()
+    return 0
+
+
+_waiting: list[Callable[[], None]] = []
+_call_waiting = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_when_engine_returned)
 
 
 def running_node() -> Any:

@@ -41,6 +41,10 @@ __all__ = [
 Role = tuple[str, str | int]
 
 
+# Versions of one step that are captured, for example one for each batch shape, before it runs eagerly.
+MOST_VERSIONS = 256
+
+
 class BufferSet(Exception):
     """A step assigns a new tensor to a buffer; a trace would leave that out. The message names the buffers."""
 
@@ -126,7 +130,13 @@ def capture_settings() -> contextlib.AbstractContextManager[None]:
 
     By default Dynamo replaces a size with a symbol if it differs from that of a step traced before.
     """
-    wanted: dict[str, Any] = {"automatic_dynamic_shapes": False, "allow_rnn": True, "trace_autograd_ops": True}
+    wanted: dict[str, Any] = {
+        "automatic_dynamic_shapes": False,
+        "allow_rnn": True,
+        "trace_autograd_ops": True,
+        "recompile_limit": MOST_VERSIONS,
+        "accumulated_recompile_limit": 16 * MOST_VERSIONS,
+    }
     messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
     wanted |= {"ignore_logging_functions": messages}
     patch: contextlib.AbstractContextManager[None] = dynamo_config.patch(

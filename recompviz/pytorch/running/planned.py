@@ -22,9 +22,9 @@ from torch.fx import GraphModule
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.core.plans.plan import Plan
-from recompviz.core.steps.joint import Category
+from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.aot import own_code
-from recompviz.pytorch.internals.export import quiet_capture
+from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.running.backend import compile_region
 from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
@@ -105,7 +105,7 @@ class PlannedModule(nn.Module):
         if not torch.is_grad_enabled():
             eager: torch.Tensor = self._trace.step(*arguments)
             return eager
-        with contextlib.nullcontext() if self._budget.regions else quiet_capture():
+        with capture_settings(), contextlib.nullcontext() if self._budget.regions else quiet_capture():
             loss: torch.Tensor = self._compiled(*arguments)
         return loss
 
@@ -313,6 +313,11 @@ class PlannedBudget(StepBudget):
         raise RecompvizError("this loss does not come from the traced graph; call the planned module on its own batch")
 
 
+def _look(call: Call) -> tuple[object, ...]:
+    """What must agree for two calls to be the same."""
+    return call.info.op, call.info.shape, call.info.dtype, call.node
+
+
 def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
     """The region's joint graph with what is known of the traced one; None if the region is another graph."""
     own = region.folded.joint
@@ -321,11 +326,7 @@ def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> 
         return None
     for c, traced in zip(calls, joint.calls, strict=True):
         call = own.calls[c]
-        if (
-            call.info.op != traced.info.op
-            or (call.info.shape, call.info.dtype) != (traced.info.shape, traced.info.dtype)
-            or call.node != traced.node
-        ):
+        if _look(call) != _look(traced):
             return None
     figures = [OperatorFigures(0, tuple(own.storages[s].size for s in call.makes), 0.0) for call in own.calls]
     if joint.workspace:
