@@ -1,4 +1,4 @@
-"""What cannot be traced says why: the reason, and the user's own line."""
+"""Refusals of steps that cannot be traced as one graph: the reason, the user's own line, and the next step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recompviz.pytorch.tracing.step import Step, TraceError
 
 
 def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
-    """A constant gets no gradient; one that was computed from parameters would get one in eager."""
+    """Raise TraceError for a constant that was computed from parameters: in eager mode it gets a gradient."""
     keys = {storage_key(constant) for constant in constants}
     for name, tensor in computed_attributes(step).items():
         if storage_key(tensor) in keys:
@@ -26,19 +26,28 @@ def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> 
 
 
 def refuse_arrays(arguments: Any) -> None:
-    """An array of another library is no tensor, and its bytes are none of PyTorch's."""
+    """Raise TraceError for arrays of other libraries and for sparse tensors among the arguments."""
     for part, given in zip(("an input", "a keyword argument", "a target"), arguments, strict=True):
         for leaf in pytree.tree_leaves(given):
             if hasattr(leaf, "__array__") and not isinstance(leaf, torch.Tensor | float | int):
                 kind = f"{type(leaf).__module__.partition('.')[0]}.{type(leaf).__name__}"
                 raise TraceError(f"{part} is a {kind}, expected a torch.Tensor: pass torch.as_tensor(…) of it")
+            if isinstance(leaf, torch.Tensor) and leaf.layout is not torch.strided:
+                raise TraceError(f"{part} is a sparse tensor ({leaf.layout}), expected a dense one.{_IN_PARTS}")
+
+
+# the next step for a model that is not one graph
+_IN_PARTS = (
+    " To train it within a budget as it is, use rv.compile(model, total=…): it plans the parts that can be captured "
+    "and runs the rest eagerly."
+)
 
 
 def explanation(error: Exception) -> str:
-    """The reason and the user's own line out of a long traceback."""
+    """The reason, the user's own line and the next step, from a long traceback."""
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    # below its title, Dynamo tells what it met in this very step
+    # Dynamo writes the details of this step below its title
     details = [
         line.partition(title)[2].strip()
         for title in ("Explanation: ", "Developer debug context: ")
@@ -52,7 +61,7 @@ def explanation(error: Exception) -> str:
     hint = (
         "\nThe model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run?"
         if "when making fake tensor call" in reason
-        else "\nData-dependent control flow, prints of values and calls outside PyTorch break the graph; "
-        "move them out of forward()."
+        else "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
+        f"break it; move them out of forward().{_IN_PARTS}"
     )
     return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")

@@ -90,7 +90,12 @@ def trace_step(
         raise TraceError(explanation(error)) from error
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
-    folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
+    try:
+        folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
+    except RecompvizError:
+        raise
+    except Exception as error:  # sizes that depend on data
+        raise TraceError(explanation(error)) from error
     if inputs_of_graph is not None:
         folded = _with_unused(folded, step, arguments, inputs_of_graph)
     folded = priced(folded, "paper")
