@@ -1,4 +1,4 @@
-"""Sets of nodes as masks: Python ints whose bit v stands for node v, and the same as arrays."""
+"""Sets of nodes as bit masks: Python ints whose bit v stands for node v, and their conversion to arrays."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def bits(mask: int) -> Iterator[int]:
-    """The positions of the set bits of a mask, lowest first.
+    """The positions of the set bits of a bit mask, lowest first.
 
     Examples
     --------
@@ -26,7 +26,7 @@ def bits(mask: int) -> Iterator[int]:
 
 
 def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
-    """Masks as rows of booleans, shape (#masks, n).
+    """Bit masks as rows of booleans, shape (#masks, n).
 
     Examples
     --------
@@ -39,7 +39,13 @@ def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
 
 
 def bit_words(masks: Sequence[int], n: int) -> NDArray[np.uint64]:
-    """Masks as rows of uint64 words: node v is bit v % 64 of word v // 64."""
+    """Bit masks as rows of uint64 words: node v is bit v % 64 of word v // 64.
+
+    Examples
+    --------
+    >>> bit_words([0b101, 1 << 64], 65).tolist()
+    [[5, 0], [0, 1]]
+    """
     width = max(1, (n + 63) // 64)
     raw = b"".join(mask.to_bytes(8 * width, "little") for mask in masks)
     return np.frombuffer(raw, dtype="<u8").reshape(len(masks), width).astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Costs as people write them, by name or in order, to arrays of one number a node; what is wrong is named."""
+"""Costs given by name or in order are checked and converted to arrays with one number per node."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recompviz.core.base.errors import GraphError
 
 
 def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
-    """Costs as an array, in the order of the names."""
+    """Costs as an array, in the order of the names; ``what`` is the argument's name, for errors."""
     if isinstance(costs, Mapping):
         missing = [name for name in names if name not in costs]
         if missing or len(costs) != len(names):
@@ -19,15 +19,15 @@ def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence
             raise GraphError(f"{what} must be given for each node: missing {some(missing)}, unknown {some(extra)}")
         return np.array([costs[name] for name in names])
     if len(costs) != len(names):
-        raise GraphError(f"{what} has {len(costs)} entries for {len(names)} nodes")
+        raise GraphError(f"{what} has {len(costs)} entries for {len(names)} nodes; give one per node")
     return np.array(costs)
 
 
 def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
-    """Costs as a frozen array of one number a node."""
+    """Costs as a read-only array with one number per node."""
     given = np.asarray(costs)
     if given.shape != (n,):
-        raise GraphError(f"{what} has shape {given.shape}, expected ({n},), one number a node")
+        raise GraphError(f"{what} has shape {given.shape}, expected ({n},), one number per node")
     if n and (given.dtype.kind not in "iufb" or not np.all(np.isfinite(given)) or given.min() < 0):
         raise GraphError(f"{what} must be finite numbers ≥ 0, got {some(given.tolist())}")
     array = given.astype(dtype)
@@ -38,7 +38,7 @@ def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:
-    """The first few of some values, for an error."""
+    """The first few values as a text, for an error message."""
     values = list(values)
     text = ", ".join(map(repr, values[:most])) or "none"
-    return text + (f", … ({len(values)} in all)" if len(values) > most else "")
+    return text + (f", … ({len(values)} in total)" if len(values) > most else "")

@@ -1,9 +1,9 @@
 """Families of lower sets to search: all of them, the paper's L^v, or prefixes of orders.
 
-The exact DP searches all lower sets. The paper's approximate DP searches {L^v : v ∈ V} ∪ {∅, V} with
-L^v = {w : v is reachable from w}; these sets follow one branch of a parallel module only, so the
-other branches are always recomputed. Adding the prefixes of a few topological orders, and the unions
-of L^v of nodes on parallel branches, costs a few sets a node more and closes nearly all of that gap.
+The exact dynamic programme searches all lower sets. The paper's approximate one searches {L^v : v ∈ V} ∪ {∅, V}
+with L^v = {w : v is reachable from w}. These sets contain only one branch of a parallel module, so the
+other branches are always recomputed. Adding the prefixes of some topological orders, and unions
+of L^v of nodes on parallel branches, costs a few more sets per node and closes nearly all of the gap.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """
@@ -19,7 +19,7 @@ from recompviz.core.graphs.graph import Graph
 
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:
-    """Every lower set as a mask; raises TooManyLowerSets beyond ``limit``."""
+    """Every lower set as a bit mask; raises TooManyLowerSets if there are more than ``limit``."""
     masks: list[int] = []
     for mask in graph.lower_set_masks():
         if len(masks) == limit:
@@ -33,7 +33,7 @@ def paper_family(graph: Graph) -> list[int]:
     return list(dict.fromkeys((0, *graph.ancestors, graph.everything)))
 
 
-# unions of two are made of nodes at most so far apart in the order, unions of three so far, and so many in all
+# largest distance in the order between the nodes of a union of two, and of three; largest number of unions
 PAIR_REACH = 400
 TRIPLE_REACH = 16
 MOST_UNIONS = 5_000
@@ -42,9 +42,9 @@ MOST_UNIONS = 5_000
 def prefix_family(graph: Graph) -> list[int]:
     """The paper's family widened: all prefixes of five topological orders, and unions L^u ∪ L^v.
 
-    The orders: as given; depth first from the sources (branch after branch) in both branch orders;
-    and depth first with the small or the large values first. The unions: of two nodes, or of three that are
-    close in the order, none of which is computed from another.
+    The orders are the given one, and depth first from the sources (branch after branch) with four orders of the
+    branches: as given, reversed, small values first, large values first. The unions are of two nodes, or of three that
+    are close in the order, of which none is an ancestor of another.
     """
     masks = dict.fromkeys(paper_family(graph))
     for order in _orders(graph):
@@ -77,7 +77,7 @@ def _orders(graph: Graph) -> list[list[int]]:
     orders = [list(graph.order)]
     for branch_order in (lambda v: rank[v], lambda v: -rank[v], lambda v: memory[v], lambda v: -memory[v]):
         waiting = [p.bit_count() for p in graph.predecessors]
-        # depth first: a node made ready by the last one goes before those that waited longer
+        # depth first: nodes that the last node made available come before those available earlier
         stack = sorted((v for v in range(n) if waiting[v] == 0), key=branch_order, reverse=True)
         order = []
         while stack:

@@ -1,9 +1,9 @@
 """The graph G = (V, E) of a forward pass, and its lower sets.
 
-V are the *intermediate values* of a forward pass: every v has a forward cost T_v and a size M_v in
-bytes. Inputs and parameters are not in V. A lower set is a set that no edge enters from outside.
-Inside the package a set of nodes is a *mask*, a Python int whose bit i stands for node i; the
-public methods take and give frozensets of node names.
+V are the *intermediate values* of a forward pass. Each v has a forward cost T_v and a size M_v in bytes.
+Inputs and parameters are not in V. A lower set is a set of nodes that no edge enters from outside.
+Inside the package a set of nodes is a *bit mask*, a Python int whose bit i stands for node i. The
+public methods take and return frozensets of node names.
 
 Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
 """
@@ -11,7 +11,6 @@ Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from recompviz.core.base.errors import GraphError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.costs import by_name, checked_costs, some
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.graphs.topology import ancestor_masks, lower_set_masks, topological_order
 
 if TYPE_CHECKING:
     import graphviz
@@ -44,7 +44,7 @@ class Graph:
     memory : numpy.ndarray of int64, shape (#V,)
         M_v, bytes.
     time : numpy.ndarray of float64, shape (#V,)
-        T_v, in any one unit (the paper's: 10 for a convolution, else 1).
+        T_v, in any unit (in the paper 10 for a convolution, otherwise 1).
     edges : numpy.ndarray of int32, shape (#E, 2)
         Pairs (producer, consumer) of node numbers, sorted, without repeats.
     info : tuple of NodeInfo
@@ -79,13 +79,13 @@ class Graph:
         _set(self, "edges", edges)
         _set(self, "info", tuple(self.info) or (NodeInfo(),) * n)
         if len(self.info) != n:
-            raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one each, or none")
+            raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one per node, or none")
         if len(set(self.names)) != n:
             twice = Counter(self.names).most_common(1)[0][0]
             raise GraphError(f"node name {twice!r} appears twice; names must be unique")
         _ = self.order  # raises on a cycle
 
-    # ---------------------------------------------------------------- making and leaving
+    # ---------------------------------------------------------------- conversion
 
     @classmethod
     def from_edges(
@@ -164,7 +164,7 @@ class Graph:
         )
 
     def to_networkx(self) -> nx.DiGraph:
-        """Give the graph as a ``networkx.DiGraph`` with attributes ``memory``, ``time``, ``op``, ``key``.
+        """Return the graph as a ``networkx.DiGraph`` with attributes ``memory``, ``time``, ``op``, ``key``.
 
         Examples
         --------
@@ -180,9 +180,9 @@ class Graph:
         return G
 
     def to_graphviz(self) -> graphviz.Digraph:
-        """Give the graph as a ``graphviz.Digraph``, to be styled and rendered by Graphviz.
+        """Return the graph as a ``graphviz.Digraph``, to be styled and rendered by Graphviz.
 
-        A node is called by its number and labelled by its name; its tooltip says its key, M_v and T_v.
+        Node ids are the node numbers, labels the names; the tooltip has the key, M_v and T_v.
 
         Examples
         --------
@@ -213,7 +213,7 @@ class Graph:
 
     @cached_property
     def predecessors(self) -> tuple[int, ...]:
-        """For each node the mask of its predecessors, δ⁻({v})."""
+        """For each node the bit mask of its predecessors, δ⁻({v})."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[v] |= 1 << u
@@ -221,7 +221,7 @@ class Graph:
 
     @cached_property
     def successors(self) -> tuple[int, ...]:
-        """For each node the mask of its successors, δ⁺({v})."""
+        """For each node the bit mask of its successors, δ⁺({v})."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[u] |= 1 << v
@@ -229,44 +229,28 @@ class Graph:
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """A topological order of the node numbers: the given one wherever it already is one."""
-        waiting = [p.bit_count() for p in self.predecessors]
-        ready = [v for v, count in enumerate(waiting) if count == 0]
-        heapq.heapify(ready)
-        order = []
-        while ready:
-            v = heapq.heappop(ready)
-            order.append(v)
-            for w in bits(self.successors[v]):
-                waiting[w] -= 1
-                if waiting[w] == 0:
-                    heapq.heappush(ready, w)
+        """A topological order of the node numbers; 0, 1, … if that is one."""
+        order = topological_order(self.predecessors, self.successors)
         if len(order) < len(self):
-            stuck = [self.names[v] for v, count in enumerate(waiting) if count > 0]
+            stuck = [name for v, name in enumerate(self.names) if v not in set(order)]
             raise GraphError(f"the graph has a cycle through or before {some(stuck)}; a forward pass is acyclic")
         return tuple(order)
 
     @cached_property
     def ancestors(self) -> tuple[int, ...]:
-        """For each node v the mask of L^v = {w : v is reachable from w}, v itself included."""
-        masks = [0] * len(self)
-        for v in self.order:
-            mask = 1 << v
-            for u in bits(self.predecessors[v]):
-                mask |= masks[u]
-            masks[v] = mask
-        return tuple(masks)
+        """For each node v the bit mask of L^v = {w : v is reachable from w}, v itself included."""
+        return ancestor_masks(self.order, self.predecessors)
 
     @property
     def everything(self) -> int:
-        """The mask of V."""
+        """The bit mask of V."""
         return (1 << len(self)) - 1
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over structure, operators, shapes, dtypes, M and T, as 64 hexadecimal digits.
 
-        A plan belongs to one fingerprint; names, keys and source lines do not enter it.
+        A plan is valid for one fingerprint. Names, keys and source lines do not change it.
         """
         digest = hashlib.sha256(b"recompviz graph 1")
         for array in (self.edges.astype("<i4"), self.memory.astype("<i8"), self.time.astype("<f8")):
@@ -276,10 +260,10 @@ class Graph:
             digest.update(f"|{info.op}|{info.shape}|{info.dtype}".encode())
         return digest.hexdigest()
 
-    # ---------------------------------------------------------------- sets, as masks
+    # ---------------------------------------------------------------- sets as bit masks
 
     def mask(self, nodes: Iterable[Name]) -> int:
-        """The mask of a set of node names; raises GraphError on an unknown name."""
+        """The bit mask of a set of node names; raises GraphError on an unknown name."""
         mask = 0
         for name in nodes:
             try:
@@ -289,7 +273,7 @@ class Graph:
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:
-        """The set of node names of a mask."""
+        """The set of node names of a bit mask."""
         return frozenset(self.names[i] for i in bits(mask))
 
     @cached_property
@@ -301,7 +285,7 @@ class Graph:
         return self.memory.tolist(), self.time.tolist()
 
     def boundary_mask(self, lower: int) -> int:
-        """∂(L) = δ⁻(V∖L) ∩ L as a mask."""
+        """∂(L) = δ⁻(V∖L) ∩ L as a bit mask."""
         outside = self.everything & ~lower
         return sum(1 << v for v in bits(lower) if self.successors[v] & outside)
 
@@ -313,7 +297,7 @@ class Graph:
         """T(S), in the unit of ``time``."""
         return float(sum(map(self._costs_as_lists[1].__getitem__, bits(mask))))
 
-    # ---------------------------------------------------------------- sets, as names
+    # ---------------------------------------------------------------- sets of names
 
     def is_lower_set(self, S: Iterable[Name]) -> bool:
         """Whether no edge enters S from V∖S.
@@ -328,7 +312,7 @@ class Graph:
         return all(self.predecessors[v] & ~mask == 0 for v in bits(mask))
 
     def closure(self, S: Iterable[Name]) -> frozenset[Name]:
-        """The least lower set that contains S: S and everything it is computed from.
+        """The smallest lower set that contains S: S and all its ancestors.
 
         Examples
         --------
@@ -342,12 +326,12 @@ class Graph:
         return self.set_of(mask)
 
     def boundary(self, L: Iterable[Name]) -> frozenset[Name]:
-        """∂(L) = δ⁻(V∖L) ∩ L, the members of a lower set that something outside still needs.
+        """∂(L) = δ⁻(V∖L) ∩ L, the members of a lower set with a successor outside it.
 
         Raises
         ------
         GraphError
-            If L is not a lower set; the violating edge is named.
+            If L is not a lower set; the message names an edge that enters it.
 
         Examples
         --------
@@ -365,7 +349,7 @@ class Graph:
         return self.set_of(self.boundary_mask(mask))
 
     def lower_sets(self) -> Iterator[frozenset[Name]]:
-        """All lower sets, ∅ and V included, one at a time (there may be very many).
+        """All lower sets, ∅ and V included, as an iterator: there may be very many.
 
         Examples
         --------
@@ -376,21 +360,8 @@ class Graph:
         return map(self.set_of, self.lower_set_masks())
 
     def lower_set_masks(self) -> Iterator[int]:
-        """All lower sets as masks, each once, without keeping those already given.
-
-        A depth-first walk: a lower set is extended only by nodes later in topological order than
-        the last one added, so that every set is reached along exactly one path.
-        """
-        order = self.order
-        n = len(order)
-        stack = [(0, 0)]
-        while stack:
-            mask, start = stack.pop()
-            yield mask
-            for i in range(n - 1, start - 1, -1):
-                v = order[i]
-                if self.predecessors[v] & ~mask == 0:
-                    stack.append((mask | 1 << v, i + 1))
+        """All lower sets as bit masks, each once; see :func:`recompviz.core.graphs.topology.lower_set_masks`."""
+        return lower_set_masks(self.order, self.predecessors)
 
     def count_lower_sets(self, limit: int | None = 10_000_000) -> int:
         """The number of lower sets, ∅ and V included.
@@ -398,7 +369,7 @@ class Graph:
         Parameters
         ----------
         limit : int, optional
-            Stop beyond this many; None counts to the end, however long it takes.
+            Stop at this many; None counts all, however long it takes.
 
         Raises
         ------

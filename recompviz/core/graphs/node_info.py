@@ -1,4 +1,4 @@
-"""What is known of a node besides its costs: the operator, the module, the user's line."""
+"""Facts about a node besides its costs: the operator, the module, the user's source line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What is known of a node besides its costs; all empty for a graph written by hand.
+    """Facts about a node besides its costs; all empty for a graph made by hand.
 
     Attributes
     ----------
@@ -18,7 +18,7 @@ class NodeInfo:
     module : str
         Dotted path of the module that called it; empty at the top.
     source : str
-        ``file:line`` of the user's own code, and the text of that line after a tab.
+        ``file:line`` in the user's code, a tab, and the text of that line.
     shape : tuple of int
         Of the first output.
     dtype : str

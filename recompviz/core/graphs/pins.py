@@ -1,8 +1,8 @@
 """Pins: nodes that every plan must keep, and nodes that every plan must recompute.
 
-What-if questions are answered by a solve whose sequences are restricted: a pinned-to-keep node must be
-in U_k, so it must lie on the boundary of the segment it belongs to; a pinned-to-recompute node must
-not be in U_k, so no segment may end at a lower set whose boundary holds it.
+A what-if question is solved over restricted sequences. A node pinned to be kept must be in U_k, so it must be on
+the boundary at the end of its segment. A node pinned to be recomputed must not be in U_k, so no segment may end at a
+lower set whose boundary contains it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pins:
-    """Masks of the nodes that must be in U_k, and of those that must not."""
+    """Bit masks of the nodes that must be in U_k, and of those that must not."""
 
     keep: int = 0
     recompute: int = 0
@@ -33,19 +33,19 @@ NO_PINS = Pins()
 
 
 def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pins:
-    """Read pins by node name and check that some lower-set sequence obeys them all.
+    """Pins by node name; checks that some lower-set sequence obeys all of them.
 
-    A kept node v needs a lower set L with v ∈ ∂(L) and no pinned-to-recompute node in ∂(L). The least
-    such candidate is the closure of v in which each pinned-to-recompute member brings its successors;
-    it serves unless it holds all successors of v. Two such closures are nested or leave each other's
-    boundary alone, so nodes that can be kept one by one can be kept together.
+    A kept node v needs a lower set L with v ∈ ∂(L) and no node in ∂(L) that is pinned to be recomputed. The smallest
+    candidate is the closure of v that also contains all successors of its members pinned to be recomputed. It is
+    suitable unless it contains all successors of v. Of two such closures, either one contains the other or neither
+    changes the other's boundary, so nodes that can be kept separately can be kept together.
 
     Raises
     ------
     GraphError
         For an unknown name.
     ImpossiblePin
-        For a node in both, a sink that must be kept, or a kept node cut off by recomputed ones.
+        For a node with both pins, for a sink that must be kept, and for a kept node that other pins exclude.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
             )
         if after & ~_closure(graph, v, pins.recompute) == 0:
             raise ImpossiblePin(
-                f"{graph.names[v]!r} cannot be kept: each lower set whose boundary holds it also has a node on its "
+                f"{graph.names[v]!r} cannot be kept: each lower set with it on the boundary also has a node on its "
                 "boundary that is pinned to be recomputed; drop one of these pins"
             )
     return pins
