@@ -1,7 +1,7 @@
-"""Whether compiled loops can run here, and whether they have been compiled on this machine before.
+"""Whether numba is installed, and whether the kernels were compiled on this machine before.
 
-numba keeps what it compiled on disk; the first time costs the better part of a minute. Where little is
-asked for, the plain code answers sooner than that.
+numba caches compiled code on disk. The first compilation takes most of a minute, so small problems
+are solved by the code in NumPy until then.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 
 
 def has_numba() -> bool:
-    """Whether the compiled solvers can run here."""
+    """Whether numba is installed, so that the compiled solvers can run."""
     return importlib.util.find_spec("numba") is not None
 
 
 def is_compiled(kernels: str) -> bool:
-    """Whether a module of kernels of the core was compiled on this machine before.
+    """Whether a module of kernels in the core was compiled on this machine before.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def is_compiled(kernels: str) -> bool:
     >>> is_compiled("live/no_such_kernels")
     False
     """
-    if os.environ.get("NUMBA_CACHE_DIR"):  # somewhere else, and found by a name of numba's own
+    if os.environ.get("NUMBA_CACHE_DIR"):  # the cache is elsewhere, under names that numba chooses
         return True
     room, _, name = kernels.partition("/")
     return any((Path(__file__).parent.parent / room / "__pycache__").glob(f"{name}.*.nbi"))

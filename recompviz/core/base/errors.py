@@ -1,7 +1,7 @@
-"""Every error that recompviz raises on purpose.
+"""All errors that recompviz raises on purpose.
 
-Each names the bad value, what was expected and the next step, and carries the figures as
-attributes so that a widget can show them without parsing the text.
+Each message has the bad value, what was expected and the next step. The numbers are attributes of the error, so
+widgets and tests need not parse the text.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from recompviz.core.base.units import format_bytes
 
 
 class RecompvizError(Exception):
-    """The base of all errors that recompviz raises on purpose."""
+    """Base class of all errors that recompviz raises on purpose."""
 
 
 class GraphError(RecompvizError, ValueError):
-    """A graph, or a set of its nodes, is not what the theory needs."""
+    """A graph, or a set of its nodes, does not meet the requirements of the theory."""
 
 
 class InfeasibleBudget(RecompvizError, ValueError):
@@ -23,9 +23,9 @@ class InfeasibleBudget(RecompvizError, ValueError):
     Parameters
     ----------
     budget, least : int
-        Bytes: what was asked for, and the least that any plan of the curve needs.
+        Bytes: the budget, and the least that any plan of the curve needs.
     unit : str
-        ``"formula"`` (intermediate values only) or ``"total"`` (what the device sees).
+        ``"formula"`` (intermediate values only) or ``"total"`` (all bytes that the device allocates).
     """
 
     def __init__(self, budget: int, least: int, unit: str) -> None:
@@ -42,7 +42,7 @@ class InfeasibleBudget(RecompvizError, ValueError):
 
 
 class TooManyLowerSets(RecompvizError):
-    """The graph has more lower sets than the limit allows to enumerate."""
+    """The graph has more lower sets than the limit."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -56,12 +56,12 @@ class TooManyLowerSets(RecompvizError):
 
 
 class ImpossiblePin(RecompvizError, ValueError):
-    """No plan can keep, or recompute, all the nodes that were pinned."""
+    """No plan can keep, or recompute, all pinned nodes."""
 
 
 class PlanMismatch(RecompvizError, ValueError):
-    """A plan was made for another graph than the one it is used with."""
+    """A plan is used with another graph than the one it was made for."""
 
 
 class Cancelled(RecompvizError):
-    """The work was superseded or cancelled by the user before it ended."""
+    """The work was stopped by the user, or replaced by newer work, before it ended."""

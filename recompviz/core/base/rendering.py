@@ -1,7 +1,7 @@
-"""Data classes offer ``figure()`` and HTML. This file finds the function that draws them, in a room above theirs.
+"""Find the function that draws a data class, in a room above it.
 
-The data classes must not import the code that draws them. They name the drawing function instead, and it is
-imported when it is first called.
+Data classes have ``figure()`` and HTML methods but must not import the code that draws them. They name the drawing
+function instead, which is imported when it is first called.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""A text cut to a length, at a word: half a word reads like another one."""
+"""Shorten a text to a length, at the end of a word: half a word can be read as another word."""
 
 from __future__ import annotations
 
-# a word of more than this share of the room is cut, as a path or a long number has no place to cut at
+# a word longer than this share of the length is cut, because a path or a long number has no spaces
 LONGEST_WORD = 0.4
 
 
 def shortened(text: str, most: int) -> str:
-    """The text in at most so many characters, ending in ``…`` where it was cut.
+    """The text in at most ``most`` characters, with ``…`` at the end if it was shortened.
 
     Examples
     --------

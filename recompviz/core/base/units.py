@@ -1,7 +1,7 @@
-"""Bytes as people write them.
+"""Parse and format sizes in bytes.
 
 A budget is an int (bytes) or a string with a unit. Binary units (KiB, MiB, GiB, TiB) are powers
-of 1024 and decimal ones (kB, MB, GB, TB) powers of 1000; the two are never mixed silently.
+of 1024, decimal units (kB, MB, GB, TB) powers of 1000.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def parse_bytes(budget: int | float | str) -> int:
     number = float(budget)
     if not 0 <= number < float("inf"):
         raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more")
-    # an int passes through as it is: a float has no room for every number of bytes
+    # an int is returned unchanged: a float cannot represent every number of bytes
     return int(budget) if isinstance(budget, int) else int(number + 0.5)
 
 

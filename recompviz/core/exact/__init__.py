@@ -1,4 +1,4 @@
 """The exact solver: dynamic programming over lower sets.
 
-As an oracle over pairs of lower sets, and as compiled open segments.
+It exists as an oracle over pairs of lower sets in NumPy, and as compiled open segments.
 """

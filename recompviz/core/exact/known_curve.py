@@ -1,8 +1,8 @@
-"""What is known of a curve before it is solved, so that the search need only look below it.
+"""A known upper bound of a curve, so that the solver searches below it only.
 
 Feasible sequences found by other means (a smaller family, the other objective) bound the curve from
-above. The region below their front is a stair of cells; labels that cannot end in one are dropped, and
-the front found is joined with what was known. The answer stays exact: what is dropped could at best tie.
+above. The region below their front is a stair of cells. The solver drops labels that cannot end in a cell, and
+its front is merged with the known fronts. The result stays exact, because a dropped label could at best tie.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ENDLESS = 2**62
 
 
 class KnownCurve:
-    """Known fronts of one objective, and how to join what is found below them.
+    """Known fronts of one objective, and the merge with points found below them.
 
     Parameters
     ----------
     fronts : sequence of ParetoFront
-        Of sequences that are allowed; empty for nothing known. Where any is given, their least peak must
-        be the least peak there is.
+        Of allowed sequences; may be empty. If any is given, their least peak must be the least peak of all allowed
+        sequences.
     quanta : float
-        What turns an overhead into the solver's t: quanta per unit, negative for the memory-centric
+        Factor from an overhead to the solver's t: quanta per unit, negative for the memory-centric
         objective.
     """
 
@@ -38,7 +38,7 @@ class KnownCurve:
         self.fronts = [front for front in fronts if len(front)]
 
     def cells(self) -> NDArray[np.int64]:
-        """The stair of cells (largest t, largest peak) in which a sequence improves on what is known.
+        """The stair of cells (largest t, largest peak) in which a sequence improves on the known fronts.
 
         Examples
         --------
@@ -50,11 +50,11 @@ class KnownCurve:
             return np.array([[ENDLESS, ENDLESS]], dtype=np.int64)
         known = self.joined(ParetoFront(np.zeros(0), np.zeros(0, np.int64), lambda _position: []))
         t = np.rint(known.overheads * self.quanta).astype(np.int64)
-        # below the last point there is nothing: its peak is the least of all
+        # there is no cell below the last point, whose peak is the least of all
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
 
     def joined(self, found: ParetoFront) -> ParetoFront:
-        """The front of what was found and what was known; a point found wins a tie."""
+        """The Pareto front of the found and the known points; a found point wins a tie."""
         if not self.fronts:
             return found
         fronts = [found, *self.fronts]

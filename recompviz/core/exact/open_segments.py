@@ -48,7 +48,7 @@ def open_segment_front(
     known: Sequence[ParetoFront] = (),
     ends: Iterable[int] | None = None,
 ) -> ParetoFront:
-    """The exact front of one objective over all lower-set sequences.
+    """The exact Pareto front of one objective over all lower-set sequences.
 
     Parameters
     ----------
@@ -57,19 +57,19 @@ def open_segment_front(
         All lower sets of the graph.
     objective : "time" or "memory"
     progress : callable (done, total), optional
-        Called now and then with lower sets; raise :class:`recompviz.Cancelled` in it to stop.
+        Called with the number of lower sets; raise :class:`recompviz.Cancelled` in it to stop.
     pins : Pins
         Nodes that must, or must not, be in U_k.
     known : sequence of ParetoFront
         Fronts of sequences that are allowed here, one of them with the least peak of all. Only
         improvements on them are searched for.
-    ends : iterable of masks, optional
-        The lower sets at which segments may end; all, if left out.
+    ends : iterable of int, optional
+        The lower sets, as bit masks, at which segments may end. Default: all.
 
     Returns
     -------
     ParetoFront
-        Empty where no sequence obeys the pins.
+        Empty if no sequence obeys the pins.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, 
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of the values of the members, for each lower set; one cover below each set suffices."""
+    """The sum of the values of the members of each lower set, from one set that it covers."""
     count = len(lattice)
     lower = np.repeat(np.arange(count), np.diff(lattice.cover_start))
     below, node = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -157,7 +157,7 @@ def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _is_among(lattice: Lattice, masks: Iterable[int]) -> NDArray[np.bool_]:
-    """For each lower set whether it is one of the masks."""
+    """For each lower set whether it is one of the bit masks."""
     wanted = set(masks)
     return np.array([lattice.mask(i) in wanted for i in range(len(lattice))], dtype=np.bool_)
 

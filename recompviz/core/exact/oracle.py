@@ -1,15 +1,15 @@
-"""The oracle: the whole curve by the plain recursion over pairs of lower sets, in NumPy.
+"""The oracle: the whole curve by the recursion over pairs of lower sets, in NumPy.
 
-R(L, t) is the least peak of the remaining sequence from L on at remaining overhead t, measured above
-what is cached already:
+R(L, t) is the least peak of the remaining sequence from L on with remaining overhead t, without the bytes that are
+cached already:
 
     R(V, 0) = 0
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
-with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). No budget appears, so the Pareto
-front {(t, R(∅, t))} is the answer for every budget. The front of least (t, R) is the time-centric
-curve, that of largest t and least R the memory-centric one. It is slow (#𝓛² pairs) and simple, and
-is kept for ever as what the fast solvers are held against.
+with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not in the state, so the Pareto
+front {(t, R(∅, t))} has the plans for all budgets. The front of least (t, R) is the time-centric
+curve, that of largest t and least R the memory-centric one. The oracle is slow (#𝓛² pairs) and simple;
+tests compare the fast solvers with it.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1, with the budget taken out of the state.
 """
@@ -36,13 +36,13 @@ def pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """The exact front of one objective over sequences drawn from a family of lower sets.
+    """The exact Pareto front of one objective over sequences drawn from a family of lower sets.
 
     Parameters
     ----------
     graph : Graph
-    family : sequence of masks
-        Lower sets, ∅ and V among them.
+    family : sequence of int
+        Lower sets as bit masks.
     objective : "time" or "memory"
     progress : callable (done, total), optional
         Called once for each lower set; raise :class:`Cancelled` in it to stop.
@@ -52,7 +52,7 @@ def pairwise_front(
     Returns
     -------
     ParetoFront
-        Empty where no sequence of the family obeys the pins.
+        Empty if no sequence of the family obeys the pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)
@@ -81,7 +81,7 @@ def pairwise_front(
             fronts.append((none, none))
             parents.append((none, none))
             continue
-        # T((L′∖L)∖∂(L′)) and M(∂(L′)∖L) for all L′ at once
+        # T((L′∖L)∖∂(L′)) and M(∂(L′)∖L) for all L′
         extra_t = T_inner[larger] - inner[larger][:, here] @ time[here]
         delta_m = boundary[larger][:, ~here] @ memory[~here]
         p = 2 * (M_of[larger] - M_of[i]) + inflows[larger]
@@ -111,7 +111,7 @@ def pairwise_front(
 
 
 def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:
-    """Positions of the points that no other beats in both, by rising t and strictly falling peak."""
+    """Positions of the points of the Pareto front, by rising t and strictly falling peak."""
     order = np.lexsort((peak, t))
     falling = peak[order]
     best_before = np.minimum.accumulate(falling)

@@ -1,13 +1,13 @@
-"""``solve``: from a graph to its trade-off curve, by the solver and the family asked for.
+"""``solve``: the trade-off curve of a graph, over all lower sets or over a family.
 
-All lower sets are solved by open segments, a family over its pairs, both in compiled code. Where numba
-is missing the NumPy oracle gives the same answers, slowly, and the curve's ``note`` says so.
+All lower sets are solved by open segments, a family over its pairs, both in compiled code. Without numba
+the NumPy oracle gives the same results slowly, and the curve's ``note`` says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 Family = Literal["all", "paper", "prefixes", "auto"]
 
-# beyond this many lower sets the pairwise recursion in NumPy takes minutes
+# with more lower sets the pairwise recursion in NumPy takes minutes
 AFFORDABLE_PAIRWISE = 2_000
-# beyond this many lower sets, or lower sets × nodes, the compiled open segments take more than some seconds
+# with more lower sets, or lower sets × nodes, the compiled open segments take more than some seconds
 AFFORDABLE_COMPILED = 30_000
 AFFORDABLE_EFFORT = 10_000_000
-# up to this many lower sets the pairwise recursion in NumPy takes about a second
+# with at most this many lower sets the pairwise recursion in NumPy takes about a second
 FEW = 400
-# from this many lower sets on a known curve saves the memory-centric search more than it costs
+# from this many lower sets on, a known curve saves more time in the memory-centric search than it costs
 WIDE = 2_000
-# beyond this many sets a family has too many pairs to try for "auto"
+# with more sets a family has too many pairs for "auto"
 AFFORDABLE_FAMILY = 6_000
 
-SLOW = "numba is not installed, so the NumPy oracle answered, slowly: pip install recompviz[fast]"
+SLOW = "numba is not installed, so the slow NumPy oracle was used: pip install recompviz[fast]"
 
 
 def solve(
@@ -50,7 +50,7 @@ def solve(
 ) -> Tradeoff:
     """The trade-off curve of a graph for both objectives and every budget.
 
-    The time-centric curve is solved at once, the memory-centric one when it is first looked at.
+    The time-centric curve is solved now, the memory-centric one on first use.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def solve(
     limit : int
         The most lower sets that ``"all"`` may enumerate.
     progress : callable (done, total), optional
-        Called now and then; raise :class:`recompviz.Cancelled` in it to stop.
+        Called during the search; raise :class:`recompviz.Cancelled` in it to stop.
     keep, recompute : iterable of node names
         What-if pins: nodes that must be in U_k, and nodes that must not.
 
@@ -74,7 +74,7 @@ def solve(
 
     Notes
     -----
-    One backward recursion with the budget taken out of the state serves every budget; see
+    One backward recursion without the budget in its state solves all budgets; see
     :mod:`recompviz.core.exact.oracle` and :mod:`recompviz.core.exact.open_segments`.
     Source: Kusumoto et al. 2019, sections 4.1 to 4.4.
 
@@ -104,12 +104,19 @@ def solve(
     return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
 
 
-Solve = Callable[[Objective, "Progress | None"], ParetoFront]
-# how to solve for an objective, the family taken, its number of lower sets, the note
-Choice = tuple[Solve, str, int, str]
+FrontSolver = Callable[[Objective, "Progress | None"], ParetoFront]
 
 
-def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice:
+class Search(NamedTuple):
+    """The solver for each objective, the family that it searches, its number of lower sets, and the curve's note."""
+
+    front: FrontSolver
+    family: str
+    lower_set_count: int
+    note: str
+
+
+def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Search:
     from recompviz.core.exact.lattice import enumerate_lattice
 
     note = ""
@@ -121,19 +128,19 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Ch
             if family == "all":
                 raise
             taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
-            return _over_family(graph, masks, pins), taken, len(masks), note
+            return Search(_over_family(graph, masks, pins), taken, len(masks), note)
         else:
             note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
-            return _over_lattice(graph, lattice, pins), "all", len(lattice), note
+            return Search(_over_lattice(graph, lattice, pins), "all", len(lattice), note)
     else:
         masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
-    return _over_family(graph, masks, pins), family, len(masks), note
+    return Search(_over_family(graph, masks, pins), family, len(masks), note)
 
 
-def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice | None:
-    """For a small graph on a machine that has never compiled the loops: the oracle, which needs no compiler.
+def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
+    """The oracle for a small graph if the kernels were never compiled on this machine.
 
-    Compiling takes the better part of a minute, once; the oracle takes a second for so few sets, and is exact.
+    Compiling takes most of a minute, once. The oracle takes at most a second for a small family, and is exact.
     """
     if is_compiled("exact/open_segments_kernels"):
         return None
@@ -146,11 +153,11 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
         return None
     note = f"all {len(masks):,} lower sets: exact" if family == "auto" else ""
     taken = "all" if family == "auto" else family
-    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note
+    return Search(lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note)
 
 
-def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:
-    """All lower sets by open segments; on a wide graph the memory-centric search looks below what is known."""
+def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
+    """All lower sets by open segments; on a wide graph the memory-centric search starts from a known curve."""
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
@@ -168,8 +175,8 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> Solve:
     return front
 
 
-def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> Solve:
-    """A family over its pairs, or by open segments that end at its members where few sets lie between them."""
+def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> FrontSolver:
+    """A family over its pairs, or by open segments that end at its members if the graph has few other lower sets."""
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.lattice import enumerate_lattice
     from recompviz.core.exact.open_segments import open_segment_front
@@ -181,7 +188,7 @@ def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> Solve:
     return lambda objective, progress: open_segment_front(graph, lattice, objective, progress, pins, ends=masks)
 
 
-def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Choice:
+def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Search:
     note = ""
     if family == "auto":
         try:
@@ -196,11 +203,11 @@ def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Choic
     masks = _with_ends(graph, masks)
     if len(graph):
         note = f"{note}; {SLOW}" if note else SLOW
-    return lambda objective, p: pairwise_front(graph, masks, objective, p, pins), family, len(masks), note
+    return Search(lambda objective, p: pairwise_front(graph, masks, objective, p, pins), family, len(masks), note)
 
 
 def _affordable_family(graph: Graph, limit: int, most: int) -> tuple[Family, list[int], str]:
-    """The larger of the two families that has at most so many sets, and what to tell the user."""
+    """The larger of the two families if it has at most ``most`` sets, otherwise the smaller; and a note."""
     family: Family = "prefixes"
     masks = _with_ends(graph, prefix_family(graph))
     if len(masks) > most:

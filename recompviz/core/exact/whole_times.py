@@ -1,9 +1,9 @@
-"""Costs as whole numbers, so that sums of measured times are exact in any order.
+"""Costs as integers, so that sums of measured times are exact in any order.
 
-Two solvers that add the same T_v in another order must give the same overhead, or a tie is broken by
-rounding. So T is counted in quanta: a power of two small enough that a quantum is below 2⁻⁴⁸ of T(V),
-and large enough that every sum stays exact in an int64 and in a float64. Whole numbers, such as the
-paper's 10 and 1, stay themselves.
+Two solvers that add the same T_v in different orders must get the same overhead, otherwise rounding breaks ties.
+T is therefore counted in quanta. A quantum is a power of two below 2⁻⁴⁸ of T(V), and
+large enough that each sum is exact in an int64 and in a float64. Integers, such as the
+paper's 10 and 1, are not changed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BITS = 50
 
 
 def whole_times(time: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
-    """T_v in quanta, and how many quanta make one unit of ``time`` (a power of two).
+    """T_v in quanta, and the number of quanta per unit of ``time`` (a power of two).
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Baselines: what people do without a planner, as plans of the same graph and in the same cost model.
+"""Baselines: common ways to save memory without a planner, as plans of the same graph.
 
-Keep everything; checkpoint each repeated block, as ``torch.utils.checkpoint`` does; and Chen's √n
-algorithm, which cuts only where a single value passes. A plan is a plan: each of these is simulated,
-run and certified by the same machinery as the optimum it is held against.
+The baselines keep everything, checkpoint each repeated block as ``torch.utils.checkpoint`` does, or use Chen's √n
+algorithm, whose segments end only where one value crosses the border. They are simulated, run and certified like
+any other plan.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -24,26 +24,26 @@ from recompviz.core.plans.plan import Plan
 # the baselines that need no more than a graph
 NAMES = ("keep-all", "per-module", "chen")
 
-# where the tracer puts what the loss function computes
+# the module of values that the loss function computes
 LOSS = "loss"
 
 
 def baseline(graph: Graph, name: str) -> Plan:
-    """A baseline plan of a graph; for a trace, ``trace.baseline(name)`` knows one more.
+    """A baseline plan of a graph; ``trace.baseline(name)`` of a trace has one more baseline.
 
     Parameters
     ----------
     graph : Graph
     name : str
-        ``"keep-all"``: every value is kept. ``"per-module"``: values that cross the border of a repeated block
-        are kept, see :func:`per_module`. ``"chen"``: Chen's √n algorithm, see :func:`chen`.
+        ``"keep-all"`` keeps every value. ``"per-module"`` keeps the values that cross the border of a repeated block,
+        see :func:`per_module`. ``"chen"`` is Chen's √n algorithm, see :func:`chen`.
 
     Raises
     ------
     ValueError
         If no baseline has this name.
     GraphError
-        If ``"per-module"`` is asked of a graph whose nodes name no modules.
+        For ``"per-module"`` if the nodes of the graph name no modules.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def baseline(graph: Graph, name: str) -> Plan:
 
 
 def chen(graph: Graph) -> Plan:
-    """Chen's √n plan: of all that :func:`chen_plans` gives, the one of least formula peak.
+    """Chen's √n plan: the plan of least formula peak among :func:`chen_plans`.
 
     Examples
     --------
@@ -78,11 +78,12 @@ def chen(graph: Graph) -> Plan:
 
 
 def chen_plans(graph: Graph) -> list[Plan]:
-    """Every plan that Chen's Algorithm 3 gives for some segment budget b, by rising b.
+    """All plans of Chen's Algorithm 3 for any segment budget b, by rising b.
 
-    Segments may end only where at most one value passes. Going forward, a segment is closed at the first
-    such place at which its values take more than b bytes. Where Chen et al. search a grid of b around
-    √(checkpoints × largest segment), here b rises from 0 to each next value that changes the plan: none is missed.
+    Segments may end only where at most one value crosses the border. Going forward, a segment ends at the first
+    such place at which its values take more than b bytes. Chen et al. search a grid of b around
+    √(checkpoints × largest segment). Here b rises from 0 to each next value that changes the plan,
+    so no plan is missed.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def chen_plans(graph: Graph) -> list[Plan]:
 
 
 def cut_prefixes(graph: Graph) -> list[int]:
-    """The prefixes of the order, as masks, after which at most one value is needed; ∅ and V apart.
+    """The prefixes of the order, as bit masks, of which at most one value is needed later, without ∅ and V.
 
     Their boundaries are the articulation points of the computation.
 
@@ -116,20 +117,20 @@ def cut_prefixes(graph: Graph) -> list[int]:
     """
     waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
     found = []
-    prefix = passing = 0
+    prefix = crossing = 0  # values of the prefix that are needed outside it
     for v in graph.order[:-1]:
         prefix |= 1 << v
-        passing += bool(waiting[v])
+        crossing += bool(waiting[v])
         for u in bits(graph.predecessors[v]):
             waiting[u] -= 1
-            passing -= not waiting[u]
-        if passing <= 1:
+            crossing -= not waiting[u]
+        if crossing <= 1:
             found.append(prefix)
     return found
 
 
 def _closed(filled: list[int], budget: int) -> list[int]:
-    """The cuts at which a segment is closed, greedily: the first at which it has more than ``budget`` bytes."""
+    """The cuts at which the segments end: each at the first cut with more than ``budget`` bytes."""
     ends: list[int] = []
     start = 0
     while (i := bisect_right(filled, start + budget, lo=ends[-1] + 1 if ends else 0)) < len(filled):
@@ -142,11 +143,11 @@ def _closed(filled: list[int], budget: int) -> list[int]:
 
 
 def per_module(graph: Graph) -> Plan:
-    """What a checkpoint around each repeated block gives: values that leave a block are kept, others in it not.
+    """A checkpoint around each repeated block: values that leave a block are kept, the others in it are recomputed.
 
     The blocks are the members of repeated series (``layer1.0``, ``h.3``) that compute more than one value, or
-    the top-level children where there is no such series. What lies outside them, stem, head and loss, stays as it is:
-    kept. Calls of one shared module that follow each other directly count as one block.
+    the top-level children if there is no such series. Values outside the blocks (stem, head and loss) are
+    kept. Consecutive calls of one shared module count as one block.
 
     Raises
     ------
@@ -165,7 +166,7 @@ def per_module(graph: Graph) -> Plan:
             "the nodes of this graph name no modules, so there is nothing to checkpoint one by one; "
             "trace a model, or give nodes a NodeInfo(module=…)"
         )
-    call_of = [0] * len(graph)  # which run of a block each node belongs to
+    call_of = [0] * len(graph)  # the call of a block that each node belongs to
     last, count = "", 0
     for v in graph.order:
         count += blocks[v] != last

@@ -1,8 +1,8 @@
-"""Two plans of one graph side by side: what moved, and what that changes.
+"""Compare two plans of one graph.
 
-Read from the first plan to the second: which values are recomputed instead of kept and the other way
-round, and by how much overhead, formula peak and kept bytes change. With the timelines of both, simulated or
-measured, it also says how the total peak changes and what is alive at one peak and not at the other.
+The comparison has the nodes that are recomputed in the second plan and kept in the first, and the reverse, and the
+changes of overhead, formula peak and kept bytes. With the timelines of both plans, simulated or
+measured, it also has the change of the total peak and the blocks that are alive at one peak only.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Name
     from recompviz.core.steps.timeline import Alive, Timeline
 
-# how many nodes or blocks a text names before it counts the rest
+# number of nodes or blocks named in a text; the others are counted
 MOST_NAMED = 5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """What changes from plan ``a`` to plan ``b``; frozen, made by :func:`compare`.
+    """The changes from plan ``a`` to plan ``b``; frozen, made by :func:`compare`.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Comparison:
     b: Plan
     timelines: tuple[Timeline, Timeline] | None = None
 
-    # ---------------------------------------------------------------- in the formula's own terms
+    # ---------------------------------------------------------------- in formula bytes
 
     @property
     def now_recomputed(self) -> tuple[Name, ...]:
@@ -94,10 +94,10 @@ class Comparison:
         """Blocks alive at the peak of the second timeline and not at that of the first, largest first."""
         return self._only(1)
 
-    # ---------------------------------------------------------------- for people
+    # ---------------------------------------------------------------- text and table
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row a node that moved, largest first, ready for a table.
+        """One row per node whose state changes, largest first.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The comparison in some lines."""
+        """The comparison as a text of several lines."""
         count = int((self.a.keep_mask != self.b.keep_mask).sum())
         lines = [
             f"{self.a.kind} → {self.b.kind}: {count} of {len(self.a.graph)} nodes moved",
@@ -157,7 +157,7 @@ class Comparison:
         return tuple(self.a.graph.names[v] for v in self._order(chosen))
 
     def _only(self, which: int) -> tuple[Alive, ...]:
-        """At one peak only; a value that is kept under one plan and recomputed under the other is the same block."""
+        """Blocks alive at one peak only; blocks of the same label and size count as equal, whatever their category."""
         if self.timelines is None:
             return ()
         here, there = (self.timelines[i].at_peak() for i in (which, 1 - which))
@@ -173,14 +173,14 @@ class Comparison:
 
 
 def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = None) -> Comparison:
-    """What changes from one plan to another of the same graph.
+    """The changes from one plan to another of the same graph.
 
     Parameters
     ----------
     a, b : Plan
     timelines : (Timeline, Timeline), optional
-        The step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``;
-        adds the change of the total peak and what is alive at one peak only.
+        The step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``. They
+        add the change of the total peak and the blocks alive at one peak only.
 
     Raises
     ------

@@ -1,8 +1,7 @@
-"""The trade-off curve: every distinct optimum, for every budget at once.
+"""The trade-off curve: the optimal plans of all budgets.
 
-A solver gives one front per objective: pairs (overhead, peak) none of which another beats, and a
-way to walk back from a point to its lower-set sequence. A budget is then a look-up.
-All peaks are in formula bytes.
+A solver returns one Pareto front per objective: pairs (overhead, peak), and a function from a
+point to its lower-set sequence. The plan for a budget is then a look-up. All peaks are in formula bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Objective = Literal["time", "memory"]
 
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """One objective's optima, peaks strictly falling.
+    """The Pareto front of one objective, with strictly falling peaks.
 
     Attributes
     ----------
@@ -37,7 +36,7 @@ class ParetoFront:
     peaks : numpy.ndarray of int64
         Formula bytes, strictly falling.
     walk_back : callable
-        From a position in the front to its sequence of masks L₁ … L_k.
+        From a position in the front to its sequence of bit masks L₁ … L_k.
     """
 
     overheads: NDArray[np.float64]
@@ -56,7 +55,7 @@ class ParetoFront:
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
     def positions(self, most: int) -> list[int]:
-        """All positions, or those of the optima of at most so many evenly spaced budgets, both ends among them.
+        """All positions, or those of the optima of at most ``most`` evenly spaced budgets, including both ends.
 
         Examples
         --------
@@ -81,9 +80,9 @@ class Tradeoff:
         The family that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``.
     time_centric, memory_centric : ParetoFront
     lower_set_count : int
-        How many lower sets the family has, ∅ and V included.
+        Number of lower sets in the family, ∅ and V included.
     note : str
-        What the solver wants the user to know (what ``"auto"`` took, and why).
+        A message of the solver, for example which family ``"auto"`` chose, and why.
 
     Examples
     --------
@@ -121,12 +120,12 @@ class Tradeoff:
         budget : int or str
             Formula bytes, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
-            Least overhead, or largest overhead (lower true peak after liveness analysis).
+            Least overhead, or largest overhead, which has a lower real peak with liveness analysis.
 
         Raises
         ------
         InfeasibleBudget
-            If no sequence fits; it carries the least budget that does.
+            If no sequence fits; the error has the least feasible budget.
         """
         budget = parse_bytes(budget)
         front = self.front(objective)
@@ -136,7 +135,7 @@ class Tradeoff:
         return self.plan_at(position, objective)
 
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
-        """The plan at a position of a front, for a slider that moves from optimum to optimum."""
+        """The plan at a position of a front."""
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:

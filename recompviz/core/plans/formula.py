@@ -1,8 +1,8 @@
 """The paper's cost model: overhead and peak of a lower-set sequence.
 
-A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V cuts V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy
-keeps U_k = ∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the rest. Everything here is in *formula* bytes: values
-and gradients of intermediate values only, as the paper counts them, no parameters and no workspace.
+A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V divides V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy
+keeps U_k = ∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the other nodes. All sizes are *formula* bytes: intermediate
+values and their gradients, as in the paper, without parameters and workspace.
 
 Source: Kusumoto et al. 2019, section 3, equations (1) and (2).
 """
@@ -23,13 +23,13 @@ class SegmentTerms:
     Attributes
     ----------
     cache : int
-        M(U_{i−1}), what earlier segments keep.
+        M(U_{i−1}), values kept by earlier segments.
     segment : int
         2 M(V_i), values and gradients of the segment.
     gradients : int
-        M(δ⁺(L_i)∖L_i), gradients flowing in from later segments.
+        M(δ⁺(L_i)∖L_i), gradients from later segments.
     needed : int
-        M(δ⁻(δ⁺(L_i))∖L_i), values needed next to those gradients.
+        M(δ⁻(δ⁺(L_i))∖L_i), values needed together with those gradients.
     """
 
     cache: int
@@ -39,12 +39,12 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four: the formula's memory during this segment."""
+        """The sum of the four terms: the memory of this segment by the formula."""
         return self.cache + self.segment + self.gradients + self.needed
 
 
 def inflow(graph: Graph, lower: int) -> tuple[int, int]:
-    """The last two terms of the formula, (M(δ⁺(L)∖L), M(δ⁻(δ⁺(L))∖L)), bytes, for a mask L."""
+    """The last two terms of the formula, (M(δ⁺(L)∖L), M(δ⁻(δ⁺(L))∖L)), bytes, for a bit mask L."""
     after = 0
     for v in bits(lower):
         after |= graph.successors[v]
@@ -57,7 +57,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 
 
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
-    """The terms of the peak formula for each segment of a sequence of masks L₁ … L_k (= V).
+    """The terms of the peak formula for each segment of a sequence of bit masks L₁ … L_k (= V).
 
     Examples
     --------
@@ -76,7 +76,7 @@ def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, 
 
 
 def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
-    """U_k, the union of the boundaries of a sequence of masks."""
+    """U_k, the union of the boundaries of a sequence of bit masks, as a bit mask."""
     kept = 0
     for lower in sequence:
         kept |= graph.boundary_mask(lower)
@@ -89,5 +89,5 @@ def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
 
 
 def overhead(graph: Graph, sequence: Sequence[int]) -> float:
-    """T(V ∖ U_k), what is computed twice, in the unit of the graph's ``time``."""
+    """T(V ∖ U_k), the cost of the recomputed nodes, in the unit of the graph's ``time``."""
     return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

@@ -1,9 +1,9 @@
-"""The gap: from the paper's formula to what the device held, in steps that add up to the byte.
+"""The gap: the difference between the paper's formula and the measured memory, in steps that add up exactly.
 
-Three figures stand for one plan's memory: formula, simulated, measured. They differ for reasons that have
-names: the formula knows no parameters; real lifetimes differ from segments; the allocator rounds; an
-operator takes scratch memory; the allocator reserves more than it hands out. Each step is the
-difference of two computed figures, with the blocks or operators behind it.
+The memory of a plan has three values: formula, simulated and measured. They differ because the formula does not count
+parameters, real lifetimes differ from segments, the allocator rounds sizes, operators use workspace, and the
+allocator reserves more than it uses. Each step is the difference of two computed values, with the blocks or operators
+that cause it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recompviz.core.steps.timeline import Timeline
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# so many blocks or operators are named behind a step
+# number of blocks or operators named per step
 SHOWN = 6
 
 
@@ -38,13 +38,13 @@ class GapStep:
     name : str
         ``"formula"``, ``"static"``, ``"liveness"``, ``"rounding"``, ``"workspace"``, ``"measured"`` or ``"reserved"``.
     change : int
-        By how much the figure rises in this step, bytes.
+        Increase in this step, bytes.
     total : int
-        The figure after it, bytes.
+        Value after this step, bytes.
     why : str
-        The reason in words.
+        The reason, as a text.
     behind : tuple of (str, int)
-        Blocks or operators behind it, and their bytes.
+        Blocks or operators that cause the step, and their bytes.
     """
 
     name: str
@@ -56,7 +56,7 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The steps from the formula's peak to the last figure known; their changes add up to it.
+    """The steps from the formula's peak to the last known value; their changes add up to it.
 
     Attributes
     ----------
@@ -92,10 +92,10 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     Parameters
     ----------
     joint : JointGraph
-        Calibrated, if workspace is to be told from the rest.
+        Calibrated if workspace is to be a step of its own.
     plan : Plan
     measured : Timeline, optional
-        Of the same plan, as :func:`recompviz.measure` gives it.
+        Of the same plan, from :func:`recompviz.measure`.
 
     Examples
     --------
@@ -119,25 +119,23 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     step(
         "static",
         plan.peak + exact.static,
-        "there before the step and after it",
+        "allocated before the step and after it",
         ((category.label, size) for category, size in sorted(static.items(), key=lambda item: -item[1])),
     )
     step(
         "liveness",
         exact.peak,
-        "what is alive at the peak of the real step, instead of what the formula counts",
+        "blocks alive at the peak of the real step, instead of the formula's terms",
         [*_alive_by_category(exact), ("counted by the formula", -plan.peak)],
     )
-    rounding = (
-        f"blocks are multiples of {joint.alignment} bytes" if joint.alignment > 1 else "this device rounds nothing"
-    )
+    rounding = f"sizes are multiples of {joint.alignment} bytes" if joint.alignment > 1 else "sizes are not rounded"
     step("rounding", rounded.peak, rounding, _rounded_blocks(joint, rounded))
     step("workspace", whole.peak, *_workspace(joint, schedule, whole))
     if measured is not None:
-        why = "what the simulation does not know of"
+        why = "memory that the simulation does not include"
         step("measured", measured.peak, why, _largest_differences(whole, measured))
         if measured.reserved_peak is not None:
-            step("reserved", measured.reserved_peak, "held by the allocator, and not handed out")
+            step("reserved", measured.reserved_peak, "reserved by the allocator and not in use")
     return Gap(tuple(steps))
 
 
@@ -149,7 +147,7 @@ def _alive_by_category(timeline: Timeline) -> list[tuple[str, int]]:
 
 
 def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int]]:
-    """The blocks alive at the peak that rounding enlarges most."""
+    """The blocks alive at the peak whose sizes rounding increases most."""
     storages = joint.storages
     alive = [block for block in rounded.at_peak() if block.storage < len(storages)]
     extra = [(block.label, block.size - storages[block.storage].size) for block in alive]
@@ -158,7 +156,7 @@ def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int
 
 def _workspace(joint: JointGraph, schedule: Schedule, whole: Timeline) -> tuple[str, list[tuple[str, int]]]:
     if not joint.workspace:
-        return "not calibrated, so not counted; take recompviz.calibrate(trace) first", []
+        return "not calibrated, so not counted; call recompviz.calibrate(trace) first", []
     at = whole.peak_step
     if not 0 <= at < len(schedule):
         return "scratch memory inside the operator at the peak", []

@@ -1,8 +1,8 @@
-"""A plan: which values are kept, and in which segment each node lies.
+"""A plan: which values are kept, and the segment of each node.
 
-A canonical plan is a lower-set sequence; its keep set is U_k. Any other set of kept values is a plan
-too: the baseline that keeps everything, what PyTorch's partitioner chose, what a search in real bytes
-found. A plan knows the fingerprint of its graph and is refused for any other.
+A canonical plan is a lower-set sequence; its kept nodes are U_k. Any other set of kept values is also a plan, for
+example the baseline that keeps everything, the choice of PyTorch's partitioner, or the result of a search in real
+bytes. A plan is used with the graph of the same fingerprint only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ import numpy as np
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.formula import SegmentTerms, segment_terms
-from recompviz.core.plans.segment_arrays import kept_nodes, peaks_by_segment, segments_of, segments_of_keep_mask
+from recompviz.core.plans.segment_arrays import (
+    keep_mask_of_segments,
+    peaks_by_segment,
+    segments_of,
+    segments_of_keep_mask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Keep or recompute for every node of one graph; frozen.
+    """Keep or recompute for each node of one graph; frozen.
 
     Attributes
     ----------
@@ -58,18 +63,18 @@ class Plan:
 
     @classmethod
     def from_masks(cls, graph: Graph, sequence: Sequence[int], kind: str = "canonical") -> Plan:
-        """The canonical plan of a sequence of masks L₁ ⊊ … ⊊ L_k = V.
+        """The canonical plan of a sequence of bit masks L₁ ⊊ … ⊊ L_k = V.
 
         Raises
         ------
         ValueError
-            If the sets are no lower sets, do not grow, or the last one is not V.
+            If a set is not a lower set, the sets do not grow, or the last one is not V.
         """
         segment = segments_of(graph, sequence)
-        kept = kept_nodes(graph, segment)
-        overhead = float(graph.time[~kept].sum())
+        keep_mask = keep_mask_of_segments(graph, segment)
+        overhead = float(graph.time[~keep_mask].sum())
         peak = int(peaks_by_segment(graph, segment).max(initial=0))
-        return cls(graph, segment, kept, overhead, peak, kind)
+        return cls(graph, segment, keep_mask, overhead, peak, kind)
 
     @classmethod
     def from_lower_sets(cls, graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
@@ -101,15 +106,15 @@ class Plan:
     def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
         """A plan that keeps any set of values, boundaries of lower sets or not.
 
-        Its segments are those between prefixes whose whole boundary is kept, and its formula peak is that of
-        these segments with the kept values as their cache.
+        Its segments lie between prefixes of the order whose whole boundary is kept. Its formula peak is that of
+        these segments with the kept values as cache.
 
         Parameters
         ----------
         graph : Graph
         keep : iterable of node names, or keep mask: array of bool, shape (#V,)
         kind : str
-            What made it, for example ``"min-cut"``; not ``"canonical"``.
+            The method that chose the values, for example ``"min-cut"``; not ``"canonical"``.
 
         Examples
         --------
@@ -151,7 +156,7 @@ class Plan:
 
     @cached_property
     def masks(self) -> tuple[int, ...]:
-        """The lower sets L₁ … L_k as masks."""
+        """The lower sets L₁ … L_k as bit masks."""
         last = np.arange(1, int(self.segment.max(initial=0)) + 1)
         rows = np.packbits(self.segment <= last[:, None], axis=1, bitorder="little")
         return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
@@ -185,7 +190,7 @@ class Plan:
         return segment_terms(self.graph, self.masks)
 
     def on(self, graph: Graph) -> Plan:
-        """The same choice on a graph with the same nodes and edges and other costs, for example of a smaller batch."""
+        """The plan with the same kept nodes for a graph with other costs, for example for a smaller batch."""
         if self.kind == "keep-all":
             return Plan.keep_all(graph)
         plan = Plan.from_masks(graph, self.masks, self.kind)
@@ -230,7 +235,7 @@ class Plan:
             form, fingerprint, kind = data["format"], data["fingerprint"], str(data["kind"])
             keep, segment = str(data["keep"]), [int(i) for i in data["segment"]]
         except (ValueError, KeyError, TypeError) as error:
-            raise PlanMismatch(f"this is no recompviz plan ({error!r}); write one with plan.to_json()") from error
+            raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
         if form != "recompviz plan 1":
             raise PlanMismatch(f"the plan has format {form!r}, this version reads 'recompviz plan 1'")
         if fingerprint != graph.fingerprint:

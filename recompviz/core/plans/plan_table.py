@@ -1,8 +1,8 @@
-"""The plan table: every distinct plan of a curve with its formula peak and its total peak.
+"""The plan table: the distinct plans of a curve with their formula peaks and total peaks.
 
-The slider's unit is the total the device will see, which only a simulation knows. The table holds,
-for each plan, both figures, so that a budget in total bytes is a look-up: the plan of least
-overhead whose simulated total peak fits. It is what the Explorer sends to the browser, once.
+The slider's unit is total bytes, which only a simulation gives. With both peaks of each plan in the table, a budget in
+total bytes is a look-up: the plan of least overhead whose simulated total peak fits. The Explorer sends the table
+to the browser once.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from recompviz.core.plans.plan import Plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# each plan's timeline, reduced to this many points, so that a page can redraw it while dragging
+# number of points of the reduced timeline of each plan, which a page can redraw while the user drags
 OUTLINE_POINTS = 256
 
-# what plans are sought: the formula's time-centric or memory-centric optima, or the best found in real bytes
+# the plans to search for: the formula's time-centric or memory-centric optima, or the best ones in real bytes
 PlanObjective = Literal["time", "memory", "live"]
-# what a table holds: those, or plans that were given, such as baselines
+# the plans in a table: those, or given plans such as baselines
 TableObjective = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
-    """One row a plan, by rising overhead; the first row is the baseline that keeps everything, unless a pin forbids it.
+    """One row per plan, by rising overhead. The first row keeps everything, unless a pin excludes that plan.
 
     Attributes
     ----------
     graph : Graph
     objective : "time", "memory", "live" or "given"
-        The formula's time-centric or memory-centric plans, those searched for in simulated bytes, or any others.
+        The formula's time-centric or memory-centric plans, plans searched in simulated bytes, or given plans.
     plans : tuple of Plan
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
         The paper's formula, formula bytes.
     total_peaks : numpy.ndarray of int64, shape (#rows,)
         Simulated, total bytes.
     outlines : numpy.ndarray of float32, shape (#rows, 256)
-        Simulated total bytes along the step, each point the most of its stretch.
+        Simulated total bytes during the step, see :func:`outline`.
     """
 
     graph: Graph
@@ -65,7 +65,7 @@ class PlanTable:
         *,
         with_keep_all: bool = True,
     ) -> PlanTable:
-        """Simulate every plan and order the rows; ``profile`` gives a plan's total bytes step by step."""
+        """Simulate each plan and sort the rows; ``profile`` returns the total bytes of a plan for each step."""
         first = [Plan.keep_all(graph)] if with_keep_all else []
         distinct = {plan.keep_mask.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
@@ -84,7 +84,7 @@ class PlanTable:
 
     @property
     def least_total(self) -> int:
-        """The smallest total budget that some row fits, total bytes."""
+        """The smallest feasible budget, total bytes."""
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
@@ -95,7 +95,7 @@ class PlanTable:
         Raises
         ------
         InfeasibleBudget
-            If no row fits; it carries the least total that does.
+            If no row fits; the error has the least feasible total.
         """
         budget = parse_bytes(total)
         fitting = np.flatnonzero(self.total_peaks <= budget)
@@ -109,11 +109,11 @@ class PlanTable:
 
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Total bytes along the step in ``OUTLINE_POINTS`` points, each the most of its stretch of the profile."""
+    """A profile in ``OUTLINE_POINTS`` points, each the maximum of an equal part of the profile."""
     steps = len(profile)
     starts = np.arange(OUTLINE_POINTS) * steps // OUTLINE_POINTS
     stops = np.maximum(np.arange(1, OUTLINE_POINTS + 1) * steps // OUTLINE_POINTS, starts + 1)
-    # stretches overlap where there are fewer steps than points, so reduceat gets both ends and every other answer
+    # parts overlap if there are fewer steps than points, so reduceat gets both ends, and every second result is used
     ends = np.column_stack([starts, np.minimum(stops, steps)]).ravel()
     most: NDArray[np.int64] = np.maximum.reduceat(np.append(profile, 0), ends)[::2]
     return most.astype(np.float32)

@@ -1,10 +1,10 @@
-"""A sequence as one number per node, and the paper's formula from it without a loop over sets.
+"""A sequence as one number per node, and the paper's formula computed from it without a loop over sets.
 
-With s(v) = i for v ∈ V_i everything the formula asks of a sequence is a matter of intervals:
-v ∈ U_k when a successor lies in a later segment; w ∈ δ⁺(L_i)∖L_i for the i from its earliest
-predecessor's segment f(w) up to s(w) − 1; u ∈ δ⁻(δ⁺(L_i))∖L_i for the i from the least f of its
-successors up to s(u) − 1. So a plan costs O(#V + #E), and a slider can ask for one at each tick.
-:mod:`recompviz.core.plans.formula` computes the same from the sets, as the paper writes it.
+With s(v) = i for v ∈ V_i, each term of the formula covers an interval of segments:
+v ∈ U_k if a successor is in a later segment; w ∈ δ⁺(L_i)∖L_i for the i from its earliest
+predecessor's segment f(w) to s(w) − 1; u ∈ δ⁻(δ⁺(L_i))∖L_i for the i from the least f of its
+successors to s(u) − 1. A plan therefore costs O(#V + #E), which is fast enough for each tick of a slider.
+:mod:`recompviz.core.plans.formula` computes the same from sets, as in the paper.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
-    """s(v) for each node, counted from 1, for a sequence of masks L₁ ⊊ … ⊊ L_k = V.
+    """s(v) for each node, counted from 1, for a sequence of bit masks L₁ ⊊ … ⊊ L_k = V.
 
     Raises
     ------
     ValueError
-        If the sets are no lower sets, do not grow, or the last one is not V.
+        If a set is not a lower set, the sets do not grow, or the last one is not V.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     if previous != graph.everything:
         outside = previous & ~graph.everything
         if outside:
-            raise ValueError(f"bit {next(bits(outside))} of a set stands for no node; there are {len(graph)}")
+            raise ValueError(f"bit {next(bits(outside))} of a set is no node; there are {len(graph)} nodes")
         missing = next(bits(graph.everything & ~previous))
         raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
     member = bit_matrix(sequence, len(graph))
@@ -57,18 +57,18 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     return segment
 
 
-def kept_nodes(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Whether each node is in U_k: whether a successor lies in a later segment."""
+def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """The keep mask of a sequence: each node with a successor in a later segment, which is U_k."""
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     kept = np.zeros(len(graph), dtype=np.bool_)
     kept[u[segment[u] < segment[v]]] = True
     return kept
 
 
-def segments_of_keep_mask(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.int32]:
+def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """The finest sequence of prefixes of the order whose boundaries are all kept, as s(v) for each node.
 
-    Any set of kept values, boundaries of lower sets or not, thus gets the segments within which it recomputes.
+    These are the segments within which a plan with any set of kept values recomputes.
 
     Examples
     --------
@@ -79,23 +79,23 @@ def segments_of_keep_mask(graph: Graph, kept: NDArray[np.bool_]) -> NDArray[np.i
     """
     waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
     segment = np.zeros(len(graph), np.int32)
-    count, open_values = 1, 0  # recomputed values in the prefix that something outside still needs
+    count, open_values = 1, 0  # recomputed values in the prefix with a consumer outside it
     for v in graph.order:
         segment[v] = count
         for u in bits(graph.predecessors[v]):
             waiting[u] -= 1
-            open_values -= not waiting[u] and not kept[u]
-        open_values += bool(waiting[v]) and not kept[v]
+            open_values -= not waiting[u] and not keep_mask[u]
+        open_values += bool(waiting[v]) and not keep_mask[v]
         count += not open_values
     return segment
 
 
 def peaks_by_segment(
-    graph: Graph, segment: NDArray[np.int32], kept: NDArray[np.bool_] | None = None
+    graph: Graph, segment: NDArray[np.int32], keep_mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
     """M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i) for i = 1 … k, formula bytes.
 
-    With ``kept``, the cache U_{i−1} is what is kept of L_{i−1}, whatever the boundaries are.
+    With ``keep_mask``, the cache U_{i−1} is replaced by the kept nodes of L_{i−1}.
 
     Examples
     --------
@@ -111,12 +111,12 @@ def peaks_by_segment(
     np.minimum.at(earliest, v, segment[u])
     beside = segment.copy()
     np.minimum.at(beside, u, earliest[v])
-    # what is added from segment i on; the last entry is beyond V_k
+    # bytes added from segment i on; the last entry is beyond V_k
     change = np.zeros(count + 2, dtype=np.int64)
     for first in (earliest, beside):
         np.add.at(change, first, memory)
         np.subtract.at(change, segment, memory)
-    kept = kept_nodes(graph, segment) if kept is None else kept
+    kept = keep_mask_of_segments(graph, segment) if keep_mask is None else keep_mask
     np.add.at(change, segment[kept] + 1, memory[kept])
     own = np.zeros(count + 2, dtype=np.int64)
     np.add.at(own, segment, 2 * memory)

@@ -1,7 +1,7 @@
-"""Without liveness analysis: the same schedule, but blocks are freed only where a segment ends.
+"""A schedule without liveness analysis: storages are freed at the ends of segments only.
 
-The canonical strategy as the paper first states it discards values segment by segment; liveness analysis
-(section 4.4) then frees each block at its last use. Laying one over the other shows what that is worth.
+The canonical strategy in section 3 of the paper discards values segment by segment. Liveness analysis
+(section 4.4) frees each storage at its last use. The difference of the two peaks is the effect of liveness analysis.
 
 Source: Kusumoto et al. 2019, section 3 and Table 2.
 """
@@ -15,7 +15,7 @@ from recompviz.core.steps.schedule import Schedule
 
 
 def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
-    """The schedule whose blocks wait for the end of the segment of their last use.
+    """The schedule in which each storage is freed at the end of the segment of its last use.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
 
 
 def segment_of_steps(schedule: Schedule, plan: Plan) -> list[int]:
-    """The segment each step of the schedule belongs to: rising in the forward pass, falling in the backward pass.
+    """The segment of each step of the schedule: rising in the forward pass, falling in the backward pass.
 
     In the backward pass a segment ends when no later step reads a forward value of it.
     """

@@ -1,8 +1,7 @@
-"""Blocks: for each piece of memory the steps in which it counts, and where the peak binds.
+"""Memory blocks of a timeline as rows: for each block the range of steps at whose peaks it is alive.
 
-A timeline is events; a person asks "what is alive here, and why". Each step is looked at in its fullest
-moment; a block is then a row with a first and a stop step, so that what is alive at a step is a comparison,
-and the bytes of all such rows add up to the step's profile, to the byte.
+With the first and the stop step of each block, the blocks alive at the peak of a step are found by comparison. Their
+bytes add up to the step's peak exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from recompviz.core.steps.timeline import Timeline
 
-# so many of the largest values are named where a budget binds
+# number of values named in the description of a peak
 NAMED = 3
 
 
@@ -37,8 +36,8 @@ class Blocks:
     size : numpy.ndarray of int64
         Bytes.
     first, stop : numpy.ndarray of int32
-        The block is alive in the fullest moment of the steps ``first`` to ``stop − 1``; ``stop`` is #steps
-        for what outlives the step.
+        The block is alive at the peak of the steps ``first`` to ``stop − 1``. ``stop`` is #steps for blocks that
+        outlive the step.
     """
 
     storage: NDArray[np.int32]
@@ -52,7 +51,7 @@ class Blocks:
 
 
 def blocks_of(timeline: Timeline) -> Blocks:
-    """The blocks of a timeline; those alive in no step's fullest moment are left out.
+    """The blocks of a timeline that are alive at the peak of some step.
 
     Examples
     --------
@@ -69,9 +68,9 @@ def blocks_of(timeline: Timeline) -> Blocks:
     ends = _pairs(timeline)
     steps = len(timeline.phases)
     born = np.flatnonzero(timeline.delta > 0)
-    moments = timeline.step_peak_events - 1  # the event after which a step is at its fullest
-    first = np.searchsorted(moments, born, side="left")
-    stop = np.where(ends[born] < 0, steps, np.searchsorted(moments, ends[born], side="left"))
+    peak_events = timeline.step_peak_events - 1  # the event after which a step peaks
+    first = np.searchsorted(peak_events, born, side="left")
+    stop = np.where(ends[born] < 0, steps, np.searchsorted(peak_events, ends[born], side="left"))
     counts = first < stop
     born = born[counts]
     return Blocks(
@@ -84,12 +83,12 @@ def blocks_of(timeline: Timeline) -> Blocks:
 
 
 def _pairs(timeline: Timeline) -> NDArray[np.int64]:
-    """For each allocation the event that frees it, −1 if none does; of two equal blocks the younger goes first."""
+    """For each allocation the event that frees it, −1 if none does; of two equal blocks the younger is freed first."""
     ends = np.full(len(timeline.delta), -1, np.int64)
     key = timeline.storage.astype(np.int64) * len(Category) + timeline.category
     order = np.argsort(key, kind="stable")
     born, same = timeline.delta[order] > 0, key[order][1:] == key[order][:-1]
-    # nearly every block is freed before its storage is allocated again: its end is the next event of that storage
+    # most blocks are freed before their storage is allocated again: the next event of the storage frees them
     follows = np.flatnonzero(born[:-1] & ~born[1:] & same)
     ends[order[follows]] = order[follows + 1]
     nested = np.isin(key, np.unique(key[order[1:][born[:-1] & born[1:] & same]]))
@@ -104,7 +103,7 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def binding(timeline: Timeline) -> str:
-    """Where a timeline peaks, and what is alive there, in words.
+    """A description of the peak of a timeline: the step, and the largest values alive.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Small training steps made by hand, for examples, lessons and tests that need no torch."""
+"""Small training steps made by hand, for examples, lessons and tests without torch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
     """A chain of values as a graph and as the joint graph of its training step.
 
-    The backward call of node i reads the gradient that flows in and the value of node i−1; the last
-    value is the loss, whose own value no backward call reads.
+    The backward call of node i reads the incoming gradient and the value of node i−1. The last
+    value is the loss; no backward call reads it.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
 
 
 def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: int = 224) -> tuple[Graph, JointGraph]:
-    """The training step of a bottleneck residual network: with the default blocks, ResNet-50's 176 nodes.
+    """The training step of a bottleneck residual network; the default is ResNet-50 with 176 nodes.
 
-    Shapes, sizes and the paper's costs (10 for a convolution, else 1) are those of the real network; what
-    backward reads is simplified (a convolution and a batch norm their input, a ReLU its output).
+    Shapes, sizes and the paper's costs (10 for a convolution, otherwise 1) are those of the real network. The reads of
+    the backward pass are simplified: a convolution and a batch norm read their input, a ReLU its output.
 
     Parameters
     ----------
     blocks : sequence of int
-        Bottlenecks per stage; every stage after the first halves height and width.
+        Bottlenecks per stage; each stage after the first halves height and width.
     batch, pixels : int
         Images per step, and their height and width.
 
@@ -98,12 +98,13 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
 
 
 def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
-    """The training step of a U-Net's shape: what a block on the way down makes is read again on the way up.
+    """The training step of a network with the shape of a U-Net: each output on the way down is read on the way up.
 
     Parameters
     ----------
     nodes : int
-        About so many; a block is a convolution, a batch norm and a ReLU, every fourth halves height and width.
+        Approximate number of nodes. A block is a convolution, a batch norm and a ReLU. Height and width are halved
+        after each quarter of the blocks.
 
     Examples
     --------
@@ -132,7 +133,7 @@ def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
 
 
 class _Sequence:
-    """Collects nodes in running order, then writes the backward pass after them."""
+    """Collects nodes in the order they run, then appends the backward pass."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -150,7 +151,7 @@ class _Sequence:
         weight: int = 0,
         block: str = "",
     ) -> int:
-        """Append one node; returns its number."""
+        """Append one node and return its number."""
         name = f"{module}/{op}" if module else op
         occurrence = self.seen.get(name, 0)
         self.seen[name] = occurrence + 1
@@ -161,7 +162,7 @@ class _Sequence:
         return len(self.nodes) - 1
 
     def finish(self, image: int) -> tuple[Graph, JointGraph]:
-        """The graph, and the joint graph with a backward call for each node."""
+        """The graph, and its joint graph with a backward call for each node."""
         n = len(self.nodes)
         edges = [(u, v) for v, (_, reads, *_) in enumerate(self.nodes) for u in reads]
         graph = Graph(
@@ -187,7 +188,7 @@ class _Sequence:
             makes = []
             for u in reads:
                 if u in gradient:
-                    incoming += (gradient[u],)  # a second consumer adds to what is there
+                    incoming += (gradient[u],)  # the gradient of a second consumer is added in place
                 else:
                     gradient[u] = len(storages)
                     makes.append(len(storages))

@@ -1,9 +1,9 @@
 """The joint graph: one training step's forward and backward as operator calls and storages.
 
-This is the real thing that the graph G abstracts. A *call* is one operator call; views, getitems and
-detaches are no calls, they are folded into the storage they look at. A *storage* is a block of memory
-with one maker. Each forward call that backward depends on belongs to a node of G. Pure data: it is
-traced by the torch layer and read by the scheduler, the simulator and the pictures.
+The graph G is an abstraction of the joint graph. A *call* is one operator call; views, getitems and
+detaches are not calls, they belong to the storage that they read. A *storage* is a block of memory that one call
+allocates. Each forward call that backward depends on belongs to a node of G. The torch layer traces the joint graph;
+the scheduler, the simulator and the widgets read it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Category(IntEnum):
-    """What a block of memory is for. The first five are static: there before the step and after it."""
+    """The use of a block of memory. The first five are static: allocated before the step and after it."""
 
     PARAMETER = 0
     BUFFER = 1
@@ -37,16 +37,16 @@ class Category(IntEnum):
     PARAMETER_GRADIENT = 9
     OUTPUT = 10  # the loss
     WORKSPACE = 11  # scratch memory inside one operator
-    OTHER = 12  # measured, and not attributed to any of these
+    OTHER = 12  # measured, and not attributed to another category
 
     @property
     def label(self) -> str:
-        """The name as the pictures write it."""
+        """The name in figures and texts."""
         return _LABELS[self]
 
     @property
     def static(self) -> bool:
-        """Whether the memory is there before the step starts and after it ends."""
+        """Whether the memory is allocated before the step starts and after it ends."""
         return self <= Category.OPTIMIZER
 
 
@@ -74,14 +74,14 @@ class Storage:
     Attributes
     ----------
     size : int
-        Bytes, as asked of the allocator (not rounded).
+        Bytes as requested from the allocator (not rounded).
     maker : int
-        The call that allocates it, −1 for what is there before the step.
+        The call that allocates it, −1 if it is allocated before the step.
     category : Category
-        For what a call makes: GRADIENT, PARAMETER_GRADIENT, OUTPUT, or KEPT for any forward value
-        (whether it is kept is the plan's to say).
+        For an output of a call: GRADIENT, PARAMETER_GRADIENT, OUTPUT, or KEPT for any forward value
+        (the plan decides whether it is kept).
     label : str
-        A name for people: the parameter's, or the key of the call.
+        Name of the parameter, or key of the call.
     """
 
     size: int
@@ -97,22 +97,22 @@ class Call:
     Attributes
     ----------
     info : NodeInfo
-        Operator, module, source line; for a backward call those of the forward call it belongs to.
+        Operator, module, source line; a backward call has those of its forward call.
     backward : bool
         Whether it belongs to the backward pass.
     node : int
-        The node of G it belongs to, −1 if none (backward calls, and values no gradient derives from).
-        Several calls may be one node.
+        The node of G it belongs to, −1 if none (backward calls, and values without gradient).
+        Several calls may belong to one node.
     reads, makes : tuple of int
-        Storages, each once.
+        The storages it reads, and those it allocates, each once.
     pinned : bool
-        May not be run a second time: it reads what the step later overwrites.
+        Must not run a second time: it reads memory that the step overwrites later.
     random : bool
         Draws random numbers, so that a second run must replay the generator's state.
     views : tuple of int
-        Nodes of G that are no calls, but views of what this one makes; to keep such a node is to keep that.
+        Nodes of G that are views of an output of this call. Keeping such a node keeps the output.
     follows : tuple of int
-        For a constant, which is no node: the nodes that read it. It is made again unless all of them are kept.
+        For a constant, which is not a node: the nodes that read it. It is recomputed unless all of them are kept.
     """
 
     info: NodeInfo
@@ -128,7 +128,7 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class JointGraph:
-    """Calls in the order they were traced, forward first, and the storages they read and make.
+    """Calls in the order they were traced, forward first, and the storages they read and allocate.
 
     Attributes
     ----------
@@ -140,9 +140,9 @@ class JointGraph:
         (storage, bytes): parameter gradients that autograd copies on arrival because their layout
         is not the parameter's, and the size of the copy.
     tangent_bytes : int
-        The gradient of the loss that autograd starts from; lives through the backward pass.
+        Bytes of the gradient of the loss that autograd starts from. It lives until the backward pass ends.
     rng_bytes : int
-        The generator's state, device bytes, that each recomputed random call keeps.
+        Device bytes of the random generator's state that each recomputed random call keeps.
     alignment : int
         The allocator rounds every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
     workspace : tuple of int
@@ -150,8 +150,7 @@ class JointGraph:
     seconds : tuple of float
         Wall-clock time of each call, as calibrated; empty if it is not known.
     optimizer_scratch : int
-        Bytes alive at once within the optimiser's step, beside its state and all gradients; where it is 0 there is no
-        such step.
+        Bytes that the optimiser's step allocates besides its state and all gradients; 0 if there is no such step.
     """
 
     calls: tuple[Call, ...]
@@ -167,12 +166,12 @@ class JointGraph:
 
     @cached_property
     def forward_count(self) -> int:
-        """How many calls belong to the forward pass; they come first."""
+        """The number of calls of the forward pass; they come first."""
         return sum(not call.backward for call in self.calls)
 
     @cached_property
     def static(self) -> dict[Category, int]:
-        """Bytes there before the step, by category, rounded as the allocator does."""
+        """Bytes allocated before the step by category, rounded as the allocator does."""
         totals: dict[Category, int] = {}
         for storage in self.storages:
             if storage.maker < 0 and storage.category.static:
@@ -181,7 +180,7 @@ class JointGraph:
 
     @cached_property
     def sizes(self) -> list[int]:
-        """Each storage's bytes as the allocator hands them out."""
+        """The bytes of each storage as allocated."""
         return [self.rounded(storage.size) for storage in self.storages]
 
     @cached_property
@@ -201,12 +200,12 @@ class JointGraph:
 
     @cached_property
     def categories(self) -> NDArray[np.int64]:
-        """The category of each storage, as numbers."""
+        """The category of each storage as a number."""
         return np.array([int(storage.category) for storage in self.storages], np.int64)
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """What each call makes and reads, without what is there before the step."""
+        """The storages that each call allocates or reads, without those allocated before the step."""
         return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
 
     @cached_property
@@ -217,7 +216,7 @@ class JointGraph:
 
     @cached_property
     def made(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What the calls make, as :func:`packed_rows`."""
+        """The storages that each call allocates, as :func:`packed_rows`."""
         return packed_rows([call.makes for call in self.calls])
 
     @cached_property
@@ -227,28 +226,29 @@ class JointGraph:
 
     @cached_property
     def scratch(self) -> NDArray[np.int64]:
-        """Scratch memory inside each call as the allocator hands it out, bytes; 0 where it is not known."""
+        """Scratch memory inside each call as allocated, bytes; 0 where it is not known."""
         return np.array([self.rounded(extra) for extra in self.workspace or [0] * len(self.calls)], np.int64)
 
-    def kept_calls(self, kept: Sequence[bool]) -> list[bool]:
-        """For each call whether what it makes stays until the backward pass, wherever that needs it.
+    def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
+        """For each call whether its outputs stay until the backward pass, if that needs them.
 
-        A view owns no memory: its node's flag acts on the call whose storage it looks at, as that call's own node does.
+        A view owns no memory: the flag of its node applies to the call whose storage it reads, like the flag of the
+        call's own node.
 
         Parameters
         ----------
-        kept : sequence of bool, length #V
+        keep_mask : sequence of bool, length #V
             Whether the node's value is kept.
         """
         return [
             call.pinned
-            or any(map(kept.__getitem__, call.views))
-            or (kept[call.node] if call.node >= 0 else all(map(kept.__getitem__, call.follows)))
+            or any(map(keep_mask.__getitem__, call.views))
+            or (keep_mask[call.node] if call.node >= 0 else all(map(keep_mask.__getitem__, call.follows)))
             for call in self.calls
         ]
 
     def rounded(self, size: int) -> int:
-        """A size as the allocator hands it out, bytes."""
+        """The bytes that the allocator uses for a size."""
         return -(-size // self.alignment) * self.alignment
 
 

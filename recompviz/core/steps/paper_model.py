@@ -1,8 +1,8 @@
 """The training step of a graph in the paper's own model, as a joint graph.
 
-Every value has a gradient of its own size, computed at the value's own turn from the gradients of its successors
-and from what those successors read. So a graph without a network behind it can be scheduled and simulated
-with liveness, and its plans held against any other strategy in the same model.
+Each value has a gradient of the same size, which is computed from the gradients of its successors and the values that
+those successors read. With this joint graph, any graph can be scheduled and simulated with liveness, and its plans
+can be compared with other strategies in the same model.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 def paper_step(graph: Graph) -> JointGraph:
     """The joint graph of a graph in the paper's model: #V forward calls in order, then #V backward calls.
 
-    Call i < #V computes the i-th node of ``graph.order``; call 2·#V − 1 − i its gradient. Each call makes one storage
-    of its own number. Nothing outlives the step, the gradient of a sink reads nothing.
+    Call i < #V computes the i-th node of ``graph.order``, call 2·#V − 1 − i its gradient. Each call allocates one
+    storage with its own number. No storage outlives the step. The gradient of a sink reads nothing.
 
     Examples
     --------
-    The paper's a → b of size 1: the value of a and the gradients of both are alive at once.
+    The paper's example a → b of size 1: the value of a and both gradients are alive at the same time.
 
     >>> from recompviz.core.steps.schedule import make_schedule
     >>> from recompviz.core.steps.simulation import simulate_schedule

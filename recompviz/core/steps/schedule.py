@@ -1,9 +1,8 @@
-"""The schedule: every operator call of a step under a plan, in order, and what is freed after each.
+"""The schedule: all operator calls of a step under a plan, in order, and the storages freed after each.
 
-One schedule is made from a joint graph and a keep mask, and everything downstream reads the same
-one: the simulator adds up its bytes, the executor runs it call by call, steppers and timelines
-draw it. Forward calls run as traced. Before a backward call, whatever it needs and was not kept is
-recomputed, just in time and at most once. Each block is freed right after its last use (liveness).
+A schedule is made from a joint graph and a keep mask. The simulator adds up its bytes, the executor runs it call by
+call, and the widgets draw it. Forward calls run as traced. Before a backward call, the values that it needs and that
+were not kept are recomputed, at most once. Each storage is freed right after its last use (liveness).
 
 Source: Kusumoto et al. 2019, section 3 (canonical strategy) and section 4.4 (liveness analysis).
 """
@@ -19,7 +18,7 @@ from recompviz.core.steps.joint import JointGraph
 
 
 class Phase(IntEnum):
-    """What a step of the schedule does."""
+    """The kind of a step of the schedule."""
 
     FORWARD = 0
     RECOMPUTE = 1
@@ -29,7 +28,7 @@ class Phase(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name as the pictures write it."""
+        """The name in figures and texts."""
         return self.name.lower()
 
 
@@ -42,7 +41,7 @@ class Schedule:
     joint : JointGraph
     phases : tuple of Phase
     calls : tuple of int
-        The call each step runs.
+        The call that each step runs.
     frees : tuple of tuple of int
         The storages freed right after each step.
     saved : frozenset of int
@@ -64,18 +63,18 @@ class Schedule:
         return frozenset(c for c, phase in zip(self.calls, self.phases, strict=True) if phase is Phase.RECOMPUTE)
 
 
-def make_schedule(joint: JointGraph, kept: Sequence[bool]) -> Schedule:
+def make_schedule(joint: JointGraph, keep_mask: Sequence[bool]) -> Schedule:
     """The schedule of a keep mask.
 
     Parameters
     ----------
     joint : JointGraph
-    kept : sequence of bool, length #V
+    keep_mask : sequence of bool, length #V
         Whether the node's value is kept from the forward to the backward pass.
 
     Examples
     --------
-    A plan that recomputes pays with a step, and frees in the forward pass already:
+    A plan that recomputes a value has one more step, and frees the value in the forward pass:
 
     >>> from recompviz.core.steps.examples import chain_step
     >>> _, joint = chain_step(sizes=[4, 4, 4])
@@ -84,14 +83,14 @@ def make_schedule(joint: JointGraph, kept: Sequence[bool]) -> Schedule:
     >>> len(lean) - len(keep_all), sorted(lean.recomputed)
     (1, [1])
     """
-    order, phases, saved = _order(joint, kept)
+    order, phases, saved = _order(joint, keep_mask)
     return Schedule(joint, tuple(phases), tuple(order), _frees(joint, order, saved), frozenset(saved))
 
 
-def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
-    """Calls in running order with their phases, and the storages saved for backward."""
+def _order(joint: JointGraph, keep_mask: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
+    """Calls in the order they run, their phases, and the storages saved for backward."""
     forward, forward_reads = joint.forward_count, joint.forward_reads
-    keeps = joint.kept_calls(kept)
+    keeps = joint.kept_calls(keep_mask)
     order = list(range(forward))
     phases = [Phase.FORWARD] * forward
     saved: set[int] = set()
@@ -100,7 +99,7 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
     for b in range(forward, len(joint.calls)):
         pulled: list[int] = []
         stack = [b]
-        while stack:  # whatever one of these reads is kept, or its maker runs again
+        while stack:  # each forward value read is kept, or its maker runs again
             for s, maker in forward_reads[stack.pop()]:
                 if keeps[maker]:
                     saved.add(s)
@@ -118,11 +117,11 @@ def _order(joint: JointGraph, kept: Sequence[bool]) -> tuple[list[int], list[Pha
 
 
 def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tuple[int, ...], ...]:
-    """The storages freed after each step: those whose last use it is."""
+    """The storages freed after each step: those that it uses last."""
     calls, touched, forward = joint.calls, joint.touched, joint.forward_count
     frees: list[tuple[int, ...]] = [()] * len(order)
-    # walking back, the first time a block is met is its last use; the forward pass must leave what is saved,
-    # and the caller holds the results (but not the second block that recomputing a result makes)
+    # going backwards, the first use found is the last use. The forward pass must not free saved storages, and the
+    # caller holds the results (but not the second block that recomputing a result allocates)
     made_again = {s for c in order[forward:] if c < forward for s in calls[c].makes}
     for start, stop, immortal in (
         (forward, len(order), joint.results - made_again),

@@ -1,9 +1,9 @@
-"""The simulator: add up a schedule's bytes.
+"""The lifetime simulation: add up the bytes of a schedule.
 
-Outputs are allocated when a call starts, its workspace lives inside it, and what it was the last to
-use is freed when it ends. This is the same schedule that the executor runs, so a simulated
-timeline differs from a measured one only by what the operators do inside themselves. All calls are added up
-at once, in arrays: a step of thousands of calls is simulated while a budget is dragged.
+A call allocates its outputs when it starts and its workspace while it runs. When it ends, the storages that it used
+last are freed. The executor runs the same schedule, so a simulated timeline differs from a measured one only by
+memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be simulated
+while the user drags a budget.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from recompviz.core.steps.timeline import Timeline
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# the step after the last call: autograd hands the gradients to their parameters
+# the step after the last call: autograd passes the gradients to their parameters
 ARRIVAL = "gradients arrive"
-# and the one after that
+# the step after that one
 OPTIMIZER_STEP = "optimiser"
 OPTIMIZER_SCRATCH = "optimiser's scratch memory"
-# within a step: outputs are allocated, the generator's state taken, scratch memory used, states dropped, what was used
-# last is freed, and after the last forward call its gradient comes
+# places within a step: outputs are allocated, the generator's state is saved, workspace is used, states are freed,
+# storages used last are freed, and after the last forward call the gradient of the loss is allocated
 PLACES = 6
 
 
@@ -37,7 +37,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     ----------
     schedule : Schedule
     device : str
-        For the label only; the joint graph already has the allocator's alignment.
+        Label of the timeline; the joint graph has the alignment of the allocator.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     events = [_values(schedule, calls, phases)]  # each of shape (5, #): step, place in it, storage, category, bytes
 
     def add(text: str, category: Category, *rows: tuple[Any, int, Any]) -> None:
-        """Events (steps, place, bytes) of a block that is no call's output."""
+        """Append events (steps, place, bytes) of a block that is not an output of a call."""
         labels.append(text)
         for steps, place, delta in rows:
             events.append(np.stack(np.broadcast_arrays(steps, place, len(labels) - 1, int(category), delta)))
@@ -63,14 +63,14 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     twice[list(schedule.recomputed)] = True
     replayed = np.flatnonzero((joint.random & twice)[calls] & (phases != Phase.BACKWARD))
     if len(replayed) and (state := joint.rounded(joint.rng_bytes)):
-        # taken before the first run; while the second one replays it, the present state waits beside it
+        # saved before the first run; while the second run replays it, the current state is saved as well
         again = np.repeat(replayed[phases[replayed] == Phase.RECOMPUTE], 2)
         add("generator state", Category.KEPT, (replayed, 1, state), (again, 3, -state))
     scratch = joint.scratch[calls]
     if len(inside := np.repeat(np.flatnonzero(scratch), 2)):
         add("workspace", Category.WORKSPACE, (inside, 2, scratch[inside] * np.resize([1, -1], len(inside))))
     if tangent := joint.rounded(joint.tangent_bytes):
-        # autograd makes the gradient it starts from, and holds it until the gradients have arrived
+        # autograd allocates the gradient it starts from, and holds it until the gradients have arrived
         add("gradient of the loss", Category.GRADIENT, ([joint.forward_count - 1], 5, tangent), ([last], 5, -tangent))
     names = [*map(joint.keys.__getitem__, schedule.calls), ARRIVAL]
     ends = [int(Phase.ACCUMULATE)]
@@ -97,7 +97,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
 
 
 def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What the calls make (first within a step) and what goes after its last use (last but one within it)."""
+    """Events of the outputs of calls: allocations at the start of a step, frees after the last use."""
     joint, last = schedule.joint, len(calls)
     start, made = joint.made
     lengths = start[calls + 1] - start[calls]
@@ -111,7 +111,7 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
     as_made = np.where(transient, int(Category.TRANSIENT), joint.categories)
     categories = np.where(phases[makers] == Phase.RECOMPUTE, int(Category.RECOMPUTED), as_made[makes])
 
-    # a block is freed by the next free of its storage: sorted by storage and moment, the two stand side by side
+    # a block is freed by the next free of its storage; sorted by storage and time, the two are neighbours
     storages = np.concatenate([makes, freed])
     order = np.lexsort((np.concatenate([2 * makers, 2 * freers + 1]), storages))
     is_made, ends_here = order < len(makes), storages[order][:-1] != storages[order][1:]
@@ -124,7 +124,7 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
         (freers[free], np.full_like(free, 4), freed[free], categories[block], -sizes[freed[free]]),
     ]
 
-    # gradients that arrive are copied, and what was held for them goes
+    # gradients that arrive are copied, and their old blocks are freed
     held = {int(makes[i]): i for i in order[np.append(ends_here, True)] if i < len(makes)} if joint.clones else {}
     for s, size in joint.clones:
         i = held.pop(s, None)
@@ -135,8 +135,8 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
 
 
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
-    """The category of a storage made in a phase: forward values are kept or transient as the plan says."""
-    # plain ints: arrays are made of thousands of these, and enumeration members are slow to convert
+    """The category of a storage allocated in a phase; the plan decides if a forward value is kept or transient."""
+    # plain ints, because members of an enumeration are slow to convert to arrays
     if phase is Phase.RECOMPUTE:
         return int(Category.RECOMPUTED)
     category = schedule.joint.storages[storage].category
