@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 
 import recompviz as rv
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.segmentwise import freed_at_segment_ends
+from recompviz.core.steps.examples import chain_step
 from recompviz.core.steps.joint import Category, JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule, make_schedule
 from recompviz.core.steps.simulation import category_of, simulate_schedule
@@ -73,3 +75,9 @@ def test_a_timeline_is_frozen_and_its_properties_have_the_same_values_in_any_ord
         assert np.array_equal(forwards[name], backwards[name])
     for name in ("step", "storage", "category", "delta", "phases", "live", "step_peaks", "bands"):
         assert not getattr(one, name).flags.writeable
+
+
+def test_the_old_name_of_step_peak_events_still_works_and_says_the_new_one() -> None:
+    timeline = simulate_schedule(make_schedule(chain_step([4, 4])[1], [True, True]))
+    with pytest.warns(DeprecationWarning, match="step_peak_events"):
+        assert timeline.moments is timeline.step_peak_events

@@ -102,7 +102,7 @@ class Scratch(NamedTuple):
 
 @numba.njit(cache=True)
 def new_scratch(moves, labels):
-    """Scratch memory for so many moves and labels."""
+    """Scratch memory for the given numbers of moves and labels."""
     runs = Runs(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
     return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 2), np.int64))
 

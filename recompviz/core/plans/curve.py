@@ -139,7 +139,7 @@ class Tradeoff:
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """The plans of a front, largest peak first; with ``most``, of at most so many evenly spaced budgets."""
+        """The plans of a front, largest peak first; with ``most``, those of at most ``most`` evenly spaced budgets."""
         front = self.front(objective)
         return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]
 

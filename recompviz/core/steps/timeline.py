@@ -180,10 +180,10 @@ class Timeline:
         count: NDArray[np.int64] = np.searchsorted(owner, np.arange(steps))
         most = live[count]
         np.maximum.at(most, owner, live[1:])
-        fullest = np.flatnonzero(live[1:] == most[owner])
-        own, first = np.unique(owner[fullest], return_index=True)
+        peaking = np.flatnonzero(live[1:] == most[owner])
+        own, first = np.unique(owner[peaking], return_index=True)
         fuller = live[count[own]] < most[own]
-        count[own[fuller]] = fullest[first[fuller]] + 1
+        count[own[fuller]] = peaking[first[fuller]] + 1
         return _read_only(count)
 
     @property
