@@ -1,7 +1,7 @@
 """recompviz: see and control how much memory training a neural network takes.
 
-``import recompviz as rv`` is lazy: nothing of torch or Jupyter is imported until a name that needs
-it is asked for, so the pure core works where neither is installed.
+``import recompviz as rv`` is lazy: torch and Jupyter are imported when a name that needs them is first used. The core
+works without both.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# public name → the module it lives in; no module bears the name of a public verb
-_HOMES = {
+# public name → the module that defines it; no module has the name of a public function
+_MODULES = {
     "Cancelled": "recompviz.core.base.errors",
     "Category": "recompviz.core.steps.joint",
     "Certificate": "recompviz.pytorch.measuring.certificate",
@@ -65,7 +65,7 @@ _HOMES = {
     "trace": "recompviz.pytorch.measuring.entry",
 }
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted(_MODULES)]
 
 if TYPE_CHECKING:
     from recompviz.core.base.errors import Cancelled as Cancelled
@@ -121,10 +121,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'recompviz' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
-    value = getattr(importlib.import_module(home), name)
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'recompviz' has no attribute {name!r}; it has {', '.join(sorted(_MODULES))}")
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

@@ -1,5 +1,5 @@
-"""Pictures that move: the Explorer and what it is drawn with.
+"""Interactive widgets: the Explorer, the lessons and the graph layout.
 
-Top of the three layers. It stands on ``core``; what needs torch is handed in as callables, so that
-everything here but :mod:`recompviz.widgets.explorer.explore_model` works without torch.
+The highest of the three layers. It imports ``core``. Functions that need torch are passed in as callables, so only
+:mod:`recompviz.widgets.explorer.explore_model` and :mod:`recompviz.widgets.explorer.debug_model` need torch.
 """

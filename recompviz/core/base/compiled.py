@@ -1,7 +1,7 @@
-"""Whether numba is installed, and whether the kernels were compiled on this machine before.
+"""Check whether numba is installed and whether its kernels are already compiled on this machine.
 
-numba caches compiled code on disk. The first compilation takes most of a minute, so small problems
-are solved by the code in NumPy until then.
+numba caches compiled code on disk. The first compilation takes most of a minute, so the NumPy code solves small
+problems while there is no compiled code.
 """
 
 from __future__ import annotations

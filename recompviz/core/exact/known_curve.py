@@ -1,8 +1,9 @@
-"""A known upper bound of a curve, so that the solver searches below it only.
+"""Upper bounds of a trade-off curve from sequences that are already known.
 
-Feasible sequences found by other means (a smaller family, the other objective) bound the curve from
-above. The region below their front is a stair of cells. The solver drops labels that cannot end in a cell, and
-its front is merged with the known fronts. The result stays exact, because a dropped label could at best tie.
+A smaller family or the other objective gives feasible sequences before the search. The curve lies on or below their
+Pareto front. The solver searches only below it: the region is a staircase of rectangular cells, and labels that cannot
+end in a cell are dropped. The found points are merged with the known fronts. The result stays exact, because a dropped
+label cannot be better than a known point.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class KnownCurve:
         self.fronts = [front for front in fronts if len(front)]
 
     def cells(self) -> NDArray[np.int64]:
-        """The stair of cells (largest t, largest peak) in which a sequence improves on the known fronts.
+        """The cells, as rows (largest t, largest peak), in which a sequence improves on the known fronts.
 
         Examples
         --------

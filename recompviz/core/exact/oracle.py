@@ -1,15 +1,15 @@
-"""The oracle: the whole curve by the recursion over pairs of lower sets, in NumPy.
+"""The reference solver: the whole trade-off curve by the recursion over pairs of lower sets, in NumPy.
 
-R(L, t) is the least peak of the remaining sequence from L on with remaining overhead t, without the bytes that are
-cached already:
+R(L, t) is the least peak of a sequence that starts at L and has overhead t. It does not count bytes that are cached
+before L:
 
     R(V, 0) = 0
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
-with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not in the state, so the Pareto
-front {(t, R(∅, t))} has the plans for all budgets. The front of least (t, R) is the time-centric
-curve, that of largest t and least R the memory-centric one. The oracle is slow (#𝓛² pairs) and simple;
-tests compare the fast solvers with it.
+with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not part of the state,
+so the Pareto front {(t, R(∅, t))} has the plans for all budgets. The time-centric curve minimizes t and R, the
+memory-centric curve maximizes t and minimizes R. This solver is slow (#𝓛² pairs) and is kept as the reference for
+testing the fast solvers.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1, with the budget taken out of the state.
 """

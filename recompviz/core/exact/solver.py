@@ -1,7 +1,7 @@
 """``solve``: the trade-off curve of a graph, over all lower sets or over a family.
 
-All lower sets are solved by open segments, a family over its pairs, both in compiled code. Without numba
-the NumPy oracle gives the same results slowly, and the curve's ``note`` says so.
+The solver over all lower sets uses open segments, the solver over a family uses pairs of its sets. Both are compiled.
+Without numba the slower NumPy solver gives the same results, and the curve's ``note`` says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ WIDE = 2_000
 # with more sets a family has too many pairs for "auto"
 AFFORDABLE_FAMILY = 6_000
 
-SLOW = "numba is not installed, so the slow NumPy oracle was used: pip install recompviz[fast]"
+SLOW = "numba is not installed; the slower NumPy solver was used: pip install recompviz[fast]"
 
 
 def solve(
@@ -65,8 +65,16 @@ def solve(
     keep, recompute : iterable of node names
         What-if pins: nodes that must be in U_k, and nodes that must not.
 
+    Returns
+    -------
+    Tradeoff
+        The optimal plans of every budget. Overheads are in the units of ``graph.time``, peaks in formula bytes. Its
+        ``note`` names the family that ``"auto"`` chose, and says if numba is missing.
+
     Raises
     ------
+    ValueError
+        If ``family`` is unknown.
     TooManyLowerSets
         If ``family="all"`` and the graph has more than ``limit``.
     ImpossiblePin

@@ -1,8 +1,7 @@
 """Baselines: common ways to save memory without a planner, as plans of the same graph.
 
 The baselines keep everything, checkpoint each repeated block as ``torch.utils.checkpoint`` does, or use Chen's √n
-algorithm, whose segments end only where one value crosses the border. They are simulated, run and certified like
-any other plan.
+algorithm, whose segments end only where one value crosses the border. The planner's plans are compared with them.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -38,8 +37,15 @@ def baseline(graph: Graph, name: str) -> Plan:
         ``"keep-all"`` keeps every value. ``"per-module"`` keeps the values that cross the border of a repeated block,
         see :func:`per_module`. ``"chen"`` is Chen's √n algorithm, see :func:`chen`.
 
+    Returns
+    -------
+    Plan
+        It can be simulated, applied, measured and certified like any other plan.
+
     Raises
     ------
+    TypeError
+        If ``graph`` is not a Graph.
     ValueError
         If no baseline has this name.
     GraphError

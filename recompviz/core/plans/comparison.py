@@ -1,8 +1,8 @@
 """Compare two plans of one graph.
 
-The comparison has the nodes that are recomputed in the second plan and kept in the first, and the reverse, and the
-changes of overhead, formula peak and kept bytes. With the timelines of both plans, simulated or
-measured, it also has the change of the total peak and the blocks that are alive at one peak only.
+The comparison lists the nodes that only one of the plans recomputes, and the changes of overhead, formula peak and
+kept bytes. If the timelines of both plans are given, simulated or measured, it also has the change of the total peak
+and the blocks that are alive at only one of the two peaks.
 """
 
 from __future__ import annotations
@@ -181,6 +181,11 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     timelines : (Timeline, Timeline), optional
         The step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``. They
         add the change of the total peak and the blocks alive at one peak only.
+
+    Returns
+    -------
+    Comparison
+        The changes from ``a`` to ``b``; ``print`` shows them as text.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The trade-off curve: the optimal plans of all budgets.
 
-A solver returns one Pareto front per objective: pairs (overhead, peak), and a function from a
-point to its lower-set sequence. The plan for a budget is then a look-up. All peaks are in formula bytes.
+A solver returns one Pareto front per objective: pairs (overhead, peak), and a function that computes the lower-set
+sequence of a point. To find the plan for a budget, no further search is needed. All peaks are in formula bytes.
 """
 
 from __future__ import annotations

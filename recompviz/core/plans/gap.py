@@ -1,6 +1,6 @@
-"""The gap: the difference between the paper's formula and the measured memory, in steps that add up exactly.
+"""The gap between the formula peak of a plan and its measured memory, as steps that add up exactly.
 
-The memory of a plan has three values: formula, simulated and measured. They differ because the formula does not count
+A plan has a formula peak, a simulated peak and a measured peak. They differ because the formula does not count
 parameters, real lifetimes differ from segments, the allocator rounds sizes, operators use workspace, and the
 allocator reserves more than it uses. Each step is the difference of two computed values, with the blocks or operators
 that cause it.
@@ -132,7 +132,7 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     step("rounding", rounded.peak, rounding, _rounded_blocks(joint, rounded))
     step("workspace", whole.peak, *_workspace(joint, schedule, whole))
     if measured is not None:
-        why = "memory that the simulation does not include"
+        why = "difference not explained by the simulation"
         step("measured", measured.peak, why, _largest_differences(whole, measured))
         if measured.reserved_peak is not None:
             step("reserved", measured.reserved_peak, "reserved by the allocator and not in use")
@@ -156,7 +156,7 @@ def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int
 
 def _workspace(joint: JointGraph, schedule: Schedule, whole: Timeline) -> tuple[str, list[tuple[str, int]]]:
     if not joint.workspace:
-        return "not calibrated, so not counted; call recompviz.calibrate(trace) first", []
+        return "not calibrated, so not counted; run recompviz.calibrate(trace) first", []
     at = whole.peak_step
     if not 0 <= at < len(schedule):
         return "scratch memory inside the operator at the peak", []

@@ -1,9 +1,9 @@
-"""A sequence as one number per node, and the paper's formula computed from it without a loop over sets.
+"""A lower-set sequence as one segment number per node, and the paper's formula computed from these numbers.
 
 With s(v) = i for v ∈ V_i, each term of the formula covers an interval of segments:
 v ∈ U_k if a successor is in a later segment; w ∈ δ⁺(L_i)∖L_i for the i from its earliest
 predecessor's segment f(w) to s(w) − 1; u ∈ δ⁻(δ⁺(L_i))∖L_i for the i from the least f of its
-successors to s(u) − 1. A plan therefore costs O(#V + #E), which is fast enough for each tick of a slider.
+successors to s(u) − 1. The formula therefore takes O(#V + #E) time, which is fast enough for each tick of a slider.
 :mod:`recompviz.core.plans.formula` computes the same from sets, as in the paper.
 """
 

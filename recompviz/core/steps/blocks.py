@@ -1,7 +1,7 @@
-"""Memory blocks of a timeline as rows: for each block the range of steps at whose peaks it is alive.
+"""The memory blocks of a timeline as a table, with the range of steps in which each block is alive.
 
-With the first and the stop step of each block, the blocks alive at the peak of a step are found by comparison. Their
-bytes add up to the step's peak exactly.
+A block is alive at the peak of a step if the step lies in the block's range (first, stop). The bytes of these blocks
+add up exactly to the peak of the step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The joint graph: one training step's forward and backward as operator calls and storages.
 
-The graph G is an abstraction of the joint graph. A *call* is one operator call; views, getitems and
+The graph G is a simplification of this graph. A *call* is one operator call; views, getitems and
 detaches are not calls, they belong to the storage that they read. A *storage* is a block of memory that one call
 allocates. Each forward call that backward depends on belongs to a node of G. The torch layer traces the joint graph;
 the scheduler, the simulator and the widgets read it.

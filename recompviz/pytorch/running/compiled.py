@@ -1,7 +1,8 @@
 """The backend ``"recompviz"`` of ``torch.compile``, and ``rv.compile`` for those who import recompviz.
 
-The model keeps its own outputs, its parameters and its ``state_dict``; the loss, the optimiser and the loop stay the
-user's. Dynamo's guards decide whether a captured graph holds for a call, and what it cannot capture runs eagerly.
+A compiled model has the same outputs, parameters and ``state_dict``; the user writes the loss, the optimiser and the
+training loop. Dynamo's guards decide whether a captured graph is valid for a call. Code that Dynamo cannot capture
+runs eagerly.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ def compile(
 
     Raises
     ------
+    TypeError
+        If ``model`` is not callable, or ``optimizer`` is not a torch.optim.Optimizer.
+    ValueError
+        If ``total`` is not a size.
     InfeasibleBudget
         When the compiled model is called and no plan fits; before anything is allocated. It carries the least total.
 
@@ -107,11 +112,11 @@ def compile(
     budget = StepBudget(total, optimizer)
     watch_optimizers()
 
-    def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    def compile_graph(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
         return compile_region(graph, inputs, budget)
 
-    own.recompviz_budget = budget  # type: ignore[attr-defined]
-    compiled: Any = torch.compile(model, backend=own, dynamic=dynamic, fullgraph=fullgraph)
+    compile_graph.recompviz_budget = budget  # type: ignore[attr-defined]
+    compiled: Any = torch.compile(model, backend=compile_graph, dynamic=dynamic, fullgraph=fullgraph)
     if isinstance(compiled, nn.Module):
         object.__setattr__(compiled, "_recompviz_budget", budget)
     else:

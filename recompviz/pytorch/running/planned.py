@@ -48,6 +48,26 @@ class PlannedModule(nn.Module):
 
     ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss. Its parameters, buffers and ``state_dict`` have
     the model's names.
+
+    Parameters
+    ----------
+    trace : Trace
+    plan : Plan
+        Of the trace's graph.
+    plans : sequence of Plan, optional
+        Plans to choose from at each call, by the memory that is free. If empty, ``plan`` always runs.
+    total : int, optional
+        Total bytes that no call may exceed.
+
+    Attributes
+    ----------
+    plan : Plan
+    trace : Trace
+    step : torch.nn.Module
+        The model and its loss as one module.
+    total : int or None
+    program : Program
+        The program of ``plan``; ``program.source`` is its text.
     """
 
     _budget: PlannedBudget
@@ -131,7 +151,7 @@ class PlannedModule(nn.Module):
                 "measure or read; trace the model where it runs"
             )
 
-    # ---------------------------------------------------------------- a good module
+    # ---------------------------------------------------------------- nn.Module behaviour
 
     def _share_state(self) -> None:
         """Let this module's parameters, buffers and submodules be the model's own."""
@@ -146,11 +166,11 @@ class PlannedModule(nn.Module):
         budget = PlannedBudget(self._trace, self._plan, self._plans, self._total)
         watch_optimizers()
 
-        def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        def compile_graph(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
             return compile_region(graph, inputs, budget)
 
         self.__dict__["_budget"] = budget
-        self.__dict__["_compiled"] = torch.compile(own_code(self._trace.step), backend=own)
+        self.__dict__["_compiled"] = torch.compile(own_code(self._trace.step), backend=compile_graph)
 
     def train(self, mode: bool = True) -> PlannedModule:
         """Switch the model, and the loss if it is a module, between training and evaluation."""
@@ -191,7 +211,12 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     ----------
     trace : Trace
     plan : Plan
-        Of ``trace``'s graph; several plans of one trace can be applied, each module its own.
+        Of ``trace``'s graph. Several plans of one trace can be applied, each as its own module.
+
+    Returns
+    -------
+    PlannedModule
+        Called with the inputs and targets, it returns the scalar loss. It shares the model's parameters and buffers.
 
     Raises
     ------
@@ -313,8 +338,8 @@ class PlannedBudget(StepBudget):
         raise RecompvizError("this loss does not come from the traced graph; call the planned module on its own batch")
 
 
-def _look(call: Call) -> tuple[object, ...]:
-    """What must agree for two calls to be the same."""
+def _identity(call: Call) -> tuple[object, ...]:
+    """The properties of a call that must be equal in the traced and the captured graph."""
     return call.info.op, call.info.shape, call.info.dtype, call.node
 
 
@@ -326,7 +351,7 @@ def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> 
         return None
     for c, traced in zip(calls, joint.calls, strict=True):
         call = own.calls[c]
-        if _look(call) != _look(traced):
+        if _identity(call) != _identity(traced):
             return None
     figures = [OperatorFigures(0, tuple(own.storages[s].size for s in call.makes), 0.0) for call in own.calls]
     if joint.workspace:

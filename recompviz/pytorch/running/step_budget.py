@@ -90,17 +90,17 @@ class StepBudget:
     total : int, str or None
         Total bytes, or a string such as ``"10 GiB"``. None keeps every value.
     optimizer : torch.optim.Optimizer, optional
-        Its state counts before it was ever stepped. An optimiser that steps a parameter of a region is found without
-        this.
+        Its state counts from the start. If not given, the optimiser is found when it first steps a parameter
+        of a region.
     optimizer_bytes : int
-        What the optimiser's state will take, if that is known.
+        Bytes of the optimiser's state, if known.
     strict : bool
-        Whether a step that does not fit is refused; otherwise it runs under the leanest plan.
+        Whether a step that does not fit raises an error; otherwise it runs under the leanest plan.
 
     Raises
     ------
     ValueError
-        If ``total`` is no size.
+        If ``total`` is not a size.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class StepBudget:
         return self.total - sum(self.resident(run).values())
 
     def resident(self, run: Run) -> dict[Category, int]:
-        """Bytes there before the step, by category."""
+        """Bytes in use before the step, by category."""
         tensors: dict[int, tuple[Category, int]] = {}
         rounded = run.region.folded.joint.rounded
         device = run.region.device.type
@@ -283,11 +283,11 @@ class StepBudget:
         keep_all = float(sum(self.regions[region].time.sum() for region in order))  # type: ignore[union-attr]
         return StepModel(order, tuple(passes), front, tuple(masks), keep_all)
 
-    # ---------------------------------------------------------------- for people
+    # ---------------------------------------------------------------- display
 
     @property
     def text(self) -> str:
-        """What is planned, in a few lines."""
+        """The total, the number of regions, and the planned peak and overhead of the current step."""
         if self.total is None:
             return "no total: every value is kept"
         if self._model is None:
@@ -297,7 +297,10 @@ class StepBudget:
         if self._point is not None:
             peak = model.plans.peak[self._point]
             share = model.plans.overhead[self._point] / model.keep_all if model.keep_all else 0.0
-            lines.append(f"planned peak {format_bytes(peak)} above what was there, {share:+.1%} forward time")
+            lines.append(
+                f"planned peak {format_bytes(peak)} in addition to the memory in use before the step; "
+                f"recomputation adds {share:.1%} of the forward time"
+            )
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -317,7 +320,7 @@ class _Recording:
 
     @classmethod
     def start(cls, device: torch.device) -> _Recording | None:
-        """Start to record; None if another profiler runs."""
+        """Start recording; None if another profiler runs."""
         recording = cls(device)
         try:
             recording.window = recording.stack.enter_context(memory_window(device))
@@ -333,24 +336,24 @@ class _Recording:
         run.when_freed = self._graph_freed
 
     def _backward_done(self) -> None:
-        """Stop to record when the backward pass ends that runs now, if all runs of the step are in it."""
+        """Stop recording at the end of the current backward pass, if it includes all runs of the step."""
         self.backward_count += 1
         if self.backward_count == len(self.runs):
             after_backward(self.stop)
 
     def _graph_freed(self, run: Run) -> None:
-        """Stop to record if a forward pass is dropped without a backward pass."""
+        """Stop recording if a forward pass is dropped without a backward pass."""
         if not run.ran_backward:
             self.stop()
 
     def stop(self) -> None:
-        """Stop to record. A profiler must not stay on: the user may start one."""
+        """Stop recording. The profiler must not stay on, because the user may start another one."""
         if not self.stopped:
             self.stopped = True
             self.stack.close()
 
     def finish(self) -> list[RecordedPass]:
-        """Stop to record, and read what was recorded."""
+        """Stop recording, and read the record."""
         self.stop()
         events = allocation_events(self.window.profiled, self.device.type, ("rv:",))
         return read_recording(events, self.runs)

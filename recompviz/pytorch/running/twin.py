@@ -1,8 +1,7 @@
-"""A trace beside the user's model: the same parameters' bytes, but leaves, gradients and buffers of its own.
+"""A copy of a trace for background runs.
 
-A run in the background must not meet a cell that trains the same model: both would write to the same ``.grad``, which
-ends the process. The twin takes no memory but for its buffers, its gradients apart, and what another thread does
-to the parameters' values is seen by their version, which both share.
+The copy, called a twin, shares the memory of the parameters and has its own gradients and buffers. Two runs must not
+write to one ``.grad``: a background run on the original model would disturb a notebook cell that trains it.
 """
 
 from __future__ import annotations
@@ -24,14 +23,23 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 
 def twin(trace: Trace) -> Trace:
-    """The same trace on leaves of its own; the trace itself where its model cannot be copied.
+    """Copy a trace for a background run.
 
-    With an optimiser it is the trace itself, too: one that steps writes to the parameters.
+    Parameters
+    ----------
+    trace : Trace
+
+    Returns
+    -------
+    Trace
+        A trace whose parameters share the memory of the original ones and have their own ``.grad``. ``trace`` itself
+        is returned if it has an optimiser, whose step writes to the original parameters, or if its model cannot be
+        copied.
 
     Raises
     ------
     RecompvizError
-        If the model is no longer as it was traced.
+        If the model changed after it was traced.
 
     Examples
     --------
@@ -43,7 +51,7 @@ def twin(trace: Trace) -> Trace:
     """
     difference = trace.signature.difference(Signature.of(trace.step, trace.arguments))
     if difference:
-        raise RecompvizError(f"the model is not as it was traced: {difference}; trace it again and run that")
+        raise RecompvizError(f"the model changed after it was traced: {difference}; trace it again and run the new trace")
     leaves = [leaf for leaf in pytree.tree_leaves(trace.arguments) if isinstance(leaf, torch.Tensor)]
     wanted = [*trace.step.parameters(), *(leaf for leaf in leaves if leaf.requires_grad)]
     if trace.optimizer is not None or not all(type(one) in (nn.Parameter, torch.Tensor) for one in wanted):
@@ -52,13 +60,13 @@ def twin(trace: Trace) -> Trace:
     memo |= {id(leaf): leaf for leaf in leaves if not leaf.requires_grad}
     try:
         step, arguments = copy.deepcopy((trace.step, trace.arguments), memo)
-    except Exception:  # whatever a user's attribute raises when it is copied
+    except Exception:  # copying a user's attribute may raise any error
         return trace
     return replace(trace, step=step, arguments=arguments, signature=Signature.of(step, arguments))
 
 
 def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
-    """A leaf on the same storage."""
+    """A leaf tensor on the same storage, with its own gradient."""
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(tensor.detach(), tensor.requires_grad)
     return tensor.detach().requires_grad_(tensor.requires_grad)
@@ -66,7 +74,13 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Say so where a run fails because other work wrote to the parameters meanwhile."""
+    """Explain a failure inside the block that was caused by a change of the parameters.
+
+    Raises
+    ------
+    RecompvizError
+        If the block raises RuntimeError and a parameter was written to during the block. Any other error is unchanged.
+    """
     versions = [version_of(p) for p in trace.step.parameters()]
     try:
         yield
@@ -74,5 +88,5 @@ def undisturbed(trace: Trace) -> Iterator[None]:
         if versions == [version_of(p) for p in trace.step.parameters()]:
             raise
         raise RecompvizError(
-            "another cell trained this model during the run; run it again when that has ended"
+            "another cell trained this model during the run; run it again when that cell has finished"
         ) from error

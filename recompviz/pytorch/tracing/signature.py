@@ -1,7 +1,7 @@
-"""The signature of a step: everything a trace holds for.
+"""The signature of a step: the properties of a call that a trace depends on.
 
-A trace bakes in shapes, dtypes, devices, training flags, plain Python attributes, autocast. A call
-whose signature differs must not run it: the answer would be stale, or wrong.
+A trace is valid only for the shapes, dtypes, devices, training flags, plain Python attributes and autocast settings
+with which it was made. A call with another signature must not use it, because its results could be wrong.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _plain(module: nn.Module) -> tuple[Any, ...]:
-    """The plain attributes of a module, which a trace bakes in; of a tensor, which one it is and how often written."""
+    """The plain attributes of a module, for which a trace is valid. A tensor counts by its identity and version."""
     return tuple(
         (name, (id(value), version_of(value)) if isinstance(value, torch.Tensor) else value)
         for name, value in vars(module).items()

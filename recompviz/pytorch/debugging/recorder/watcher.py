@@ -2,8 +2,8 @@
 
 The watcher uses hooks that do not change the computation: a dispatch mode sees each forward and backward operator,
 hooks on saved tensors see what autograd saves for which node, hooks on modules and optimisers tell which of them runs
-an operator. It keeps no tensor alive. Each operator runs inside a range of the profiler that bears its number, which
-connects the allocator's events with operators.
+an operator. It keeps no tensor alive. Each operator runs inside a range of the profiler that is labelled with its
+number, so that the allocator's events can be assigned to operators.
 """
 
 from __future__ import annotations
