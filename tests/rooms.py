@@ -157,8 +157,8 @@ def picture(boxes: Sequence[str], counts: Counter[tuple[str, str]]) -> str:
         f"<!-- drawn from the imports: {COMMAND} -->",
         f"<rect width='{width}' height='{height}' fill='#ffffff'/>",
         f"<text x='{LEFT}' y='24' font-size='16' font-weight='600' fill='#111827'>The rooms of recompviz</text>",
-        f"<text x='{LEFT}' y='44' fill='#4b5563'>A room imports only rooms before it, drawn below it. Each number counts the imports "
-        "that the room in its row makes from the room at the arrow. Right in each box: number of files.</text>",
+        f"<text x='{LEFT}' y='44' fill='#4b5563'>A room imports only rooms drawn below it. Each number counts the "
+        "imports that the room in its row makes from the room at the arrow. Right in each box: number of files.</text>",
     ]
     for target in targets:
         parts += rail(target, x[target], y, counts)

@@ -1,7 +1,7 @@
 """A schedule without liveness analysis: storages are freed at the ends of segments only.
 
 The canonical strategy in section 3 of the paper discards values segment by segment. Liveness analysis
-(section 4.4) frees each storage at its last use. The difference between the two peaks shows what liveness analysis saves.
+(section 4.4) frees each storage at its last use. The difference between the two peaks shows what it saves.
 
 Source: Kusumoto et al. 2019, section 3 and Table 2.
 """

@@ -51,7 +51,9 @@ def twin(trace: Trace) -> Trace:
     """
     difference = trace.signature.difference(Signature.of(trace.step, trace.arguments))
     if difference:
-        raise RecompvizError(f"the model changed after it was traced: {difference}; trace it again and run the new trace")
+        raise RecompvizError(
+            f"the model changed after it was traced: {difference}; trace it again and run the new trace"
+        )
     leaves = [leaf for leaf in pytree.tree_leaves(trace.arguments) if isinstance(leaf, torch.Tensor)]
     wanted = [*trace.step.parameters(), *(leaf for leaf in leaves if leaf.requires_grad)]
     if trace.optimizer is not None or not all(type(one) in (nn.Parameter, torch.Tensor) for one in wanted):
