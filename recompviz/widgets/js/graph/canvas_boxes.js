@@ -11,7 +11,7 @@ const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
-/** The brush of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
+/** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
   const pen = canvas.getContext("2d");
   let scene = null;
@@ -188,7 +188,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       lit = null;
       lines = pathOf(null);
     },
-    paint: (b, style) => void (styles[b] = style),
+    setStyle: (b, style) => void (styles[b] = style),
     flag: (b, f) => void (flags[b] = f),
     name: (b, text) => b === focused && standIns.at(-1)?.setAttribute("aria-label", text),
     named: () => (focused < 0 ? [] : [focused]),

@@ -19,7 +19,7 @@ export function graphTitle(count, boxes) {
 
 /**
  * Keys and focus.
- * @param picture { scene, of, brush }, the current scene
+ * @param picture { scene, of, renderer }, the current scene
  * @param win of makeGraphWindow; @param painter of makeGraphPainter
  * @param actions { toggle(m), hover(v, rectangle), click(v, rectangle), mark(m), leave(), reveal(v), search(), dragging() }
  */
@@ -39,7 +39,7 @@ export function makeGraphKeys(root, graph, tree, picture, win, painter, actions)
   function focusBox(b) {
     if (b < 0) return;
     win.bring(b);
-    picture.brush.focus(b, painter.titleOf(b));
+    picture.renderer.focus(b, painter.titleOf(b));
   }
 
   /** Focus a module, closed or open. */

@@ -1,5 +1,5 @@
 // Paints the graph: only the boxes whose state changed. Overlays (a lower set, the values alive, pins, search results)
-// are flags of the boxes. The brush draws them, as SVG or on the canvas.
+// are flags of the boxes. The renderer draws them, as SVG or on the canvas.
 
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
@@ -12,7 +12,7 @@ const LABEL_DELAY = 250;
 
 /**
  * The painter.
- * @param picture { scene, of: { boxOf, nodes }, brush, large }, the current scene
+ * @param picture { scene, of: { boxOf, nodes }, renderer, large }, the current scene
  * @param observer { kept(kept), fresh(colouring, ends), changed(fresh) }, called after a repaint
  */
 export function makeGraphPainter(graph, tree, picture, layers, colouring, observer) {
@@ -29,7 +29,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     const segmentChanged = diff(styles && plan.segments, segments);
     Object.assign(plan, { kept, segments });
     if (styles && !keepChanged.length && !segmentChanged.length) return 0;
-    const { scene, of, brush, large } = picture;
+    const { scene, of, renderer, large } = picture;
     const fresh = !styles;
     const touched = fresh ? scene.items.keys() : new Set([...keepChanged, ...segmentChanged].map((v) => of.boxOf[v]));
     if (fresh) {
@@ -39,7 +39,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     for (const b of touched) {
       const next = styleOf(scene.items[b], of.nodes[b], graph, plan, colouring, ends);
       if (sameStyle(styles[b], next)) continue;
-      brush.paint(b, next);
+      renderer.setStyle(b, next);
       if (styles[b]?.tint !== next.tint) layers.paintBand(b, next.tint);
       styles[b] = next;
     }
@@ -52,7 +52,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     if (fresh) {
       flagBoxes();
       observer.fresh(colouring, ends);
-    } else brush.flush();
+    } else renderer.flush();
     return keepChanged.length;
   }
 
@@ -71,22 +71,22 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   }
 
   function nameAll() {
-    for (const b of picture.brush.named()) picture.brush.name(b, titleOf(b));
+    for (const b of picture.renderer.named()) picture.renderer.name(b, titleOf(b));
   }
 
   function flagBoxes() {
-    const { scene, of, brush } = picture;
+    const { scene, of, renderer } = picture;
     const each = nodeFlags(graph.count, over);
     const now = new Uint16Array(scene.items.length);
     for (let b = 0; b < now.length; b++) {
       const nodes = of.nodes[b];
       now[b] = nodes.length === 1 ? each[nodes[0]] : flagsTogether(each, nodes);
-      if (!flags ? now[b] : flags[b] !== now[b]) brush.flag(b, now[b]);
+      if (!flags ? now[b] : flags[b] !== now[b]) renderer.flag(b, now[b]);
     }
     flags = now;
     const inside = over.lower?.inside ?? null;
-    brush.light(inside && ((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]])));
-    brush.flush();
+    renderer.light(inside && ((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]])));
+    renderer.flush();
   }
 
   return {

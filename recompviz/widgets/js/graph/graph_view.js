@@ -75,7 +75,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
   // the current scene, which every part reads; `drawing` is set meanwhile, because removing a focused box sends focusout
-  const picture = { scene: null, of: null, brush: svgBoxes, large: false, drawing: false };
+  const picture = { scene: null, of: null, renderer: svgBoxes, large: false, drawing: false };
   const win = makeGraphWindow(frame, picture, cameraChanged);
   const minimap = makeMinimap(frame, (x, y) => win.centre(x, y));
   const colouring = last?.colouring ?? "state";
@@ -165,9 +165,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     svgBoxes.clear();
     canvasBoxes.clear();
     layers.draw(scene, large);
-    Object.assign(picture, { scene, of: boxesOfNodes(scene, tree, graph.count), large, brush: large ? canvasBoxes : svgBoxes, drawing: false });
+    Object.assign(picture, { scene, of: boxesOfNodes(scene, tree, graph.count), large, renderer: large ? canvasBoxes : svgBoxes, drawing: false });
     frame.classList.toggle("rv-large", large);
-    picture.brush.draw(scene, scene.items.map(textOf));
+    picture.renderer.draw(scene, scene.items.map(textOf));
     frame.dataset.engine = scene.engine;
     frame.dataset.shown = openness();
     root.setAttribute("aria-label", graphTitle(graph.count, open ? scene.items.length : null));

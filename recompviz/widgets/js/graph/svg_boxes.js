@@ -13,7 +13,7 @@ function labelSize(text, width) {
   return Math.min(LABEL, (LABEL * width) / Math.max(1, ruler.measureText(text).width)).toFixed(1);
 }
 
-/** The brush of an SVG group; `light` of the layers emphasises lines. */
+/** The renderer of an SVG group; `light` of the layers emphasises lines. */
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
@@ -44,7 +44,7 @@ export function makeSvgBoxes(layer, graph, light) {
       });
     },
     /** Paint one box: its class, and for a closed module its share and its second line. */
-    paint(b, style) {
+    setStyle(b, style) {
       const group = groups[b];
       group.firstChild.setAttribute("class", style.className);
       if (scene.items[b] >= graph.count) {
