@@ -109,9 +109,15 @@ def against_all_masks() -> None:
 
 
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
-    """The Pareto front of (peak, least overhead) over all keep masks, by enumeration.
+    """Enumerate all 2^#V keep masks and return the Pareto front of their peaks and overheads.
 
-    A mask with a value that is neither kept nor recomputed is skipped: the mask that keeps this value is equivalent.
+    A mask may leave a value neither kept nor recomputed, because backward does not need it. Such a mask is skipped: the
+    mask that keeps this value is equivalent.
+
+    Returns
+    -------
+    list of (peak, overhead)
+        In the order of rising overhead and falling peak.
     """
     n = len(model.graph)
     least: dict[float, int] = {}

@@ -47,7 +47,13 @@ PATHOLOGIES: list[Pathology] = []
 
 
 def planted(name: str, cause: str, value: str) -> Callable[[Callable[[], Arguments]], Callable[[], Arguments]]:
-    """Add a function to :data:`PATHOLOGIES`."""
+    """Decorator: register a function as a pathology, in :data:`PATHOLOGIES`.
+
+    Parameters
+    ----------
+    name, cause, value : str
+        As for :class:`Pathology`. The decorated function is its ``make``.
+    """
 
     def add(make: Callable[[], Arguments]) -> Callable[[], Arguments]:
         PATHOLOGIES.append(Pathology(name, make, cause, value))

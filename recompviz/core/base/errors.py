@@ -42,7 +42,13 @@ class InfeasibleBudget(RecompvizError, ValueError):
 
 
 class TooManyLowerSets(RecompvizError):
-    """The graph has more lower sets than the limit."""
+    """The graph has more lower sets than the limit.
+
+    Parameters
+    ----------
+    limit : int
+        The largest number of lower sets that was allowed; also an attribute.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

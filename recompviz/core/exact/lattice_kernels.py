@@ -20,7 +20,11 @@ LOW_SIX = np.uint64(63)
 
 
 class Rows(NamedTuple):
-    """One row per lower set found: the set, its available nodes and its boundary as bitsets, and its hash."""
+    """The lower sets found so far; row i of each array belongs to lower set i.
+
+    ``sets``, ``available`` (nodes that can be added next) and ``boundary`` are bitsets; ``hashes`` has one number per
+    set.
+    """
 
     sets: NDArray[np.uint64]
     available: NDArray[np.uint64]

@@ -36,11 +36,14 @@ class LazyParetoFront(ParetoFront):
 
     @property
     def is_solved(self) -> bool:
-        """Whether the arrays are there already."""
+        """Whether the front was already computed."""
         return "peaks" in self.__dict__
 
     def solve(self, progress: Progress | None = None) -> None:
-        """Compute the arrays now, unless they are there. Raise :class:`recompviz.Cancelled` in ``progress`` to stop."""
+        """Compute the front now, unless it was already computed.
+
+        Raise :class:`recompviz.Cancelled` in ``progress`` to stop.
+        """
         if self.is_solved:
             return
         front = self._compute(progress)

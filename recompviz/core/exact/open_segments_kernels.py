@@ -247,7 +247,10 @@ def most_needed(c, sets, old_start):
 
 @numba.njit(cache=True, inline="always")
 def rows_needed(c, used, sets, old):
-    """The number of rows that the arrays must have for set C, with ``used`` rows filled."""
+    """The array lengths that are enough for :func:`solve_set` to process set C, as :class:`Counts`.
+
+    ``used`` has the numbers of rows that are already filled.
+    """
     states, labels = most_needed(c, sets, old.start)
     return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)
 

@@ -51,7 +51,14 @@ class Candidates:
         return (keep_mask | (self.pinned > 0)) & (self.pinned >= 0)
 
     def add(self, keep_mask: NDArray[np.bool_]) -> Candidate:
-        """Simulate a keep mask and store it. Values that its schedule does not recompute count as kept."""
+        """Simulate a keep mask and add the result to the candidates.
+
+        Returns
+        -------
+        Candidate
+            Its mask keeps every value that the schedule does not recompute, so it may keep more than ``keep_mask``.
+            If a candidate with this mask exists, that one is returned.
+        """
         run = self.model.simulate(np.ascontiguousarray(keep_mask))
         recomputed, peak = run.recomputed, run.peak
         if self._has_constants:  # whether a constant stays depends on the nodes that read it

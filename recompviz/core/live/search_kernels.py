@@ -15,7 +15,11 @@ from recompviz.core.live.step_arrays import Scratch, StepArrays
 
 @numba.njit(cache=True)
 def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
-    """Simulate flipping each node alone: rows (peak, excess, overhead) in ``results``."""
+    """For each node, change only its state (kept or recomputed) and simulate.
+
+    Fills one row of ``results`` per node: peak, bytes above ``budget`` summed over the steps, overhead.
+    ``keep_mask`` is the same afterwards.
+    """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     for k in range(len(nodes)):
         v = nodes[k]

@@ -84,7 +84,7 @@ class Allocations:
 
     @property
     def peak_event(self) -> int:
-        """The first event after which the most bytes are alive; −1 without events."""
+        """Number of the first event at which live memory reaches its maximum; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     def alive_after(self, event: int) -> NDArray[np.int64]:

@@ -47,12 +47,19 @@ def examined(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 3,
 ) -> tuple[MemoryReport, Recording]:
-    """Watch some eager steps; return their memory report, without expected memory and advice, and the recording.
+    """Run some eager steps and report the memory at their peak.
 
     Parameters
     ----------
     model, inputs, kwargs, targets, loss, optimizer, steps
         As for :func:`recompviz.debug`.
+
+    Returns
+    -------
+    report : MemoryReport
+        It does not contain expected memory and advice; :func:`recompviz.debug` adds them.
+    recording : Recording
+        What was recorded in these steps.
 
     Raises
     ------

@@ -46,14 +46,20 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
 
 
 def compiled_in_memory_budget(module: torch.nn.Module, ratio: float) -> torch.nn.Module:
-    """``torch.compile`` of a module with PyTorch's own memory budget; operators run eagerly, without Inductor.
+    """Compile a module with PyTorch's own activation memory budget.
+
+    PyTorch's partitioner chooses which values are recomputed. The operators run eagerly, without Inductor.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Its output is differentiated; compiled when it is first called.
     ratio : float
         ``torch._functorch.config.activation_memory_budget``, 0 to 1.
+
+    Returns
+    -------
+    torch.nn.Module
+        It shares the parameters of ``module`` and is compiled when it is first called.
     """
     compiler = aot_autograd(
         # boxed: values that are no longer needed are freed while the step runs

@@ -38,6 +38,12 @@ def fit_in(
     optimizer : torch.optim.Optimizer, optional
         If given, its state and its step are part of the total.
 
+    Returns
+    -------
+    PlannedModule
+        Called with the inputs and targets, it returns the scalar loss. At each call it takes the plan with the least
+        recomputation that fits into ``total``.
+
     Raises
     ------
     InfeasibleBudget

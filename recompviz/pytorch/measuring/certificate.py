@@ -117,6 +117,11 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
         Its arguments are the batch used; the model's state is restored afterwards.
     plan : Plan
 
+    Returns
+    -------
+    Certificate
+        The result of each check: gradients, buffers, loss, and the values saved between the passes.
+
     Raises
     ------
     CertificateError

@@ -58,6 +58,11 @@ def trace(
         If given, its state counts as static memory and its step ends the training step. It is not stepped: the state
         of one that never stepped follows from its class and options.
 
+    Returns
+    -------
+    Trace
+        The graph of the step, its joint graph, and methods that plan it.
+
     Raises
     ------
     ValueError

@@ -56,6 +56,11 @@ def measure(
         Total bytes. Its steps are those of the schedule for a planned module, and otherwise the operators in the order
         they ran.
 
+    Raises
+    ------
+    ProfilerBusy
+        If another profiler runs in this process.
+
     Notes
     -----
     Parameters, buffers, gradients, the random generator and the optimiser's state are restored afterwards; see
@@ -64,7 +69,7 @@ def measure(
     Allocations of other threads are not counted: the profiler follows the step's own threads. On CUDA the allocator's
     own peak is compared with theirs; if it is higher, ``notes`` says by how much other work contaminated it and
     ``reserved_peak``. ``notes`` also says if another thread trained the same model meanwhile. Two measurements in one
-    process wait for each other; a measurement raises :class:`ProfilerBusy` while another profiler runs.
+    process wait for each other.
 
     Examples
     --------

@@ -114,7 +114,7 @@ class Tables:
         self.more[1] = None if table is None else self._shown(table, base=base)
 
     def add(self, table: PlanTable, family: str) -> int:
-        """Add the table of another solver; its number."""
+        """Append a table found by another solver, and return its number."""
         self.more.append(self._shown(table, family=family))
         return len(self.first) + len(self.more) - 1
 

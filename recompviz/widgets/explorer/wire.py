@@ -151,7 +151,18 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
 
 
 def run_message(report: RunReport, number: int, table: int, row: int, predicted: Timeline) -> Message:
-    """An entry of the ``_runs`` trait."""
+    """The message about one measured run, an entry of the ``_runs`` trait.
+
+    Parameters
+    ----------
+    report : RunReport
+    number : int
+        The number of the run.
+    table, row : int
+        Where the page finds the plan that ran.
+    predicted : Timeline
+        The simulation of the same plan.
+    """
     measured = report.measured
     return {
         "number": number,

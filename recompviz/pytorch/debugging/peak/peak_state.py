@@ -169,10 +169,15 @@ class PeakState:
         return old.get(live.block.number) or self.paths.get(live.block.number, [])
 
     def retainer(self, live: LiveBlock) -> tuple[ReferencePath, Retainer] | None:
-        """The object that most likely retains a block, with the path through it.
+        """The object that most likely keeps a block alive, and the reference path that contains it.
 
-        A retainer that grows comes first, then one that outlives the step, then an object rather than a variable, then
-        a container.
+        Every reference path to the block has one candidate. They are compared by these rules, in this order: it grows
+        by more bytes per step; its path outlives the step; it is an object and not a variable; it is a container.
+
+        Returns
+        -------
+        (ReferencePath, Retainer) or None
+            None if no reference path to the block was found.
         """
         made = max(live.block.step, 0) if live.block is not None else 0
         before = self.between[made].containers if self.between else frozenset()
