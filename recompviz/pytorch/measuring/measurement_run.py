@@ -120,7 +120,7 @@ class MeasurementRun:
 
     def _constants(self) -> list[torch.Tensor]:
         """The tensors that a planned module's trace contains as constants."""
-        return self.module.trace.folded.constants if isinstance(self.module, PlannedModule) else []
+        return self.module.trace.constants if isinstance(self.module, PlannedModule) else []
 
 
 def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:

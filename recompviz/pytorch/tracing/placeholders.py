@@ -31,7 +31,7 @@ def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[
     for position, (value, source) in enumerate(zip(inputs, sources, strict=True)):
         if isinstance(value, torch.nn.Parameter):
             roles.append(("parameter", name_of(source)))
-        elif "._buffers[" in source:
+        elif "._buffers[" in source or source.startswith("L['self']."):  # or a tensor that is a plain attribute
             roles.append(("buffer", name_of(source)))
         else:
             roles.append(("target" if source.startswith("L['targets']") else "input", position))

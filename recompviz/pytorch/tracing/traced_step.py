@@ -5,6 +5,7 @@ It is frozen. Its planner makes plans, and :func:`recompviz.apply` runs them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -87,6 +88,14 @@ class Trace:
     def joint(self) -> JointGraph:
         """The forward and backward pass as calls and storages."""
         return self.folded.joint
+
+    @property
+    def constants(self) -> list[torch.Tensor]:
+        """Tensors that the step reads and that are neither parameters, buffers nor arguments: plain attributes."""
+        buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
+        names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
+        found = [_attribute(self.step, name) for name in names if name not in buffers]
+        return [*self.folded.constants, *(value for value in found if isinstance(value, torch.Tensor))]
 
     @property
     def device(self) -> str:
@@ -209,6 +218,18 @@ def _min_cut_of(folded: Folded, ratio: str) -> Plan:
     except ValueError:
         raise ValueError(f'min-cut ratio {ratio!r}, expected a number from 0 to 1; write "min-cut 0.5"') from None
     return min_cut(folded, share)
+
+
+def _attribute(module: Any, path: str) -> Any:
+    """The value of a dotted path of attributes and keys; None if there is none."""
+    for part in path.split("."):
+        if isinstance(module, Mapping):
+            module = module.get(part)
+        elif isinstance(module, (list, tuple)) and part.isdigit():
+            module = module[int(part)] if int(part) < len(module) else None
+        else:
+            module = getattr(module, part, None)
+    return module
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:

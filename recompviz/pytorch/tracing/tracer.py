@@ -99,8 +99,8 @@ def trace_step(
     if inputs_of_graph is not None:
         folded = _with_unused(folded, step, arguments, inputs_of_graph)
     folded = priced(folded, "paper")
-    refuse_computed_constants(step, folded.constants)
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
+    refuse_computed_constants(step, traced.constants)
     if optimizer is not None:
         traced = with_optimizer(traced, optimizer)
     return traced.with_costs(costs)
