@@ -12,6 +12,7 @@ from torch import nn
 import recompviz as rv
 from recompviz import networks
 from recompviz.core.exact.lattice import enumerate_lattice
+from recompviz.pytorch.running.planned import PlanWarning
 from tests.torch.steps import CASES, Case, make
 from tests.torch.test_execution import plans_of
 
@@ -227,16 +228,15 @@ def test_softmax_whose_value_makes_the_labels_is_not_put_together_with_the_loss(
         assert rv.certify(trace, plan).ok
 
 
-def test_another_batch_is_traced_anew_at_the_same_granularity_and_costs() -> None:
+def test_another_batch_is_captured_at_the_same_granularity() -> None:
     case = make("batch norm")
     home = paper_trace(case).with_costs("flops")
     planned = rv.apply(home, home.tradeoff().plan_at(0))
     x, y = torch.randn(3, 3, 12, 12), torch.tensor([0, 1, 2])
-    with pytest.warns(UserWarning, match="traced anew"):
+    with pytest.warns(PlanWarning):
         planned(x, y).backward()
-    (other,) = [trace for trace, _, _ in planned._programs.values() if trace is not home]
-    assert (other.granularity, other.costs) == ("paper", "flops")
-    assert other.graph.names == home.graph.names
+    (other,) = planned._budget.regions
+    assert other.folded.graph.names == home.graph.names
 
 
 def test_an_unknown_granularity_is_named_beside_the_known_ones() -> None:

@@ -13,10 +13,13 @@ from torch.fx import GraphModule
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
+from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 
 
-def compile_region(graph: GraphModule, inputs: Sequence[Any], chooser: Chooser) -> Callable[..., Any]:
+def compile_region(
+    graph: GraphModule, inputs: Sequence[Any], chooser: Chooser, granularity: Granularity = "operators"
+) -> Callable[..., Any]:
     """Compile one graph that Dynamo captured.
 
     Parameters
@@ -26,12 +29,14 @@ def compile_region(graph: GraphModule, inputs: Sequence[Any], chooser: Chooser) 
         Its example inputs.
     chooser : Chooser
         Gets the region before it runs; nothing for a graph without a backward pass.
+    granularity : "operators" or "paper"
+        What one node of the region's graph stands for.
     """
     roles = roles_of_inputs(input_sources(graph), inputs)
     regions: list[Region] = []
 
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
-        folded: Folded = fold(joint, frozenset(), output_count=output_count, role_of=roles)
+        folded: Folded = fold(joint, frozenset(), granularity, output_count=output_count, role_of=roles)
         region = Region(folded, chooser)
         regions.append(region)
         return region.slots, region.unchecked_slots

@@ -167,7 +167,7 @@ class PlannedModule(nn.Module):
         watch_optimizers()
 
         def compile_graph(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-            return compile_region(graph, inputs, budget)
+            return compile_region(graph, inputs, budget, self._trace.granularity)
 
         self.__dict__["_budget"] = budget
         self.__dict__["_compiled"] = torch.compile(own_code(self._trace.step), backend=compile_graph)
@@ -278,6 +278,7 @@ class PlannedBudget(StepBudget):
         super().__init__(aim, trace.optimizer, optimizer_bytes, strict=total is not None)
         self.graph, self.joint = trace.graph, trace.joint
         self.mask = plan.keep_mask
+        self.estimated = trace.estimated
         self.plans = [other.keep_mask for other in plans]
         self.traced_regions: list[Region] = []
         self._mark: Mark | None = None
@@ -297,6 +298,12 @@ class PlannedBudget(StepBudget):
                     stacklevel=2,
                 )
             return
+        if self.estimated:
+            warnings.warn(
+                "recompviz: the plan was estimated on a trace without memory; sizes of its kernels may differ here",
+                PlanWarning,
+                stacklevel=2,
+            )
         self.traced_regions.append(region)
         known = self.regions[region]
         known.joint, known.time = joint, self.graph.time
