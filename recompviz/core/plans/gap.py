@@ -2,8 +2,8 @@
 
 A plan has a formula peak, a simulated peak and a measured peak. They differ because the formula does not count
 parameters, real lifetimes differ from segments, the allocator rounds sizes, operators use workspace, and the
-allocator reserves more than it uses. Each step is the difference of two computed values, with the blocks or operators
-that cause it.
+allocator reserves more than it uses. Each step is the difference between two computed values. It names the blocks or
+operators that cause it.
 """
 
 from __future__ import annotations

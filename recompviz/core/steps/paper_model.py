@@ -1,8 +1,8 @@
 """The training step of a graph in the paper's own model, as a joint graph.
 
 Each value has a gradient of the same size, which is computed from the gradients of its successors and the values that
-those successors read. With this joint graph, any graph can be scheduled and simulated with liveness, and its plans
-can be compared with other strategies in the same model.
+those successors read. The scheduler and the simulator use this joint graph for a graph that was not traced from a
+model. Its plans can then be compared with other strategies.
 """
 
 from __future__ import annotations

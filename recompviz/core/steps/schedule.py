@@ -74,7 +74,7 @@ def make_schedule(joint: JointGraph, keep_mask: Sequence[bool]) -> Schedule:
 
     Examples
     --------
-    A plan that recomputes a value has one more step, and frees the value in the forward pass:
+    Recomputing one value adds one step to the schedule:
 
     >>> from recompviz.core.steps.examples import chain_step
     >>> _, joint = chain_step(sizes=[4, 4, 4])

@@ -21,7 +21,9 @@ _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 
 @dataclass(frozen=True)
 class Signature:
-    """What a trace holds for; compare with ``==``, explain with :meth:`difference`.
+    """The properties of a call that a trace depends on.
+
+    Compare with ``==``; :meth:`difference` explains a difference.
 
     Attributes
     ----------
