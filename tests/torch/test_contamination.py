@@ -117,8 +117,8 @@ def test_a_run_in_the_background_leaves_the_model_s_gradients_and_buffers_to_a_c
     seen = []
 
     class Watched(PlannedModule):
-        def _run(self, *arguments):
-            loss = super()._run(*arguments)
+        def forward(self, *arguments, **kwargs):
+            loss = super().forward(*arguments, **kwargs)
             loss.register_hook(lambda _: seen.append([p.grad for p in model.parameters()]))
             return loss
 

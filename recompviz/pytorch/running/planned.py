@@ -140,8 +140,11 @@ class PlannedModule(nn.Module):
 
         return run
 
-    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor]:
-        """The values that autograd holds for the backward pass of a loss, in the order of ``program``."""
+    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor] | None:
+        """The values that autograd holds for the backward pass of a loss, in the order of ``program``.
+
+        None if the loss does not come from the traced graph, because the model has changed since.
+        """
         return self._budget.saved_values(loss)
 
     def _refuse_estimated(self) -> None:
@@ -336,13 +339,13 @@ class PlannedBudget(StepBudget):
         finally:
             self._mark = before
 
-    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor]:
-        """The values that autograd holds for the backward pass of a loss of the traced graph."""
+    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor] | None:
+        """The values that autograd holds for the backward pass of a loss of the traced graph; None for another."""
         for region in self.traced_regions:
             found = region.saved_values(loss)
             if found is not None:
                 return found
-        raise RecompvizError("this loss does not come from the traced graph; call the planned module on its own batch")
+        return None
 
 
 def _identity(call: Call) -> tuple[object, ...]:
