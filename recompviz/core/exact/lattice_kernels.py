@@ -74,7 +74,7 @@ def trailing_zeros(word):
     return count
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")
 def extend(i, v, child, rows, adjacency):
     """Write L ∪ {v}, its available nodes and its boundary to row ``child``; L is row ``i``."""
     sets, available, boundary = rows.sets, rows.available, rows.boundary
@@ -136,6 +136,7 @@ def enumerate_sets(n, adjacency, zobrist, limit):
     Sets of one size are found in a hash table; the hash of a set is the xor of its members' ``zobrist`` words.
     """
     rows = first_row(n, adjacency, zobrist)
+    space, width = rows.sets.shape
     covers = np.zeros((4096, 3), np.int32)
     cover_count = 0
     level_start = np.zeros(n + 2, np.int64)
@@ -146,13 +147,13 @@ def enumerate_sets(n, adjacency, zobrist, limit):
         first, last = level_start[level], level_start[level + 1]
         table[:] = -1
         for i in range(first, last):
-            for w in range(rows.sets.shape[1]):
+            for w in range(width):
                 rest = rows.available[i, w]
                 while rest != np.uint64(0):
                     v = w * 64 + trailing_zeros(rest)
                     rest &= rest - ONE
-                    if count + 1 >= len(rows.sets):
-                        space = 2 * len(rows.sets)
+                    if count + 1 >= space:
+                        space *= 2
                         rows = Rows(
                             grown(rows.sets, space),
                             grown(rows.available, space),
@@ -162,7 +163,7 @@ def enumerate_sets(n, adjacency, zobrist, limit):
                     if cover_count == len(covers):
                         covers = grown(covers, 2 * cover_count)
                     key = rows.hashes[i, 0] ^ zobrist[v]
-                    slot = _slot_of(table, key, rows, i, v)
+                    slot = _slot_of(table, key, rows.sets, rows.hashes, i, v)
                     if table[slot] < 0:
                         if count >= limit:
                             return LowerSets(-1, rows.sets, rows.boundary, level_start, covers)
@@ -183,12 +184,12 @@ def enumerate_sets(n, adjacency, zobrist, limit):
 
 
 @numba.njit(cache=True, inline="always")
-def _slot_of(table, key, rows, i, v):
+def _slot_of(table, key, sets, hashes, i, v):
     """The slot of the hash table that holds L ∪ {v}, or the free slot where it belongs; L is row ``i``."""
     slot = np.int64(key & np.uint64(len(table) - 1))
     while table[slot] >= 0:
         other = table[slot]
-        if rows.hashes[other, 0] == key and _is_extension(rows.sets, i, v, other):
+        if hashes[other, 0] == key and _is_extension(sets, i, v, other):
             break
         slot = (slot + 1) & (len(table) - 1)
     return slot
