@@ -1,8 +1,8 @@
 """Compile a graph that Dynamo captured: AOTAutograd makes the joint graph and the runtime, recompviz the two functions.
 
 Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, ``torch._functorch.config``
-and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes. Tried on torch
-2.13.0 and 2.14.1, on the CPU.
+and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and
+``_double_backward`` of the autograd function that AOTAutograd makes. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
-from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
+from recompviz.pytorch.internals.operators import operators_kept_whole
 
-__all__ = ["captured_joint", "compile_joint", "input_sources", "own_code"]
+__all__ = ["DoubleBackward", "captured_joint", "compile_joint", "input_sources", "own_code"]
 
 
 def compile_joint(
@@ -53,6 +54,9 @@ def compile_joint(
         checked, unchecked = partition(joint, num_fwd_outputs)
         return _signatures(joint, num_fwd_outputs, checked, unchecked)
 
+    settings: dict[str, Any] = {"donated_buffer": False, "functionalize_rng_ops": False}
+    if hasattr(functorch_config, "backward_pass_autocast"):
+        settings["backward_pass_autocast"] = "off"  # as for a loss.backward() outside the autocast block
     compiler = aot_autograd(
         fw_compiler=lambda _graph, _inputs: _boxed(forward()),
         bw_compiler=lambda _graph, _inputs: _boxed(backward()),
@@ -61,12 +65,65 @@ def compile_joint(
         keep_inference_input_mutations=True,
     )
     with (
-        functorch_config.patch(donated_buffer=False, functionalize_rng_ops=False),
+        functorch_config.patch(settings),
         operators_kept_whole(),
-        lstm_in_single_operators(),
     ):
-        compiled: Callable[..., Any] = compiler(graph, inputs)
-    return compiled
+        return _FirstDerivativeOnly(compiler(graph, inputs))
+
+
+class DoubleBackward(RecompvizError, RuntimeError):
+    """The gradients of a planned region were differentiated again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a gradient that a planned region computed with create_graph=True is differentiated again, and a plan has "
+            "no second derivative; compute the term with the second derivative with the model that is not compiled, "
+            "or take its gradient inside the compiled function, where torch.autograd.grad is captured"
+        )
+
+
+class _FirstDerivativeOnly:
+    """Calls a compiled graph. Sees to it that a second derivative raises :class:`DoubleBackward`.
+
+    AOTAutograd refuses it, too, without a next step. The autograd function can only be reached from its outputs.
+    """
+
+    def __init__(self, compiled: Callable[..., Any]) -> None:
+        self.compiled = compiled
+        self.seen = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        outputs = self.compiled(*arguments)
+        if not self.seen:
+            self._see(outputs)
+        return outputs
+
+    def _see(self, outputs: Any) -> None:
+        nodes = [output.grad_fn for output in outputs if isinstance(output, torch.Tensor) and output.grad_fn]
+        while nodes:
+            node = nodes.pop()
+            function = getattr(node, "_forward_cls", None)
+            if function is not None and hasattr(function, "_double_backward"):
+                function._double_backward = staticmethod(_refused)
+                self.seen = True
+                return
+            if function is None:  # a view of an output
+                nodes += [previous for previous, _ in node.next_functions if previous is not None]
+
+
+def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any]) -> Any:
+    """Gradients that have a gradient function, whose own backward pass raises an error."""
+
+    class Refused(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, *_unused: Any) -> Any:
+            return compute(context)
+
+        @staticmethod
+        def backward(_context: Any, *_gradients: Any) -> Any:
+            raise DoubleBackward
+
+    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]
 
 
 def own_code(module: torch.nn.Module) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Tensors that have a shape and no memory.
 
-Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``).
+Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``,
+``unset_fake_temporarily``) and ``ShapeEnv.suppress_guards``.
 Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
@@ -8,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 
-__all__ = ["FakeTensor", "FakeTensorMode", "real_constants_allowed", "without_storage"]
+__all__ = ["FakeTensor", "FakeTensorMode", "example_sizes", "real_constants_allowed", "real_tensors", "without_storage"]
 
 
 def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
@@ -40,6 +41,15 @@ def _fake_copy(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
 
 
 @contextlib.contextmanager
+def example_sizes(values: Iterable[Any]) -> Iterator[None]:
+    """Read symbolic sizes of fake tensors as the sizes of the example, without making the graph special to these."""
+    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    shapes = mode.shape_env if mode is not None else None
+    with shapes.suppress_guards() if shapes is not None else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
 def real_constants_allowed() -> Iterator[None]:
     """Let a tensor that is no parameter, buffer or input become a constant of the trace.
 
@@ -52,3 +62,8 @@ def real_constants_allowed() -> Iterator[None]:
         yield
     finally:
         fake_tensor_tls.allow_non_fake_inputs_override = before
+
+
+def real_tensors() -> contextlib.AbstractContextManager[Any]:
+    """Make real tensors, also while a trace makes fake ones."""
+    return unset_fake_temporarily()

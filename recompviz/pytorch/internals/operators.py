@@ -8,7 +8,8 @@ Private PyTorch used here: ``torch._ops.OpOverload`` with its ``_schema``, ``py_
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch
 __all__ = [
     "is_in_place",
     "is_random",
+    "lstm_for_training",
     "lstm_in_single_operators",
     "operator_name",
     "operators_kept_whole",
@@ -67,12 +69,22 @@ def lstm_in_single_operators() -> Iterator[None]:
         torch._C._set_mkldnn_enabled(enabled)
 
 
+def lstm_for_training(*arguments: Any) -> Any:
+    """Run MKL-DNN's fused LSTM so that it makes the workspace that its backward pass reads.
+
+    The kernel asks whether gradients are enabled, and during a compiled forward pass they are not.
+    """
+    with torch._C._AutoDispatchBelowAutograd(), torch.enable_grad():
+        return torch.ops.aten.mkldnn_rnn_layer.default(*arguments)
+
+
 @contextlib.contextmanager
 def operators_kept_whole() -> Iterator[None]:
     """Trace resizes and recurrent layers as the operators that eager PyTorch runs.
 
     AOTAutograd's dispatcher decomposes a resize into about thirty indexing calls, and an LSTM into another order than
-    eager PyTorch uses, so that sums differ in the last bits. It also omits the dropout between the layers of an LSTM.
+    eager PyTorch uses, so that sums differ in the last bits. It also omits the dropout between the layers of an LSTM,
+    and scales the gradient of a dropout in half precision by another number than eager PyTorch does on the CPU.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
     removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
@@ -82,9 +94,23 @@ def operators_kept_whole() -> Iterator[None]:
                 if key in overload.py_kernels:
                     removed.append((overload, key, overload.py_kernels.pop(key)))
             overload._dispatch_cache.clear()
+    dropout = torch.ops.aten.dropout.default
+    for key in keys:
+        if key in dropout.py_kernels:
+            removed.append((dropout, key, dropout.py_kernels[key]))
+            dropout.py_kernels[key] = functools.partial(_dropout, dropout.py_kernels[key])
+    dropout._dispatch_cache.clear()
     try:
         yield
     finally:
         for overload, key, kernel in removed:
             overload.py_kernels[key] = kernel
             overload._dispatch_cache.clear()
+
+
+def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: float, train: bool) -> torch.Tensor:
+    """A dropout; in half precision on the CPU as eager PyTorch computes it there."""
+    half = value.dtype in (torch.bfloat16, torch.float16)
+    if not (train and half and 0 < p < 1 and value.device.type == "cpu"):
+        return decomposed(value, p, train)
+    return value * torch.empty_like(value).bernoulli_(1 - p).div_(1 - p)

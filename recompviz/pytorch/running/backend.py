@@ -1,20 +1,30 @@
 """The compiler backend ``"recompviz"``: Dynamo captures, AOTAutograd makes the joint graph, a plan says what is saved.
 
-Guards, graph breaks, side effects, module wrappers, dynamic shapes and errors are PyTorch's own.
+Guards, graph breaks, side effects, module wrappers, dynamic shapes and errors are PyTorch's own. A graph that cannot be
+planned runs eagerly, with a warning.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch._dynamo.exc import TorchDynamoException
 from torch.fx import GraphModule
 
+from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
+from recompviz.pytorch.internals.dynamo import first_user_line
+from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
+
+
+class UnplannedGraph(UserWarning):
+    """A captured graph runs eagerly, because it cannot be planned."""
 
 
 def compile_region(
@@ -31,20 +41,45 @@ def compile_region(
         Gets the region before it runs; nothing for a graph without a backward pass.
     granularity : "operators" or "paper"
         What one node of the region's graph stands for.
+
+    Warns
+    -----
+    UnplannedGraph
+        If the graph cannot be planned; it then runs eagerly.
     """
-    roles = roles_of_inputs(input_sources(graph), inputs)
     regions: list[Region] = []
 
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
-        folded: Folded = fold(joint, frozenset(), granularity, output_count=output_count, role_of=roles)
-        region = Region(folded, chooser)
-        regions.append(region)
-        return region.slots, region.unchecked_slots
+        with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
+            folded: Folded = fold(joint, frozenset(), granularity, output_count=output_count, role_of=roles)
+            regions.append(Region(folded, chooser))
+        return regions[-1].slots, regions[-1].unchecked_slots
 
-    return compile_joint(
-        graph,
-        inputs,
-        partition,
-        forward=lambda: regions[-1].forward,
-        backward=lambda: regions[-1].backward,
+    try:
+        roles = roles_of_inputs(input_sources(graph), inputs)
+        return compile_joint(
+            graph,
+            inputs,
+            partition,
+            forward=lambda: regions[-1].forward,
+            backward=lambda: regions[-1].backward,
+        )
+    except (InfeasibleBudget, TorchDynamoException):  # Dynamo's own: it captures again, or reports the user's error
+        raise
+    except Exception as error:
+        for region in regions:
+            chooser.remove(region)
+        _warn(graph, error)
+        eager: Callable[..., Any] = graph.forward
+        return eager
+
+
+def _warn(graph: GraphModule, error: Exception) -> None:
+    line = first_user_line(graph)
+    reason = next((line for line in str(error).strip().splitlines() if line.strip()), "no reason given")
+    warnings.warn(
+        f"a graph of {len(graph.graph.nodes)} nodes{f' that starts at {line}' if line else ''} runs eagerly and keeps "
+        f"every value, because it cannot be planned: {type(error).__name__}: {reason}",
+        UnplannedGraph,
+        stacklevel=2,
     )

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.backend import compile_region
 from recompviz.pytorch.running.step_budget import StepBudget, watch_optimizers
 
@@ -48,14 +49,20 @@ def backend(
         If there is an unknown option, or the total is no size.
     """
     given = dict(options or {})
+    allow_more_captures()
     if unknown := sorted(set(given) - set(_OPTIONS)):
         known = ", ".join(map(repr, _OPTIONS))
         raise ValueError(f"unknown option {unknown[0]!r} of backend 'recompviz'; known options: {known}")
     total = given.get("total", os.environ.get(TOTAL_VARIABLE))
     watch_optimizers()
-    # one device has one memory: all graphs that name the same total share it
-    budget = _by_total.setdefault(repr(total), StepBudget(total))
-    return compile_region(graph, inputs, budget)
+    return compile_region(graph, inputs, budget_for(total))
+
+
+def budget_for(total: int | float | str | None) -> StepBudget:
+    """The budget of all graphs that were compiled by the backend's name for one total: a device has one memory."""
+    if repr(total) not in _by_total:
+        _by_total[repr(total)] = StepBudget(total)
+    return _by_total[repr(total)]
 
 
 def compile(
@@ -111,17 +118,26 @@ def compile(
         raise TypeError(f"optimizer is {optimizer!r}, expected a torch.optim.Optimizer")
     budget = StepBudget(total, optimizer)
     watch_optimizers()
-
-    def compile_graph(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        return compile_region(graph, inputs, budget)
-
-    compile_graph.recompviz_budget = budget  # type: ignore[attr-defined]
+    compile_graph = backend_of(budget)
     compiled: Any = torch.compile(model, backend=compile_graph, dynamic=dynamic, fullgraph=fullgraph)
+    if isinstance(model, nn.Module):
+        compile_layers(model, compile_graph, dynamic)
     if isinstance(compiled, nn.Module):
         object.__setattr__(compiled, "_recompviz_budget", budget)
     else:
         compiled._recompviz_budget = budget
     return cast(M, compiled)
+
+
+def backend_of(budget: StepBudget) -> Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]:
+    """A backend of ``torch.compile`` that plans under a given budget."""
+
+    def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        return compile_region(graph, inputs, budget)
+
+    own.recompviz_budget = budget  # type: ignore[attr-defined]
+    allow_more_captures()
+    return own
 
 
 def budget_of(compiled: Any) -> StepBudget:

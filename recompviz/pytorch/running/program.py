@@ -21,6 +21,7 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import generator_state, replay
 from recompviz.pytorch.internals.node_info import first_tensor
+from recompviz.pytorch.internals.operators import lstm_for_training
 from recompviz.pytorch.internals.profiler import named_range
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
@@ -194,6 +195,7 @@ class _Writer:
         arguments = [self._text(arg) for arg in node.args]
         arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
         target = _reshaped if node.target in _VIEWS else node.target
+        target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
         return f"{self._constant(target)}({', '.join(arguments)})"
 
     def _text(self, value: Any) -> str:

@@ -54,6 +54,9 @@ class Chooser(Protocol):
     def add(self, region: Region) -> None:
         """Called once for each region, before it runs."""
 
+    def remove(self, region: Region) -> None:
+        """Called if a region will never run."""
+
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The keep mask of a run; None keeps every value."""
 

@@ -73,6 +73,12 @@ class StepModel:
     plans : StepPlans
     masks : tuple of list of keep mask
         For each run, the rows of its plans.
+    keep_all : float
+        Milliseconds of the forward passes that keep every value.
+    options : tuple of RegionPlans
+        For each run, the bytes and times of its plans.
+    outside_gradients : int
+        Bytes of the gradients, outside the regions, that had accumulated before the recorded step.
     """
 
     regions: tuple[Region, ...]
@@ -80,6 +86,26 @@ class StepModel:
     plans: StepPlans
     masks: tuple[list[NDArray[np.bool_]], ...]
     keep_all: float
+    options: tuple[RegionPlans, ...] = ()
+    outside_gradients: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedStep:
+    """The plan of one step.
+
+    Attributes
+    ----------
+    model : StepModel
+    point : int
+        The point of ``model.plans`` that was chosen.
+    resident : int
+        Bytes there before the step.
+    """
+
+    model: StepModel
+    point: int
+    resident: int
 
 
 class StepBudget:
@@ -121,6 +147,10 @@ class StepBudget:
         self._order: list[Region] = []
         self._model: StepModel | None = None
         self._point: int | None = None
+        self._next = 0  # position in the model of the region that is expected next
+        self._unknown = False  # whether the step ran a region that is not in its model
+        self._room = 0
+        self._outside_gradients = 0
         self._recording: _Recording | None = None
         _budgets.add(self)
 
@@ -129,6 +159,10 @@ class StepBudget:
     def add(self, region: Region) -> None:
         """Note a region that was just captured."""
         self.regions[region] = PlannedRegion(region)
+
+    def remove(self, region: Region) -> None:
+        """Forget a region that could not be compiled."""
+        self.regions.pop(region, None)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The keep mask of a forward pass that starts now."""
@@ -139,17 +173,20 @@ class StepBudget:
         self._runs = [other for other in self._runs if not other.freed]
         if not self._runs:
             self._start_step(run)
-        position = len(self._order)
         self._order.append(region)
         self._runs.append(run)
         if self._recording is not None:
             self._recording.begin(run)
             return self._lean(region)
         model = self._model
-        if model is None or self._point is None or position >= len(model.regions):
+        if model is None or self._point is None:
             return self._lean(region)
-        if model.regions[position] is not region:
+        # a step may leave regions out: layers that are dropped, an early exit
+        position = next((i for i in range(self._next, len(model.regions)) if model.regions[i] is region), None)
+        if position is None:
+            self._unknown = True
             return self._lean(region)
+        self._next = position + 1
         return model.masks[position][model.plans.choices[self._point][position]]
 
     def _note_parameters(self, run: Run) -> None:
@@ -170,9 +207,9 @@ class StepBudget:
         """Finish the step before, and decide how this one runs."""
         if self._recording is not None:
             self._finish_recording()
-        if self._model is not None and tuple(self._order) != self._model.regions[: len(self._order)]:
+        if self._model is not None and self._unknown:
             self.models.pop(self._model.regions[0], None)  # the step runs other regions now
-        self._order, self._point = [], None
+        self._order, self._point, self._next, self._unknown = [], None, 0, False
         first = run.region
         self._model = self.models.get(first)
         if self._model is None:
@@ -181,12 +218,12 @@ class StepBudget:
                 self._recording = _Recording.start(first.device)
             self._warm_ups[first] += 1
             return
-        room = self.room(run)
-        self._point = self._model.plans.fitting(room)
+        self._room = self.room(run)
+        self._point = self._model.plans.fitting(self._room)
         if self._point is None and not self.strict:
             self._point = len(self._model.plans.peak) - 1
         if self._point is None:
-            self._refuse(self._model.plans.least - room, run)
+            self._refuse(self._model.plans.least - self._room, run)
 
     def room(self, run: Run) -> int:
         """Bytes of the total that are free when a step starts."""
@@ -213,15 +250,27 @@ class StepBudget:
         for value, (_, (role, _which)) in zip(run.arguments or [], run.region.folded.placeholders, strict=False):
             if role == "input":
                 count(value, Category.INPUT)
+        optimizers = _optimizers_of(self.optimizer, parameters)
         for parameter in parameters:
             if parameter.is_leaf and parameter.grad is not None:
                 count(parameter.grad, Category.PARAMETER_GRADIENT)
-        for value in _optimizer_state(self.optimizer, parameters):
+        for value in _optimizer_state(optimizers):
             count(value, Category.OPTIMIZER)
+        # what code outside the regions trains: its gradients appear while the step runs
+        counted = len(tensors)
+        for parameter in _parameters_of(optimizers):
+            count(parameter, Category.PARAMETER)
+            if parameter.grad is not None:
+                count(parameter.grad, Category.PARAMETER_GRADIENT)
+        later = list(tensors.values())[counted:]
+        self._outside_gradients = sum(size for category, size in later if category is Category.PARAMETER_GRADIENT)
         totals: dict[Category, int] = {}
         for category, size in tensors.values():
             totals[category] = totals.get(category, 0) + size
         totals[Category.OPTIMIZER] = max(totals.get(Category.OPTIMIZER, 0), self.optimizer_bytes)
+        if self._model is not None and self._model.outside_gradients > self._outside_gradients:
+            missing = self._model.outside_gradients - self._outside_gradients
+            totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
 
     def _refuse(self, missing: int, run: Run) -> None:
@@ -281,9 +330,34 @@ class StepBudget:
             masks.append(known.masks)
         front = step_plans(options, [recorded.outside for recorded in passes])
         keep_all = float(sum(self.regions[region].time.sum() for region in order))  # type: ignore[union-attr]
-        return StepModel(order, tuple(passes), front, tuple(masks), keep_all)
+        gradients = self._outside_gradients  # counted when the recorded step started
+        return StepModel(order, tuple(passes), front, tuple(masks), keep_all, tuple(options), gradients)
 
     # ---------------------------------------------------------------- display
+
+    @property
+    def planned(self) -> PlannedStep | None:
+        """The plan of the step that runs, or ran last; None before a step was recorded."""
+        if self.total is None or self._model is None or self._point is None:
+            return None
+        return PlannedStep(self._model, self._point, self.total - self._room)
+
+    @property
+    def range_of_totals(self) -> tuple[int, int]:
+        """The least total of the steps that were recorded, and the total that keeps every value.
+
+        Both hold for what was there before the last step.
+
+        Raises
+        ------
+        ValueError
+            If no step was recorded yet.
+        """
+        if not self.models or self.total is None:
+            raise ValueError("no step was recorded yet; train for three steps under a total")
+        there = self.total - self._room
+        fronts = [model.plans for model in self.models.values()]
+        return there + max(front.least for front in fronts), there + max(front.peak[0] for front in fronts)
 
     @property
     def text(self) -> str:
@@ -465,12 +539,22 @@ def watch_optimizers() -> None:
 _watching = False
 
 
-def _optimizer_state(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The tensors that optimisers hold for these parameters."""
-    found = []
+def _optimizers_of(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.optim.Optimizer]:
+    """The optimisers that step one of these parameters."""
     own = {id(parameter) for parameter in parameters}
-    for optimizer in {*_optimizers, *([given] if given is not None else [])}:
-        for parameter, state in optimizer.state.items():
-            if id(parameter) in own and isinstance(state, dict):
-                found += [value for value in state.values() if isinstance(value, torch.Tensor)]
-    return found
+    known = {*_optimizers, *([given] if given is not None else [])}
+    return [
+        optimizer
+        for optimizer in known
+        if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+    ]
+
+
+def _parameters_of(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    return [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+
+
+def _optimizer_state(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    """The tensors that optimisers hold."""
+    states = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
+    return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]

@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from recompviz.pytorch.internals.fake_tensors import real_tensors
+from recompviz.pytorch.internals.operators import lstm_for_training
+
 aten = torch.ops.aten
 
 
@@ -56,6 +59,19 @@ def _whole_block(node: Node, _value: torch.Tensor, said: int) -> int:
     return max(said, _of(node.args[0]).untyped_storage().nbytes())
 
 
+def _lstm_workspace(node: Node, value: torch.Tensor, said: int) -> int:
+    """The workspace of MKL-DNN's LSTM has a size that only its kernel knows: it runs once."""
+    if value.dtype is not torch.uint8:
+        return said
+    arguments = [a.meta["val"] if isinstance(a, Node) else a for a in node.args]
+    with real_tensors():
+        made = [
+            torch.zeros([int(n) for n in a.shape], dtype=a.dtype) if isinstance(a, torch.Tensor) else a
+            for a in arguments
+        ]
+        return int(lstm_for_training(*made)[3].untyped_storage().nbytes())
+
+
 def _of(node: Any) -> torch.Tensor:
     value: torch.Tensor = node.meta["val"]
     return value
@@ -68,6 +84,7 @@ _RULES: dict[Any, Callable[[Node, torch.Tensor, int], int]] = {
     aten.native_group_norm.default: _statistics(1),
     aten._native_batch_norm_legit_functional.default: _statistics(1),
     aten._native_batch_norm_legit.no_stats: _statistics(1),
+    aten.mkldnn_rnn_layer.default: _lstm_workspace,
     aten.copy.default: _whole_block,
     aten.slice_scatter.default: _whole_block,
     aten.select_scatter.default: _whole_block,

@@ -1,0 +1,1 @@
+"""Training loops and models with control flow, compiled with the backend and compared with eager PyTorch."""

@@ -1,0 +1,112 @@
+"""Run a loop eagerly, with every value kept, and under a total in between; compare every tensor that it returns."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.pytorch.running.compiled import budget_for
+from recompviz.pytorch.running.step_budget import StepBudget
+
+# More than any loop here takes.
+UNLIMITED = 1 << 40
+
+
+@dataclass
+class LoopRow:
+    """How a loop ran under a budget.
+
+    Attributes
+    ----------
+    name : str
+    regions : int
+        Captured graphs that train.
+    least, total, keep_all : int
+        Total bytes: the least of the recorded steps, the budget, and what keeping every value takes.
+    overhead : float
+        Planned recomputation of the last step, as a share of the forward time.
+    wrong : list of str
+        What differs from eager.
+    messages : list of str
+        Warnings that eager PyTorch does not give.
+    """
+
+    name: str
+    regions: int = 0
+    least: int = 0
+    total: int = 0
+    keep_all: int = 0
+    overhead: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+
+def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: float = 0.4) -> LoopRow:
+    """Run a loop three times.
+
+    Parameters
+    ----------
+    name : str
+    loop : callable (total or None) → list of tensor
+        None runs eagerly; a total compiles for it with the backend ``"recompviz"``.
+    position : float
+        Where the total is: 0 for the least, 1 for keep-all.
+    """
+    row = LoopRow(name)
+    eager, before = _run(loop, None)
+    loose, after = _run(loop, UNLIMITED)
+    row.messages = [message for message in after if message not in before]
+    row.wrong += [f"keep-all: {text}" for text in different(loose, eager)]
+    budget = budget_for(UNLIMITED)
+    row.regions = len(budget.regions)
+    if not budget.models:
+        row.wrong.append(f"nothing was planned: {budget.text}")
+        return row
+    row.least, row.keep_all = budget.range_of_totals
+    row.total = int(row.least + position * (row.keep_all - row.least))
+    try:
+        tight, _ = _run(loop, row.total)
+    except InfeasibleBudget as error:
+        row.wrong.append(f"budget: {error}")
+        return row
+    row.wrong += [f"budget: {text}" for text in different(tight, eager)]
+    row.overhead = _overhead(budget_for(row.total))
+    return row
+
+
+def _overhead(budget: StepBudget) -> float:
+    planned = budget.planned
+    return planned.model.plans.overhead[planned.point] / max(planned.model.keep_all, 1e-9) if planned else 0.0
+
+
+def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple[list[Tensor], list[str]]:
+    torch._dynamo.reset()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = loop(total)
+    return found, list(dict.fromkeys(str(warning.message).splitlines()[0] for warning in caught))
+
+
+def different(mine: list[Any], theirs: list[Any]) -> list[str]:
+    """The tensors whose bits differ, by their positions."""
+    if len(mine) != len(theirs):
+        return [f"{len(mine)} tensors, expected {len(theirs)}"]
+    wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same(a, b)]
+    return [f"{len(wrong)} of {len(mine)} tensors, the first at {wrong[0]}"] if wrong else []
+
+
+def same(mine: Tensor | None, theirs: Tensor | None) -> bool:
+    """Whether two tensors have the same values (two NaNs are the same), or both are missing."""
+    if mine is None or theirs is None:
+        return mine is theirs
+    if mine.layout is not torch.strided:
+        mine, theirs = mine.to_dense(), theirs.to_dense()
+    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+        return False
+    return bool(((mine == theirs) | (mine.isnan() & theirs.isnan())).all())

@@ -1,0 +1,147 @@
+"""Training loops in two processes that talk over gloo: DistributedDataParallel and FSDP2.
+
+    python -m recompviz.benchmarks.loops.distributed_loops ddp
+
+runs one loop in two processes of its own, eagerly and compiled, and prints a line of JSON for each rank.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recompviz.benchmarks.loops.plain_loops import STEPS, Compile, Network, data
+
+KINDS = ("ddp", "ddp with unused parameters", "ddp with no_sync", "fsdp2")
+WORLD = 2
+
+
+class Sometimes(Network):
+    """Leaves out its last block at every second step."""
+
+    step = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks[: 4 if self.step % 2 else 3]:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def train(kind: str, compiled: Compile) -> list[Tensor]:
+    """Losses, and parameters after the last step."""
+    torch.manual_seed(0)
+    model: Any = Sometimes() if "unused" in kind else Network()
+    if kind == "fsdp2":
+        from torch.distributed.fsdp import fully_shard
+
+        for block in model.blocks:
+            fully_shard(block)
+        fully_shard(model)
+        called = compiled(model)
+    else:
+        called = compiled(nn.parallel.DistributedDataParallel(model, find_unused_parameters="unused" in kind))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9)
+    losses = []
+    for step in range(STEPS):
+        torch.manual_seed(100 * dist.get_rank() + step)
+        model.step = step
+        x, y = data(2 * step + dist.get_rank())
+        if "no_sync" in kind and step % 2 == 0:
+            wrapped = getattr(called, "_orig_mod", called)
+            with wrapped.no_sync():
+                loss = F.cross_entropy(called(x), y)
+                loss.backward()
+        else:
+            loss = F.cross_entropy(called(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        losses.append(loss.detach())
+    return losses + [_local(p).detach().clone() for p in model.parameters()]
+
+
+def _local(tensor: Any) -> Tensor:
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
+
+
+def run(kind: str) -> list[dict[str, Any]]:
+    """Run a loop in two new processes.
+
+    Returns
+    -------
+    list of dict
+        One for each rank: ``equal`` (losses and parameters are those of eager, bitwise), ``regions``, ``planned``
+        (whether the last step ran a plan), ``total``, ``keep_all``, ``messages``.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(WORLD):
+        environment = {
+            **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
+            "WORLD_SIZE": str(WORLD), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
+        }  # fmt: skip
+        command = [sys.executable, "-W", "ignore", "-m", __spec__.name if __spec__ else __name__, kind]
+        started.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+    found = []
+    for process in started:
+        output, errors = process.communicate(timeout=300)
+        lines = [line for line in output.splitlines() if line.startswith("{")]
+        if process.returncode or not lines:
+            raise RuntimeError(f"{kind}: a process ended with {process.returncode}\n{errors[-3000:]}")
+        found.append(json.loads(lines[-1]))
+    return found
+
+
+def main() -> None:
+    """One rank."""
+    from recompviz.pytorch.running import compiled as backends
+    from recompviz.pytorch.running.step_budget import StepBudget
+
+    kind = sys.argv[1]
+    torch.set_num_threads(1)
+    warnings.simplefilter("always")
+    dist.init_process_group("gloo")
+    eager = train(kind, lambda model: model)
+    loose = StepBudget(1 << 40)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        first = train(kind, lambda model: torch.compile(model, backend=backends.backend_of(loose)))
+        rows: dict[str, Any] = {"equal": _equal(first, eager), "regions": len(loose.regions), "planned": False}
+        if loose.models:
+            least, keep_all = loose.range_of_totals
+            total = torch.tensor(int(least + 0.4 * (keep_all - least)))
+            dist.all_reduce(total, dist.ReduceOp.MAX)
+            torch._dynamo.reset()
+            tight = StepBudget(int(total))
+            second = train(kind, lambda model: torch.compile(model, backend=backends.backend_of(tight)))
+            rows |= {
+                "equal": rows["equal"] and _equal(second, eager), "planned": tight.planned is not None,
+                "least": least, "total": int(total), "keep_all": keep_all,
+            }  # fmt: skip
+    rows["messages"] = sorted({str(w.message).splitlines()[0] for w in caught})
+    print(json.dumps(rows), flush=True)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
+    return len(mine) == len(theirs) and all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Models whose parameters or buffers are shared, normed, overwritten or replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
+
+
+class Tied(nn.Module):
+    """The embedding is the output layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.tower = nn.Embedding(50, WIDTH), tower()
+        self.head = nn.Linear(WIDTH, 50, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.tower(self.embedding(tokens)))
+
+
+@case("tied weights")
+def _() -> Any:
+    return Tied(), (torch.randint(0, 50, (BATCH,)),)
+
+
+class SharedBlock(nn.Module):
+    """Runs one block four times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = tower(depth=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for _ in range(4):
+            x = x + self.block(x)
+        return x
+
+
+@case("one block used four times")
+def _() -> Any:
+    return SharedBlock(), rows(BATCH, WIDTH)
+
+
+class NormMomentumNone(nn.Module):
+    """Batch norm with a cumulative average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH, momentum=None), nn.ReLU(inplace=True),
+            nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.ReLU(inplace=True),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+@case("batch norm with momentum=None")
+def _() -> Any:
+    return NormMomentumNone(), rows(BATCH, WIDTH)
+
+
+class InPlace(nn.Module):
+    """Overwrites values, slices and its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = tower(), tower()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x.mul_(0.5)
+        h = self.first(x)
+        h[:, :8] = 0
+        h[:, 8:16].add_(1)
+        h = F.gelu(h).add_(x)
+        return self.second(h)
+
+
+@case("in-place operators, input overwritten")
+def _() -> Any:
+    return InPlace(), rows(BATCH, WIDTH)
+
+
+class NormedEmbedding(nn.Module):
+    """An embedding with max_norm, which overwrites the parameter in the forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.tower = nn.Embedding(50, WIDTH, max_norm=1.0), tower()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.tower(self.embedding(tokens))
+
+
+@case("embedding with max_norm")
+def _() -> Any:
+    return NormedEmbedding(), (torch.randint(0, 50, (BATCH,)),)
+
+
+class Spectral(nn.Module):
+    """Layers with spectral norm and weight norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.utils.parametrizations.spectral_norm(nn.Linear(WIDTH, WIDTH))
+        self.second = nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH))
+        self.tower = tower()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tower(self.second(F.gelu(self.first(x))))
+
+
+@case("spectral norm and weight norm")
+def _() -> Any:
+    return Spectral(), rows(BATCH, WIDTH)
+
+
+class Counting(nn.Module):
+    """Buffers that are overwritten and buffers that are replaced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower = tower()
+        self.register_buffer("count", torch.zeros(1))
+        self.register_buffer("mean", torch.zeros(WIDTH))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.tower(x + self.mean)
+        self.count += 1
+        self.mean = 0.9 * self.mean + 0.1 * h.detach().mean(0)
+        return h * self.count
+
+
+@case("buffers overwritten and replaced")
+def _() -> Any:
+    return Counting(), rows(BATCH, WIDTH)
