@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.pytorch.running.compiled import budget_for
+from recompviz.pytorch.running.compiled import backend, budget_for, forget_budgets
 from recompviz.pytorch.running.step_budget import StepBudget
 
 # More than any loop here takes.
@@ -47,6 +47,13 @@ class LoopRow:
     messages: list[str] = field(default_factory=list)
 
 
+def compiled_for(total: int | None) -> Callable[[Any], Any]:
+    """A function that compiles a model for a total, or returns it as it is."""
+    if total is None:
+        return lambda model: model
+    return lambda model: torch.compile(model, backend=backend, options={"total": total})
+
+
 def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: float = 0.4) -> LoopRow:
     """Run a loop three times.
 
@@ -59,6 +66,7 @@ def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: fl
         Where the total is: 0 for the least, 1 for keep-all.
     """
     row = LoopRow(name)
+    forget_budgets()
     eager, before = _run(loop, None)
     loose, after = _run(loop, UNLIMITED)
     row.messages = [message for message in after if message not in before]

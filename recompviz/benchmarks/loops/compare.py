@@ -16,8 +16,9 @@ import recompviz as rv
 from recompviz.benchmarks.loops import models
 from recompviz.benchmarks.loops.budgets import same
 from recompviz.benchmarks.loops.cases import CASES, ModelCase
+from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.internals.memory_window import memory_window
-from recompviz.pytorch.internals.profiler import AllocationEvent, allocation_events
+from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.step_budget import StepBudget, StepModel
 

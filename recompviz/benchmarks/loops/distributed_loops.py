@@ -57,7 +57,7 @@ def train(kind: str, compiled: Compile) -> list[Tensor]:
         model.step = step
         x, y = data(2 * step + dist.get_rank())
         if "no_sync" in kind and step % 2 == 0:
-            wrapped = getattr(called, "_orig_mod", called)
+            wrapped: Any = getattr(called, "_orig_mod", called)
             with wrapped.no_sync():
                 loss = F.cross_entropy(called(x), y)
                 loss.backward()

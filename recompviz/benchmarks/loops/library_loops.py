@@ -16,6 +16,15 @@ from torch import Tensor, nn
 from recompviz.benchmarks.loops.plain_loops import STEPS, Network, data
 from recompviz.pytorch.running import entry_point
 
+
+class _Steps(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    def __len__(self) -> int:
+        return STEPS
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        return data(step)
+
+
 LIBRARIES: dict[str, tuple[str, Callable[[int | None], list[Tensor]]]] = {}
 
 
@@ -159,7 +168,7 @@ def lightning_module(total: int | None) -> list[Tensor]:
 
     module: Any = Module()
     trained = module if total is None else torch.compile(module, backend="recompviz", options={"total": total})
-    batches = torch.utils.data.DataLoader([data(step) for step in range(STEPS)], batch_size=None)
+    batches: Any = torch.utils.data.DataLoader(_Steps(), batch_size=None)
     trainer = lightning.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, gradient_clip_val=1.0, accumulate_grad_batches=2,

@@ -70,6 +70,11 @@ def _state(model: nn.Module) -> list[Tensor]:
     return [value.detach().clone() for value in model.state_dict().values()]
 
 
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad.clone()
+
+
 @_loop("one step after the other")
 def simple(compiled: Compile) -> list[Tensor]:
     model = Network()
@@ -267,9 +272,13 @@ def functional(compiled: Compile) -> list[Tensor]:
         gradients = torch.autograd.grad(loss, list(others.values()))
         with torch.no_grad():
             for p, gradient in zip(model.parameters(), gradients, strict=True):
-                p -= 0.01 * gradient
+                p.sub_(0.01 * gradient)
         losses.append(loss.detach())
     return losses + _state(model)
+
+
+def _halved(_module: nn.Module, inner: Any, _outer: Any) -> tuple[Tensor]:
+    return (inner[0] * 0.5,)
 
 
 @_loop("hooks that are added and removed")
@@ -286,7 +295,7 @@ def hooks(compiled: Compile) -> list[Tensor]:
             handles.pop().remove()
             handles.append(model.blocks[2].register_forward_pre_hook(lambda _m, inputs: (inputs[0] - 1,)))
         if step == 6:
-            handles.append(model.norm.register_full_backward_hook(lambda _m, inner, _o: (inner[0] * 0.5,)))
+            handles.append(model.norm.register_full_backward_hook(_halved))
         loss = F.cross_entropy(called(x), y)
         loss.backward()
         optimizer.step()
@@ -306,7 +315,7 @@ def retained(compiled: Compile) -> list[Tensor]:
         loss, other = F.cross_entropy(output, y), output.pow(2).mean()
         loss.backward(retain_graph=True)
         other.backward()
-        losses += [loss.detach(), other.detach(), model.head.weight.grad.clone()]
+        losses += [loss.detach(), other.detach(), _gradient(model.head.weight)]
         optimizer.step()
         optimizer.zero_grad()
     return losses + _state(model)

@@ -65,6 +65,11 @@ def budget_for(total: int | float | str | None) -> StepBudget:
     return _by_total[repr(total)]
 
 
+def forget_budgets() -> None:
+    """Let the graphs that are compiled by the backend's name from now on start with new budgets."""
+    _by_total.clear()
+
+
 def compile(
     model: M,
     *,

@@ -44,7 +44,7 @@ def _() -> Any:
 class Packed(nn.Module):
     """A recurrent network over packed sequences."""
 
-    def __init__(self, kind: type[nn.RNNBase]) -> None:
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
         self.before, self.after = tower(), tower()
         self.rnn = kind(WIDTH, WIDTH, num_layers=2, batch_first=True)

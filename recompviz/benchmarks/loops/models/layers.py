@@ -85,13 +85,17 @@ def _() -> Any:
     return Hooked(), rows(BATCH, WIDTH)
 
 
+def _halved(_module: nn.Module, inner: Any, _outer: Any) -> tuple[Tensor]:
+    return (inner[0] * 0.5,)
+
+
 class BackwardHooked(nn.Module):
     """A full backward hook."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = tower(), tower()
-        self.second.register_full_backward_hook(lambda _m, gradients, _out: (gradients[0] * 0.5,))
+        self.second.register_full_backward_hook(_halved)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.second(self.first(x))

@@ -124,6 +124,9 @@ def _() -> Any:
 class Counting(nn.Module):
     """Buffers that are overwritten and buffers that are replaced."""
 
+    count: Tensor
+    mean: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.tower = tower()

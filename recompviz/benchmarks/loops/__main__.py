@@ -1,0 +1,112 @@
+"""Training loops and models with control flow under a budget, compared with eager PyTorch; prints tables.
+
+    python -m recompviz.benchmarks.loops                           # all tables
+    python -m recompviz.benchmarks.loops loops models              # some of them
+    python -m recompviz.benchmarks.loops changes --changes 1000
+
+Losses, gradients and the model's tensors are compared bitwise. Each total is between the least of the recorded steps
+and what keeping every value takes. *Planned* is the share of the bytes kept for the backward pass that lies in planned
+regions; the rest is kept by code that runs eagerly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+
+from recompviz.benchmarks.loops import distributed_loops
+from recompviz.benchmarks.loops.budgets import LoopRow, compiled_for, run_loop
+from recompviz.benchmarks.loops.cases import CASES
+from recompviz.benchmarks.loops.changes import random_changes
+from recompviz.benchmarks.loops.compare import compare
+from recompviz.benchmarks.loops.library_loops import LIBRARIES
+from recompviz.benchmarks.loops.plain_loops import LOOPS
+from recompviz.core.base.units import format_bytes
+from recompviz.pytorch.running import step_budget
+
+TABLES = ("loops", "libraries", "distributed", "models", "changes")
+CHANGES_OF_ONE_MODEL = 25
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", nargs="*", help=f"some of {', '.join(TABLES)}; default: all")
+    parser.add_argument("--seconds", type=float, default=1.0, help="processor time of the search for each region")
+    parser.add_argument("--changes", type=int, default=1000)
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.tables) - set(TABLES)):
+        parser.error(f"unknown table {unknown[0]!r}; expected some of {', '.join(TABLES)}")
+    step_budget.SEARCH_SECONDS = options.seconds
+    print(f"torch {torch.__version__}, Python {platform.python_version()}")
+    printers: dict[str, Callable[[], None]] = {
+        "loops": _loops, "libraries": _libraries, "distributed": _distributed, "models": _models,
+        "changes": partial(_changes, options.changes),
+    }  # fmt: skip
+    for name in options.tables or TABLES:
+        print(f"\n{name}")
+        printers[name]()
+
+
+def _loops() -> None:
+    for name, loop in LOOPS.items():
+        _print_loop(run_loop(name, lambda total, loop=loop: loop(compiled_for(total))))  # type: ignore[misc]
+
+
+def _libraries() -> None:
+    for name, (library, loop) in LIBRARIES.items():
+        if importlib.util.find_spec(library) is None:
+            print(f"  {name:48} {library} is not installed")
+        else:
+            _print_loop(run_loop(name, loop))
+
+
+def _print_loop(row: LoopRow) -> None:
+    sizes = f"{format_bytes(row.least)} < {format_bytes(row.total)} < {format_bytes(row.keep_all)}"
+    answer = "equal" if not row.wrong else f"DIFFERS: {'; '.join(row.wrong)}"
+    print(f"  {row.name:48} {row.regions:3} regions  {sizes:36} {row.overhead:+6.1%}  {answer}", flush=True)
+    for message in row.messages:
+        print(f"      {message[:180]}")
+
+
+def _distributed() -> None:
+    for kind in distributed_loops.KINDS:
+        for rank, found in enumerate(distributed_loops.run(kind)):
+            print(f"  {kind:48} rank {rank}: {found}", flush=True)
+
+
+def _models() -> None:
+    print(f"  {'model':52} {'regions':>7} {'breaks':>6} {'planned':>7} {'least':>9} {'total':>9} {'measured':>9}")
+    for name in CASES:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            row = compare(name)
+        figures = [format_bytes(size) for size in (row.least, row.total, row.peak)]
+        answer = row.unplanned or ("equal" if not row.wrong else f"DIFFERS: {row.wrong[0]}")
+        over = "" if row.peak <= row.total or row.unplanned else "  ABOVE THE TOTAL"
+        columns = f"{row.regions:7} {row.breaks:6} {row.share:7.0%} " + " ".join(f"{figure:>9}" for figure in figures)
+        print(f"  {name:52} {columns}  {answer}{over}", flush=True)
+        for message in row.messages:
+            print(f"      {message[:180]}")
+
+
+def _changes(wanted: int) -> None:
+    made, stale = 0, list[str]()
+    for seed in range((wanted + CHANGES_OF_ONE_MODEL - 1) // CHANGES_OF_ONE_MODEL):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            outcome = random_changes(seed, CHANGES_OF_ONE_MODEL)
+        made, stale = made + outcome.changes, stale + outcome.stale
+    print(f"  {made} changes of {made // CHANGES_OF_ONE_MODEL} models, {len(stale)} stale answers")
+    for text in stale:
+        print(f"      {text}")
+
+
+if __name__ == "__main__":
+    main()

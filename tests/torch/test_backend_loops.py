@@ -1,0 +1,116 @@
+"""Training loops with the compiler backend: losses, gradients and states are bitwise those of eager PyTorch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import recompviz as rv
+from recompviz.benchmarks.loops import distributed_loops
+from recompviz.benchmarks.loops.budgets import compiled_for, run_loop
+from recompviz.benchmarks.loops.plain_loops import LOOPS
+from recompviz.pytorch.internals.aot import DoubleBackward
+from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.backend import UnplannedGraph
+from recompviz.pytorch.running.compiled import budget_of
+
+QUICK = ("accumulation, clipping and a scheduler", "two backward passes of one graph (retain_graph)")
+
+
+@pytest.fixture(autouse=True)
+def _short_search(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LOOPS])
+def test_a_loop_under_a_total_gives_what_eager_gives(name: str) -> None:
+    row = run_loop(name, lambda total: LOOPS[name](compiled_for(total)))
+    assert not row.wrong
+    assert not row.messages
+    assert row.least <= row.total <= row.keep_all
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", distributed_loops.KINDS)
+def test_two_processes_under_a_total_give_what_eager_gives(kind: str) -> None:
+    for found in distributed_loops.run(kind):
+        assert found["equal"]
+        assert found["planned"]
+        assert found["least"] <= found["total"] <= found["keep_all"]
+
+
+def test_a_second_derivative_is_refused_with_a_next_step() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+    x, y = torch.randn(5, 4, requires_grad=True), torch.tensor([0, 1, 2, 0, 1])
+    loss = F.cross_entropy(rv.compile(model, total="1 MiB")(x), y)
+    (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(DoubleBackward, match=r"not compiled.* or take its gradient inside"):
+        (loss + slope.pow(2).sum()).backward()
+
+
+def test_a_second_derivative_inside_the_compiled_function_is_planned() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def penalised(x: torch.Tensor) -> torch.Tensor:
+        (slope,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+        return slope.pow(2).mean()
+
+    x = torch.randn(5, 4, requires_grad=True)
+    penalised(x).backward()
+    wanted = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    compiled = rv.compile(penalised, total="1 MiB")
+    compiled(x).backward()
+    assert budget_of(compiled).regions
+    for mine, theirs in zip([p.grad for p in model.parameters()], wanted, strict=True):
+        assert (mine is None) == (theirs is None)
+        assert mine is None or theirs is None or torch.equal(mine, theirs)
+
+
+def test_a_graph_that_cannot_be_planned_runs_eagerly_and_says_where() -> None:
+    model = nn.Sequential(nn.Embedding(10, 4, sparse=True), nn.Linear(4, 2))
+    tokens = torch.arange(6)
+    model(tokens).sum().backward()
+    wanted = model[0].weight.grad
+    model.zero_grad()
+    with pytest.warns(UnplannedGraph, match="sparse"):
+        model_output = rv.compile(model, total="1 MiB")(tokens)
+    model_output.sum().backward()
+    assert torch.equal(model[0].weight.grad.to_dense(), wanted.to_dense())
+
+
+def test_the_layers_of_a_loop_that_dynamo_cannot_capture_are_planned_one_by_one() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.Tanh()) for _ in range(3))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for number, expert in enumerate(self.experts):
+                rows = torch.where(x[:, 0] > number / 3)[0]
+                x = x.index_add(0, rows, expert(x[rows]))
+            return x
+
+    model = Routed()
+    compiled = rv.compile(model, total="1 MiB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(3):
+            compiled(torch.rand(16, 8)).sum().backward()
+    assert len(budget_of(compiled).regions) == 3
+
+
+def test_another_number_of_rows_needs_one_more_graph_and_no_more() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    compiled = rv.compile(model, total="1 MiB")
+    for rows in (5, 7, 11, 4, 9, 13):
+        compiled(torch.randn(rows, 8)).sum().backward()
+    assert len(budget_of(compiled).regions) == 2

@@ -1,0 +1,25 @@
+"""Models with control flow under a total: gradients are those of eager PyTorch, and the measured peak is within it."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+from recompviz.benchmarks.loops.cases import CASES
+from recompviz.benchmarks.loops.compare import compare
+from recompviz.pytorch.running import step_budget
+
+QUICK = ("views returned", "dataclass input")
+
+
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
+def test_a_model_trains_under_a_total(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        row = compare(name)
+    torch._dynamo.reset()
+    assert not row.wrong
+    assert row.unplanned or row.peak <= row.total
