@@ -23,7 +23,7 @@ from recompviz.pytorch.tracing.call_list import CallList
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.node_graph import node_graph
 from recompviz.pytorch.tracing.prepared import prepare
-from recompviz.pytorch.tracing.results import copied_gradients, name_results, split_outputs
+from recompviz.pytorch.tracing.results import copied_gradients, forward_output_count, name_results, split_outputs
 from recompviz.pytorch.tracing.storage_table import StorageTable
 
 
@@ -107,7 +107,8 @@ def fold(
     TraceError
         If the step cannot be planned; the message says why and what to change.
     """
-    prepared = prepare(fx, output_count or 1)
+    output = next(iter(reversed(fx.graph.nodes)))
+    prepared = prepare(fx, output_count or forward_output_count(output) or 1)
     region = output_count is not None
     table = StorageTable(fx, prepared.passed)
     calls = CallList(table, prepared.mutated)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.node_info import is_library
@@ -34,6 +35,14 @@ def refuse_arrays(arguments: Any) -> None:
                 raise TraceError(f"{part} is a {kind}, expected a torch.Tensor: pass torch.as_tensor(…) of it")
             if isinstance(leaf, torch.Tensor) and leaf.layout is not torch.strided:
                 raise TraceError(f"{part} is a sparse tensor ({leaf.layout}), expected a dense one.{_IN_PARTS}")
+
+
+def refuse_data_dependent_shapes(graph: GraphModule) -> None:
+    """Raise TraceError if the shape of a value depends on the values of others: its bytes are not known in advance."""
+    for node in graph.graph.nodes:
+        if node.meta.get("unbacked_bindings"):
+            reason = f"the result of {node.target} depends on data, so its size is not known before the step"
+            raise TraceError(explanation(ValueError(f"{reason}\n{node.meta.get('stack_trace') or ''}")))
 
 
 # the next step for a model that is not one graph

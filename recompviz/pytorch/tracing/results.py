@@ -33,14 +33,20 @@ def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Value
     values: Any = output.args[0]
     if output_count is not None:
         return tuple(values[:output_count]), tuple(values[output_count:])
-    forward_outputs = [v for v, d in zip(values, output.meta["desc"], strict=True) if is_forward_output(d)]
-    refuse_no_scalar([v.meta["val"] if isinstance(v, Node) else v for v in forward_outputs])
-    if values[0] is not forward_outputs[0]:
+    count = forward_output_count(output)
+    if count == 0 or not is_forward_output(output.meta["desc"][0]):
         raise TraceError(
             "the step overwrites a parameter, or an input that requires a gradient; a plan cannot run it twice. "
             "Overwrite it outside forward() (an embedding with max_norm overwrites its weight inside)"
         )
-    return (values[0],), tuple(values[1:])
+    loss = values[0]
+    refuse_no_scalar([loss.meta["val"] if isinstance(loss, Node) else loss])
+    return tuple(values[:count]), tuple(values[count:])
+
+
+def forward_output_count(output: Node) -> int:
+    """The number of outputs of a whole step: its loss, and tensors that it assigns to attributes of modules."""
+    return sum(map(is_forward_output, output.meta["desc"]))
 
 
 def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool) -> None:

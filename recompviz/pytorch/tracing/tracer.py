@@ -17,7 +17,7 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import captured_joint
 from recompviz.pytorch.internals.devices import device_of, without_memory
-from recompviz.pytorch.internals.export import BufferSet, joint_graph
+from recompviz.pytorch.internals.export import BufferSet, joint_graph, new_buffers
 from recompviz.pytorch.internals.fake_tensors import without_storage
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
@@ -25,7 +25,13 @@ from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
-from recompviz.pytorch.tracing.refusals import explanation, refuse_arrays, refuse_computed_constants
+from recompviz.pytorch.tracing.refusals import (
+    explanation,
+    refuse_arrays,
+    refuse_computed_constants,
+    refuse_data_dependent_shapes,
+)
+from recompviz.pytorch.tracing.results import forward_output_count
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.step import Loss, Step, TraceError, as_targets
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -78,6 +84,8 @@ def trace_step(
                 if captured is None:
                     raise TraceError("the loss does not depend on a parameter that requires a gradient")
                 fx, sources, inputs_of_graph = captured
+                if forward_output_count(next(iter(reversed(fx.graph.nodes)))) > 1:
+                    new_buffers(step, arguments)  # raises TraceError unless the step returns one scalar
                 role_of = roles_of_inputs(sources, inputs_of_graph)
     except RecompvizError:
         raise
@@ -90,12 +98,8 @@ def trace_step(
         raise TraceError(explanation(error)) from error
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
-    try:
-        folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
-    except RecompvizError:
-        raise
-    except Exception as error:  # sizes that depend on data
-        raise TraceError(explanation(error)) from error
+    refuse_data_dependent_shapes(fx)
+    folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
     if inputs_of_graph is not None:
         folded = _with_unused(folded, step, arguments, inputs_of_graph)
     folded = priced(folded, "paper")
