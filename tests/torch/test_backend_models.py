@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recompviz.benchmarks.loops.cases import CASES
-from recompviz.benchmarks.loops.compare import compare
+from recompviz.benchmarks.loops.comparison import compare
 from recompviz.pytorch.running import step_budget
 
 QUICK = ("views returned", "dataclass input")

@@ -24,7 +24,7 @@ from recompviz.benchmarks.loops import distributed_loops
 from recompviz.benchmarks.loops.budgets import LoopRow, compiled_for, run_loop
 from recompviz.benchmarks.loops.cases import CASES
 from recompviz.benchmarks.loops.changes import random_changes
-from recompviz.benchmarks.loops.compare import compare
+from recompviz.benchmarks.loops.comparison import compare
 from recompviz.benchmarks.loops.library_loops import LIBRARIES
 from recompviz.benchmarks.loops.plain_loops import LOOPS
 from recompviz.core.base.units import format_bytes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.running.compiled import backend, budget_for, forget_budgets
 from recompviz.pytorch.running.step_budget import StepBudget
 
@@ -94,7 +95,7 @@ def _overhead(budget: StepBudget) -> float:
 
 
 def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple[list[Tensor], list[str]]:
-    torch._dynamo.reset()
+    forget_graphs()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = loop(total)

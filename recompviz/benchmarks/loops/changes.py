@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import recompviz as rv
 from recompviz.benchmarks.loops.budgets import same
+from recompviz.pytorch.internals.dynamo import forget_graphs
 
 WIDTH = 16
 # Read by the models; changed between steps.
@@ -193,7 +194,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB") -> Outco
     """
     here = sys.modules[__name__]
     generator, outcome = random.Random(seed), Outcome()
-    torch._dynamo.reset()
+    forget_graphs()
     torch.manual_seed(seed)
     here.SCALE = 1.0  # type: ignore[attr-defined]
     model, twin = Layered(random.Random(seed)), Layered(random.Random(seed))

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recompviz.benchmarks.loops.plain_loops import STEPS, Compile, Network, data
+from recompviz.pytorch.internals.dynamo import forget_graphs
 
 KINDS = ("ddp", "ddp with unused parameters", "ddp with no_sync", "fsdp2")
 WORLD = 2
@@ -57,7 +58,7 @@ def train(kind: str, compiled: Compile) -> list[Tensor]:
         model.step = step
         x, y = data(2 * step + dist.get_rank())
         if "no_sync" in kind and step % 2 == 0:
-            wrapped: Any = getattr(called, "_orig_mod", called)
+            wrapped: Any = next(m for m in called.modules() if hasattr(m, "no_sync"))
             with wrapped.no_sync():
                 loss = F.cross_entropy(called(x), y)
                 loss.backward()
@@ -126,7 +127,7 @@ def main() -> None:
             least, keep_all = loose.range_of_totals
             total = torch.tensor(int(least + 0.4 * (keep_all - least)))
             dist.all_reduce(total, dist.ReduceOp.MAX)
-            torch._dynamo.reset()
+            forget_graphs()
             tight = StepBudget(int(total))
             second = train(kind, lambda model: torch.compile(model, backend=backends.backend_of(tight)))
             rows |= {

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recompviz.benchmarks.loops.plain_loops import STEPS, Network, data
+from recompviz.pytorch.internals.dynamo import register_name
 from recompviz.pytorch.running import entry_point
 
 
@@ -31,7 +32,7 @@ LIBRARIES: dict[str, tuple[str, Callable[[int | None], list[Tensor]]]] = {}
 def _loop(name: str, library: str) -> Callable[[Callable[..., list[Tensor]]], Callable[[int | None], list[Tensor]]]:
     def register(run: Callable[..., list[Tensor]]) -> Callable[[int | None], list[Tensor]]:
         def seeded(total: int | None) -> list[Tensor]:
-            register_name()
+            register_name("recompviz", entry_point.backend)
             torch.manual_seed(0)
             return run(total)
 
@@ -39,12 +40,6 @@ def _loop(name: str, library: str) -> Callable[[Callable[..., list[Tensor]]], Ca
         return seeded
 
     return register
-
-
-def register_name() -> None:
-    """Register the backend by its name, in a checkout whose entry point is not installed."""
-    if "recompviz" not in torch._dynamo.list_backends(exclude_tags=()):
-        torch._dynamo.register_backend(entry_point.backend, name="recompviz")
 
 
 def _state(model: nn.Module) -> list[Tensor]:
@@ -138,7 +133,6 @@ def accelerated(total: int | None) -> list[Tensor]:
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss.detach())
-    accelerate.state.AcceleratorState._reset_state(True)
     return losses + _state(model)
 
 

@@ -1,7 +1,8 @@
 """Dynamo: what it is allowed to capture, and where in the user's code a captured graph comes from.
 
-Private PyTorch used here: ``torch._dynamo.config``, ``Module._call_impl``, ``Module._compiled_call_impl`` and the
-``meta`` entry ``"stack_trace"`` of fx nodes. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``reset``, ``register_backend``),
+``Module._call_impl``, ``Module._compiled_call_impl`` and the ``meta`` entry ``"stack_trace"`` of fx nodes. Tried on
+torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -13,11 +14,21 @@ from typing import Any
 import torch
 from torch import nn
 from torch._dynamo import config as dynamo_config
+from torch._dynamo.exc import TorchDynamoException as DynamoError
+from torch._dynamo.utils import counters
 from torch.fx import GraphModule
 
 from recompviz.pytorch.internals.user_lines import is_own
 
-__all__ = ["allow_more_captures", "compile_layers", "first_user_line"]
+__all__ = [
+    "DynamoError",
+    "allow_more_captures",
+    "compile_layers",
+    "first_user_line",
+    "forget_graphs",
+    "graph_breaks",
+    "register_name",
+]
 
 # Dynamo's default is 8 graphs for one function; then it runs the function eagerly.
 GRAPHS_OF_ONE_FUNCTION = 32
@@ -77,3 +88,20 @@ def first_user_line(graph: GraphModule) -> str:
         if own:
             return own[-1]
     return ""
+
+
+def register_name(name: str, backend: Callable[..., Any]) -> None:
+    """Give a backend its name in this process, where the entry point of the package is not installed."""
+    if name not in torch._dynamo.list_backends(exclude_tags=()):
+        torch._dynamo.register_backend(backend, name=name)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def forget_graphs() -> None:
+    """Forget every captured graph of the process, and the count of graph breaks."""
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def graph_breaks() -> int:
+    """The number of graph breaks since :func:`forget_graphs`."""
+    return int(sum(counters["graph_break"].values()))

@@ -10,12 +10,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch._dynamo.exc import TorchDynamoException
 from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
-from recompviz.pytorch.internals.dynamo import first_user_line
+from recompviz.pytorch.internals.dynamo import DynamoError, first_user_line
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -64,7 +63,7 @@ def compile_region(
             forward=lambda: regions[-1].forward,
             backward=lambda: regions[-1].backward,
         )
-    except (InfeasibleBudget, TorchDynamoException):  # Dynamo's own: it captures again, or reports the user's error
+    except (InfeasibleBudget, DynamoError):  # Dynamo's own: it captures again, or reports the user's error
         raise
     except Exception as error:
         for region in regions:

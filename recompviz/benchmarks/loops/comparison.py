@@ -17,6 +17,7 @@ from recompviz.benchmarks.loops import models
 from recompviz.benchmarks.loops.budgets import same
 from recompviz.benchmarks.loops.cases import CASES, ModelCase
 from recompviz.core.steps.allocations import AllocationEvent
+from recompviz.pytorch.internals.dynamo import forget_graphs, graph_breaks
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of
@@ -222,7 +223,7 @@ def compare(name: str, steps: int = 7, position: float = 0.4) -> Row:
     case, compiled, budget = compiled_case(name, "1 TiB")
     loose = train(case, compiled, steps)
     row.wrong = [f"keep-all: {text}" for text in differences(loose, eager)]
-    row.breaks = sum(torch._dynamo.utils.counters["graph_break"].values())
+    row.breaks = graph_breaks()
     row.messages = [m for m in loose.messages if m not in eager.messages]
     if not budget.models:
         row.unplanned = budget.text
@@ -250,15 +251,14 @@ def planned_share(model: StepModel) -> float:
 
 def train_eager(name: str, steps: int) -> Trained:
     """The reference."""
-    torch._dynamo.reset()
+    forget_graphs()
     case = CASES[name]()
     return train(case, case.model, steps)
 
 
 def compiled_case(name: str, total: int | str) -> tuple[ModelCase, Any, StepBudget]:
     """A fresh case, compiled for a total."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
+    forget_graphs()
     case = CASES[name]()
     compiled = rv.compile(case.model, total=total)
     return case, compiled, budget_of(compiled)
