@@ -16,7 +16,7 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 # as in ``python -m recompviz.benchmarks.accuracy``
-COMMANDS = ("accuracy", "debugging", "explorer", "liveness", "neighbours", "optimality", "paper", "planner")
+COMMANDS = ("accuracy", "debugging", "explorer", "liveness", "loops", "neighbours", "optimality", "paper", "planner")
 
 
 @pytest.mark.parametrize("name", MODULES)

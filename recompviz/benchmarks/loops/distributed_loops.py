@@ -108,7 +108,7 @@ def run(kind: str) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> None:
+def worker() -> None:
     """One rank."""
     from recompviz.pytorch.running import compiled as backends
     from recompviz.pytorch.running.step_budget import StepBudget
@@ -145,4 +145,4 @@ def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    worker()
