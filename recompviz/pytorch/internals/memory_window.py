@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,15 @@ class MemoryWindow:
     allocated: int | None = None
 
 
+# functions that close a window which nobody has closed yet, because the step in it has not ended
+_open_ended: list[Callable[[], None]] = []
+
+
+def close_before_next(close: Callable[[], None]) -> None:
+    """Let the next window close an open one first."""
+    _open_ended.append(close)
+
+
 @contextlib.contextmanager
 def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
     """Record every allocation and free of the work done inside the block.
@@ -63,6 +72,8 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
         If a profiler runs that recompviz did not start.
     """
     with one_at_a_time:
+        while _open_ended:
+            _open_ended.pop()()
         if profiler_runs():
             raise ProfilerBusy
         yield from _recorded(device)

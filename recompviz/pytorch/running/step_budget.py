@@ -27,7 +27,7 @@ from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plan
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.autograd import after_backward
-from recompviz.pytorch.internals.memory_window import ProfilerBusy, memory_window
+from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.operator_figures import calibrated_region
@@ -400,6 +400,7 @@ class _Recording:
             recording.window = recording.stack.enter_context(memory_window(device))
         except ProfilerBusy:
             return None
+        close_before_next(recording.stop)
         return recording
 
     def begin(self, run: Run) -> None:
