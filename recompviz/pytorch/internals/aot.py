@@ -1,8 +1,10 @@
 """Compile a graph that Dynamo captured: AOTAutograd makes the joint graph and the runtime, recompviz the two functions.
 
-Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, ``torch._functorch.config``
-and the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and
-``_double_backward`` of the autograd function that AOTAutograd makes. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``,
+``torch._functorch.config``,
+the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and
+``_double_backward`` and ``metadata`` of the autograd function that AOTAutograd makes. Tried on torch 2.13.0 and 2.14.1,
+on the CPU.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ def compile_joint(
         functorch_config.patch(settings),
         operators_kept_whole(),
     ):
-        return _FirstDerivativeOnly(compiler(graph, inputs))
+        return _AsEager(compiler(graph, inputs))
 
 
 class DoubleBackward(RecompvizError, RuntimeError):
@@ -82,10 +84,11 @@ class DoubleBackward(RecompvizError, RuntimeError):
         )
 
 
-class _FirstDerivativeOnly:
-    """Calls a compiled graph. Sees to it that a second derivative raises :class:`DoubleBackward`.
+class _AsEager:
+    """Calls a compiled graph, and changes two things of its backward pass.
 
-    AOTAutograd refuses it, too, without a next step. The autograd function can only be reached from its outputs.
+    A second derivative raises :class:`DoubleBackward`; AOTAutograd refuses it, too, without a next step. Gradients of
+    outputs keep their strides. The autograd function can only be reached from an output.
     """
 
     def __init__(self, compiled: Callable[..., Any]) -> None:
@@ -105,10 +108,30 @@ class _FirstDerivativeOnly:
             function = getattr(node, "_forward_cls", None)
             if function is not None and hasattr(function, "_double_backward"):
                 function._double_backward = staticmethod(_refused)
+                _keep_strides(function)
                 self.seen = True
                 return
             if function is None:  # a view of an output
                 nodes += [previous for previous, _ in node.next_functions if previous is not None]
+
+
+def _keep_strides(function: Any) -> None:
+    """Let the gradients of outputs arrive with the strides that they have, as in eager.
+
+    AOTAutograd copies them to those of the outputs. Then sums over them are taken in another order.
+    """
+    for tangent in getattr(getattr(function, "metadata", None), "subclass_tangent_meta", ()):
+        if type(tangent).__name__ == "PlainTensorMeta":
+            tangent.memory_format = types.SimpleNamespace(memory_format=None, size=_EqualsAll(), stride=_EqualsAll())
+
+
+class _EqualsAll:
+    """The size, or the strides, that AOTAutograd expects of a gradient."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, _other: object) -> bool:
+        return True
 
 
 def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any]) -> Any:
