@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import nn
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.backend import compile_region
@@ -126,12 +127,27 @@ def compile(
     compile_graph = backend_of(budget)
     compiled: Any = torch.compile(model, backend=compile_graph, dynamic=dynamic, fullgraph=fullgraph)
     if isinstance(model, nn.Module):
+        budget.note_model(model)
         compile_layers(model, compile_graph, dynamic)
     if isinstance(compiled, nn.Module):
         object.__setattr__(compiled, "_recompviz_budget", budget)
+        compiled.register_forward_pre_hook(_InputsNoted(budget), with_kwargs=True)
     else:
         compiled._recompviz_budget = budget
     return cast(M, compiled)
+
+
+class _InputsNoted:
+    """A hook that tells a budget which tensors a model is called with."""
+
+    def __init__(self, budget: StepBudget) -> None:
+        self.budget = budget
+
+    def __call__(self, _model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.budget.note_inputs(pytree.tree_leaves((arguments, named)))
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> _InputsNoted:
+        return self
 
 
 def backend_of(budget: StepBudget) -> Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]:

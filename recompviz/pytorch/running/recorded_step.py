@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
@@ -24,6 +25,8 @@ class PassRecord:
 
     Attributes
     ----------
+    sizes : tuple
+        The sizes of the run's inputs, where they are symbolic.
     outputs : dict of int to int
         The address of each output's block, and its storage in the joint graph.
     tangents : set of int
@@ -32,6 +35,7 @@ class PassRecord:
         Time of each step of the schedule.
     """
 
+    sizes: tuple[Any, ...] = ()
     outputs: dict[int, int] = field(default_factory=dict)
     tangents: set[int] = field(default_factory=set)
     seconds: dict[tuple[Stage, int], float] = field(default_factory=dict)

@@ -69,13 +69,15 @@ class Run:
     region : Region
     arguments : list or None
         What the region was called with, during the forward pass.
+    sizes : tuple
+        Those of the arguments that are no tensors.
     observer : Observer or None
         Set by the chooser while it records a step.
     when_freed : callable (Run) → None, or None
         Called when the graph of an observed run is freed, after its backward pass or without one.
     """
 
-    __slots__ = ("arguments", "freed", "observer", "ran_backward", "region", "when_freed")
+    __slots__ = ("arguments", "freed", "observer", "ran_backward", "region", "sizes", "when_freed")
 
     def __init__(self, region: Region, arguments: list[Any]) -> None:
         self.region = region
@@ -84,6 +86,7 @@ class Run:
         self.freed = False
         self.ran_backward = False
         self.when_freed: Callable[[Run], None] | None = None
+        self.sizes = tuple(arguments[i] for i in region.symbols)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
@@ -33,6 +34,7 @@ from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.operator_figures import calibrated_region
 from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
 from recompviz.pytorch.running.region import Region, Run, Stage
+from recompviz.pytorch.running.resized_steps import at_sizes, grown, grown_outside, growth, rounded_up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,6 +81,10 @@ class StepModel:
         For each run, the bytes and times of its plans.
     outside_gradients : int
         Bytes of the gradients, outside the regions, that had accumulated before the recorded step.
+    sizes : tuple of tuple
+        The sizes of each run's inputs in the recorded step, where they are symbolic.
+    factor : float
+        How much larger the storages of symbolic size may be than in the recorded step.
     """
 
     regions: tuple[Region, ...]
@@ -88,6 +94,8 @@ class StepModel:
     keep_all: float
     options: tuple[RegionPlans, ...] = ()
     outside_gradients: int = 0
+    sizes: tuple[tuple[Any, ...], ...] = ()
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +155,12 @@ class StepBudget:
         self._order: list[Region] = []
         self._model: StepModel | None = None
         self._point: int | None = None
+        # by the first region and the factor: the recorded step, and its plans for larger sizes
+        self._larger: dict[tuple[Region, float], tuple[StepModel, StepModel]] = {}
+        self._relative: defaultdict[Region, float] = defaultdict(lambda: 1.0)  # growth of other regions over the first
+        self._first_growth = 1.0
+        self._held: list[tuple[Callable[[], torch.Tensor | None], Category]] = []
+        self._inputs: list[Callable[[], torch.Tensor | None]] = []
         self._next = 0  # position in the model of the region that is expected next
         self._unknown = False  # whether the step ran a region that is not in its model
         self._room = 0
@@ -163,6 +177,15 @@ class StepBudget:
     def remove(self, region: Region) -> None:
         """Forget a region that could not be compiled."""
         self.regions.pop(region, None)
+
+    def note_model(self, model: nn.Module) -> None:
+        """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
+        self._held = [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
+        self._held += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
+
+    def note_inputs(self, values: list[Any]) -> None:
+        """Remember the tensors that the model is called with; code outside the regions may read them."""
+        self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The keep mask of a forward pass that starts now."""
@@ -187,6 +210,11 @@ class StepBudget:
             self._unknown = True
             return self._lean(region)
         self._next = position + 1
+        if model.sizes:
+            larger = growth(region, run.sizes, model.sizes[position])
+            if larger > model.factor:
+                self._relative[model.regions[0]] = max(self._relative[model.regions[0]], larger / self._first_growth)
+                return self._lean(region)
         return model.masks[position][model.plans.choices[self._point][position]]
 
     def _note_parameters(self, run: Run) -> None:
@@ -218,12 +246,38 @@ class StepBudget:
                 self._recording = _Recording.start(first.device)
             self._warm_ups[first] += 1
             return
+        if self._model.sizes:
+            self._first_growth = growth(first, run.sizes, self._model.sizes[0])
+            self._model = self._resized(self._model, rounded_up(self._first_growth))
         self._room = self.room(run)
         self._point = self._model.plans.fitting(self._room)
+        if self._point is not None and self._relative[first] > 1.0:
+            # later regions have grown more than the first one in an earlier step; this step may be smaller
+            self._model = self._resized(self.models[first], rounded_up(self._first_growth * self._relative[first]))
+            self._point = self._model.plans.fitting(self._room)
+            if self._point is None:
+                self._point = len(self._model.plans.peak) - 1
         if self._point is None and not self.strict:
             self._point = len(self._model.plans.peak) - 1
         if self._point is None:
             self._refuse(self._model.plans.least - self._room, run)
+
+    def _resized(self, model: StepModel, factor: float) -> StepModel:
+        """The plans of a recorded step for larger inputs."""
+        key = model.regions[0], factor
+        if factor == 1.0:
+            return model
+        if key not in self._larger or self._larger[key][0] is not model:
+            options = []
+            for region, recorded, masks in zip(model.regions, model.passes, model.masks, strict=True):
+                known = self.regions[region]
+                assert known.joint is not None
+                assert known.time is not None
+                joint = grown(region, known.joint, factor)
+                options.append(plan_options(region, joint, known.time, masks, recorded.released))
+            front = step_plans(options, [grown_outside(recorded.outside, factor) for recorded in model.passes])
+            self._larger[key] = model, replace(model, plans=front, options=tuple(options), factor=factor)
+        return self._larger[key][1]
 
     def room(self, run: Run) -> int:
         """Bytes of the total that are free when a step starts."""
@@ -237,7 +291,8 @@ class StepBudget:
         device = run.region.device.type
 
         def count(tensor: Any, category: Category) -> None:
-            if isinstance(tensor, torch.Tensor) and tensor.device.type == device:
+            strided = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided
+            if strided and tensor.device.type == device:
                 tensors.setdefault(storage_key(tensor), (category, rounded(tensor.untyped_storage().nbytes())))
 
         parameters: list[torch.Tensor] = []
@@ -248,8 +303,12 @@ class StepBudget:
                 if role == "parameter" and value is not None:
                     parameters.append(value)
         for value, (_, (role, _which)) in zip(run.arguments or [], run.region.folded.placeholders, strict=False):
-            if role == "input":
-                count(value, Category.INPUT)
+            if role not in ("parameter", "tangent"):  # also a state that a model keeps from step to step
+                count(value, Category.BUFFER if role == "buffer" else Category.INPUT)
+        for reference, category in self._held:
+            count(reference(), category)
+        for reference in self._inputs:
+            count(reference(), Category.INPUT)
         optimizers = _optimizers_of(self.optimizer, parameters)
         for parameter in parameters:
             if parameter.is_leaf and parameter.grad is not None:
@@ -320,8 +379,9 @@ class StepBudget:
         for region, recorded, record in zip(order, passes, records, strict=True):
             known = self.regions[region]
             if known.joint is None:
-                schedule = make_schedule(region.folded.joint, self._lean(region).tolist())
-                known.joint, known.time = calibrated_region(region.folded, schedule, recorded.events, record.seconds)
+                folded = replace(region.folded, joint=at_sizes(region, region.folded.joint, record.sizes))
+                schedule = make_schedule(folded.joint, self._lean(region).tolist())
+                known.joint, known.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
                 graph = replace(region.folded.graph, time=known.time)
                 found = region_masks(graph, known.joint, SEARCH_SECONDS)
                 known.masks = [mask for mask in found if region.fits(mask)]
@@ -330,8 +390,11 @@ class StepBudget:
             masks.append(known.masks)
         front = step_plans(options, [recorded.outside for recorded in passes])
         keep_all = float(sum(self.regions[region].time.sum() for region in order))  # type: ignore[union-attr]
+        sizes = tuple(record.sizes for record in records)
+        if not any(region.folded.symbolic_sizes for region in order):
+            sizes = ()
         gradients = self._outside_gradients  # counted when the recorded step started
-        return StepModel(order, tuple(passes), front, tuple(masks), keep_all, tuple(options), gradients)
+        return StepModel(order, tuple(passes), front, tuple(masks), keep_all, tuple(options), gradients, sizes)
 
     # ---------------------------------------------------------------- display
 
@@ -405,7 +468,7 @@ class _Recording:
 
     def begin(self, run: Run) -> None:
         """Let a run of a region report to this recording."""
-        record = PassRecord()
+        record = PassRecord(run.sizes)
         run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
         run.when_freed = self._graph_freed

@@ -19,6 +19,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Category, JointGraph
 from recompviz.pytorch.internals.devices import alignment, generator_bytes
 from recompviz.pytorch.internals.export import Role, placeholder_role
+from recompviz.pytorch.internals.symbolic_sizes import SymbolicSizes
 from recompviz.pytorch.tracing.call_list import CallList
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.node_graph import node_graph
@@ -50,6 +51,8 @@ class Folded:
         One for each placeholder except tangents.
     mutated : frozenset of torch.fx.Node
         Placeholders that the step overwrites (running statistics).
+    symbolic_sizes : SymbolicSizes
+        The bytes of the storages that depend on the sizes of the inputs.
     """
 
     joint: JointGraph
@@ -62,6 +65,7 @@ class Folded:
     outputs: tuple[Node | None, ...]
     gradients: tuple[Node | None, ...]
     mutated: frozenset[Node]
+    symbolic_sizes: SymbolicSizes
 
     @cached_property
     def mutated_positions(self) -> frozenset[int]:
@@ -153,4 +157,7 @@ def fold(
         outputs,
         gradients,
         prepared.mutated,
+        SymbolicSizes(
+            [node.meta.get("val") for node, (role, _) in table.placeholders if role != "tangent"], table.symbolic
+        ),
     )

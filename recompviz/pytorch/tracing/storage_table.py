@@ -6,6 +6,7 @@ Two fx nodes share a storage if their fake tensors do: a view, a getitem or a de
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
@@ -14,6 +15,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.devices import device_of
 from recompviz.pytorch.internals.export import Role
+from recompviz.pytorch.internals.symbolic_sizes import symbolic_bytes
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.kernel_sizes import real_bytes
 from recompviz.pytorch.tracing.step import TraceError
@@ -39,6 +41,8 @@ class StorageTable:
     Attributes
     ----------
     storages : list of Storage
+    symbolic : dict of int to expression
+        Storages whose size depends on the sizes of the inputs.
     storage_of : dict from torch.fx.Node to int
         The storage of each fx node whose value is one tensor.
     placeholders : list of (torch.fx.Node, Role)
@@ -48,6 +52,7 @@ class StorageTable:
 
     def __init__(self, fx: GraphModule, passed: dict[int, int]) -> None:
         self.storages: list[Storage] = []
+        self.symbolic: dict[int, Any] = {}
         self.storage_of: dict[Node, int] = {}
         self.placeholders: list[tuple[Node, Role]] = []
         self.device = device_of(node.meta.get("val") for node in fx.graph.nodes)
@@ -63,6 +68,8 @@ class StorageTable:
         if key not in self._by_key:
             self._by_key[key] = len(self.storages)
             size = real_bytes(node, value) if value.device.type == self.device.type else 0
+            if size and (expression := symbolic_bytes(value)) is not None:
+                self.symbolic[len(self.storages)] = expression
             self.storages.append(Storage(size, maker, category, label))
         self.storage_of[node] = self._by_key[key]
         return self._by_key[key]
