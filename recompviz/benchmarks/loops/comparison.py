@@ -21,7 +21,8 @@ from recompviz.pytorch.internals.dynamo import forget_graphs, graph_breaks
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.step_budget import StepBudget, StepModel
+from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.step_model import StepModel
 
 assert models.__all__  # importing them fills CASES
 

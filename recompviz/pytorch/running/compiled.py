@@ -18,7 +18,8 @@ from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.backend import compile_region
-from recompviz.pytorch.running.step_budget import StepBudget, watch_optimizers
+from recompviz.pytorch.running.resident_memory import watch_optimizers
+from recompviz.pytorch.running.step_budget import StepBudget
 
 M = TypeVar("M", bound=Callable[..., Any])
 

@@ -29,7 +29,9 @@ from recompviz.pytorch.running.backend import compile_region
 from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.region import Region, Run, Stage
-from recompviz.pytorch.running.step_budget import StepBudget, StepModel, plan_options, watch_optimizers
+from recompviz.pytorch.running.resident_memory import watch_optimizers
+from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.step_model import StepModel, plan_options
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 

@@ -1,0 +1,118 @@
+"""The recording of one step: the profiler follows the allocator, and each run of a region reports what it does.
+
+Recording stops when the last backward pass of the step ends, because the user may start a profiler next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from recompviz.pytorch.internals.autograd import after_backward
+from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
+from recompviz.pytorch.internals.profiler import allocation_events, named_range
+from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
+from recompviz.pytorch.running.region import Run, Stage
+
+
+class StepRecorder:
+    """Records one step.
+
+    Attributes
+    ----------
+    runs : list of PassRecord
+        One for each run of a region, in the order of the forward passes.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.runs: list[PassRecord] = []
+        self._stack = contextlib.ExitStack()
+        self._window: Any = None
+        self._backward_count = 0
+        self._stopped = False
+
+    @classmethod
+    def start(cls, device: torch.device) -> StepRecorder | None:
+        """Start recording; None if another profiler runs."""
+        recorder = cls(device)
+        try:
+            recorder._window = recorder._stack.enter_context(memory_window(device))
+        except ProfilerBusy:
+            return None
+        close_before_next(recorder.stop)
+        return recorder
+
+    def begin(self, run: Run) -> None:
+        """Let a run of a region report to this recorder."""
+        record = PassRecord(run.sizes)
+        run.observer = _PassObserver(len(self.runs), record, self._backward_done)
+        self.runs.append(record)
+        run.when_freed = self._graph_freed
+
+    def _backward_done(self) -> None:
+        """Stop recording at the end of the current backward pass, if it includes all runs of the step."""
+        self._backward_count += 1
+        if self._backward_count == len(self.runs):
+            after_backward(self.stop)
+
+    def _graph_freed(self, run: Run) -> None:
+        """Stop recording if a forward pass is dropped without a backward pass."""
+        if not run.ran_backward:
+            self.stop()
+
+    def stop(self) -> None:
+        """Stop the profiler."""
+        if not self._stopped:
+            self._stopped = True
+            self._stack.close()
+
+    def finish(self) -> list[RecordedPass]:
+        """Stop recording, and read the record."""
+        self.stop()
+        events = allocation_events(self._window.profiled, self.device.type, ("rv:",))
+        return read_recording(events, self.runs)
+
+
+class _PassObserver:
+    """Marks the passes of one run for the profiler and takes their times."""
+
+    def __init__(self, number: int, record: PassRecord, backward_done: Callable[[], None]) -> None:
+        self.number, self.record, self.backward_done = number, record, backward_done
+        self.stage: Stage = "f"
+
+    @contextlib.contextmanager
+    def stage_of(self, stage: Stage) -> Iterator[None]:
+        """Surround a pass with a range, and mark its end."""
+        self.stage = stage
+        with named_range(range_of(self.number, stage)):
+            yield
+        with named_range(END):
+            pass
+        if stage == "b":
+            self.backward_done()
+
+    @contextlib.contextmanager
+    def mark(self, step: int) -> Iterator[None]:
+        """Surround one step of the schedule with a range, and take its time."""
+        start = time.perf_counter()
+        with named_range(f"{range_of(self.number, self.stage)}:{step}"):
+            yield
+        self.record.seconds[self.stage, step] = time.perf_counter() - start
+
+    def outputs(self, run: Run, outputs: list[Any]) -> None:
+        """Note where the outputs of the region are."""
+        storage_of = run.region.folded.storage_of
+        for node, value in zip(run.region.folded.outputs, outputs, strict=True):
+            if isinstance(value, torch.Tensor) and node in storage_of:
+                storage = storage_of[node]
+                if run.region.folded.joint.storages[storage].maker >= 0:
+                    self.record.outputs[value.untyped_storage().data_ptr()] = storage
+
+    def tangents(self, tangents: list[Any]) -> None:
+        """Note where the gradients of the outputs are."""
+        self.record.tangents.update(t.untyped_storage().data_ptr() for t in tangents if isinstance(t, torch.Tensor))
