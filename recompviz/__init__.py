@@ -42,6 +42,7 @@ _MODULES = {
     "TooManyLowerSets": "recompviz.core.base.errors",
     "Trace": "recompviz.pytorch.tracing.traced_step",
     "TraceError": "recompviz.pytorch.tracing.step",
+    "StepReport": "recompviz.core.reports.training_step",
     "Tradeoff": "recompviz.core.plans.curve",
     "apply": "recompviz.pytorch.running.planned",
     "compile": "recompviz.pytorch.running.compiled",
@@ -61,6 +62,7 @@ _MODULES = {
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
     "step_programme": "recompviz.widgets.lessons.programme_stepper",
+    "step_report": "recompviz.pytorch.running.recorded_report",
     "step_strategy": "recompviz.widgets.lessons.strategy_stepper",
     "trace": "recompviz.pytorch.measuring.entry",
 }
@@ -90,6 +92,7 @@ if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport as MemoryReport
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs
+    from recompviz.core.reports.training_step import StepReport as StepReport
     from recompviz.core.snapshots.reader import SnapshotError as SnapshotError
     from recompviz.core.snapshots.snapshot_report import load_snapshot as load_snapshot
     from recompviz.core.steps.joint import Category as Category
@@ -107,6 +110,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
+    from recompviz.pytorch.running.recorded_report import step_report as step_report
     from recompviz.pytorch.tracing.costs import Roofline as Roofline
     from recompviz.pytorch.tracing.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.tracing.step import TraceError as TraceError

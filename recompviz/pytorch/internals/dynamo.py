@@ -1,39 +1,60 @@
-"""Dynamo: what it is allowed to capture, and where in the user's code a captured graph comes from.
+"""Dynamo: what it is allowed to capture, where a captured graph comes from, and why a capture ended.
 
 Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``reset``, ``register_backend``),
-``Module._call_impl``, ``Module._compiled_call_impl`` and the ``meta`` entry ``"stack_trace"`` of fx nodes. Tried on
-torch 2.13.0 and 2.14.1, on the CPU.
+``Module._call_impl``, ``Module._compiled_call_impl``, the ``meta`` entry ``"stack_trace"`` of fx nodes; for the reasons
+of graph breaks ``compile_subgraph_reason`` of a captured graph, ``graph_break_reasons``,
+``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of ``torch._dynamo.utils``, and the names of the
+functions that resume after a break. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch._dynamo import config as dynamo_config
+from torch._dynamo import utils as dynamo_utils
 from torch._dynamo.exc import TorchDynamoException as DynamoError
 from torch._dynamo.utils import counters
 from torch.fx import GraphModule
 
-from recompviz.pytorch.internals.user_lines import is_own
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.core.reports.training_step import GraphBreak
+from recompviz.pytorch.internals.user_lines import is_own, source_line
 
 __all__ = [
+    "Caller",
+    "Capture",
     "DynamoError",
     "allow_more_captures",
+    "breaks_at",
+    "callers",
+    "capture_of",
     "compile_layers",
     "first_user_line",
     "forget_graphs",
     "graph_breaks",
     "register_name",
+    "skipped_functions",
 ]
 
 # Dynamo's default is 8 graphs for one function; then it runs the function eagerly.
 GRAPHS_OF_ONE_FUNCTION = 32
 
+# How many compilations Dynamo remembers, with the reasons of those that failed; its own limit is 64.
+REMEMBERED_COMPILATIONS = 4096
+
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
+# the name of the function that runs after a graph break
+_RESUME = re.compile(r"torch_dynamo_resume_in_(?P<function>.+)_at_(?P<line>\d+)")
+# hints of Dynamo that say nothing about the user's code
+_NO_ADVICE = ("Please report an issue", "This graph break may have been caused by")
+_EVALUATION = torch._dynamo.eval_frame.__file__
 
 
 def allow_more_captures() -> None:
@@ -53,6 +74,8 @@ def allow_more_captures() -> None:
             setattr(dynamo_config, name, value)
     if dynamo_config.recompile_limit == 8:
         dynamo_config.recompile_limit = GRAPHS_OF_ONE_FUNCTION
+    if len(dynamo_utils.get_compilation_metrics()) < REMEMBERED_COMPILATIONS:
+        dynamo_utils.set_compilation_metrics_limit(REMEMBERED_COMPILATIONS)
 
 
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:
@@ -105,3 +128,122 @@ def forget_graphs() -> None:
 def graph_breaks() -> int:
     """The number of graph breaks since :func:`forget_graphs`."""
     return int(sum(counters["graph_break"].values()))
+
+
+# -------------------------------------------------------------------- why a capture ended
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Where a captured graph comes from.
+
+    Attributes
+    ----------
+    line : SourceLine or None
+        The first call in the user's code.
+    ended_by : GraphBreak or None
+        The break after the graph; None if the captured function returned.
+    """
+
+    line: SourceLine | None = None
+    ended_by: GraphBreak | None = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A function of the user on the stack.
+
+    Attributes
+    ----------
+    line : SourceLine
+        The line that runs.
+    first_line : int
+        The first line of the function, which tells functions of one name apart.
+    inside : bool
+        Whether it runs inside a compiled model.
+    resumed_at : int
+        The line after whose graph break it resumed; 0 if none.
+    """
+
+    line: SourceLine
+    first_line: int
+    inside: bool
+    resumed_at: int = 0
+
+
+def capture_of(graph: GraphModule) -> Capture:
+    """Where a captured graph comes from, and what ended it. Call it in the backend."""
+    found = getattr(graph, "compile_subgraph_reason", None)
+    ended_by = None
+    if found is not None and found.graph_break:
+        ended_by = _graph_break(found.reason, _innermost(found.user_stack))
+    place = first_user_line(graph)
+    file, _, number = place.rpartition(":")
+    return Capture(source_line(file, int(number), "") if place else None, ended_by)
+
+
+def callers() -> tuple[Caller, ...]:
+    """The user's functions on the stack, innermost first."""
+    found: list[tuple[SourceLine, int, int, int]] = []  # with the number of compiled calls further in
+    frame, depth = sys._getframe(1), 0
+    while frame is not None:
+        code = frame.f_code
+        if code.co_filename == _EVALUATION:
+            depth += 1
+        elif is_own(code.co_filename):
+            resumed = _RESUME.fullmatch(code.co_name)
+            line = source_line(code.co_filename, frame.f_lineno, resumed["function"] if resumed else code.co_name)
+            found.append((line, code.co_firstlineno, depth, int(resumed["line"]) if resumed else 0))
+        frame = frame.f_back  # type: ignore[assignment]
+    return tuple(Caller(line, first, inner < depth, resumed) for line, first, inner, resumed in found)
+
+
+def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
+    """(file, first line) of each function that Dynamo runs eagerly as a whole, and why."""
+    found = {}
+    for entry in dynamo_utils.get_compilation_metrics():
+        if entry.fail_type and entry.co_filename is not None and entry.co_firstlineno is not None:
+            file, number = entry.fail_user_frame_filename, entry.fail_user_frame_lineno
+            line = source_line(file, number, entry.co_name or "") if file and number else None
+            if line is None or not is_own(line.file):
+                line = source_line(entry.co_filename, entry.co_firstlineno, entry.co_name or "")
+            found[entry.co_filename, entry.co_firstlineno] = _graph_break(entry.fail_reason or entry.fail_type, line)
+    return found
+
+
+def breaks_at(file: str, number: int) -> list[GraphBreak]:
+    """The graph breaks at a line of the user's code."""
+    found = []
+    for reason in dynamo_utils.graph_break_reasons:
+        line = _innermost(reason.user_stack)
+        if any((frame.filename, frame.lineno) == (file, number) for frame in reason.user_stack):
+            found.append(_graph_break(reason.reason, line))
+    return list(dict.fromkeys(found))
+
+
+def _innermost(stack: list[Any]) -> SourceLine | None:
+    """The innermost line of the user in a stack of Dynamo."""
+    for frame in reversed(stack):
+        if is_own(frame.filename) and frame.lineno:
+            resumed = _RESUME.fullmatch(frame.name)
+            return source_line(frame.filename, frame.lineno, resumed["function"] if resumed else frame.name)
+    return None
+
+
+def _graph_break(text: str, line: SourceLine | None) -> GraphBreak:
+    """A reason of Dynamo: a title, then lines that start with ``Explanation:`` and ``Hint:``.
+
+    Examples
+    --------
+    >>> found = _graph_break("Call of print\\n  Explanation: print is not traced.\\n  Hint: Remove it.", None)
+    >>> found.reason, found.hints
+    ('print is not traced', ('Remove it',))
+    """
+    explanation, hints = "", []
+    for row in text.split("\n"):
+        head, _, rest = row.strip().partition(": ")
+        if head == "Explanation":
+            explanation = explanation or rest  # a second one says that the break is in a loop
+        elif head == "Hint" and not rest.startswith(_NO_ADVICE):
+            hints.append(rest.rstrip("."))
+    return GraphBreak(line, (explanation or text.strip().split("\n")[0]).rstrip("."), tuple(hints))

@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
-from recompviz.pytorch.internals.dynamo import DynamoError, first_user_line
+from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -47,11 +47,12 @@ def compile_region(
         If the graph cannot be planned; it then runs eagerly.
     """
     regions: list[Region] = []
+    capture = capture_of(graph)
 
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded: Folded = fold(joint, frozenset(), granularity, output_count=output_count, role_of=roles)
-            regions.append(Region(folded, chooser))
+            regions.append(Region(folded, chooser, capture))
         return regions[-1].slots, regions[-1].unchecked_slots
 
     try:

@@ -25,6 +25,7 @@ from recompviz.pytorch.running.program import Program, write_program
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from recompviz.pytorch.internals.dynamo import Capture
     from recompviz.pytorch.tracing.folding import Folded
 
 
@@ -110,6 +111,8 @@ class Region:
     folded : Folded
         Folded with ``output_count``.
     chooser : Chooser
+    capture : Capture, optional
+        Where the graph comes from in the user's code, and what ended it.
 
     Attributes
     ----------
@@ -122,8 +125,8 @@ class Region:
     device : torch.device
     """
 
-    def __init__(self, folded: Folded, chooser: Chooser) -> None:
-        self.folded, self.chooser = folded, chooser
+    def __init__(self, folded: Folded, chooser: Chooser, capture: Capture | None = None) -> None:
+        self.folded, self.chooser, self.capture = folded, chooser, capture
         given = [node for node, (role, _) in folded.placeholders if role != "tangent"]
         self.device = device_of(node.meta.get("val") for node in folded.fx.graph.nodes)
         self.symbols = tuple(i for i, node in enumerate(given) if not isinstance(node.meta["val"], torch.Tensor))

@@ -77,6 +77,11 @@ class ResidentMemory:
                 if role in ("parameter", "buffer") and isinstance(value, torch.Tensor)
             ]
 
+    def tensors_of(self, region: Region) -> list[torch.Tensor]:
+        """The parameters and buffers of a region that are still alive."""
+        known = self._regions.get(region, _OfRegion())
+        return [value for reference, _ in known.tensors if (value := reference()) is not None]
+
     def forget(self, region: Region) -> None:
         """Forget a region that never runs."""
         self._regions.pop(region, None)

@@ -229,6 +229,16 @@ class StepBudget:
         return PlannedStep(self._model, self._point, self.total - self._room)
 
     @property
+    def room_left(self) -> int:
+        """Bytes of the total that were free when the last step started."""
+        return self._room
+
+    @property
+    def failed_recordings(self) -> int:
+        """How many recorded steps were dropped, because a region's backward pass did not run in them."""
+        return sum(self._failed.values())
+
+    @property
     def range_of_totals(self) -> tuple[int, int]:
         """The least total of the steps that were recorded, and the total that keeps every value.
 

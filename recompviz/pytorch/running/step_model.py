@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.steps.joint import JointGraph
+    from recompviz.pytorch.internals.dynamo import Caller
 
 
 @dataclass(eq=False)
@@ -107,6 +108,8 @@ class StepModel:
         The sizes of each run's inputs in the recorded step, where they are symbolic.
     factor : float
         How much larger the storages of symbolic size may be than in the recorded step.
+    callers : tuple of tuple of Caller
+        The user's functions that called each run.
     """
 
     regions: tuple[Region, ...]
@@ -118,6 +121,7 @@ class StepModel:
     outside_gradients: int = 0
     sizes: tuple[tuple[Any, ...], ...] = ()
     factor: float = 1.0
+    callers: tuple[tuple[Caller, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +175,7 @@ def model_of_step(
         tuple(options),
         outside_gradients,
         tuple(record.sizes for record in records) if symbolic else (),
+        callers=tuple(record.callers for record in records),
     )
 
 

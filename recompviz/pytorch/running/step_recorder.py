@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from recompviz.pytorch.internals.autograd import after_backward
+from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
@@ -49,7 +50,7 @@ class StepRecorder:
 
     def begin(self, run: Run) -> None:
         """Let a run of a region report to this recorder."""
-        record = PassRecord(run.sizes)
+        record = PassRecord(run.sizes, callers=callers())
         run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
         run.when_freed = self._graph_freed

@@ -1,0 +1,52 @@
+"""A recorded training step as plain text: its regions and islands in order, with the line and reason of each break."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recompviz.core.base.units import format_bytes
+
+if TYPE_CHECKING:
+    from recompviz.core.reports.training_step import GraphBreak, Island, StepReport
+
+# letters of a region's name
+NAME = 34
+
+
+def step_text(report: StepReport) -> str:
+    """The report as text."""
+    share = report.front.overhead[report.point] / report.forward_time if report.forward_time else 0.0
+    lines = [
+        f"{report.title} on {report.device}: {report.summary}",
+        f"total {format_bytes(report.total)}: planned peak {format_bytes(report.peak())}, of which "
+        f"{format_bytes(report.resident)} are in use before the step; "
+        f"recomputation adds {share:.1%} of the forward time of the regions",
+        f"least total {format_bytes(report.least_total)}; {format_bytes(report.peak(0))} keeps every value",
+        "",
+        f"{'':4}{'region':<{NAME}}  {'values':>6}  {'kept of keep-all':>22}  {'extra':>8}  starts at",
+    ]
+    seen: set[GraphBreak] = set()
+    lines += [_island(report.islands[0], seen)] if report.islands[0].most else []
+    for i, region in enumerate(report.regions):
+        name = region.name if len(region.name) <= NAME else region.name[: NAME - 1] + "…"
+        line = region.line.place if region.line else ""
+        extra = float(region.plans.overhead[report.row(i)])
+        numbers = f"{len(region.graph):>6}  {report.kept(i):>22}  {extra:>5.2f} ms"
+        lines.append(f"{i + 1:>3} {name:<{NAME}}  {numbers}  {line}".rstrip())
+        lines.append(_island(report.islands[i + 1], seen))
+    lines += ["", "The backward passes run in reverse order."]
+    if hints := [(found, hint) for found in report.breaks for hint in found.hints[:1]]:
+        lines += ["", "To remove a break, the compiler suggests:"]
+        lines += [f"    {found.line.place if found.line else ''}: {hint}" for found, hint in hints]
+    return "\n".join([*lines, *(f"note: {note}" for note in report.notes)])
+
+
+def _island(island: Island, seen: set[GraphBreak]) -> str:
+    """One line of the text. A reason that was given before is not repeated."""
+    where = island.where
+    if island.breaks:
+        new = [found.text for found in island.breaks if found not in seen]
+        known = dict.fromkeys(found.line.place for found in island.breaks if found in seen and found.line)
+        where = "; ".join([*(f"{place} (as above)" for place in known), *new])
+        seen.update(island.breaks)
+    return f"{'':6}eager: holds {format_bytes(island.held)}, at most {format_bytes(island.most)}; {where}"

@@ -1,0 +1,253 @@
+"""``step_report``: the recorded step of a compiled model, as regions and the eager code between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
+from recompviz.pytorch.internals.dynamo import Caller, breaks_at, skipped_functions
+from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.region import Region
+from recompviz.pytorch.running.resized_steps import grown, grown_outside
+from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.step_model import StepModel
+
+# Parts of a region's name that are shown.
+MOST_PARTS = 3
+
+
+class StepNotRecorded(RecompvizError, ValueError):
+    """A compiled model has no recorded step to show.
+
+    Parameters
+    ----------
+    reason, advice : str
+        Also attributes.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        self.reason, self.advice = reason, advice
+        super().__init__(f"{reason}; {advice}")
+
+    def __reduce__(self) -> tuple[type[StepNotRecorded], tuple[str, str]]:
+        return type(self), (self.reason, self.advice)
+
+
+def step_report(compiled: Any) -> StepReport:
+    """The recorded training step of a compiled model: planned regions, and the eager code between them.
+
+    Parameters
+    ----------
+    compiled : torch.nn.Module or callable
+        What :func:`recompviz.compile` returned, after three training steps. Or a model compiled by
+        ``torch.compile(model, backend="recompviz", options={"total": …})``.
+
+    Returns
+    -------
+    StepReport
+        Its text lists each region with the bytes that it keeps, and each island of eager code with the bytes that it
+        holds and the line and reason of the graph break that opened it.
+
+    Raises
+    ------
+    TypeError
+        If ``compiled`` was compiled otherwise.
+    StepNotRecorded
+        If no step was recorded yet.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> compiled = rv.compile(model, total="1 MiB")
+    >>> for _ in range(3):
+    ...     torch.nn.functional.mse_loss(compiled(torch.ones(4, 8)), torch.zeros(4, 1)).backward()
+    >>> report = rv.step_report(compiled)
+    >>> report.summary, [region.name for region in report.regions], report.breaks
+    ('one region: the compiler captured the whole model, without a graph break', ['Sequential'], ())
+    """
+    budget = budget_of(compiled)
+    model = _recorded(budget)
+    planned = budget.planned
+    model_itself = getattr(compiled, "_orig_mod", compiled)
+    names = _parameter_names(model_itself)
+    title = type(model_itself).__name__ if isinstance(model_itself, nn.Module) else _function_name(model_itself)
+    regions = tuple(_region(budget, model, i, names, title) for i in range(len(model.regions)))
+    total = budget.total
+    assert total is not None
+    notes = []
+    point = len(model.plans.peak) - 1
+    if planned is not None and planned.model is model:
+        point = planned.point
+    else:
+        notes.append("the last step did not run under these plans")
+    if model.factor != 1.0:
+        notes.append(f"bytes are for inputs up to {model.factor:.2f} times as large as in the recorded step")
+    return StepReport(
+        title,
+        str(model.regions[0].device).upper(),
+        total,
+        total - budget.room_left,
+        regions,
+        tuple(_islands(model)),
+        model.plans,
+        point,
+        model.keep_all,
+        tuple(notes),
+    )
+
+
+def _recorded(budget: StepBudget) -> StepModel:
+    """The step that ran last, or else any recorded step."""
+    if budget.total is None:
+        raise StepNotRecorded(
+            "the model was compiled without a total, so its steps are not planned",
+            'compile it with rv.compile(model, total="10 GiB")',
+        )
+    if budget.planned is not None:
+        return budget.planned.model
+    if budget.models and budget.room_left:
+        return list(budget.models.values())[-1]
+    if budget.failed_recordings:
+        raise StepNotRecorded(
+            f"{budget.failed_recordings} recorded steps were dropped: the backward pass of a region did not run",
+            "call the model under torch.no_grad() where its output is not trained, or detach what is not",
+        )
+    raise StepNotRecorded("no step was recorded yet", "train three steps, then ask again")
+
+
+# -------------------------------------------------------------------- regions
+
+
+def _region(budget: StepBudget, model: StepModel, run: int, names: dict[int, str], title: str) -> StepRegion:
+    region = model.regions[run]
+    known = budget.regions[region]
+    assert known.joint is not None
+    assert known.time is not None
+    owners = _owners(budget.memory.tensors_of(region), names)
+    root = _root(region.folded.graph, owners)
+    graph = replace(region.folded.graph, time=known.time)
+    if root:
+        graph = replace(graph, info=tuple(replace(info, module=_moved(info.module, root)) for info in graph.info))
+    line = region.capture.line if region.capture is not None else None
+    callers = model.callers[run] if run < len(model.callers) else ()
+    caller = next((caller.line for caller in callers if caller.inside), None)
+    name = root or _name(owners or [info.module for info in graph.info])
+    if not name or (len(model.regions) == 1 and not root):
+        name = title if len(model.regions) == 1 or caller is None else f"{caller.function} at {caller.place}"
+    outside = grown_outside(model.passes[run].outside, model.factor)
+    joint = grown(region, known.joint, model.factor)
+    return StepRegion(name, line or caller, graph, joint, model.masks[run], model.options[run], outside)
+
+
+def _parameter_names(model: Any) -> dict[int, str]:
+    if not isinstance(model, nn.Module):
+        return {}
+    return {id(value): name for name, value in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def _owners(tensors: Sequence[torch.Tensor], names: dict[int, str]) -> list[str]:
+    """The modules that own the parameters of a region, in order."""
+    found = [names[id(value)] for value in tensors if id(value) in names]
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in found))
+
+
+def _root(graph: Graph, owners: list[str]) -> str:
+    """The module that a region runs, if the region is a layer that was compiled by itself; else empty."""
+    inside = {info.module for info in graph.info}
+    if not owners or not all(module in ("", "loss") or module.split(".")[0] == "module" for module in inside):
+        return ""
+    parts = _common([owner.split(".") for owner in owners])
+    for count in range(len(parts), 0, -1):
+        root = ".".join(parts[:count])
+        if all(owner == root or "module" + owner[len(root) :] in inside for owner in owners):
+            return root
+    return ""
+
+
+def _moved(module: str, root: str) -> str:
+    return root + module.removeprefix("module") if module.startswith("module") else root
+
+
+def _name(modules: list[str]) -> str:
+    """The modules as one name: common paths, one for each part of the model.
+
+    Examples
+    --------
+    >>> _name(["inp.0", "inp.2", "moe.router"]), _name(["blocks.3.norm", "blocks.3.mlp"])
+    ('inp, moe.router', 'blocks.3')
+    """
+    groups: dict[str, list[list[str]]] = {}
+    for module in modules:
+        if module and module not in ("loss", "backward"):
+            groups.setdefault(module.split(".")[0], []).append(module.split("."))
+    names = [".".join(_common(group)) for group in groups.values()]
+    return ", ".join(names[:MOST_PARTS]) + (", …" if len(names) > MOST_PARTS else "")
+
+
+def _common(paths: list[list[str]]) -> list[str]:
+    """The parts that all paths begin with."""
+    count = 0
+    while all(len(path) > count and path[count] == paths[0][count] for path in paths):
+        count += 1
+    return paths[0][:count]
+
+
+def _function_name(function: Any) -> str:
+    return str(getattr(function, "__qualname__", type(function).__name__))
+
+
+# -------------------------------------------------------------------- islands
+
+
+def _islands(model: StepModel) -> list[Island]:
+    """One island before the first region, and one after each region."""
+    skipped = skipped_functions()
+    outside = [grown_outside(recorded.outside, model.factor) for recorded in model.passes]
+    callers = model.callers or ((),) * len(outside)
+    found = [_island(outside[0].forward, outside[0].forward, None, (), callers[0], skipped)]
+    for i, around in enumerate(outside):
+        last = i + 1 == len(outside)
+        after = outside[i].backward if last else outside[i + 1].forward
+        most = max(around.after_forward - around.forward, 0)
+        entering = () if last else callers[i + 1]
+        found.append(_island(max(after - around.forward, 0), most, model.regions[i], callers[i], entering, skipped))
+    return found
+
+
+def _island(
+    held: int,
+    most: int,
+    before: Region | None,
+    leaving: tuple[Caller, ...],
+    entering: tuple[Caller, ...],
+    skipped: dict[tuple[str, int], GraphBreak],
+) -> Island:
+    """The eager code between two regions, from the user's functions on the stack of each.
+
+    The graph before it may have ended in a break. Otherwise a function that Dynamo skipped calls both regions. A region
+    that starts in a resumed function follows the break of that function.
+    """
+    found: list[GraphBreak] = []
+    if before is not None and before.capture is not None and before.capture.ended_by is not None:
+        found.append(before.capture.ended_by)
+    eager: SourceLine | None = None
+    for caller in (*leaving, *entering):
+        if caller.inside and (caller.line.file, caller.first_line) in skipped:
+            found.append(skipped[caller.line.file, caller.first_line])
+            break
+    for caller in entering:
+        if caller.resumed_at:
+            found += breaks_at(caller.line.file, caller.resumed_at)
+            break
+    if not found:
+        eager = next((caller.line for caller in (*leaving, *entering) if not caller.inside), None)
+    return Island(held, max(most, held), eager, tuple(dict.fromkeys(found)))
