@@ -1,8 +1,9 @@
 """A recurrent language model: embedding, stacked LSTM, output layer.
 
-The LSTM is PyTorch's. A trace unrolls it into one cell for every layer and position, so the graph grows with the text,
-and the gates of every cell are values that a plan may keep or recompute. Each layer is a separate ``nn.LSTM`` with
-dropout before it, because PyTorch's decomposition of a stacked LSTM (2.13) leaves out the dropout between its layers.
+The LSTM is PyTorch's. Where PyTorch runs a layer as one fused kernel, as MKL-DNN does on the CPU, a trace has one value
+for each layer. Otherwise a trace has the cells of every layer and position, and a plan may keep or recompute their
+gates. Each layer is a separate ``nn.LSTM`` with dropout before it, because PyTorch's decomposition of a stacked LSTM
+(2.13) leaves out the dropout between its layers.
 """
 
 from __future__ import annotations

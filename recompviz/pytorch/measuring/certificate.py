@@ -7,20 +7,17 @@ be updated once. The values that autograd holds between the two passes must be t
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
-from recompviz.pytorch.internals.operators import lstm_in_single_operators
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
@@ -189,7 +186,7 @@ def _carried_over(plan: Plan, other: Trace) -> Plan:
 def _compared(trace: Trace, plan: Plan) -> Certificate:
     inputs, kwargs, targets = trace.arguments
     planned = apply(trace, plan)
-    notes = tuple(_reference_notes(trace))
+    notes: tuple[str, ...] = ()
     overwritten = {id(parameter) for parameter in overwritten_in(trace)}
     parameters = [parameter for parameter in trace.step.parameters() if id(parameter) not in overwritten]
     versions = [version_of(parameter) for parameter in parameters]
@@ -199,11 +196,10 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
         with torch.compiler.set_stance("force_eager"):
             return _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
 
-    with lstm_in_single_operators() if notes else contextlib.nullcontext():
-        eager = run_eagerly()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PlanWarning)  # a model that has changed fails the checks below
-            ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs), planned.saved_values)
+    eager = run_eagerly()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanWarning)  # a model that has changed fails the checks below
+        ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs), planned.saved_values)
     gradients, worst = "bitwise", ""
     if not _equal(eager, ours):
         again = run_eagerly()
@@ -225,14 +221,6 @@ def _compared(trace: Trace, plan: Plan) -> Certificate:
         _saved_as_planned(planned, ours),
         sum(trace.joint.storages[s].size for s in trace.schedule(plan).saved),
         notes,
-    )
-
-
-def _reference_notes(trace: Trace) -> list[str]:
-    """How the eager run differs from a user's, if it does."""
-    fused = trace.device == "cpu" and any(isinstance(module, nn.LSTM) for module in trace.model.modules())
-    return (
-        ["compared with an LSTM run as single operators: the CPU's fused kernel sums in another order"] if fused else []
     )
 
 
