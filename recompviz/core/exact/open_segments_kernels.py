@@ -1,6 +1,6 @@
 """Compiled loops of the open-segment recursion. Imported only where numba is installed and needed.
 
-A state is a lower set C and a pattern P, the kept nodes of C that the open segment's end needs. The states of all
+A state is a lower set C and a pattern P = ∂(L′) ∩ C, where L′ is the end of the open segment. The states of all
 sets of one size are computed from those of the next larger size. :mod:`recompviz.core.exact.open_segments` has the
 recursion, :mod:`recompviz.core.exact.label_kernels` the operations on labels.
 """
@@ -157,7 +157,10 @@ def find_states(c, base, nodes, sets, old, new, moves):
 
 @numba.njit(cache=True, inline="always")
 def put_opening_last(c, base, states, count, sets, new, moves):
-    """Make (C, ∂(C)), the state in which a segment that ends at C opens, the last state; returns their end."""
+    """Move the state (C, ∂(C)) to the last place, or add it there; return the number of states.
+
+    A segment that ends at C starts in this state, because the recursion runs from V down to ∅.
+    """
     boundary, pattern = sets.boundary, new.pattern
     s = base
     while s < states and not same_without(boundary[c], -1, pattern[s]):

@@ -192,8 +192,8 @@ def absorb(front, size, labels, move, merged):
 def pair_sweep(first, last, family, sums, sign, labels, start):
     """Solve for the sets ``first`` to ``last − 1`` of a family.
 
-    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1``; t has the factor ``sign``. Returns the
-    array of labels, which is a larger copy where the rows did not suffice.
+    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1``; ``start`` is filled here. Times are
+    multiplied by ``sign``: −1 maximizes them. Returns the array of labels, a larger one if they did not fit.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time

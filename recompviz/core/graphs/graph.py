@@ -2,8 +2,8 @@
 
 V are the *intermediate values* of a forward pass. Each v has a forward cost T_v and a size M_v in bytes.
 Inputs and parameters are not in V. A lower set is a set of nodes that no edge enters from outside.
-Inside the package a set of nodes is a *bit mask*, a Python int whose bit i stands for node i. The
-public methods take and return frozensets of node names.
+Inside the package a set of nodes is a *bit mask*, a Python int whose bit i stands for node i. Methods on sets of
+names take any iterable and return frozensets; ``mask`` and ``set_of`` convert between the two.
 
 Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
 """

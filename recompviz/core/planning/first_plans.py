@@ -27,13 +27,13 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 
 
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
-    """A plan table that needs no search.
+    """The table of the plans that need no search.
 
     Parameters
     ----------
     graph : Graph
     profile : callable (Plan) → array of int
-        Total bytes of each step, as for :meth:`recompviz.PlanTable.of`.
+        The most total bytes alive within each call of the schedule, as for :meth:`recompviz.PlanTable.of`.
 
     Returns
     -------

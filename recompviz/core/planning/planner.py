@@ -133,7 +133,10 @@ class Planner:
         return simulate_schedule(self.schedule(plan), self.device)
 
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
-        """A fast function from a plan to its total bytes at each step. Use it in one thread only."""
+        """A fast function from a plan to the most total bytes alive within each call of its schedule.
+
+        Use it in one thread only.
+        """
         return profile_function(self.graph, self.joint)
 
     # ---------------------------------------------------------------- curves and tables

@@ -58,40 +58,40 @@ class Comparison:
 
     @property
     def overhead_change(self) -> float:
-        """Overhead of ``b`` less that of ``a``, in the unit of the graph's ``time``."""
+        """Overhead of ``b`` minus that of ``a``, in the unit of the graph's ``time``."""
         return self.b.overhead - self.a.overhead
 
     @property
     def peak_change(self) -> int:
-        """Formula peak of ``b`` less that of ``a``, formula bytes."""
+        """Formula peak of ``b`` minus that of ``a``, formula bytes."""
         return self.b.peak - self.a.peak
 
     @property
     def kept_change(self) -> int:
-        """Bytes of kept values of ``b`` less those of ``a``, formula bytes."""
+        """Bytes of kept values of ``b`` minus those of ``a``, formula bytes."""
         memory = self.a.graph.memory
         return int(memory[self.b.keep_mask].sum()) - int(memory[self.a.keep_mask].sum())
 
     @property
     def segments_change(self) -> int:
-        """Segments of ``b`` less those of ``a``."""
+        """Number of segments of ``b`` minus that of ``a``."""
         return int(self.b.segment.max(initial=0)) - int(self.a.segment.max(initial=0))
 
     # ---------------------------------------------------------------- in total bytes
 
     @property
     def total_change(self) -> int | None:
-        """Peak of the second timeline less that of the first, total bytes; None without timelines."""
+        """Total peak of ``b`` minus that of ``a``, total bytes; None without timelines."""
         return self.timelines and self.timelines[1].peak - self.timelines[0].peak
 
     @cached_property
     def only_at_peak_of_a(self) -> tuple[Alive, ...]:
-        """Blocks alive at the peak of the first timeline and not at that of the second, largest first."""
+        """Blocks alive at the peak of ``a`` and not at that of ``b``, largest first."""
         return self._only(0)
 
     @cached_property
     def only_at_peak_of_b(self) -> tuple[Alive, ...]:
-        """Blocks alive at the peak of the second timeline and not at that of the first, largest first."""
+        """Blocks alive at the peak of ``b`` and not at that of ``a``, largest first."""
         return self._only(1)
 
     # ---------------------------------------------------------------- text and table

@@ -65,7 +65,10 @@ class PlanTable:
         *,
         with_keep_all: bool = True,
     ) -> PlanTable:
-        """Simulate each plan and sort the rows; ``profile`` returns the total bytes of a plan for each step."""
+        """Simulate each plan and sort the rows.
+
+        ``profile`` returns the most total bytes alive within each call of a plan's schedule.
+        """
         first = [Plan.keep_all(graph)] if with_keep_all else []
         distinct = {plan.keep_mask.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))

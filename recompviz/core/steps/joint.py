@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Category(IntEnum):
-    """The use of a block of memory. The first five are static: allocated before the step and after it."""
+    """The use of a block of memory. The first five are static: they exist before the training step and after it."""
 
     PARAMETER = 0
     BUFFER = 1

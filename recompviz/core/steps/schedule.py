@@ -1,8 +1,8 @@
 """The schedule: all operator calls of a step under a plan, in order, and the storages freed after each.
 
-A schedule is made from a joint graph and a keep mask. The simulator adds up its bytes, the executor runs it call by
-call, and the widgets draw it. Forward calls run as traced. Before a backward call, the values that it needs and that
-were not kept are recomputed, at most once. Each storage is freed right after its last use (liveness).
+A schedule is made from a joint graph and a keep mask. The simulator adds up its bytes, a generated program runs it, and
+the widgets draw it. Forward calls run as traced. Before a backward call, the values that it needs and that were not
+kept are recomputed, at most once. Each storage is freed right after its last use (liveness).
 
 Source: Kusumoto et al. 2019, section 3 (canonical strategy) and section 4.4 (liveness analysis).
 """

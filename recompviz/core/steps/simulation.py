@@ -1,8 +1,8 @@
 """The lifetime simulation: add up the bytes of a schedule.
 
 A call allocates its outputs when it starts and its workspace while it runs. When it ends, the storages that it used
-last are freed. The executor runs the same schedule, so a simulated timeline differs from a measured one only by
-memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be simulated
+last are freed. The generated program runs the same schedule, so a simulated timeline differs from a measured one only
+by memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be simulated
 while the user drags a budget.
 """
 
@@ -37,7 +37,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     ----------
     schedule : Schedule
     device : str
-        Label of the timeline; the joint graph has the alignment of the allocator.
+        Name of the device, shown with the timeline. It does not change the bytes: ``joint.alignment`` does.
 
     Examples
     --------

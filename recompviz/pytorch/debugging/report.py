@@ -8,7 +8,7 @@ from recompviz.core.reports.findings import PeakRow
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.ranking import ranked
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.debugging.causes.all_causes import ordinary_causes, surprising_causes
+from recompviz.pytorch.debugging.causes.all_causes import ordinary_findings, surprising_findings
 from recompviz.pytorch.debugging.peak.description import (
     block_category,
     block_label,
@@ -36,9 +36,9 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
     rows = tuple(row for row, _ in entries)
     total = sum(row.size for row in rows)
     live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
-    surprising = ranked(surprising_causes(peak, live), total)
+    surprising = ranked(surprising_findings(peak, live), total)
     explained = {i for finding in surprising if finding.matters(total) for i in finding.rows}
-    ordinary = ordinary_causes(peak, [(i, one) for i, one in live if i not in explained])
+    ordinary = ordinary_findings(peak, [(i, one) for i, one in live if i not in explained])
     static_bytes: dict[Category, int] = defaultdict(int)
     for block, size in static:
         static_bytes[block_category(peak, block)] += size

@@ -1,4 +1,4 @@
-"""The certificate: a plan computes what eager PyTorch computes, and saves the values that it says.
+"""The certificate: a step under a plan computes what an eager step computes, and saves the values of the plan.
 
 One step runs eagerly and one under the plan, from the same parameters, buffers and generator state. Gradients must be
 bitwise equal; if a kernel is not deterministic, they must be as close to eager as a second eager step is. Buffers must

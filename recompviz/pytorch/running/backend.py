@@ -1,4 +1,4 @@
-"""The compiler backend ``"recompviz"``: Dynamo captures, AOTAutograd makes the joint graph, a plan says what is saved.
+"""Compiles one graph: Dynamo captures it, AOTAutograd makes its joint graph, and a plan decides what is saved.
 
 Guards, graph breaks, side effects, module wrappers, dynamic shapes and errors are PyTorch's own. A graph that cannot be
 planned runs eagerly, with a warning.

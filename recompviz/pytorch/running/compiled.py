@@ -48,7 +48,7 @@ def backend(
     Raises
     ------
     ValueError
-        If there is an unknown option, or the total is no size.
+        If there is an unknown option, or the total is not a size.
     """
     given = dict(options or {})
     allow_more_captures()

@@ -1,9 +1,9 @@
 """A region: one graph that Dynamo captured, run under a plan that may differ at every call.
 
-AOTAutograd fixes how many tensors a compiled forward pass saves. Which values those are is decided here, at each call,
-by the program of the chosen plan: the saved values fill the first *slots*, and an empty tensor stands in the others.
-The first slot is a tensor without bytes. Its shape holds the number of the program and of the run, so that the
-backward pass runs the program that the forward pass ran.
+AOTAutograd fixes how many tensors a compiled forward pass saves, the *slots*. Which values they hold is decided here,
+at each call, by the program of the chosen plan. The first slot holds a token: a tensor without bytes whose shape holds the
+numbers of the program and of the run, so that the backward pass runs the program that the forward pass ran. The inputs
+that the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Run:
     arguments : list or None
         What the region was called with, during the forward pass.
     sizes : tuple
-        Those of the arguments that are no tensors.
+        The arguments that are not tensors: sizes.
     observer : Observer or None
         Set by the chooser while it records a step.
     when_freed : callable (Run) → None, or None

@@ -30,7 +30,7 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A joint graph folded to calls, with the fx nodes that the executor runs.
+    """A joint graph folded to calls, with the fx nodes that a program runs.
 
     Attributes
     ----------

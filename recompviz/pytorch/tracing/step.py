@@ -79,7 +79,7 @@ def refuse_no_scalar(outputs: Sequence[Any]) -> None:
 
 
 def refuse_captured_tensors(loss: Loss | None) -> None:
-    """Raise TraceError if a loss function captures a tensor.
+    """Raise TraceError if the loss is not callable, or uses a tensor from a closure, a global or a default.
 
     The trace would contain it as a constant, and every later batch would train on old targets.
     """

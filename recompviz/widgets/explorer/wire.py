@@ -27,7 +27,7 @@ Message = dict[str, Any]
 
 
 def graph_message(graph: Graph, title: str, device: str, capacity: int | None = None) -> Message:
-    """The ``_graph`` trait."""
+    """The value of the ``_graph`` trait; ``wire.md`` lists its fields."""
     nodes = [
         [
             short_label(info.op) if info.op else str(name)[:6],
@@ -159,7 +159,7 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
     number : int
         The number of the run.
     table, row : int
-        Where the page finds the plan that ran.
+        The number of the plan table, and the row of the plan that ran.
     predicted : Timeline
         The simulation of the same plan.
     """

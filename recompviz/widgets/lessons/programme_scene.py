@@ -56,15 +56,15 @@ class _ProgrammeScene:
         frames.append(self._end_frame())
         frames += [self._walk_frame(cell) for cell in answers]
         marked = self.programme.time_centric if self.budget_free else dict.fromkeys((*answers[:1], *answers[-1:]))
-        marks = [(0, "First cell"), (self.end, "The finished table")]
-        marks += [(self.walk_of[cell.place], f"Walk back: overhead {cell.place[1]:g}") for cell in marked]
+        chapters = [(0, "First cell"), (self.end, "The finished table")]
+        chapters += [(self.walk_of[cell.place], f"Walk back: overhead {cell.place[1]:g}") for cell in marked]
         return Scene(
             self.right + 16,
             max(self.recursion.bottom, self.bottom) + 10,
             title,
             tuple(self.canvas.elements),
             tuple(frames),
-            tuple(marks),
+            tuple(chapters),
             still=self.walk_of[answers[0].place] if answers else self.end,
         )
 

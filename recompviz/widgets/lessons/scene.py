@@ -72,8 +72,8 @@ class Scene:
     title : str
     elements : tuple of Element
     frames : tuple of Frame
-    marks : tuple of (frame, label)
-        Frames that the page offers as bookmarks.
+    chapters : tuple of (frame, label)
+        Frames that have a button of their own.
     still : int
         The frame of the static picture.
     """
@@ -83,7 +83,7 @@ class Scene:
     title: str
     elements: tuple[Element, ...]
     frames: tuple[Frame, ...]
-    marks: tuple[tuple[int, str], ...] = ()
+    chapters: tuple[tuple[int, str], ...] = ()
     still: int = -1
 
     def __post_init__(self) -> None:
@@ -107,7 +107,7 @@ class Scene:
             "elements": [[e.tag, e.style, dict(e.attributes), e.text, e.key, e.go, e.label] for e in self.elements],
             "frames": [{key: dict(change) for key, change in frame.patch.items()} for frame in self.frames],
             "captions": [frame.caption for frame in self.frames],
-            "marks": [list(mark) for mark in self.marks],
+            "chapters": [list(chapter) for chapter in self.chapters],
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:
@@ -191,4 +191,4 @@ def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
     ]
     frames = tuple(Frame(patch, caption) for patch, caption in zip(patches, captions, strict=True))
     still = max(scene.still % len(scene.frames) for scene in scenes)
-    return Scene(x - gap, max(s.height for s in scenes), title, tuple(canvas), frames, scenes[0].marks, still)
+    return Scene(x - gap, max(s.height for s in scenes), title, tuple(canvas), frames, scenes[0].chapters, still)

@@ -49,8 +49,8 @@ def strategy_scene(strategy: Strategy, title: str) -> Scene:
     )
     peak = next(i for i, state in enumerate(strategy.states) if state.live == strategy.peak)
     turn = next((i for i, state in enumerate(strategy.states) if state.verb == "recompute"), 0)
-    marks = ((0, "Start"), (turn, "Backward begins"), (peak, "Peak"), (len(frames) - 1, "End"))
-    return Scene(width, table_top + HEIGHT, title, tuple(canvas.elements), frames, marks, still=peak)
+    chapters = ((0, "Start"), (turn, "Backward begins"), (peak, "Peak"), (len(frames) - 1, "End"))
+    return Scene(width, table_top + HEIGHT, title, tuple(canvas.elements), frames, chapters, still=peak)
 
 
 def _draw_values(canvas: Canvas, strategy: Strategy, drawing: Drawing, width: float, top: float) -> float:

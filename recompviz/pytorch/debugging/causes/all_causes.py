@@ -44,12 +44,12 @@ CAUSES = (
 )
 
 
-def surprising_causes(peak: PeakState, rows: LiveRows) -> list[Finding]:
+def surprising_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
     """The findings of all causes; they may overlap."""
     return [finding for cause in CAUSES for finding in cause(peak, rows)]
 
 
-def ordinary_causes(peak: PeakState, rows: LiveRows) -> list[Finding]:
+def ordinary_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
     """One finding for each kind of block that training needs anyway."""
     groups: dict[str, LiveRows] = defaultdict(list)
     for i, live in rows:

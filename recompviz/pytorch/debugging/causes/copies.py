@@ -128,7 +128,7 @@ def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
 
 
 def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Copies in a wider dtype (float32 of half precision, float64 of float32), and what is computed from them."""
+    """Values cast to a wider dtype (half precision to float32, float32 to float64), and values computed from them."""
     groups: dict[tuple[SourceLine | None, bool], list[tuple[int, LiveBlock, Operator]]] = defaultdict(list)
     for i, live in rows:
         if live.block is None or has_role(live) or live.block.operand.dtype not in ("float32", "float64"):
@@ -142,13 +142,14 @@ def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         if asked and origin.autocast:
             fix = "autocast computes the loss in float32 with or without this cast; compute the loss in parts"
         elif asked:
-            fix = "leave it in half precision, or cast only the small result"
+            narrow = "float32" if origin.reads[0].dtype == "float32" else "half precision"
+            fix = f"leave it in {narrow}, or cast only the small result"
         else:
             fix = "autocast runs this operator in float32; rewrite it so that only the small result is cast"
         source, made = block_label(peak, peak.blocks[origin.reads[0].block]), origin.makes[0]
         yield finding(
             peak,
-            "float32 copy" if asked else "float32 copy under autocast",
+            f"{made.dtype} copy" if asked else f"{made.dtype} copy under autocast",
             found,
             f"`{origin.function or origin.short}` copies {source} from {origin.reads[0].dtype} to {made.dtype}; "
             f"the copy and the values computed from it take {blocks_and_bytes(len(found), bytes_of(found))}",

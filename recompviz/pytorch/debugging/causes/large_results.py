@@ -13,7 +13,7 @@ from recompviz.pytorch.debugging.causes.shared import (
     LiveRows,
     bytes_of,
     element_count,
-    elements,
+    elements_of,
     finding,
     has_role,
     item_bytes,
@@ -40,7 +40,7 @@ def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         operand = live.block.operand
         for softmax in softmaxes:
             made = softmax.makes[0]
-            same = operand.shape[-2:] == made.shape[-2:] and elements(operand) == elements(made)
+            same = operand.shape[-2:] == made.shape[-2:] and elements_of(operand) == elements_of(made)
             if same and op.step == softmax.step and abs(op.number - softmax.number) < _NEAR:
                 groups[softmax.line].append((i, live))
                 break

@@ -1,4 +1,4 @@
-"""Causes in references: a variable, attribute or container holds what is not needed, or holds more with each step."""
+"""Leaks: a variable, attribute or container holds what is not needed, or holds more with each step."""
 
 from __future__ import annotations
 

@@ -103,10 +103,10 @@ def nearest_source(
     while op is not None and most_steps:
         if wanted(op):
             return op
-        results = max([elements(o) for o in (*op.makes, *op.views)], default=0)
-        count = results or max(map(elements, op.reads), default=0)
+        results = max([elements_of(o) for o in (*op.makes, *op.views)], default=0)
+        count = results or max(map(elements_of, op.reads), default=0)
         inputs = [peak.blocks[o.block] for o in op.reads]
-        makers = [block.maker for block in inputs if block.maker >= 0 and elements(block.operand) == count]
+        makers = [block.maker for block in inputs if block.maker >= 0 and elements_of(block.operand) == count]
         makers = [maker for maker in makers if maker < op.number]
         op = peak.operators[makers[0]] if makers else None
         most_steps -= 1
@@ -123,7 +123,7 @@ def common_line(operators: Iterable[Operator | None]) -> SourceLine | None:
     return next(own, stacks[0][0])
 
 
-def elements(operand: Operand) -> int:
+def elements_of(operand: Operand) -> int:
     """Number of elements of a tensor."""
     return element_count(operand.shape)
 

@@ -96,7 +96,10 @@ class PeakState:
         return self.operators[before[-1]] if before else None
 
     def next_read(self, live: LiveBlock) -> Operator | None:
-        """The next operator of the same step that reads a block."""
+        """The first operator after the peak, in the same training step, that reads a block; None if there is none.
+
+        ``detach`` does not count: it reads no element.
+        """
         after = [n for n in self._reads_of(live) if self.at < n < self.end and self.operators[n].short != "detach"]
         return self.operators[after[0]] if after else None
 

@@ -54,12 +54,12 @@ export function mountPlayer(parent, scene, label, start = 0, changed = () => {})
   for (const factor of [0.5, 1, 2, 4]) html("option", "", speed, `${factor}×`).value = factor;
   speed.value = "1";
   const chapters = html("div", "rv-tbar rv-tchapters", root);
-  for (const [at, name] of scene.marks) {
+  for (const [at, name] of scene.chapters) {
     const button = html("button", "rv-tbutton rv-tchapter", chapters, name);
     button.type = "button";
     events.listen(button, "click", () => (stop(), show(at)));
   }
-  chapters.hidden = scene.marks.length === 0;
+  chapters.hidden = scene.chapters.length === 0;
   const caption = html("p", "rv-tcaption", root);
   caption.setAttribute("aria-live", "polite");
   const view = sceneView(html("div", "rv-tpicture", root), scene, (to) => (stop(), show(to)), events);
