@@ -2,8 +2,8 @@
 
 A call allocates its outputs when it starts and its workspace while it runs. When it ends, the storages that it used
 last are freed. The generated program runs the same schedule, so a simulated timeline differs from a measured one only
-by memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be simulated
-while the user drags a budget.
+by memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be
+simulated while the user drags a budget.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A region: one graph that Dynamo captured, run under a plan that may differ at every call.
 
 AOTAutograd fixes how many tensors a compiled forward pass saves, the *slots*. Which values they hold is decided here,
-at each call, by the program of the chosen plan. The first slot holds a token: a tensor without bytes whose shape holds the
-numbers of the program and of the run, so that the backward pass runs the program that the forward pass ran. The inputs
-that the backward pass reads and the saved values follow. Empty tensors fill the rest.
+at each call, by the program of the chosen plan. The first slot holds a token: a tensor without bytes whose shape holds
+the numbers of the program and of the run, so that the backward pass runs the program that the forward pass ran. The
+inputs that the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """
 
 from __future__ import annotations
