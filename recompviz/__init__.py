@@ -28,6 +28,7 @@ _MODULES = {
     "NodeInfo": "recompviz.core.graphs.node_info",
     "PartitionerError": "recompviz.pytorch.tracing.min_cut",
     "Phase": "recompviz.core.steps.schedule",
+    "Partitioner": "recompviz.pytorch.running.inductor",
     "Plan": "recompviz.core.plans.plan",
     "PlanMismatch": "recompviz.core.base.errors",
     "PlanTable": "recompviz.core.plans.plan_table",
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
     from recompviz.pytorch.running.compiled import compile as compile
+    from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
     from recompviz.pytorch.running.recorded_report import step_report as step_report

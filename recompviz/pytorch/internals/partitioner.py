@@ -1,8 +1,8 @@
-"""PyTorch's own min-cut partitioner, and ``torch.compile`` with its activation memory budget.
+"""PyTorch's own min-cut partitioner, ``torch.compile`` with its activation memory budget, and a split of one's own.
 
-Private PyTorch used here: ``min_cut_rematerialization_partition`` of ``torch._functorch.partitioners``,
-``torch._functorch.config``, and ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``. Tried on torch
-2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``torch._functorch`` (its partitioners, config and helpers), ``is_sym_node``, ``OrderedSet``,
+``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, and ``CustomPartitionerFn`` of ``torch._inductor``.
+Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU; :func:`split_joint` on 2.13.0 and 2.14.1.
 """
 
 from __future__ import annotations
@@ -13,12 +13,36 @@ import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
+from torch._functorch import partitioners
+from torch._functorch._aot_autograd.utils import (
+    _is_bwd_seed_offset,
+    _is_fwd_seed_offset,
+    _is_primal,
+    _is_tangent,
+)
+from torch._functorch.compile_utils import raise_getitems
 from torch._functorch.partitioners import min_cut_rematerialization_partition
+from torch._inductor.custom_graph_pass import CustomPartitionerFn
 from torch.fx import Graph, GraphModule, Node
+from torch.fx.experimental.proxy_tensor import is_sym_node
+from torch.utils._ordered_set import OrderedSet
+from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.pytorch.internals.export import is_forward_output
 
-__all__ = ["compiled_in_memory_budget", "min_cut_saved"]
+__all__ = [
+    "CustomPartitionerFn",
+    "compiled_in_memory_budget",
+    "copied_joint",
+    "default_split",
+    "gets_gradient",
+    "is_plain_joint",
+    "min_cut_saved",
+    "must_run_once",
+    "split_joint",
+]
+
+Split = tuple[GraphModule, GraphModule]
 
 
 def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
@@ -34,13 +58,9 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
         Outputs of the forward graph that it made; they share their fake tensors with the nodes of ``fx``.
     """
     outputs = next(iter(reversed(fx.graph.nodes)))
-    graph = Graph()
-    # shallow: nodes and their meta dicts are new, the fake tensors in them are the same
-    copied_output = graph.output(graph.graph_copy(fx.graph, {}))
-    copied_output.meta = dict(outputs.meta)
     count = sum(map(is_forward_output, outputs.meta["desc"]))
     with functorch_config.patch(activation_memory_budget=ratio, cse=False):
-        forward, _ = min_cut_rematerialization_partition(GraphModule(fx, graph), (), num_fwd_outputs=count)
+        forward, _ = min_cut_rematerialization_partition(copied_joint(fx), (), num_fwd_outputs=count)
     made = next(iter(reversed(forward.graph.nodes)))
     return [node for node in made.args[0][count:] if isinstance(node, Node)]
 
@@ -75,3 +95,101 @@ def compiled_in_memory_budget(module: torch.nn.Module, ratio: float) -> torch.nn
 
     compiled: Any = torch.compile(module, backend=backend, fullgraph=True, dynamic=False)
     return cast(torch.nn.Module, compiled)
+
+
+# -------------------------------------------------------------------- a split of one's own
+
+
+def copied_joint(fx: GraphModule) -> GraphModule:
+    """A copy of a joint graph: new nodes and ``meta`` dictionaries, the same fake tensors."""
+    graph = Graph()
+    copied = graph.output(graph.graph_copy(fx.graph, {}))
+    copied.meta = dict(next(iter(reversed(fx.graph.nodes))).meta)
+    return GraphModule(fx, graph)
+
+
+def default_split(joint: GraphModule, inputs: Any, options: dict[str, Any]) -> Split:
+    """The forward and backward graph that PyTorch's min-cut partitioner makes. It changes the joint graph."""
+    return min_cut_rematerialization_partition(joint, inputs, **options)
+
+
+def is_plain_joint(joint: GraphModule) -> bool:
+    """Whether a joint graph contains operators and constants alone.
+
+    A subgraph (``invoke_subgraph``, flex attention), an operator with side effects and a generator's offset that
+    AOTAutograd passes in are for PyTorch's own partitioner.
+    """
+    for node in joint.graph.nodes:
+        if node.op == "placeholder":
+            if _is_fwd_seed_offset(node) or _is_bwd_seed_offset(node):
+                return False
+            if partitioners._is_backward_state(node) or isinstance(node.meta.get("val"), torch.ScriptObject):
+                return False
+        elif node.op == "get_attr":
+            if isinstance(getattr(joint, str(node.target), None), torch.nn.Module):
+                return False
+        elif node.op == "call_function" and isinstance(node.target, torch._ops.HigherOrderOperator):
+            return False
+    return True
+
+
+def must_run_once(node: Node) -> bool:
+    """Whether a call may not run again in the backward pass: it draws random numbers, or it communicates.
+
+    Inductor's own random operators compute their numbers from a seed. The seed is drawn once and saved.
+    """
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    collective = node.target.namespace == "_c10d_functional"
+    return collective or torch.Tag.nondeterministic_seeded in node.target.tags
+
+
+def gets_gradient(joint: GraphModule) -> set[str]:
+    """Names of the placeholders of a joint graph that get a gradient."""
+    output = next(iter(reversed(joint.graph.nodes)))
+    owners = [
+        getattr(descriptor, "grad_of", None)
+        for value, descriptor in zip(output.args[0], output.meta["desc"], strict=True)
+        if isinstance(value, Node)
+    ]
+    return {n.name for n in joint.graph.find_nodes(op="placeholder") if n.meta.get("desc") in owners}
+
+
+def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static: list[int] | None) -> Split:
+    """Split a joint graph so that the forward pass saves exactly the given values that the backward pass reads.
+
+    The backward pass recomputes everything else from these and from the inputs. It runs each recomputed operator just
+    before the first gradient operator that needs it.
+
+    Parameters
+    ----------
+    joint : torch.fx.GraphModule
+    saved : list of torch.fx.Node
+        Tensors of the forward pass; inputs need not be listed.
+    output_count : int
+        Number of outputs of the forward pass.
+    static : list of int, optional
+        Positions of the inputs that have the same address in every step, as Inductor gives them.
+    """
+    for node in joint.graph.nodes:
+        if isinstance(node.meta.get("recompute"), CheckpointPolicy):
+            del node.meta["recompute"]  # the plan takes the place of the user's checkpoints
+    primals = [n for n in joint.graph.find_nodes(op="placeholder") if _is_primal(n)]
+    tangents = [n for n in joint.graph.find_nodes(op="placeholder") if _is_tangent(n)]
+    backward = set(tangents)
+    for node in joint.graph.nodes:
+        if any(source in backward for source in node.all_input_nodes):
+            backward.add(node)
+    sizes = [node for node in joint.graph.nodes if node.op != "output" and node not in backward and is_sym_node(node)]
+    sizes = [node for node in sizes if not partitioners._is_assert_only_symbool(node)]
+    tensors = [node for node in primals if isinstance(node.meta.get("val"), torch.Tensor)]
+    fixed = OrderedSet(primals[i] for i in static or ())
+    forward_module, backward_module = partitioners._extract_fwd_bwd_modules(
+        joint,
+        list(dict.fromkeys([*tensors, *saved])),
+        saved_sym_nodes=sizes,
+        num_fwd_outputs=output_count,
+        static_lifetime_input_nodes=fixed,
+    )
+    backward_module = partitioners.reordering_to_mimic_autograd_engine(backward_module)
+    return raise_getitems(forward_module), raise_getitems(backward_module)
