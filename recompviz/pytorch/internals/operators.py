@@ -16,6 +16,7 @@ import torch
 
 __all__ = [
     "is_in_place",
+    "is_pointwise",
     "is_random",
     "lstm_for_training",
     "lstm_in_single_operators",
@@ -38,6 +39,11 @@ def operator_name(target: Any) -> str:
 def is_in_place(target: Any) -> bool:
     """Whether an operator overwrites one of its arguments."""
     return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
+
+
+def is_pointwise(target: Any) -> bool:
+    """Whether an operator computes each element of its result from the same elements of its arguments."""
+    return isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
 
 
 def is_random(target: Any) -> bool:

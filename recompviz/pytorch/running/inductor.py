@@ -23,6 +23,7 @@ from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.devices import device_of
 from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.internals.operators import is_pointwise
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
     copied_joint,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 # Processor time for the search of one graph's plans, seconds.
 SEARCH_SECONDS = 20.0
+# Share of the time of a pointwise operator that is left when Inductor fuses it into another kernel.
+FUSED_SHARE = 0.1
 
 
 class UnplannedPartition(UserWarning):
@@ -229,13 +232,13 @@ def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
 
 
 def _times(folded: Folded) -> NDArray[np.float64]:
-    """Milliseconds of each node by a roofline. Operators that Inductor fuses into others cost a tenth."""
+    """Milliseconds of each node by a roofline."""
     nodes = folded.call_node[: folded.joint.forward_count]
     made = [n.meta["val"] for n in nodes if isinstance(n.meta.get("val"), torch.Tensor)]
     types = [value.dtype for value in made if value.dtype.is_floating_point]
     roofline = measure_roofline(device_of(made), max(set(types), key=types.count) if types else torch.float32)
     costs = []
     for node in nodes:
-        pointwise = isinstance(node.target, torch._ops.OpOverload) and torch.Tag.pointwise in node.target.tags
-        costs.append(1000 * roofline.seconds(flops(node), bytes_moved(node)) * (0.1 if pointwise else 1.0))
+        share = FUSED_SHARE if is_pointwise(node.target) else 1.0
+        costs.append(1000 * share * roofline.seconds(flops(node), bytes_moved(node)))
     return node_times(folded, costs)
