@@ -97,7 +97,13 @@ def test_the_joined_module_has_no_import_left_and_one_default_export():
 
 
 # each widget's own, and the exported page's
-ENTRIES = ("explorer/explorer.js", "explorer/standalone.js", "lessons/playground.js", "lessons/stepper.js")
+ENTRIES = (
+    "explorer/explorer.js",
+    "explorer/standalone.js",
+    "lessons/playground.js",
+    "lessons/stepper.js",
+    "explorer/step_view.js",
+)
 
 
 @pytest.mark.parametrize("entry", ENTRIES)

@@ -181,6 +181,11 @@ class Planner:
         """
         return self.plans(objective).plan(total)
 
+    def use_plans(self, plans: Sequence[Plan]) -> None:
+        """Take plans that were searched before as the table of the objective ``"live"``, which is then not searched."""
+        table = self.table(plans, "live")
+        self._cache.get("plans live", lambda: table)
+
     def first_plans(self) -> PlanTable:
         """A table of plans that need no search, cached; see :mod:`recompviz.core.planning.first_plans`."""
         return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))

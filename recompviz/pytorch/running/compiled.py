@@ -163,14 +163,36 @@ def backend_of(budget: StepBudget) -> Callable[[GraphModule, Sequence[Any]], Cal
 
 
 def budget_of(compiled: Any) -> StepBudget:
-    """The budget of what :func:`recompviz.compile` returned.
+    """The budget of a compiled model.
+
+    Parameters
+    ----------
+    compiled : torch.nn.Module or callable
+        What :func:`recompviz.compile` returned; or a model that ``torch.compile(model, backend="recompviz")`` returned
+        and that has run.
 
     Raises
     ------
     TypeError
-        If it was not made by :func:`recompviz.compile`.
+        If it was compiled otherwise, or was compiled by the backend's name and did not run yet.
     """
     found = getattr(compiled, "_recompviz_budget", None)
-    if not isinstance(found, StepBudget):
-        raise TypeError(f"{type(compiled).__name__} was not made by recompviz.compile")
-    return found
+    if isinstance(found, StepBudget):
+        return found
+    own = {id(parameter) for parameter in compiled.parameters()} if isinstance(compiled, nn.Module) else set()
+    for budget in _by_total.values():
+        if any(id(tensor) in own for region in budget.regions for tensor in budget.memory.tensors_of(region)):
+            return budget
+    raise TypeError(
+        f"{type(compiled).__name__} was not made by recompviz.compile, and no planned region has its parameters; "
+        "compile it with recompviz.compile, or train it first"
+    )
+
+
+def is_compiled(model: Any) -> bool:
+    """Whether a model was compiled by recompviz, or by ``torch.compile``."""
+    try:
+        budget_of(model)
+    except TypeError:
+        return hasattr(model, "_orig_mod")
+    return True

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent.parent
 SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/timeline", "graph/graph",
     "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins", "explorer/drawer",
+    "explorer/step",
 )  # fmt: skip
 # surfaces and text of the Explorer follow JupyterLab's theme
 JUPYTER = {

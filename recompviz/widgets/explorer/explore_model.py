@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 
     from recompviz.pytorch.tracing.step import Loss
     from recompviz.pytorch.tracing.traced_step import Trace
+    from recompviz.widgets.explorer.step_explorer import StepExplorer
+
+
+@overload
+def explore(model: Any) -> Any: ...
+
+
+@overload
+def explore(
+    model: Any,
+    *inputs: Any,
+    kwargs: Mapping[str, Any] | None = None,
+    targets: Sequence[Any] = (),
+    loss: Loss | None = None,
+    optimizer: Optimizer | None = None,
+    calibrated: bool = True,
+    capacity: int | float | str | None = None,
+    baselines: Sequence[str] = BASELINES,
+) -> Explorer: ...
 
 
 def explore(
@@ -31,12 +50,14 @@ def explore(
     calibrated: bool = True,
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
-) -> Explorer:
+) -> Explorer | StepExplorer:
     """Trace the training step ``loss(model(*inputs, **kwargs), *targets)`` and explore its memory.
 
     Parameters
     ----------
     model : torch.nn.Module
+        Or what :func:`recompviz.compile` returned, after three training steps and without ``inputs``: then the recorded
+        step is shown, with its regions, the eager code between them, and why each graph break happened.
     *inputs
         One batch.
     kwargs : dict, optional
@@ -57,13 +78,16 @@ def explore(
 
     Returns
     -------
-    Explorer
+    Explorer or StepExplorer
         Shown if it is the last value of a cell. ``.plan`` is the selected plan; ``.budget`` (total bytes) selects one.
+        A StepExplorer is returned for a compiled model; see :func:`recompviz.step_report` for the same as text.
 
     Raises
     ------
     TraceError
         If the step cannot be traced.
+    StepNotRecorded
+        If a compiled model has no recorded step yet.
 
     Notes
     -----
@@ -81,7 +105,13 @@ def explore(
     """
     from recompviz.pytorch.measuring.calibration import calibrate
     from recompviz.pytorch.measuring.entry import trace
+    from recompviz.pytorch.running.compiled import is_compiled
+    from recompviz.pytorch.running.recorded_report import step_report
 
+    if not inputs and not kwargs and is_compiled(model):
+        from recompviz.widgets.explorer.step_explorer import StepExplorer
+
+        return StepExplorer(step_report(model))
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)

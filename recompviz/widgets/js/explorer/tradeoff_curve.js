@@ -86,7 +86,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
   /** The memory of the device: a line, or a text with an arrow where it lies beyond the axis. */
   function drawCapacity(right, bottom) {
     if (graph.capacity === null) return;
-    const words = `${graph.device} has ${formatBytes(graph.capacity)}`;
+    const words = graph.capacityText ?? `${graph.device} has ${formatBytes(graph.capacity)}`;
     const px = x(graph.capacity);
     const beyond = px > right;
     const leftwards = beyond || px > (PAD.left + right) / 2;

@@ -1,0 +1,165 @@
+"""The view of a recorded step: its regions and eager code, one budget, and the Explorer of each region.
+
+The page has the whole Pareto front, so that the slider needs neither the kernel nor another run.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import parse_bytes
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
+from recompviz.core.reports.training_step import StepReport
+from recompviz.widgets.base import assets
+from recompviz.widgets.base.job import explain
+from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.step_wire import step_message
+
+
+class StepView(anywidget.AnyWidget):
+    """The page's part of a :class:`StepExplorer`."""
+
+    _esm = assets.esm("explorer/step_view.js")
+    _css = assets.css()
+
+    _step = traitlets.Dict().tag(sync=True)
+    _chosen = traitlets.Dict().tag(sync=True, echo_update=False)
+    _opened = traitlets.Dict().tag(sync=True)
+
+
+class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+    """See the recorded training step of a compiled model, and choose its total.
+
+    Parameters
+    ----------
+    report : StepReport
+        From :func:`recompviz.step_report`.
+
+    Attributes
+    ----------
+    report : StepReport
+    explorer : Explorer or None
+        The Explorer of the region that was opened last.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    >>> compiled = rv.compile(model, total="1 MiB")
+    >>> for _ in range(3):
+    ...     torch.nn.functional.mse_loss(compiled(torch.ones(4, 8)), torch.zeros(4, 1)).backward()
+    >>> steps = rv.explore(compiled)
+    >>> steps.report.summary
+    'one region: the compiler captured the whole model, without a graph break'
+    >>> steps.open_region(1).graph is steps.report.regions[0].graph
+    True
+    """
+
+    def __init__(self, report: StepReport) -> None:
+        self.report = report
+        self.explorer: Explorer | None = None
+        self._opened: dict[int, Explorer] = {}
+        self._region = -1
+        self._view = StepView(
+            _step=step_message(report),
+            _chosen={"point": report.point, "budget": float(report.peak())},
+            _opened={"region": -1, "text": ""},
+        )
+        super().__init__([self._view])
+        self._view.on_msg(self._on_message)
+        self._view.observe(self._on_chosen, "_chosen")
+
+    @property
+    def point(self) -> int:
+        """The point of the front that is shown."""
+        return int(self._view._chosen["point"])
+
+    @property
+    def total(self) -> int:
+        """The total that is shown, bytes. Settable, also as ``"10 GiB"``; this does not change the compiled model.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If a total is set that the step does not fit.
+        """
+        return int(self._view._chosen["budget"])
+
+    @total.setter
+    def total(self, value: int | float | str) -> None:
+        total = parse_bytes(value)
+        point = self.report.point_for(total)
+        if point is None:
+            raise InfeasibleBudget(total, self.report.least_total, "total")
+        self._view._chosen = {"point": point, "budget": float(total)}
+
+    def open_region(self, region: int) -> Explorer:
+        """Show the Explorer of a region below the step.
+
+        Parameters
+        ----------
+        region : int
+            Its number in the view, from 1.
+
+        Returns
+        -------
+        Explorer
+            It shows the plan of the region at the chosen total.
+
+        Raises
+        ------
+        IndexError
+            If there is no such region.
+        """
+        count = len(self.report.regions)
+        if not 1 <= region <= count:
+            raise IndexError(f"region is {region}, expected a number from 1 to {count}")
+        number = region - 1
+        if number not in self._opened:
+            self._opened[number] = self._explorer_of(number)
+        self._region, self.explorer = number, self._opened[number]
+        self._follow()
+        self.children = [self._view, self.explorer]
+        name = self.report.regions[number].name
+        self._view._opened = {"region": number, "text": f"region {region}, {name}, is open below"}
+        return self.explorer
+
+    def _explorer_of(self, number: int) -> Explorer:
+        region, report = self.report.regions[number], self.report
+        planner = Planner(region.graph, region.joint, device=report.device)
+        planner.use_plans([Plan.from_keep_mask(region.graph, mask, "region") for mask in region.masks])
+        title = f"{region.name}, region {number + 1} of {len(report.regions)}"
+        return Explorer(planner, objectives=("live",), baselines=BASELINES, background=False, title=title)
+
+    def _follow(self) -> None:
+        """Show the plan of the open region at the chosen point."""
+        if self.explorer is not None:
+            region = self.report.regions[self._region]
+            mask = region.masks[self.report.row(self._region, self.point)]
+            self.explorer.load(Plan.from_keep_mask(region.graph, mask, "region"))
+
+    def _on_chosen(self, change: Any) -> None:
+        if 0 <= int(change["new"].get("point", -1)) < len(self.report.front.peak):
+            self._follow()
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if not isinstance(content, dict) or content.get("type") != "open":
+            return
+        try:
+            self.open_region(int(content["region"]) + 1)
+        except Exception as error:
+            self._view._opened = {"region": self._region, "text": f"the region cannot be shown: {explain(error)}"}
+
+    def __repr__(self) -> str:
+        return self.report.text
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return {**(bundle or {}), "text/plain": repr(self), "text/html": f"<pre>{escape(self.report.text)}</pre>"}

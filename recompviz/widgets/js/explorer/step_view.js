@@ -1,0 +1,170 @@
+// The recorded step of a compiled model: its budget, its memory, and its regions and eager code in order.
+
+import { html, setText } from "../shared/elements.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
+import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
+import { makeBudgetView } from "./budget_view.js";
+import { formatTime, makeStepRows } from "./step_rows.js";
+import { makeStepChart } from "./step_chart.js";
+
+// ms after the last change of the slider until the kernel is told
+const SETTLE = 150;
+let drawnSteps = 0;
+
+/** The front as a plan table of total bytes and milliseconds. */
+export function tableOf(step) {
+  const peaks = step.peaks.map((peak) => peak + step.resident);
+  const leanest = momentsOf(step, step.peaks.length - 1);
+  return {
+    objective: "live",
+    family: "auto",
+    base: -1,
+    names: [],
+    binding: momentName(step, leanest[peakOf(leanest)]),
+    rows: peaks.length,
+    formulaPeaks: peaks,
+    totalPeaks: peaks,
+    overheads: step.overheads,
+  };
+}
+
+/** Bytes that all regions keep at a point. */
+export function keptBytes(step, point) {
+  return step.regions.reduce((sum, region, i) => sum + region.saved[rowAt(step, point, i)], 0);
+}
+
+/** Draw a recorded step into an element. Returns the function that releases it. */
+export function mountStep(model, parent) {
+  const id = `rvs${++drawnSteps}-${Math.random().toString(36).slice(2, 7)}`;
+  const step = readStep(model.get("_step"));
+  const table = tableOf(step);
+  const { point, budget } = model.get("_chosen");
+  const state = { point, budget, selected: -1, hover: -1, opened: model.get("_opened").region };
+  const root = html("div", "rv-explorer rv-step", parent);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", `Recorded step of ${step.title}`);
+  const head = html("div", "rv-header", root);
+  const title = html("div", "rv-title", head);
+  html("strong", "", title, `${step.title}, recorded training step`);
+  html("span", "rv-subtitle", title, `${step.summary} · ${step.device} · compiled for ${formatBytes(step.total)}`);
+  const tiles = ["Peak memory", "Extra forward time", "Kept by regions"].map((name, i) => {
+    const tile = html("div", `rv-tile rv-tile-${["total", "overhead", "kept"][i]}`, head);
+    html("div", "rv-tile-name", tile, name);
+    const line = html("div", "rv-tile-line", tile);
+    return [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
+  });
+  const below = html("div", "rv-below", root);
+  const graph = {
+    time: [step.forwardTime],
+    device: step.device,
+    capacity: step.total,
+    capacityText: `compiled for ${formatBytes(step.total)}`,
+  };
+  const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, {
+    budget: (bytes, row) => choose(row, bytes),
+    row: (row) => choose(row, table.totalPeaks[row], true),
+    choose: (_table, row) => choose(row, table.totalPeaks[row], true),
+    objective: () => {},
+    solver: () => {},
+    binding: () => {
+      choose(table.rows - 1, table.totalPeaks[table.rows - 1], true);
+      const moments = momentsOf(step, state.point);
+      select(moments[peakOf(moments)].region);
+    },
+  }, id);
+  const chart = makeStepChart(below, step, { hover, select }, id);
+  const list = makeStepRows(root, step, { hover, select: (region) => select(region, false), open });
+  const foot = html("div", "rv-step-foot", root);
+  foot.setAttribute("role", "status");
+  for (const note of step.notes) html("div", "rv-step-foot", root, note);
+
+  let frame = 0;
+  let later = 0;
+  function paint(settled = false) {
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => {
+      const peak = table.totalPeaks[state.point];
+      const overhead = step.overheads[state.point];
+      const kept = keptBytes(step, state.point);
+      const texts = [
+        [formatBytes(peak), "total bytes", `${formatPercent(peak / table.totalPeaks[0])} of keep-all`],
+        [`+${formatPercent(step.forwardTime ? overhead / step.forwardTime : 0)}`, "of the forward", `${formatTime(overhead)} of ${formatTime(step.forwardTime)}`],
+        [formatBytes(kept), "", `keep-all: ${formatBytes(keptBytes(step, 0))}`],
+      ];
+      tiles.forEach((parts, i) => parts.forEach((part, j) => setText(part, texts[i][j])));
+      budgetView.update({ table: 0, row: state.point, budget: state.budget, earlier: [] }, settled);
+      chart.update(state);
+      list.update(state);
+    });
+  }
+
+  function choose(row, bytes, settled = false) {
+    state.point = row;
+    state.budget = bytes;
+    paint(settled);
+    clearTimeout(later);
+    later = setTimeout(() => {
+      model.set("_chosen", { point: state.point, budget: state.budget });
+      model.save_changes();
+    }, settled ? 0 : SETTLE);
+  }
+  function hover(region) {
+    if (state.hover === region) return;
+    state.hover = region;
+    paint();
+  }
+  function select(region, show = true) {
+    state.selected = region === state.selected ? -1 : region;
+    if (show) list.show(state.selected);
+    paint();
+  }
+  function open(region) {
+    state.selected = region;
+    setText(foot, `opening region ${region + 1}, ${step.regions[region].name}`);
+    paint();
+    try {
+      model.send({ type: "open", region });
+    } catch {
+      setText(foot, "the kernel does not answer: it is busy, or gone; after a restart, run the cell again");
+    }
+  }
+  function chosen() {
+    const next = model.get("_chosen");
+    if (next.point === state.point) return;
+    Object.assign(state, next);
+    paint(true);
+  }
+  function opened() {
+    const { region, text } = model.get("_opened");
+    state.opened = region;
+    setText(foot, text);
+    paint();
+  }
+  model.on("change:_chosen", chosen);
+  model.on("change:_opened", opened);
+  const resized = new ResizeObserver(() => {
+    budgetView.resize();
+    chart.resize();
+    paint(true);
+  });
+  resized.observe(root);
+  setText(foot, model.get("_opened").text);
+  paint(true);
+  root.recompviz = { state };
+
+  return () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(later);
+    resized.disconnect();
+    model.off("change:_chosen", chosen);
+    model.off("change:_opened", opened);
+    for (const view of [budgetView, chart, list]) view.destroy();
+    root.remove();
+  };
+}
+
+export default {
+  render({ model, el }) {
+    return mountStep(model, el);
+  },
+};
