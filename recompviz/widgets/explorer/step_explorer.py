@@ -135,7 +135,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         region, report = self.report.regions[number], self.report
         planner = Planner(region.graph, region.joint, device=report.device)
         planner.use_plans([Plan.from_keep_mask(region.graph, mask, "region") for mask in region.masks])
-        title = f"{region.name}, region {number + 1} of {len(report.regions)}"
+        title = f"{region.name}: region {number + 1} of {len(report.regions)}, by itself"
         return Explorer(planner, objectives=("live",), baselines=BASELINES, background=False, title=title)
 
     def _follow(self) -> None:

@@ -47,6 +47,9 @@ export function makeStepChart(parent, step, actions, id) {
     html("i", `rv-step-swatch rv-step-${name}`, item);
     item.append(text);
   }
+  const ghost = html("span", "rv-step-key", legend);
+  html("i", "rv-step-dashes", ghost);
+  ghost.append("without recomputation");
   const most = Math.max(...[0, step.peaks.length - 1].map((point) => step.resident + step.peaks[point]));
   const bottom = HEIGHT - INSET.bottom;
   const y = (bytes) => bottom - (bytes / (most * 1.06)) * (bottom - INSET.top);
@@ -69,6 +72,7 @@ export function makeStepChart(parent, step, actions, id) {
     }
     const mark = svg("g", {}, chart);
     const layers = LAYERS.map(([name]) => svg("path", { class: `rv-step-layer rv-step-${name}` }, chart));
+    svg("path", { class: "rv-ghost", d: outlinePath(momentsOf(step, 0)) }, chart);
     svg("line", { x1: INSET.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     // numbers of the regions under their columns, as many as there is room for
     const columnWidth = (edges[2] - edges[1]) || 1;
@@ -88,6 +92,11 @@ export function makeStepChart(parent, step, actions, id) {
     svg("text", { class: "rv-peak-text rv-halo" }, peak);
     parts = { mark, layers, line, peak };
     paint();
+  }
+
+  /** The outline of all bytes. */
+  function outlinePath(of) {
+    return of.map((moment, i) => `${i ? "L" : "M"}${edges[i].toFixed(1)} ${y(step.resident + bytesOf(moment)).toFixed(1)}H${edges[i + 1].toFixed(1)}`).join("");
   }
 
   function paint() {

@@ -34,7 +34,7 @@ export function makeStepRows(parent, step, actions) {
   const table = html("table", "rv-table", scroll);
   html("caption", "rv-hidden", table, "Regions and eager code in the order of the forward pass");
   const header = html("tr", "", html("thead", "", table));
-  for (const [name, className] of [["", "rv-number"], ["Runs", ""], ["Line", ""], ["Values", "rv-number"], ["Kept for the backward pass", ""], ["Extra time", "rv-number"]]) {
+  for (const [name, className] of [["", "rv-step-number"], ["Runs", ""], ["Line", ""], ["Values", "rv-step-number"], ["Kept for the backward pass", ""], ["Extra time", "rv-step-number"]]) {
     html("th", className, header, name).scope = "col";
   }
   const body = html("tbody", "", table);
@@ -54,13 +54,18 @@ export function makeStepRows(parent, step, actions) {
       what.append(number === step.regions.length ? "loss and other code outside the model" : "code outside the model");
       html("div", "", lines, island.place);
     }
-    for (const { number: at, first } of described[number]) {
+    const known = described[number].filter(({ first }) => !first).map(({ number: at }) => step.breaks[at].place);
+    if (known.length) {
+      html("span", "rv-muted", what, known.length > 1 ? "the breaks above" : "the break above");
+      for (const place of new Set(known)) html("div", "rv-muted", lines, place);
+    }
+    for (const { number: at } of described[number].filter(({ first }) => first)) {
       const { place, code, reason, hints } = step.breaks[at];
-      const text = html("span", first ? "" : "rv-muted", what, first ? reason : "the break above");
-      text.title = [code, reason, ...hints].filter(Boolean).join("\n");
-      if (at !== described[number][described[number].length - 1].number) html("br", "", what);
-      const line = html("div", "", lines, place);
-      line.title = code;
+      const details = html(hints.length ? "details" : "div", "rv-step-break", what);
+      html(hints.length ? "summary" : "div", "", details, reason);
+      for (const hint of hints) html("div", "rv-step-hint", details, hint);
+      html("code", "", details, code);
+      html("div", "", lines, place);
     }
     html("td", "", row);
     const held = html("td", "rv-muted", row, island.held || island.most ? `holds ${formatBytes(island.held)}` : "holds nothing");
@@ -71,7 +76,7 @@ export function makeStepRows(parent, step, actions) {
   function addRegion(number) {
     const region = step.regions[number];
     const row = html("tr", "rv-step-region", body);
-    html("td", "rv-number", row, String(number + 1));
+    html("td", "rv-step-number", row, String(number + 1));
     const open = html("button", "rv-link", html("td", "rv-step-what", row), region.name);
     open.title = "Open its graph and plan in the Explorer";
     open.disabled = region.values === 0;
@@ -81,12 +86,12 @@ export function makeStepRows(parent, step, actions) {
     });
     const line = html("td", "rv-step-place", row, region.place);
     line.title = region.code;
-    html("td", "rv-number", row, region.values.toLocaleString("en"));
+    html("td", "rv-step-number", row, region.values.toLocaleString("en"));
     const kept = html("td", "rv-step-kept", row);
     const bar = html("span", "rv-step-bar", kept);
     bar.style.setProperty("--rv-all", `${(100 * region.saved[0]) / largest}%`);
     const text = html("span", "", kept);
-    const extra = html("td", "rv-number", row);
+    const extra = html("td", "rv-step-number", row);
     listen(row, "pointerenter", () => actions.hover(number));
     listen(row, "pointerleave", () => actions.hover(-1));
     listen(row, "click", () => actions.select(number));

@@ -9,6 +9,8 @@ import { makeStepChart } from "./step_chart.js";
 
 // ms after the last change of the slider until the kernel is told
 const SETTLE = 150;
+// times, 100 ms apart, to look for the Explorer of a region that was opened
+const SHOW_TRIES = 50;
 let drawnSteps = 0;
 
 /** The front as a plan table of total bytes and milliseconds. */
@@ -78,6 +80,7 @@ export function mountStep(model, parent) {
   foot.setAttribute("role", "status");
   for (const note of step.notes) html("div", "rv-step-foot", root, note);
 
+  let asked = false; // whether a region was clicked and is not yet open
   let frame = 0;
   let later = 0;
   function paint(settled = false) {
@@ -120,6 +123,7 @@ export function mountStep(model, parent) {
   }
   function open(region) {
     state.selected = region;
+    asked = true;
     setText(foot, `opening region ${region + 1}, ${step.regions[region].name}`);
     paint();
     try {
@@ -139,6 +143,14 @@ export function mountStep(model, parent) {
     state.opened = region;
     setText(foot, text);
     paint();
+    if (asked) showOpened(SHOW_TRIES);
+    asked = false;
+  }
+  /** Scroll to the Explorer of the region once it is drawn. */
+  function showOpened(tries) {
+    const box = root.closest(".widget-vbox")?.querySelector(".rv-explorer:not(.rv-step)");
+    if (box?.offsetHeight) box.scrollIntoView({ block: "start" });
+    else if (tries > 0) setTimeout(showOpened, 100, tries - 1);
   }
   model.on("change:_chosen", chosen);
   model.on("change:_opened", opened);
