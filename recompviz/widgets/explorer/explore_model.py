@@ -131,6 +131,7 @@ def explorer_of(
         capacity=memory_of(traced.device) if capacity is None else capacity,
         title=f"{type(traced.model).__name__}, training step",
         device=device_name(traced.device),
+        cost_unit=traced.cost_unit,
     )
 
 

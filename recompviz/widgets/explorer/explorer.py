@@ -69,6 +69,8 @@ class Explorer(anywidget.AnyWidget):
     title : str
     device : str, optional
         The name of the device, for people.
+    cost_unit : str
+        The unit of ``planner.graph.time``, for people.
 
     Attributes
     ----------
@@ -135,11 +137,13 @@ class Explorer(anywidget.AnyWidget):
         capacity: int | float | str | None = None,
         title: str = "training step",
         device: str | None = None,
+        cost_unit: str = "time units",
     ) -> None:
         if isinstance(planner, Graph):
             raise TypeError("planner is a Graph; expected a Planner: Explorer(rv.Planner(graph, joint))")
         self.planner = planner
         self.title = title
+        self.cost_unit = cost_unit
         self.device = planner.device.upper() if device is None else device
         background = not planner.is_quick if background is None else background
         search_now = bool(objectives) and not background
@@ -166,7 +170,11 @@ class Explorer(anywidget.AnyWidget):
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
             "_graph": wire.graph_message(
-                self.graph, self.title, self.device, None if capacity is None else parse_bytes(capacity)
+                self.graph,
+                self.title,
+                self.device,
+                None if capacity is None else parse_bytes(capacity),
+                self.cost_unit,
             ),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
@@ -419,7 +427,14 @@ class Explorer(anywidget.AnyWidget):
         """The current choice as one static SVG picture."""
         shown = self._selection
         return picture(
-            self.graph, self.layout_shown, shown.plan, shown.timeline, shown.current, self.title, self.device
+            self.graph,
+            self.layout_shown,
+            shown.plan,
+            shown.timeline,
+            shown.current,
+            self.title,
+            self.device,
+            self.cost_unit,
         )
 
     def synchronised(self) -> list[str]:

@@ -64,7 +64,14 @@ TIMELINE = Frame(470.0, 985.0, 34.0, 160.0)
 
 
 def picture(
-    graph: Graph, layout: Layout, plan: Plan, timeline: Timeline, table: PlanTable, title: str, device: str
+    graph: Graph,
+    layout: Layout,
+    plan: Plan,
+    timeline: Timeline,
+    table: PlanTable,
+    title: str,
+    device: str,
+    cost_unit: str = "time units",
 ) -> str:
     """One choice as a self-contained SVG document."""
     hatch = f"recompviz-hatch-{next(_numbers)}"
@@ -75,7 +82,7 @@ def picture(
     share = f" = {plan.overhead / forward:.0%} of the forward" if forward else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {format_bytes(plan.peak)} formula bytes · "
-        f"overhead {plan.overhead:g} time units{share} · "
+        f"overhead {plan.overhead:g} {cost_unit}{share} · "
         f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
     parts = [

@@ -136,7 +136,9 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         planner = Planner(region.graph, region.joint, device=report.device)
         planner.use_plans([Plan.from_keep_mask(region.graph, mask, "region") for mask in region.masks])
         title = f"{region.name}: region {number + 1} of {len(report.regions)}, by itself"
-        return Explorer(planner, objectives=("live",), baselines=BASELINES, background=False, title=title)
+        return Explorer(
+            planner, objectives=("live",), baselines=BASELINES, background=False, title=title, cost_unit="ms"
+        )
 
     def _follow(self) -> None:
         """Show the plan of the open region at the chosen point."""

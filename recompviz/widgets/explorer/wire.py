@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 Message = dict[str, Any]
 
 
-def graph_message(graph: Graph, title: str, device: str, capacity: int | None = None) -> Message:
+def graph_message(
+    graph: Graph, title: str, device: str, capacity: int | None = None, time_unit: str = "time units"
+) -> Message:
     """The value of the ``_graph`` trait; ``wire.md`` lists its fields."""
     nodes = [
         [
@@ -47,6 +49,7 @@ def graph_message(graph: Graph, title: str, device: str, capacity: int | None = 
         "title": title,
         "device": device,
         "capacity": None if capacity is None else float(capacity),
+        "time_unit": time_unit,
         "count": len(graph),
         "edges": graph.edges.astype("<u4").tobytes(),
         "memory": graph.memory.astype("<f8").tobytes(),

@@ -19,6 +19,7 @@ export function readGraph(message) {
     title: message.title,
     device: message.device,
     capacity: message.capacity ?? null,
+    timeUnit: message.time_unit,
     count: message.count,
     edges: typed(Uint32Array, message.edges),
     memory: typed(Float64Array, message.memory),

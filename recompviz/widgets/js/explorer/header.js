@@ -3,6 +3,11 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 
+/** A cost: whole numbers as they are, others with three significant figures. */
+export function formatCost(cost) {
+  return Number.isInteger(cost) ? String(cost) : String(Number(cost.toPrecision(3)));
+}
+
 /** The numbers of a row: name → [value, unit, remark]. */
 export function figures(graph, table, row, kept) {
   const forward = graph.time.reduce((sum, t) => sum + t, 0);
@@ -12,7 +17,7 @@ export function figures(graph, table, row, kept) {
   return {
     total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: [forward ? `+${formatPercent(overhead / forward)}` : "0%", "of the forward", `${overhead} of ${forward} time units`],
+    overhead: [forward ? `+${formatPercent(overhead / forward)}` : "0%", "of the forward", `${formatCost(overhead)} of ${formatCost(forward)} ${graph.timeUnit}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }

@@ -64,7 +64,7 @@ export function makeStepRows(parent, step, actions) {
       const details = html(hints.length ? "details" : "div", "rv-step-break", what);
       html(hints.length ? "summary" : "div", "", details, reason);
       for (const hint of hints) html("div", "rv-step-hint", details, hint);
-      html("code", "", details, code);
+      html("code", "rv-step-code", what, code);
       html("div", "", lines, place);
     }
     html("td", "", row);
