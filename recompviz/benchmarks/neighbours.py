@@ -30,7 +30,7 @@ from recompviz import networks
 from recompviz.benchmarks.checkpointed import Checkpointed, block_paths
 from recompviz.benchmarks.side_by_side import about, recompute_seconds, step_seconds, training_step, write_json
 from recompviz.core.base.units import format_bytes
-from recompviz.pytorch.internals.partitioner import compiled_in_memory_budget
+from recompviz.pytorch.internals.memory_budget import compiled_in_memory_budget
 from recompviz.pytorch.tracing.step import Loss, Step
 
 RATIOS = (1.0, 0.7, 0.5, 0.3, 0.1, 0.0)

@@ -1,17 +1,14 @@
-"""PyTorch's own min-cut partitioner, ``torch.compile`` with its activation memory budget, and a split of one's own.
+"""PyTorch's own min-cut partitioner, and a split of one's own.
 
 Private PyTorch used here: ``torch._functorch`` (its partitioners, config and helpers), ``is_sym_node``, ``OrderedSet``,
-``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, and ``CustomPartitionerFn`` of ``torch._inductor``.
-Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU; :func:`split_joint` on 2.13.0 and 2.14.1.
+and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU; :func:`split_joint` on 2.13.0 and 2.14.1.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch._dynamo.backends.common import aot_autograd
-from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
 from torch._functorch import partitioners
 from torch._functorch._aot_autograd.utils import (
@@ -32,7 +29,6 @@ from recompviz.pytorch.internals.export import is_forward_output
 
 __all__ = [
     "CustomPartitionerFn",
-    "compiled_in_memory_budget",
     "copied_joint",
     "default_split",
     "gets_gradient",
@@ -63,38 +59,6 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
         forward, _ = min_cut_rematerialization_partition(copied_joint(fx), (), num_fwd_outputs=count)
     made = next(iter(reversed(forward.graph.nodes)))
     return [node for node in made.args[0][count:] if isinstance(node, Node)]
-
-
-def compiled_in_memory_budget(module: torch.nn.Module, ratio: float) -> torch.nn.Module:
-    """Compile a module with PyTorch's own activation memory budget.
-
-    PyTorch's partitioner chooses which values are recomputed. The operators run eagerly, without Inductor.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-    ratio : float
-        ``torch._functorch.config.activation_memory_budget``, 0 to 1.
-
-    Returns
-    -------
-    torch.nn.Module
-        It shares the parameters of ``module`` and is compiled when it is first called.
-    """
-    compiler = aot_autograd(
-        # boxed: values that are no longer needed are freed while the step runs
-        fw_compiler=boxed_nop,
-        bw_compiler=boxed_nop,
-        partition_fn=min_cut_rematerialization_partition,
-        keep_inference_input_mutations=True,
-    )
-
-    def backend(graph: GraphModule, inputs: list[torch.Tensor]) -> Any:
-        with functorch_config.patch(activation_memory_budget=ratio):
-            return compiler(graph, inputs)
-
-    compiled: Any = torch.compile(module, backend=backend, fullgraph=True, dynamic=False)
-    return cast(torch.nn.Module, compiled)
 
 
 # -------------------------------------------------------------------- a split of one's own

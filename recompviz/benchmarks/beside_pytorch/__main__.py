@@ -1,0 +1,180 @@
+"""A Llama of 32 layers and a BERT at 15 budgets, beside PyTorch's activation memory budget, in one process.
+
+    python -m recompviz.benchmarks.beside_pytorch                             # both models, hours on two CPU cores
+    python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 128 --budgets 5
+    python -m recompviz.benchmarks.beside_pytorch --engines operators decomposed inductor --json beside.json
+
+The first table shows our steps at budgets from the total that keeps every value to the least total. The second shows
+a step at each of PyTorch's ratios, and two of ours: the one that recomputes least within the peak of PyTorch's step,
+and the one with the least peak that recomputes no more than PyTorch's step. The recomputation of every step is the time
+of the operators that run twice; each operator is timed once for each combination of shapes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recompviz import networks
+from recompviz.benchmarks.beside_pytorch.models import MODELS
+from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
+from recompviz.benchmarks.beside_pytorch.steps import OurStep, OurSteps, TheirStep, first_step, their_step
+from recompviz.benchmarks.side_by_side import about, write_json
+from recompviz.pytorch.internals.memory_budget import Engine
+
+ENGINES: tuple[Engine, ...] = ("operators", "decomposed", "inductor")
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A step of PyTorch's and two of ours.
+
+    Attributes
+    ----------
+    theirs : TheirStep
+    within_peak : OurStep or None
+        Fits into their peak; None if nothing does.
+    within_time : OurStep or None
+        Recomputes no more than theirs; None if every plan recomputes more.
+    """
+
+    theirs: TheirStep
+    within_peak: OurStep | None
+    within_time: OurStep | None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", help=f"some of {', '.join(MODELS)} (default: all)")
+    parser.add_argument("--layers", type=int, help="number of layers (default: 32 and 12)")
+    parser.add_argument("--length", type=int, help="tokens in a sequence (default: 1024 and 512)")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--budgets", type=int, default=15, help="number of budgets, and of PyTorch's ratios")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["operators", "decomposed"])
+    parser.add_argument("--json", type=Path, help="write the rows as data to this file")
+    options = parser.parse_args(arguments)
+    print(", ".join(f"{key} {value}" for key, value in about("cpu").items()))
+    data = {}
+    for name in options.models or MODELS:
+        build, layers, length = MODELS[name]
+        torch.manual_seed(0)
+        example = build(options.layers or layers, options.length or length, options.batch)
+        parameters = sum(parameter.numel() for parameter in example.model.parameters())
+        print(
+            f"\n{name}: {options.layers or layers} layers, {tuple(example.inputs[0].shape)}, {parameters:,} parameters"
+        )
+        data[name] = compare(example, options.budgets, options.engines)
+    if options.json:
+        write_json(options.json, "cpu", **data)
+
+
+def compare(example: networks.Example, count: int, engines: Sequence[Engine]) -> dict[str, object]:
+    """Run one model under PyTorch's budgets and ours, and print the rows as they are measured."""
+    start = time.process_time()
+    times = OperatorTimes()
+    # PyTorch's steps first: each compilation makes Dynamo forget the graphs before
+    theirs = []
+    for engine in engines:
+        for ratio in np.linspace(1, 0, count).tolist():
+            theirs.append(their_step(example, ratio, engine, times))
+            print(_their_row(theirs[-1]), flush=True)
+    print(f"PyTorch's steps: {time.process_time() - start:.0f} s of processor time")
+
+    ours = OurSteps(example, times)
+    print(
+        f"\nours: all forward operators once take {_ms(ours.forward)}; three steps with compilation and plans took "
+        f"{ours.seconds:.0f} s of processor time\n{'budget':>12} {'predicted':>12} {'measured':>12} {'recompute':>12}"
+    )
+    steps = []
+    for total in np.linspace(ours.keep_all, ours.least, count).astype(int).tolist():
+        steps.append(ours.at(total))
+        print(_row(steps[-1]), flush=True)
+    print(_verdict(steps))
+
+    print(f"\n{'PyTorch':>16} {'peak':>11} {'recompute':>11} │ ours within its peak     │ with no more recomputation")
+    rows = []
+    for step in theirs:
+        within_peak = ours.at(step.measured) if step.measured >= ours.least else None
+        total = ours.least_total(step.recomputed)
+        rows.append(Beside(step, within_peak, ours.at(total) if total is not None else None))
+        print(_beside_row(rows[-1]), flush=True)
+    print(_beside_verdict(rows, ours.least))
+
+    first = first_step(example, ours.least)
+    print(f"the first step, compiled anew for the least total {_mb(ours.least)}: {_mb(first) if first else 'refused'}")
+    print(f"processor time: {time.process_time() - start:.0f} s")
+    return {
+        "ours": [asdict(step) for step in steps],
+        "first_step": first,
+        "beside": [asdict(row) for row in rows],
+        "forward_seconds": ours.forward,
+    }
+
+
+def _verdict(steps: Sequence[OurStep]) -> str:
+    within = sum(step.measured <= step.budget for step in steps)
+    exact = sum(step.measured == step.predicted for step in steps)
+    falling = all(a.measured >= b.measured for a, b in pairwise(steps))
+    return (
+        f"{within} of {len(steps)} within the budget, {exact} as predicted to the byte, "
+        f"peaks {'never rise' if falling else 'RISE'} when the budget falls"
+    )
+
+
+def _beside_verdict(rows: Sequence[Beside], least: int) -> str:
+    lines = []
+    for engine in dict.fromkeys(row.theirs.engine for row in rows):
+        own = [row for row in rows if row.theirs.engine == engine]
+        best = min((row.theirs for row in own), key=lambda step: step.measured)
+        found = next(row.within_time for row in own if row.theirs is best)
+        peaks = [row.theirs.measured for row in own]
+        rises = sum(after > before for before, after in pairwise(peaks))
+        cheaper = sum(
+            row.within_peak is not None and row.within_peak.recomputed <= row.theirs.recomputed for row in own
+        )
+        mine = f"{_mb(found.measured)} with {_ms(found.recomputed)}" if found else "none"
+        lines.append(
+            f"{engine}: PyTorch's best peak {_mb(best.measured)} with {_ms(best.recomputed)}, ours {mine}, "
+            f"least {_mb(least)}; within the same peak ours recomputes no more at {cheaper} of {len(own)} ratios; "
+            f"PyTorch's peak rises {rises} times when its budget falls"
+        )
+    return "\n".join(lines)
+
+
+def _row(step: OurStep) -> str:
+    return (
+        f"{_mb(step.budget):>12} {_mb(step.predicted):>12} {_mb(step.measured):>12} {_ms(step.recomputed):>12}"
+        f"{'' if step.measured == step.predicted else f'  differs by {step.measured - step.predicted:+,} bytes'}"
+        f"{'' if step.measured <= step.budget else '  ABOVE THE BUDGET'}"
+    )
+
+
+def _their_row(step: TheirStep) -> str:
+    return f"{step.engine:>10} {step.ratio:>5.3f} {_mb(step.measured):>11} {_ms(step.recomputed):>11}"
+
+
+def _beside_row(row: Beside) -> str:
+    text = _their_row(row.theirs)
+    for step in (row.within_peak, row.within_time):
+        text += f" │ {'—':>24}" if step is None else f" │ {_mb(step.measured):>11} {_ms(step.recomputed):>12}"
+    return text
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.2f} ms"
+
+
+if __name__ == "__main__":
+    main()
