@@ -44,7 +44,8 @@ class OperatorTimes:
 
 def _operator_call(node: Node) -> tuple[OpOverload, tuple[Any, ...], dict[str, Any]] | None:
     """The operator of a node and its arguments, as the values that they stand for."""
-    operator, arguments, named = node.target, node.args, node.kwargs
+    operator: Any = node.target
+    arguments: tuple[Any, ...] = node.args
     if isinstance(operator, HigherOrderOperator):  # saves or sets the state of the random generator, then calls one
         position = next((i for i, value in enumerate(arguments) if isinstance(value, OpOverload)), None)
         if position is None:
@@ -52,7 +53,7 @@ def _operator_call(node: Node) -> tuple[OpOverload, tuple[Any, ...], dict[str, A
         operator, arguments = arguments[position], arguments[position + 1 :]
     if not isinstance(operator, OpOverload) or operator.is_view:
         return None
-    values = pytree.tree_map_only(Node, lambda value: value.meta["val"], (tuple(arguments), dict(named)))
+    values = pytree.tree_map_only(Node, lambda value: value.meta["val"], (tuple(arguments), dict(node.kwargs)))
     return operator, *values
 
 

@@ -44,6 +44,27 @@ class RegionPlans:
     saved: NDArray[np.int64]
     backward_peak: NDArray[np.int64]
 
+    def peaks(self, outside: Outside, later: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """The most bytes above what was alive before the step, from the forward to the end of the backward pass.
+
+        Parameters
+        ----------
+        outside : Outside
+        later : int or numpy.ndarray of int, shape (#points,)
+            The most bytes that later regions take.
+
+        Returns
+        -------
+        numpy.ndarray of int, shape (#plans,) or (#plans, #points)
+        """
+        forward = outside.forward + self.forward_peak
+        backward = np.maximum(outside.backward + self.backward_peak, outside.after_backward)
+        alone, between = np.maximum(forward, backward), np.maximum(later, outside.after_forward)
+        if between.ndim:
+            alone, saved = alone[:, None], self.saved[:, None]
+            return np.maximum(alone, saved + between[None, :])
+        return np.maximum(alone, self.saved + between)
+
 
 @dataclass(frozen=True)
 class Outside:
@@ -112,11 +133,7 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
     overhead, need = np.zeros(1), np.zeros(1, np.int64)
     chosen: list[tuple[int, ...]] = [()]
     for plans, around in zip(reversed(regions), reversed(outside), strict=True):
-        later = np.maximum(need, around.after_forward)
-        forward = around.forward + plans.forward_peak
-        backward = np.maximum(around.backward + plans.backward_peak, around.after_backward)
-        alone = np.maximum(forward, backward)
-        peaks = np.maximum(alone[:, None], plans.saved[:, None] + later[None, :])
+        peaks = plans.peaks(around, need)
         times = plans.overhead[:, None] + overhead[None, :]
         order = np.lexsort((peaks.ravel(), times.ravel()))
         best = np.minimum.accumulate(peaks.ravel()[order])

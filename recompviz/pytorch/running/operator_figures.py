@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import torch
 
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule
@@ -15,6 +18,7 @@ from recompviz.pytorch.tracing.costs import node_times
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch.fx import Node
 
     from recompviz.pytorch.tracing.folding import Folded
 
@@ -77,9 +81,37 @@ def calibrated_region(
         if phase is not Phase.RECOMPUTE:
             replayed = c in schedule.recomputed and phase is Phase.FORWARD
             found[c] = figures_of_call(joint, c, events.get(i, []), times.get(i, 0.0), replayed)
-    calibrated = calibrated_joint(joint, [found[c] for c in range(len(joint.calls))])
+    taken = equal_calls_alike(folded, [found[c].seconds for c in range(len(joint.calls))])
+    figures = [replace(found[c], seconds=taken[c]) for c in range(len(joint.calls))]
+    calibrated = calibrated_joint(joint, figures)
     milliseconds = [1000 * value for value in calibrated.seconds]
     return calibrated, node_times(folded, milliseconds)
+
+
+def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
+    """The time of each call as the median over all calls of the same operator on inputs of the same shapes.
+
+    A recorded step runs each call once. A call that was interrupted by another process would look expensive.
+
+    Parameters
+    ----------
+    folded : Folded
+    seconds : sequence of float
+        The time that each call took.
+    """
+    kinds = [_kind(node) for node in folded.call_node]
+    times: defaultdict[Hashable, list[float]] = defaultdict(list)
+    for kind, value in zip(kinds, seconds, strict=True):
+        times[kind].append(value)
+    # of an even number the lower one: disturbances only add time
+    medians = {kind: sorted(values)[(len(values) - 1) // 2] for kind, values in times.items()}
+    return [medians[kind] for kind in kinds]
+
+
+def _kind(node: Node) -> Hashable:
+    """The operator and the shapes of its inputs."""
+    inputs = [source.meta.get("val") for source in node.all_input_nodes]
+    return node.target, tuple((tuple(map(str, x.shape)), x.dtype) for x in inputs if isinstance(x, torch.Tensor))
 
 
 def figures_of_call(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.live.model import LiveModel
+from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plans
 from recompviz.core.steps.schedule import make_schedule
@@ -67,13 +68,15 @@ class PlannedRegion:
             self.leanest = next(masks[i] for i in order if self.region.fits(masks[i]))
         return self.leanest
 
-    def search(self, recorded: RecordedPass, record: PassRecord, seconds: float) -> None:
+    def search(self, recorded: RecordedPass, record: PassRecord, later: Sequence[int], seconds: float) -> None:
         """Calibrate the region with a recorded run, and search its plans.
 
         Parameters
         ----------
         recorded : RecordedPass
         record : PassRecord
+        later : sequence of int
+            Bytes that later regions may take between the passes of this one. Plans are searched for each.
         seconds : float
             Processor time of the search.
         """
@@ -82,8 +85,12 @@ class PlannedRegion:
         folded = replace(self.region.folded, joint=at_sizes(self.region, self.region.folded.joint, record.sizes))
         schedule = make_schedule(folded.joint, self.lean().tolist())
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
-        found = region_masks(replace(folded.graph, time=self.time), self.joint, seconds)
-        self.masks = [mask for mask in found if self.region.fits(mask)]
+        graph = replace(folded.graph, time=self.time)
+        found: dict[bytes, NDArray[np.bool_]] = {}
+        for size in dict.fromkeys(later):
+            seen = region_in_step(self.joint, recorded.outside, recorded.released, size)
+            found |= {mask.tobytes(): mask for mask in region_masks(graph, seen, seconds / len(later))}
+        self.masks = [mask for mask in found.values() if self.region.fits(mask)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +167,13 @@ def model_of_step(
     seconds : float
         Processor time for the search of one region's plans.
     """
-    options = []
-    for known, recorded, record in zip(regions, passes, records, strict=True):
-        known.search(recorded, record, seconds)
-        options.append(_options(known, recorded))
+    options: list[RegionPlans] = []
+    least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
+    for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
+        known.search(recorded, record, (least, most), seconds)
+        options.insert(0, _options(known, recorded))
+        least = int(options[0].peaks(recorded.outside, least).min())
+        most = int(options[0].peaks(recorded.outside, most)[0])
     front = step_plans(options, [recorded.outside for recorded in passes])
     symbolic = any(known.region.folded.symbolic_sizes for known in regions)
     return StepModel(
