@@ -6,13 +6,14 @@ Plans of different origin are compared by these times: the same operator has the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch._ops import HigherOrderOperator, OpOverload
 from torch.fx import Node
 from torch.utils import _pytree as pytree
+
+from recompviz.pytorch.internals.operators import allocating_call
 
 # Each operator runs this often; its time is the least.
 REPEATS = 5
@@ -30,7 +31,7 @@ class OperatorTimes:
 
     def __call__(self, node: Node) -> float:
         """Seconds of one node; 0 for a view and for what is no operator, such as ``getitem``."""
-        call = _operator_call(node)
+        call = allocating_call(node)
         if call is None:
             return 0.0
         operator, arguments, named = call
@@ -40,21 +41,6 @@ class OperatorTimes:
             values, options = pytree.tree_unflatten([_filled(leaf) for leaf in leaves], structure)
             self._seconds[key] = _least_seconds(operator, values, options)
         return self._seconds[key]
-
-
-def _operator_call(node: Node) -> tuple[OpOverload, tuple[Any, ...], dict[str, Any]] | None:
-    """The operator of a node and its arguments, as the values that they stand for."""
-    operator: Any = node.target
-    arguments: tuple[Any, ...] = node.args
-    if isinstance(operator, HigherOrderOperator):  # saves or sets the state of the random generator, then calls one
-        position = next((i for i, value in enumerate(arguments) if isinstance(value, OpOverload)), None)
-        if position is None:
-            return None
-        operator, arguments = arguments[position], arguments[position + 1 :]
-    if not isinstance(operator, OpOverload) or operator.is_view:
-        return None
-    values = pytree.tree_map_only(Node, lambda value: value.meta["val"], (tuple(arguments), dict(node.kwargs)))
-    return operator, *values
 
 
 def _described(leaf: Any) -> Any:
@@ -71,7 +57,7 @@ def _filled(leaf: Any) -> Any:
     return made.uniform_() if leaf.dtype.is_floating_point else made.zero_()
 
 
-def _least_seconds(operator: OpOverload, arguments: tuple[Any, ...], named: dict[str, Any]) -> float:
+def _least_seconds(operator: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> float:
     seconds = []
     with torch.no_grad():
         for _ in range(REPEATS):

@@ -1,8 +1,8 @@
 """ATen operators: what their schema says, and which of them a trace keeps whole.
 
-Private PyTorch used here: ``torch._ops.OpOverload`` with its ``_schema``, ``py_kernels`` and ``_dispatch_cache``,
-``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and
-2.14.1, on the CPU.
+Private PyTorch used here: ``torch._ops.HigherOrderOperator``, ``torch._ops.OpOverload`` with its ``_schema``,
+``py_kernels`` and ``_dispatch_cache``, ``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on
+torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from torch.fx import Node
+from torch.utils import _pytree as pytree
 
 __all__ = [
+    "allocating_call",
     "is_in_place",
     "is_pointwise",
     "is_random",
@@ -34,6 +37,29 @@ def operator_name(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return str(target.overloadpacket)
     return getattr(target, "__name__", str(target))
+
+
+def allocating_call(node: Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+    """The operator that an fx node calls, with fake tensors for the arguments that are nodes.
+
+    The node may also call a wrapper that saves or sets the state of the random generator and then calls the operator.
+
+    Returns
+    -------
+    (operator, positional arguments, named arguments) or None
+        None if the node makes a view or calls no operator, as ``getitem`` does.
+    """
+    operator: Any = node.target
+    arguments: tuple[Any, ...] = node.args
+    if isinstance(operator, torch._ops.HigherOrderOperator):
+        position = next((i for i, value in enumerate(arguments) if isinstance(value, torch._ops.OpOverload)), None)
+        if position is None:
+            return None
+        operator, arguments = arguments[position], arguments[position + 1 :]
+    if not isinstance(operator, torch._ops.OpOverload) or operator.is_view:
+        return None
+    values = pytree.tree_map_only(Node, lambda value: value.meta["val"], (tuple(arguments), dict(node.kwargs)))
+    return operator, *values
 
 
 def is_in_place(target: Any) -> bool:
