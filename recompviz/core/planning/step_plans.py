@@ -145,3 +145,48 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
         overhead, need = times[rows, tails], peaks[rows, tails]
         chosen = [(int(row), *chosen[tail]) for row, tail in zip(rows, tails, strict=True)]
     return StepPlans(tuple(overhead.tolist()), tuple(need.tolist()), tuple(chosen))
+
+
+def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
+    """The points of a front for other bytes of the same plans, without those that another point makes useless.
+
+    Faster than :func:`step_plans`; some points of the true front may be missing.
+
+    Parameters
+    ----------
+    front : StepPlans
+    regions, outside : sequence
+        One for each region, in the order of the forward passes.
+    """
+    choices = np.array(front.choices, np.int64).reshape(len(front.choices), len(regions))
+    peaks = rest_peaks(choices, regions, outside, 0)
+    best = np.minimum.accumulate(peaks)
+    points = np.flatnonzero(np.append(True, best[1:] < best[:-1])).tolist()
+    return StepPlans(
+        tuple(front.overhead[point] for point in points),
+        tuple(peaks[points].tolist()),
+        tuple(front.choices[point] for point in points),
+    )
+
+
+def rest_peaks(
+    choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
+) -> NDArray[np.int64]:
+    """The peaks of a step from one of its regions on, above what earlier regions saved.
+
+    Parameters
+    ----------
+    choices : numpy.ndarray of int, shape (points, regions)
+        Rows of the regions' plans.
+    regions, outside : sequence
+    first : int
+        The region to start with.
+    """
+    need = np.zeros(len(choices), np.int64)
+    for i in reversed(range(first, len(regions))):
+        plans, around, rows = regions[i], outside[i], choices[:, i]
+        later = np.maximum(need, around.after_forward)
+        forward = around.forward + plans.forward_peak[rows]
+        backward = np.maximum(around.backward + plans.backward_peak[rows], around.after_backward)
+        need = np.maximum(np.maximum(forward, backward), plans.saved[rows] + later)
+    return need

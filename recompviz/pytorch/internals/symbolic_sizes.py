@@ -1,15 +1,21 @@
 """Sizes of storages that follow from the sizes of a graph's inputs.
 
-Private PyTorch used here: ``SymInt.node.expr``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+The size of a storage is a number times a *unit*: a product or another expression of the inputs' sizes, such as
+batch × length. A graph has few units, so one evaluation of them gives all its sizes.
+
+Private PyTorch used here: ``SymInt.node.expr``, and ``PythonPrinter`` of ``torch.utils._sympy.printers``. Tried on
+torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
+from torch.utils._sympy.printers import PythonPrinter
 
 __all__ = ["SymbolicSizes", "symbolic_bytes"]
 
@@ -23,27 +29,39 @@ def symbolic_bytes(value: torch.Tensor) -> Any:
 class SymbolicSizes:
     """Evaluates the sizes of storages for given sizes of inputs.
 
+    A size with a symbol that no input gives (the number of nonzero values, for example) counts as fixed.
+
     Parameters
     ----------
     inputs : sequence
-        The inputs of the graph as fake values. Those that are no tensors are the sizes that :meth:`at` gets.
+        The inputs of the graph as fake values. Those that are not tensors are the sizes that :meth:`units` takes.
     sizes : mapping of int to expression
         Storages and their sizes.
+
+    Attributes
+    ----------
+    terms : dict of int to (int, int)
+        For each storage whose size is symbolic: the index of its unit, and the bytes per unit.
     """
 
     def __init__(self, inputs: Sequence[Any], sizes: Mapping[int, Any]) -> None:
         sizes_given = [value for value in inputs if not isinstance(value, torch.Tensor)]
         self._symbols = [size.node.expr if isinstance(size, torch.SymInt) else None for size in sizes_given]
-        self._sizes = dict(sizes)
-        self._evaluated = lru_cache(64)(self._evaluate)
-
-    @property
-    def storages(self) -> list[int]:
-        """The storages whose size is symbolic."""
-        return list(self._sizes)
+        given = {symbol for symbol in self._symbols if symbol is not None}
+        index: dict[Any, int] = {}
+        self.terms: dict[int, tuple[int, int]] = {}
+        for s, expression in sizes.items():
+            if expression.free_symbols <= given:
+                number, unit = expression.as_coeff_Mul()
+                if number == int(number):
+                    self.terms[s] = index.setdefault(unit, len(index)), int(number)
+                else:
+                    self.terms[s] = index.setdefault(expression, len(index)), 1
+        self._function = _compiled(list(index), self._symbols)
+        self.units = lru_cache(256)(self._evaluate)
 
     def __bool__(self) -> bool:
-        return bool(self._sizes)
+        return bool(self.terms)
 
     def at(self, values: tuple[Any, ...]) -> dict[int, int]:
         """The bytes of each storage whose size is symbolic.
@@ -53,10 +71,19 @@ class SymbolicSizes:
         values : tuple
             The inputs' sizes in one call.
         """
-        return self._evaluated(values)
+        units = self.units(values)
+        return {s: number * units[unit] for s, (unit, number) in self.terms.items()}
 
-    def _evaluate(self, values: tuple[Any, ...]) -> dict[int, int]:
-        known = {s: v for s, v in zip(self._symbols, values, strict=True) if s is not None}
-        found = {expression: expression.xreplace(known) for expression in set(self._sizes.values())}
-        numbers = {expression: int(value) for expression, value in found.items() if value.is_number}
-        return {s: numbers[expression] for s, expression in self._sizes.items() if expression in numbers}
+    def _evaluate(self, values: tuple[Any, ...]) -> tuple[int, ...]:
+        """The value of each unit for the inputs' sizes in one call."""
+        return tuple(map(int, self._function(*values)))
+
+
+def _compiled(expressions: list[Any], symbols: list[Any]) -> Callable[..., tuple[Any, ...]]:
+    """A Python function of the symbols that gives the values of the expressions. Substitution takes milliseconds."""
+    names = [f"size_{i}" if symbol is None else str(symbol) for i, symbol in enumerate(symbols)]
+    texts = [PythonPrinter().doprint(expression) for expression in expressions]
+    function: Callable[..., tuple[Any, ...]] = eval(
+        f"lambda {', '.join(names)}: ({''.join(text + ', ' for text in texts)})", {"math": math}
+    )
+    return function

@@ -16,7 +16,7 @@ from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion,
 from recompviz.pytorch.internals.dynamo import Caller, breaks_at, skipped_functions
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import grown, grown_outside
+from recompviz.pytorch.running.resized_steps import at_sizes
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.running.step_model import StepModel
 
@@ -89,8 +89,8 @@ def step_report(compiled: Any) -> StepReport:
         point = planned.point
     else:
         notes.append("the last step did not run under these plans")
-    if model.factor != 1.0:
-        notes.append(f"bytes are for inputs up to {model.factor:.2f} times as large as in the recorded step")
+    if model.symbolic:
+        notes.append("bytes are for the sizes of the last step")
     return StepReport(
         title,
         str(model.regions[0].device).upper(),
@@ -143,9 +143,9 @@ def _region(budget: StepBudget, model: StepModel, run: int, names: dict[int, str
     name = root or _name(owners or [info.module for info in graph.info])
     if not name or (len(model.regions) == 1 and not root):
         name = title if len(model.regions) == 1 or caller is None else f"{caller.function} at {caller.place}"
-    outside = grown_outside(model.passes[run].outside, model.factor)
-    joint = grown(region, known.joint, model.factor)
-    return StepRegion(name, line or caller, graph, joint, model.masks[run], model.options[run], outside)
+    sizes = model.sizes[run]
+    joint = known.joint if sizes == known.sizes else at_sizes(region, known.joint, sizes)
+    return StepRegion(name, line or caller, graph, joint, model.masks[run], model.options[run], model.outside[run])
 
 
 def _parameter_names(model: Any) -> dict[int, str]:
@@ -211,7 +211,7 @@ def _function_name(function: Any) -> str:
 def _islands(model: StepModel) -> list[Island]:
     """One island before the first region, and one after each region."""
     skipped = skipped_functions()
-    outside = [grown_outside(recorded.outside, model.factor) for recorded in model.passes]
+    outside = model.outside
     callers = model.callers or ((),) * len(outside)
     found = [_island(outside[0].forward, outside[0].forward, None, (), callers[0], skipped)]
     for i, around in enumerate(outside):

@@ -6,7 +6,7 @@ Every tensor is counted once, by its storage. Nothing here keeps a tensor alive.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,12 +53,18 @@ class ResidentMemory:
         self._regions: dict[Region, _OfRegion] = {}
         self._of_model: list[tuple[_Reference, Category]] = []
         self._inputs: list[_Reference] = []
+        self._references: list[tuple[_Reference, Category]] = []
+        self._stale = True  # whether the lists of references must be made again
+        self._region_parameters: list[_Reference] = []
+        self._signature: tuple[Any, ...] = ()  # of the lasting tensors
+        self._lasting: _Counter | None = None
         _counts.add(self)
 
     def note_model(self, model: nn.Module) -> None:
         """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
         self._of_model = [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
         self._of_model += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
+        self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
         """Remember the tensors that the model is called with; code outside the regions may read them."""
@@ -70,7 +76,7 @@ class ResidentMemory:
         arguments = run.arguments or []
         ids = [id(arguments[i]) for i in run.region.parameter_positions]
         if ids != known.parameter_ids:
-            known.parameter_ids = ids
+            known.parameter_ids, self._stale = ids, True
             known.tensors = [
                 (weakref.ref(value), Category.PARAMETER if role == "parameter" else Category.BUFFER)
                 for value, (_, (role, _which)) in zip(arguments, run.region.folded.placeholders, strict=False)
@@ -85,6 +91,7 @@ class ResidentMemory:
     def forget(self, region: Region) -> None:
         """Forget a region that never runs."""
         self._regions.pop(region, None)
+        self._stale = True
 
     def count(self, run: Run, outside_gradients: int = 0) -> dict[Category, int]:
         """Bytes in use before the step that a run starts, by category.
@@ -96,50 +103,93 @@ class ResidentMemory:
         outside_gradients : int
             The least bytes of gradients, outside the regions, to count: they may not be allocated yet.
         """
-        tensors: dict[int, tuple[Category, int]] = {}
-        rounded = run.region.folded.joint.rounded
-        device = run.region.device.type
-
-        def count(tensor: Any, category: Category) -> None:
-            strided = isinstance(tensor, torch.Tensor) and tensor.layout is torch.strided
-            if strided and tensor.device.type == device:
-                tensors.setdefault(storage_key(tensor), (category, rounded(tensor.untyped_storage().nbytes())))
-
-        parameters: list[torch.Tensor] = []
-        for known in self._regions.values():
-            for reference, category in known.tensors:
-                value = reference()
-                count(value, category)
-                if category is Category.PARAMETER and value is not None:
-                    parameters.append(value)
-        for value, (_, (role, _which)) in zip(run.arguments or [], run.region.folded.placeholders, strict=False):
-            if role not in ("parameter", "tangent"):  # also a state that a model keeps from step to step
-                count(value, Category.BUFFER if role == "buffer" else Category.INPUT)
-        for reference, category in self._of_model:
-            count(reference(), category)
-        for reference in self._inputs:
-            count(reference(), Category.INPUT)
+        region = run.region
+        rounded, device = region.folded.joint.rounded, region.device.type
+        values, parameters = self._values()
         optimizers = _optimizers_of(self.optimizer, parameters)
+        trained = _parameters_of(optimizers)
+        signature = device, *_addresses(values), *_addresses(trained), *_state_counts(optimizers)
+        if signature != self._signature:
+            lasting = _Counter(device, rounded)
+            for value, (_, category) in zip(values, self._references, strict=True):
+                lasting.add(value, category)
+            for value in _optimizer_state(optimizers):
+                lasting.add(value, Category.OPTIMIZER)
+            for value in trained:
+                lasting.add(value, Category.PARAMETER)
+            self._lasting, self._signature = lasting, signature
+        now = _Counter(device, rounded, self._lasting)
+        for value, (_, (role, _which)) in zip(run.arguments or [], region.folded.placeholders, strict=False):
+            if role not in ("parameter", "tangent"):  # also a state that a model keeps from step to step
+                now.add(value, Category.BUFFER if role == "buffer" else Category.INPUT)
+        for reference in self._inputs:
+            now.add(reference(), Category.INPUT)
         for parameter in parameters:
             if parameter.is_leaf and parameter.grad is not None:
-                count(parameter.grad, Category.PARAMETER_GRADIENT)
-        for value in _optimizer_state(optimizers):
-            count(value, Category.OPTIMIZER)
+                now.add(parameter.grad, Category.PARAMETER_GRADIENT)
+        inside = now.totals.get(Category.PARAMETER_GRADIENT, 0)
         # what code outside the regions trains: its gradients appear while the step runs
-        counted = len(tensors)
-        for parameter in _parameters_of(optimizers):
-            count(parameter, Category.PARAMETER)
+        for parameter in trained:
             if parameter.grad is not None:
-                count(parameter.grad, Category.PARAMETER_GRADIENT)
-        later = list(tensors.values())[counted:]
-        self.outside_gradients = sum(size for category, size in later if category is Category.PARAMETER_GRADIENT)
-        totals: dict[Category, int] = {}
-        for category, size in tensors.values():
-            totals[category] = totals.get(category, 0) + size
+                now.add(parameter.grad, Category.PARAMETER_GRADIENT)
+        totals = now.totals
+        self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
         totals[Category.OPTIMIZER] = max(totals.get(Category.OPTIMIZER, 0), self.optimizer_bytes)
         missing = max(0, outside_gradients - self.outside_gradients)
         totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
+
+    def _values(self) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
+        """Parameters and buffers, and the parameters of regions among them."""
+        if self._stale:
+            self._stale = False
+            of_regions = [entry for known in self._regions.values() for entry in known.tensors]
+            self._references = [*of_regions, *self._of_model]
+            self._region_parameters = [
+                reference for reference, category in of_regions if category is Category.PARAMETER
+            ]
+        parameters = [reference() for reference in self._region_parameters]
+        return [reference() for reference, _ in self._references], [p for p in parameters if p is not None]
+
+
+class _Counter:
+    """Adds up the bytes of tensors by category, each storage once.
+
+    Parameters
+    ----------
+    device : str
+        Tensors on other devices are left out.
+    rounded : callable (int) → int
+        The bytes that the allocator takes for a block.
+    counted : _Counter, optional
+        What was counted before.
+    """
+
+    def __init__(self, device: str, rounded: Callable[[int], int], counted: _Counter | None = None) -> None:
+        self.device, self.rounded = device, rounded
+        self.totals: dict[Category, int] = dict(counted.totals) if counted is not None else {}
+        self._before = counted._storages if counted is not None else frozenset[int]()
+        self._storages: set[int] = set()
+
+    def add(self, tensor: Any, category: Category) -> None:
+        """Count a tensor; anything else is left out."""
+        if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided:
+            return
+        if tensor.device.type != self.device:
+            return
+        key = storage_key(tensor)
+        if key not in self._storages and key not in self._before:
+            self._storages.add(key)
+            size = self.rounded(tensor.untyped_storage().nbytes())
+            self.totals[category] = self.totals.get(category, 0) + size
+
+
+def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
+    """Where the data of tensors is; it changes when a tensor gets another storage."""
+    try:
+        return list(map(torch.Tensor.data_ptr, tensors))  # type: ignore[arg-type]
+    except (RuntimeError, TypeError):  # some have no storage, or are gone
+        return [storage_key(t) if t is not None and t.layout is torch.strided else 0 for t in tensors]
 
 
 # -------------------------------------------------------------------- optimisers
@@ -179,6 +229,10 @@ def _optimizers_of(given: torch.optim.Optimizer | None, parameters: list[torch.T
 
 def _parameters_of(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
     return [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
+
+
+def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
+    return [len(state) for optimizer in optimizers for state in optimizer.state.values()]
 
 
 def _optimizer_state(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:

@@ -1,67 +1,225 @@
-"""The plans of a recorded step for a step of other sizes.
+"""The bytes of a region's plans for any sizes of its inputs.
 
-Every storage whose size depends on the sizes of the inputs grows, at most, by one factor; storages of fixed size
-(gradients of parameters) do not. Factors are rounded up to a few per doubling, so that few tables are made.
+The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms, each a
+number of bytes times a unit (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). The terms are found by one
+simulation per unit, in which only the storages of that unit have a size.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from recompviz.core.planning.step_plans import Outside
+import numpy as np
+
+from recompviz.core.live.model import LiveModel
+from recompviz.core.planning.step_plans import Outside, RegionPlans
+from recompviz.core.steps.schedule import make_schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from recompviz.core.steps.joint import JointGraph
     from recompviz.pytorch.running.region import Region
 
-# Factors between 1 and 2 for which tables are made.
-FACTORS_PER_DOUBLING = 8
+# Columns of the terms; the units follow.
+FIXED, WORKSPACE, ROUNDING, UNITS = 0, 1, 2, 3
 
 
-def growth(region: Region, sizes: tuple[Any, ...], recorded: tuple[Any, ...]) -> float:
-    """The largest ratio of a storage's bytes to its bytes in the recorded step; 1.0 if sizes are fixed."""
-    symbolic = region.folded.symbolic_sizes
-    if sizes == recorded or not symbolic:
-        return 1.0
-    before, now = symbolic.at(recorded), symbolic.at(sizes)
-    return max((now[s] / size for s, size in before.items() if size and s in now), default=1.0)
+class SizedPlans:
+    """The plans of one region, for any sizes of its inputs.
 
+    Parameters
+    ----------
+    region : Region
+    joint : JointGraph
+        The region's, with its bytes at ``sizes``.
+    times : numpy.ndarray
+        Milliseconds of each node.
+    masks : list of keep mask
+    released : frozenset of int
+        Storages of outputs that the code outside frees before the backward pass.
+    sizes : tuple, optional
+        Sizes of inputs for which the bytes of ``joint`` hold. Without it, all sizes are taken as fixed.
 
-def rounded_up(factor: float) -> float:
-    """The next larger factor for which a table is made."""
-    if factor <= 1.0:
-        return 1.0
-    steps = math.ceil(math.log2(factor) * FACTORS_PER_DOUBLING - 1e-9)
-    return float(2.0 ** (steps / FACTORS_PER_DOUBLING))
+    Attributes
+    ----------
+    keep_all : float
+        Milliseconds of the forward pass.
+    """
+
+    def __init__(
+        self,
+        region: Region,
+        joint: JointGraph,
+        times: NDArray[np.float64],
+        masks: list[NDArray[np.bool_]],
+        released: frozenset[int] = frozenset(),
+        sizes: tuple[Any, ...] | None = None,
+    ) -> None:
+        self.sizes = sizes
+        self.keep_all = float(times.sum())
+        self._symbolic = region.folded.symbolic_sizes if sizes is not None else None
+        self._before = np.array(self._symbolic.units(sizes) if self._symbolic and sizes is not None else (), np.float64)
+        graph = replace(region.folded.graph, time=times)
+        columns = self._columns(joint)
+        models = [LiveModel(graph, column) for column in columns]
+        storages = np.stack([column.allocated for column in columns], 1)  # (storages, columns)
+        forward = joint.forward_count
+        outputs = {
+            s
+            for s in joint.results
+            if joint.storages[s].maker >= 0 and not joint.calls[joint.storages[s].maker].backward
+        }
+        output_terms = storages[list(outputs)].sum(0)
+        overhead, ahead, behind, held = [], [], [], []
+        for mask in masks:
+            runs = [model.simulate(np.ascontiguousarray(mask)) for model in models]
+            steps = np.stack([run.step_peaks for run in runs], 1)  # (steps, columns)
+            schedule = make_schedule(joint, mask.tolist())
+            saved = set(schedule.saved)
+            kept_outputs = storages[list(saved & outputs & released)].sum(0)
+            states = sum(joint.calls[c].random for c in schedule.recomputed) * joint.rounded(joint.rng_bytes)
+            saved_terms = storages[list(saved - outputs)].sum(0) + kept_outputs
+            saved_terms[FIXED] += states
+            overhead.append(runs[0].overhead)
+            held.append(saved_terms)
+            ahead.append(_largest(steps[:forward]))
+            behind.append(_largest(steps[forward:]) - output_terms + kept_outputs)
+        self._overhead = np.array(overhead, np.float64)
+        self._saved = np.stack(held)
+        self._forward, self._forward_starts = _stacked(ahead)
+        self._backward, self._backward_starts = _stacked(behind)
+
+    def _columns(self, joint: JointGraph) -> list[JointGraph]:
+        """For each column, the joint graph in which only the storages of that column have a size."""
+        if not self._symbolic:
+            return [joint]
+        allocated, terms = joint.sizes, self._symbolic.terms
+        empty = replace(joint, workspace=(), rng_bytes=0, tangent_bytes=0, clones=(), alignment=1)
+
+        def only(bytes_of: dict[int, int], like: JointGraph = empty) -> JointGraph:
+            storages = [replace(storage, size=bytes_of.get(s, 0)) for s, storage in enumerate(joint.storages)]
+            return replace(like, storages=tuple(storages))
+
+        fixed = only(
+            {s: size for s, size in enumerate(allocated) if s not in terms},
+            replace(
+                joint,
+                workspace=(),
+                alignment=1,
+                rng_bytes=joint.rounded(joint.rng_bytes),
+                tangent_bytes=joint.rounded(joint.tangent_bytes),
+                clones=tuple((s, joint.rounded(size)) for s, size in joint.clones),
+            ),
+        )
+        workspace = only({}, replace(empty, workspace=joint.workspace))
+        rounding = only(dict.fromkeys(terms, joint.alignment - 1))
+        of_units: list[dict[int, int]] = [{} for _ in self._before]
+        for s, (unit, number) in terms.items():
+            of_units[unit][s] = allocated[s] if self._before[unit] else number
+        return [fixed, workspace, rounding, *map(only, of_units)]
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether the bytes depend on sizes of inputs."""
+        return bool(self._symbolic)
+
+    def exceeds(self, sizes: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
+        """Whether some storage is larger than for the expected sizes."""
+        if not self._symbolic or sizes == expected:
+            return False
+        return any(a > b for a, b in zip(self._symbolic.units(sizes), self._symbolic.units(expected), strict=True))
+
+    def growth(self, sizes: tuple[Any, ...]) -> float:
+        """The largest ratio of a storage's bytes to its bytes at the recorded sizes; 1.0 if all are fixed."""
+        if not self._symbolic or sizes == self.sizes:
+            return 1.0
+        now = np.array(self._symbolic.units(sizes), np.float64)
+        return float((now / np.maximum(self._before, 1)).max())
+
+    def at(self, sizes: tuple[Any, ...] | None = None) -> RegionPlans:
+        """Bytes and times of the plans.
+
+        Parameters
+        ----------
+        sizes : tuple, optional
+            Sizes of the region's inputs; left out, those of the joint graph that the plans were made with.
+        """
+        factors = np.ones(self._saved.shape[1])
+        if self._symbolic:
+            same = sizes is None or sizes == self.sizes
+            now = self._before if sizes is None else np.array(self._symbolic.units(sizes), np.float64)
+            factors[UNITS:] = now / np.maximum(self._before, 1)
+            # a kernel's workspace may have a fixed part
+            factors[WORKSPACE] = max(1.0, factors[UNITS:].max())
+            factors[ROUNDING] = 0.0 if same else 1.0
+        return RegionPlans(
+            self._overhead,
+            _bytes(np.maximum.reduceat(self._forward @ factors, self._forward_starts)),
+            _bytes(self._saved @ factors),
+            _bytes(np.maximum.reduceat(self._backward @ factors, self._backward_starts)),
+        )
 
 
 def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> JointGraph:
     """The joint graph with the bytes that its storages have for given sizes of the inputs."""
     if not region.folded.symbolic_sizes:
         return joint
-    return _with_sizes(joint, region.folded.symbolic_sizes.at(sizes))
-
-
-def grown(region: Region, joint: JointGraph, factor: float) -> JointGraph:
-    """The joint graph with storages of symbolic size, and the workspace of the kernels, larger by a factor."""
-    symbolic = region.folded.symbolic_sizes
-    if not symbolic or factor == 1.0:
-        return joint
-    larger = {s: math.ceil(joint.storages[s].size * factor) for s in symbolic.storages}
-    workspace = tuple(math.ceil(size * factor) for size in joint.workspace)
-    return replace(_with_sizes(joint, larger), workspace=workspace)
-
-
-def grown_outside(outside: Outside, factor: float) -> Outside:
-    """What code outside the regions holds, larger by a factor."""
-    held = (outside.forward, outside.after_forward, outside.backward, outside.after_backward)
-    return Outside(*(math.ceil(size * factor) for size in held))
-
-
-def _with_sizes(joint: JointGraph, sizes: dict[int, int]) -> JointGraph:
-    storages = tuple(
-        replace(storage, size=sizes[s]) if s in sizes else storage for s, storage in enumerate(joint.storages)
-    )
+    now = region.folded.symbolic_sizes.at(sizes)
+    storages = tuple(replace(storage, size=now[s]) if s in now else storage for s, storage in enumerate(joint.storages))
     return replace(joint, storages=storages)
+
+
+def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outside:
+    """What code outside the regions holds in a step of another size.
+
+    Parameters
+    ----------
+    recorded : sequence of (growth, Outside)
+        At each recorded size, rising.
+    growth : float
+        The size of the step, relative to the first recorded one.
+
+    Returns
+    -------
+    Outside
+        Interpolated between the recorded sizes. Below the smallest, the bytes of the smallest; above the largest, its
+        bytes in proportion.
+
+    Examples
+    --------
+    >>> recorded = [(1.0, Outside(100, 100, 100, 100)), (3.0, Outside(200, 200, 200, 200))]
+    >>> outside_at(recorded, 0.5).forward, outside_at(recorded, 2.0).forward, outside_at(recorded, 6.0).forward
+    (100, 150, 400)
+    """
+    sizes = [size for size, _ in recorded]
+    values = np.array([(o.forward, o.after_forward, o.backward, o.after_backward) for _, o in recorded], np.float64)
+    if growth > sizes[-1]:
+        found = values[-1] * (growth / sizes[-1])
+    else:
+        found = np.array([np.interp(growth, sizes, column) for column in values.T])
+    return Outside(*(int(value) for value in _bytes(found)))
+
+
+def _largest(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The steps that can hold the most bytes for some sizes: those that no other exceeds in all terms."""
+    rows = np.unique(np.vstack([steps, np.zeros((1, steps.shape[1]), np.int64)]), axis=0)
+    kept = []
+    while len(rows):
+        top = rows[np.argmax(rows.sum(1))]
+        kept.append(top)
+        rows = rows[(rows > top).any(1)]
+    return np.stack(kept)
+
+
+def _stacked(tables: list[NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The rows of all tables, and where each table starts."""
+    starts = np.cumsum([0, *map(len, tables[:-1])])
+    return np.vstack(tables).astype(np.float64), starts
+
+
+def _bytes(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.asarray(np.ceil(values - 1e-3), np.int64)

@@ -8,8 +8,8 @@ the total without parameters, buffers, inputs, gradients that have accumulated, 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import nn
@@ -17,10 +17,21 @@ from torch import nn
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.running.predicted_sizes import PredictedSizes
 from recompviz.pytorch.running.region import Region, Run
 from recompviz.pytorch.running.resident_memory import ResidentMemory
-from recompviz.pytorch.running.resized_steps import growth, rounded_up
-from recompviz.pytorch.running.step_model import PlannedRegion, PlannedStep, StepModel, enlarged, model_of_step, peak_of
+from recompviz.pytorch.running.resized_steps import at_sizes
+from recompviz.pytorch.running.running_step import RunningStep
+from recompviz.pytorch.running.step_model import (
+    PlannedRegion,
+    PlannedStep,
+    StepModel,
+    merged,
+    model_of_step,
+    peak_of,
+    resized,
+    with_size,
+)
 from recompviz.pytorch.running.step_recorder import StepRecorder
 
 if TYPE_CHECKING:
@@ -33,6 +44,10 @@ UNRECORDED_STEPS = 1
 MOST_FAILED_RECORDINGS = 3
 # Processor time for the search of one region's plans, seconds.
 SEARCH_SECONDS = 20.0
+# A step is recorded again if it is this much larger than all recorded ones, or smaller.
+RECORDED_RANGE = 2.0
+# Plans are kept for this many different sizes.
+MOST_SIZES = 512
 
 
 class StepBudget:
@@ -73,14 +88,11 @@ class StepBudget:
         self._failed: Counter[Region] = Counter()
         self._runs: list[Run] = []
         self._order: list[Region] = []
-        self._model: StepModel | None = None
-        self._point: int | None = None
-        # by the first region and the factor: the recorded step, and its plans for larger sizes
-        self._larger: dict[tuple[Region, float], tuple[StepModel, StepModel]] = {}
-        self._relative: defaultdict[Region, float] = defaultdict(lambda: 1.0)  # growth of other regions over the first
-        self._first_growth = 1.0
-        self._next = 0  # position in the model of the region that is expected next
-        self._unknown = False  # whether the step ran a region that is not in its model
+        self._step: RunningStep | None = None
+        self._predicted: dict[Region, PredictedSizes] = {}
+        # for a recorded step and sizes, its plans for these sizes
+        self._resized: dict[tuple[StepModel, tuple[tuple[Any, ...], ...], bool], StepModel] = {}
+        self._record_again: Counter[Region] = Counter()
         self._room = 0
         self._recording: StepRecorder | None = None
 
@@ -116,22 +128,13 @@ class StepBudget:
         self._runs.append(run)
         if self._recording is not None:
             self._recording.begin(run)
-            return self.regions[region].lean()
-        model = self._model
-        if model is None or self._point is None:
-            return self.regions[region].lean()
-        # a step may leave regions out: layers that are dropped, an early exit
-        position = next((i for i in range(self._next, len(model.regions)) if model.regions[i] is region), None)
-        if position is None:
-            self._unknown = True
-            return self.regions[region].lean()
-        self._next = position + 1
-        if model.sizes:
-            larger = growth(region, run.sizes, model.sizes[position])
-            if larger > model.factor:
-                self._relative[model.regions[0]] = max(self._relative[model.regions[0]], larger / self._first_growth)
-                return self.regions[region].lean()
-        return model.masks[position][model.plans.choices[self._point][position]]
+        step, known = self._step, self.regions[region]
+        mask = step.mask(run) if step is not None else None
+        if mask is None:
+            mask = known.lean()
+            if step is not None:
+                step.add(known.held(mask, run.sizes))
+        return mask
 
     # ---------------------------------------------------------------- steps
 
@@ -139,41 +142,69 @@ class StepBudget:
         """Finish the step before, and decide how this one runs."""
         if self._recording is not None:
             self._finish_recording()
-        if self._model is not None and self._unknown:
-            self.models.pop(self._model.regions[0], None)  # the step runs other regions now
-        self._order, self._point, self._next, self._unknown = [], None, 0, False
+        if self._step is not None and self._step.unknown:
+            self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
+        self._order, self._step = [], None
         first = run.region
-        self._model = self.models.get(first)
-        if self._model is None:
-            self._check_least(run)
-            if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
+        model = self.models.get(first)
+        if model is not None:
+            self._step = self._planned_step(run, model)
+            if self._shows_more(model, self._step.growth):
                 self._recording = StepRecorder.start(first.device)
-            self._warm_ups[first] += 1
             return
-        if self._model.sizes:
-            self._first_growth = growth(first, run.sizes, self._model.sizes[0])
-            self._model = self._resized(self._model, rounded_up(self._first_growth))
-        self._room = self.room(run)
-        self._point = self._model.plans.fitting(self._room)
-        if self._point is not None and self._relative[first] > 1.0:
-            # later regions have grown more than the first one in an earlier step; this step may be smaller
-            self._model = self._resized(self.models[first], rounded_up(self._first_growth * self._relative[first]))
-            self._point = self._model.plans.fitting(self._room)
-            if self._point is None:
-                self._point = len(self._model.plans.peak) - 1
-        if self._point is None and not self.strict:
-            self._point = len(self._model.plans.peak) - 1
-        if self._point is None:
-            self._refuse(self._model.plans.least - self._room, run)
+        self._check_least(run)
+        if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
+            self._recording = StepRecorder.start(first.device)
+        self._warm_ups[first] += 1
 
-    def _resized(self, model: StepModel, factor: float) -> StepModel:
-        """The plans of a recorded step for larger inputs."""
-        key = model.regions[0], factor
-        if factor == 1.0:
-            return model
-        if key not in self._larger or self._larger[key][0] is not model:
-            self._larger[key] = model, enlarged(model, self.regions, factor)
-        return self._larger[key][1]
+    def _planned_step(self, run: Run, model: StepModel) -> RunningStep:
+        """The plan of a step, before it allocates anything.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan fits.
+        """
+        self._room = self.room(run)
+        predicted, sizes = None, None
+        now = model
+        if model.symbolic:
+            predicted = self._predicted[run.region]
+            sizes = predicted.of(run.sizes)
+            now = self._at(model, sizes)
+        point = now.plans.fitting(self._room)
+        if point is None and predicted is not None and sizes is not None:
+            now = self._at(model, sizes, exact=True)
+            point = now.plans.fitting(self._room)
+            if point is None and not predicted.certain:
+                smallest = self._at(model, predicted.of(run.sizes, fewest=True), exact=True)
+                if smallest.plans.fitting(self._room) is not None:  # this step may be one of the smaller ones
+                    point = len(now.plans.peak) - 1
+        if point is None and not self.strict:
+            point = len(now.plans.peak) - 1
+        if point is None:
+            self._refuse(now.plans.least - self._room, run)
+        return RunningStep(now, point, self._room, sizes, predicted)
+
+    def _at(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], exact: bool = False) -> StepModel:
+        """The plans of a recorded step for other sizes."""
+        key = model, sizes, exact
+        if key not in self._resized:
+            if len(self._resized) >= MOST_SIZES:
+                self._resized.clear()
+            self._resized[key] = resized(model, sizes, exact)
+        return self._resized[key]
+
+    def _shows_more(self, model: StepModel, growth: float) -> bool:
+        """Whether to record this step: another part of the model ran before it, or it has another size."""
+        first = model.regions[0]
+        if self._record_again[first] > 0:
+            self._record_again[first] -= 1
+            return True
+        if not model.symbolic:
+            return False
+        sizes = [size for size, _ in model.recorded]
+        return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def room(self, run: Run) -> int:
         """Bytes of the total that are free when a step starts."""
@@ -182,9 +213,10 @@ class StepBudget:
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Bytes in use before the step, by category."""
-        return self.memory.count(run, self._model.outside_gradients if self._model is not None else 0)
+        model = self.models.get(run.region)
+        return self.memory.count(run, model.outside_gradients if model is not None else 0)
 
-    def _refuse(self, missing: int, run: Run) -> None:
+    def _refuse(self, missing: int, run: Run) -> NoReturn:
         assert self.total is not None
         least = self.total + missing
         error = InfeasibleBudget(self.total, least, "total")
@@ -198,10 +230,11 @@ class StepBudget:
     def _check_least(self, run: Run) -> None:
         """Refuse before anything is allocated, if not even the leanest plan of the first region fits."""
         room, known = self.room(run), self.regions[run.region]
-        peak = peak_of(run.region.folded.joint, known.lean())
+        joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
+        peak = peak_of(joint, known.lean())
         if self.strict and peak > room and not known.searched:
             known.searched = True
-            peak = peak_of(run.region.folded.joint, known.lean(SEARCH_SECONDS))
+            peak = peak_of(joint, known.lean(SEARCH_SECONDS))
         if peak > room and self.strict:
             self._refuse(peak - room, run)
 
@@ -214,19 +247,34 @@ class StepBudget:
         if len(passes) != len(self._order) or not all(recorded.ran_backward for recorded in passes):
             self._failed[self._order[0]] += 1
             return
-        ran = [self.regions[region] for region in self._order]
-        self.models[self._order[0]] = model_of_step(
-            ran, passes, recording.runs, self.memory.outside_gradients, SEARCH_SECONDS
+        first = self._order[0]
+        recorded = model_of_step(
+            [self.regions[region] for region in self._order],
+            passes,
+            recording.runs,
+            self.memory.outside_gradients,
+            SEARCH_SECONDS,
         )
+        sizes = [record.sizes for record in recording.runs]
+        model = self.models.get(first)
+        if model is None:
+            self.models[first], self._predicted[first] = recorded, PredictedSizes(sizes)
+        elif model.regions == recorded.regions:
+            self.models[first] = with_size(model, recorded)
+        else:
+            self.models[first], positions = merged(model, recorded)
+            by_position = dict(zip(positions[0], self._predicted[first].of(sizes[0]), strict=True))
+            by_position |= zip(positions[1], sizes, strict=True)
+            self._predicted[first] = PredictedSizes([by_position[k] for k in sorted(by_position)])
 
     # ---------------------------------------------------------------- display
 
     @property
     def planned(self) -> PlannedStep | None:
         """The plan of the step that runs, or ran last; None before a step was recorded."""
-        if self.total is None or self._model is None or self._point is None:
+        if self.total is None or self._step is None:
             return None
-        return PlannedStep(self._model, self._point, self.total - self._room)
+        return PlannedStep(self._step.model, self._step.point, self.total - self._room)
 
     @property
     def room_left(self) -> int:
@@ -260,18 +308,16 @@ class StepBudget:
         """The total, the number of regions, and the planned peak and overhead of the current step."""
         if self.total is None:
             return "no total: every value is kept"
-        if self._model is None:
+        if (planned := self.planned) is None:
             return f"total {format_bytes(self.total)}: {len(self.regions)} regions, not planned yet"
-        model = self._model
-        lines = [f"total {format_bytes(self.total)}: {len(model.regions)} regions a step"]
-        if self._point is not None:
-            peak = model.plans.peak[self._point]
-            share = model.plans.overhead[self._point] / model.keep_all if model.keep_all else 0.0
-            lines.append(
-                f"planned peak {format_bytes(peak)} in addition to the memory in use before the step; "
-                f"recomputation adds {share:.1%} of the forward time"
-            )
-        return "\n".join(lines)
+        model = planned.model
+        peak = model.plans.peak[planned.point]
+        share = model.plans.overhead[planned.point] / model.keep_all if model.keep_all else 0.0
+        return (
+            f"total {format_bytes(self.total)}: {len(model.regions)} regions a step\n"
+            f"planned peak {format_bytes(peak)} in addition to the memory in use before the step; "
+            f"recomputation adds {share:.1%} of the forward time"
+        )
 
     def __repr__(self) -> str:
         return f"StepBudget({self.text})"

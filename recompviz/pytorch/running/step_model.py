@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.planning.region_tables import region_masks
-from recompviz.core.planning.step_plans import RegionPlans, StepPlans, step_plans
+from recompviz.core.planning.step_plans import Outside, RegionPlans, StepPlans, same_choices, step_plans
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.pytorch.running.merged_steps import merged_outside, merged_positions
 from recompviz.pytorch.running.operator_figures import calibrated_region
 from recompviz.pytorch.running.recorded_step import PassRecord, RecordedPass
 from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import at_sizes, grown, grown_outside
+from recompviz.pytorch.running.resized_steps import SizedPlans, at_sizes, outside_at
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class PlannedRegion:
         Milliseconds of each node; None before a step was recorded.
     masks : list of keep mask
         The plans; empty before a step was recorded.
+    sizes : tuple
+        The sizes of its inputs for which ``joint`` holds, where they are symbolic.
     leanest : keep mask or None
         The plan of least simulated peak that was found before anything was measured.
     searched : bool
@@ -49,8 +51,10 @@ class PlannedRegion:
     joint: JointGraph | None = None
     time: NDArray[np.float64] | None = None
     masks: list[NDArray[np.bool_]] = field(default_factory=list)
+    sizes: tuple[Any, ...] = ()
     leanest: NDArray[np.bool_] | None = None
     searched: bool = False
+    _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
 
     def lean(self, seconds: float = 0.0) -> NDArray[np.bool_]:
         """The plan of least simulated peak, found before anything was measured.
@@ -68,6 +72,12 @@ class PlannedRegion:
             self.leanest = next(masks[i] for i in order if self.region.fits(masks[i]))
         return self.leanest
 
+    def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...]) -> int:
+        """Bytes that a run leaves until its backward pass: saved values and outputs."""
+        joint = at_sizes(self.region, self.joint or self.region.folded.joint, sizes)
+        forward = [s for s in joint.results if joint.storages[s].maker < joint.forward_count]
+        return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *forward})
+
     def search(self, recorded: RecordedPass, record: PassRecord, later: Sequence[int], seconds: float) -> None:
         """Calibrate the region with a recorded run, and search its plans.
 
@@ -83,6 +93,7 @@ class PlannedRegion:
         if self.joint is not None:
             return
         folded = replace(self.region.folded, joint=at_sizes(self.region, self.region.folded.joint, record.sizes))
+        self.sizes = record.sizes
         schedule = make_schedule(folded.joint, self.lean().tolist())
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
         graph = replace(folded.graph, time=self.time)
@@ -92,16 +103,31 @@ class PlannedRegion:
             found |= {mask.tobytes(): mask for mask in region_masks(graph, seen, seconds / len(later))}
         self.masks = [mask for mask in found.values() if self.region.fits(mask)]
 
+    def sized(self, released: frozenset[int]) -> SizedPlans:
+        """The bytes of the plans for any sizes of the inputs.
+
+        Parameters
+        ----------
+        released : frozenset of int
+            Storages of outputs that the code outside frees before the backward pass.
+        """
+        if released not in self._sized:
+            assert self.joint is not None
+            assert self.time is not None
+            self._sized[released] = SizedPlans(self.region, self.joint, self.time, self.masks, released, self.sizes)
+        return self._sized[released]
+
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """What a recorded step showed, and the plans that follow from it.
+    """What recorded steps showed, and the plans that follow from it.
 
     Attributes
     ----------
     regions : tuple of Region
         In the order of their forward passes; one region may run several times.
     passes : tuple of RecordedPass
+        For each run.
     plans : StepPlans
     masks : tuple of list of keep mask
         For each run, the rows of its plans.
@@ -111,12 +137,16 @@ class StepModel:
         For each run, the bytes and times of its plans.
     outside_gradients : int
         Bytes of the gradients, outside the regions, that had accumulated before the recorded step.
-    sizes : tuple of tuple
-        The sizes of each run's inputs in the recorded step, where they are symbolic.
-    factor : float
-        How much larger the storages of symbolic size may be than in the recorded step.
     callers : tuple of tuple of Caller
         The user's functions that called each run.
+    sized : tuple of SizedPlans
+        For each run, the bytes of its plans as a function of the sizes of its inputs.
+    recorded : tuple of (float, tuple of Outside)
+        At each recorded size of the step, relative to the calibrated one and rising: what code outside each run held.
+    sizes : tuple of tuple
+        For each run, the sizes of its inputs for which ``plans``, ``options`` and ``outside`` hold.
+    outside : tuple of Outside
+        What code outside each run holds, at these sizes.
     """
 
     regions: tuple[Region, ...]
@@ -126,9 +156,22 @@ class StepModel:
     keep_all: float
     options: tuple[RegionPlans, ...] = ()
     outside_gradients: int = 0
-    sizes: tuple[tuple[Any, ...], ...] = ()
-    factor: float = 1.0
     callers: tuple[tuple[Caller, ...], ...] = ()
+    sized: tuple[SizedPlans, ...] = ()
+    recorded: tuple[tuple[float, tuple[Outside, ...]], ...] = ()
+    sizes: tuple[tuple[Any, ...], ...] = ()
+    outside: tuple[Outside, ...] = ()
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether sizes of inputs may differ from step to step."""
+        return any(sized.symbolic for sized in self.sized)
+
+    def outside_at(self, growth: float) -> tuple[Outside, ...]:
+        """What code outside each run holds in a step of another size."""
+        by_run = zip(*(held for _, held in self.recorded), strict=True)
+        relative = [size for size, _ in self.recorded]
+        return tuple(outside_at(list(zip(relative, held, strict=True)), growth) for held in by_run)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,53 +210,110 @@ def model_of_step(
     seconds : float
         Processor time for the search of one region's plans.
     """
+    sized: list[SizedPlans] = []
     options: list[RegionPlans] = []
     least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
     for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
         known.search(recorded, record, (least, most), seconds)
-        options.insert(0, _options(known, recorded))
+        sized.insert(0, known.sized(recorded.released))
+        options.insert(0, sized[0].at(record.sizes))
         least = int(options[0].peaks(recorded.outside, least).min())
         most = int(options[0].peaks(recorded.outside, most)[0])
-    front = step_plans(options, [recorded.outside for recorded in passes])
-    symbolic = any(known.region.folded.symbolic_sizes for known in regions)
+    outside = tuple(recorded.outside for recorded in passes)
+    sizes = tuple(record.sizes for record in records)
     return StepModel(
         tuple(known.region for known in regions),
         tuple(passes),
-        front,
+        step_plans(options, outside),
         tuple(known.masks for known in regions),
-        float(sum(known.time.sum() for known in regions if known.time is not None)),
+        float(sum(one.keep_all for one in sized)),
         tuple(options),
         outside_gradients,
-        tuple(record.sizes for record in records) if symbolic else (),
-        callers=tuple(record.callers for record in records),
+        tuple(record.callers for record in records),
+        tuple(sized),
+        ((growth_of(sized, sizes), outside),),
+        sizes,
+        outside,
     )
 
 
-def enlarged(model: StepModel, regions: Mapping[Region, PlannedRegion], factor: float) -> StepModel:
-    """The plans of a recorded step for larger inputs.
+def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
+    """The size of a step: the largest ratio of the bytes of a storage to those that it was calibrated with."""
+    return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
+
+
+def with_size(model: StepModel, other: StepModel) -> StepModel:
+    """A model with what another recorded step of the same runs shows about the code outside, at its size."""
+    ((size, held),) = other.recorded
+    known = dict(model.recorded)
+    if size in known:
+        held = tuple(larger(a, b) for a, b in zip(known[size], held, strict=True))
+    recorded = tuple(sorted({**known, size: held}.items(), key=lambda item: item[0]))
+    return resized(replace(model, recorded=recorded), model.sizes, exact=True)
+
+
+def larger(one: Outside, other: Outside) -> Outside:
+    """The larger of each figure."""
+    return Outside(
+        max(one.forward, other.forward), max(one.after_forward, other.after_forward),
+        max(one.backward, other.backward), max(one.after_backward, other.after_backward),
+    )  # fmt: skip
+
+
+def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[int], list[int]]]:
+    """A model of steps that run what either of two models runs.
 
     Parameters
     ----------
     model : StepModel
-    regions : mapping of Region to PlannedRegion
-    factor : float
-        How much larger storages of symbolic size may be.
+    other : StepModel
+        Of one recorded step.
+
+    Returns
+    -------
+    (model, (positions of the first, positions of the second))
     """
-    if factor == 1.0:
-        return model
-    options = [
-        _options(regions[region], recorded, factor)
-        for region, recorded in zip(model.regions, model.passes, strict=True)
-    ]
-    front = step_plans(options, [grown_outside(recorded.outside, factor) for recorded in model.passes])
-    return replace(model, plans=front, options=tuple(options), factor=factor)
+    first, second, regions = merged_positions(model.regions, other.regions)
+    where: list[tuple[StepModel, int]] = [(model, 0)] * len(regions)
+    for positions, source in ((first, model), (second, other)):
+        for j, k in enumerate(positions):
+            where[k] = source, j
+    growths = {size for size, _ in (*model.recorded, *other.recorded)}
+    recorded = tuple(
+        (size, merged_outside(len(regions), [(first, model.outside_at(size)), (second, other.outside_at(size))]))
+        for size in sorted(growths)
+    )
+    both = StepModel(
+        tuple(regions),
+        tuple(source.passes[j] for source, j in where),
+        model.plans,
+        tuple(source.masks[j] for source, j in where),
+        float(sum(source.sized[j].keep_all for source, j in where)),
+        outside_gradients=max(model.outside_gradients, other.outside_gradients),
+        callers=tuple(source.callers[j] for source, j in where),
+        sized=tuple(source.sized[j] for source, j in where),
+        recorded=recorded,
+    )
+    both = resized(both, [source.sizes[j] for source, j in where], exact=True)
+    return both, (first, second)
 
 
-def _options(known: PlannedRegion, recorded: RecordedPass, factor: float = 1.0) -> RegionPlans:
-    assert known.joint is not None
-    assert known.time is not None
-    joint = grown(known.region, known.joint, factor)
-    return plan_options(known.region, joint, known.time, known.masks, recorded.released)
+def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = False) -> StepModel:
+    """The plans of a recorded step for other sizes of the inputs.
+
+    Parameters
+    ----------
+    model : StepModel
+    sizes : sequence of tuple
+        For each run, the sizes of its inputs.
+    exact : bool
+        Whether to combine the plans of the regions anew. Otherwise only the combinations that are best for the recorded
+        sizes are considered, which is much faster where a step has several regions.
+    """
+    options = tuple(one.at(of_run) for one, of_run in zip(model.sized, sizes, strict=True))
+    outside = model.outside_at(growth_of(model.sized, sizes))
+    front = step_plans(options, outside) if exact or len(options) == 1 else same_choices(model.plans, options, outside)
+    return replace(model, plans=front, options=options, sizes=tuple(sizes), outside=outside)
 
 
 def plan_options(
@@ -236,32 +336,7 @@ def plan_options(
     released : frozenset of int
         Storages of outputs that the code outside frees before the backward pass.
     """
-    graph = replace(region.folded.graph, time=times)
-    model = LiveModel(graph, joint)
-    forward, sizes = joint.forward_count, joint.allocated
-    outputs = {
-        s for s in joint.results if joint.storages[s].maker >= 0 and not joint.calls[joint.storages[s].maker].backward
-    }
-    output_bytes = int(sum(sizes[s] for s in outputs))
-    rows = []
-    for mask in masks:
-        run = model.simulate(np.ascontiguousarray(mask))
-        profile = run.step_peaks
-        schedule = make_schedule(joint, mask.tolist())
-        saved = set(schedule.saved)
-        kept_outputs = int(sum(sizes[s] for s in saved & outputs & released))
-        states = sum(joint.calls[c].random for c in schedule.recomputed) * joint.rounded(joint.rng_bytes)
-        held = int(sum(sizes[s] for s in saved - outputs)) + kept_outputs + states
-        rows.append(
-            (
-                run.overhead,
-                int(profile[:forward].max(initial=0)),
-                held,
-                int(profile[forward:].max(initial=0)) - output_bytes + kept_outputs,
-            )
-        )
-    columns = list(zip(*rows, strict=True))
-    return RegionPlans(np.array(columns[0], np.float64), *(np.array(column, np.int64) for column in columns[1:]))
+    return SizedPlans(region, joint, times, masks, released).at()
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
