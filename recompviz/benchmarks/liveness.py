@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def along_the_curve(step: networks.Example, rows: int) -> None:
     """Print one network's table."""
-    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss))
+    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"))
     formula = [trace.plans("time"), trace.plans("memory")]
     start = time.perf_counter()
     live = trace.plans("live")
@@ -96,7 +96,7 @@ def against_all_masks() -> None:
     print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst: overhead found, and least':>36}")
     for name, model, x in small_steps():
         targets = torch.randint(0, 3, (len(x),))
-        trace = rv.trace(model, x, targets=(targets,), loss=torch.nn.functional.cross_entropy)
+        trace = rv.trace(model, x, targets=(targets,), loss=torch.nn.functional.cross_entropy, costs="paper")
         truth = every_mask(LiveModel(trace.graph, trace.joint))
         curve = solve(trace.graph)
         seeds = [*curve.plans("time"), *curve.plans("memory")]

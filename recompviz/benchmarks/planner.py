@@ -72,7 +72,9 @@ def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
 
         for name in names or networks.PAPER:
             step = networks.example(name)
-            traced = trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, granularity="paper")
+            traced = trace(
+                step.model, *step.inputs, targets=step.targets, loss=step.loss, granularity="paper", costs="paper"
+            )
             yield name, traced.graph
 
 

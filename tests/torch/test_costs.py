@@ -1,4 +1,4 @@
-"""Costs by one name each: FLOP by the textbook, rooflines above both bounds, and plans on any of them."""
+"""Cost models: FLOP by the textbook, rooflines above both bounds, time by default, and plans on any of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 import recompviz as rv
 from recompviz.pytorch.running.planned import PlanWarning
 from recompviz.pytorch.tracing import costs as costing
+from recompviz.pytorch.tracing import device_speeds
 from recompviz.pytorch.tracing.costs import Roofline, measure_roofline, node_times
 from tests.torch.steps import CASES, Case, make
 from tests.torch.test_execution import plans_of
@@ -81,17 +82,79 @@ def test_a_roofline_of_no_speed_is_refused(bad: float) -> None:
 
 def test_with_costs_leaves_the_trace_as_it_was() -> None:
     trace = make("batch norm").trace()
-    curve, fingerprint, times = trace.tradeoff(), trace.graph.fingerprint, trace.graph.time.tolist()
+    curve, times = trace.tradeoff(), trace.graph.time.tolist()
     other = trace.with_costs("flops")
-    assert other.graph.fingerprint != fingerprint
-    assert (trace.graph.fingerprint, trace.graph.time.tolist(), trace.tradeoff()) == (fingerprint, times, curve)
+    assert not other.graph.same_as(trace.graph)
+    assert (trace.graph.time.tolist(), trace.tradeoff()) == (times, curve)
     assert other.tradeoff() is not curve
     assert other.tradeoff().graph is other.graph
     assert (other.joint, other.folded.fx, other.signature) == (trace.joint, trace.folded.fx, trace.signature)
     assert (other.graph.names, other.graph.memory.tolist()) == (trace.graph.names, trace.graph.memory.tolist())
-    assert other.with_costs("paper").graph.fingerprint == fingerprint
-    with pytest.raises(rv.PlanMismatch):
-        trace.check(rv.Plan.from_masks(other.graph, [other.graph.everything]))
+    assert other.with_costs("time").graph.same_as(trace.graph)
+
+
+def test_a_plan_stays_valid_with_other_costs_and_gets_their_overhead() -> None:
+    trace = make("batch norm").trace()
+    units = trace.with_costs("paper")
+    plan = units.plan(units.plans("live").least_total)
+    assert plan.overhead > 0
+    for carried in (trace.check(plan), rv.Plan.from_json(trace.graph, plan.to_json())):
+        assert carried.keep_mask.tolist() == plan.keep_mask.tolist()
+        assert carried.overhead == trace.graph.time[~plan.keep_mask].sum() != plan.overhead
+    both = rv.compare(trace.check(plan), plan)
+    assert both.overhead_change == 0
+
+
+def test_the_default_is_estimated_time_and_measured_time_once_calibrated() -> None:
+    case = make("batch norm")
+    trace = case.trace()
+    assert (trace.costs, trace.cost_unit) == ("time", "ms (estimated)")
+    documented = trace.with_costs(costing.documented_roofline(torch.device("cpu"))).graph.time
+    assert trace.graph.time.tolist() == pytest.approx(documented.tolist(), rel=0.05)
+    calibrated = rv.calibrate(trace)
+    assert (calibrated.costs, calibrated.cost_unit) == ("time", "ms (measured)")
+    exact = calibrated.with_costs("measured").graph.time
+    unit = exact.sum() / costing.LEAST_PARTS
+    assert (np.abs(calibrated.graph.time - exact) <= unit).all()
+
+
+def test_random_numbers_take_time_on_a_cpu() -> None:
+    model = nn.Sequential(nn.Linear(64, 512), nn.Dropout(0.1), nn.ReLU())
+    graph = rv.trace(model, torch.ones(64, 64), loss=torch.sum).graph
+    time = dict(zip((info.op for info in graph.info), graph.time.tolist(), strict=True))
+    drawn = 64 * 512 * costing.speed_of(torch.device("cpu")).draw * 1000
+    assert time["aten.native_dropout"] > drawn > time["aten.relu"]
+
+
+def test_default_times_keep_the_exact_curve_short() -> None:
+    trace = make("small residual network").trace()
+    front = trace.tradeoff().time_centric
+    assert len(front) <= 2 * max(costing.LEAST_PARTS, costing.PARTS_PER_NODE * len(trace.graph))
+    unit = 2.0 ** math.floor(math.log2(trace.graph.time.sum() / costing.LEAST_PARTS))
+    assert (trace.graph.time / unit == np.rint(trace.graph.time / unit)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "flops"),
+    [("NVIDIA H100 80GB HBM3", torch.float32, 67e12), ("Tesla T4", torch.float16, 65e12), ("New GPU", None, 0)],
+)
+def test_a_gpu_has_the_speed_of_its_data_sheet(
+    name: str, dtype: torch.dtype | None, flops: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Properties:
+        multi_processor_count, clock_rate, memory_clock_rate, memory_bus_width = 100, 1_000_000, 1_000_000, 4096
+
+    Properties.name = name  # type: ignore[attr-defined]
+    monkeypatch.setattr(device_speeds, "cuda_properties", lambda _device: Properties)
+    speed = device_speeds.speed_of(torch.device("cuda"))
+    if dtype is not None:
+        assert speed.flops_per_second(dtype) == flops
+    else:  # 100 × 128 lanes × 2 at 1 GHz, and 2 × 4096 bits at 1 GHz
+        assert (speed.single, speed.traffic) == (25.6e12, 1.024e12)
+
+
+def test_a_gpu_that_is_not_here_is_a_typical_one() -> None:
+    assert device_speeds.speed_of(torch.device("cuda")) in (device_speeds.TYPICAL, *device_speeds.GPUS.values())
 
 
 def test_a_trace_can_have_its_costs_from_the_start() -> None:
@@ -128,7 +191,7 @@ def test_a_node_of_several_calls_costs_their_sum_but_in_the_paper_one_or_ten() -
     model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.LocalResponseNorm(3))
     case = Case(model, (torch.randn(2, 1, 5, 5),), loss=lambda output: output.mean())
     fine = rv.trace(model, *case.inputs, loss=case.loss)
-    coarse = rv.trace(model, *case.inputs, loss=case.loss, granularity="paper")
+    coarse = rv.trace(model, *case.inputs, loss=case.loss, granularity="paper", costs="paper")
     assert coarse.graph.time.tolist() == [10, 1, 1]
     assert coarse.with_costs("flops").graph.time.sum() == fine.with_costs("flops").graph.time.sum()
     assert len(coarse.folded.node_calls[1]) == 7
@@ -158,16 +221,16 @@ def test_measured_costs_need_a_calibration_and_a_trace_asked_for_them_has_one() 
 
 def test_each_cost_says_its_unit() -> None:
     trace = make("batch norm").trace()
-    units = [trace.with_costs(costs).cost_unit for costs in ("paper", "flops", SLOW)]
-    assert units == ["units of the paper", "FLOP", "ms (roofline)"]
+    units = [trace.with_costs(costs).cost_unit for costs in ("time", "paper", "flops", SLOW)]
+    assert units == ["ms (estimated)", "units of the paper", "FLOP", "ms (roofline)"]
 
 
 def test_an_unknown_cost_is_named_beside_the_known_ones() -> None:
     trace = make("batch norm").trace()
-    with pytest.raises(ValueError, match="'time' are unknown; choose 'paper', 'flops', 'roofline'"):
-        trace.with_costs("time")
-    with pytest.raises(ValueError, match="choose 'paper'"):
-        rv.trace(nn.Linear(1, 1), torch.ones(1, 1), costs="time")
+    with pytest.raises(ValueError, match="'units' are unknown; choose 'time', 'paper', 'flops', 'roofline'"):
+        trace.with_costs("units")
+    with pytest.raises(ValueError, match="choose 'time'"):
+        rv.trace(nn.Linear(1, 1), torch.ones(1, 1), costs="units")
 
 
 def test_a_plan_on_measured_costs_runs_another_batch() -> None:

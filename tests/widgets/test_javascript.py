@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 import numpy as np
 import pytest
 
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_cost
 from recompviz.widgets.base import assets
 from recompviz.widgets.layout.layered import isotonic
 
@@ -42,6 +42,8 @@ def run(module, expression, **values):
 def test_bytes_are_written_as_in_python():
     sizes = [0, 1, 1023, 1024, 10_000, 1_047_552, 1_610_612_736, 3.7e13, -4096]
     assert run("shared/units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
+    costs = [0, 7, 1234, 0.5, 0.0123456, 12.3456]
+    assert run("shared/units.js", "v.costs.map(m.formatCost)", costs=costs) == [format_cost(cost) for cost in costs]
 
 
 @node

@@ -57,7 +57,7 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
 def traced(name: str, batch: int, small: bool) -> rv.Trace:
     """Trace a network's step at a batch size on the meta device."""
     step = networks.example(name, batch, small=small, device="meta")
-    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
+    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda", costs="paper")
 
 
 def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:

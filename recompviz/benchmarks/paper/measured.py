@@ -67,7 +67,9 @@ def example(name: str, small: bool, device: str, batch: int | None) -> networks.
 def run(name: str, small: bool, device: str, batch: int | None, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
     """Measure one network on one device and return the data."""
     step = example(name, small, device, batch)
-    trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss), fresh=True)
+    trace = rv.calibrate(
+        rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"), fresh=True
+    )
     say(f"calibrated: {trace.graph}, all calls once {sum(trace.joint.seconds):.2f} s")
     plans = methods(trace, say)
     if quick:

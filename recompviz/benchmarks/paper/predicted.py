@@ -23,7 +23,7 @@ NAMED = 6
 def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
     """Predict one network and return the data."""
     step = networks.example(name, small=small, device="meta")
-    trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda")
+    trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda", costs="paper")
     say(f"traced: {trace.graph}")
     plans = methods(trace, say)
     timelines = {method: rv.simulate(trace, plan) for method, plan in plans.items()}

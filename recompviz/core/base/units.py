@@ -64,3 +64,14 @@ def format_bytes(count: float) -> str:
             break
     digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
     return f"{sign}{size:.{digits}f} {unit}"
+
+
+def format_cost(cost: float) -> str:
+    """A cost as text: whole numbers as they are, others with three significant figures.
+
+    Examples
+    --------
+    >>> format_cost(1234.0), format_cost(0.0123456)
+    ('1234', '0.0123')
+    """
+    return f"{cost:.0f}" if float(cost).is_integer() else f"{cost:.3g}"

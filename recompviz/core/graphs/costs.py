@@ -1,13 +1,17 @@
-"""Costs given by name or in order are checked and converted to arrays with one number per node."""
+"""Costs of nodes: given costs are checked and become arrays with one number per node; real times are rounded."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recompviz.core.base.errors import GraphError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
@@ -35,6 +39,30 @@ def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
         raise GraphError(f"{what} must be whole bytes, got {some(given[array != given].tolist())}")
     array.setflags(write=False)
     return array
+
+
+def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+    """Times as multiples of one power of two, so that few sums of them differ.
+
+    The exact solver's curve has at most one point for each sum of times. Real numbers have far more different sums than
+    multiples of a common unit. Sums of multiples of a power of two are exact in floating point.
+
+    Parameters
+    ----------
+    time : numpy.ndarray of float64
+    parts : int
+        The unit is between 1/(2·parts) and 1/parts of the sum. Times above 0 are at least one unit.
+
+    Examples
+    --------
+    >>> rounded_times(np.array([0.3, 0.6, 0.001, 0.0]), parts=10).tolist()
+    [0.3125, 0.625, 0.0625, 0.0]
+    """
+    whole = math.fsum(time.tolist())
+    if whole <= 0:
+        return time
+    unit = 2.0 ** math.floor(math.log2(whole / parts))
+    return np.maximum(np.rint(time / unit), time > 0) * unit
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:

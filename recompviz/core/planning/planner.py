@@ -105,13 +105,13 @@ class Planner:
 
     def reuse_curves(self, other: Planner) -> None:
         """Take over the trade-off curves of a planner whose graph is equal. They do not depend on the joint graph."""
-        if other.graph.fingerprint == self.graph.fingerprint:
+        if other.graph.same_as(self.graph):
             self._cache = other._cache.copy_of("tradeoff")
 
     # ---------------------------------------------------------------- one plan
 
     def check(self, plan: Plan | None) -> Plan:
-        """The plan itself, or keep-all for None.
+        """The plan itself, or keep-all for None. A plan of a graph with other costs T gets the costs of this graph.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Planner:
         """
         if plan is None:
             return Plan.keep_all(self.graph)
-        if plan.graph is not self.graph and plan.graph.fingerprint != self.graph.fingerprint:
+        if not plan.graph.same_as(self.graph):
             return Plan.from_json(self.graph, plan.to_json())
         return plan
 

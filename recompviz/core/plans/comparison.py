@@ -185,7 +185,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     Returns
     -------
     Comparison
-        The changes from ``a`` to ``b``; ``print`` shows them as text.
+        The changes from ``a`` to ``b``; ``print`` shows them as text. If the graphs differ in their costs T only, those
+        of ``a``'s graph count for both.
 
     Raises
     ------
@@ -203,11 +204,13 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     kept values  -3 B; segments +1
     now recomputed: b, c
     """
-    if a.graph is not b.graph and a.graph.fingerprint != b.graph.fingerprint:
+    if a.graph.fingerprint != b.graph.fingerprint:
         raise PlanMismatch(
             f"the plans are for different graphs, {a.graph.fingerprint[:12]}… and {b.graph.fingerprint[:12]}…; "
             "compare plans of one trace, or carry one over with plan.on(graph)"
         )
+    if not b.graph.same_as(a.graph):
+        b = b.on(a.graph)
     return Comparison(a, b, timelines)
 
 

@@ -241,7 +241,7 @@ class Plan:
         if fingerprint != graph.fingerprint:
             raise PlanMismatch(
                 f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…; "
-                "another model, shape, dtype or cost: plan again for this trace"
+                "another model, shape or dtype: plan again for this trace"
             )
         if kind == "keep-all":
             return cls.keep_all(graph)

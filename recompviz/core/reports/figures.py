@@ -72,7 +72,7 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
         template="plotly_white",
         title=f"Trade-off over {tradeoff.lower_set_count:,} lower sets ({tradeoff.family})",
         xaxis_title="peak, MiB (formula bytes)",
-        yaxis_title="overhead T(V ∖ U_k), time units",
+        yaxis_title="overhead T(V ∖ U_k), in the unit of T",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )
     return figure

@@ -36,7 +36,7 @@ class AnswerError(ValueError):
 def read_set(graph: Graph, answer: Any) -> int:
     """Read a set of node names as a bit mask."""
     if hasattr(answer, "chosen"):
-        if answer.graph.fingerprint != graph.fingerprint:
+        if not answer.graph.same_as(graph):
             raise AnswerError("that playground shows another graph; open one with rv.playground(exercise.graph)")
         answer = answer.chosen
     if isinstance(answer, (str, Iterable)):
@@ -62,7 +62,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     if hasattr(answer, "sequence"):
         answer = answer.plan
     if isinstance(answer, Plan):
-        if answer.graph.fingerprint != graph.fingerprint:
+        if not answer.graph.same_as(graph):
             raise AnswerError("that plan is for another graph; use exercise.graph")
         if answer.kind != "canonical":
             raise AnswerError(f"expected a lower-set sequence, got a {answer.kind!r} plan; write a list of sets")

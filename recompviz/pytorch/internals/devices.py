@@ -55,6 +55,13 @@ def memory_of(device: str) -> int | None:
     return int(torch.cuda.get_device_properties(torch.device(device)).total_memory)
 
 
+def cuda_properties(device: torch.device) -> Any:
+    """The properties of a CUDA device, for example its name; None if it is not in this machine."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return None
+    return torch.cuda.get_device_properties(device)
+
+
 @dataclass
 class AllocatorPeaks:
     """What the device's allocator counts over a period, for the whole process; None where it counts nothing (CPU).

@@ -26,7 +26,7 @@ def trace(
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
     granularity: Granularity = "operators",
-    costs: Costs = "paper",
+    costs: Costs = "time",
     device: str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Trace:
@@ -48,8 +48,9 @@ def trace(
         counts them. With "paper", a layer of ``torch.nn`` is one node however many operators it calls, softmax and
         cross entropy are one node, and a view (a reshape, a crop) is a node. A view owns no memory: to keep it means
         to keep the value that it looks at.
-    costs : "paper", "flops", "roofline", "measured" or Roofline
-        The cost model of T_v; see :meth:`Trace.with_costs`. ``"measured"`` runs the step a few times.
+    costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+        The cost model of T_v; see :meth:`Trace.with_costs`. The default is time: an estimate, and measured times once
+        the trace is calibrated. ``"paper"``: the paper's units. ``"measured"`` runs the step a few times.
     device : str, optional
         For a model and inputs without memory (on the meta device, or fake): the device that the step will run on,
         ``"cpu"`` (the default) or ``"cuda"``. Sizes are rounded as on that device. Such a trace is *estimated*:
@@ -86,6 +87,6 @@ def trace(
     >>> t.estimated, rv.simulate(t).static
     (True, 4000036000256)
     """
-    unmeasured: Costs = "paper" if costs == "measured" else costs
+    unmeasured: Costs = "time" if costs == "measured" else costs
     traced = trace_step(model, inputs, kwargs or {}, targets, loss, granularity, unmeasured, device, optimizer)
     return calibrate(traced).with_costs(costs) if costs == "measured" else traced

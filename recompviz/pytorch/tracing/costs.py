@@ -1,8 +1,9 @@
-"""Cost models for the forward cost T_v: the paper's, FLOP, a roofline estimate, measured times.
+"""Cost models for the forward cost T_v: time, the paper's units, FLOP.
 
 A cost model gives each forward call a number. The cost of a node of G is the sum over its calls; a view runs nothing
 and costs nothing. Only the paper's model counts by node: 10 for a convolution, 1 for any other node, views included.
-Estimates run nothing, except that a roofline's two numbers are measured once for each device.
+The default is time: measured times of a calibrated trace, and otherwise an estimate by a roofline with documented
+figures of the device.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
+from recompviz.core.graphs.costs import rounded_times
 from recompviz.pytorch.internals.devices import device_of, synchronize
+from recompviz.pytorch.tracing.device_speeds import speed_of
 from recompviz.pytorch.tracing.folding import Folded
 
 if TYPE_CHECKING:
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
 
 aten = torch.ops.aten
 
-CostName = Literal["paper", "flops", "roofline", "measured"]
+CostName = Literal["time", "paper", "flops", "roofline", "measured"]
+
+# The unit of rounded times is a fraction of the forward pass: at most 1/1,000, and at most 1/8 of the mean node.
+LEAST_PARTS = 1000
+PARTS_PER_NODE = 8
 
 
 @dataclass(frozen=True)
 class Roofline:
-    """A device as two numbers: a call takes the longer of the time for its arithmetic and for its memory traffic.
+    """A device as a few numbers: a call takes the longer of the time for its arithmetic and for its memory traffic.
 
     Attributes
     ----------
@@ -42,6 +49,8 @@ class Roofline:
         Peak floating-point operations per second.
     bytes_per_second : float
         Peak bytes read and written per second.
+    seconds_per_call : float
+        Added to the time of each call: the time to launch it.
 
     References
     ----------
@@ -55,22 +64,25 @@ class Roofline:
 
     flops_per_second: float
     bytes_per_second: float
+    seconds_per_call: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("flops_per_second", "bytes_per_second"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, expected a number above 0")
+        if not (math.isfinite(self.seconds_per_call) and self.seconds_per_call >= 0):
+            raise ValueError(f"seconds_per_call is {self.seconds_per_call}, expected 0 or more")
 
     def seconds(self, flops: float, moved: float) -> float:
-        """Lower bound of the time for a number of operations and of bytes moved."""
-        return max(flops / self.flops_per_second, moved / self.bytes_per_second)
+        """Time of one call with a number of operations and of bytes moved."""
+        return self.seconds_per_call + max(flops / self.flops_per_second, moved / self.bytes_per_second)
 
 
 Costs: TypeAlias = CostName | Roofline
 
 
-def unit_of(costs: Costs) -> str:
+def unit_of(costs: Costs, calibrated: bool = False) -> str:
     """The unit of a cost model, for display.
 
     Raises
@@ -80,13 +92,14 @@ def unit_of(costs: Costs) -> str:
 
     Examples
     --------
-    >>> unit_of("flops"), unit_of(Roofline(1e12, 1e11))
-    ('FLOP', 'ms (roofline)')
+    >>> unit_of("time"), unit_of("time", calibrated=True), unit_of("flops"), unit_of(Roofline(1e12, 1e11))
+    ('ms (estimated)', 'ms (measured)', 'FLOP', 'ms (roofline)')
     """
     if isinstance(costs, Roofline):
         return "ms (roofline)"
     units: dict[CostName, str] = {
-        "paper": "units of the paper", "flops": "FLOP", "roofline": "ms (roofline)", "measured": "ms (measured)",
+        "time": "ms (measured)" if calibrated else "ms (estimated)", "paper": "units of the paper", "flops": "FLOP",
+        "roofline": "ms (roofline)", "measured": "ms (measured)",
     }  # fmt: skip
     if costs not in units:
         choices = ", ".join(map(repr, get_args(CostName)))
@@ -94,10 +107,12 @@ def unit_of(costs: Costs) -> str:
     return units[costs]
 
 
-def priced(folded: Folded, costs: Costs) -> Folded:
-    """The same joint graph and G with another cost model; only ``graph.time`` and the fingerprint differ."""
+def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
+    """The same joint graph and G with another cost model for a device; only ``graph.time`` differs."""
     unit_of(costs)  # raises ValueError if unknown
-    times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs))
+    times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs, device))
+    if costs == "time":
+        times = rounded_times(times, max(LEAST_PARTS, PARTS_PER_NODE * len(times)))
     return replace(folded, graph=replace(folded.graph, time=times))
 
 
@@ -135,16 +150,30 @@ def _paper_times(folded: Folded) -> NDArray[np.float64]:
     )
 
 
-def _call_costs(folded: Folded, costs: Costs) -> Sequence[float]:
+def _call_costs(folded: Folded, costs: Costs, device: torch.device) -> Sequence[float]:
     nodes = folded.call_node[: folded.joint.forward_count]
-    if costs == "measured":
-        if not folded.joint.seconds:
-            raise ValueError('costs "measured" need each call\'s time: run recompviz.calibrate(trace) first')
+    if costs == "measured" and not folded.joint.seconds:
+        raise ValueError('costs "measured" need each call\'s time: run recompviz.calibrate(trace) first')
+    if costs == "measured" or (costs == "time" and folded.joint.seconds):
         return [1000 * seconds for seconds in folded.joint.seconds]
     if costs == "flops":
         return [flops(node) for node in nodes]
-    roofline = costs if isinstance(costs, Roofline) else _roofline_for(nodes)
+    if costs == "time":
+        return _estimated_times(folded, nodes, device)
+    roofline = costs if isinstance(costs, Roofline) else measure_roofline(device_of(_made(nodes)), _main_dtype(nodes))
     return [1000 * roofline.seconds(flops(node), bytes_moved(node)) for node in nodes]
+
+
+def _estimated_times(folded: Folded, nodes: Sequence[Node], device: torch.device) -> list[float]:
+    """Milliseconds of each forward call, by the documented figures of the device."""
+    speed = speed_of(device)
+    roofline = documented_roofline(device, _main_dtype(nodes))
+    times = []
+    for call, node in zip(folded.joint.calls, nodes, strict=False):
+        made = sum(t.numel() for t in _tensors(node.meta.get("val"))[:1])
+        seconds = roofline.seconds(flops(node), bytes_moved(node))
+        times.append(1000 * (seconds + speed.draw * made * call.random))
+    return times
 
 
 # -------------------------------------------------------------------- counting
@@ -174,14 +203,29 @@ def _tensors(value: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
-# -------------------------------------------------------------------- measuring a roofline
+# -------------------------------------------------------------------- the roofline of a device
 
 
-def _roofline_for(nodes: Sequence[Node]) -> Roofline:
-    """The roofline of the device that the calls run on, for the dtype that most of them compute in."""
-    made = [t for node in nodes for t in _tensors(node.meta.get("val"))]
-    types = Counter(t.dtype for t in made if t.dtype.is_floating_point)
-    return measure_roofline(device_of(made), types.most_common(1)[0][0] if types else torch.float32)
+def documented_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
+    """A device's roofline by the documented figures of the device; nothing is measured.
+
+    Examples
+    --------
+    >>> documented_roofline(torch.device("cpu"))
+    Roofline(flops_per_second=50000000000.0, bytes_per_second=10000000000.0, seconds_per_call=2e-06)
+    """
+    speed = speed_of(device)
+    return Roofline(speed.flops_per_second(dtype), speed.traffic, speed.launch)
+
+
+def _made(nodes: Sequence[Node]) -> list[torch.Tensor]:
+    return [t for node in nodes for t in _tensors(node.meta.get("val"))]
+
+
+def _main_dtype(nodes: Sequence[Node]) -> torch.dtype:
+    """The dtype of floating-point numbers that most results have."""
+    types = Counter(t.dtype for t in _made(nodes) if t.dtype.is_floating_point)
+    return types.most_common(1)[0][0] if types else torch.float32
 
 
 @functools.cache

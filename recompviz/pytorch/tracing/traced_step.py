@@ -61,7 +61,7 @@ class Trace:
     signature: Signature
     arguments: tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]] = field(repr=False)
     granularity: Granularity = "operators"
-    costs: Costs = "paper"
+    costs: Costs = "time"
     planned_for: torch.device | None = None
     optimizer: torch.optim.Optimizer | None = None
     planner: Planner = field(default=None, repr=False)  # type: ignore[assignment]  # made below
@@ -110,19 +110,25 @@ class Trace:
     @property
     def cost_unit(self) -> str:
         """The unit of ``graph.time`` and of every overhead, as text."""
-        return unit_of(self.costs)
+        return unit_of(self.costs, bool(self.joint.seconds))
 
     def with_costs(self, costs: Costs) -> Trace:
-        """The same step with another forward cost T_v. A plan of one is not a plan of the other.
+        """The same step with another forward cost T_v.
+
+        A plan stays valid; with the other cost it has another overhead, and may not be the best one.
 
         Parameters
         ----------
-        costs : "paper", "flops", "roofline", "measured" or Roofline
-            ``"paper"``: 10 for a convolution and 1 for any other node. ``"flops"``: floating-point operations by
+        costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+            ``"time"``: milliseconds; those that :func:`recompviz.calibrate` measured, and without calibration an
+            estimate by a roofline with documented figures of the device. They are rounded to a common unit, less than
+            a thousandth of the forward pass, so that the exact curve has few points; the curve is exact for the rounded
+            times. ``"paper"``: 10 for a convolution and 1 for any other node. ``"flops"``: floating-point operations by
             PyTorch's formulas; an operator without a formula costs one per element that it returns. ``"roofline"``:
-            the milliseconds that arithmetic or memory traffic take at least on the traced device, whose speed is
-            measured once; a ``Roofline(flops_per_second, bytes_per_second)`` names another device. ``"measured"``: the
-            milliseconds that :func:`recompviz.calibrate` measured. The cost of a node is the sum over its calls.
+            milliseconds by a roofline that is measured once on the traced device; a
+            ``Roofline(flops_per_second, bytes_per_second)`` describes another device. ``"measured"``: the milliseconds
+            that :func:`recompviz.calibrate` measured. The last four are not rounded; on a large graph the exact curve
+            then has very many points. The cost of a node is the sum over its calls.
 
         Raises
         ------
@@ -134,10 +140,12 @@ class Trace:
         >>> import torch, recompviz as rv
         >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
         >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
-        >>> t.graph.time.tolist(), t.with_costs("flops").graph.time.tolist()
+        >>> t.cost_unit, rv.calibrate(t).cost_unit
+        ('ms (estimated)', 'ms (measured)')
+        >>> t.with_costs("paper").graph.time.tolist(), t.with_costs("flops").graph.time.tolist()
         ([1.0, 1.0, 1.0, 1.0], [512.0, 32.0, 64.0, 1.0])
         """
-        return replace(self, folded=priced(self.folded, costs), costs=costs)
+        return replace(self, folded=priced(self.folded, costs, torch.device(self.device)), costs=costs)
 
     def __repr__(self) -> str:
         return (
@@ -206,7 +214,8 @@ class Trace:
 
     def with_joint(self, joint: JointGraph) -> Trace:
         """The same trace with another joint graph, for example a calibrated one."""
-        other = replace(self, folded=priced(replace(self.folded, joint=joint), self.costs))
+        folded = replace(self.folded, joint=joint)
+        other = replace(self, folded=priced(folded, self.costs, torch.device(self.device)))
         other.planner.reuse_curves(self.planner)
         return other
 

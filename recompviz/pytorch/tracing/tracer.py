@@ -20,7 +20,7 @@ from recompviz.pytorch.internals.devices import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, new_buffers
 from recompviz.pytorch.internals.fake_tensors import without_storage
 from recompviz.pytorch.internals.tensors import storage_key
-from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
+from recompviz.pytorch.tracing.costs import Costs, unit_of
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
@@ -102,21 +102,21 @@ def trace_step(
     folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
     if inputs_of_graph is not None:
         folded = _with_unused(folded, step, arguments, inputs_of_graph)
-    folded = priced(folded, "paper")
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
+    traced = traced.with_costs(costs)
     refuse_computed_constants(step, traced.constants)
     if optimizer is not None:
         traced = with_optimizer(traced, optimizer)
-    return traced.with_costs(costs)
+    return traced
 
 
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     """The same step traced for other (inputs, kwargs, targets), for example a smaller batch.
 
-    Measured costs belong to the calls of the old trace; a roofline estimate in the same unit replaces them.
+    Measured times belong to the calls of the old trace; an estimate in milliseconds replaces them.
     """
     inputs, kwargs, targets = arguments
-    costs: Costs = "roofline" if old.costs == "measured" else old.costs
+    costs: Costs = "time" if old.costs == "measured" else old.costs
     return trace_step(old.model, inputs, kwargs, targets, old.step.loss, old.granularity, costs, None, old.optimizer)
 
 

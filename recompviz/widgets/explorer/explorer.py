@@ -18,7 +18,7 @@ import numpy as np
 import traitlets
 
 from recompviz.core.base.errors import GraphError, PlanMismatch
-from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.base.units import format_bytes, format_cost, parse_bytes
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
@@ -470,7 +470,7 @@ class Explorer(anywidget.AnyWidget):
             f"Explorer({self.title} on {self.device}: {len(self.graph)} nodes, "
             f"{int(np.count_nonzero(plan.keep_mask))} kept, {int(np.count_nonzero(~plan.keep_mask))} recomputed; "
             f"peak {format_bytes(timeline.peak)} total bytes, {format_bytes(plan.peak)} formula bytes; "
-            f"overhead {plan.overhead:g}{share})"
+            f"overhead {format_cost(plan.overhead)} {self.cost_unit}{share})"
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -14,7 +14,7 @@ from itertools import count
 import numpy as np
 
 from recompviz.core.base.palette import LIGHT
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_cost
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
@@ -82,7 +82,7 @@ def picture(
     share = f" = {plan.overhead / forward:.0%} of the forward" if forward else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {format_bytes(plan.peak)} formula bytes · "
-        f"overhead {plan.overhead:g} {cost_unit}{share} · "
+        f"overhead {format_cost(plan.overhead)} {cost_unit}{share} · "
         f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
     parts = [

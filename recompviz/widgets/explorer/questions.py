@@ -170,6 +170,7 @@ class Questions:
             plan = Plan.from_json(graph, str(plan) if is_text else Path(plan).read_text(encoding="utf-8"))
         elif plan.graph.fingerprint != graph.fingerprint:
             raise PlanMismatch("the plan was made for another graph; plan again for this one, or see plan.on(graph)")
+        plan = self._planner.check(plan)  # with this graph's costs
         selection, tables = self._selection, self._selection.tables
         with selection.changing():
             found = tables.find(plan)

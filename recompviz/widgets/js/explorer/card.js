@@ -1,7 +1,7 @@
 // The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin.
 
 import { html, listeners } from "../shared/elements.js";
-import { formatBytes, subscript } from "../shared/units.js";
+import { formatBytes, formatCost, subscript } from "../shared/units.js";
 
 /** The rows of the card as [name, value]. */
 export function cardRows(graph, v, state, lower, boundary) {
@@ -13,7 +13,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
     ["size Mᵥ", `${formatBytes(graph.memory[v])} (formula bytes)`],
-    ["cost Tᵥ", `${graph.time[v]} time unit${graph.time[v] === 1 ? "" : "s"}`],
+    ["cost Tᵥ", `${formatCost(graph.time[v])} ${graph.timeUnit}`],
     ["segment", `V${subscript(state.segment)} of ${state.segmentCount}`],
     ["Lᵛ", `${lower} of ${graph.count} values, boundary ${boundary}`],
   ];

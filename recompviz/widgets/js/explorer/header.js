@@ -1,12 +1,7 @@
 // The header: the traced step and the cost of the plan shown. Formula bytes and total bytes stand in separate tiles.
 
 import { html, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
-
-/** A cost: whole numbers as they are, others with three significant figures. */
-export function formatCost(cost) {
-  return Number.isInteger(cost) ? String(cost) : String(Number(cost.toPrecision(3)));
-}
+import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 
 /** The numbers of a row: name → [value, unit, remark]. */
 export function figures(graph, table, row, kept) {

@@ -20,6 +20,11 @@ export function formatPercent(fraction) {
   return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1) : percent.toFixed(0)}%`;
 }
 
+/** A cost: whole numbers as they are, others with three significant figures: 0.0123456 → "0.0123". */
+export function formatCost(cost) {
+  return String(Number.isInteger(cost) ? cost : Number(cost.toPrecision(3)));
+}
+
 /** Round numbers of bytes from `low` to `high`, about `count` of them, at 1, 2 or 5 times a power of 2¹⁰. */
 export function byteTicks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
