@@ -7,6 +7,7 @@ CPU; :func:`split_joint` on 2.13.0 and 2.14.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -27,15 +28,18 @@ from torch.utils._ordered_set import OrderedSet
 from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.pytorch.internals.export import is_forward_output
+from recompviz.pytorch.internals.tensors import storage_key
 
 __all__ = [
     "CustomPartitionerFn",
+    "Split",
     "copied_joint",
     "default_split",
     "gets_gradient",
     "is_plain_joint",
     "min_cut_saved",
     "must_run_once",
+    "saved_bytes",
     "split_joint",
 ]
 
@@ -120,7 +124,15 @@ def gets_gradient(joint: GraphModule) -> set[str]:
     return {n.name for n in joint.graph.find_nodes(op="placeholder") if n.meta.get("desc") in owners}
 
 
-def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static: list[int] | None) -> Split:
+def saved_bytes(forward: GraphModule, output_count: int) -> int:
+    """Bytes of the tensors that a forward graph saves for the backward pass, without its inputs."""
+    values = [n for n in next(iter(reversed(forward.graph.nodes))).args[0][output_count:] if isinstance(n, Node)]
+    made = [n.meta.get("val") for n in values if n.op != "placeholder"]
+    tensors = [value for value in made if isinstance(value, torch.Tensor)]
+    return sum({storage_key(t): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static: Sequence[int]) -> Split:
     """Split a joint graph so that the forward pass saves exactly the given values that the backward pass reads.
 
     The backward pass recomputes everything else from these and from the inputs. It runs each recomputed operator just
@@ -133,7 +145,7 @@ def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static
         Tensors of the forward pass; inputs need not be listed.
     output_count : int
         Number of outputs of the forward pass.
-    static : list of int, optional
+    static : sequence of int
         Positions of the inputs that have the same address in every step, as Inductor gives them.
     """
     for node in joint.graph.nodes:
@@ -148,7 +160,7 @@ def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static
     sizes = [node for node in joint.graph.nodes if node.op != "output" and node not in backward and is_sym_node(node)]
     sizes = [node for node in sizes if not partitioners._is_assert_only_symbool(node)]
     tensors = [node for node in primals if isinstance(node.meta.get("val"), torch.Tensor)]
-    fixed = OrderedSet(primals[i] for i in static or ())
+    fixed = OrderedSet(primals[i] for i in static)
     forward_module, backward_module = partitioners._extract_fwd_bwd_modules(
         joint,
         list(dict.fromkeys([*tensors, *saved])),

@@ -6,6 +6,7 @@ forward graph does not save is recomputed in the backward graph. The split is ma
 
 from __future__ import annotations
 
+import logging
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -16,26 +17,31 @@ import numpy as np
 import torch
 from torch.fx import GraphModule, Node
 
-from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_tables import region_masks
+from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.devices import device_of
 from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
 from recompviz.pytorch.internals.operators import is_pointwise
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
+    Split,
     copied_joint,
     default_split,
     gets_gradient,
     is_plain_joint,
     must_run_once,
+    saved_bytes,
     split_joint,
 )
 from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.step import TraceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,74 +52,127 @@ if TYPE_CHECKING:
 SEARCH_SECONDS = 20.0
 # Share of the time of a pointwise operator that is left when Inductor fuses it into another kernel.
 FUSED_SHARE = 0.1
+# The most plans of one graph that Inductor lowers before one of them is used.
+MOST_LOWERED = 4
 
 
 class UnplannedPartition(UserWarning):
-    """A graph is split by PyTorch's own partitioner, because it cannot be planned."""
+    """A graph cannot be planned, or no plan of it fits: the step may take more than the total."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlannedGraph:
-    """What was decided for one joint graph.
+    """What was decided for one joint graph; frozen.
 
     Attributes
     ----------
-    saved : int
-        Bytes that the forward graph saves for the backward graph, without inputs.
+    kind : str
+        ``"plan"``, or ``"PyTorch"`` if PyTorch's own split fits and was used.
+    memory : InductorMemory
+        Bytes of the buffers of its forward and backward graph.
+    exact : bool
+        Whether ``memory`` was counted from Inductor's own code; otherwise it is simulated operator by operator.
     resident : int
-        Bytes of the parameters, buffers and inputs of the graph.
-    peak : int
-        The simulated peak of the graph in addition to ``resident``.
+        Bytes of its parameters, buffers and inputs.
+    gradients : int
+        Bytes of the gradients of its parameters.
     recomputed : float
-        Estimated milliseconds of the operators that run again.
+        Estimated milliseconds of the operators that run again; 0 for PyTorch's own split.
     """
 
-    saved: int
+    kind: str
+    memory: InductorMemory
+    exact: bool
     resident: int
-    peak: int
+    gradients: int
     recomputed: float
+
+    @property
+    def saved(self) -> int:
+        """Bytes of the values that the forward graph saves, without inputs and outputs."""
+        return self.memory.saved
 
 
 class Partitioner(CustomPartitionerFn):
     """Splits each joint graph so that the training step fits a total; for ``torch.compile`` with Inductor.
 
+    The split of a graph is made once, when it is compiled: first PyTorch's own split is tried, then plans of this
+    package. Inductor generates the code of each candidate without compiling its kernels, and the buffers in this code
+    are counted. The candidate that recomputes least among those that fit is used.
+
     Parameters
     ----------
     total : int or str
-        Total bytes of a whole step, or a string such as ``"10 GiB"``.
+        Total bytes of a whole step, or a string such as ``"10 GiB"``: parameters, gradients, inputs, optimiser state
+        and the buffers of forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
-        Its state, and the gradients of all its parameters, count. Left out, they count where the graph shows them:
-        a graph shows its own parameters and their gradients, and no state.
+        Its state, and the gradients of all its parameters, count. Left out, only what the graphs show counts: their own
+        parameters, buffers, inputs and gradients.
 
     Attributes
     ----------
     graphs : list of PlannedGraph
         In the order in which they were compiled.
+    outside : int
+        Bytes that code outside the graphs takes at the peak, from :meth:`calibrate`; 0 before.
 
     Raises
     ------
     ValueError
         If ``total`` is not a size.
+    InfeasibleBudget
+        When a graph is compiled and no plan of it fits, before anything is allocated. Dynamo wraps it in its own error.
+
+    Warns
+    -----
+    UnplannedPartition
+        If a graph contains a subgraph, such as flex attention, and PyTorch splits it; or if a later graph does not fit
+        into what earlier graphs left.
+
+    Notes
+    -----
+    *Several graphs.* If Dynamo breaks a model into several graphs, each is split before the next one is known. A graph
+    may use what the total leaves after the graphs compiled before it. :meth:`calibrate` divides the total again, over
+    all graphs of a step.
+
+    *What is not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients), memory that
+    kernels use internally, and gradients that accumulate over several backward passes. :meth:`calibrate` measures
+    these.
+
+    *Random numbers.* Inductor draws a seed, which is saved, so that dropout computed again drops the same elements.
+    With ``fallback_random`` the results of random operators are saved. Results of collectives are saved.
+
+    *Dynamic shapes.* A symbolic size counts as in the example with which the graph was compiled. For larger sizes the
+    step takes more.
+
+    *Checkpoints* (``torch.utils.checkpoint``) inside a graph are replaced by the plan.
 
     Examples
     --------
     >>> import torch, recompviz as rv
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU(), torch.nn.Linear(8, 1))
-    >>> compiled = torch.compile(model, options={"custom_partitioner_fn": rv.Partitioner(total="10 GiB")})
+    >>> partitioner = rv.Partitioner(total="10 GiB")
+    >>> compiled = torch.compile(model, options={"custom_partitioner_fn": partitioner})
+
+    Or for every model that is compiled from now on:
+
+    >>> torch._inductor.config.custom_partitioner_fn = partitioner
+    >>> torch._inductor.config.custom_partitioner_fn = None
     """
 
     def __init__(self, total: int | float | str, *, optimizer: torch.optim.Optimizer | None = None) -> None:
         self.total = parse_bytes(total)
         self.optimizer = optimizer
+        self.outside = 0
         self.graphs: list[PlannedGraph] = []
         self._identity = uuid.uuid4().hex
 
     def uuid(self) -> Any:
-        """The key under which Inductor caches graphs; never the same twice.
+        """The key under which Inductor caches graphs; it changes with every graph.
 
         What a graph may take depends on the graphs before it, and a cached graph would not be counted.
         """
-        return f"{self._identity} {len(self.graphs)}"
+        return f"{self._identity} {len(self.graphs)} {self.outside}"
 
     def __reduce__(self) -> Any:
         # Inductor pickles its settings to make a key of a cache
@@ -124,73 +183,197 @@ class Partitioner(CustomPartitionerFn):
         """The predicted peak of a step, total bytes; None before a graph was compiled."""
         if not self.graphs:
             return None
-        saved, most = 0, 0
+        held, most, gradients = 0, 0, sum(graph.gradients for graph in self.graphs)
         for graph in self.graphs:
-            most = max(most, saved + graph.peak)
-            saved += graph.saved
-        return self._resident(0) + most
+            gradients -= graph.gradients  # those of later graphs are there when its backward pass runs
+            most = max(most, held + graph.memory.forward, held + graph.memory.backward + gradients)
+            held += graph.memory.held
+        return self._resident() + most
 
     def __call__(
         self, gm: GraphModule, joint_inputs: Sequence[object], **options: Any
     ) -> tuple[GraphModule, GraphModule]:
         """Split a joint graph; called by Inductor."""
         if not joint_inputs or not is_plain_joint(gm):
-            return self._default(gm, joint_inputs, options, "it contains a subgraph or an operator with side effects")
-        joint = copied_joint(gm)
+            if joint_inputs:  # a subgraph has none, and the graph that contains it warns
+                self._warn_unplanned(gm, "it contains a subgraph or an operator with side effects")
+            return default_split(gm, joint_inputs, options)
         try:
-            return self._planned(joint, options)
-        except RecompvizError as error:
-            return self._default(gm, joint_inputs, options, str(error))
+            return self._planned(gm, joint_inputs, options)
+        except TraceError as error:
+            self._warn_unplanned(gm, str(error))
+            return default_split(gm, joint_inputs, options)
 
-    def _default(
-        self, gm: GraphModule, inputs: Sequence[object], options: dict[str, Any], reason: str
-    ) -> tuple[GraphModule, GraphModule]:
-        if inputs:  # a subgraph is part of a graph for which the warning was given
-            warnings.warn(
-                f"a graph of {len(gm.graph.nodes)} nodes is split by PyTorch's own partitioner, without a budget: "
-                f"{reason}",
-                UnplannedPartition,
-                stacklevel=2,
-            )
-        return default_split(gm, inputs, options)
+    def _warn_unplanned(self, gm: GraphModule, reason: str) -> None:
+        warnings.warn(
+            f"a graph of {len(gm.graph.nodes)} nodes is split by PyTorch's own partitioner, without a budget: {reason}",
+            UnplannedPartition,
+            stacklevel=3,
+        )
 
-    def _planned(self, joint: GraphModule, options: dict[str, Any]) -> tuple[GraphModule, GraphModule]:
-        count, static = options["num_fwd_outputs"], options.get("static_lifetime_input_indices") or []
-        with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
-            folded = _runs_random_once(fold(joint, frozenset(), output_count=count, role_of=_roles(joint, static)))
-            graph = replace(folded.graph, time=_times(folded))
-            folded = replace(folded, graph=graph)
-        resident = sum(folded.joint.static.values())
-        masks = region_masks(graph, folded.joint, SEARCH_SECONDS)
-        model = LiveModel(graph, folded.joint)
-        runs = [model.simulate(np.ascontiguousarray(mask)) for mask in masks]
-        room = self.total - self._resident(resident) - sum(known.saved for known in self.graphs)
-        fitting = [i for i, run in enumerate(runs) if run.peak <= room]
-        if fitting:
-            best = min(fitting, key=lambda i: (runs[i].overhead, runs[i].peak))
-        else:
-            best = min(range(len(runs)), key=lambda i: runs[i].peak)
-            warnings.warn(
-                f"no plan of a graph of {len(joint.graph.nodes)} nodes fits the total {format_bytes(self.total)}; the "
-                f"least is {format_bytes(self.total - room + runs[best].peak)}; the step may take more than the total. "
-                "Raise the total, or make the batch smaller",
-                UnplannedPartition,
-                stacklevel=2,
-            )
-        schedule = make_schedule(folded.joint, masks[best].tolist())
-        saved = saved_nodes(folded, schedule.saved)
-        bytes_saved = int(sum(folded.joint.sizes[s] for s in schedule.saved))
-        self.graphs.append(PlannedGraph(bytes_saved, resident, runs[best].peak, runs[best].overhead))
-        return split_joint(joint, saved, count, static)
+    def _planned(self, gm: GraphModule, inputs: Sequence[object], options: dict[str, Any]) -> Split:
+        joint = copied_joint(gm)
+        static = options.get("static_lifetime_input_indices") or []
+        graph = _JointGraph.of(joint, options["num_fwd_outputs"], static)
+        room = self.total - self._resident(graph) - sum(known.memory.held for known in self.graphs)
+        split = default_split(copied_joint(gm), inputs, options)
+        if graph.saved_by(split) + graph.gradients <= room:
+            memory = graph.counted(split)
+            if memory is not None and memory.peak <= room:
+                self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
+                return split
+        candidates = graph.candidates()
+        best = candidates.least_recomputation(room)
+        row = candidates.leanest if best is None else best
+        if best is None:
+            self._refuse(gm, candidates, room)
+        self.graphs.append(graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row]))
+        return candidates.split(row)
 
-    def _resident(self, more: int) -> int:
-        """Bytes in use before the step, with those of one more graph."""
-        resident = sum(known.resident for known in self.graphs) + more
+    def _refuse(self, gm: GraphModule, candidates: _Candidates, room: int) -> None:
+        least = self.total - room + candidates.memory(candidates.leanest).peak
+        if candidates.exact and not self.graphs:
+            raise InfeasibleBudget(self.total, least, "total")
+        warnings.warn(
+            f"no plan of a graph of {len(gm.graph.nodes)} nodes fits the total {format_bytes(self.total)}; the step "
+            f"may take {format_bytes(least)}. Call partitioner.calibrate(step), which divides the total over all graphs, "
+            "or raise the total",
+            UnplannedPartition,
+            stacklevel=4,
+        )
+
+    def _resident(self, more: _JointGraph | None = None) -> int:
+        """Bytes in use before the step, and what code outside the graphs takes."""
+        graphs: list[Any] = [*self.graphs, *([more] if more else [])]
+        resident = int(sum(graph.resident for graph in graphs)) + self.outside
         if self.optimizer is None:
             return resident
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+        others = int(sum(p.untyped_storage().nbytes() for p in parameters) - sum(graph.gradients for graph in graphs))
         state = optimizer_bytes(self.optimizer, lambda p: p.requires_grad, device_of(parameters)).state
-        return resident + state
+        return resident + state + 2 * max(0, others)  # parameters that no graph has, and their gradients
+
+
+class _JointGraph:
+    """A joint graph while it is split.
+
+    Attributes
+    ----------
+    resident, gradients : int
+        As in :class:`PlannedGraph`.
+    """
+
+    def __init__(self, folded: Folded, output_count: int, static: Sequence[int]) -> None:
+        self.folded, self.output_count, self.static = folded, output_count, static
+        joint = folded.joint
+        self.resident = sum(joint.static.values())
+        self.gradients = sum(
+            size
+            for storage, size in zip(joint.storages, joint.sizes, strict=True)
+            if storage.category is Category.PARAMETER_GRADIENT
+        )
+
+    @classmethod
+    def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> _JointGraph:
+        """Fold a joint graph, which is changed where a mutation demands it."""
+        with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
+            folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
+            folded = _runs_random_once(folded)
+            graph = replace(folded.graph, time=_times(folded))
+        return cls(replace(folded, graph=graph), output_count, static)
+
+    def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
+        """The record of a decision."""
+        return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
+
+    def saved_by(self, split: Split) -> int:
+        """Bytes of the values that a forward graph saves, without inputs."""
+        return saved_bytes(split[0], self.output_count)
+
+    def counted(self, split: Split) -> InductorMemory | None:
+        """The bytes of a split under Inductor; None if they cannot be counted."""
+        try:
+            return inductor_memory(*split, self.output_count, self.static, self.folded.joint.rounded)
+        except Exception as error:  # generated code may call anything
+            logging.getLogger(__name__).warning("buffers of Inductor's code cannot be counted: %r", error)
+            return None
+
+    def candidates(self) -> _Candidates:
+        """Plans of this graph."""
+        return _Candidates(self, region_masks(self.folded.graph, self.folded.joint, SEARCH_SECONDS))
+
+
+class _Candidates:
+    """Plans of one graph, which are simulated operator by operator first, and some of which Inductor lowers.
+
+    Inductor fuses operators, so that a step takes less than the simulation says. The difference is about the same for
+    plans that are alike: it is taken from the last plan that was lowered.
+
+    Attributes
+    ----------
+    overhead : list of float
+        Estimated milliseconds that each plan recomputes.
+    exact : bool
+        Whether :meth:`memory` comes from Inductor's code.
+    """
+
+    def __init__(self, graph: _JointGraph, masks: list[NDArray[np.bool_]]) -> None:
+        self.graph, self.masks = graph, masks
+        model = LiveModel(graph.folded.graph, graph.folded.joint)
+        runs = [model.simulate(np.ascontiguousarray(mask)) for mask in masks]
+        self.overhead = [run.overhead for run in runs]
+        self.simulated = [run.peak for run in runs]
+        self.exact = True
+        self.leanest = min(range(len(runs)), key=lambda i: self.simulated[i])
+        self._memory: dict[int, InductorMemory] = {}
+
+    def split(self, row: int) -> Split:
+        """The forward and backward graph of a plan."""
+        folded = self.graph.folded
+        schedule = make_schedule(folded.joint, self.masks[row].tolist())
+        joint = copied_joint(folded.fx)
+        named = {node.name: node for node in joint.graph.nodes}
+        saved = [named[node.name] for node in saved_nodes(folded, schedule.saved)]
+        return split_joint(joint, saved, self.graph.output_count, self.graph.static)
+
+    def memory(self, row: int) -> InductorMemory:
+        """The bytes of a plan."""
+        if row not in self._memory:
+            found = self.graph.counted(self.split(row)) if self.exact else None
+            if found is None:
+                self.exact = False
+                joint = self.graph.folded.joint
+                schedule = make_schedule(joint, self.masks[row].tolist())
+                saved = sum(joint.sizes[s] for s in schedule.saved)
+                peak = self.simulated[row]
+                found = InductorMemory(peak, saved, saved, peak)
+            self._memory[row] = found
+        return self._memory[row]
+
+    def least_recomputation(self, room: int) -> int | None:
+        """The plan that recomputes least among those that fit; None if none was found."""
+        best: int | None = None
+        difference = 0
+        for _ in range(MOST_LOWERED):
+            fitting = [
+                i
+                for i in range(len(self.masks))
+                if self.simulated[i] - difference <= room
+                and (i not in self._memory or self._memory[i].peak <= room)
+                and (best is None or self.overhead[i] < self.overhead[best])
+            ]
+            row = min(fitting, key=lambda i: (self.overhead[i], self.simulated[i]), default=None)
+            if row is None and best is None and self.leanest not in self._memory:
+                row = self.leanest
+            if row is None or row in self._memory:
+                break
+            peak = self.memory(row).peak
+            difference = self.simulated[row] - peak if self.exact else 0
+            if peak <= room:
+                best = row
+        if best is None and self.memory(self.leanest).peak <= room:
+            best = self.leanest
+        return best
 
 
 def _restored(total: int, _identity: str) -> Partitioner:
