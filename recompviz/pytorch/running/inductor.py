@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_tables import region_masks
+from recompviz.core.planning.step_plans import Outside, RegionPlans, step_plans
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.devices import device_of
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
+from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.operators import is_pointwise
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
@@ -38,6 +40,7 @@ from recompviz.pytorch.internals.partitioner import (
     saved_bytes,
     split_joint,
 )
+from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
@@ -166,6 +169,9 @@ class Partitioner(CustomPartitionerFn):
         self.outside = 0
         self.graphs: list[PlannedGraph] = []
         self._identity = uuid.uuid4().hex
+        self._devices: set[str] = set()
+        self._candidates: dict[str, _Candidates] = {}  # by the code of the graph, in the order of compilation
+        self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
         """The key under which Inductor caches graphs; it changes with every graph.
@@ -204,6 +210,77 @@ class Partitioner(CustomPartitionerFn):
             self._warn_unplanned(gm, str(error))
             return default_split(gm, joint_inputs, options)
 
+    def calibrate(self, step: Callable[[], object]) -> int:
+        """Measure a training step, and plan again if it takes more than the total.
+
+        The first calls of ``step`` compile the model. If the measured peak is above the total, compiled code is
+        dropped (``torch.compiler.reset``), the total is divided again over all graphs of the step, and the step is
+        compiled and measured once more.
+
+        Parameters
+        ----------
+        step : callable
+            Runs one training step: forward, backward, optimiser step, ``zero_grad``. It is called two or four times.
+
+        Returns
+        -------
+        int
+            The measured peak, total bytes. From now on :attr:`predicted` includes what code outside the graphs takes.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no choice of plans fits.
+        """
+        measured = self._measure(step)
+        if measured > self.total and self.graphs:
+            self._choose_together()
+            torch.compiler.reset()
+            self.graphs = []
+            measured = self._measure(step)
+        return measured
+
+    def _measure(self, step: Callable[[], object]) -> int:
+        """Take :attr:`outside` from a measured step."""
+        step()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]] if self.optimizer else []
+        device = device_of([*parameters, *(torch.empty(0, device=name) for name in self._devices)])
+        with memory_window(device) as window:
+            step()
+        inside: set[int] = set()
+        before, now, most = 0, 0, 0  # blocks that are freed here and were there before the step, such as gradients
+        for event in allocation_events(window.profiled, device.type):
+            now += event.size
+            most = max(most, now)
+            if event.size > 0:
+                inside.add(event.address)
+            elif event.size < 0 and event.address not in inside:
+                before -= event.size
+            else:
+                inside.discard(event.address)
+        self.outside = 0
+        measured = self._before_step() + before + most
+        self.outside = max(0, measured - (self.predicted or 0))
+        return measured
+
+    def _before_step(self) -> int:
+        """Bytes of parameters, buffers, inputs and optimiser state."""
+        state = self.optimizer.state.values() if self.optimizer else ()
+        tensors = [v for values in state for v in values.values() if isinstance(v, torch.Tensor)]
+        return sum(graph.resident for graph in self.graphs) + sum(t.untyped_storage().nbytes() for t in tensors)
+
+    def _choose_together(self) -> None:
+        """Choose the plans of all graphs for what the total leaves."""
+        room = self.total - self._resident()
+        options = [candidates.options() for candidates in self._candidates.values()]
+        if not options:
+            return
+        front = step_plans(options, [Outside()] * len(options))
+        point = front.fitting(room)
+        if point is None:
+            raise InfeasibleBudget(self.total, self.total - room + front.least, "total")
+        self._rows = dict(zip(self._candidates, front.choices[point], strict=True))
+
     def _warn_unplanned(self, gm: GraphModule, reason: str) -> None:
         warnings.warn(
             f"a graph of {len(gm.graph.nodes)} nodes is split by PyTorch's own partitioner, without a budget: {reason}",
@@ -216,18 +293,26 @@ class Partitioner(CustomPartitionerFn):
         static = options.get("static_lifetime_input_indices") or []
         graph = _JointGraph.of(joint, options["num_fwd_outputs"], static)
         room = self.total - self._resident(graph) - sum(known.memory.held for known in self.graphs)
+        self._devices.add(str(device_of(node.meta.get("val") for node in joint.graph.nodes)))
+        key = f"{gm.code} {[node.meta.get('val') for node in gm.graph.find_nodes(op='placeholder')]}"
+        if key in self._rows:
+            row, candidates = self._rows[key], self._candidates[key]
+            self.graphs.append(
+                graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row])
+            )
+            return candidates.split(row)
         split = default_split(copied_joint(gm), inputs, options)
         if graph.saved_by(split) + graph.gradients <= room:
             memory = graph.counted(split)
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
                 return split
-        candidates = graph.candidates()
+        candidates = self._candidates[key] = graph.candidates()
         best = candidates.least_recomputation(room)
         row = candidates.leanest if best is None else best
         if best is None:
             self._refuse(gm, candidates, room)
-        self.graphs.append(graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row]))
+        self.graphs.append(candidates.planned(row))
         return candidates.split(row)
 
     def _refuse(self, gm: GraphModule, candidates: _Candidates, room: int) -> None:
@@ -236,8 +321,8 @@ class Partitioner(CustomPartitionerFn):
             raise InfeasibleBudget(self.total, least, "total")
         warnings.warn(
             f"no plan of a graph of {len(gm.graph.nodes)} nodes fits the total {format_bytes(self.total)}; the step "
-            f"may take {format_bytes(least)}. Call partitioner.calibrate(step), which divides the total over all graphs, "
-            "or raise the total",
+            f"may take {format_bytes(least)}. Call partitioner.calibrate(step), which divides the total over all "
+            "graphs, or raise the total",
             UnplannedPartition,
             stacklevel=4,
         )
@@ -322,10 +407,12 @@ class _Candidates:
         model = LiveModel(graph.folded.graph, graph.folded.joint)
         runs = [model.simulate(np.ascontiguousarray(mask)) for mask in masks]
         self.overhead = [run.overhead for run in runs]
+        self.profiles = [run.step_peaks for run in runs]
         self.simulated = [run.peak for run in runs]
         self.exact = True
         self.leanest = min(range(len(runs)), key=lambda i: self.simulated[i])
         self._memory: dict[int, InductorMemory] = {}
+        self._difference = 0  # simulated minus counted peak of the last plan that was lowered
 
     def split(self, row: int) -> Split:
         """The forward and backward graph of a plan."""
@@ -350,15 +437,30 @@ class _Candidates:
             self._memory[row] = found
         return self._memory[row]
 
+    def planned(self, row: int) -> PlannedGraph:
+        """The record of the decision for a plan."""
+        return self.graph.planned("plan", self.memory(row), self.exact, self.overhead[row])
+
+    def options(self) -> RegionPlans:
+        """The plans as they are combined with those of other graphs."""
+        joint = self.graph.folded.joint
+        count, less = joint.forward_count, self._difference
+        held = [sum(joint.sizes[s] for s in make_schedule(joint, mask.tolist()).saved) for mask in self.masks]
+        return RegionPlans(
+            np.array(self.overhead),
+            np.array([profile[:count].max(initial=0) - less for profile in self.profiles], np.int64),
+            np.array(held, np.int64),
+            np.array([profile[count:].max(initial=0) - less for profile in self.profiles], np.int64),
+        )
+
     def least_recomputation(self, room: int) -> int | None:
         """The plan that recomputes least among those that fit; None if none was found."""
         best: int | None = None
-        difference = 0
         for _ in range(MOST_LOWERED):
             fitting = [
                 i
                 for i in range(len(self.masks))
-                if self.simulated[i] - difference <= room
+                if self.simulated[i] - self._difference <= room
                 and (i not in self._memory or self._memory[i].peak <= room)
                 and (best is None or self.overhead[i] < self.overhead[best])
             ]
@@ -368,7 +470,7 @@ class _Candidates:
             if row is None or row in self._memory:
                 break
             peak = self.memory(row).peak
-            difference = self.simulated[row] - peak if self.exact else 0
+            self._difference = self.simulated[row] - peak
             if peak <= room:
                 best = row
         if best is None and self.memory(self.leanest).peak <= room:
