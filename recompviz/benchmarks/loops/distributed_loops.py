@@ -124,7 +124,7 @@ def _result(kind: str, process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def worker() -> None:
     """One rank."""
-    from recompviz.pytorch.running import compiled as backends
+    from recompviz.pytorch.running.compiled import compile_within
     from recompviz.pytorch.running.step_budget import StepBudget
 
     kind = sys.argv[1]
@@ -135,7 +135,7 @@ def worker() -> None:
     loose = StepBudget(1 << 40)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        first = train(kind, lambda model: torch.compile(model, backend=backends.backend_of(loose)))
+        first = train(kind, lambda model: compile_within(model, loose))
         rows: dict[str, Any] = {"equal": _equal(first, eager), "regions": len(loose.regions), "planned": False}
         if loose.models:
             least, keep_all = loose.range_of_totals
@@ -144,7 +144,7 @@ def worker() -> None:
             forget_graphs()
             # gloo's threads free the buffers of FSDP2 when they are done, so the recorded bytes differ between runs
             tight = StepBudget(int(total), strict=kind != "fsdp2")
-            second = train(kind, lambda model: torch.compile(model, backend=backends.backend_of(tight)))
+            second = train(kind, lambda model: compile_within(model, tight))
             rows |= {
                 "equal": rows["equal"] and _equal(second, eager), "planned": tight.planned is not None,
                 "least": least, "total": int(total), "keep_all": keep_all,

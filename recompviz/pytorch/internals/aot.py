@@ -184,13 +184,17 @@ def captured_joint(
             found.append((joint, sources, list(inputs)))
             raise _Captured
 
-        compile_joint(graph, inputs, partition, lambda: list, lambda: list)
-        raise _Captured  # a graph without a backward pass
+        with contextlib.suppress(_Captured):
+            compile_joint(graph, inputs, partition, lambda: list, lambda: list)
+        return end_before_the_step
+
+    def end_before_the_step(*_arguments: Any) -> Any:
+        raise _Captured
 
     compiled = torch.compile(own_code(step), backend=backend, fullgraph=True, dynamic=False)
     with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
         compiled(*arguments)
-    return found[0] if found else None
+    return found.pop() if found else None
 
 
 def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:

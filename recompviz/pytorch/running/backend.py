@@ -7,7 +7,8 @@ planned runs eagerly, with a warning.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch.fx import GraphModule
@@ -16,6 +17,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line
 from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.running.active_budget import ActiveBudget
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity
@@ -24,6 +26,23 @@ from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 
 class UnplannedGraph(UserWarning):
     """A captured graph runs eagerly, because it cannot be planned."""
+
+
+def active_backend(
+    graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
+) -> Callable[..., Any]:
+    """A backend of ``torch.compile`` that plans for the active budget.
+
+    ``torch.compile`` keeps each backend and its options until the process ends, so they hold no budget.
+
+    Parameters
+    ----------
+    graph : torch.fx.GraphModule
+    inputs : sequence
+    options : mapping, optional
+        ``{"granularity": "paper"}``.
+    """
+    return compile_region(graph, inputs, ActiveBudget(), (options or {}).get("granularity", "operators"))
 
 
 def compile_region(
@@ -57,7 +76,7 @@ def compile_region(
 
     try:
         roles = roles_of_inputs(input_sources(graph), inputs)
-        return compile_joint(
+        compiled = compile_joint(
             graph,
             inputs,
             partition,
@@ -72,6 +91,9 @@ def compile_region(
         _warn(graph, error)
         eager: Callable[..., Any] = graph.forward
         return eager
+    for region in regions:
+        weakref.finalize(compiled, chooser.remove, region)  # when Dynamo drops what it compiled
+    return compiled
 
 
 def _warn(graph: GraphModule, error: Exception) -> None:

@@ -7,6 +7,7 @@ runs eagerly.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
@@ -17,7 +18,8 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
-from recompviz.pytorch.running.backend import compile_region
+from recompviz.pytorch.running.active_budget import active
+from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
 
@@ -123,43 +125,37 @@ def compile(
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function")
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer is {optimizer!r}, expected a torch.optim.Optimizer")
-    budget = StepBudget(total, optimizer)
+    return compile_within(model, StepBudget(total, optimizer), dynamic, fullgraph)
+
+
+def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fullgraph: bool = False) -> M:
+    """Compile a model, or a function that runs a step, for a given budget; as :func:`compile`."""
     watch_optimizers()
-    compile_graph = backend_of(budget)
-    compiled: Any = torch.compile(model, backend=compile_graph, dynamic=dynamic, fullgraph=fullgraph)
-    if isinstance(model, nn.Module):
-        budget.note_model(model)
-        compile_layers(model, compile_graph, dynamic)
-    if isinstance(compiled, nn.Module):
-        object.__setattr__(compiled, "_recompviz_budget", budget)
-        compiled.register_forward_pre_hook(_InputsNoted(budget), with_kwargs=True)
-    else:
+    allow_more_captures()
+    compiled: Any = torch.compile(model, backend=active_backend, dynamic=dynamic, fullgraph=fullgraph)
+    if not isinstance(model, nn.Module):
+        compiled = _planned_by(budget, compiled)
         compiled._recompviz_budget = budget
+        return cast(M, compiled)
+    budget.note_model(model)
+    compile_layers(model, active_backend, dynamic)
+    compiled.forward = _planned_by(budget, compiled.forward)
+    object.__setattr__(compiled, "_recompviz_budget", budget)
     return cast(M, compiled)
 
 
-class _InputsNoted:
-    """A hook that tells a budget which tensors a model is called with."""
+def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """A compiled function whose regions ask this budget."""
 
-    def __init__(self, budget: StepBudget) -> None:
-        self.budget = budget
+    @functools.wraps(compiled)
+    def planned(*arguments: Any, **named: Any) -> Any:
+        if torch.compiler.is_compiling():  # inside another compiled function
+            return compiled(*arguments, **named)
+        budget.note_inputs(pytree.tree_leaves((arguments, named)))
+        with active(budget):
+            return compiled(*arguments, **named)
 
-    def __call__(self, _model: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self.budget.note_inputs(pytree.tree_leaves((arguments, named)))
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> _InputsNoted:
-        return self
-
-
-def backend_of(budget: StepBudget) -> Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]:
-    """A backend of ``torch.compile`` that plans under a given budget."""
-
-    def own(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        return compile_region(graph, inputs, budget)
-
-    own.recompviz_budget = budget  # type: ignore[attr-defined]
-    allow_more_captures()
-    return own
+    return planned
 
 
 def budget_of(compiled: Any) -> StepBudget:

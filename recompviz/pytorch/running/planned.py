@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
-from torch.fx import GraphModule
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.planning.step_plans import Outside, step_plans
@@ -25,7 +24,8 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.aot import own_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
-from recompviz.pytorch.running.backend import compile_region
+from recompviz.pytorch.running.active_budget import active
+from recompviz.pytorch.running.backend import active_backend
 from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.region import Region, Run, Stage
@@ -127,7 +127,8 @@ class PlannedModule(nn.Module):
         if not torch.is_grad_enabled():
             eager: torch.Tensor = self._trace.step(*arguments)
             return eager
-        with capture_settings(), contextlib.nullcontext() if self._budget.regions else quiet_capture():
+        quiet = contextlib.nullcontext() if self._budget.regions else quiet_capture()
+        with capture_settings(), quiet, active(self._budget):
             loss: torch.Tensor = self._compiled(*arguments)
         return loss
 
@@ -171,11 +172,10 @@ class PlannedModule(nn.Module):
         budget = PlannedBudget(self._trace, self._plan, self._plans, self._total)
         watch_optimizers()
 
-        def compile_graph(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-            return compile_region(graph, inputs, budget, self._trace.granularity)
-
         self.__dict__["_budget"] = budget
-        self.__dict__["_compiled"] = torch.compile(own_code(self._trace.step), backend=compile_graph)
+        self.__dict__["_compiled"] = torch.compile(
+            own_code(self._trace.step), backend=active_backend, options={"granularity": self._trace.granularity}
+        )
 
     def train(self, mode: bool = True) -> PlannedModule:
         """Switch the model, and the loss if it is a module, between training and evaluation."""

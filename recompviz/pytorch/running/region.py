@@ -56,7 +56,7 @@ class Chooser(Protocol):
         """Called once for each region, before it runs."""
 
     def remove(self, region: Region) -> None:
-        """Called if a region will never run."""
+        """Called when a region will not run again, or never could."""
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The keep mask of a run; None keeps every value."""

@@ -89,7 +89,7 @@ class ResidentMemory:
         return [value for reference, _ in known.tensors if (value := reference()) is not None]
 
     def forget(self, region: Region) -> None:
-        """Forget a region that never runs."""
+        """Forget a region that does not run again."""
         self._regions.pop(region, None)
         self._stale = True
 

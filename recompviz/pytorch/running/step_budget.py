@@ -103,9 +103,19 @@ class StepBudget:
         self.regions[region] = PlannedRegion(region)
 
     def remove(self, region: Region) -> None:
-        """Forget a region that could not be compiled."""
+        """Forget a region that will not run again, or never could."""
         self.regions.pop(region, None)
         self.memory.forget(region)
+        for first, model in list(self.models.items()):
+            if region in model.regions:
+                del self.models[first]
+        for key in [key for key in self._larger if key[0] is region or region in self._larger[key][0].regions]:
+            del self._larger[key]
+        for counts in (self._warm_ups, self._failed, self._relative):
+            counts.pop(region, None)
+        self._order = [other for other in self._order if other is not region]
+        if self._model is not None and region in self._model.regions:
+            self._model = self._point = None
 
     def note_model(self, model: nn.Module) -> None:
         """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
@@ -120,6 +130,8 @@ class StepBudget:
         if self.total is None:
             return None
         region = run.region
+        if region not in self.regions:  # another model of the same class was compiled first
+            self.add(region)
         self.memory.note_run(run)
         self._runs = [other for other in self._runs if not other.freed]
         if not self._runs:
