@@ -21,6 +21,7 @@ from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.dynamo import forget_tracebacks
 from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.operators import operators_kept_whole
@@ -184,16 +185,13 @@ def captured_joint(
             found.append((joint, sources, list(inputs)))
             raise _Captured
 
-        with contextlib.suppress(_Captured):
-            compile_joint(graph, inputs, partition, lambda: list, lambda: list)
-        return end_before_the_step
-
-    def end_before_the_step(*_arguments: Any) -> Any:
-        raise _Captured
+        compile_joint(graph, inputs, partition, lambda: list, lambda: list)
+        raise _Captured  # a graph without a backward pass
 
     compiled = torch.compile(own_code(step), backend=backend, fullgraph=True, dynamic=False)
     with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
         compiled(*arguments)
+    forget_tracebacks()
     return found.pop() if found else None
 
 

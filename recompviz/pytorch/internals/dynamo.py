@@ -1,6 +1,7 @@
 """Dynamo: what it is allowed to capture, where a captured graph comes from, and why a capture ended.
 
-Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``reset``, ``register_backend``),
+Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``utils.get_metrics_context``,
+``reset``, ``reset_code``, ``register_backend``),
 ``Module._call_impl``, ``Module._compiled_call_impl``, the ``meta`` entry ``"stack_trace"`` of fx nodes; for the reasons
 of graph breaks ``compile_subgraph_reason`` of a captured graph, ``graph_break_reasons``,
 ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of ``torch._dynamo.utils``, and the names of the
@@ -13,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from torch import nn
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
 from torch._dynamo.exc import TorchDynamoException as DynamoError
-from torch._dynamo.utils import counters
+from torch._dynamo.utils import counters, get_metrics_context
 from torch.fx import GraphModule
 
 from recompviz.core.reports.source_line import SourceLine
@@ -37,7 +39,9 @@ __all__ = [
     "capture_of",
     "compile_layers",
     "first_user_line",
+    "forget_code",
     "forget_graphs",
+    "forget_tracebacks",
     "graph_breaks",
     "register_name",
     "skipped_functions",
@@ -117,6 +121,24 @@ def register_name(name: str, backend: Callable[..., Any]) -> None:
     """Give a backend its name in this process, where the entry point of the package is not installed."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
         torch._dynamo.register_backend(backend, name=name)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def forget_code(code: CodeType) -> None:
+    """Drop the graphs that were compiled for a code object.
+
+    What Dynamo compiled refers to its code object, and Python's garbage collector does not see this cycle.
+    """
+    torch._dynamo.reset_code(code)  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+
+
+def forget_tracebacks() -> None:
+    """Drop the tracebacks of earlier compilations.
+
+    Dynamo's metrics keep two for each compilation until the process ends, with the code objects on them.
+    """
+    edits = getattr(get_metrics_context(), "_edits", None)
+    if edits:
+        edits.clear()
 
 
 def forget_graphs() -> None:

@@ -15,7 +15,7 @@ from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
-from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line
+from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line, forget_tracebacks
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.running.active_budget import ActiveBudget
 from recompviz.pytorch.running.region import Chooser, Region
@@ -65,6 +65,7 @@ def compile_region(
     UnplannedGraph
         If the graph cannot be planned; it then runs eagerly.
     """
+    forget_tracebacks()
     regions: list[Region] = []
     capture = capture_of(graph)
 

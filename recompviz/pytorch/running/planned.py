@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.aot import own_code
+from recompviz.pytorch.internals.dynamo import forget_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
@@ -173,8 +175,10 @@ class PlannedModule(nn.Module):
         watch_optimizers()
 
         self.__dict__["_budget"] = budget
+        step = own_code(self._trace.step)
+        weakref.finalize(self, forget_code, step.__code__)
         self.__dict__["_compiled"] = torch.compile(
-            own_code(self._trace.step), backend=active_backend, options={"granularity": self._trace.granularity}
+            step, backend=active_backend, options={"granularity": self._trace.granularity}
         )
 
     def train(self, mode: bool = True) -> PlannedModule:

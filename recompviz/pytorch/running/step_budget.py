@@ -256,6 +256,8 @@ class StepBudget:
         recording, self._recording = self._recording, None
         assert recording is not None
         passes = recording.finish()
+        if not self._order:  # the model that was recorded is gone
+            return
         if len(passes) != len(self._order) or not all(recorded.ran_backward for recorded in passes):
             self._failed[self._order[0]] += 1
             return
