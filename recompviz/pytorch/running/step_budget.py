@@ -104,18 +104,19 @@ class StepBudget:
 
     def remove(self, region: Region) -> None:
         """Forget a region that will not run again, or never could."""
-        self.regions.pop(region, None)
+        if region not in self.regions:
+            return
+        del self.regions[region]
         self.memory.forget(region)
-        for first, model in list(self.models.items()):
-            if region in model.regions:
-                del self.models[first]
-        for key in [key for key in self._larger if key[0] is region or region in self._larger[key][0].regions]:
-            del self._larger[key]
-        for counts in (self._warm_ups, self._failed, self._relative):
+        for first in [first for first, model in self.models.items() if first is region or region in model.regions]:
+            del self.models[first]
+            self._predicted.pop(first, None)
+        self._resized.clear()
+        for counts in (self._warm_ups, self._failed, self._record_again):
             counts.pop(region, None)
         self._order = [other for other in self._order if other is not region]
-        if self._model is not None and region in self._model.regions:
-            self._model = self._point = None
+        if self._step is not None and region in self._step.model.regions:
+            self._step = None
 
     def note_model(self, model: nn.Module) -> None:
         """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
