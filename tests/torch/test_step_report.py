@@ -88,6 +88,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_regions_and_islands_have_names_lines_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
     model = rv.compile(Net(), total="100 MiB")
     train(model, 4)
     capsys.readouterr()

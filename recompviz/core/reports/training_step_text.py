@@ -26,7 +26,8 @@ def step_text(report: StepReport) -> str:
         f"{'':4}{'region':<{NAME}}  {'values':>6}  {'kept of keep-all':>22}  {'extra':>8}  starts at",
     ]
     seen: set[GraphBreak] = set()
-    lines += [_island(report.islands[0], seen)] if report.islands[0].most else []
+    before = report.islands[0]
+    lines += [_island(before, seen)] if before.most or before.breaks else []
     for i, region in enumerate(report.regions):
         name = region.name if len(region.name) <= NAME else region.name[: NAME - 1] + "…"
         line = region.line.place if region.line else ""

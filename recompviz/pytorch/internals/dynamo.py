@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from recompviz.core.reports.training_step import GraphBreak
 from recompviz.pytorch.internals.user_lines import is_own, source_line
 
 __all__ = [
-    "Caller",
+    "Callers",
     "Capture",
     "DynamoError",
     "allow_more_captures",
@@ -56,6 +56,8 @@ REMEMBERED_COMPILATIONS = 4096
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 # the name of the function that runs after a graph break
 _RESUME = re.compile(r"torch_dynamo_resume_in_(?P<function>.+)_at_(?P<line>\d+)")
+# in Dynamo's explanations: the path of a file of PyTorch
+_FILE = re.compile(r" in file `[^`]*`")
 # hints of Dynamo that say nothing about the user's code
 _NO_ADVICE = ("Please report an issue", "This graph break may have been caused by")
 _EVALUATION = torch._dynamo.eval_frame.__file__
@@ -172,25 +174,25 @@ class Capture:
 
 
 @dataclass(frozen=True)
-class Caller:
-    """A function of the user on the stack.
+class Callers:
+    """The functions that call a region, innermost first.
 
     Attributes
     ----------
-    line : SourceLine
-        The line that runs.
-    first_line : int
-        The first line of the function, which tells functions of one name apart.
-    inside : bool
-        Whether it runs inside a compiled model.
-    resumed_at : int
-        The line after whose graph break it resumed; 0 if none.
+    inside : tuple of SourceLine
+        The user's lines inside the compiled model.
+    outside : SourceLine or None
+        The user's line that calls the compiled model.
+    functions : tuple of (file, int)
+        All functions inside the compiled model, PyTorch's too: file and first line.
+    resumed_at : tuple of (file, int)
+        The lines after whose graph breaks the functions resumed.
     """
 
-    line: SourceLine
-    first_line: int
-    inside: bool
-    resumed_at: int = 0
+    inside: tuple[SourceLine, ...] = ()
+    outside: SourceLine | None = None
+    functions: tuple[tuple[str, int], ...] = ()
+    resumed_at: tuple[tuple[str, int], ...] = ()
 
 
 def capture_of(graph: GraphModule) -> Capture:
@@ -204,31 +206,41 @@ def capture_of(graph: GraphModule) -> Capture:
     return Capture(source_line(file, int(number), "") if place else None, ended_by)
 
 
-def callers() -> tuple[Caller, ...]:
-    """The user's functions on the stack, innermost first."""
-    found: list[tuple[SourceLine, int, int, int]] = []  # with the number of compiled calls further in
-    frame, depth = sys._getframe(1), 0
+def callers() -> Callers:
+    """The functions on the stack, up to the one that calls the compiled model."""
+    frames = []
+    frame, last = sys._getframe(1), -1
     while frame is not None:
-        code = frame.f_code
-        if code.co_filename == _EVALUATION:
-            depth += 1
-        elif is_own(code.co_filename):
-            resumed = _RESUME.fullmatch(code.co_name)
-            line = source_line(code.co_filename, frame.f_lineno, resumed["function"] if resumed else code.co_name)
-            found.append((line, code.co_firstlineno, depth, int(resumed["line"]) if resumed else 0))
+        frames.append(frame)
+        if frame.f_code.co_filename == _EVALUATION:
+            last = len(frames)
         frame = frame.f_back  # type: ignore[assignment]
-    return tuple(Caller(line, first, inner < depth, resumed) for line, first, inner, resumed in found)
+    own = [(i, frame) for i, frame in enumerate(frames) if is_own(frame.f_code.co_filename)]
+    names = [(frame.f_code.co_filename, _RESUME.fullmatch(frame.f_code.co_name)) for i, frame in own if i < last]
+    return Callers(
+        tuple(_line_of(frame) for i, frame in own if i < last),
+        next((_line_of(frame) for i, frame in own if i >= last), None),
+        tuple((frame.f_code.co_filename, frame.f_code.co_firstlineno) for frame in frames[: max(last, 0)]),
+        tuple((file, int(resumed["line"])) for file, resumed in names if resumed),
+    )
+
+
+def _line_of(frame: FrameType) -> SourceLine:
+    code = frame.f_code
+    resumed = _RESUME.fullmatch(code.co_name)
+    return source_line(code.co_filename, frame.f_lineno, resumed["function"] if resumed else code.co_name)
 
 
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
-    """(file, first line) of each function that Dynamo runs eagerly as a whole, and why."""
+    """(file, first line) of each function that Dynamo runs eagerly as a whole, and why.
+
+    The line of a break in PyTorch's own code is None.
+    """
     found = {}
     for entry in dynamo_utils.get_compilation_metrics():
         if entry.fail_type and entry.co_filename is not None and entry.co_firstlineno is not None:
             file, number = entry.fail_user_frame_filename, entry.fail_user_frame_lineno
-            line = source_line(file, number, entry.co_name or "") if file and number else None
-            if line is None or not is_own(line.file):
-                line = source_line(entry.co_filename, entry.co_firstlineno, entry.co_name or "")
+            line = source_line(file, number, entry.co_name or "") if file and number and is_own(file) else None
             found[entry.co_filename, entry.co_firstlineno] = _graph_break(entry.fail_reason or entry.fail_type, line)
     return found
 
@@ -268,4 +280,7 @@ def _graph_break(text: str, line: SourceLine | None) -> GraphBreak:
             explanation = explanation or rest  # a second one says that the break is in a loop
         elif head == "Hint" and not rest.startswith(_NO_ADVICE):
             hints.append(rest.rstrip("."))
-    return GraphBreak(line, (explanation or text.strip().split("\n")[0]).rstrip("."), tuple(hints))
+    reason = (explanation or text.strip().split("\n")[0]).rstrip(".")
+    if reason.startswith("generic_jump"):
+        reason = "A branch depends on the value of a tensor"
+    return GraphBreak(line, _FILE.sub("", reason), tuple(hints))

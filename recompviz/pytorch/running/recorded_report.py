@@ -11,9 +11,8 @@ from torch import nn
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
-from recompviz.pytorch.internals.dynamo import Caller, breaks_at, skipped_functions
+from recompviz.pytorch.internals.dynamo import Callers, breaks_at, skipped_functions
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.region import Region
 from recompviz.pytorch.running.resized_steps import at_sizes
@@ -121,7 +120,11 @@ def _recorded(budget: StepBudget) -> StepModel:
             f"{budget.failed_recordings} recorded steps were dropped: the backward pass of a region did not run",
             "call the model under torch.no_grad() where its output is not trained, or detach what is not",
         )
-    raise StepNotRecorded("no step was recorded yet", "train three steps, then ask again")
+    if not budget.regions:
+        raise StepNotRecorded(
+            "no graph of the model was planned", "train three steps; a warning names each graph that cannot be planned"
+        )
+    raise StepNotRecorded("no step was recorded yet", "train three steps that run the same graphs, then ask again")
 
 
 # -------------------------------------------------------------------- regions
@@ -138,11 +141,10 @@ def _region(budget: StepBudget, model: StepModel, run: int, names: dict[int, str
     if root:
         graph = replace(graph, info=tuple(replace(info, module=_moved(info.module, root)) for info in graph.info))
     line = region.capture.line if region.capture is not None else None
-    callers = model.callers[run] if run < len(model.callers) else ()
-    caller = next((caller.line for caller in callers if caller.inside), None)
+    caller = next(iter(model.callers[run].inside), None)
     name = root or _name(owners or [info.module for info in graph.info])
     if not name or (len(model.regions) == 1 and not root):
-        name = title if len(model.regions) == 1 or caller is None else f"{caller.function} at {caller.place}"
+        name = title if len(model.regions) == 1 or not len(graph) else _operators(graph)
     sizes = model.sizes[run]
     joint = known.joint if sizes == known.sizes else at_sizes(region, known.joint, sizes)
     return StepRegion(name, line or caller, graph, joint, model.masks[run], model.options[run], model.outside[run])
@@ -193,6 +195,12 @@ def _name(modules: list[str]) -> str:
     return ", ".join(names[:MOST_PARTS]) + (", …" if len(names) > MOST_PARTS else "")
 
 
+def _operators(graph: Graph) -> str:
+    """The first and the last operator, for a region without parameters."""
+    names = [info.op.rpartition(".")[2] for info in graph.info]
+    return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
+
+
 def _common(paths: list[list[str]]) -> list[str]:
     """The parts that all paths begin with."""
     count = 0
@@ -211,14 +219,13 @@ def _function_name(function: Any) -> str:
 def _islands(model: StepModel) -> list[Island]:
     """One island before the first region, and one after each region."""
     skipped = skipped_functions()
-    outside = model.outside
-    callers = model.callers or ((),) * len(outside)
-    found = [_island(outside[0].forward, outside[0].forward, None, (), callers[0], skipped)]
+    outside, callers = model.outside, model.callers
+    found = [_island(outside[0].forward, outside[0].forward, None, None, callers[0], skipped)]
     for i, around in enumerate(outside):
         last = i + 1 == len(outside)
         after = outside[i].backward if last else outside[i + 1].forward
         most = max(around.after_forward - around.forward, 0)
-        entering = () if last else callers[i + 1]
+        entering = None if last else callers[i + 1]
         found.append(_island(max(after - around.forward, 0), most, model.regions[i], callers[i], entering, skipped))
     return found
 
@@ -227,27 +234,27 @@ def _island(
     held: int,
     most: int,
     before: Region | None,
-    leaving: tuple[Caller, ...],
-    entering: tuple[Caller, ...],
+    leaving: Callers | None,
+    entering: Callers | None,
     skipped: dict[tuple[str, int], GraphBreak],
 ) -> Island:
-    """The eager code between two regions, from the user's functions on the stack of each.
+    """The eager code between two regions, from the functions on the stack of each.
 
-    The graph before it may have ended in a break. Otherwise a function that Dynamo skipped calls both regions. A region
+    The graph before it may have ended in a break. Otherwise a function that Dynamo skipped calls a region. A region
     that starts in a resumed function follows the break of that function.
     """
     found: list[GraphBreak] = []
     if before is not None and before.capture is not None and before.capture.ended_by is not None:
         found.append(before.capture.ended_by)
-    eager: SourceLine | None = None
-    for caller in (*leaving, *entering):
-        if caller.inside and (caller.line.file, caller.first_line) in skipped:
-            found.append(skipped[caller.line.file, caller.first_line])
-            break
-    for caller in entering:
-        if caller.resumed_at:
-            found += breaks_at(caller.line.file, caller.resumed_at)
-            break
-    if not found:
-        eager = next((caller.line for caller in (*leaving, *entering) if not caller.inside), None)
-    return Island(held, max(most, held), eager, tuple(dict.fromkeys(found)))
+    around = [callers for callers in (leaving, entering) if callers is not None]
+    inside = [line for callers in around for line in callers.inside]
+    functions = [function for callers in around for function in callers.functions if function in skipped]
+    if functions and leaving is not None:
+        reason = skipped[functions[0]]
+        found.append(reason if reason.line or not inside else replace(reason, line=inside[0]))
+    if entering is not None and entering.resumed_at:
+        found += breaks_at(*entering.resumed_at[0])
+    if not found and inside and leaving is not None and entering is not None:
+        found.append(GraphBreak(inside[0], "this function runs eagerly; Dynamo gives no reason"))
+    calls = next((callers.outside for callers in around), None)
+    return Island(held, max(most, held), None if found else calls, tuple(dict.fromkeys(found)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
-from recompviz.pytorch.internals.dynamo import Caller
+from recompviz.pytorch.internals.dynamo import Callers
 from recompviz.pytorch.running.region import Stage
 
 # The range that follows the last pass of the step.
@@ -34,15 +34,15 @@ class PassRecord:
         Addresses of the blocks that hold the gradients of the outputs.
     seconds : dict of (stage, int) to float
         Time of each step of the schedule.
-    callers : tuple of Caller
-        The user's functions that called the region.
+    callers : Callers
+        The functions that called the region.
     """
 
     sizes: tuple[Any, ...] = ()
     outputs: dict[int, int] = field(default_factory=dict)
     tangents: set[int] = field(default_factory=set)
     seconds: dict[tuple[Stage, int], float] = field(default_factory=dict)
-    callers: tuple[Caller, ...] = ()
+    callers: Callers = field(default_factory=Callers)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.steps.joint import JointGraph
-    from recompviz.pytorch.internals.dynamo import Caller
+    from recompviz.pytorch.internals.dynamo import Callers
 
 
 @dataclass(eq=False)
@@ -137,8 +137,8 @@ class StepModel:
         For each run, the bytes and times of its plans.
     outside_gradients : int
         Bytes of the gradients, outside the regions, that had accumulated before the recorded step.
-    callers : tuple of tuple of Caller
-        The user's functions that called each run.
+    callers : tuple of Callers
+        The functions that called each run.
     sized : tuple of SizedPlans
         For each run, the bytes of its plans as a function of the sizes of its inputs.
     recorded : tuple of (float, tuple of Outside)
@@ -156,7 +156,7 @@ class StepModel:
     keep_all: float
     options: tuple[RegionPlans, ...] = ()
     outside_gradients: int = 0
-    callers: tuple[tuple[Caller, ...], ...] = ()
+    callers: tuple[Callers, ...] = ()
     sized: tuple[SizedPlans, ...] = ()
     recorded: tuple[tuple[float, tuple[Outside, ...]], ...] = ()
     sizes: tuple[tuple[Any, ...], ...] = ()
