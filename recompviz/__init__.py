@@ -46,6 +46,7 @@ _MODULES = {
     "StepReport": "recompviz.core.reports.training_step",
     "Tradeoff": "recompviz.core.plans.curve",
     "apply": "recompviz.pytorch.running.planned",
+    "checkpoint_policy": "recompviz.pytorch.running.checkpoint_policy",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
+    from recompviz.pytorch.running.checkpoint_policy import checkpoint_policy as checkpoint_policy
     from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule

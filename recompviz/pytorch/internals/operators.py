@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 __all__ = [
     "allocating_call",
+    "draws_random_numbers",
     "is_in_place",
     "is_pointwise",
     "is_random",
@@ -75,6 +76,14 @@ def is_pointwise(target: Any) -> bool:
 def is_random(target: Any) -> bool:
     """Whether an operator draws from a random generator."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
+
+
+def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a call draws from a random generator; attention does not if its probability of dropout is 0."""
+    if not is_random(target):
+        return False
+    arguments = dict(zip((argument.name for argument in target._schema.arguments), args, strict=False))
+    return bool(arguments.get("dropout_p", True))
 
 
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:

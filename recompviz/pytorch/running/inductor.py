@@ -152,15 +152,15 @@ class Partitioner(CustomPartitionerFn):
 
     Examples
     --------
-    >>> import torch, recompviz as rv
-    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU(), torch.nn.Linear(8, 1))
+    >>> import recompviz as rv
     >>> partitioner = rv.Partitioner(total="10 GiB")
-    >>> compiled = torch.compile(model, options={"custom_partitioner_fn": partitioner})
+    >>> partitioner.predicted is None  # no graph is compiled yet
+    True
 
-    Or for every model that is compiled from now on:
+    For one model, or for every model that is compiled from now on::
 
-    >>> torch._inductor.config.custom_partitioner_fn = partitioner
-    >>> torch._inductor.config.custom_partitioner_fn = None
+        compiled = torch.compile(model, options={"custom_partitioner_fn": partitioner})
+        torch._inductor.config.custom_partitioner_fn = partitioner
     """
 
     def __init__(self, total: int | float | str, *, optimizer: torch.optim.Optimizer | None = None) -> None:

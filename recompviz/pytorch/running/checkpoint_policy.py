@@ -1,0 +1,134 @@
+"""``rv.checkpoint_policy``: a plan as a policy of PyTorch's selective checkpoints, for models that are not compiled.
+
+A policy sees one operator after the other of a forward pass that runs eagerly. It finds the values of the plan by the
+order and the names of the operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.utils.checkpoint import CheckpointPolicy
+
+from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.plans.plan import Plan
+from recompviz.pytorch.internals.operators import draws_random_numbers, is_in_place, operator_name
+
+# operators that eager PyTorch on the CPU runs as several others, and the last of these
+_LAST_OPERATOR = {"aten.native_dropout": "aten.mul"}
+
+
+def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
+    """A policy for ``torch.utils.checkpoint.create_selective_checkpoint_contexts`` that saves what a plan keeps.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of a traced step; see :func:`recompviz.trace`.
+    module : str
+        Dotted path of the module that is checkpointed, for example ``"layers.3"``; the whole step by default.
+
+    Returns
+    -------
+    PlanPolicy
+        Its attribute ``recomputes`` is False where the plan keeps every value of the module: leave the checkpoint out.
+
+    Raises
+    ------
+    ValueError
+        If the plan has no operator in ``module``.
+    PlanMismatch
+        While the model runs, if its operators come in another order than in the trace.
+
+    Notes
+    -----
+    This is an approximation of the plan, for four reasons:
+
+    - A checkpoint recomputes all its values when its backward pass starts. A plan recomputes each value just before it
+      is needed. So use one checkpoint for each repeated block, not one for the whole model: with one checkpoint, all
+      values are there again at the start of the backward pass.
+    - A checkpoint holds its inputs, and runs every operator again whose result is not saved, also where nobody reads
+      the result.
+    - Random operators always run again, so that they draw the same numbers; ``preserve_rng_state`` must stay on. The
+      mask of a dropout that the plan keeps is not saved.
+    - Operators that overwrite a tensor always run again.
+
+    On a transformer of six blocks with dropout (CPU, torch 2.13), with a checkpoint around each block, gradients were
+    bitwise equal to eager, and the measured peak was above the plan's simulated one: by 8 to 13 % at budgets of 90 to
+    70 % of the eager peak, by 19 to 35 % at 60 to 40 %. Eager itself was 8 % above the simulation of keep-all, because
+    its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run the plan itself.
+
+    Examples
+    --------
+    >>> import functools, torch, recompviz as rv
+    >>> from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+    >>> block = lambda: torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.GELU(), torch.nn.Linear(32, 8))
+    >>> model = torch.nn.Sequential(block(), block())
+    >>> x = torch.ones(4, 8)
+    >>> trace = rv.trace(model, x, loss=torch.sum)
+    >>> plan = rv.Plan.from_keep_mask(trace.graph, ["0.0/addmm", "0.2/addmm", "1.0/addmm", "1.2/addmm"], "mine")
+    >>> for name, layer in model.named_children():
+    ...     policy = rv.checkpoint_policy(plan, name)
+    ...     contexts = functools.partial(create_selective_checkpoint_contexts, policy)
+    ...     x = checkpoint(layer, x, use_reentrant=False, context_fn=contexts)
+    >>> x.sum().backward()
+    """
+    return PlanPolicy(plan, module)
+
+
+class PlanPolicy:
+    """A policy made by :func:`checkpoint_policy`.
+
+    Attributes
+    ----------
+    module : str
+    recomputes : bool
+        Whether the plan recomputes a value of the module.
+    """
+
+    def __init__(self, plan: Plan, module: str) -> None:
+        graph, self.module = plan.graph, module
+        consumers: list[list[int]] = [[] for _ in graph.names]
+        for u, v in graph.edges.tolist():
+            consumers[u].append(v)
+        inside = [
+            v for v, info in enumerate(graph.info)
+            if info.op and graph.memory[v] and (not module or f"{info.module}.".startswith(f"{module}."))
+        ]  # fmt: skip
+        if not inside:
+            modules = ", ".join(dict.fromkeys(repr(info.module) for info in graph.info if info.module))
+            raise ValueError(f"the plan has no operator in module {module!r}; it has operators in {modules or 'none'}")
+        keep = plan.keep_mask.tolist()
+        read = [graph.info[v].needed or not all(keep[w] for w in consumers[v]) for v in range(len(keep))]
+        self.recomputes = not all(keep[v] for v in inside)
+        self._names = [graph.info[v].op for v in inside]
+        self._saves = [keep[v] and read[v] for v in inside]
+        self._known = {*self._names, *(_LAST_OPERATOR[n] for n in self._names if n in _LAST_OPERATOR)}
+        self._next = {False: 0, True: 0}  # in a forward pass, and in a recomputation
+        self._recomputing = False
+
+    def __call__(self, context: Any, operator: Any, *_arguments: Any, **_options: Any) -> CheckpointPolicy:
+        """Whether the result of an operator is saved; called by PyTorch after each operator."""
+        recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
+        if recomputing and not self._recomputing:
+            self._next[True] = 0
+        self._recomputing = recomputing
+        name = operator_name(operator).removesuffix("_")
+        if name not in self._known:
+            return CheckpointPolicy.PREFER_RECOMPUTE
+        position = self._next[recomputing] % len(self._names)
+        expected = self._names[position]
+        if name not in (expected, _LAST_OPERATOR.get(expected)):
+            raise self._mismatch(name, position)
+        self._next[recomputing] = position + 1
+        if self._saves[position] and not is_in_place(operator) and not draws_random_numbers(operator, _arguments):
+            return CheckpointPolicy.MUST_SAVE
+        return CheckpointPolicy.PREFER_RECOMPUTE
+
+    def _mismatch(self, name: str, position: int) -> PlanMismatch:
+        where = f" of module {self.module!r}" if self.module else ""
+        return PlanMismatch(
+            f"the model runs {name} where the plan has {self._names[position]} (operator {position + 1} of "
+            f"{len(self._names)}{where}), so the values that the plan keeps cannot be found; trace the model as it is "
+            "trained, checkpoint the module that is named, or use rv.compile, which runs the plan itself"
+        )
