@@ -46,7 +46,7 @@ _MODULES = {
     "StepReport": "recompviz.core.reports.training_step",
     "Tradeoff": "recompviz.core.plans.curve",
     "apply": "recompviz.pytorch.running.planned",
-    "checkpoint_policy": "recompviz.pytorch.running.checkpoint_policy",
+    "checkpoint_policy": "recompviz.pytorch.running.selective",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
@@ -109,12 +109,12 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
-    from recompviz.pytorch.running.checkpoint_policy import checkpoint_policy as checkpoint_policy
     from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
     from recompviz.pytorch.running.recorded_report import step_report as step_report
+    from recompviz.pytorch.running.selective import checkpoint_policy as checkpoint_policy
     from recompviz.pytorch.tracing.costs import Roofline as Roofline
     from recompviz.pytorch.tracing.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.tracing.step import TraceError as TraceError
