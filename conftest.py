@@ -16,14 +16,24 @@ settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("fixed")
 
 # calibration results of this machine, kept apart from the user's own
-os.environ["RECOMPVIZ_CACHE"] = tempfile.mkdtemp(prefix="recompviz-tests-")
+os.environ["RECOMPVIZ_CACHE"] = CACHE = tempfile.mkdtemp(prefix="recompviz-tests-")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each core has a worker, so torch's own threads would only compete
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every browser test is slow."""
+def pytest_unconfigure() -> None:
+    """Remove the cache folder."""
+    shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every browser test is slow, and one worker runs them all, because they share a JupyterLab."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker("slow")
+            if config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 def pytest_collection_finish() -> None:
