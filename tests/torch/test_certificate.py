@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import recompviz as rv
 from recompviz.pytorch.measuring import certificate
 from recompviz.pytorch.measuring.certificate import batch_of
+from recompviz.pytorch.measuring.compared_steps import TwoSteps, changed_in_place
+from recompviz.pytorch.running.planned import PlannedModule
 from tests.torch.steps import batch_norm_net
 
 
@@ -24,11 +26,11 @@ def room_for(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """A device on which an eager step fits up to a batch; gives the batches that were tried."""
     run, tried = certificate._compared, []
 
-    def compared(trace: rv.Trace, plan: rv.Plan) -> Any:
+    def compared(trace: rv.Trace, plan: rv.Plan, change_parameters: bool) -> Any:
         tried.append(batch_of(trace.arguments))
         if tried[-1] > most:
             raise torch.OutOfMemoryError("made up")
-        return run(trace, plan)
+        return run(trace, plan, change_parameters)
 
     monkeypatch.setattr(certificate, "_compared", compared)
     return tried
@@ -57,3 +59,49 @@ def test_a_device_with_room_for_no_example_raises_what_pytorch_raised(monkeypatc
     with pytest.raises(torch.OutOfMemoryError, match="made up"):
         rv.certify(trace, trace.plans("live").plans[-1])
     assert tried == [4, 2, 1]
+
+
+def test_a_value_that_the_program_freezes_fails_in_the_second_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = traced(4)
+    plan = trace.plans("live").plans[-1]
+    first: list[Any] = []
+    forward = PlannedModule.forward
+
+    def frozen(self: Any, *arguments: Any, **kwargs: Any) -> Any:
+        first.append(arguments[0])
+        return forward(self, first[0], *arguments[1:], **kwargs)
+
+    monkeypatch.setattr(PlannedModule, "forward", frozen)
+    found = rv.certify(trace, plan)
+    assert not found.ok
+    assert "in the second step" in found.worst
+
+
+def test_a_tensor_outside_the_model_is_compared_as_well() -> None:
+    head, x = torch.nn.Linear(4, 2), torch.randn(3, 4)
+    trace = rv.trace(torch.nn.Linear(4, 4), x, loss=lambda output: head(output).sin().sum())
+    plan = trace.plans("live").plans[-1]
+    head.weight.grad = kept = torch.ones(2, 4)
+    assert rv.certify(trace, plan).ok
+    assert head.weight.grad is kept
+    outside = [name for name in TwoSteps(trace, True).eager()[0].gradients if "outside the model" in name]
+    assert len(outside) == 2  # weight and bias
+
+
+def test_parameters_inputs_and_versions_are_as_before() -> None:
+    trace = traced(4)
+    tensors = [*trace.step.parameters(), *trace.step.buffers(), trace.arguments[0][0]]
+    before = [(t.detach().clone(), t._version) for t in tensors]
+    assert rv.certify(trace, trace.plans("live").plans[-1]).ok
+    parameters = list(trace.step.parameters())
+    assert [t._version for t in parameters] == [version for _, version in before[: len(parameters)]]
+    assert all(torch.equal(t, old) for t, (old, _) in zip(tensors, before, strict=True))
+
+
+def test_what_other_work_trained_meanwhile_is_not_lost() -> None:
+    weight = torch.nn.Parameter(torch.ones(8))
+    with changed_in_place([weight]):
+        assert not torch.equal(weight, torch.ones(8))
+        with torch.no_grad():
+            weight.mul_(3)
+    assert torch.allclose(weight, torch.full((8,), 3.0), rtol=1e-6)

@@ -1,28 +1,31 @@
 """The autograd engine and the dispatcher: the node and the graph task that run now, and guards.
 
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
-``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``,
-``torch._C._DisableTorchDispatch``, ``torch._C._DisableAutocast`` and
-``Node._sequence_nr``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
+``torch._C._DisableAutocast``, ``torch.autograd._unsafe_preserve_version_counter`` and ``Node._sequence_nr``.
+Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 __all__ = [
     "after_backward",
     "autocast_off",
     "dispatch_modes_off",
     "keeps_graph",
+    "leaves_of",
     "next_sequence_number",
     "running_node",
     "sequence_number",
+    "version_counters_kept",
 ]
 
 
@@ -81,3 +84,31 @@ def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
     """Run operators without any dispatch mode."""
     guard: contextlib.AbstractContextManager[None] = torch._C._DisableTorchDispatch()
     return guard
+
+
+def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The leaf tensors that a backward pass from a tensor gives a gradient, in the order in which they are found.
+
+    Examples
+    --------
+    >>> weight = torch.ones(2, requires_grad=True)
+    >>> leaves_of((weight * 2).sum())[0] is weight
+    True
+    """
+    seen: set[Any] = set()
+    waiting = [tensor.grad_fn]
+    leaves = []
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return leaves
+
+
+def version_counters_kept(tensors: Iterable[torch.Tensor]) -> contextlib.AbstractContextManager[None]:
+    """In-place writes in the block are not counted as changes of these tensors."""
+    return _unsafe_preserve_version_counter(tuple(tensors))

@@ -1,14 +1,14 @@
 """The certificate: a step under a plan computes what an eager step computes, and saves the values of the plan.
 
-One step runs eagerly and one under the plan, from the same parameters, buffers and generator state. Gradients must be
-bitwise equal; if a kernel is not deterministic, they must be as close to eager as a second eager step is. Buffers must
-be updated once. The values that autograd holds between the two passes must be the ones that the schedule saves.
+Two steps in a row run eagerly, and two under the plan, from the same state; the second has other inputs and parameters.
+Gradients must be bitwise equal; if a kernel is not deterministic, they must be as close to eager as eager is to itself.
+Every tensor that eager gives a gradient is compared, also one outside the model. Buffers must be updated once. The
+values that autograd holds between the two passes must be the ones that the schedule saves.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +18,8 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
-from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
+from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
 from recompviz.pytorch.running.planned import PlannedModule, PlanWarning, apply
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -103,8 +103,11 @@ class Certificate:
         return self
 
 
-def certify(trace: Trace, plan: Plan) -> Certificate:
-    """Run one step eagerly and one under the plan, and compare.
+def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Certificate:
+    """Run two steps eagerly and two under the plan, and compare.
+
+    The second step has other inputs (real numbers scaled, integers in reverse order), other parameters, and the
+    random numbers that follow.
 
     If the eager step does not fit on the device, both run on half the batch, and on half of that, until it fits; the
     certificate's ``notes`` say which batch was used.
@@ -114,6 +117,9 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
     trace : Trace
         Its arguments are the batch used; the model's state is restored afterwards.
     plan : Plan
+    change_parameters : bool
+        Whether the second step scales the parameters while it runs. Pass False if other work in this process reads
+        them meanwhile.
 
     Returns
     -------
@@ -143,7 +149,7 @@ def certify(trace: Trace, plan: Plan) -> Certificate:
     used, used_plan = trace, plan
     while True:
         try:
-            certificate = _compared(used, used_plan)
+            certificate = _compared(used, used_plan, change_parameters)
         except torch.OutOfMemoryError:
             batch = batch_of(used.arguments) // 2
             if batch < 1:
@@ -183,92 +189,60 @@ def _carried_over(plan: Plan, other: Trace) -> Plan:
         return other.baseline("keep-all")
 
 
-def _compared(trace: Trace, plan: Plan) -> Certificate:
-    inputs, kwargs, targets = trace.arguments
+def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
     planned = apply(trace, plan)
     notes: tuple[str, ...] = ()
     overwritten = {id(parameter) for parameter in overwritten_in(trace)}
     parameters = [parameter for parameter in trace.step.parameters() if id(parameter) not in overwritten]
     versions = [version_of(parameter) for parameter in parameters]
 
-    def run_eagerly() -> _Outcome:
-        # compiled modules run as written, because Inductor's kernels differ in the last bits
-        with torch.compiler.set_stance("force_eager"):
-            return _outcome(trace, lambda: trace.step(inputs, kwargs, targets))
+    def run_planned(arguments: Arguments) -> torch.Tensor:
+        inputs, kwargs, targets = arguments
+        loss: torch.Tensor = planned(*inputs, *targets, **kwargs)
+        return loss
 
-    eager = run_eagerly()
+    steps = TwoSteps(trace, change_parameters)
+    eager = steps.eager()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PlanWarning)  # a model that has changed fails the checks below
-        ours = _outcome(trace, lambda: planned(*inputs, *targets, **kwargs), planned.saved_values)
+        ours = steps.under(run_planned, planned.saved_values)
     gradients, worst = "bitwise", ""
-    if not _equal(eager, ours):
-        again = run_eagerly()
+    if not _all_equal(eager, ours):
+        again = steps.eager()
         worst = _worst(eager, ours)
-        if not _equal(eager, again) and _close(eager, ours):
+        if not _all_equal(eager, again) and all(map(_close, eager, ours)):
             gradients = "close"
             notes += ("eager differs from itself: a kernel on this device is not deterministic",)
-        elif not all(_same(a, b) for a, b in zip(eager.gradients.values(), ours.gradients.values(), strict=True)):
+        elif not all(map(_equal_gradients, eager, ours)):
             gradients = "different"
-            notes += () if _equal(eager, again) else (UNSTEADY,)
+            notes += () if _all_equal(eager, again) else (UNSTEADY,)
     if versions != [version_of(parameter) for parameter in parameters]:
         notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
     tolerant = gradients == "close"
     return Certificate(
         gradients,
         worst,
-        all(_same(a, b, tolerant) for a, b in zip(eager.buffers.values(), ours.buffers.values(), strict=True)),
-        _same(eager.loss, ours.loss, tolerant),
-        _saved_as_planned(planned, ours),
+        all(
+            _same(x, y, tolerant)
+            for a, b in zip(eager, ours, strict=True)
+            for x, y in zip(a.buffers.values(), b.buffers.values(), strict=True)
+        ),
+        all(_same(a.loss, b.loss, tolerant) for a, b in zip(eager, ours, strict=True)),
+        _saved_as_planned(planned, ours[0].held),
         sum(trace.joint.storages[s].size for s in trace.schedule(plan).saved),
         notes,
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    loss: torch.Tensor
-    gradients: dict[str, torch.Tensor | None]
-    buffers: dict[str, torch.Tensor]
-    held: list[int] | None  # bytes of each value that autograd held between the passes
-
-
-def _outcome(
-    trace: Trace,
-    run: Callable[[], torch.Tensor],
-    held_by: Callable[[torch.Tensor], list[torch.Tensor] | None] = lambda _loss: None,
-) -> _Outcome:
-    """Loss, gradients and buffers of one step from the present state, which is restored."""
-    step = trace.step
-    leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(trace.arguments))}
-    named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _requires_gradient(v)}}
-    with state_restored(step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
-        clear_gradients(step, trace.arguments)
-        loss = run()
-        held = held_by(loss)
-        sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
-        del held  # otherwise the backward pass could not free them
-        torch.autograd.backward(loss)
-        return _Outcome(
-            loss.detach(),
-            {name: None if p.grad is None else p.grad.detach() for name, p in named.items()},
-            {name: b.detach().clone() for name, b in step.named_buffers()},
-            sizes,
-        )
-
-
-def _requires_gradient(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
-
-
-def _saved_as_planned(planned: PlannedModule, outcome: _Outcome) -> bool:
+def _saved_as_planned(planned: PlannedModule, held: list[int] | None) -> bool:
     """Whether the blocks that autograd held between the passes are those that the schedule saves."""
     schedule = planned.trace.schedule(planned.plan)
     storages = schedule.joint.storages
     expected = sorted((s, storages[s].size) for s in schedule.saved)
-    if outcome.held is None:
+    if held is None:
         return False
     found = {
-        (s, size) for s, size in zip(planned.program.saved_storages, outcome.held, strict=True) if s >= 0
+        (s, size) for s, size in zip(planned.program.saved_storages, held, strict=True) if s >= 0
     }  # several values of one operator may share a storage
     return sorted(found) == expected
 
@@ -288,17 +262,27 @@ def _bit_pattern(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
-def _equal(a: _Outcome, b: _Outcome) -> bool:
-    return all(_same(x, y) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True)) and _same(
-        a.loss, b.loss
-    )
+def _all_equal(a: list[StepResult], b: list[StepResult]) -> bool:
+    return all(_equal_gradients(x, y) and _same(x.loss, y.loss) for x, y in zip(a, b, strict=True))
 
 
-def _close(a: _Outcome, b: _Outcome) -> bool:
+def _equal_gradients(a: StepResult, b: StepResult) -> bool:
+    return all(_same(x, y) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True))
+
+
+def _close(a: StepResult, b: StepResult) -> bool:
     return all(_same(x, y, True) for x, y in zip(a.gradients.values(), b.gradients.values(), strict=True))
 
 
-def _worst(a: _Outcome, b: _Outcome) -> str:
+def _worst(a: list[StepResult], b: list[StepResult]) -> str:
+    """The gradient that differs most, in the first step in which one differs."""
+    for when, x, y in zip(("", " in the second step"), a, b, strict=True):
+        if found := _worst_of_step(x, y):
+            return found + when
+    return ""
+
+
+def _worst_of_step(a: StepResult, b: StepResult) -> str:
     differences = {
         name: float((x - y).abs().max())
         for (name, x), y in zip(a.gradients.items(), b.gradients.values(), strict=True)

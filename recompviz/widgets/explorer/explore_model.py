@@ -163,7 +163,8 @@ class TraceRunner:
             progress(15, 100, "measuring the planned step")
             measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
             progress(60, 100, "comparing gradients with the unplanned step")
-            certificate = certify(beside, plan)
+            # another cell may use the parameters meanwhile
+            certificate = certify(beside, plan, change_parameters=False)
         progress(98, 100, "done")
         return RunReport(
             plan,

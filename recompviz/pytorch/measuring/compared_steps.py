@@ -1,0 +1,203 @@
+"""Two training steps in a row, run so that their results can be compared.
+
+The first step starts from the present state. The second goes on from the buffers and the generator state that the
+first left, with other inputs and other parameters, so that a value that was frozen when a step was traced shows.
+Everything is restored afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.pytorch.internals.autograd import leaves_of, version_counters_kept
+from recompviz.pytorch.internals.state import clear_gradients, state_restored
+from recompviz.pytorch.internals.tensors import version_of
+from recompviz.pytorch.measuring.measurement_run import overwritten_in
+from recompviz.pytorch.tracing.traced_step import Trace
+
+# Values of the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
+# signs, zeros, and probabilities between 0 and 1.
+CHANGE = 0.03
+
+# inputs, keyword arguments, targets
+Arguments = tuple[Any, Any, Any]
+Run = Callable[[Arguments], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What one training step computed.
+
+    Attributes
+    ----------
+    loss : torch.Tensor
+    gradients, buffers : dict of str to torch.Tensor
+        Gradients of parameters, of inputs, and of tensors outside the model that are trained as well.
+    held : list of int or None
+        Bytes of each value that autograd held between the passes.
+    """
+
+    loss: torch.Tensor
+    gradients: dict[str, torch.Tensor | None]
+    buffers: dict[str, torch.Tensor]
+    held: list[int] | None
+
+
+class TwoSteps:
+    """The settings under which steps are compared.
+
+    Parameters
+    ----------
+    trace : Trace
+    change_parameters : bool
+        Whether the second step runs with other parameters.
+    """
+
+    def __init__(self, trace: Trace, change_parameters: bool) -> None:
+        self.trace = trace
+        self.change_parameters = change_parameters
+        self.second_arguments: Arguments = changed(trace.arguments)
+        # tensors outside the model that eager steps give a gradient, by a name
+        self.outside: dict[str, torch.Tensor] = {}
+
+    def eager(self) -> list[StepResult]:
+        """Both steps in eager PyTorch; they also find which tensors outside the model are trained."""
+
+        def run(arguments: Arguments) -> torch.Tensor:
+            # compiled modules run as written, because Inductor's kernels differ in the last bits
+            with torch.compiler.set_stance("force_eager"):
+                loss: torch.Tensor = self.trace.step(*arguments)
+                return loss
+
+        try:
+            return self._results(run, find_outside=True)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # the model may accept only some values, for example sorted lengths
+            if self.second_arguments is self.trace.arguments:
+                raise
+            self.second_arguments = self.trace.arguments
+            return self._results(run, find_outside=True)
+
+    def under(self, run: Run, held_by: Callable[[torch.Tensor], list[torch.Tensor] | None]) -> list[StepResult]:
+        """Both steps as ``run`` runs them; ``held_by`` returns the values that autograd holds for a loss."""
+        return self._results(run, held_by=held_by)
+
+    def _results(
+        self,
+        run: Run,
+        held_by: Callable[[torch.Tensor], list[torch.Tensor] | None] = lambda _loss: None,
+        find_outside: bool = False,
+    ) -> list[StepResult]:
+        trace, step = self.trace, self.trace.step
+        before = {id(leaf): (leaf, leaf.grad) for leaf in self.outside.values()}
+        try:
+            with state_restored(step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
+                found = [self._result(trace.arguments, run, held_by, find_outside, before)]
+                altered = changed_in_place(step.parameters()) if self.change_parameters else contextlib.nullcontext()
+                with altered:
+                    found.append(self._result(self.second_arguments, run, held_by, find_outside, before))
+                return found
+        finally:
+            for leaf, gradient in before.values():
+                leaf.grad = gradient
+
+    def _result(
+        self,
+        arguments: Arguments,
+        run: Run,
+        held_by: Callable[[torch.Tensor], list[torch.Tensor] | None],
+        find_outside: bool,
+        before: dict[int, tuple[torch.Tensor, torch.Tensor | None]],
+    ) -> StepResult:
+        step = self.trace.step
+        leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(arguments))}
+        named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _requires_gradient(v)}}
+        clear_gradients(step, arguments)
+        for leaf in self.outside.values():
+            leaf.grad = None
+        torch.clear_autocast_cache()  # otherwise the second step would use casts of the first step's parameters
+        loss = run(arguments)
+        if find_outside:
+            known = {id(leaf) for leaf in (*named.values(), *self.outside.values())}
+            for leaf in leaves_of(loss):
+                if id(leaf) not in known:
+                    before.setdefault(id(leaf), (leaf, leaf.grad))
+                    leaf.grad = None
+                    self.outside[f"tensor {len(self.outside)} outside the model, of shape {list(leaf.shape)}"] = leaf
+        held = held_by(loss)
+        sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
+        del held  # otherwise the backward pass could not free them
+        torch.autograd.backward(loss)
+        trained = {**named, **self.outside}
+        return StepResult(
+            loss.detach(),
+            {name: None if p.grad is None else p.grad.detach() for name, p in trained.items()},
+            {name: b.detach().clone() for name, b in step.named_buffers()},
+            sizes,
+        )
+
+
+def changed(arguments: Arguments) -> Arguments:
+    """Other arguments of the same shapes, dtypes and strides: real numbers scaled, others in reverse order.
+
+    Examples
+    --------
+    >>> (inputs,), _, (targets,) = changed(((torch.ones(2),), {}, (torch.tensor([3, 4]),)))
+    >>> bool((inputs < 1).all()), targets
+    (True, tensor([4, 3]))
+    """
+    made: dict[int, Any] = {}
+
+    def change(leaf: Any) -> Any:
+        if type(leaf) not in (torch.Tensor, torch.nn.Parameter) or leaf.layout is not torch.strided:
+            return leaf
+        if id(leaf) not in made:
+            copy = leaf.detach().clone()
+            if copy.stride() != leaf.stride() or not leaf.is_leaf:  # another stride would be another graph
+                return leaf
+            if leaf.is_floating_point():
+                copy.mul_(_factor(copy, len(made)))
+            elif leaf.dim():
+                copy.copy_(leaf.flip(0))
+            made[id(leaf)] = copy.requires_grad_(leaf.requires_grad)
+        return made[id(leaf)]
+
+    new: Arguments = pytree.tree_map(change, arguments)
+    return new
+
+
+@contextlib.contextmanager
+def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Scale tensors while the block runs, and restore their bits."""
+    plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
+    before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]
+    with torch.no_grad(), version_counters_kept(plain):
+        for number, tensor in enumerate(plain):
+            tensor.mul_(_factor(tensor, number))
+    try:
+        yield
+    finally:
+        with torch.no_grad(), version_counters_kept(plain):
+            for number, (tensor, version, old) in enumerate(before):
+                if version_of(tensor) == version:
+                    tensor.copy_(old)
+                else:  # other work trained it meanwhile; that must not be lost
+                    tensor.div_(_factor(tensor, number))
+
+
+def _factor(tensor: torch.Tensor, number: int) -> torch.Tensor:
+    """Random factors; the same at each call. The global generator is not used."""
+    generator = torch.Generator().manual_seed(number)
+    factor = 1 - CHANGE * torch.rand(tensor.shape, generator=generator)
+    return factor.to(tensor.device, tensor.dtype)
+
+
+def _requires_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf
