@@ -158,7 +158,7 @@ class StepReport:
     front : StepPlans
         Recomputation in milliseconds, and peaks above ``resident``.
     point : int
-        The point of the front under which the last step ran.
+        The point of the front under which the last step started.
     forward_time : float
         Milliseconds of the forward passes of all regions.
     notes : tuple of str

@@ -56,6 +56,7 @@ def module_path(node: Node) -> str:
     stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
     path = str(next(reversed(stack.values()))[0]) if stack else ""
     path = path.replace("._modules", "")
+    path = path.removeprefix("G") if path.startswith("G[") else path  # a global variable
     path = _INDEX.sub(lambda match: "." + next(group for group in match.groups() if group is not None), path)
     parts = [part for part in path.split(".") if part not in ("", "L", "self")]
     return ".".join(parts[1:] if parts[:1] == ["model"] else parts)

@@ -83,13 +83,18 @@ def step_report(compiled: Any) -> StepReport:
     total = budget.total
     assert total is not None
     notes = []
-    point = len(model.plans.peak) - 1
-    if planned is not None and planned.model is model:
-        point = planned.point
-    else:
+    point = model.plans.fitting(budget.room_left)
+    if planned is None:
         notes.append("the last step did not run under these plans")
+    elif planned.point != point:
+        notes.append(
+            "the rest of the last step was planned again while it ran, because its sizes were not as predicted"
+        )
     if model.symbolic:
-        notes.append("bytes are for the sizes of the last step")
+        notes.append("bytes are for the sizes that were predicted when the last step started")
+    if point is None:
+        point = len(model.plans.peak) - 1
+        notes.append("no plan fits the total at these sizes; the leanest is shown")
     return StepReport(
         title,
         str(model.regions[0].device).upper(),
@@ -122,7 +127,8 @@ def _recorded(budget: StepBudget) -> StepModel:
         )
     if not budget.regions:
         raise StepNotRecorded(
-            "no graph of the model was planned", "train three steps; a warning names each graph that cannot be planned"
+            "no graph of the model is planned yet",
+            "train three steps, then ask again; a warning names each graph that cannot be planned",
         )
     raise StepNotRecorded("no step was recorded yet", "train three steps that run the same graphs, then ask again")
 

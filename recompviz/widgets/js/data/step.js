@@ -74,7 +74,7 @@ export function peakOf(moments) {
 /** What a part of a step is, in words. */
 export function momentName(step, { region, backward, eager }) {
   if (region < 0) return "before the first region";
-  const name = `${region + 1} ${step.regions[region].name}`;
+  const name = `region ${region + 1}, ${step.regions[region].name}`;
   const pass = backward ? "backward" : "forward";
   return eager ? `after the ${pass} pass of ${name}` : `${pass} pass of ${name}`;
 }

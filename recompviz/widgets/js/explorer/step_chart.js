@@ -6,6 +6,8 @@ import { bytesOf, momentName, momentsOf, peakOf } from "../data/step.js";
 
 const HEIGHT = 196;
 const INSET = { left: 58, right: 12, top: 18, bottom: 34 };
+// least pixels between two numbers of regions
+const LABEL_WIDTH = 22;
 // width of the column of eager code, in columns of passes
 const NARROW = 0.4;
 export const LAYERS = [
@@ -76,10 +78,13 @@ export function makeStepChart(parent, step, actions, id) {
     svg("line", { x1: INSET.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     // numbers of the regions under their columns, as many as there is room for
     const columnWidth = (edges[2] - edges[1]) || 1;
-    const every = Math.max(1, Math.ceil(22 / (columnWidth * (1 + NARROW))));
+    const every = Math.max(1, Math.ceil(LABEL_WIDTH / (columnWidth * (1 + NARROW))));
+    let last = -Infinity;
     moments.forEach((moment, i) => {
-      if (moment.eager || moment.region % every) return;
-      svg("text", { x: (edges[i] + edges[i + 1]) / 2, y: bottom + 13, class: "rv-tick", "text-anchor": "middle" }, chart).textContent = moment.region + 1;
+      const x = (edges[i] + edges[i + 1]) / 2;
+      if (moment.eager || moment.region % every || x - last < LABEL_WIDTH) return;
+      last = x;
+      svg("text", { x, y: bottom + 13, class: "rv-tick", "text-anchor": "middle" }, chart).textContent = moment.region + 1;
     });
     const middle = edges[2 * count + 1];
     svg("line", { x1: middle, x2: middle, y1: INSET.top, y2: bottom + 30, class: "rv-grid" }, chart);

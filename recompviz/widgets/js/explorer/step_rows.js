@@ -56,7 +56,8 @@ export function makeStepRows(parent, step, actions) {
     }
     const known = described[number].filter(({ first }) => !first).map(({ number: at }) => step.breaks[at].place);
     if (known.length) {
-      html("span", "rv-muted", what, known.length > 1 ? "the breaks above" : "the break above");
+      const more = known.length < described[number].length ? ", and: " : "";
+      html("span", "rv-muted", what, `the break${known.length > 1 ? "s" : ""} above${more}`);
       for (const place of new Set(known)) html("div", "rv-muted", lines, place);
     }
     for (const { number: at } of described[number].filter(({ first }) => first)) {

@@ -78,7 +78,7 @@ export function mountStep(model, parent) {
   const list = makeStepRows(root, step, { hover, select: (region) => select(region, false), open });
   const foot = html("div", "rv-step-foot", root);
   foot.setAttribute("role", "status");
-  for (const note of step.notes) html("div", "rv-step-foot", root, note);
+  html("div", "rv-step-foot", root, step.notes.join("; "));
 
   let asked = false; // whether a region was clicked and is not yet open
   let frame = 0;
