@@ -259,7 +259,8 @@ class StepBudget:
         passes = recording.finish()
         if not self._order:  # the model that was recorded is gone
             return
-        if len(passes) != len(self._order) or not all(recorded.ran_backward for recorded in passes):
+        ran = [recorded.ran_backward for recorded in passes]
+        if len(passes) != len(self._order) or not any(ran) or not (recording.complete or all(ran)):
             self._failed[self._order[0]] += 1
             return
         first = self._order[0]

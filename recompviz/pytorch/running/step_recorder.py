@@ -27,6 +27,8 @@ class StepRecorder:
     ----------
     runs : list of PassRecord
         One for each run of a region, in the order of the forward passes.
+    complete : bool
+        Whether every run has ended: its backward pass ran, or its graph was dropped.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -34,7 +36,8 @@ class StepRecorder:
         self.runs: list[PassRecord] = []
         self._stack = contextlib.ExitStack()
         self._window: Any = None
-        self._backward_count = 0
+        self.complete = False
+        self._ended = 0
         self._stopped = False
 
     @classmethod
@@ -56,15 +59,19 @@ class StepRecorder:
         run.when_freed = self._graph_freed
 
     def _backward_done(self) -> None:
-        """Stop recording at the end of the current backward pass, if it includes all runs of the step."""
-        self._backward_count += 1
-        if self._backward_count == len(self.runs):
+        """Stop recording at the end of the current backward pass, if it was the last of the step."""
+        self._ended += 1
+        if self._ended == len(self.runs):
+            self.complete = True
             after_backward(self.stop)
 
     def _graph_freed(self, run: Run) -> None:
-        """Stop recording if a forward pass is dropped without a backward pass."""
+        """Stop recording if this was the last graph of the step, and it is dropped without a backward pass."""
         if not run.ran_backward:
-            self.stop()
+            self._ended += 1
+            if self._ended == len(self.runs) and not self._stopped:
+                self.complete = True
+                self.stop()
 
     def stop(self) -> None:
         """Stop the profiler."""
