@@ -88,6 +88,11 @@ class ResidentMemory:
         known = self._regions.get(region, _OfRegion())
         return [value for reference, _ in known.tensors if (value := reference()) is not None]
 
+    def parameter_ids(self, region: Region) -> tuple[int, ...]:
+        """The identities of a region's parameters in its last call."""
+        known = self._regions.get(region)
+        return tuple(known.parameter_ids) if known is not None else ()
+
     def forget(self, region: Region) -> None:
         """Forget a region that does not run again."""
         self._regions.pop(region, None)

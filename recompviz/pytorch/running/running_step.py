@@ -41,6 +41,9 @@ class RunningStep:
     ----------
     unknown : bool
         Whether a region ran that is not in the model.
+    missing : int
+        Bytes that the last run needs above the room; positive only if steps may leave regions out, because otherwise
+        the first run was refused.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class RunningStep:
         predicted: PredictedSizes | None = None,
     ) -> None:
         self.model, self.point, self.room = model, point, room
-        self.unknown = False
+        self.unknown, self.missing = False, 0
         self._options = model.options
         self._sizes, self._predicted = sizes, predicted
         self._next = 0  # position in the model of the region that is expected next
         self._held = 0  # bytes that the runs so far save
         self._changed = False  # whether the rest must be chosen again
+        self._left_out = 0  # bytes that runs that were left out would have left outside the regions
+        self._reserved = 0
 
     @property
     def growth(self) -> float:
@@ -73,6 +78,9 @@ class RunningStep:
             return None
         if position > self._next:
             self._changed = True
+            if model.outside:
+                gained = model.outside[position].forward - model.outside[self._next].forward
+                self._left_out += max(0, gained)
         self._next = position + 1
         if self._sizes is not None:
             self._note_sizes(position, run.sizes)
@@ -80,13 +88,21 @@ class RunningStep:
             self._choose_rest(position)
         row = model.plans.choices[self.point][position]
         if self._options:
+            if model.optional:
+                least = model.outside[position].forward - self._left_out
+                self.missing = self._held + least + int(self._options[position].forward_peak[row]) - self.room
             self._held += int(self._options[position].saved[row])
         return model.masks[position][row]
 
     def add(self, size: int) -> None:
         """Count the bytes that a run of an unknown region leaves."""
         self._held += size
+        self._reserved = max(0, self._reserved - size)
         self._changed = True
+
+    def reserve(self, size: int) -> None:
+        """Leave room for regions that are not in the model."""
+        self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:
         assert self._sizes is not None
@@ -106,8 +122,8 @@ class RunningStep:
             return
         outside = model.outside_at(self.growth)
         choices = np.array(model.plans.choices, np.int64)
-        peaks = self._held + rest_peaks(choices, self._options, outside, first)
+        peaks = self._held - self._left_out + rest_peaks(choices, self._options, outside, first)
         later = range(first, len(model.regions))
         times = sum((self._options[i].overhead[choices[:, i]] for i in later), np.zeros(len(choices)))
-        fits = peaks <= self.room
+        fits = peaks <= self.room - self._reserved
         self.point = int(np.where(fits, times, np.inf).argmin() if fits.any() else peaks.argmin())

@@ -17,6 +17,7 @@ from torch import nn
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
 from recompviz.pytorch.running.region import Region, Run
 from recompviz.pytorch.running.resident_memory import ResidentMemory
@@ -93,6 +94,8 @@ class StepBudget:
         # for a recorded step and sizes, its plans for these sizes
         self._resized: dict[tuple[StepModel, tuple[tuple[Any, ...], ...], bool], StepModel] = {}
         self._record_again: Counter[Region] = Counter()
+        self._optional = OptionalRegions(self.memory)
+        self._reserves: dict[StepModel, tuple[int, int]] = {}  # the number of regions that were known, and the bytes
         self._room = 0
         self._recording: StepRecorder | None = None
 
@@ -139,10 +142,15 @@ class StepBudget:
             self._start_step(run)
         self._order.append(region)
         self._runs.append(run)
+        self._optional.note(self._order[0], region, run.sizes)
         if self._recording is not None:
             self._recording.begin(run)
         step, known = self._step, self.regions[region]
         mask = step.mask(run) if step is not None else None
+        if step is not None and step.missing > 0 and self.strict:
+            missing, self._step = step.missing, None
+            self._order, self._runs = [], []
+            self._refuse(missing, run)
         if mask is None:
             mask = known.lean()
             if step is not None:
@@ -164,6 +172,8 @@ class StepBudget:
             self._step = self._planned_step(run, model)
             if self._shows_more(model, self._step.growth):
                 self._recording = StepRecorder.start(first.device)
+                if self._recording is not None:
+                    self._record_again[first] -= 1
             return
         self._check_least(run)
         if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
@@ -193,11 +203,25 @@ class StepBudget:
                 smallest = self._at(model, predicted.of(run.sizes, fewest=True), exact=True)
                 if smallest.plans.fitting(self._room) is not None:  # this step may be one of the smaller ones
                     point = len(now.plans.peak) - 1
-        if point is None and not self.strict:
+        reserve = self._reserve(model)
+        if point is not None and reserve:
+            with_reserve = now.plans.fitting(self._room - reserve)
+            point = with_reserve if with_reserve is not None else len(now.plans.peak) - 1
+        if point is None and (not self.strict or model.optional):  # a step with fewer regions may fit
             point = len(now.plans.peak) - 1
         if point is None:
             self._refuse(now.plans.least - self._room, run)
-        return RunningStep(now, point, self._room, sizes, predicted)
+        step = RunningStep(now, point, self._room, sizes, predicted)
+        if reserve:
+            step.reserve(reserve)
+        return step
+
+    def _reserve(self, model: StepModel) -> int:
+        """Bytes for regions that may run in a step, though no recorded step ran them."""
+        known = self._reserves.get(model)
+        if known is None or known[0] != self._optional.count:
+            known = self._reserves[model] = self._optional.count, self._optional.reserve(model.regions, self.regions)
+        return known[1]
 
     def _at(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], exact: bool = False) -> StepModel:
         """The plans of a recorded step for other sizes."""
@@ -212,7 +236,6 @@ class StepBudget:
         """Whether to record this step: another part of the model ran before it, or it has another size."""
         first = model.regions[0]
         if self._record_again[first] > 0:
-            self._record_again[first] -= 1
             return True
         if not model.symbolic:
             return False

@@ -147,6 +147,8 @@ class StepModel:
         For each run, the sizes of its inputs for which ``plans``, ``options`` and ``outside`` hold.
     outside : tuple of Outside
         What code outside each run holds, at these sizes.
+    optional : bool
+        Whether a step may leave some of the runs out.
     """
 
     regions: tuple[Region, ...]
@@ -161,6 +163,7 @@ class StepModel:
     recorded: tuple[tuple[float, tuple[Outside, ...]], ...] = ()
     sizes: tuple[tuple[Any, ...], ...] = ()
     outside: tuple[Outside, ...] = ()
+    optional: bool = False
 
     @property
     def symbolic(self) -> bool:
@@ -293,6 +296,7 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
         callers=tuple(source.callers[j] for source, j in where),
         sized=tuple(source.sized[j] for source, j in where),
         recorded=recorded,
+        optional=True,
     )
     both = resized(both, [source.sizes[j] for source, j in where], exact=True)
     return both, (first, second)
