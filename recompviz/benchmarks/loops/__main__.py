@@ -6,7 +6,8 @@
 
 Losses, gradients and the model's tensors are compared bitwise. Each total is between the least of the recorded steps
 and what keeping every value takes. *Planned* is the share of the bytes kept for the backward pass that lies in planned
-regions; the rest is kept by code that runs eagerly.
+regions; the rest is kept by code that runs eagerly. *Choice* is the processor time that the choice of the plan takes in
+a step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import partial
 
 import torch
 
-from recompviz.benchmarks.loops import distributed_loops
+from recompviz.benchmarks.loops import distributed_loops, lengths
 from recompviz.benchmarks.loops.budgets import LoopRow, compiled_for, run_loop
 from recompviz.benchmarks.loops.cases import CASES
 from recompviz.benchmarks.loops.changes import random_changes
@@ -30,7 +31,7 @@ from recompviz.benchmarks.loops.plain_loops import LOOPS
 from recompviz.core.base.units import format_bytes
 from recompviz.pytorch.running import step_budget
 
-TABLES = ("loops", "libraries", "distributed", "models", "changes")
+TABLES = ("loops", "libraries", "distributed", "models", "lengths", "changes")
 CHANGES_OF_ONE_MODEL = 25
 
 
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("tables", nargs="*", help=f"some of {', '.join(TABLES)}; default: all")
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time of the search for each region")
     parser.add_argument("--changes", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=300, help="steps of the loop over many lengths")
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.tables) - set(TABLES)):
         parser.error(f"unknown table {unknown[0]!r}; expected some of {', '.join(TABLES)}")
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"torch {torch.__version__}, Python {platform.python_version()}")
     printers: dict[str, Callable[[], None]] = {
         "loops": _loops, "libraries": _libraries, "distributed": _distributed, "models": _models,
-        "changes": partial(_changes, options.changes),
+        "lengths": partial(_lengths, options.steps), "changes": partial(_changes, options.changes),
     }  # fmt: skip
     for name in options.tables or TABLES:
         print(f"\n{name}")
@@ -94,6 +96,22 @@ def _models() -> None:
         print(f"  {name:52} {columns}  {answer}{over}", flush=True)
         for message in row.messages:
             print(f"      {message[:180]}")
+
+
+def _lengths(steps: int) -> None:
+    names = ("captures", "total", "highest", "above", "measured", "refused", "choice")
+    print(f"  {'':14} " + " ".join(f"{name:>9}" for name in names))
+    for mode in lengths.MODES:
+        for position in (0.3, -0.1):
+            row = lengths.run_lengths(mode, steps, position)
+            columns: tuple[object, ...] = (
+                row.captures, format_bytes(row.total), format_bytes(row.highest), row.above, row.measured, row.refused,
+                f"{row.mean:.2f} ms",
+            )  # fmt: skip
+            answer = ("equal" if row.equal else "DIFFERS") + ("" if row.ok else "  NOT AS PROMISED")
+            print(f"  {mode:14} " + " ".join(f"{column!s:>9}" for column in columns) + f"  {answer}", flush=True)
+            for message in row.messages:
+                print(f"      {message[:180]}")
 
 
 def _changes(wanted: int) -> None:

@@ -60,7 +60,7 @@ class OptionalRegions:
         missing: dict[tuple[int, ...], int] = {}
         for parameters, region in self._missing(set(self._sizes), covered):
             if (known := regions.get(region)) is not None:
-                size = known.held(known.lean(), self._sizes[region])
+                size = known.held(known.lean(), self._sizes[region], gradients=True)
                 missing[parameters] = max(missing.get(parameters, 0), size)
         return sum(missing.values())
 

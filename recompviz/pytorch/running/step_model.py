@@ -72,11 +72,20 @@ class PlannedRegion:
             self.leanest = next(masks[i] for i in order if self.region.fits(masks[i]))
         return self.leanest
 
-    def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...]) -> int:
-        """Bytes that a run leaves until its backward pass: saved values and outputs."""
+    def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
+        """Bytes that a run leaves until its backward pass: saved values and outputs.
+
+        Parameters
+        ----------
+        mask : keep mask
+        sizes : tuple
+            The sizes of the run's inputs.
+        gradients : bool
+            Whether to add the gradients that its backward pass leaves.
+        """
         joint = at_sizes(self.region, self.joint or self.region.folded.joint, sizes)
-        forward = [s for s in joint.results if joint.storages[s].maker < joint.forward_count]
-        return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *forward})
+        left = [s for s in joint.results if gradients or joint.storages[s].maker < joint.forward_count]
+        return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *left})
 
     def search(self, recorded: RecordedPass, record: PassRecord, later: Sequence[int], seconds: float) -> None:
         """Calibrate the region with a recorded run, and search its plans.
