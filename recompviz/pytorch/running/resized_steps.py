@@ -7,6 +7,7 @@ simulation per unit, in which only the storages of that unit have a size.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,25 @@ def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> Joint
     now = region.folded.symbolic_sizes.at(sizes)
     storages = tuple(replace(storage, size=now[s]) if s in now else storage for s, storage in enumerate(joint.storages))
     return replace(joint, storages=storages)
+
+
+def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], sizes: tuple[Any, ...]) -> JointGraph:
+    """A calibrated joint graph for other sizes of the inputs. Workspace grows like the storage that grows most.
+
+    Parameters
+    ----------
+    region : Region
+    joint : JointGraph
+        With the bytes at the sizes ``recorded``.
+    recorded, sizes : tuple
+    """
+    symbolic = region.folded.symbolic_sizes
+    if not symbolic:
+        return joint
+    before, now = symbolic.units(recorded), symbolic.units(sizes)
+    factor = max([1.0, *(b / a for a, b in zip(before, now, strict=True) if a)])
+    workspace = tuple(math.ceil(size * factor) for size in joint.workspace)
+    return replace(at_sizes(region, joint, sizes), workspace=workspace)
 
 
 def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outside:

@@ -27,10 +27,12 @@ from recompviz.pytorch.running.step_model import (
     PlannedRegion,
     PlannedStep,
     StepModel,
+    growth_of,
     merged,
     model_of_step,
     peak_of,
     resized,
+    searched_at,
     with_size,
 )
 from recompviz.pytorch.running.step_recorder import StepRecorder
@@ -45,8 +47,10 @@ UNRECORDED_STEPS = 1
 MOST_FAILED_RECORDINGS = 3
 # Processor time for the search of one region's plans, seconds.
 SEARCH_SECONDS = 20.0
-# A step is recorded again if it is this much larger than all recorded ones, or smaller.
+# A step is recorded again, and its plans are searched again, if it is this much larger than all before, or smaller.
 RECORDED_RANGE = 2.0
+# Before a step is refused, plans are searched for a size that differs by no more than this factor.
+REFUSED_RANGE = 1.25
 # Plans are kept for this many different sizes.
 MOST_SIZES = 512
 
@@ -194,9 +198,11 @@ class StepBudget:
         if model.symbolic:
             predicted = self._predicted[run.region]
             sizes = predicted.of(run.sizes)
+            model = self._searched(model, sizes, RECORDED_RANGE)
             now = self._at(model, sizes)
         point = now.plans.fitting(self._room)
         if point is None and predicted is not None and sizes is not None:
+            model = self._searched(model, sizes, REFUSED_RANGE)
             now = self._at(model, sizes, exact=True)
             point = now.plans.fitting(self._room)
             if point is None and not predicted.certain:
@@ -215,6 +221,15 @@ class StepBudget:
         if reserve:
             step.reserve(reserve)
         return step
+
+    def _searched(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], ratio: float) -> StepModel:
+        """The model with plans that were searched for a step of about this size; others may be far from the best."""
+        growth = growth_of(model.sized, sizes)
+        if any(size / ratio <= growth <= size * ratio for size in model.searched):
+            return model
+        model = searched_at(model, self.regions, sizes, SEARCH_SECONDS / 4)
+        self.models[model.regions[0]] = model
+        return model
 
     def _reserve(self, model: StepModel) -> int:
         """Bytes for regions that may run in a step, though no recorded step ran them."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,13 +17,31 @@ from recompviz.pytorch.running.merged_steps import merged_outside, merged_positi
 from recompviz.pytorch.running.operator_figures import calibrated_region
 from recompviz.pytorch.running.recorded_step import PassRecord, RecordedPass
 from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import SizedPlans, at_sizes, outside_at
+from recompviz.pytorch.running.resized_steps import SizedPlans, at_sizes, outside_at, resized_joint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.steps.joint import JointGraph
     from recompviz.pytorch.internals.dynamo import Callers
+
+
+class Around(NamedTuple):
+    """The memory of a step around one of its regions.
+
+    Attributes
+    ----------
+    outside : Outside
+        Bytes that code outside the region holds.
+    released : frozenset of int
+        Storages of outputs that the code outside frees before the backward pass.
+    later : tuple of int
+        Bytes that later regions may take between the passes of this one. Plans are searched for each.
+    """
+
+    outside: Outside
+    released: frozenset[int]
+    later: tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -87,30 +105,37 @@ class PlannedRegion:
         left = [s for s in joint.results if gradients or joint.storages[s].maker < joint.forward_count]
         return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *left})
 
-    def search(self, recorded: RecordedPass, record: PassRecord, later: Sequence[int], seconds: float) -> None:
-        """Calibrate the region with a recorded run, and search its plans.
+    def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
+        """Take bytes and times from a recorded run under the plan :meth:`lean`."""
+        joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
+        self.sizes = record.sizes
+        schedule = make_schedule(joint, self.lean().tolist())
+        folded = replace(self.region.folded, joint=joint)
+        self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
+
+    def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
+        """Search plans for some sizes of the inputs, and add them to those that are known.
 
         Parameters
         ----------
-        recorded : RecordedPass
-        record : PassRecord
-        later : sequence of int
-            Bytes that later regions may take between the passes of this one. Plans are searched for each.
+        sizes : tuple
+        around : Around
+            The memory of the step around the region.
         seconds : float
             Processor time of the search.
         """
-        if self.joint is not None:
-            return
-        folded = replace(self.region.folded, joint=at_sizes(self.region, self.region.folded.joint, record.sizes))
-        self.sizes = record.sizes
-        schedule = make_schedule(folded.joint, self.lean().tolist())
-        self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
-        graph = replace(folded.graph, time=self.time)
-        found: dict[bytes, NDArray[np.bool_]] = {}
-        for size in dict.fromkeys(later):
-            seen = region_in_step(self.joint, recorded.outside, recorded.released, size)
-            found |= {mask.tobytes(): mask for mask in region_masks(graph, seen, seconds / len(later))}
-        self.masks = [mask for mask in found.values() if self.region.fits(mask)]
+        assert self.joint is not None
+        assert self.time is not None
+        graph = replace(self.region.folded.graph, time=self.time)
+        joint = self.joint if sizes == self.sizes else resized_joint(self.region, self.joint, self.sizes, sizes)
+        found = {mask.tobytes(): mask for mask in self.masks}
+        for size in dict.fromkeys(around.later):
+            seen = region_in_step(joint, around.outside, around.released, size)
+            for mask in region_masks(graph, seen, seconds / len(around.later)):
+                if mask.tobytes() not in found and self.region.fits(mask):
+                    found[mask.tobytes()] = mask
+        self.masks = list(found.values())
+        self._sized.clear()
 
     def sized(self, released: frozenset[int]) -> SizedPlans:
         """The bytes of the plans for any sizes of the inputs.
@@ -158,6 +183,8 @@ class StepModel:
         What code outside each run holds, at these sizes.
     optional : bool
         Whether a step may leave some of the runs out.
+    searched : tuple of float
+        The sizes of the step for which plans were searched, relative to the calibrated one.
     """
 
     regions: tuple[Region, ...]
@@ -173,6 +200,7 @@ class StepModel:
     sizes: tuple[tuple[Any, ...], ...] = ()
     outside: tuple[Outside, ...] = ()
     optional: bool = False
+    searched: tuple[float, ...] = ()
 
     @property
     def symbolic(self) -> bool:
@@ -222,31 +250,84 @@ def model_of_step(
     seconds : float
         Processor time for the search of one region's plans.
     """
-    sized: list[SizedPlans] = []
-    options: list[RegionPlans] = []
-    least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
-    for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
-        known.search(recorded, record, (least, most), seconds)
-        sized.insert(0, known.sized(recorded.released))
-        options.insert(0, sized[0].at(record.sizes))
-        least = int(options[0].peaks(recorded.outside, least).min())
-        most = int(options[0].peaks(recorded.outside, most)[0])
     outside = tuple(recorded.outside for recorded in passes)
     sizes = tuple(record.sizes for record in records)
-    return StepModel(
+    new = []
+    for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
+        if known.joint is None:
+            known.calibrate(recorded, record)
+            new.append(known)
+    released = [recorded.released for recorded in passes]
+    _search(regions, new, sizes, outside, released, seconds)
+    sized = tuple(known.sized(freed) for known, freed in zip(regions, released, strict=True))
+    growth = growth_of(sized, sizes)
+    model = StepModel(
         tuple(known.region for known in regions),
         tuple(passes),
-        step_plans(options, outside),
+        StepPlans((), (), ()),
         tuple(known.masks for known in regions),
         float(sum(one.keep_all for one in sized)),
-        tuple(options),
-        outside_gradients,
-        tuple(record.callers for record in records),
-        tuple(sized),
-        ((growth_of(sized, sizes), outside),),
-        sizes,
-        outside,
+        outside_gradients=outside_gradients,
+        callers=tuple(record.callers for record in records),
+        sized=sized,
+        recorded=((growth, outside),),
+        searched=(growth if new else 1.0,),
     )
+    return resized(model, sizes, exact=True)
+
+
+def searched_at(
+    model: StepModel, regions: Mapping[Region, PlannedRegion], sizes: tuple[tuple[Any, ...], ...], seconds: float
+) -> StepModel:
+    """A model with plans that are searched for other sizes, too. At other sizes, other values fill the peak.
+
+    Parameters
+    ----------
+    model : StepModel
+    regions : mapping of Region to PlannedRegion
+    sizes : tuple of tuple
+        For each run, the sizes of its inputs.
+    seconds : float
+        Processor time for the search of one region's plans.
+    """
+    growth = growth_of(model.sized, sizes)
+    known = [regions[region] for region in model.regions]
+    released = [recorded.released for recorded in model.passes]
+    _search(
+        known,
+        [one for one in known if one.region.folded.symbolic_sizes],
+        sizes,
+        model.outside_at(growth),
+        released,
+        seconds,
+    )
+    result = replace(
+        model,
+        masks=tuple(one.masks for one in known),
+        sized=tuple(one.sized(freed) for one, freed in zip(known, released, strict=True)),
+        searched=(*model.searched, growth),
+    )
+    return resized(result, model.sizes, exact=True)
+
+
+def _search(
+    regions: Sequence[PlannedRegion],
+    wanted: Sequence[PlannedRegion],
+    sizes: Sequence[tuple[Any, ...]],
+    outside: Sequence[Outside],
+    released: Sequence[frozenset[int]],
+    seconds: float,
+) -> None:
+    """Search plans for some regions of a step, from its last region to its first."""
+    left = list(wanted)
+    least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
+    for i in reversed(range(len(regions))):
+        known = regions[i]
+        if known in left:
+            left.remove(known)
+            known.search(sizes[i], Around(outside[i], released[i], (least, most)), seconds)
+        options = known.sized(released[i]).at(sizes[i])
+        least, most = int(options.peaks(outside[i], least).min()), int(options.peaks(outside[i], most)[0])
 
 
 def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
@@ -306,6 +387,7 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
         sized=tuple(source.sized[j] for source, j in where),
         recorded=recorded,
         optional=True,
+        searched=model.searched,
     )
     both = resized(both, [source.sizes[j] for source, j in where], exact=True)
     return both, (first, second)
