@@ -32,7 +32,7 @@ class OptionalRegions:
 
     @property
     def count(self) -> int:
-        """How many pairs of a step's first region and another region were noted; it rises when there is a new one."""
+        """A number that rises when there is something new."""
         return self._count
 
     def note(self, first: Region, region: Region, sizes: tuple[Any, ...]) -> None:
@@ -42,6 +42,14 @@ class OptionalRegions:
         if region not in ran:
             ran.add(region)
             self._count += 1
+
+    def forget(self, region: Region) -> None:
+        """Forget a region that will not run again."""
+        self._sizes.pop(region, None)
+        self._in_steps.pop(region, None)
+        for ran in self._in_steps.values():
+            ran.discard(region)
+        self._count += 1
 
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Bytes for regions that may run in a step, though the recorded step left them out.

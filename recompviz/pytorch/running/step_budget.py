@@ -119,6 +119,8 @@ class StepBudget:
             del self.models[first]
             self._predicted.pop(first, None)
         self._resized.clear()
+        self._reserves.clear()
+        self._optional.forget(region)
         for counts in (self._warm_ups, self._failed, self._record_again):
             counts.pop(region, None)
         self._order = [other for other in self._order if other is not region]
