@@ -22,7 +22,7 @@ import recompviz as rv
 from recompviz.benchmarks.loops.budgets import same
 from recompviz.benchmarks.loops.comparison import highest, resident
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.pytorch.internals.dynamo import forget_graphs
+from recompviz.pytorch.internals.dynamo import forget_graphs, mark_dynamic
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of
@@ -202,7 +202,7 @@ class _Loop:
         words, targets = torch.randint(0, WORDS, (2, BATCH, length)).unbind()
         words = words.clone()
         if self.mode == "mark_dynamic" and self.called is not self.model:
-            torch._dynamo.mark_dynamic(words, 1)
+            mark_dynamic(words, 1)
         self.seconds, peak = 0.0, None
         if self.called is not self.model and self.budget.models:
             before = resident(self.model, self.optimizer, [words])

@@ -43,6 +43,7 @@ __all__ = [
     "forget_graphs",
     "forget_tracebacks",
     "graph_breaks",
+    "mark_dynamic",
     "register_name",
     "skipped_functions",
 ]
@@ -141,6 +142,11 @@ def forget_tracebacks() -> None:
     edits = getattr(get_metrics_context(), "_edits", None)
     if edits:
         edits.clear()
+
+
+def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
+    """Tell Dynamo that a dimension of an input varies, so that the first capture is for all its sizes."""
+    torch._dynamo.mark_dynamic(tensor, dimension)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def forget_graphs() -> None:
