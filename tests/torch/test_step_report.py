@@ -65,6 +65,31 @@ class Unused(nn.Module):
         return self.second(x) * scale.detach()
 
 
+class Block(nn.Module):
+    """A layer of the user."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x).tanh()
+
+
+class Stack(nn.Module):
+    """Two equal layers in a loop that is not captured."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([Block(), Block()])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = layer(x)
+            torch._dynamo.graph_break()
+        return x
+
+
 def line_of(owner: Callable[..., Any], mark: str) -> int:
     """The number of the line of a function that ends with a comment."""
     lines, first = inspect.getsourcelines(owner)
@@ -128,6 +153,14 @@ def test_a_model_without_breaks_is_one_region_and_is_planned_after_three_steps()
     assert report.breaks == ()
     assert report.peak() <= report.total
     assert report.resident >= 4 * sum(p.numel() for p in model.parameters())
+
+
+def test_two_layers_that_share_a_graph_have_their_own_names() -> None:
+    model = rv.compile(Stack(), total="100 MiB")
+    train(model, 3)
+    report = rv.step_report(model)
+    assert [region.name for region in report.regions] == ["layers.0.inner", "layers.1.inner"]
+    assert len(report.breaks) == 1
 
 
 def test_a_region_whose_output_is_not_trained_is_in_the_report() -> None:

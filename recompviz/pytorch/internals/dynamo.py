@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
@@ -57,10 +58,11 @@ REMEMBERED_COMPILATIONS = 4096
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 # the name of the function that runs after a graph break
 _RESUME = re.compile(r"torch_dynamo_resume_in_(?P<function>.+)_at_(?P<line>\d+)")
+_SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
 # in Dynamo's explanations: the path of a file of PyTorch
 _FILE = re.compile(r" in file `[^`]*`")
 # hints of Dynamo that say nothing about the user's code
-_NO_ADVICE = ("Please report an issue", "This graph break may have been caused by")
+_NO_ADVICE = ("Please report an issue", "This graph break may have been", "It may be possible to write Dynamo")
 _EVALUATION = torch._dynamo.eval_frame.__file__
 
 
@@ -193,12 +195,15 @@ class Callers:
         All functions inside the compiled model, PyTorch's too: file and first line.
     resumed_at : tuple of (file, int)
         The lines after whose graph breaks the functions resumed.
+    parameters : tuple of weakref.ref
+        What the region is called with: one region may run several layers of one kind.
     """
 
     inside: tuple[SourceLine, ...] = ()
     outside: SourceLine | None = None
     functions: tuple[tuple[str, int], ...] = ()
     resumed_at: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[weakref.ref[torch.Tensor], ...] = ()
 
 
 def capture_of(graph: GraphModule) -> Capture:
@@ -212,7 +217,7 @@ def capture_of(graph: GraphModule) -> Capture:
     return Capture(source_line(file, int(number), "") if place else None, ended_by)
 
 
-def callers() -> Callers:
+def callers(parameters: Sequence[torch.Tensor] = ()) -> Callers:
     """The functions on the stack, up to the one that calls the compiled model."""
     frames = []
     frame, last = sys._getframe(1), -1
@@ -228,6 +233,7 @@ def callers() -> Callers:
         next((_line_of(frame) for i, frame in own if i >= last), None),
         tuple((frame.f_code.co_filename, frame.f_code.co_firstlineno) for frame in frames[: max(last, 0)]),
         tuple((file, int(resumed["line"])) for file, resumed in names if resumed),
+        tuple(weakref.ref(parameter) for parameter in parameters),
     )
 
 
@@ -246,7 +252,7 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
     for entry in dynamo_utils.get_compilation_metrics():
         if entry.fail_type and entry.co_filename is not None and entry.co_firstlineno is not None:
             file, number = entry.fail_user_frame_filename, entry.fail_user_frame_lineno
-            line = source_line(file, number, entry.co_name or "") if file and number and is_own(file) else None
+            line = source_line(file, number, "") if file and number and is_own(file) else None
             found[entry.co_filename, entry.co_firstlineno] = _graph_break(entry.fail_reason or entry.fail_type, line)
     return found
 
@@ -265,8 +271,7 @@ def _innermost(stack: list[Any]) -> SourceLine | None:
     """The innermost line of the user in a stack of Dynamo."""
     for frame in reversed(stack):
         if is_own(frame.filename) and frame.lineno:
-            resumed = _RESUME.fullmatch(frame.name)
-            return source_line(frame.filename, frame.lineno, resumed["function"] if resumed else frame.name)
+            return source_line(frame.filename, frame.lineno, "")
     return None
 
 
@@ -286,7 +291,7 @@ def _graph_break(text: str, line: SourceLine | None) -> GraphBreak:
             explanation = explanation or rest  # a second one says that the break is in a loop
         elif head == "Hint" and not rest.startswith(_NO_ADVICE):
             hints.append(rest.rstrip("."))
-    reason = (explanation or text.strip().split("\n")[0]).rstrip(".")
+    reason = _SENTENCE.split(explanation or text.strip().split("\n")[0], maxsplit=1)[0].rstrip(".")
     if reason.startswith("generic_jump"):
         reason = "A branch depends on the value of a tensor"
     return GraphBreak(line, _FILE.sub("", reason), tuple(hints))

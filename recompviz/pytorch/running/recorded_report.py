@@ -92,6 +92,8 @@ def step_report(compiled: Any) -> StepReport:
         )
     if model.symbolic:
         notes.append("bytes are for the sizes that were predicted when the last step started")
+    if model.optional:
+        notes.append("some steps leave out some of these regions")
     if point is None:
         point = len(model.plans.peak) - 1
         notes.append("no plan fits the total at these sizes; the leanest is shown")
@@ -122,8 +124,8 @@ def _recorded(budget: StepBudget) -> StepModel:
         return list(budget.models.values())[-1]
     if budget.failed_recordings:
         raise StepNotRecorded(
-            f"{budget.failed_recordings} recorded steps were dropped: the backward pass of a region did not run",
-            "call the model under torch.no_grad() where its output is not trained, or detach what is not",
+            f"{budget.failed_recordings} recorded steps were dropped: no backward pass ran, or the record broke off",
+            "train steps with a backward pass and without another profiler, then ask again",
         )
     if not budget.regions:
         raise StepNotRecorded(
@@ -141,7 +143,8 @@ def _region(budget: StepBudget, model: StepModel, run: int, names: dict[int, str
     known = budget.regions[region]
     assert known.joint is not None
     assert known.time is not None
-    owners = _owners(budget.memory.tensors_of(region), names)
+    called_with = [reference() for reference in model.callers[run].parameters]
+    owners = _owners([value for value in called_with if value is not None], names)
     root = _root(region.folded.graph, owners)
     graph = replace(region.folded.graph, time=known.time)
     if root:

@@ -339,7 +339,7 @@ class StepBudget:
 
     @property
     def failed_recordings(self) -> int:
-        """How many recorded steps were dropped, because a region's backward pass did not run in them."""
+        """How many recorded steps could not be used: no backward pass ran, or the record broke off."""
         return sum(self._failed.values())
 
     @property

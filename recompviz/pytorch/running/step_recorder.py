@@ -53,7 +53,7 @@ class StepRecorder:
 
     def begin(self, run: Run) -> None:
         """Let a run of a region report to this recorder."""
-        record = PassRecord(run.sizes, callers=callers())
+        record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
         run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
         run.when_freed = self._graph_freed
