@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -176,23 +177,32 @@ def captured_joint(
     (joint graph, sources, inputs) or None
         Where Dynamo found each input of the graph, and the inputs themselves. None if the step computes no gradient.
     """
-    found: list[tuple[GraphModule, list[str], list[torch.Tensor]]] = []
-
-    def backend(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        sources = input_sources(graph)
-
-        def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
-            found.append((joint, sources, list(inputs)))
-            raise _Captured
-
-        compile_joint(graph, inputs, partition, lambda: list, lambda: list)
-        raise _Captured  # a graph without a backward pass
-
-    compiled = torch.compile(own_code(step), backend=backend, fullgraph=True, dynamic=False)
-    with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
-        compiled(*arguments)
+    found: list[_Capture] = []
+    token = _captures.set(found)
+    compiled = torch.compile(own_code(step), backend=_capture, fullgraph=True, dynamic=False)
+    try:
+        with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
+            compiled(*arguments)
+    finally:
+        _captures.reset(token)
     forget_tracebacks()
     return found.pop() if found else None
+
+
+# joint graph, sources and inputs
+_Capture = tuple[GraphModule, list[str], list[torch.Tensor]]
+_captures: ContextVar[list[_Capture]] = ContextVar("captures")
+
+
+def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """A backend that captures the joint graph. Dynamo keeps every backend, so this one holds nothing."""
+
+    def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
+        _captures.get().append((joint, input_sources(graph), list(inputs)))
+        raise _Captured
+
+    compile_joint(graph, inputs, partition, lambda: list, lambda: list)
+    raise _Captured  # a graph without a backward pass
 
 
 def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:

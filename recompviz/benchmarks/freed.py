@@ -1,0 +1,132 @@
+"""What stays in memory after 200 models were traced or compiled, trained for a step and deleted.
+
+``python -m recompviz.benchmarks.freed`` prints a row for each way to use recompviz: live tensors, objects of recompviz
+and resident memory of the process before and after. The last row is PyTorch alone: ``torch.compile`` of a new function
+each time. Dynamo keeps guards of every function that it compiled, so memory grows there, and by the same amount for
+each planned module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import types
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+import recompviz as rv
+from recompviz.pytorch.internals.dynamo import register_name
+from recompviz.pytorch.running.compiled import backend
+
+WARM_UP = 20
+
+
+def _trace(model: nn.Module, x: Tensor) -> None:
+    rv.trace(model, x, loss=torch.sum)
+    torch.sum(model(x)).backward()
+
+
+def _apply(model: nn.Module, x: Tensor) -> None:
+    trace = rv.trace(model, x, loss=torch.sum)
+    rv.apply(trace, trace.baseline("chen"))(x).backward()
+
+
+def _fit_in(model: nn.Module, x: Tensor) -> None:
+    rv.fit_in(model, x, loss=torch.sum, total="1 GiB")(x).backward()
+
+
+def _train(compiled: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    for _ in range(3):  # the second step is recorded, the third planned
+        compiled(x).sum().backward()
+
+
+def _compile(model: nn.Module, x: Tensor) -> None:
+    _train(rv.compile(model, total="1 GiB"), x)
+
+
+def _backend(model: nn.Module, x: Tensor) -> None:
+    register_name("recompviz", backend)
+    _train(torch.compile(model, backend="recompviz", options={"total": "1 GiB"}), x)
+
+
+def _new_function(model: nn.Module, x: Tensor) -> None:
+    def run(x: Tensor) -> Tensor:
+        output: Tensor = model(x)
+        return output
+
+    code = run.__code__.replace()  # Dynamo keeps its graphs by code object
+    _train(torch.compile(types.FunctionType(code, globals(), "run", None, run.__closure__), backend="aot_eager"), x)
+
+
+USES = {
+    "trace": _trace,
+    "trace and apply": _apply,
+    "fit_in": _fit_in,
+    "rv.compile": _compile,
+    'torch.compile(backend="recompviz")': _backend,
+    "PyTorch alone: aot_eager, a new function": _new_function,
+}
+
+
+@dataclass(frozen=True)
+class Count:
+    """What is alive in the process."""
+
+    tensors: int
+    own: int
+    resident: int
+
+    @classmethod
+    def now(cls) -> Count:
+        """Count after garbage collection."""
+        for _ in range(4):  # a tensor that has a Python object needs a second pass
+            gc.collect()
+        tensors = own = 0
+        for each in gc.get_objects():
+            kind = type(each)
+            tensors += issubclass(kind, Tensor)
+            home = getattr(each, "__module__", None) if kind is types.FunctionType else kind.__module__
+            own += isinstance(home, str) and home.startswith("recompviz") and not isinstance(each, type)
+        pages = int(open("/proc/self/statm").read().split()[1])  # noqa: SIM115
+        return cls(tensors, own, pages * os.sysconf("SC_PAGE_SIZE"))
+
+
+def once(use: Callable[[nn.Module, Tensor], None]) -> None:
+    """Use a new model, and drop it."""
+    model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    use(model, torch.randn(8, 64))
+
+
+def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tuple[Count, Count]:
+    """The counts before and after the repetitions."""
+    for _ in range(WARM_UP):
+        once(use)
+    before = Count.now()
+    for _ in range(repetitions):
+        once(use)
+    return before, Count.now()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--repetitions", type=int, default=200)
+    repetitions = parser.parse_args().repetitions
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    print(f"{'':42} {'live tensors':>14} {'own objects':>14} {'resident memory, MB':>22}")
+    for name, use in USES.items():
+        before, after = measured(use, repetitions)
+        tensors, own = f"{before.tensors} → {after.tensors}", f"{before.own} → {after.own}"
+        megabytes = f"{before.resident / 1e6:.1f} → {after.resident / 1e6:.1f}"
+        growth = after.resident / before.resident - 1
+        print(f"{name:42} {tensors:>14} {own:>14} {megabytes:>16} {growth:+.2%}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
