@@ -28,7 +28,7 @@ WARM_UP = 20
 
 def _trace(model: nn.Module, x: Tensor) -> None:
     rv.trace(model, x, loss=torch.sum)
-    torch.sum(model(x)).backward()
+    torch.autograd.backward(torch.sum(model(x)))
 
 
 def _apply(model: nn.Module, x: Tensor) -> None:
@@ -42,7 +42,7 @@ def _fit_in(model: nn.Module, x: Tensor) -> None:
 
 def _train(compiled: Callable[[Tensor], Tensor], x: Tensor) -> None:
     for _ in range(3):  # the second step is recorded, the third planned
-        compiled(x).sum().backward()
+        torch.autograd.backward(compiled(x).sum())
 
 
 def _compile(model: nn.Module, x: Tensor) -> None:

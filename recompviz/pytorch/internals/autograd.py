@@ -15,16 +15,19 @@ from typing import Any
 
 import torch
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+from torch.utils import _pytree as pytree
 
 __all__ = [
     "after_backward",
     "autocast_off",
+    "backward_of_step",
     "dispatch_modes_off",
     "keeps_graph",
     "leaves_of",
     "next_sequence_number",
     "running_node",
     "sequence_number",
+    "trained_outputs",
     "version_counters_kept",
 ]
 
@@ -58,6 +61,45 @@ def _when_engine_returned(_argument: object) -> int:
 
 _waiting: list[Callable[[], None]] = []
 _call_waiting = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_when_engine_returned)
+
+
+def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[None] | None = None) -> None:
+    """Run the backward pass of what a step returned.
+
+    Parameters
+    ----------
+    result : pytree of torch.Tensor
+        A scalar loss; or the outputs of a model, each of which gets a gradient of ones.
+    arrival : context manager, optional
+        The gradients of outputs are allocated inside it, when the backward pass starts.
+    """
+    if isinstance(result, torch.Tensor) and not result.dim():
+        torch.autograd.backward(result)
+        return
+    outputs = trained_outputs(result)
+    end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type: ignore[no-untyped-call]
+    torch.autograd.backward(end, torch.zeros_like(end))
+
+
+def trained_outputs(result: Any) -> list[torch.Tensor]:
+    """The tensors in what a step returned that require a gradient."""
+    leaves = pytree.tree_leaves(result)
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
+
+
+class _CodeOutside(torch.autograd.Function):
+    """Stands for the code after a model. It allocates only the gradients, and holds none of them."""
+
+    @staticmethod
+    def forward(context: Any, arrival: contextlib.AbstractContextManager[None], *outputs: torch.Tensor) -> torch.Tensor:
+        context.arrival = arrival
+        context.outputs = [output.detach() for output in outputs]
+        return outputs[0].new_empty(0)
+
+    @staticmethod
+    def backward(context: Any, *_gradients: torch.Tensor) -> Any:
+        with context.arrival:
+            return None, *[torch.ones_like(output) for output in context.outputs]
 
 
 def running_node() -> Any:

@@ -29,11 +29,13 @@ __all__ = [
     "Role",
     "capture_settings",
     "is_forward_output",
+    "is_gradient",
     "joint_graph",
     "new_buffers",
     "overwritten_input",
     "placeholder_role",
     "quiet_capture",
+    "result_on_shapes",
 ]
 
 
@@ -67,12 +69,22 @@ def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModul
 
 def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
     """Names of the buffers that the step replaces with a new tensor instead of overwriting; runs on shapes only."""
+    return _run_on_shapes(step, arguments)[1]
+
+
+def result_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Any:
+    """What a step returns, as tensors without memory."""
+    return _run_on_shapes(step, arguments)[0]
+
+
+def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, list[str]]:
+    """What the step returns, and the names of the buffers that it replaces."""
     step, arguments = without_storage(step, arguments)
     before = dict(step.named_buffers())
     mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
     with mode, torch.no_grad():
-        step(*arguments)
-    return [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
+        result = step(*arguments)
+    return result, [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
 
 
 def placeholder_role(node: Node) -> Role:
@@ -100,6 +112,11 @@ def placeholder_role(node: Node) -> Role:
 def is_forward_output(desc: object) -> bool:
     """Whether the descriptor of a joint graph's output names a value of the forward pass."""
     return type(desc).__name__ == "PlainAOTOutput"
+
+
+def is_gradient(desc: object) -> bool:
+    """Whether the descriptor of a joint graph's output names a gradient."""
+    return type(desc).__name__ == "GradAOTOutput"
 
 
 def overwritten_input(desc: object) -> object | None:

@@ -21,9 +21,10 @@ from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, overwritten_in
-from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint, figures_of_call
+from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
+from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.traced_step import Trace
 
@@ -71,14 +72,20 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
             "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"
         )
     cache = CalibrationCache(torch.device(trace.device))
-    keys = [call_key(node) for node in trace.folded.call_node]
-    counts = [len(call.makes) for call in trace.joint.calls]
+    joint = trace.joint
+    operators = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
+    keys = [call_key(trace.folded.call_node[c]) for c in operators]
+    counts = [len(joint.calls[c].makes) for c in operators]
     figures = None if fresh else cache.find(keys, counts)
     if figures is None:
-        cache.store(dict(zip(keys, _measured(trace), strict=True)))
+        measured = _measured(trace)
+        cache.store({key: measured[c] for key, c in zip(keys, operators, strict=True)})
         figures = cache.find(keys, counts)  # equal calls have equal figures, also the first time
         assert figures is not None
-    return trace.with_joint(calibrated_joint(trace.joint, figures))
+    of_calls = [as_traced(joint, c) for c in range(len(joint.calls))]
+    for c, found in zip(operators, figures, strict=True):
+        of_calls[c] = found
+    return trace.with_joint(calibrated_joint(joint, of_calls))
 
 
 # -------------------------------------------------------------------- measuring
@@ -115,7 +122,8 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
         if phase is not Phase.RECOMPUTE:
             replayed = c in schedule.recomputed and phase is Phase.FORWARD
-            found[c] = figures_of_call(joint, c, events[i], seconds[i], replayed)
+            arrives = joint.calls[c].info.op == ARRIVE
+            found[c] = as_traced(joint, c) if arrives else figures_of_call(joint, c, events[i], seconds[i], replayed)
     for c in range(len(joint.calls)):
         yield found[c]
 
@@ -140,8 +148,8 @@ class _StepClock:
         return _TimedStep(self, step)
 
     def seconds(self) -> list[float]:
-        """The median time of each step."""
-        return [statistics.median(times) for times in self.times]
+        """The median time of each step; 0 for a step in which no operator runs."""
+        return [statistics.median(times) if times else 0.0 for times in self.times]
 
 
 class _TimedStep(AbstractContextManager[None]):

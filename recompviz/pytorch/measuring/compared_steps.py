@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.autograd import leaves_of, version_counters_kept
+from recompviz.pytorch.internals.autograd import backward_of_step, leaves_of, trained_outputs, version_counters_kept
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.measurement_run import overwritten_in
@@ -27,7 +27,7 @@ CHANGE = 0.03
 
 # inputs, keyword arguments, targets
 Arguments = tuple[Any, Any, Any]
-Run = Callable[[Arguments], torch.Tensor]
+Run = Callable[[Arguments], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,7 @@ class StepResult:
     Attributes
     ----------
     loss : torch.Tensor
+        The loss, or all numbers in the outputs of a model without a loss.
     gradients, buffers : dict of str to torch.Tensor
         Gradients of parameters, of inputs, and of tensors outside the model that are trained as well.
     held : list of int or None
@@ -69,11 +70,10 @@ class TwoSteps:
     def eager(self) -> list[StepResult]:
         """Both steps in eager PyTorch; they also find which tensors outside the model are trained."""
 
-        def run(arguments: Arguments) -> torch.Tensor:
+        def run(arguments: Arguments) -> Any:
             # compiled modules run as written, because Inductor's kernels differ in the last bits
             with torch.compiler.set_stance("force_eager"):
-                loss: torch.Tensor = self.trace.step(*arguments)
-                return loss
+                return self.trace.step(*arguments)
 
         try:
             return self._results(run, find_outside=True)
@@ -85,14 +85,14 @@ class TwoSteps:
             self.second_arguments = self.trace.arguments
             return self._results(run, find_outside=True)
 
-    def under(self, run: Run, held_by: Callable[[torch.Tensor], list[torch.Tensor] | None]) -> list[StepResult]:
-        """Both steps as ``run`` runs them; ``held_by`` returns the values that autograd holds for a loss."""
+    def under(self, run: Run, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
+        """Both steps as ``run`` runs them; ``held_by`` returns the values that autograd holds for their result."""
         return self._results(run, held_by=held_by)
 
     def _results(
         self,
         run: Run,
-        held_by: Callable[[torch.Tensor], list[torch.Tensor] | None] = lambda _loss: None,
+        held_by: Callable[[Any], list[torch.Tensor] | None] = lambda _result: None,
         find_outside: bool = False,
     ) -> list[StepResult]:
         trace, step = self.trace, self.trace.step
@@ -112,7 +112,7 @@ class TwoSteps:
         self,
         arguments: Arguments,
         run: Run,
-        held_by: Callable[[torch.Tensor], list[torch.Tensor] | None],
+        held_by: Callable[[Any], list[torch.Tensor] | None],
         find_outside: bool,
         before: dict[int, tuple[torch.Tensor, torch.Tensor | None]],
     ) -> StepResult:
@@ -123,25 +123,35 @@ class TwoSteps:
         for leaf in self.outside.values():
             leaf.grad = None
         torch.clear_autocast_cache()  # otherwise the second step would use casts of the first step's parameters
-        loss = run(arguments)
+        result = run(arguments)
         if find_outside:
             known = {id(leaf) for leaf in (*named.values(), *self.outside.values())}
-            for leaf in leaves_of(loss):
+            for leaf in (leaf for output in trained_outputs(result) for leaf in leaves_of(output)):
                 if id(leaf) not in known:
                     before.setdefault(id(leaf), (leaf, leaf.grad))
                     leaf.grad = None
+                    known.add(id(leaf))
                     self.outside[f"tensor {len(self.outside)} outside the model, of shape {list(leaf.shape)}"] = leaf
-        held = held_by(loss)
+        held = held_by(result)
         sizes = None if held is None else [value.untyped_storage().nbytes() for value in held]
         del held  # otherwise the backward pass could not free them
-        torch.autograd.backward(loss)
+        backward_of_step(result)
         trained = {**named, **self.outside}
         return StepResult(
-            loss.detach(),
+            _numbers(result),
             {name: None if p.grad is None else p.grad.detach() for name, p in trained.items()},
             {name: b.detach().clone() for name, b in step.named_buffers()},
             sizes,
         )
+
+
+def _numbers(result: Any) -> torch.Tensor:
+    """The loss, or all numbers in the outputs of a model, as one tensor."""
+    if isinstance(result, torch.Tensor):
+        return result.detach()
+    leaves = [leaf.detach() for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+    parts = [torch.view_as_real(leaf) if leaf.is_complex() else leaf for leaf in leaves]
+    return torch.cat([part.reshape(-1).double() for part in parts])
 
 
 def changed(arguments: Arguments) -> Arguments:

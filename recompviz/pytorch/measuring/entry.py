@@ -42,7 +42,9 @@ def trace(
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        If left out, the model's output is the scalar loss, or has ``.loss``.
+        If left out, the model's output is the scalar loss, or has ``.loss``. Any other model without targets is traced
+        without its loss: the step returns the model's outputs, which the caller holds until the step ends, and their
+        gradients arrive from outside when the backward pass starts. They count with their full size.
     granularity : "operators" or "paper"
         What one node of the graph stands for: one operator call that owns its memory, or one function as the paper
         counts them. With "paper", a layer of ``torch.nn`` is one node however many operators it calls, softmax and
@@ -69,7 +71,7 @@ def trace(
     ValueError
         If there is no such granularity or cost model.
     TraceError
-        If the step cannot be traced, its output is no scalar, the loss captures a tensor, or no parameter requires a
+        If the step cannot be traced, its loss is no scalar, the loss captures a tensor, or no parameter requires a
         gradient.
 
     Examples
@@ -78,6 +80,12 @@ def trace(
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
+
+    Without a loss the planned model returns its own outputs, and a loss outside calls ``backward``:
+
+    >>> t = rv.trace(model, torch.zeros(4, 8))
+    >>> t.returns_outputs, rv.apply(t, t.baseline("keep-all"))(torch.zeros(4, 8)).shape
+    (True, torch.Size([4, 1]))
 
     A model far larger than this machine needs no memory to be planned:
 

@@ -6,6 +6,7 @@ The optimiser's step runs without its hooks and without a scheduler's wrapper. T
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -18,6 +19,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.autograd import backward_of_step
 from recompviz.pytorch.internals.devices import alignment
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
@@ -25,7 +27,7 @@ from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import WriteCounts, clear_gradients
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.program import Mark
+from recompviz.pytorch.running.program import Mark, profiler_mark
 from recompviz.pytorch.tracing.step import Loss, Step
 from recompviz.pytorch.tracing.traced_step import Trace
 
@@ -36,7 +38,8 @@ WARM_UP_STEPS = 2
 SLACK = 2 << 20
 TRAINED = "contaminated: other work in this process trained the same model meanwhile; run it alone"
 
-Run = Callable[[], torch.Tensor]
+# gives the loss, or the outputs of a model whose loss is outside
+Run = Callable[[], Any]
 
 
 @dataclass
@@ -74,7 +77,7 @@ class MeasurementRun:
         """Run a step that is not recorded; returns its :class:`WriteCounts`."""
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
-        torch.autograd.backward(run())
+        backward_of_step(run())
         if self.optimizer is not None:
             self.optimizer.step()
         return counts.so_far()
@@ -84,8 +87,8 @@ class MeasurementRun:
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
         with memory_window(self.device) as window:
-            loss = run()  # alive until the end of the window, as in a training loop
-            torch.autograd.backward(loss)
+            result = run()  # alive until the end of the window, as in a training loop
+            backward_of_step(result, self._arrival())
             if self.optimizer is not None:
                 with named_range("rv:optimizer"):
                     self.optimizer.step()
@@ -94,6 +97,12 @@ class MeasurementRun:
         if counts.so_far() != usual:
             notes.append(TRAINED)
         return Reading(events, window.seconds, window.reserved, notes)
+
+    def _arrival(self) -> contextlib.AbstractContextManager[None]:
+        """The range of the schedule's step in which the gradients of outputs arrive."""
+        if isinstance(self.module, PlannedModule) and self.module.trace.returns_outputs:
+            return profiler_mark(self.module.trace.joint.forward_count)
+        return contextlib.nullcontext()
 
     def static(self) -> dict[Category, int]:
         """Bytes on the device that exist before the step, by category."""
@@ -124,7 +133,7 @@ class MeasurementRun:
 
 
 def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:
-    """A function that takes a mark (or None) and returns a function that runs the forward pass and returns the loss."""
+    """A function that takes a mark (or None) and returns a function that runs the forward pass."""
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
         planned = module

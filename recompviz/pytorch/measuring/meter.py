@@ -46,7 +46,8 @@ def measure(
     *inputs
         One batch.
     kwargs, targets, loss
-        As for :func:`recompviz.trace`; a planned module contains its loss.
+        As for :func:`recompviz.trace`; a planned module contains its loss. Without a loss every output gets a gradient
+        of ones with its full size. The gradient of a plain sum is smaller: one number for all elements.
     optimizer : torch.optim.Optimizer, optional
         If given, its step is part of the measured step. It runs without hooks and schedulers.
 

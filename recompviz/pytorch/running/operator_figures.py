@@ -42,6 +42,11 @@ class OperatorFigures:
     seconds: float
 
 
+def as_traced(joint: JointGraph, c: int) -> OperatorFigures:
+    """The figures of a call that was not measured: the sizes of the trace, no workspace, no time."""
+    return OperatorFigures(0, tuple(joint.storages[s].size for s in joint.calls[c].makes), 0.0)
+
+
 def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> JointGraph:
     """A joint graph with workspace, times and allocated sizes, from the figures of each call."""
     storages = list(joint.storages)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.planning.step_plans import Outside, step_plans
@@ -28,13 +29,13 @@ from recompviz.pytorch.internals.dynamo import forget_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
-from recompviz.pytorch.running.operator_figures import OperatorFigures, calibrated_joint
+from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.region import Region, Run, Stage
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.running.step_model import StepModel, plan_options
-from recompviz.pytorch.tracing.call_list import ARRIVE
+from recompviz.pytorch.tracing.call_list import ARRIVE, has_arrival
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class PlanWarning(UserWarning):
 class PlannedModule(nn.Module):
     """The model's training step under a plan; made by :func:`apply`.
 
-    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss. Its parameters, buffers and ``state_dict`` have
-    the model's names.
+    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss; the model's own outputs if the trace has no loss.
+    Its parameters, buffers and ``state_dict`` have the model's names.
 
     Parameters
     ----------
@@ -115,8 +116,8 @@ class PlannedModule(nn.Module):
 
     # ---------------------------------------------------------------- running
 
-    def forward(self, *values: Any, **kwargs: Any) -> torch.Tensor:
-        """The scalar loss of one step.
+    def forward(self, *values: Any, **kwargs: Any) -> Any:
+        """The scalar loss of one step; the model's own outputs if it was traced without a loss.
 
         Parameters
         ----------
@@ -127,30 +128,27 @@ class PlannedModule(nn.Module):
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
         if not torch.is_grad_enabled():
-            eager: torch.Tensor = self._trace.step(*arguments)
-            return eager
+            return self._trace.step(*arguments)
         quiet = contextlib.nullcontext() if self._budget.regions else quiet_capture()
         with capture_settings(), quiet, active(self._budget):
-            loss: torch.Tensor = self._compiled(*arguments)
-        return loss
+            return self._compiled(*arguments)
 
-    def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], torch.Tensor]:
-        """A function that gives the loss and runs each step of the schedule inside ``mark(step)``; for measuring."""
+    def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
+        """A function that runs the forward pass, and each step of the schedule inside ``mark(step)``; for measuring."""
         self._refuse_estimated()
 
-        def run() -> torch.Tensor:
+        def run() -> Any:
             with self._budget.marked(mark):
-                loss: torch.Tensor = self(*values, **kwargs)
-            return loss
+                return self(*values, **kwargs)
 
         return run
 
-    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor] | None:
-        """The values that autograd holds for the backward pass of a loss, in the order of ``program``.
+    def saved_values(self, result: Any) -> list[torch.Tensor] | None:
+        """The values that autograd holds for the backward pass of what a step returned, in the order of ``program``.
 
-        None if the loss does not come from the traced graph, because the model has changed since.
+        None if it does not come from the traced graph, because the model has changed since.
         """
-        return self._budget.saved_values(loss)
+        return self._budget.saved_values(result)
 
     def _refuse_estimated(self) -> None:
         if self._trace.estimated:
@@ -225,7 +223,8 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     Returns
     -------
     PlannedModule
-        Called with the inputs and targets, it returns the scalar loss. It shares the model's parameters and buffers.
+        Called with the inputs and targets, it returns the scalar loss; the model's own outputs if the trace has no
+        loss. It shares the model's parameters and buffers.
 
     Raises
     ------
@@ -252,13 +251,14 @@ class _Marker:
 
     mark_step: Mark
     forward_count: int
+    arrives: bool
 
     def stage_of(self, _stage: Stage) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
 
     def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
-        # a region's schedule has one step more: the gradients of its outputs arrive
-        return self.mark_step(step - (step > self.forward_count))
+        # a region's schedule has one step more than that of a whole step: the gradients of its outputs arrive
+        return self.mark_step(step if self.arrives else step - (step > self.forward_count))
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
         """Nothing to note."""
@@ -325,7 +325,7 @@ class PlannedBudget(StepBudget):
         """The given plan for the traced graph, unless there are plans to choose from."""
         if run.region in self.traced_regions:
             if self._mark is not None:
-                run.observer = _Marker(self._mark, self.joint.forward_count)
+                run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
             if not self.plans or self._mark is not None:
                 return self.mask
         elif not self.strict and run.region.folded.graph.edges.tolist() == self.graph.edges.tolist():
@@ -345,13 +345,11 @@ class PlannedBudget(StepBudget):
         finally:
             self._mark = before
 
-    def saved_values(self, loss: torch.Tensor) -> list[torch.Tensor] | None:
-        """The values that autograd holds for the backward pass of a loss of the traced graph; None for another."""
-        for region in self.traced_regions:
-            found = region.saved_values(loss)
-            if found is not None:
-                return found
-        return None
+    def saved_values(self, result: Any) -> list[torch.Tensor] | None:
+        """The values that autograd holds for the backward pass of the traced graph's result; None for another."""
+        outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        found = (region.saved_values(output) for region in self.traced_regions for output in outputs)
+        return next((values for values in found if values is not None), None)
 
 
 def _identity(call: Call) -> tuple[object, ...]:
@@ -363,18 +361,17 @@ def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> 
     """The region's joint graph with what is known of the traced one; None if the region is another graph."""
     own = region.folded.joint
     calls = [c for c, call in enumerate(own.calls) if call.info.op != ARRIVE]
-    if len(calls) != len(joint.calls) or not np.array_equal(region.folded.graph.edges, edges):
+    theirs = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
+    if len(calls) != len(theirs) or not np.array_equal(region.folded.graph.edges, edges):
         return None
-    for c, traced in zip(calls, joint.calls, strict=True):
-        call = own.calls[c]
-        if _identity(call) != _identity(traced):
-            return None
-    figures = [OperatorFigures(0, tuple(own.storages[s].size for s in call.makes), 0.0) for call in own.calls]
+    if any(_identity(own.calls[c]) != _identity(joint.calls[d]) for c, d in zip(calls, theirs, strict=True)):
+        return None
+    figures = [as_traced(own, c) for c in range(len(own.calls))]
     if joint.workspace:
-        for c, traced, workspace, seconds in zip(calls, joint.calls, joint.workspace, joint.seconds, strict=True):
-            sizes = tuple(joint.storages[s].size for s in traced.makes)
+        for c, d in zip(calls, theirs, strict=True):
+            sizes = tuple(joint.storages[s].size for s in joint.calls[d].makes)
             if len(sizes) != len(own.calls[c].makes):
                 return None
-            figures[c] = OperatorFigures(workspace, sizes, seconds)
+            figures[c] = OperatorFigures(joint.workspace[d], sizes, joint.seconds[d])
         return calibrated_joint(own, figures)
     return own

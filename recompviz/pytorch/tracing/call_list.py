@@ -10,7 +10,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 
 from recompviz.core.graphs.node_info import NodeInfo
-from recompviz.core.steps.joint import Call, Category
+from recompviz.core.steps.joint import Call, Category, JointGraph
 from recompviz.pytorch.internals.node_info import InfoMaker
 from recompviz.pytorch.internals.operators import is_random
 from recompviz.pytorch.tracing.prepared import is_mutation, reads_overwritten
@@ -19,6 +19,11 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 # the first call of a region's backward pass
 ARRIVE = "gradients of the outputs arrive"
+
+
+def has_arrival(joint: JointGraph) -> bool:
+    """Whether gradients of outputs arrive from outside."""
+    return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 
 
 class CallList:

@@ -87,6 +87,7 @@ def fold(
     device: torch.device | None = None,
     output_count: int | None = None,
     role_of: Callable[[Node], Role] | None = None,
+    leaves: bool = False,
 ) -> Folded:
     """Fold a joint graph.
 
@@ -105,6 +106,8 @@ def fold(
         outside when the backward pass starts. Left out: the graph is a whole step and returns one scalar, the loss.
     role_of : callable (torch.fx.Node) → (role, which), optional
         The value that a placeholder stands for; by default read from its descriptor.
+    leaves : bool
+        Whether the inputs are leaves, so that autograd accumulates their gradients.
 
     Raises
     ------
@@ -133,7 +136,8 @@ def fold(
             calls.add(node, backward=True)
 
     outputs, gradients = split_outputs(nodes[-1], output_count)
-    name_results(table, outputs, gradients, region)
+    leaves = leaves or not region
+    name_results(table, outputs, gradients, region, leaves)
     results = frozenset(table.storage_of[v] for v in (*outputs, *gradients) if v in table.storage_of)
     made = node_graph(table, calls, prepared.forward, results, granularity)
     runs_on = device or table.device
@@ -141,7 +145,7 @@ def fold(
         made.calls,
         tuple(table.storages),
         frozenset(s for s in results if table.storages[s].maker >= 0),
-        copied_gradients(table, gradients, region),
+        copied_gradients(table, gradients, leaves),
         sum(s.size for s in table.storages if s.maker < 0 and s.category is Category.GRADIENT),
         generator_bytes(runs_on),
         alignment(runs_on),

@@ -8,7 +8,7 @@ from typing import Any
 from torch.fx import Node
 
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.internals.export import is_forward_output
+from recompviz.pytorch.internals.export import is_forward_output, is_gradient
 from recompviz.pytorch.tracing.step import TraceError, refuse_no_scalar
 from recompviz.pytorch.tracing.storage_table import StorageTable
 
@@ -49,13 +49,22 @@ def forward_output_count(output: Node) -> int:
     return sum(map(is_forward_output, output.meta["desc"]))
 
 
-def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool) -> None:
-    """Give the storages of outputs and of parameter gradients their category and label."""
+def gradients_start(output: Node) -> int:
+    """The number of values of the forward pass that a joint graph returns, before its gradients."""
+    found = [i for i, desc in enumerate(output.meta["desc"]) if is_gradient(desc)]
+    return found[0] if found else len(output.meta["desc"])
+
+
+def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool, leaves: bool) -> None:
+    """Give the storages of outputs and of gradients their category and label.
+
+    The gradients of a region's inputs go to the code that made them, unless the inputs are leaves.
+    """
     for node in outputs:
         if node is not None and node in table.storage_of:
             _name(table, node, Category.OUTPUT, "output" if region else "loss")
     for (_, (role, which)), gradient in zip(table.placeholders, gradients, strict=False):
-        if gradient is not None and (role == "parameter" or not region):  # others go to what made the region's input
+        if gradient is not None and (role == "parameter" or leaves):
             _name(table, gradient, Category.PARAMETER_GRADIENT, f"gradient of {which}")
 
 
@@ -65,7 +74,7 @@ def _name(table: StorageTable, node: Node, category: Category, label: str) -> No
         table.storages[s] = replace(table.storages[s], category=category, label=label)
 
 
-def copied_gradients(table: StorageTable, gradients: Values, region: bool) -> tuple[tuple[int, int], ...]:
+def copied_gradients(table: StorageTable, gradients: Values, leaves: bool) -> tuple[tuple[int, int], ...]:
     """The gradients that AccumulateGrad copies, as (storage, bytes of the copy).
 
     It copies a gradient whose strides differ from the parameter's, and one that several parameters share.
@@ -73,7 +82,7 @@ def copied_gradients(table: StorageTable, gradients: Values, region: bool) -> tu
     arriving = [
         (placeholder, gradient)
         for (placeholder, (role, _)), gradient in zip(table.placeholders, gradients, strict=False)
-        if gradient is not None and (role == "parameter" or not region)
+        if gradient is not None and (role == "parameter" or leaves)
     ]
     last = {gradient: placeholder for placeholder, gradient in arriving}
     copied = []

@@ -1,7 +1,8 @@
 """The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
 
-It has one output, the scalar loss. Without a loss function the model's output must be a scalar or have a ``loss``;
-other outputs are dropped, so that only the loss has a gradient.
+A whole step returns the scalar loss. Without a loss function the loss is the model's output, if that is a scalar or has
+a ``loss``; other outputs are dropped, so that only the loss has a gradient. Any other model is traced without its loss:
+the step returns the model's outputs, and their gradients arrive from outside.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def as_targets(targets: Any) -> tuple[Any, ...]:
 
 
 class Step(nn.Module):
-    """``Step(model, loss)(inputs, kwargs, targets)`` is the scalar loss of one training step."""
+    """``Step(model, loss)(inputs, kwargs, targets)`` is the scalar loss, or the outputs of a model without a loss."""
 
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:
         super().__init__()
@@ -37,26 +38,34 @@ class Step(nn.Module):
         self.model = model
         self.loss = loss
 
-    def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> torch.Tensor:
-        """Return the loss of one batch."""
+    def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> Any:
+        """Return the loss of one batch; the model's outputs if there is no loss."""
         output = self.model(*inputs, **kwargs)
-        value = output if self.loss is None else self.loss(output, *targets)
-        loss: torch.Tensor = scalar(value)
-        return loss
+        if self.loss is None and not targets and not _is_one_number(_loss_in(output)):
+            return output
+        return scalar(output if self.loss is None else self.loss(output, *targets))
 
 
 def scalar(output: Any) -> Any:
     """The scalar loss in an output: itself, its ``.loss``, or its ``["loss"]``."""
-    if not isinstance(output, torch.Tensor):
-        if isinstance(output, Mapping) and "loss" in output:
-            output = output["loss"]
-        elif hasattr(output, "loss"):
-            output = output.loss
+    output = _loss_in(output)
     if torch.compiler.is_compiling():
         # an error raised while tracing loses its text; fold() checks the output again
-        return _without_dimensions(output) if isinstance(output, torch.Tensor) and output.numel() == 1 else output
+        return _without_dimensions(output) if _is_one_number(output) else output
     refuse_no_scalar([output])
     return _without_dimensions(output)
+
+
+def _loss_in(output: Any) -> Any:
+    if isinstance(output, torch.Tensor):
+        return output
+    if isinstance(output, Mapping) and "loss" in output:
+        return output["loss"]
+    return getattr(output, "loss", output)
+
+
+def _is_one_number(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.numel() == 1
 
 
 def _without_dimensions(output: torch.Tensor) -> torch.Tensor:

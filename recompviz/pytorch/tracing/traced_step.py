@@ -23,6 +23,7 @@ from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Schedule
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.tracing.call_list import has_arrival
 from recompviz.pytorch.tracing.costs import Costs, priced, unit_of
 from recompviz.pytorch.tracing.folding import Folded
 from recompviz.pytorch.tracing.grouping import Granularity
@@ -103,6 +104,14 @@ class Trace:
         return self.signature.device if self.planned_for is None else str(self.planned_for)
 
     @property
+    def returns_outputs(self) -> bool:
+        """Whether it was traced without a loss: the step returns the model's outputs.
+
+        Their gradients arrive from outside. The backward pass starts with them in memory, and they count as its inputs.
+        """
+        return has_arrival(self.joint)
+
+    @property
     def estimated(self) -> bool:
         """Whether it was traced on the meta device: sizes are exact, but kernels may differ between devices."""
         return self.planned_for is not None
@@ -148,9 +157,10 @@ class Trace:
         return replace(self, folded=priced(self.folded, costs, torch.device(self.device)), costs=costs)
 
     def __repr__(self) -> str:
+        outside = ", gradients of the outputs from outside" if self.returns_outputs else ""
         return (
             f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
-            f"{len(self.joint.calls)} calls{', estimated' if self.estimated else ''})"
+            f"{len(self.joint.calls)} calls{outside}{', estimated' if self.estimated else ''})"
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:

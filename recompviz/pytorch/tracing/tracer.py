@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import captured_joint
 from recompviz.pytorch.internals.devices import device_of, without_memory
-from recompviz.pytorch.internals.export import BufferSet, joint_graph, new_buffers
+from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
 from recompviz.pytorch.internals.fake_tensors import without_storage
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, unit_of
@@ -31,7 +32,7 @@ from recompviz.pytorch.tracing.refusals import (
     refuse_computed_constants,
     refuse_data_dependent_shapes,
 )
-from recompviz.pytorch.tracing.results import forward_output_count
+from recompviz.pytorch.tracing.results import forward_output_count, gradients_start
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.step import Loss, Step, TraceError, as_targets
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -84,9 +85,8 @@ def trace_step(
                 if captured is None:
                     raise TraceError("the loss does not depend on a parameter that requires a gradient")
                 fx, sources, inputs_of_graph = captured
-                if forward_output_count(next(iter(reversed(fx.graph.nodes)))) > 1:
-                    new_buffers(step, arguments)  # raises TraceError unless the step returns one scalar
                 role_of = roles_of_inputs(sources, inputs_of_graph)
+            whole = _is_whole(step, arguments, fx)
     except RecompvizError:
         raise
     except BufferSet as error:
@@ -99,7 +99,8 @@ def trace_step(
     before = _positions(arguments[:2])
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     refuse_data_dependent_shapes(fx)
-    folded = fold(fx, targets_at, granularity, planned_for, role_of=role_of)
+    count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
+    folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
     if inputs_of_graph is not None:
         folded = _with_unused(folded, step, arguments, inputs_of_graph)
     traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
@@ -159,6 +160,26 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
         add(value, Category.TARGET, Category.TARGET.label)
     joint = replace(folded.joint, storages=(*folded.joint.storages, *extra))
     return replace(folded, joint=joint) if extra else folded
+
+
+def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
+    """Whether a step returns its scalar loss; otherwise it returns the model's outputs.
+
+    Raises
+    ------
+    TraceError
+        If it returns neither.
+    """
+    output = next(iter(reversed(fx.graph.nodes)))
+    if step.loss is not None or arguments[2]:
+        if forward_output_count(output) > 1:
+            result_on_shapes(step, arguments)  # raises TraceError unless the step returns one scalar
+        return True
+    if forward_output_count(output) > 1:  # several outputs, or tensors that the step assigns to attributes
+        result = result_on_shapes(step, arguments)
+        return isinstance(result, torch.Tensor) and not result.dim()
+    first = output.args[0][0]
+    return not isinstance(first, Node) or first.meta["val"].numel() == 1
 
 
 def _positions(values: Any) -> int:
