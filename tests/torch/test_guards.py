@@ -115,9 +115,9 @@ def test_a_model_without_gradients_is_refused() -> None:
         rv.trace(nn.Linear(2, 1).requires_grad_(False), torch.ones(1, 2))
 
 
-def test_an_output_that_is_no_scalar_is_refused_with_the_next_step() -> None:
+def test_a_loss_that_is_no_scalar_is_refused_with_the_next_step() -> None:
     with pytest.raises(rv.TraceError, match="loss="):
-        rv.trace(nn.Linear(2, 3), torch.ones(1, 2))
+        rv.trace(nn.Linear(2, 3), torch.ones(1, 2), loss=torch.relu)
 
 
 def test_data_dependent_control_flow_is_refused_with_the_users_line() -> None:

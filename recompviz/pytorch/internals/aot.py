@@ -151,7 +151,7 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
     return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]
 
 
-def own_code(module: torch.nn.Module) -> Callable[..., Any]:
+def own_code(module: torch.nn.Module) -> types.MethodType:
     """The module's ``forward`` with a code object of its own.
 
     Dynamo keeps its compiled versions, and counts them, for each code object. Modules of one class share theirs.

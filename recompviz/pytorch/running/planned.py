@@ -13,6 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,10 +174,8 @@ class PlannedModule(nn.Module):
         watch_optimizers()
 
         self.__dict__["_budget"] = budget
-        step = own_code(self._trace.step)
-        weakref.finalize(self, forget_code, step.__code__)
         self.__dict__["_compiled"] = torch.compile(
-            step, backend=active_backend, options={"granularity": self._trace.granularity}
+            _compiled_once(self._trace.step), backend=active_backend, options={"granularity": self._trace.granularity}
         )
 
     def train(self, mode: bool = True) -> PlannedModule:
@@ -204,6 +203,18 @@ _SHARED = (
     "_parameters", "_buffers", "_non_persistent_buffers_set", "_modules", "_state_dict_hooks",
     "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )  # fmt: skip
+
+
+_functions: weakref.WeakKeyDictionary[nn.Module, Callable[..., Any]] = weakref.WeakKeyDictionary()
+
+
+def _compiled_once(step: nn.Module) -> Callable[..., Any]:
+    """The step's ``forward``. All planned modules of a step share its code object, so that Dynamo compiles it once."""
+    if step not in _functions:
+        function = own_code(step).__func__
+        weakref.finalize(step, forget_code, function.__code__)
+        _functions[step] = function
+    return MethodType(_functions[step], step)
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
@@ -323,6 +334,8 @@ class PlannedBudget(StepBudget):
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The given plan for the traced graph, unless there are plans to choose from."""
+        if run.region not in self.regions:  # another planned module of the same step was compiled first
+            self.add(run.region)
         if run.region in self.traced_regions:
             if self._mark is not None:
                 run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
@@ -335,6 +348,11 @@ class PlannedBudget(StepBudget):
                 "cannot measure this plan on another step than it was traced for; trace the step again"
             )
         return super().choose(run)
+
+    def remove(self, region: Region) -> None:
+        """Forget a region that will not run again, or never could."""
+        super().remove(region)
+        self.traced_regions = [other for other in self.traced_regions if other is not region]
 
     @contextlib.contextmanager
     def marked(self, mark: Mark) -> Iterator[None]:
