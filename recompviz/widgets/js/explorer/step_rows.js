@@ -34,7 +34,7 @@ export function makeStepRows(parent, step, actions) {
   const table = html("table", "rv-table", scroll);
   html("caption", "rv-hidden", table, "Regions and eager code in the order of the forward pass");
   const header = html("tr", "", html("thead", "", table));
-  for (const [name, className] of [["", "rv-step-number"], ["Runs", ""], ["Line", ""], ["Values", "rv-step-number"], ["Kept for the backward pass", ""], ["Extra time", "rv-step-number"]]) {
+  for (const [name, className] of [["#", "rv-step-number"], ["Runs", ""], ["Line", ""], ["Values", "rv-step-number"], ["Kept for the backward pass", ""], ["Extra time", "rv-step-number"]]) {
     html("th", className, header, name).scope = "col";
   }
   const body = html("tbody", "", table);
