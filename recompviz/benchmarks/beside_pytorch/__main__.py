@@ -4,10 +4,11 @@
     python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 128 --budgets 5
     python -m recompviz.benchmarks.beside_pytorch --engines operators decomposed inductor --json beside.json
 
-The first table shows our steps at budgets from the total that keeps every value to the least total. The second shows
-a step at each of PyTorch's ratios, and two of ours: the one that recomputes least within the peak of PyTorch's step,
-and the one with the least peak that recomputes no more than PyTorch's step. The recomputation of every step is the time
-of the operators that run twice; each operator is timed once for each combination of shapes.
+The first table has a measured step of PyTorch's at each of its ratios. The second has measured steps of ours at budgets
+from the total that keeps every value to the least total. The third puts beside each of PyTorch's steps two plans of
+ours: the one that recomputes least within the peak of PyTorch's step, and the one with the least peak that recomputes
+no more. The recomputation of every step is the time of the operators that run twice; each operator is timed once for
+each combination of shapes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 from recompviz import networks
 from recompviz.benchmarks.beside_pytorch.models import MODELS
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
-from recompviz.benchmarks.beside_pytorch.steps import OurStep, OurSteps, TheirStep, first_step, their_step
+from recompviz.benchmarks.beside_pytorch.steps import OurStep, OurSteps, Planned, TheirStep, first_step, their_step
 from recompviz.benchmarks.side_by_side import about, write_json
 from recompviz.pytorch.internals.memory_budget import Engine
 
@@ -34,20 +35,20 @@ ENGINES: tuple[Engine, ...] = ("operators", "decomposed", "inductor")
 
 @dataclass(frozen=True)
 class Beside:
-    """A step of PyTorch's and two of ours.
+    """A step of PyTorch's and two plans of ours.
 
     Attributes
     ----------
     theirs : TheirStep
-    within_peak : OurStep or None
+    within_peak : Planned or None
         Fits into their peak; None if nothing does.
-    within_time : OurStep or None
+    within_time : Planned or None
         Recomputes no more than theirs; None if every plan recomputes more.
     """
 
     theirs: TheirStep
-    within_peak: OurStep | None
-    within_time: OurStep | None
+    within_peak: Planned | None
+    within_time: Planned | None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -100,19 +101,23 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
     print(_verdict(steps))
 
     print(f"\n{'PyTorch':>16} {'peak':>11} {'recompute':>11} │ ours within its peak     │ with no more recomputation")
-    rows = []
-    for step in theirs:
-        within_peak = ours.at(step.measured) if step.measured >= ours.least else None
-        total = ours.least_total(step.recomputed)
-        rows.append(Beside(step, within_peak, ours.at(total) if total is not None else None))
-        print(_beside_row(rows[-1]), flush=True)
-    print(_beside_verdict(rows, ours.least))
+    rows = [Beside(step, ours.within_peak(step.measured), ours.within_time(step.recomputed)) for step in theirs]
+    print("\n".join(map(_beside_row, rows)))
+    best = []
+    for engine in engines:
+        row = min((row for row in rows if row.theirs.engine == engine), key=lambda row: row.theirs.measured)
+        best.append(None if row.within_time is None else ours.at(row.within_time.peak))
+        print(_best(row.theirs, best[-1]))
+    print(_counts(rows))
 
     first = first_step(example, ours.least)
-    print(f"the first step, compiled anew for the least total {_mb(ours.least)}: {_mb(first) if first else 'refused'}")
+    print(
+        f"the first step, under the leanest plan, compiled anew for the least total {_mb(ours.least)}: {_mb(first) if first else 'refused'}"
+    )
     print(f"processor time: {time.process_time() - start:.0f} s")
     return {
         "ours": [asdict(step) for step in steps],
+        "best": [None if step is None else asdict(step) for step in best],
         "first_step": first,
         "beside": [asdict(row) for row in rows],
         "forward_seconds": ours.forward,
@@ -129,24 +134,24 @@ def _verdict(steps: Sequence[OurStep]) -> str:
     )
 
 
-def _beside_verdict(rows: Sequence[Beside], least: int) -> str:
-    lines = []
-    for engine in dict.fromkeys(row.theirs.engine for row in rows):
-        own = [row for row in rows if row.theirs.engine == engine]
-        best = min((row.theirs for row in own), key=lambda step: step.measured)
-        found = next(row.within_time for row in own if row.theirs is best)
-        peaks = [row.theirs.measured for row in own]
-        rises = sum(after > before for before, after in pairwise(peaks))
-        cheaper = sum(
-            row.within_peak is not None and row.within_peak.recomputed <= row.theirs.recomputed for row in own
-        )
-        mine = f"{_mb(found.measured)} with {_ms(found.recomputed)}" if found else "none"
-        lines.append(
-            f"{engine}: PyTorch's best peak {_mb(best.measured)} with {_ms(best.recomputed)}, ours {mine}, "
-            f"least {_mb(least)}; within the same peak ours recomputes no more at {cheaper} of {len(own)} ratios; "
-            f"PyTorch's peak rises {rises} times when its budget falls"
-        )
-    return "\n".join(lines)
+def _best(theirs: TheirStep, mine: OurStep | None) -> str:
+    own = (
+        "no plan of ours recomputes so little" if mine is None else f"{_mb(mine.measured)} with {_ms(mine.recomputed)}"
+    )
+    return (
+        f"{theirs.engine}: the least peak of PyTorch's is {_mb(theirs.measured)} with {_ms(theirs.recomputed)}; "
+        f"ours with no more recomputation, measured: {own}"
+    )
+
+
+def _counts(rows: Sequence[Beside]) -> str:
+    cheaper = sum(row.within_peak is not None and row.within_peak.recomputed <= row.theirs.recomputed for row in rows)
+    lower = sum(row.within_time is not None and row.within_time.peak <= row.theirs.measured for row in rows)
+    rises = sum(b.theirs.measured > a.theirs.measured for a, b in pairwise(rows) if a.theirs.engine == b.theirs.engine)
+    return (
+        f"ours recomputes no more within the same peak in {cheaper} of {len(rows)} rows, and has no higher peak with "
+        f"no more recomputation in {lower}; PyTorch's peak rises {rises} times when its budget falls"
+    )
 
 
 def _row(step: OurStep) -> str:
@@ -164,7 +169,7 @@ def _their_row(step: TheirStep) -> str:
 def _beside_row(row: Beside) -> str:
     text = _their_row(row.theirs)
     for step in (row.within_peak, row.within_time):
-        text += f" │ {'—':>24}" if step is None else f" │ {_mb(step.measured):>11} {_ms(step.recomputed):>12}"
+        text += f" │ {'—':>24}" if step is None else f" │ {_mb(step.peak):>11} {_ms(step.recomputed):>12}"
     return text
 
 

@@ -25,7 +25,7 @@ from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.devices import device_of
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.memory_budget import Engine, Partition, compiled_in_memory_budget
-from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
+from recompviz.pytorch.measuring.measurement_run import TRAINED, MeasurementRun, runner_of
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.step_budget import StepBudget
 
@@ -50,6 +50,22 @@ class OurStep:
     budget: int
     predicted: int
     measured: int
+    recomputed: float
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan of ours.
+
+    Attributes
+    ----------
+    peak : int
+        Total bytes.
+    recomputed : float
+        Seconds of the operators that run twice.
+    """
+
+    peak: int
     recomputed: float
 
 
@@ -90,8 +106,9 @@ class MeasuredStep:
     def peak(self) -> int:
         """The peak of one step that starts without gradients, total bytes."""
         reading = self.measurement.recorded_step(self.run, self.counts)
-        if reading.notes:
-            raise RuntimeError(f"the measurement is doubtful: {'; '.join(reading.notes)}")
+        # without a step before there are no write counts to compare with
+        if notes := [note for note in reading.notes if self.counts or note != TRAINED]:
+            raise RuntimeError(f"the measurement is doubtful: {'; '.join(notes)}")
         rise = max(accumulate((event.size for event in reading.events), initial=0))
         there = self.measurement.static()
         there.pop(Category.TARGET, None)  # the labels are given to the loss, not to the compiled model
@@ -121,6 +138,10 @@ class OurSteps:
         self.recomputed = [
             sum(seconds[row] for seconds, row in zip(self._of_masks, rows, strict=True)) for rows in model.plans.choices
         ]
+        there = self.planned.resident
+        self.plans = [
+            Planned(there + peak, seconds) for peak, seconds in zip(model.plans.peak, self.recomputed, strict=True)
+        ]
 
     def _planned(self) -> Any:
         planned = self.budget.planned
@@ -136,20 +157,25 @@ class OurSteps:
         predicted = planned.resident + planned.model.plans.peak[planned.point]
         return OurStep(total, predicted, measured, self.recomputed[planned.point])
 
-    def least_total(self, recomputed: float) -> int | None:
-        """The least planned peak among plans that recompute at most these seconds."""
-        peaks = self.planned.model.plans.peak
-        fitting = [peak for peak, seconds in zip(peaks, self.recomputed, strict=True) if seconds <= recomputed]
-        return self.planned.resident + min(fitting) if fitting else None
+    def within_peak(self, peak: int) -> Planned | None:
+        """The plan of least recomputation whose peak is at most this; None if there is none."""
+        return min((plan for plan in self.plans if plan.peak <= peak), key=lambda plan: plan.recomputed, default=None)
+
+    def within_time(self, recomputed: float) -> Planned | None:
+        """The plan of least peak that recomputes at most these seconds; None if there is none."""
+        fitting = (plan for plan in self.plans if plan.recomputed <= recomputed)
+        return min(fitting, key=lambda plan: plan.peak, default=None)
 
 
 def their_step(example: networks.Example, ratio: float, engine: Engine, times: OperatorTimes) -> TheirStep:
-    """Compile and measure a step under PyTorch's budget."""
+    """Compile the model with PyTorch's budget and measure its first step.
+
+    Compilation allocates nothing that lives until the step's peak: later steps have the same peak.
+    """
     forget_graphs()
     partitions: list[Partition] = []
     compiled = compiled_in_memory_budget(example.model, ratio, engine, partitions.append)
     step = MeasuredStep(example, compiled)
-    step.warm_up(2)
     return TheirStep(engine, ratio, step.peak(), sum(times.total(partition.recomputed) for partition in partitions))
 
 
