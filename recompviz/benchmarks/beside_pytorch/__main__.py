@@ -111,9 +111,8 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
     print(_counts(rows))
 
     first = first_step(example, ours.least)
-    print(
-        f"the first step, under the leanest plan, compiled anew for the least total {_mb(ours.least)}: {_mb(first) if first else 'refused'}"
-    )
+    text = "refused" if first is None else _mb(first)
+    print(f"the first step, compiled anew for the least total {_mb(ours.least)}: {text}")
     print(f"processor time: {time.process_time() - start:.0f} s")
     return {
         "ours": [asdict(step) for step in steps],
