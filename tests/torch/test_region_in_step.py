@@ -39,11 +39,11 @@ class Layers(nn.Module):
         return (self.head(x), found) if self.every else self.head(x)
 
 
-def trained(every: bool, hold: bool) -> StepBudget:
+def trained(every: bool, hold: bool, total: int | str = "1 GiB") -> StepBudget:
     """The budget of a model after three steps, whose loss is outside; the caller may hold the outputs."""
     torch.manual_seed(0)
     torch._dynamo.reset()
-    compiled = rv.compile(Layers(every), total="1 GiB")
+    compiled = rv.compile(Layers(every), total=total)
     x, y = torch.randn(32, 16), torch.randint(64, (32,))
     for _ in range(3):
         compiled.zero_grad()
@@ -79,6 +79,17 @@ def test_the_simulated_peak_of_a_region_in_its_step_is_the_planned_peak(
         assert [live.peak(mask) for mask in masks] == simulated
         planned = options.peaks(recorded.outside, later) - recorded.outside.forward
         assert simulated == planned.tolist()
+
+
+def test_the_least_total_is_not_refused_before_a_step_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.1)
+    least, _ = trained(False, False).range_of_totals
+    planned = trained(False, False, least).planned
+    assert planned is not None
+    assert planned.resident + planned.model.plans.peak[planned.point] == least
+    with pytest.raises(rv.InfeasibleBudget) as caught:
+        trained(False, False, least // 2)
+    assert least // 2 < caught.value.least <= least
 
 
 def test_calls_of_the_same_operator_and_shapes_have_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--length", type=int, help="tokens in a sequence (default: 1024 and 512)")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--budgets", type=int, default=15, help="number of budgets, and of PyTorch's ratios")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["operators", "decomposed"])
+    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=["operators", "decomposed"])
     parser.add_argument("--json", type=Path, help="write the rows as data to this file")
     options = parser.parse_args(arguments)
     print(", ".join(f"{key} {value}" for key, value in about("cpu").items()))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from recompviz.core.steps.joint import JointGraph
 
 RETURN = "outputs are returned"
+# Bytes that the code between the passes holds, as a multiple of the outputs: a cross entropy holds the logarithms of
+# its probabilities, their gradients, and the outputs or their gradients.
+EXPECTED_OUTSIDE = 3.0
 
 
 def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int], later: int = 0) -> JointGraph:
@@ -76,3 +79,19 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
         workspace=(*workspace[:forward], 0, *workspace[forward:]),
         seconds=(*joint.seconds[:forward], 0.0, *joint.seconds[forward:]) if joint.seconds else (),
     )
+
+
+def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> JointGraph:
+    """The joint graph of a region whose step was not recorded yet.
+
+    The code outside is expected to free the outputs before the backward pass.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    outside : float
+        Bytes that the code outside holds between the passes, as a multiple of the outputs. 0 gives a lower bound.
+    """
+    outputs = [s for s in joint.results if 0 <= joint.storages[s].maker < joint.forward_count]
+    held = int(outside * sum(joint.sizes[s] for s in outputs))
+    return region_in_step(joint, Outside(after_forward=held), outputs)

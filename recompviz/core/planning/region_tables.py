@@ -7,6 +7,7 @@ and the optima of rounded costs, start a search in simulated bytes that has a ti
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,9 @@ ROUNDED_TIME = 300
 MOST_SEEDED_NODES = 3000
 
 
-def region_masks(graph: Graph, joint: JointGraph, seconds: float) -> list[NDArray[np.bool_]]:
+def region_masks(
+    graph: Graph, joint: JointGraph, seconds: float, seeds: Iterable[NDArray[np.bool_]] = ()
+) -> list[NDArray[np.bool_]]:
     """Keep masks of plans from least recomputation to least memory, keep-all first.
 
     Parameters
@@ -41,6 +44,8 @@ def region_masks(graph: Graph, joint: JointGraph, seconds: float) -> list[NDArra
     joint : JointGraph
     seconds : float
         Processor time of the search. 0 returns the seeds.
+    seeds : iterable of keep mask
+        Plans that are known already.
 
     Examples
     --------
@@ -54,6 +59,7 @@ def region_masks(graph: Graph, joint: JointGraph, seconds: float) -> list[NDArra
     if len(graph) == 0:
         return [keep_all.keep_mask]
     plans = [keep_all, Plan.from_keep_mask(graph, np.zeros(len(graph), np.bool_), "none")]
+    plans += [Plan.from_keep_mask(graph, mask, "seed") for mask in seeds]
     with contextlib.suppress(GraphError):
         plans.append(baseline(graph, "per-module"))
     plans += chen_plans(graph)

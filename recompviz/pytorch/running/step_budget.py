@@ -16,6 +16,7 @@ from torch import nn
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.planning.region_in_step import unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
@@ -281,15 +282,18 @@ class StepBudget:
     # ---------------------------------------------------------------- before anything was recorded
 
     def _check_least(self, run: Run) -> None:
-        """Refuse before anything is allocated, if not even the leanest plan of the first region fits."""
+        """Refuse before anything is allocated, if the leanest plan of the first region surely does not fit.
+
+        What the code outside takes is not known yet. A plan that may not fit with it is searched for a leaner one.
+        """
         room, known = self.room(run), self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
-        peak = peak_of(joint, known.lean())
-        if self.strict and peak > room and not known.searched:
+        if self.strict and not known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
             known.searched = True
-            peak = peak_of(joint, known.lean(SEARCH_SECONDS))
-        if peak > room and self.strict:
-            self._refuse(peak - room, run)
+            known.lean(SEARCH_SECONDS)
+        least = peak_of(unmeasured_region(joint, outside=0), known.lean())
+        if self.strict and least > room:
+            self._refuse(least - room, run)
 
     # ---------------------------------------------------------------- recording
 

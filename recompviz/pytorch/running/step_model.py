@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from recompviz.core.planning.region_in_step import region_in_step
+from recompviz.core.planning.region_in_step import region_in_step, unmeasured_region
 from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import Outside, RegionPlans, StepPlans, same_choices, step_plans
 from recompviz.core.steps.schedule import make_schedule
@@ -84,8 +84,9 @@ class PlannedRegion:
         """
         if self.leanest is None or seconds:
             folded = self.region.folded
-            masks = region_masks(folded.graph, folded.joint, seconds)
-            peaks = [peak_of(folded.joint, mask) for mask in masks]
+            joint = unmeasured_region(folded.joint)
+            masks = region_masks(folded.graph, joint, seconds)
+            peaks = [peak_of(joint, mask) for mask in masks]
             order = np.argsort(peaks, kind="stable").tolist()
             self.leanest = next(masks[i] for i in order if self.region.fits(masks[i]))
         return self.leanest
@@ -129,9 +130,10 @@ class PlannedRegion:
         graph = replace(self.region.folded.graph, time=self.time)
         joint = self.joint if sizes == self.sizes else resized_joint(self.region, self.joint, self.sizes, sizes)
         found = {mask.tobytes(): mask for mask in self.masks}
-        for size in dict.fromkeys(around.later):
+        distinct = dict.fromkeys(around.later)
+        for size in distinct:
             seen = region_in_step(joint, around.outside, around.released, size)
-            for mask in region_masks(graph, seen, seconds / len(around.later)):
+            for mask in region_masks(graph, seen, seconds / len(distinct), seeds=[*self.masks, self.lean()]):
                 if mask.tobytes() not in found and self.region.fits(mask):
                     found[mask.tobytes()] = mask
         self.masks = list(found.values())
