@@ -302,7 +302,7 @@ class Partitioner(CustomPartitionerFn):
             )
             return candidates.split(row)
         split = default_split(copied_joint(gm), inputs, options)
-        if graph.saved_by(split) + graph.gradients <= room:
+        if graph.saved_by(split) + graph.gradients <= room and graph.computes_right(split):
             memory = graph.counted(split)
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
@@ -374,6 +374,19 @@ class _JointGraph:
     def saved_by(self, split: Split) -> int:
         """Bytes of the values that a forward graph saves, without inputs."""
         return saved_bytes(split[0], self.output_count)
+
+    def computes_right(self, split: Split) -> bool:
+        """Whether a backward graph runs no call that must run once, and reads no input that was overwritten.
+
+        PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout again.
+        """
+        joint = self.folded.joint
+        calls = zip(joint.calls, self.folded.call_node, strict=True)
+        once = {node.name for call, node in calls if call.pinned}
+        overwritten = {node.name for node in self.folded.mutated}
+        read = {node.name for node in split[1].graph.find_nodes(op="placeholder") if node.users}
+        computed = {node.name for node in split[1].graph.nodes if node.op == "call_function"}
+        return not (once & computed or overwritten & read)
 
     def counted(self, split: Split) -> InductorMemory | None:
         """The bytes of a split under Inductor; None if they cannot be counted."""
