@@ -138,6 +138,9 @@ class Partitioner(CustomPartitionerFn):
     may use what the total leaves after the graphs compiled before it. :meth:`calibrate` divides the total again, over
     all graphs of a step.
 
+    *PyTorch's own split* is used if it fits, and if its backward graph neither draws a seed again nor reads a buffer
+    that the forward pass has overwritten. PyTorch (2.13, 2.14) does not check this, and then computes wrong gradients.
+
     *What is not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients), memory that
     kernels use internally, and gradients that accumulate over several backward passes. :meth:`calibrate` measures
     these.
@@ -170,7 +173,9 @@ class Partitioner(CustomPartitionerFn):
         self.graphs: list[PlannedGraph] = []
         self._identity = uuid.uuid4().hex
         self._devices: set[str] = set()
-        self._candidates: dict[str, _Candidates] = {}  # by the code of the graph, in the order of compilation
+        # by the code of the graph, in the order of compilation
+        self._known: dict[str, _JointGraph] = {}
+        self._candidates: dict[str, _Candidates] = {}
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
@@ -234,7 +239,8 @@ class Partitioner(CustomPartitionerFn):
         """
         measured = self._measure(step)
         if measured > self.total and self.graphs:
-            self._choose_together()
+            if len(self.graphs) > 1:
+                self._choose_together()
             torch.compiler.reset()
             self.graphs = []
             measured = self._measure(step)
@@ -272,14 +278,15 @@ class Partitioner(CustomPartitionerFn):
     def _choose_together(self) -> None:
         """Choose the plans of all graphs for what the total leaves."""
         room = self.total - self._resident()
-        options = [candidates.options() for candidates in self._candidates.values()]
-        if not options:
-            return
+        for key, graph in self._known.items():
+            if key not in self._candidates:  # PyTorch's split was used
+                self._candidates[key] = graph.candidates()
+        options = [self._candidates[key].options() for key in self._known]
         front = step_plans(options, [Outside()] * len(options))
         point = front.fitting(room)
         if point is None:
             raise InfeasibleBudget(self.total, self.total - room + front.least, "total")
-        self._rows = dict(zip(self._candidates, front.choices[point], strict=True))
+        self._rows = dict(zip(self._known, front.choices[point], strict=True))
 
     def _warn_unplanned(self, gm: GraphModule, reason: str) -> None:
         warnings.warn(
@@ -301,6 +308,7 @@ class Partitioner(CustomPartitionerFn):
                 graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row])
             )
             return candidates.split(row)
+        self._known[key] = graph
         split = default_split(copied_joint(gm), inputs, options)
         if graph.saved_by(split) + graph.gradients <= room and graph.computes_right(split):
             memory = graph.counted(split)
