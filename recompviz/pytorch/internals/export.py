@@ -151,6 +151,7 @@ def capture_settings() -> contextlib.AbstractContextManager[None]:
         "automatic_dynamic_shapes": False,
         "allow_rnn": True,
         "trace_autograd_ops": True,
+        "skip_nnmodule_hook_guards": False,  # otherwise a hook that is added later is not seen
         "recompile_limit": MOST_VERSIONS,
         "accumulated_recompile_limit": 16 * MOST_VERSIONS,
     }

@@ -7,6 +7,7 @@ runs eagerly.
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from torch.utils import _pytree as pytree
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
+from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
 
@@ -101,7 +103,8 @@ def compile(
     Returns
     -------
     torch.nn.Module or callable
-        What ``torch.compile`` returns: the same parameters, outputs and ``state_dict``.
+        What ``torch.compile`` returns, with the model's outputs, parameters and ``state_dict``. A deep copy has the
+        same budget; a pickle holds the model and the total, not the plans.
 
     Raises
     ------
@@ -141,7 +144,19 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
     compile_layers(model, active_backend, dynamic)
     compiled.forward = _planned_by(budget, compiled.forward)
     object.__setattr__(compiled, "_recompviz_budget", budget)
+    keep_names(compiled)
+
+    def copied(memo: dict[int, Any]) -> Any:
+        memo[id(compiled)] = compile_within(copy.deepcopy(model, memo), budget, dynamic, fullgraph)
+        return memo[id(compiled)]
+
+    copy_with(compiled, copied, lambda: (_compiled_again, (model, budget.total, dynamic, fullgraph)))
     return cast(M, compiled)
+
+
+def _compiled_again(model: nn.Module, total: int | None, dynamic: bool | None, fullgraph: bool) -> nn.Module:
+    """A compiled model from its pickle."""
+    return compile(model, total=total, dynamic=dynamic, fullgraph=fullgraph)
 
 
 def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..., Any]:

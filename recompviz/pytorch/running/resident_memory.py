@@ -62,7 +62,8 @@ class ResidentMemory:
 
     def note_model(self, model: nn.Module) -> None:
         """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
-        self._of_model = [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
+        self._of_model = [known for known in self._of_model if known[0]() is not None]  # of copies of the model
+        self._of_model += [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
         self._of_model += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
         self._stale = True
 

@@ -156,6 +156,12 @@ class Trace:
         """
         return replace(self, folded=priced(self.folded, costs, torch.device(self.device)), costs=costs)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a trace holds a model and its graph and cannot be pickled; save its plans with plan.to_json(), trace the "
+            "model again and read them with recompviz.Plan.from_json(trace.graph, text)"
+        )
+
     def __repr__(self) -> str:
         outside = ", gradients of the outputs from outside" if self.returns_outputs else ""
         return (

@@ -1,0 +1,57 @@
+"""A compiled model as a module: names, ``state_dict``, copies and pickles.
+
+``torch.compile`` wraps a model in a module that has it as ``_orig_mod``. That prefix is left out of the ``state_dict``,
+so that it can be loaded with and without compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+PREFIX = "_orig_mod."
+
+
+def keep_names(compiled: nn.Module) -> None:
+    """Let the ``state_dict`` of a compiled model have the names of the model. Names with the prefix are loaded, too."""
+    compiled._register_state_dict_hook(_without_prefix)  # type: ignore[no-untyped-call]
+    compiled.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
+
+
+def _without_prefix(_module: nn.Module, state: Any, prefix: str, _metadata: Any) -> None:
+    def renamed(key: str) -> str:
+        start = prefix + PREFIX
+        return prefix + key.removeprefix(start) if key.startswith(start) else key
+
+    items = list(state.items())
+    state.clear()
+    state.update((renamed(key), value) for key, value in items)
+    metadata = getattr(state, "_metadata", {})
+    for key in [key for key in metadata if f"{key}.".startswith(prefix + PREFIX)]:
+        metadata[renamed(f"{key}.").removesuffix(".")] = metadata.pop(key)
+
+
+def _with_prefix(_module: nn.Module, state: Any, prefix: str, *_others: Any) -> None:
+    items = list(state.items())
+    state.clear()
+    for key, value in items:
+        own = key.startswith(prefix) and not key.startswith(prefix + PREFIX)
+        state[prefix + PREFIX + key.removeprefix(prefix) if own else key] = value
+
+
+def copy_with(
+    compiled: nn.Module, copied: Callable[[dict[int, Any]], Any], pickled: Callable[[], tuple[Any, ...]]
+) -> None:
+    """Set how ``copy.deepcopy`` and ``pickle`` copy a compiled model.
+
+    Parameters
+    ----------
+    compiled : torch.nn.Module
+    copied : callable (memo) → copy
+    pickled : callable () → (function, arguments)
+        What ``__reduce__`` returns.
+    """
+    object.__setattr__(compiled, "__deepcopy__", copied)
+    object.__setattr__(compiled, "__reduce_ex__", lambda _protocol: pickled())
