@@ -16,7 +16,7 @@ PREFIX = "_orig_mod."
 
 def keep_names(compiled: nn.Module) -> None:
     """Let the ``state_dict`` of a compiled model have the names of the model. Names with the prefix are loaded, too."""
-    compiled._register_state_dict_hook(_without_prefix)  # type: ignore[no-untyped-call]
+    compiled.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
     compiled.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
 
 
