@@ -304,6 +304,7 @@ class Partitioner(CustomPartitionerFn):
         key = f"{gm.code} {[node.meta.get('val') for node in gm.graph.find_nodes(op='placeholder')]}"
         if key in self._rows:
             row, candidates = self._rows[key], self._candidates[key]
+            candidates.move_to(graph)
             self.graphs.append(
                 graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row])
             )
@@ -434,6 +435,11 @@ class _Candidates:
         self.leanest = min(range(len(runs)), key=lambda i: self.simulated[i])
         self._memory: dict[int, InductorMemory] = {}
         self._difference = 0  # simulated minus counted peak of the last plan that was lowered
+
+    def move_to(self, graph: _JointGraph) -> None:
+        """Take an equal graph of another compilation, whose fake tensors are others."""
+        self.graph = graph
+        self._memory.clear()
 
     def split(self, row: int) -> Split:
         """The forward and backward graph of a plan."""
