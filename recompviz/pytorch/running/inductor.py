@@ -171,7 +171,7 @@ class Partitioner(CustomPartitionerFn):
         self.optimizer = optimizer
         self.outside = 0
         self.graphs: list[PlannedGraph] = []
-        self._identity = uuid.uuid4().hex
+        self._identity, self._version = uuid.uuid4().hex, 0
         self._devices: set[str] = set()
         # by the code of the graph, in the order of compilation
         self._known: dict[str, _JointGraph] = {}
@@ -183,7 +183,7 @@ class Partitioner(CustomPartitionerFn):
 
         What a graph may take depends on the graphs before it, and a cached graph would not be counted.
         """
-        return f"{self._identity} {len(self.graphs)} {self.outside}"
+        return f"{self._identity} {self._version}"
 
     def __reduce__(self) -> Any:
         # Inductor pickles its settings to make a key of a cache
@@ -243,6 +243,7 @@ class Partitioner(CustomPartitionerFn):
                 self._choose_together()
             torch.compiler.reset()
             self.graphs = []
+            self._version += 1
             measured = self._measure(step)
         return measured
 
@@ -296,6 +297,7 @@ class Partitioner(CustomPartitionerFn):
         )
 
     def _planned(self, gm: GraphModule, inputs: Sequence[object], options: dict[str, Any]) -> Split:
+        self._version += 1
         joint = copied_joint(gm)
         static = options.get("static_lifetime_input_indices") or []
         graph = _JointGraph.of(joint, options["num_fwd_outputs"], static)
