@@ -100,7 +100,7 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
         print(_row(steps[-1]), flush=True)
     print(_verdict(steps))
 
-    print(f"\n{'PyTorch':>16} {'peak':>11} {'recompute':>11} │ ours within its peak     │ with no more recomputation")
+    print(f"\n{'PyTorch':>16} {'peak':>11} {'recompute':>18} │ ours within its peak     │ with no more recomputation")
     rows = [Beside(step, ours.within_peak(step.measured), ours.within_time(step.recomputed)) for step in theirs]
     print("\n".join(map(_beside_row, rows)))
     best = []
@@ -119,6 +119,7 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
         "best": [None if step is None else asdict(step) for step in best],
         "first_step": first,
         "beside": [asdict(row) for row in rows],
+        "plans": [asdict(plan) for plan in ours.plans],
         "forward_seconds": ours.forward,
     }
 
@@ -162,7 +163,9 @@ def _row(step: OurStep) -> str:
 
 
 def _their_row(step: TheirStep) -> str:
-    return f"{step.engine:>10} {step.ratio:>5.3f} {_mb(step.measured):>11} {_ms(step.recomputed):>11}"
+    return (
+        f"{step.engine:>10} {step.ratio:>5.3f} {_mb(step.measured):>11} {_ms(step.recomputed):>11} {step.share:>6.1%}"
+    )
 
 
 def _beside_row(row: Beside) -> str:

@@ -81,12 +81,15 @@ class TheirStep:
         Total bytes.
     recomputed : float
         Seconds of the operators that run twice.
+    share : float
+        The same as a part of the forward pass.
     """
 
     engine: Engine
     ratio: float
     measured: int
     recomputed: float
+    share: float
 
 
 class MeasuredStep:
@@ -176,7 +179,12 @@ def their_step(example: networks.Example, ratio: float, engine: Engine, times: O
     partitions: list[Partition] = []
     compiled = compiled_in_memory_budget(example.model, ratio, engine, partitions.append)
     step = MeasuredStep(example, compiled)
-    return TheirStep(engine, ratio, step.peak(), sum(times.total(partition.recomputed) for partition in partitions))
+    peak = step.peak()
+    recomputed, forward = (
+        sum(times.total(nodes) for nodes in found)
+        for found in zip(*((each.recomputed, each.forward) for each in partitions), strict=True)
+    )
+    return TheirStep(engine, ratio, peak, recomputed, recomputed / forward)
 
 
 def first_step(example: networks.Example, total: int) -> int | None:
