@@ -114,5 +114,7 @@ def _inductor(graph: GraphModule, inputs: list[torch.Tensor], partition: Callabl
         def uuid(self) -> None:
             """None: nothing of it is cached."""
 
-    with config.patch(custom_partitioner_fn=Observed()):
+    # the partitioner is a local class that no cache can pickle
+    caches = config.patch(fx_graph_cache=False), functorch_config.patch(enable_autograd_cache=False)
+    with caches[0], caches[1], config.patch(custom_partitioner_fn=Observed()):
         return compile_fx(graph, inputs)
