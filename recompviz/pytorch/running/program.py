@@ -20,6 +20,7 @@ from torch.fx import Node
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import generator_state, replay
+from recompviz.pytorch.internals.fast_calls import fast_call
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.operators import lstm_for_training
 from recompviz.pytorch.internals.profiler import named_range
@@ -194,9 +195,9 @@ class _Writer:
     def _expression(self, node: Node) -> str:
         arguments = [self._text(arg) for arg in node.args]
         arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        target = _reshaped if node.target in _VIEWS else node.target
+        target = torch.reshape if node.target in _VIEWS else node.target
         target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
-        return f"{self._constant(target)}({', '.join(arguments)})"
+        return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(arguments)})"
 
     def _text(self, value: Any) -> str:
         if isinstance(value, Node):
@@ -210,9 +211,9 @@ class _Writer:
             return repr(value)
         return self._constant(value)
 
-    def _constant(self, value: Any) -> str:
+    def _constant(self, value: Any, key: str = "") -> str:
         """A name in the functions' scope for an object that has no literal."""
-        key = str(getattr(value, "__name__", type(value).__name__)).replace(".", "_")
+        key = key or _name_of(value)
         key = f"_{key}" if key.isidentifier() else "_constant"
         name, n = key, 1
         while name in self.scope and self.scope[name] is not value:
@@ -222,13 +223,13 @@ class _Writer:
         return name
 
 
-# A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible.
+def _name_of(value: Any) -> str:
+    return str(getattr(value, "__name__", type(value).__name__)).replace(".", "_")
+
+
+# A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible. A reshape
+# copies where the strides do not allow a view, as eager does.
 _VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
-
-
-def _reshaped(tensor: torch.Tensor, size: list[int]) -> torch.Tensor:
-    """A view of another shape, or a copy where the strides do not allow a view, as eager makes one."""
-    return tensor.reshape(size)
 
 
 def _roots(folded: Folded) -> dict[int, list[Node]]:
