@@ -6,7 +6,7 @@
 
 Each pair runs one eager and one planned step, in one process, in changing order. The figures are ratios of processor
 time: the median of all pairs, and the interquartile range. ``compile`` is ``rv.compile`` with a total that every value
-fits into, ``apply`` is ``rv.apply`` with the plan that keeps everything, ``fit_in`` chooses a plan at each step, and
+fits into, ``apply`` is ``rv.apply`` with the plan that keeps everything, ``fit_in`` chooses a plan at each call, and
 ``aot_eager`` is ``torch.compile`` with PyTorch's own backend of that name: what Dynamo and AOTAutograd take
 by themselves. Plans are not searched: the search runs before the steps that are timed.
 
@@ -22,7 +22,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,25 +78,25 @@ Step = Callable[[], None]
 
 def contenders(step: networks.Example, columns: Sequence[str]) -> Iterator[tuple[str, Step]]:
     """The planned steps, ready to be timed."""
-    inputs, targets, loss = step.inputs, step.targets, step.loss
     for column in columns:
         model = copy.deepcopy(step.model)  # rv.compile changes how the model's layers are called
-        run: Callable[[], Any]
-        if column == "apply":
-            traced = rv.trace(model, *inputs, targets=targets, loss=loss)
-            planned = rv.apply(traced, traced.baseline("keep-all"))
-            run = lambda planned=planned: planned(*inputs, *targets)  # noqa: E731
-        elif column == "fit_in":
-            traced = rv.trace(model, *inputs, targets=targets, loss=loss)
-            plans = [traced.baseline("keep-all"), traced.baseline("chen")]
-            fitted = PlannedModule(traced, plans[0], plans, parse_bytes(TOTAL))
-            run = lambda fitted=fitted: fitted(*inputs, *targets)  # noqa: E731
-        else:
-            compiled: Any = (
-                rv.compile(model, total=TOTAL) if column == "compile" else torch.compile(model, backend=column)
-            )
-            run = lambda compiled=compiled: loss(compiled(*inputs), *targets)  # noqa: E731
-        yield column, training_step(model, run)
+        yield column, training_step(model, _runner(column, model, step))
+
+
+def _runner(column: str, model: nn.Module, step: networks.Example) -> Callable[[], Tensor]:
+    """A function that returns the loss of one step."""
+    inputs, targets, loss = step.inputs, step.targets, step.loss
+    whole: Any  # a module that returns the loss
+    if column in ("compile", "aot_eager"):
+        compiled: Any = rv.compile(model, total=TOTAL) if column == "compile" else torch.compile(model, backend=column)
+        return lambda: loss(compiled(*inputs), *targets)
+    traced = rv.trace(model, *inputs, targets=targets, loss=loss)
+    plans = [traced.baseline("keep-all"), traced.baseline("chen")]
+    if column == "apply":
+        whole = rv.apply(traced, plans[0])
+    else:
+        whole = PlannedModule(traced, plans[0], plans, parse_bytes(TOTAL))
+    return lambda: cast(Tensor, whole(*inputs, *targets))
 
 
 def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:

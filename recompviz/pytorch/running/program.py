@@ -195,7 +195,7 @@ class _Writer:
     def _expression(self, node: Node) -> str:
         arguments = [self._text(arg) for arg in node.args]
         arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        target = torch.reshape if node.target in _VIEWS else node.target
+        target: Any = torch.reshape if node.target in _VIEWS else node.target
         target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
         return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(arguments)})"
 
