@@ -99,14 +99,14 @@ def _models() -> None:
 
 
 def _lengths(steps: int) -> None:
-    names = ("captures", "total", "highest", "above", "measured", "refused", "choice")
+    names = ("captures", "total", "highest", "above", "measured", "refused", "choice", "searches")
     print(f"  {'':14} " + " ".join(f"{name:>9}" for name in names))
     for mode in lengths.MODES:
         for position in (0.3, -0.1):
             row = lengths.run_lengths(mode, steps, position)
             columns: tuple[object, ...] = (
                 row.captures, format_bytes(row.total), format_bytes(row.highest), row.above, row.measured, row.refused,
-                f"{row.mean:.2f} ms",
+                f"{row.mean:.2f} ms", f"{row.searches} {row.search_seconds:.1f} s",
             )  # fmt: skip
             answer = ("equal" if row.equal else "DIFFERS") + ("" if row.ok else "  NOT AS PROMISED")
             print(f"  {mode:14} " + " ".join(f"{column!s:>9}" for column in columns) + f"  {answer}", flush=True)

@@ -93,7 +93,11 @@ class LengthRow:
     messages : list of str
         Warnings.
     milliseconds : list of float
-        Processor time of the choice in each step that was measured or refused.
+        Processor time of the choice in each step, except in those that searched plans.
+    searches : int
+        Steps that searched plans.
+    search_seconds : float
+        Their processor time.
     equal : bool
         Whether the losses are those of eager PyTorch, bitwise.
     """
@@ -110,6 +114,8 @@ class LengthRow:
     too_strict: int = 0
     messages: list[str] = field(default_factory=list)
     milliseconds: list[float] = field(default_factory=list)
+    searches: int = 0
+    search_seconds: float = 0.0
     equal: bool = True
 
     @property
@@ -121,6 +127,13 @@ class LengthRow:
     def mean(self) -> float:
         """Mean milliseconds of the choice."""
         return statistics.fmean(self.milliseconds) if self.milliseconds else 0.0
+
+    def note_time(self, seconds: float, searched: bool) -> None:
+        """Note the processor time of one step's choice."""
+        if searched:
+            self.searches, self.search_seconds = self.searches + 1, self.search_seconds + seconds
+        else:
+            self.milliseconds.append(1000 * seconds)
 
 
 def lengths_of(steps: int, count: int = 100) -> list[int]:
@@ -156,18 +169,18 @@ def run_lengths(mode: str, steps: int = 300, position: float = 0.3) -> LengthRow
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for step, length in enumerate(lengths):
-            known = len(loop.budget.regions)
+            known, models = len(loop.budget.regions), list(loop.budget.models.values())
             try:
                 loss, peak = loop.step(step, length)
             except InfeasibleBudget as error:
                 row.refused += 1
                 row.too_strict += error.least <= row.total
-                row.milliseconds.append(1000 * loop.seconds)
+                row.note_time(loop.seconds, models != list(loop.budget.models.values()))
                 continue
             if peak is not None and len(loop.budget.regions) == known:
                 row.measured, row.highest = row.measured + 1, max(row.highest, peak)
                 row.above += peak > row.total
-                row.milliseconds.append(1000 * loop.seconds)
+                row.note_time(loop.seconds, models != list(loop.budget.models.values()))
             row.equal &= same(loss, eager.step(step, length)[0])
     row.captures = len(loop.budget.regions)
     row.messages = [str(warning.message).splitlines()[0] for warning in caught]

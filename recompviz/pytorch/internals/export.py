@@ -141,14 +141,17 @@ def _joint_graph(
         return joint.graph_module
 
 
-def capture_settings() -> contextlib.AbstractContextManager[None]:
-    """Settings with which every size is a number, and with which Dynamo accepts recurrent networks, gradients taken
-    inside the forward pass, and logging.
+def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextManager[None]:
+    """Settings with which Dynamo accepts recurrent networks, gradients taken inside the forward pass, and logging.
 
-    By default Dynamo replaces a size with a symbol if it differs from that of a step traced before.
+    Parameters
+    ----------
+    varying_sizes : bool
+        Whether Dynamo replaces a size with a symbol if it differs from that of a step captured before. Otherwise every
+        size is a number.
     """
     wanted: dict[str, Any] = {
-        "automatic_dynamic_shapes": False,
+        "automatic_dynamic_shapes": varying_sizes,
         "allow_rnn": True,
         "trace_autograd_ops": True,
         "skip_nnmodule_hook_guards": False,  # otherwise a hook that is added later is not seen

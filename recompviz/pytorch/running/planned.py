@@ -22,7 +22,6 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.aot import own_code
@@ -35,7 +34,7 @@ from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.region import Region, Run, Stage
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_model import StepModel, plan_options
+from recompviz.pytorch.running.step_model import model_of_region
 from recompviz.pytorch.tracing.call_list import ARRIVE, has_arrival
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 
@@ -131,7 +130,9 @@ class PlannedModule(nn.Module):
         if not torch.is_grad_enabled():
             return self._trace.step(*arguments)
         quiet = contextlib.nullcontext() if self._budget.regions else quiet_capture()
-        with capture_settings(), quiet, active(self._budget):
+        # after the traced graph, one graph for all other sizes
+        settings = capture_settings(varying_sizes=bool(self._budget.traced_regions))
+        with settings, quiet, active(self._budget):
             return self._compiled(*arguments)
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
@@ -307,13 +308,14 @@ class PlannedBudget(StepBudget):
     def add(self, region: Region) -> None:
         """Recognise the traced graph; any other is planned for the same total."""
         super().add(region)
-        joint = _same_joint(region, self.graph.edges, self.joint)
+        # a graph with symbols for sizes is not the traced one, even if this call has its sizes
+        joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
         if joint is None:
             if not self._warned:
                 self._warned = True
                 warnings.warn(
-                    "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); it is planned "
-                    f"again for {'' if self.strict else 'about '}{self.total:,} total bytes (reported once)",
+                    "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); "
+                    f"{self._consequence(region)} (reported once)",
                     PlanWarning,
                     stacklevel=2,
                 )
@@ -328,9 +330,23 @@ class PlannedBudget(StepBudget):
         known = self.regions[region]
         known.joint, known.time = joint, self.graph.time
         known.masks = [mask for mask in self.plans or [self.mask] if region.fits(mask)]
-        options = plan_options(region, joint, self.graph.time, known.masks, frozenset())
-        front = step_plans([options], [Outside()])
-        self.models[region] = StepModel((region,), (), front, (known.masks,), float(self.graph.time.sum()))
+        self.models[region] = model_of_region(known)
+
+    def _consequence(self, region: Region) -> str:
+        """How calls of an unknown graph run."""
+        if self.strict:
+            return f"it is planned again for {self.total:,} total bytes"
+        if self._keeps_same(region):
+            return (
+                "it keeps the same values, and takes more memory if it is larger; for a limit in bytes, use "
+                f"rv.fit_in(…, total={self.total})"
+            )
+        return f"it is planned again for about {self.total:,} total bytes"
+
+    def _keeps_same(self, region: Region) -> bool:
+        """Whether the given plan can run in a graph that was not traced."""
+        same_edges = region.folded.graph.edges.tolist() == self.graph.edges.tolist()
+        return not self.strict and same_edges and region.fits(self.mask)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """The given plan for the traced graph, unless there are plans to choose from."""
@@ -341,8 +357,8 @@ class PlannedBudget(StepBudget):
                 run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
             if not self.plans or self._mark is not None:
                 return self.mask
-        elif not self.strict and run.region.folded.graph.edges.tolist() == self.graph.edges.tolist():
-            return self.mask if run.region.fits(self.mask) else super().choose(run)
+        elif self._keeps_same(run.region):
+            return self.mask
         elif self._mark is not None:
             raise RecompvizError(
                 "cannot measure this plan on another step than it was traced for; trace the step again"

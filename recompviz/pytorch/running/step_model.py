@@ -278,6 +278,28 @@ def model_of_step(
     return resized(model, sizes, exact=True)
 
 
+def model_of_region(known: PlannedRegion) -> StepModel:
+    """The model of a step that is one run of a region of fixed sizes, with the loss inside it.
+
+    Parameters
+    ----------
+    known : PlannedRegion
+        With its bytes, times and plans.
+    """
+    sized = known.sized(frozenset())
+    model = StepModel(
+        (known.region,),
+        (RecordedPass(Outside(), frozenset(), {}, True),),
+        StepPlans((), (), ()),
+        (known.masks,),
+        sized.keep_all,
+        sized=(sized,),
+        recorded=((1.0, (Outside(),)),),
+        searched=(1.0,),
+    )
+    return resized(model, [()], exact=True)
+
+
 def searched_at(
     model: StepModel, regions: Mapping[Region, PlannedRegion], sizes: tuple[tuple[Any, ...], ...], seconds: float
 ) -> StepModel:
@@ -411,29 +433,6 @@ def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = Fa
     outside = model.outside_at(growth_of(model.sized, sizes))
     front = step_plans(options, outside) if exact or len(options) == 1 else same_choices(model.plans, options, outside)
     return replace(model, plans=front, options=options, sizes=tuple(sizes), outside=outside)
-
-
-def plan_options(
-    region: Region,
-    joint: JointGraph,
-    times: NDArray[np.float64],
-    masks: list[NDArray[np.bool_]],
-    released: frozenset[int],
-) -> RegionPlans:
-    """The peaks of a region's plans, without the outputs that code outside holds.
-
-    Parameters
-    ----------
-    region : Region
-    joint : JointGraph
-        The region's, with the sizes to plan for.
-    times : numpy.ndarray
-        Milliseconds of each node.
-    masks : list of keep mask
-    released : frozenset of int
-        Storages of outputs that the code outside frees before the backward pass.
-    """
-    return SizedPlans(region, joint, times, masks, released).at()
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
