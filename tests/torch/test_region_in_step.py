@@ -19,7 +19,7 @@ from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.operator_figures import equal_calls_alike
 from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_model import plan_options
+from recompviz.pytorch.running.resized_steps import SizedPlans
 
 
 class Layers(nn.Module):
@@ -71,7 +71,7 @@ def test_the_simulated_peak_of_a_region_in_its_step_is_the_planned_peak(
     assert known.time is not None
     draw = np.random.default_rng(0)
     masks = [*model.masks[0], *(draw.random(len(region.folded.graph)) < 0.5 for _ in range(20))]
-    options = plan_options(region, known.joint, known.time, masks, recorded.released)
+    options = SizedPlans(region, known.joint, known.time, masks, recorded.released).at()
     for later in (0, 100_000):
         in_step = region_in_step(known.joint, recorded.outside, recorded.released, later)
         live = LiveModel(region.folded.graph, in_step)
