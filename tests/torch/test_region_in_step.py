@@ -18,8 +18,8 @@ from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.operator_figures import equal_calls_alike
-from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.running.resized_steps import SizedPlans
+from recompviz.pytorch.running.step_budget import StepBudget
 
 
 class Layers(nn.Module):
