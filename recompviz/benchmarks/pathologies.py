@@ -136,7 +136,7 @@ def evaluation() -> Arguments:
     return (evaluate,), {}
 
 
-@planted("Adam's state at its first step", "optimiser state made at its first step", "exp_avg")
+@planted("Adam's state at its first step", "optimizer state made at its first step", "exp_avg")
 def adam_state() -> Arguments:
     model, x = layers(512, 3), torch.randn(8, 512)
     optimizer = torch.optim.Adam(model.parameters())

@@ -45,7 +45,7 @@ def walk(schedule: Schedule) -> list[tuple[int, str, int, int]]:
         events += [(last, label, Category.PARAMETER_GRADIENT, joint.rounded(size)), (last, label, category, -freed)]
     events.append((last, "gradient of the loss", Category.GRADIENT, -tangent))
     scratch = joint.optimizer_scratch
-    events += [(last + 1, "optimiser's scratch memory", Category.OPTIMIZER, size) for size in (scratch, -scratch)]
+    events += [(last + 1, "optimizer's scratch memory", Category.OPTIMIZER, size) for size in (scratch, -scratch)]
     return [event for event in events if event[3]]
 
 

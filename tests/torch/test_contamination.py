@@ -84,10 +84,10 @@ def test_a_batch_that_other_work_uses_too_is_not_written_to():
     assert int(count) == 0, "what the step did change is put back"
 
 
-@pytest.mark.parametrize("optimised", [False, True])
-def test_a_model_that_is_trained_meanwhile_is_told_of(optimised):
+@pytest.mark.parametrize("optimized", [False, True])
+def test_a_model_that_is_trained_meanwhile_is_told_of(optimized):
     model = mlp()
-    optimizer = torch.optim.Adam(model.parameters()) if optimised else None
+    optimizer = torch.optim.Adam(model.parameters()) if optimized else None
 
     def measured(at):
         calls = []

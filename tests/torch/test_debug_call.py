@@ -30,7 +30,7 @@ def step(x: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"optimizer": 5}, TypeError, "optimizer is 5, expected an optimiser"),
+        ({"optimizer": 5}, TypeError, "optimizer is 5, expected an optimizer"),
         ({"steps": 2.5}, TypeError, "steps is 2.5, expected a whole number"),
         ({"steps": True}, TypeError, "steps is True"),
         ({"steps": 0}, ValueError, "steps = 0"),
@@ -92,7 +92,7 @@ def test_each_advice_differs_and_a_plan_fits_its_size() -> None:
             assert rv.simulate(traced, traced.plan(total, "live")).peak <= parse_bytes(total)
 
 
-def test_the_largest_batch_counts_the_state_of_the_optimiser() -> None:
+def test_the_largest_batch_counts_the_state_of_the_optimizer() -> None:
     model, x = mlp(), torch.randn(64, 16)
     optimizer = torch.optim.Adam(model.parameters())
     report = rv.debug(model, x, loss=torch.sum, optimizer=optimizer, steps=1, fits="400 KiB")

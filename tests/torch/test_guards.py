@@ -179,7 +179,7 @@ def test_a_single_tensor_is_one_target() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.Adam])
-def test_what_is_no_optimiser_is_refused_with_the_next_step(optimizer: object) -> None:
+def test_what_is_no_optimizer_is_refused_with_the_next_step(optimizer: object) -> None:
     with pytest.raises(rv.TraceError, match=r"torch\.optim\.Adam\(model\.parameters\(\)\)"):
         rv.trace(torch.nn.Linear(8, 3), torch.randn(4, 8), loss=torch.sum, optimizer=optimizer)  # type: ignore[arg-type]
 

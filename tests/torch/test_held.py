@@ -264,7 +264,7 @@ def test_an_in_place_change_that_autograd_refuses_is_refused_while_watching() ->
         rv.debug(step, advise=False)
 
 
-def test_gradients_that_no_optimiser_steps_are_reported() -> None:
+def test_gradients_that_no_optimizer_steps_are_reported() -> None:
     teacher, student = nn.Linear(64, 256), nn.Linear(64, 256)
     optimizer = torch.optim.SGD(student.parameters(), 0.1)
     x = torch.randn(32, 64)

@@ -1,4 +1,4 @@
-"""The optimiser's state and step are part of a step's memory, known before it ever stepped."""
+"""The optimizer's state and step are part of a step's memory, known before it ever stepped."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ def test_a_total_with_adam_is_kept_to_under_every_plan_of_a_small_residual_netwo
     assert table.total_peaks.tolist() == [rv.simulate(trace, plan).peak for plan in table.plans]
 
 
-def test_the_explorer_shows_the_optimisers_step_and_measures_it() -> None:
+def test_the_explorer_shows_the_optimizers_step_and_measures_it() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 8))
     explorer = rv.explore(model, torch.randn(4, 32), loss=torch.sum, optimizer=optim.Adam(model.parameters()))
     assert explorer.timeline.static_bytes[Category.OPTIMIZER] > 0
-    assert explorer.timeline.step_labels[-1] == "optimiser"
+    assert explorer.timeline.step_labels[-1] == "optimizer"
     explorer.run()
     explorer.wait(120)
     (report,) = explorer.runs
@@ -103,7 +103,7 @@ def test_a_frozen_parameter_and_an_unused_one_have_no_state() -> None:
     assert rv.simulate(trace).static_bytes[Category.OPTIMIZER] == 8 * 8 * 4
 
 
-def test_the_optimiser_of_a_model_without_memory_is_known_too() -> None:
+def test_the_optimizer_of_a_model_without_memory_is_known_too() -> None:
     with torch.device("meta"):
         model, x = nn.Linear(10**5, 10**5), torch.empty(8, 10**5)
     trace = rv.trace(model, x, loss=torch.sum, device="cuda", optimizer=optim.AdamW(model.parameters()))
@@ -113,7 +113,7 @@ def test_the_optimiser_of_a_model_without_memory_is_known_too() -> None:
     assert trace.joint.optimizer_scratch >= parameters, "on a GPU it steps through all parameters at once"
 
 
-def test_an_optimiser_that_needs_a_closure_is_refused_with_the_next_step() -> None:
+def test_an_optimizer_that_needs_a_closure_is_refused_with_the_next_step() -> None:
     model = nn.Linear(8, 1)
     with pytest.raises(rv.TraceError, match=r"LBFGS cannot step on shapes alone .* leave optimizer out"):
         rv.trace(model, torch.zeros(4, 8), loss=torch.sum, optimizer=optim.LBFGS(model.parameters()))

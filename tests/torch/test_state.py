@@ -1,4 +1,4 @@
-"""What a step changes is restored, and the user's optimiser is never stepped."""
+"""What a step changes is restored, and the user's optimizer is never stepped."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def a_step(model: nn.Module, optimizer: optim.Optimizer) -> None:
 
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("name", optimizers())
-def test_measure_restores_the_optimiser_and_the_parameters(name: str, steps: int) -> None:
+def test_measure_restores_the_optimizer_and_the_parameters(name: str, steps: int) -> None:
     model = nn.Linear(8, 8)
     optimizer = optimizers()[name](model.parameters())
     for _ in range(steps):
@@ -118,7 +118,7 @@ def test_neither_a_scheduler_nor_a_hook_sees_a_step(verb: str) -> None:
     getattr(rv, verb)(model, X, targets=(Y,), loss=F.mse_loss, optimizer=optimizer)
     assert torch.equal(model.weight, weight)
     assert seen == []
-    assert vars(optimizer) == before  # the scheduler's wrapper notes there that the optimiser stepped
+    assert vars(optimizer) == before  # the scheduler's wrapper notes there that the optimizer stepped
 
 
 def test_measure_restores_frozen_parameters_that_forward_overwrites() -> None:

@@ -1,4 +1,4 @@
-"""Training for real: optimisers, accumulation, clipping, a smaller last batch, validation, two processes."""
+"""Training for real: optimizers, accumulation, clipping, a smaller last batch, validation, two processes."""
 
 from __future__ import annotations
 

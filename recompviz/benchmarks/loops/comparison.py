@@ -134,7 +134,7 @@ def all_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def resident(model: nn.Module, optimizer: torch.optim.Optimizer | None, leaves: list[Tensor]) -> int:
-    """Bytes there before a step: parameters, buffers, gradients, optimiser state and inputs."""
+    """Bytes there before a step: parameters, buffers, gradients, optimizer state and inputs."""
     tensors = [*all_tensors(model), *leaves]
     tensors += [value.grad for value in tensors if value.is_leaf and value.grad is not None]
     if optimizer is not None:

@@ -39,7 +39,7 @@ def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArra
         return lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())).profile
     model = LiveModel(graph, joint)
     static = sum(joint.static.values())
-    # the optimiser's step, if there is one, is the same under every plan
+    # the optimizer's step, if there is one, is the same under every plan
     steps_after = int(joint.optimizer_scratch > 0)
     after = simulate_schedule(make_schedule(joint, [True] * len(graph))).profile[-steps_after:] if steps_after else ()
 

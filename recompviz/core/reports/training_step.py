@@ -150,7 +150,7 @@ class StepReport:
     total : int
         The total that the model was compiled for, bytes.
     resident : int
-        Bytes in use before the step: parameters, gradients that had accumulated, optimiser state, inputs.
+        Bytes in use before the step: parameters, gradients that had accumulated, optimizer state, inputs.
     regions : tuple of StepRegion
         In the order of their forward passes; backward passes run in reverse.
     islands : tuple of Island

@@ -160,7 +160,7 @@ class _DeviceReport:
         elif stack.category is Category.GRADIENT:
             why = "allocated in a backward pass"
         elif stack.category is Category.OPTIMIZER:
-            why = "allocated by the optimiser"
+            why = "allocated by the optimizer"
         else:
             why = "allocated, and not freed before the peak"
         name = f"{line.function or 'line'} ({line.place})" if line else BEFORE if at < 0 else NO_STACK

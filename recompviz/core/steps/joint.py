@@ -55,7 +55,7 @@ _LABELS = {
     Category.BUFFER: "buffers",
     Category.INPUT: "inputs",
     Category.TARGET: "targets",
-    Category.OPTIMIZER: "optimiser state",
+    Category.OPTIMIZER: "optimizer state",
     Category.KEPT: "kept values",
     Category.TRANSIENT: "transient values",
     Category.RECOMPUTED: "recomputed values",
@@ -150,7 +150,7 @@ class JointGraph:
     seconds : tuple of float
         Wall-clock time of each call, as calibrated; empty if it is not known.
     optimizer_scratch : int
-        Bytes that the optimiser's step allocates besides its state and all gradients; 0 if there is no such step.
+        Bytes that the optimizer's step allocates besides its state and all gradients; 0 if there is no such step.
     """
 
     calls: tuple[Call, ...]

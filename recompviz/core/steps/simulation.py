@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # the step after the last call: autograd passes the gradients to their parameters
 ARRIVAL = "gradients arrive"
 # the step after that one
-OPTIMIZER_STEP = "optimiser"
-OPTIMIZER_SCRATCH = "optimiser's scratch memory"
+OPTIMIZER_STEP = "optimizer"
+OPTIMIZER_SCRATCH = "optimizer's scratch memory"
 # places within a step: outputs are allocated, the generator's state is saved, workspace is used, states are freed,
 # storages used last are freed, and after the last forward call the gradient of the loss is allocated
 PLACES = 6

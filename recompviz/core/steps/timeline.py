@@ -1,7 +1,7 @@
 """A timeline: all allocations and frees of one training step, simulated or measured.
 
 Simulated and measured timelines have the same form, event arrays (step, storage, category, delta in bytes), so they
-can be compared. The step starts without gradients and ends after the backward pass, or after the optimiser's step.
+can be compared. The step starts without gradients and ends after the backward pass, or after the optimizer's step.
 ``peak = static + transient_peak`` in *total* bytes, which are the bytes that the device allocates.
 """
 
@@ -68,7 +68,7 @@ class Timeline:
         :class:`Phase` of each step.
     storage_labels : tuple of str
     static_bytes : dict of Category to int
-        Parameters, buffers, inputs, targets, optimiser state: bytes.
+        Parameters, buffers, inputs, targets, optimizer state: bytes.
     kind : str
         ``"simulated"`` or ``"measured"``.
     device : str

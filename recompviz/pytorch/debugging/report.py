@@ -61,7 +61,7 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
 _WHY_STATIC = {
     Category.PARAMETER: "parameter of the model",
     Category.BUFFER: "buffer of the model",
-    Category.OPTIMIZER: "state of the optimiser",
+    Category.OPTIMIZER: "state of the optimizer",
 }
 
 

@@ -132,7 +132,7 @@ class _Session:
         return loss
 
     def warm_up(self) -> None:
-        """Run a step so that libraries make their caches. The optimiser does not step: its first step is recorded."""
+        """Run a step so that libraries make their caches. The optimizer does not step: its first step is recorded."""
         self.one_step(optimize=False)
 
     # ---------------------------------------------------------------- first pass

@@ -69,7 +69,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
 
 
 def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Trace:
-    """The other trace with the optimiser state of this one, scaled to the dtype."""
+    """The other trace with the optimizer state of this one, scaled to the dtype."""
     given = {p.element_size() for p in traced.step.parameters() if p.is_floating_point()}
     scale = dtype.itemsize / max(given, default=dtype.itemsize) if dtype is not None else 1.0
     state = [

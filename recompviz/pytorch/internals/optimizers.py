@@ -1,7 +1,7 @@
-"""An optimiser's own step, without what a user attached to the optimiser.
+"""An optimizer's own step, without what a user attached to the optimizer.
 
-A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimiser, and hooks run
-around every step. To step an optimiser on behalf of a measurement must trigger neither.
+A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimizer, and hooks run
+around every step. To step an optimizer on behalf of a measurement must trigger neither.
 
 Private PyTorch used here: the attributes of ``torch.optim.Optimizer`` whose names end in ``_hooks``, which hold its
 hooks. Tried on torch 2.13.0, on the CPU.
@@ -17,10 +17,10 @@ __all__ = ["has_own_state_dict", "plain_optimizer"]
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """An optimiser of the same kind that shares parameters, options and state, and has no hooks and no scheduler.
+    """An optimizer of the same kind that shares parameters, options and state, and has no hooks and no scheduler.
 
-    Its ``step()`` updates the parameters and the state of the given optimiser. An attribute that replaces a method on
-    the given optimiser alone, as a scheduler replaces ``step``, is left out.
+    Its ``step()`` updates the parameters and the state of the given optimizer. An attribute that replaces a method on
+    the given optimizer alone, as a scheduler replaces ``step``, is left out.
 
     Examples
     --------
@@ -42,5 +42,5 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimiser's class overrides ``state_dict``, as optimisers that wrap another one do."""
+    """Whether the optimizer's class overrides ``state_dict``, as optimizers that wrap another one do."""
     return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict

@@ -8,12 +8,12 @@ inputs and targets            a copy on their device
 gradients                     the gradient tensors themselves
 random generators             the states of the CPU's and of the device's generator, Python's and NumPy's
 plain attributes              the attributes that modules had; a list or dict that changed inside is not restored
-parameters                    a copy on the host, if an optimiser steps or ``overwritten`` names them
-the optimiser                 a copy of its state on the host, and a copy of its options
+parameters                    a copy on the host, if an optimizer steps or ``overwritten`` names them
+the optimizer                 a copy of its state on the host, and a copy of its options
 ============================  =========================================================
 
 Values are written back in place, so that every tensor stays the same object, and only where they differ, so that other
-work with the same batch is not disturbed. The optimiser's own ``step`` is never called: see :func:`plain_optimizer`.
+work with the same batch is not disturbed. The optimizer's own ``step`` is never called: see :func:`plain_optimizer`.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _python_generators_restored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _optimizer_restored(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Restore an optimiser's options and state, its tensors in place; what it did not have before is removed."""
+    """Restore an optimizer's options and state, its tensors in place; what it did not have before is removed."""
     own = copy.deepcopy(optimizer.state_dict()) if has_own_state_dict(optimizer) else None
     groups = [
         (group, {name: value if name == "params" else _containers_copied(value) for name, value in group.items()})

@@ -80,7 +80,7 @@ class _Builder:
         if self.schedule is not None:
             if scope.startswith("rv:") and scope != "rv:optimizer":
                 return int(scope[3:])
-            if step >= len(self.schedule) - 1:  # after the last range: gradients arrive, the optimiser steps
+            if step >= len(self.schedule) - 1:  # after the last range: gradients arrive, the optimizer steps
                 return self._step_after_schedule(scope)
             # outside the ranges, before the backward pass: the gradient that autograd starts from
             return max(step, self.schedule.joint.forward_count - 1)

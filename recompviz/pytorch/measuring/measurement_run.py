@@ -1,6 +1,6 @@
 """Runs of one training step, each from no gradients, of which one is recorded.
 
-The optimiser's step runs without its hooks and without a scheduler's wrapper. The caller restores the state; see
+The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state; see
 :mod:`recompviz.pytorch.internals.state`.
 """
 

@@ -64,7 +64,7 @@ def measure(
 
     Notes
     -----
-    Parameters, buffers, gradients, the random generator and the optimiser's state are restored afterwards; see
+    Parameters, buffers, gradients, the random generator and the optimizer's state are restored afterwards; see
     :mod:`recompviz.pytorch.internals.state`.
 
     Allocations of other threads are not counted: the profiler follows the step's own threads. On CUDA the allocator's
@@ -87,7 +87,7 @@ def measure(
     with state_restored(module, arguments, optimizer, overwritten_parameters(module)):
         for _ in range(WARM_UP_STEPS):
             counts = measurement.one_step(run_with(None))
-        static = measurement.static()  # after the warm-up: an optimiser makes its state in its first step
+        static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step
         reading = measurement.recorded_step(run_with(profiler_mark), counts)
     schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
     return measured_timeline(reading, schedule, static, str(device))

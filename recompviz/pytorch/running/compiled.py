@@ -1,6 +1,6 @@
 """The backend ``"recompviz"`` of ``torch.compile``, and ``rv.compile`` for those who import recompviz.
 
-A compiled model has the same outputs, parameters and ``state_dict``; the user writes the loss, the optimiser and the
+A compiled model has the same outputs, parameters and ``state_dict``; the user writes the loss, the optimizer and the
 training loop. Dynamo's guards decide whether a captured graph is valid for a call. Code that Dynamo cannot capture
 runs eagerly.
 """
@@ -93,7 +93,7 @@ def compile(
     ----------
     model : torch.nn.Module or callable
     total : int or str, optional
-        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimiser state, inputs and everything a
+        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimizer state, inputs and everything a
         step allocates. Left out, every value is kept.
     optimizer : torch.optim.Optimizer, optional
         Its state counts from the start. Left out, it is found when it first steps.

@@ -106,7 +106,7 @@ class Partitioner(CustomPartitionerFn):
     Parameters
     ----------
     total : int or str
-        Total bytes of a whole step, or a string such as ``"10 GiB"``: parameters, gradients, inputs, optimiser state
+        Total bytes of a whole step, or a string such as ``"10 GiB"``: parameters, gradients, inputs, optimizer state
         and the buffers of forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
         Its state, and the gradients of all its parameters, count. Left out, only what the graphs show counts: their own
@@ -225,7 +225,7 @@ class Partitioner(CustomPartitionerFn):
         Parameters
         ----------
         step : callable
-            Runs one training step: forward, backward, optimiser step, ``zero_grad``. It is called two or four times.
+            Runs one training step: forward, backward, optimizer step, ``zero_grad``. It is called two or four times.
 
         Returns
         -------
@@ -271,7 +271,7 @@ class Partitioner(CustomPartitionerFn):
         return measured
 
     def _before_step(self) -> int:
-        """Bytes of parameters, buffers, inputs and optimiser state."""
+        """Bytes of parameters, buffers, inputs and optimizer state."""
         state = self.optimizer.state.values() if self.optimizer else ()
         tensors = [v for values in state for v in values.values() if isinstance(v, torch.Tensor)]
         return sum(graph.resident for graph in self.graphs) + sum(t.untyped_storage().nbytes() for t in tensors)

@@ -1,7 +1,7 @@
 """One recorded step of a training loop: what the code between the planned regions holds, and what each operator takes.
 
 The profiler records every allocation and free. Those inside a region's forward or backward pass belong to the region;
-all others belong to the code outside: losses, layers that could not be captured, hooks, optimisers.
+all others belong to the code outside: losses, layers that could not be captured, hooks, optimizers.
 """
 
 from __future__ import annotations

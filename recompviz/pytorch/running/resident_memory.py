@@ -1,4 +1,4 @@
-"""The memory that is in use before a step: parameters, buffers, inputs, gradients and the optimiser's state.
+"""The memory that is in use before a step: parameters, buffers, inputs, gradients and the optimizer's state.
 
 Every tensor is counted once, by its storage. Nothing here keeps a tensor alive.
 """
@@ -36,10 +36,10 @@ class ResidentMemory:
     Parameters
     ----------
     optimizer : torch.optim.Optimizer, optional
-        Its state counts from the start. If not given, the optimiser is found when it first steps a parameter of a
+        Its state counts from the start. If not given, the optimizer is found when it first steps a parameter of a
         region.
     optimizer_bytes : int
-        Bytes of the optimiser's state, if known.
+        Bytes of the optimizer's state, if known.
 
     Attributes
     ----------
@@ -198,7 +198,7 @@ def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
         return [storage_key(t) if t is not None and t.layout is torch.strided else 0 for t in tensors]
 
 
-# -------------------------------------------------------------------- optimisers
+# -------------------------------------------------------------------- optimizers
 
 _counts: weakref.WeakSet[ResidentMemory] = weakref.WeakSet()
 _optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
@@ -210,7 +210,7 @@ def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
 
 
 def watch_optimizers() -> None:
-    """Note every optimiser that steps, so that the state of those that step a planned model can be counted."""
+    """Note every optimizer that steps, so that the state of those that step a planned model can be counted."""
     global _watching
     if not _watching:
         from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -223,7 +223,7 @@ _watching = False
 
 
 def _optimizers_of(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.optim.Optimizer]:
-    """The optimisers that step one of these parameters."""
+    """The optimizers that step one of these parameters."""
     own = {id(parameter) for parameter in parameters}
     known = {*_optimizers, *([given] if given is not None else [])}
     return [
@@ -242,6 +242,6 @@ def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
 
 
 def _optimizer_state(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
-    """The tensors that optimisers hold."""
+    """The tensors that optimizers hold."""
     states = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
     return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]

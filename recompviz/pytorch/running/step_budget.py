@@ -3,7 +3,7 @@
 The first steps run the leanest plans that are known. One of them is recorded: it shows in which order the regions run,
 what the code between them holds, and what each operator takes. Then every region is planned, the plans are combined,
 and each later step takes the point of least recomputation that fits into the memory that is free when it starts:
-the total without parameters, buffers, inputs, gradients that have accumulated, and the optimiser's state.
+the total without parameters, buffers, inputs, gradients that have accumulated, and the optimizer's state.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class StepBudget:
     total : int, str or None
         Total bytes, or a string such as ``"10 GiB"``. None keeps every value.
     optimizer : torch.optim.Optimizer, optional
-        Its state counts from the start. If not given, the optimiser is found when it first steps a parameter
+        Its state counts from the start. If not given, the optimizer is found when it first steps a parameter
         of a region.
     optimizer_bytes : int
-        Bytes of the optimiser's state, if known.
+        Bytes of the optimizer's state, if known.
     strict : bool
         Whether a step that does not fit raises an error; otherwise it runs under the leanest plan.
 

@@ -33,7 +33,7 @@ def twin(trace: Trace) -> Trace:
     -------
     Trace
         A trace whose parameters share the memory of the original ones and have their own ``.grad``. ``trace`` itself
-        is returned if it has an optimiser, whose step writes to the original parameters, or if its model cannot be
+        is returned if it has an optimizer, whose step writes to the original parameters, or if its model cannot be
         copied.
 
     Raises

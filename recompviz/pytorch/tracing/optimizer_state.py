@@ -1,8 +1,8 @@
-"""The memory that an optimiser adds to a step: its state between steps, and its scratch memory while it steps.
+"""The memory that an optimizer adds to a step: its state between steps, and its scratch memory while it steps.
 
-An optimiser makes its state in its first step; the sizes depend on its class, its options and the parameters' shapes.
-So a copy of the optimiser takes two steps on parameters that have shapes and no memory, and every allocation is
-counted. The user's optimiser is not changed.
+An optimizer makes its state in its first step; the sizes depend on its class, its options and the parameters' shapes.
+So a copy of the optimizer takes two steps on parameters that have shapes and no memory, and every allocation is
+counted. The user's optimizer is not changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NUMBER = 12
 
 @dataclass(frozen=True)
 class OptimizerBytes:
-    """Bytes of an optimiser; frozen.
+    """Bytes of an optimizer; frozen.
 
     Attributes
     ----------
@@ -50,14 +50,14 @@ def optimizer_bytes(
     device: torch.device,
     rounded: Callable[[int], int] = int,
 ) -> OptimizerBytes:
-    """Count an optimiser's bytes by two steps on shapes alone.
+    """Count an optimizer's bytes by two steps on shapes alone.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
         It may have stepped before. It is not changed.
     has_gradient : callable (parameter) → bool
-        Whether a parameter gets a gradient; the optimiser skips the others.
+        Whether a parameter gets a gradient; the optimizer skips the others.
     device : torch.device
         The device of the step. On a GPU PyTorch updates all parameters together (``foreach``), which takes more scratch
         memory. On the CPU a Python number in an operator takes 12 bytes; they are counted, although they may not be
@@ -68,7 +68,7 @@ def optimizer_bytes(
     Raises
     ------
     TraceError
-        If the optimiser cannot step on shapes alone.
+        If the optimizer cannot step on shapes alone.
 
     Examples
     --------
@@ -84,7 +84,7 @@ def optimizer_bytes(
             shadow.step()
             watch.start_again()  # the first step makes the state, so it is not typical
             shadow.step()
-    except Exception as error:  # an optimiser may be any code, and raise anything
+    except Exception as error:  # an optimizer may be any code, and raise anything
         raise TraceError(
             f"{type(optimizer).__name__} cannot step on shapes alone ({type(error).__name__}: {error}); "
             "leave optimizer out, and leave room for its state"
@@ -109,7 +109,7 @@ def _shadow(
     device: torch.device,
     mode: FakeTensorMode,
 ) -> Any:
-    """A copy of the optimiser whose parameters, gradients and state have no memory."""
+    """A copy of the optimizer whose parameters, gradients and state have no memory."""
     shadow: Any = plain_optimizer(optimizer)
     for name, value in vars(shadow).items():
         if name not in ("param_groups", "state"):

@@ -52,7 +52,7 @@ class Trace:
     planned_for : torch.device or None
         For an estimated trace, the device on which the step is to run.
     optimizer : torch.optim.Optimizer or None
-        The optimiser whose state and scratch memory are part of the step.
+        The optimizer whose state and scratch memory are part of the step.
     planner : Planner
         Curves, plan tables, what-ifs and baselines of this step, cached.
     """

@@ -122,7 +122,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
-    """The trace with the optimiser's state in the static memory, and the optimiser's step at the end."""
+    """The trace with the optimizer's state in the static memory, and the optimizer's step at the end."""
     joint, folded = trace.joint, trace.folded
     given = [
         which

@@ -68,11 +68,11 @@ def debug(
     ------
     TypeError, ValueError
         If ``model`` cannot be called, or is ``async`` or a generator, if ``steps`` is not a whole number of at least 1,
-        if ``optimizer`` is not an optimiser, or if ``fits`` is not a size.
+        if ``optimizer`` is not an optimizer, or if ``fits`` is not a size.
 
     Notes
     -----
-    A model's parameters, buffers and gradients and its optimiser's state are restored afterwards. Changes made by a
+    A model's parameters, buffers and gradients and its optimizer's state are restored afterwards. Changes made by a
     function are not undone. The recorded steps are slower than usual, because every operator call is recorded.
 
     Examples
@@ -111,7 +111,7 @@ def debug(
 
 
 def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: Trace) -> MemoryReport:
-    """The report with expected memory, advice and an Explorer; ``whole`` is the traced step with its optimiser."""
+    """The report with expected memory, advice and an Explorer; ``whole`` is the traced step with its optimizer."""
     from recompviz.pytorch.debugging.advice import checkpoint_advice, planner_advice
     from recompviz.pytorch.debugging.expectation import differences
 
@@ -141,7 +141,7 @@ def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
     expected : int
         The peak of the traced step, bytes.
     optimizes : bool
-        Whether the traced step includes an optimiser.
+        Whether the traced step includes an optimizer.
     """
     more = report.peak - expected
     if more < LEAST_UNTRACED * report.peak:
@@ -150,10 +150,10 @@ def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
     held = sum(row.size for row in report.rows if row.age and row.category is not Category.OPTIMIZER)
     parts = [
         f"{format_bytes(size)} of {what}"
-        for what, size in (("optimiser state", state), ("values held from earlier steps", held))
+        for what, size in (("optimizer state", state), ("values held from earlier steps", held))
         if size >= LEAST_UNTRACED * more
     ]
-    counted = "and its optimiser alone" if optimizes else "alone"
+    counted = "and its optimizer alone" if optimizes else "alone"
     return [
         f"the what-ifs and the advice are for the traced step {counted}, which peaks at {format_bytes(expected)}; "
         f"{format_bytes(more)} more were measured" + (f", including {' and '.join(parts)}" if parts else "")
@@ -183,6 +183,6 @@ def _check(model: Any, optimizer: Any, steps: Any) -> None:
         raise TypeError(f"steps is {steps!r}, expected a whole number of steps, for example 3")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(
-            f"optimizer is {optimizer!r}, expected an optimiser of the model's parameters, for example "
+            f"optimizer is {optimizer!r}, expected an optimizer of the model's parameters, for example "
             "torch.optim.Adam(model.parameters())"
         )

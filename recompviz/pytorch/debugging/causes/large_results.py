@@ -1,4 +1,4 @@
-"""Causes in which one operator makes a large result: attention, broadcast, optimiser state, embedding gradient."""
+"""Causes in which one operator makes a large result: attention, broadcast, optimizer state, embedding gradient."""
 
 from __future__ import annotations
 
@@ -135,22 +135,22 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 
 
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """What an optimiser allocates in the step of the peak: its state, in its first step, and temporaries."""
+    """What an optimizer allocates in the step of the peak: its state, in its first step, and temporaries."""
     state = [
         (i, live)
         for i, live in rows
-        if live.block and live.block.role == "optimiser state" and peak.age(live) == 0 and live.operator is not None
+        if live.block and live.block.role == "optimizer state" and peak.age(live) == 0 and live.operator is not None
     ]
     if state:
         kinds = sorted({live.block.name.split(" of ")[0] for _, live in state if live.block is not None})
-        name = next((live.operator.optimizer for _, live in state if live.operator), "") or "the optimiser"
+        name = next((live.operator.optimizer for _, live in state if live.operator), "") or "the optimizer"
         yield finding(
             peak,
-            "optimiser state made at its first step",
+            "optimizer state made at its first step",
             state,
             f"{name} allocates {' and '.join(kinds)} for each parameter in its first step: "
             f"{blocks_and_bytes(len(state), bytes_of(state))}, which stay allocated",
-            "plan for this memory from the start, or use an optimiser with less state (SGD, Adafactor, 8-bit Adam)",
+            "plan for this memory from the start, or use an optimizer with less state (SGD, Adafactor, 8-bit Adam)",
         )
     temporaries: LiveRows = [
         (i, live) for i, live in rows if live.operator is not None and live.operator.optimizer and not has_role(live)
@@ -159,7 +159,7 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         name = next(live.operator.optimizer for _, live in temporaries if live.operator)
         yield finding(
             peak,
-            "temporaries of the optimiser",
+            "temporaries of the optimizer",
             temporaries,
             f"{name} updates all parameters together, with temporaries of "
             f"{blocks_and_bytes(len(temporaries), bytes_of(temporaries))}",

@@ -1,4 +1,4 @@
-"""Causes in which a step computes what it does not use: gradients that no optimiser reads, and float64 values."""
+"""Causes in which a step computes what it does not use: gradients that no optimizer reads, and float64 values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
 def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Gradients of parameters that no optimiser of the step updates, for example of a teacher or a frozen part."""
+    """Gradients of parameters that no optimizer of the step updates, for example of a teacher or a frozen part."""
     stepped = peak.recording.steps.stepped
     if not stepped or not peak.has_backward:
         return
@@ -27,7 +27,7 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             peak,
             "gradients that nothing steps",
             members,
-            f"{blocks_and_bytes(len(members), bytes_of(members))} are gradients of parameters that no optimiser of "
+            f"{blocks_and_bytes(len(members), bytes_of(members))} are gradients of parameters that no optimizer of "
             "this step updates; the values saved to compute them take more memory",
             "run that part under `torch.no_grad()`, or call `requires_grad_(False)` on its parameters",
             forward.line if forward is not None else None,

@@ -124,7 +124,7 @@ _CATEGORIES = {
     "parameter": Category.PARAMETER,
     "buffer": Category.BUFFER,
     "gradient": Category.PARAMETER_GRADIENT,
-    "optimiser state": Category.OPTIMIZER,
+    "optimizer state": Category.OPTIMIZER,
     "input": Category.INPUT,
     "target": Category.TARGET,
 }
@@ -132,7 +132,7 @@ _ROLES = {
     "parameter": "parameter",
     "buffer": "buffer",
     "gradient": "gradient, kept until it is set to None",
-    "optimiser state": "state of the optimiser",
+    "optimizer state": "state of the optimizer",
     "input": "input, held by the caller",
     "target": "target, held by the caller",
 }

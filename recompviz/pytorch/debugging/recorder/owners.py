@@ -1,4 +1,4 @@
-"""Which module and which optimiser runs the present operator, and the names of the tensors that belong to them."""
+"""Which module and which optimizer runs the present operator, and the names of the tensors that belong to them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from recompviz.pytorch.debugging.recorder.block_table import BlockTable
 
 
 class Owners:
-    """The modules and optimisers of the watched steps; it keeps none of them alive.
+    """The modules and optimizers of the watched steps; it keeps none of them alive.
 
     Attributes
     ----------
     table : BlockTable
         Its blocks get roles and names.
     optimizer : str
-        Class of the optimiser whose step runs now; empty outside.
+        Class of the optimizer whose step runs now; empty outside.
     stepped : set of int
-        The blocks of the parameters that an optimiser updates.
+        The blocks of the parameters that an optimizer updates.
     """
 
     def __init__(self, table: BlockTable) -> None:
@@ -43,7 +43,7 @@ class Owners:
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
-        """Follow every module and optimiser that runs inside."""
+        """Follow every module and optimizer that runs inside."""
         with self._module_hooks(), self._optimizer_hooks():
             yield
 
@@ -86,7 +86,7 @@ class Owners:
                 handle.remove()
 
     def add_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note which parameters an optimiser updates."""
+        """Note which parameters an optimizer updates."""
         for group in optimizer.param_groups:
             blocks = [self.table.block_of(parameter) for parameter in group["params"]]
             self.stepped.update(block.number for block in blocks if block is not None)
@@ -120,13 +120,13 @@ class Owners:
                 self.table.name_once(leaf, role, f"{role} {i}")
 
     def name_states(self, optimizer: torch.optim.Optimizer) -> None:
-        """Name the state that an optimiser keeps for each parameter."""
+        """Name the state that an optimizer keeps for each parameter."""
         for parameter, state in optimizer.state.items():
             block = self.table.block_of(parameter)
             owner = block.name if block is not None else "a parameter"
             for name, value in state.items():
                 if isinstance(value, torch.Tensor) and (found := self.table.block_of(value)) is not None:
-                    found.role, found.name = "optimiser state", f"{name} of {owner}"
+                    found.role, found.name = "optimizer state", f"{name} of {owner}"
 
     def name_gradients(self) -> None:
         """Name the present gradients of parameters."""

@@ -53,7 +53,7 @@ class Operator:
     node : str
         Name of the autograd node for which it runs: ``"ReluBackward0"``.
     optimizer : str
-        Class of the optimiser whose step ran it.
+        Class of the optimizer whose step ran it.
     checkpoint : SourceLine or None
         The call of ``torch.utils.checkpoint`` around it.
     casts : bool
@@ -121,7 +121,7 @@ class Block:
     died : int or None
         Number of operators that had run when it was freed; None if it was still alive.
     role : str
-        ``"parameter"``, ``"buffer"``, ``"gradient"``, ``"optimiser state"``, ``"input"``, ``"target"`` or empty.
+        ``"parameter"``, ``"buffer"``, ``"gradient"``, ``"optimizer state"``, ``"input"``, ``"target"`` or empty.
     name : str
         For a block with a role.
     gradient_of : int
@@ -171,7 +171,7 @@ class WatchedSteps:
     backward_lines : mapping of int to SourceLine
         From a backward operator to the line that called ``backward``.
     stepped : frozenset of int
-        The blocks of the parameters that an optimiser updates.
+        The blocks of the parameters that an optimizer updates.
     """
 
     operators: tuple[Operator, ...]

@@ -1,7 +1,7 @@
 """Watch every operator of eager steps, and every storage that an operator reads or makes.
 
 The watcher uses hooks that do not change the computation: a dispatch mode sees each forward and backward operator,
-hooks on saved tensors see what autograd saves for which node, hooks on modules and optimisers tell which of them runs
+hooks on saved tensors see what autograd saves for which node, hooks on modules and optimizers tell which of them runs
 an operator. It keeps no tensor alive. Each operator runs inside a range of the profiler that is labelled with its
 number, so that the allocator's events can be assigned to operators.
 """
@@ -53,7 +53,7 @@ class Watcher:
     function : str
         The function that the user is calling now.
     owners : Owners
-        The modules and optimisers that run.
+        The modules and optimizers that run.
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:

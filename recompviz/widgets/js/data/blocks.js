@@ -60,7 +60,7 @@ export function whyAlive(reply, i, name) {
     case CATEGORY.gradient:
       return outlives ? "a gradient, to the end of the step" : `a gradient, until ${user}`;
     case CATEGORY.parameterGradient:
-      return "a result of the step, for the optimiser";
+      return "a result of the step, for the optimizer";
     case CATEGORY.loss:
       return "the loss: the caller holds it";
     case CATEGORY.workspace:

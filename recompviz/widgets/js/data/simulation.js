@@ -10,7 +10,7 @@ const SCRATCH = 11;
 const BACK = 2;
 const AGAIN = 1;
 
-/** Every allocation and free as [step, storage, category, bytes]. Four more storages follow those of the joint graph: generator, workspace, tangent, optimiser. */
+/** Every allocation and free as [step, storage, category, bytes]. Four more storages follow those of the joint graph: generator, workspace, tangent, optimizer. */
 export function eventsOf(joint, schedule) {
   const { calls, sizes, categories, forwardCount } = joint;
   const events = [];

@@ -26,7 +26,7 @@ export function readJoint(message) {
 /** The part of `_reply` with the timeline of a plan, as the kernel would send it. */
 export function simulateReply(joint, kept) {
   const schedule = makeSchedule(joint, kept);
-  // after the last call the gradients arrive, and the optimiser steps where there is one
+  // after the last call the gradients arrive, and the optimizer steps where there is one
   const after = joint.optimizerScratch ? [3, 4] : [3];
   const steps = schedule.calls.length + after.length;
   const { blocks, peak, peakStep } = readBlocks(eventsOf(joint, schedule), steps);
