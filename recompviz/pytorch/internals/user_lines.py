@@ -7,6 +7,7 @@ import linecache
 import os
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import CodeType, FrameType
@@ -53,6 +54,15 @@ def source_line(file: str, number: int, function: str) -> SourceLine:
 def in_packages(file: str) -> bool:
     """Whether a file belongs to an installed package or to Python itself."""
     return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
+
+
+def warn_user(message: str, category: type[Warning]) -> None:
+    """Issue a warning at the innermost line of the user's code that runs now."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and not is_own(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level if frame is not None else 2)
 
 
 def calls_step(function: Function) -> Function:

@@ -6,7 +6,6 @@ planned runs eagerly, with a warning.
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line, forget_tracebacks
 from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import ActiveBudget
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -100,9 +100,8 @@ def compile_region(
 def _warn(graph: GraphModule, error: Exception) -> None:
     line = first_user_line(graph)
     reason = next((line for line in str(error).strip().splitlines() if line.strip()), "no reason given")
-    warnings.warn(
+    warn_user(
         f"a graph of {len(graph.graph.nodes)} nodes{f' that starts at {line}' if line else ''} runs eagerly and keeps "
         f"every value, because it cannot be planned: {type(error).__name__}: {reason}",
         UnplannedGraph,
-        stacklevel=2,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +40,7 @@ from recompviz.pytorch.internals.partitioner import (
     split_joint,
 )
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
@@ -290,10 +290,9 @@ class Partitioner(CustomPartitionerFn):
         self._rows = dict(zip(self._known, front.choices[point], strict=True))
 
     def _warn_unplanned(self, gm: GraphModule, reason: str) -> None:
-        warnings.warn(
+        warn_user(
             f"a graph of {len(gm.graph.nodes)} nodes is split by PyTorch's own partitioner, without a budget: {reason}",
             UnplannedPartition,
-            stacklevel=3,
         )
 
     def _planned(self, gm: GraphModule, inputs: Sequence[object], options: dict[str, Any]) -> Split:
@@ -330,12 +329,11 @@ class Partitioner(CustomPartitionerFn):
         least = self.total - room + candidates.memory(candidates.leanest).peak
         if candidates.exact and not self.graphs:
             raise InfeasibleBudget(self.total, least, "total")
-        warnings.warn(
+        warn_user(
             f"no plan of a graph of {len(gm.graph.nodes)} nodes fits the total {format_bytes(self.total)}; the step "
             f"may take {format_bytes(least)}. Call partitioner.calibrate(step), which divides the total over all "
             "graphs, or raise the total",
             UnplannedPartition,
-            stacklevel=4,
         )
 
     def _resident(self, more: _JointGraph | None = None) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.aot import own_code
 from recompviz.pytorch.internals.dynamo import forget_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
@@ -313,18 +313,16 @@ class PlannedBudget(StepBudget):
         if joint is None:
             if not self._warned:
                 self._warned = True
-                warnings.warn(
+                warn_user(
                     "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); "
                     f"{self._consequence(region)} (reported once)",
                     PlanWarning,
-                    stacklevel=2,
                 )
             return
         if self.estimated:
-            warnings.warn(
+            warn_user(
                 "recompviz: the plan was estimated on a trace without memory; sizes of its kernels may differ here",
                 PlanWarning,
-                stacklevel=2,
             )
         self.traced_regions.append(region)
         known = self.regions[region]
