@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz import networks
@@ -106,3 +107,36 @@ def test_where_the_partitioner_fails_the_error_says_so(monkeypatch: pytest.Monke
     monkeypatch.setattr(partitioner, "min_cut_rematerialization_partition", broken)
     with pytest.raises(rv.PartitionerError, match=r"ratio 0\.25: AssertionError: invalid cut"):
         traced("unet").baseline("min-cut 0.25")
+
+
+class Checkpointed(torch.nn.Module):
+    """Three blocks, each in a checkpoint of the user's, or none."""
+
+    def __init__(self, within: bool) -> None:
+        super().__init__()
+        self.within = within
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(torch.nn.Linear(16, 256), torch.nn.GELU(), torch.nn.Linear(256, 16)) for _ in range(3)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = (x + (checkpoint(block, x, use_reentrant=False) if self.within else block(x))).tanh()
+        return x.square().mean()
+
+
+def test_the_users_checkpoints_are_a_plan_that_takes_what_eager_takes() -> None:
+    model, x = Checkpointed(True), torch.randn(64, 16)
+    trace = rv.trace(model, x)
+    assert "3 checkpoints" in repr(trace)
+    plan = trace.baseline("as-written")
+    assert rv.certify(trace, plan).ok
+    eager = rv.measure(model, x).peak
+    assert rv.simulate(trace, plan).peak <= eager < rv.simulate(trace).peak
+
+
+def test_a_model_without_checkpoints_has_no_plan_as_written() -> None:
+    trace = rv.trace(Checkpointed(False), torch.randn(64, 16))
+    assert "checkpoint" not in repr(trace)
+    with pytest.raises(rv.GraphError, match="no checkpoints"):
+        trace.baseline("as-written")

@@ -25,6 +25,8 @@ class NodeInfo:
         Of the first output.
     block : str
         The repeated block the node belongs to, for example ``"layer1.*"``; empty for none.
+    checkpoint : str
+        The user's checkpoint (``torch.utils.checkpoint``) that recomputes the value; empty for none.
     needed, output, mutation : bool
         Needed by the backward pass; an output of the step; its operator updates a buffer.
     """
@@ -36,6 +38,7 @@ class NodeInfo:
     shape: tuple[int, ...] = ()
     dtype: str = ""
     block: str = ""
+    checkpoint: str = ""
     needed: bool = True
     output: bool = False
     mutation: bool = False

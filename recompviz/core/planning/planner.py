@@ -278,8 +278,9 @@ class Planner:
         Parameters
         ----------
         name : str
-            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n), or the name of
-            a baseline that this planner was given, with its argument after a space: ``"min-cut 0.5"``.
+            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n),
+            ``"as-written"`` (the user's own checkpoints), or the name of a baseline that this planner was given, with
+            its argument after a space: ``"min-cut 0.5"``.
 
         Raises
         ------

@@ -1,7 +1,8 @@
 """Baselines: common ways to save memory without a planner, as plans of the same graph.
 
-The baselines keep everything, checkpoint each repeated block as ``torch.utils.checkpoint`` does, or use Chen's √n
-algorithm, whose segments end only where one value crosses the border. The planner's plans are compared with them.
+The baselines keep everything, checkpoint each repeated block as ``torch.utils.checkpoint`` does, follow the checkpoints
+that the user wrote, or use Chen's √n algorithm, whose segments end only where one value crosses the border. The
+planner's plans are compared with them.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -21,7 +22,7 @@ from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.plans.plan import Plan
 
 # the baselines that need no more than a graph
-NAMES = ("keep-all", "per-module", "chen")
+NAMES = ("keep-all", "per-module", "chen", "as-written")
 
 # the module of values that the loss function computes
 LOSS = "loss"
@@ -35,7 +36,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     graph : Graph
     name : str
         ``"keep-all"`` keeps every value. ``"per-module"`` keeps the values that cross the border of a repeated block,
-        see :func:`per_module`. ``"chen"`` is Chen's √n algorithm, see :func:`chen`.
+        see :func:`per_module`. ``"chen"`` is Chen's √n algorithm, see :func:`chen`. ``"as-written"`` recomputes what
+        the user's own checkpoints recompute, see :func:`as_written`.
 
     Returns
     -------
@@ -49,7 +51,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     ValueError
         If no baseline has this name.
     GraphError
-        For ``"per-module"`` if the nodes of the graph name no modules.
+        For ``"per-module"`` if the nodes of the graph name no modules; for ``"as-written"`` if the model has no
+        checkpoints.
 
     Examples
     --------
@@ -65,6 +68,8 @@ def baseline(graph: Graph, name: str) -> Plan:
         return per_module(graph)
     if name == "chen":
         return chen(graph)
+    if name == "as-written":
+        return as_written(graph)
     more = "; that one is read from a trace: trace.baseline(…)" if name.startswith("min-cut") else ""
     raise ValueError(f"no baseline of a graph is called {name!r}; choose {', '.join(map(repr, NAMES))}{more}")
 
@@ -198,3 +203,34 @@ def block_of_nodes(graph: Graph) -> list[str]:
 def _member(info: NodeInfo) -> str:
     """``"layer1.0"`` for a node of module ``"layer1.0.conv1"`` in block ``"layer1.*"``."""
     return ".".join(info.module.split(".")[: len(info.block.split("."))]) if info.block else ""
+
+
+# -------------------------------------------------------------------- the user's own checkpoints
+
+
+def as_written(graph: Graph) -> Plan:
+    """The plan of the user's own checkpoints: what they recompute, without the values that leave them.
+
+    A trace contains the operators inside a checkpoint like any others, and the planner decides which of them are
+    recomputed. Keep-all therefore takes more memory than such a model takes in eager PyTorch; this plan takes as much.
+
+    Raises
+    ------
+    GraphError
+        If no value is computed inside a checkpoint.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> info = tuple(NodeInfo(checkpoint="1" if v in "bc" else "") for v in "abcd")
+    >>> g = Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], dict.fromkeys("abcd", 1))
+    >>> sorted(as_written(replace(g, info=info)).keep)
+    ['a', 'c', 'd']
+    """
+    checkpoints = [info.checkpoint for info in graph.info]
+    if not any(checkpoints):
+        raise GraphError("the model has no checkpoints (torch.utils.checkpoint); choose another baseline")
+    kept = np.array([not checkpoint for checkpoint in checkpoints], np.bool_)
+    for u, v in graph.edges.tolist():
+        kept[u] |= checkpoints[u] != checkpoints[v]
+    return Plan.from_keep_mask(graph, kept, "as-written")

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.pytorch.internals.operators import operator_name
@@ -47,6 +48,7 @@ class InfoMaker:
             shape=tuple(int(size) for size in tensor.shape) if tensor is not None else (),
             dtype=str(tensor.dtype).removeprefix("torch.") if tensor is not None else "",
             block=block_of(module),
+            checkpoint=_checkpoint(node),
             **flags,
         )
 
@@ -60,6 +62,12 @@ def module_path(node: Node) -> str:
     path = _INDEX.sub(lambda match: "." + next(group for group in match.groups() if group is not None), path)
     parts = [part for part in path.split(".") if part not in ("", "L", "self")]
     return ".".join(parts[1:] if parts[:1] == ["model"] else parts)
+
+
+def _checkpoint(node: Node) -> str:
+    """The number of the checkpoint that recomputes a call, as AOTAutograd tags it; empty for none."""
+    recomputed = (CheckpointPolicy.MUST_RECOMPUTE, CheckpointPolicy.PREFER_RECOMPUTE)
+    return str(node.meta.get("ac_graph_id", 0)) if node.meta.get("recompute") in recomputed else ""
 
 
 def _in_loss(node: Node) -> bool:

@@ -164,6 +164,9 @@ class Trace:
 
     def __repr__(self) -> str:
         outside = ", gradients of the outputs from outside" if self.returns_outputs else ""
+        checkpoints = len({info.checkpoint for info in self.graph.info} - {""})
+        if checkpoints:
+            outside += f", {checkpoints} checkpoints of the model left to the planner"
         return (
             f"Trace({type(self.model).__name__} on {self.device}: #V={len(self.graph)}, #E={len(self.graph.edges)}, "
             f"{len(self.joint.calls)} calls{outside}{', estimated' if self.estimated else ''})"

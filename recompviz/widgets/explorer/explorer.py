@@ -40,7 +40,7 @@ from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
-BASELINES = ("per-module", "chen")
+BASELINES = ("per-module", "chen", "as-written")
 
 
 class Explorer(anywidget.AnyWidget):
