@@ -16,7 +16,10 @@ MODULES = sorted(
     if path.name != "__init__.py"
 )
 # as in ``python -m recompviz.benchmarks.accuracy``
-COMMANDS = ("accuracy", "debugging", "explorer", "liveness", "loops", "neighbours", "optimality", "paper", "planner")
+COMMANDS = (
+    "accuracy", "beside_pytorch", "debugging", "explorer", "freed", "liveness", "loops", "neighbours", "optimality",
+    "overhead", "paper", "planner",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -12,16 +12,10 @@ from recompviz.benchmarks.loops.comparison import compare
 from recompviz.pytorch.running import step_budget
 
 QUICK = ("views returned", "dataclass input")
-# Known to fail, not always. Remove a case here when it is mended.
-KNOWN_FAILURES = {
-    "layer drop by Python's random": "a step that runs more layers than any recorded step is not planned yet",
-}
 
 
 def case_of(name: str) -> object:
     marks = [] if name in QUICK else [pytest.mark.slow]
-    if name in KNOWN_FAILURES:
-        marks.append(pytest.mark.xfail(reason=KNOWN_FAILURES[name], strict=False))
     return pytest.param(name, marks=marks)
 
 

@@ -15,7 +15,9 @@ from tests.torch.steps import CASES, make
 def test_resnet50_has_the_papers_graph() -> None:
     torch.manual_seed(0)
     model = networks.resnet50()
-    trace = rv.trace(model, torch.randn(2, 3, 64, 64), targets=(torch.tensor([1, 2]),), loss=F.cross_entropy)
+    trace = rv.trace(
+        model, torch.randn(2, 3, 64, 64), targets=(torch.tensor([1, 2]),), loss=F.cross_entropy, costs="paper"
+    )
     graph = trace.graph
     assert (len(graph), len(graph.edges), graph.count_lower_sets()) == (176, 191, 241)
     assert sum(info.output for info in graph.info) == 1

@@ -288,9 +288,9 @@ class StepBudget:
         """
         room, known = self.room(run), self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
-        if self.strict and not known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
-            known.searched = True
-            known.lean(SEARCH_SECONDS)
+        if self.strict and run.sizes not in known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
+            known.searched.add(run.sizes)
+            known.lean(run.sizes, SEARCH_SECONDS)
         least = peak_of(unmeasured_region(joint, outside=0), known.lean())
         if self.strict and least > room:
             self._refuse(least - room, run)

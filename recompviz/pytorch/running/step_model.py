@@ -61,8 +61,8 @@ class PlannedRegion:
         The sizes of its inputs for which ``joint`` holds, where they are symbolic.
     leanest : keep mask or None
         The plan of least simulated peak that was found before anything was measured.
-    searched : bool
-        Whether a search looked for a leaner plan before anything was measured.
+    searched : set of tuple
+        The sizes of its inputs for which a search looked for a leaner plan before anything was measured.
     """
 
     region: Region
@@ -71,24 +71,27 @@ class PlannedRegion:
     masks: list[NDArray[np.bool_]] = field(default_factory=list)
     sizes: tuple[Any, ...] = ()
     leanest: NDArray[np.bool_] | None = None
-    searched: bool = False
+    searched: set[tuple[Any, ...]] = field(default_factory=set)
     _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
 
-    def lean(self, seconds: float = 0.0) -> NDArray[np.bool_]:
+    def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
         """The plan of least simulated peak, found before anything was measured.
+
+        Of plans with the same peak it is the one that saves least: where inputs are small, gradients of parameters
+        may be the peak of every plan, and larger inputs may follow.
 
         Parameters
         ----------
+        sizes : tuple, optional
+            The sizes of the inputs, for a search.
         seconds : float
             Processor time of a search. 0 takes the leanest of the plans that need no search.
         """
         if self.leanest is None or seconds:
             folded = self.region.folded
-            joint = unmeasured_region(folded.joint)
-            masks = region_masks(folded.graph, joint, seconds)
-            peaks = [peak_of(joint, mask) for mask in masks]
-            order = np.argsort(peaks, kind="stable").tolist()
-            self.leanest = next(masks[i] for i in order if self.region.fits(masks[i]))
+            joint = unmeasured_region(folded.joint if sizes is None else at_sizes(self.region, folded.joint, sizes))
+            masks = [mask for mask in region_masks(folded.graph, joint, seconds) if self.region.fits(mask)]
+            self.leanest = min(masks, key=lambda mask: (peak_of(joint, mask), _saved_bytes(joint, mask)))
         return self.leanest
 
     def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
@@ -433,6 +436,10 @@ def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = Fa
     outside = model.outside_at(growth_of(model.sized, sizes))
     front = step_plans(options, outside) if exact or len(options) == 1 else same_choices(model.plans, options, outside)
     return replace(model, plans=front, options=options, sizes=tuple(sizes), outside=outside)
+
+
+def _saved_bytes(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
+    return sum(joint.sizes[s] for s in make_schedule(joint, mask.tolist()).saved)
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
