@@ -1,7 +1,9 @@
 """What stays in memory after 200 models were traced or compiled, trained for a step and deleted.
 
-``python -m recompviz.benchmarks.freed`` prints a row for each way to use recompviz: live tensors, objects of recompviz
-and resident memory of the process before and after. The last row is PyTorch alone: ``torch.compile`` of a new function
+    python -m recompviz.benchmarks.freed
+
+prints a row for each way to use recompviz: live tensors, objects of recompviz and resident memory of the process before
+and after. The last row is PyTorch alone: ``torch.compile`` of a new function
 each time. Dynamo keeps guards of every function that it compiled, so memory grows there, and by the same amount for
 each planned module.
 """
@@ -13,7 +15,7 @@ import gc
 import os
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -112,11 +114,11 @@ def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tupl
     return before, Count.now()
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=200)
-    repetitions = parser.parse_args().repetitions
+    repetitions = parser.parse_args(arguments).repetitions
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(f"{'':42} {'live tensors':>14} {'own objects':>14} {'resident memory, MB':>22}")
