@@ -99,3 +99,12 @@ def test_old_names_still_work_and_say_the_new_one() -> None:
         plan = rv.Plan.from_kept(graph, [0], "by hand")
     with pytest.warns(DeprecationWarning, match="keep_mask"):
         assert plan.kept is plan.keep_mask
+
+
+def test_a_list_of_flags_is_a_keep_mask_and_not_a_list_of_the_names_0_and_1() -> None:
+    graph = rv.Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+    assert rv.Plan.from_keep_mask(graph, [True, False, True], "by hand").keep == {0, 2}
+    with pytest.raises(ValueError, match="shape"):
+        rv.Plan.from_keep_mask(graph, [True, False], "by hand")
+    with pytest.raises(TypeError, match="dtype int64"):
+        rv.Plan.from_keep_mask(graph, np.array([1, 0, 1]), "by hand")

@@ -112,7 +112,7 @@ class Plan:
         Parameters
         ----------
         graph : Graph
-        keep : iterable of node names, or keep mask: array of bool, shape (#V,)
+        keep : iterable of node names, or keep mask: array or list of bool, shape (#V,)
         kind : str
             The method that chose the values, for example ``"min-cut"``; not ``"canonical"``.
 
@@ -126,10 +126,17 @@ class Plan:
         if kind == "canonical":
             raise ValueError('kind "canonical" is for lower-set sequences; use Plan.from_lower_sets, or another kind')
         if not isinstance(keep, np.ndarray):
+            keep = list(keep)
+            # True and False equal the names 1 and 0
+            if keep and all(isinstance(flag, (bool, np.bool_)) for flag in keep):
+                keep = np.array(keep, np.bool_)
+        if not isinstance(keep, np.ndarray):
             wanted = graph.mask(keep)
             keep = np.array([wanted >> v & 1 for v in range(len(graph))], dtype=np.bool_)
         if keep.shape != (len(graph),):
             raise ValueError(f"the keep mask has shape {keep.shape}, expected ({len(graph)},), one flag per node")
+        if keep.dtype != np.bool_:
+            raise TypeError(f"the keep mask has dtype {keep.dtype}, expected bool; pass node names as a list")
         keep_mask = keep.astype(np.bool_)
         segment = segments_of_keep_mask(graph, keep_mask)
         peak = int(peaks_by_segment(graph, segment, keep_mask).max(initial=0))
