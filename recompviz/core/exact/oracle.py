@@ -1,4 +1,4 @@
-"""The reference solver: the dynamic program over pairs of lower sets, in NumPy, for the whole trade-off curve.
+"""The reference solver: the dynamic programme over pairs of lower sets, in NumPy, for the whole trade-off curve.
 
 R(L, t) is the least peak of a sequence that starts at L and has overhead t. It does not count bytes that are cached
 before L:

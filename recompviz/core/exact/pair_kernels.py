@@ -21,10 +21,10 @@ T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
 
 
 class Family(NamedTuple):
-    """The lower sets of a family by falling size, V first; one row or entry per set.
+    """The lower sets of a family, those with the most nodes first, so that V is the first.
 
-    ``memory_of`` is M(L) and ``inflow`` the last two terms of the peak formula, bytes. A segment may end only at
-    sets that are ``closable``.
+    Each array has one entry for each set. ``memory_of`` is M(L), and ``inflow`` is the sum of the last two terms of the
+    peak formula, both in bytes. A segment may end only at sets that are ``closable``.
     """
 
     sets: NDArray[np.uint64]

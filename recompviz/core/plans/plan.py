@@ -188,7 +188,7 @@ class Plan:
 
     @property
     def recompute(self) -> frozenset[Name]:
-        """The names of the recomputed nodes, V ∖ U_k."""
+        """The names of the nodes that are not kept; V ∖ U_k for a canonical plan."""
         return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.keep_mask).tolist())
 
     @property

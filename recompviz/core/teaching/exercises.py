@@ -129,7 +129,7 @@ def _questions() -> Iterator[tuple[str, str, Graph, Judge]]:
     question = "Residual blocks, budget 23. Find a plan of least overhead."
     yield "3.3", question, residual, judges.least_overhead(23)
 
-    question = "Branches. Find a plan with less overhead than any plan over the family {Lᵛ}."
+    question = "Branches. Find a plan with less overhead than every plan over the family {Lᵛ}."
     yield "4.1", question, branches, judges.better_than_the_paper_family
     question = "A chain of 16 equal values. Find a plan whose peak is below that of Chen's plan."
     yield "4.2", question, even_chain(16), judges.below_chen

@@ -212,7 +212,7 @@ def least_overhead(budget: int) -> Judge:
 
 
 def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept a plan with less overhead than any plan over the family {Lᵛ}."""
+    """Accept a plan with less overhead than every plan over the paper's family {Lᵛ}."""
     plan = read_plan(graph, answer)
     best = float(solve(graph, "paper").time_centric.overheads[0])
     if plan.overhead < best:

@@ -110,7 +110,7 @@ class PlannedModule(nn.Module):
 
     @property
     def program(self) -> Program:
-        """The program of the plan it was made with; ``.source`` is its text."""
+        """The program of ``plan``; ``program.source`` is its text."""
         self._refuse_estimated()
         return write_program(self._trace.folded, self._trace.schedule(self._plan))
 

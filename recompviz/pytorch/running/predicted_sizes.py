@@ -45,7 +45,15 @@ class PredictedSizes:
         return all(equal for of_run in self._equal[1:] for equal in of_run)
 
     def note(self, run: int, first: Sizes, sizes: Sizes) -> None:
-        """Note the sizes of a run in a step whose first run had the sizes ``first``."""
+        """Learn from one run of a step.
+
+        Parameters
+        ----------
+        run : int
+            Its position in the step.
+        first, sizes : tuple
+            The sizes of the first run of this step, and of this run.
+        """
         for j, size in enumerate(sizes):
             self._equal[run][j] = {k for k in self._equal[run][j] if first[k] == size}
             self._most[run][j] = max(self._most[run][j], size)

@@ -129,13 +129,14 @@ class Selection:
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
     def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[int, int, int]:
-        """Replace the tables of the objectives.
+        """Replace the tables of the objectives, and empty the table that was solved with pins.
 
         Returns
         -------
         tuple of int
-            The (table, row, budget) to choose next: the same budget in the first table. A plan that was loaded, or
-            another solver's table, stays selected.
+            The (table, row, budget) to pass to :meth:`choose`. A given plan (a baseline or a loaded one) or another
+            solver's table stays selected, under its new number. Otherwise it is the row of the first table for the same
+            budget, which is raised if no plan fits.
         """
         with self.changing():
             stays = self.table >= self.tables.given and self.table != self.tables.pinned

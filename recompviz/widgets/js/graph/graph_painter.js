@@ -1,5 +1,5 @@
 // Paints the graph: only the boxes whose state changed. Overlays (a lower set, the values alive, pins, search results)
-// are flags of the boxes. The renderer draws them, as SVG or on the canvas.
+// are flags of the boxes. svg_boxes.js or canvas_boxes.js draws them.
 
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
