@@ -18,6 +18,7 @@ from recompviz.pytorch.internals.aot import DoubleBackward
 from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.recorded_report import StepNotRecorded
 
 QUICK = ("accumulation, clipping and a scheduler", "two backward passes of one graph (retain_graph)")
 
@@ -118,3 +119,61 @@ def test_another_number_of_rows_needs_one_more_graph_and_no_more() -> None:
     for rows in (5, 7, 11, 4, 9, 13):
         compiled(torch.randn(rows, 8)).sum().backward()
     assert len(budget_of(compiled).regions) == 2
+
+
+def test_half_precision_dropout_of_a_transposed_value_drops_what_eager_drops() -> None:
+    class Transposed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.dropout(self.linear(x).transpose(0, 1), 0.5)
+
+    model, x = Transposed().bfloat16(), torch.randn(4, 6, 8, dtype=torch.bfloat16)
+    outputs = []
+    for called in (model, rv.compile(model, total="1 MiB")):
+        torch.manual_seed(0)
+        outputs.append(called(x))
+    assert torch.equal(*outputs)
+
+
+def test_the_state_of_an_optimizer_counts_before_it_steps_and_where_it_is_in_lists() -> None:
+    model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+    weights = sum(p.numel() * 4 for p in model.parameters())
+    adam = rv.compile(model, total="10 KiB", optimizer=torch.optim.AdamW(model.parameters()))
+    with pytest.raises(rv.InfeasibleBudget) as refused:
+        adam(torch.randn(8, 64))
+    assert refused.value.least > 3 * weights
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
+    compiled, x = rv.compile(model, total="150 KiB", optimizer=optimizer), torch.randn(64, 64)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = compiled(x).square().mean()
+        loss.backward()
+        return loss
+
+    def steps() -> None:
+        for _ in range(8):
+            optimizer.step(closure)
+
+    with pytest.raises(rv.InfeasibleBudget):
+        steps()
+
+
+def test_a_compiled_model_can_be_compiled_for_another_total() -> None:
+    model = nn.Linear(8, 8)
+    again = rv.compile(rv.compile(model, total="1 MiB"), total="2 MiB")
+    assert budget_of(again).total == 2 << 20
+    again(torch.ones(2, 8)).sum().backward()
+    assert model.weight.grad is not None
+
+
+def test_a_profiler_that_prevents_the_recording_is_named() -> None:
+    compiled = rv.compile(nn.Linear(8, 8), total="1 MiB")
+    with torch.profiler.profile():
+        for _ in range(3):
+            compiled(torch.randn(4, 8)).sum().backward()
+    with pytest.raises(StepNotRecorded, match="another profiler"):
+        rv.step_report(compiled)

@@ -154,4 +154,8 @@ def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: fl
     half = value.dtype in (torch.bfloat16, torch.float16)
     if not (train and half and 0 < p < 1 and value.device.type == "cpu"):
         return decomposed(value, p, train)
-    return value * torch.empty_like(value).bernoulli_(1 - p).div_(1 - p)
+    # eager draws in the order in which the elements lie in memory; a functionalised bernoulli_ draws row by row
+    strides = value.stride()
+    order = range(value.dim()) if value.is_contiguous() else sorted(range(value.dim()), key=lambda d: -strides[d])
+    noise = value.new_empty([value.shape[d] for d in order]).bernoulli_(1 - p).div_(1 - p)
+    return value * noise.permute([list(order).index(d) for d in range(value.dim())])

@@ -18,12 +18,15 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.step import TraceError
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -93,8 +96,10 @@ def compile(
     ----------
     model : torch.nn.Module or callable
     total : int or str, optional
-        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimizer state, inputs and everything a
-        step allocates. Left out, every value is kept.
+        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimizer state, inputs and everything
+        that a step allocates from the model's forward pass on. Left out, every value is kept. Not known, and to be
+        left free: tensors that exist before the forward pass and that the model does not read, such as targets and
+        other models. Each call of this function has a total of its own.
     optimizer : torch.optim.Optimizer, optional
         Its state counts from the start. Left out, it is found when it first steps.
     dynamic, fullgraph
@@ -124,11 +129,27 @@ def compile(
     >>> model[0].weight.grad.shape
     torch.Size([8, 8])
     """
+    model = getattr(model, "_recompviz_original", model)  # of one that was compiled before, for another total
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function")
     if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"optimizer is {optimizer!r}, expected a torch.optim.Optimizer")
-    return compile_within(model, StepBudget(total, optimizer), dynamic, fullgraph)
+    return compile_within(model, StepBudget(total, optimizer, _state_bytes(optimizer)), dynamic, fullgraph)
+
+
+def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
+    """Bytes that the state of an optimizer will have; 0 if that cannot be known before it steps."""
+    if optimizer is None:
+        return 0
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    device = device_of(trained)
+    block = alignment(device)
+    try:
+        return optimizer_bytes(
+            optimizer, lambda p: p.requires_grad, device, lambda size: -(-size // block) * block
+        ).state
+    except TraceError:
+        return 0
 
 
 def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fullgraph: bool = False) -> M:
@@ -138,12 +159,13 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
     compiled: Any = torch.compile(model, backend=active_backend, dynamic=dynamic, fullgraph=fullgraph)
     if not isinstance(model, nn.Module):
         compiled = _planned_by(budget, compiled)
-        compiled._recompviz_budget = budget
+        compiled._recompviz_budget, compiled._recompviz_original = budget, model
         return cast(M, compiled)
     budget.note_model(model)
     compile_layers(model, active_backend, dynamic)
     compiled.forward = _planned_by(budget, compiled.forward)
     object.__setattr__(compiled, "_recompviz_budget", budget)
+    object.__setattr__(compiled, "_recompviz_original", model)
     keep_names(compiled)
 
     def copied(memo: dict[int, Any]) -> Any:

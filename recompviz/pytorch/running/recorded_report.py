@@ -127,6 +127,11 @@ def _recorded(budget: StepBudget) -> StepModel:
             f"{budget.failed_recordings} recorded steps were dropped: no backward pass ran, or the record broke off",
             "train steps with a backward pass and without another profiler, then ask again",
         )
+    if budget.profiler_busy:
+        raise StepNotRecorded(
+            "no step was recorded, because another profiler was running",
+            "train three steps without it, then ask again",
+        )
     if not budget.regions:
         raise StepNotRecorded(
             "no graph of the model is planned yet",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.tensors import storage_key
@@ -39,7 +40,7 @@ class ResidentMemory:
         Its state counts from the start. If not given, the optimizer is found when it first steps a parameter of a
         region.
     optimizer_bytes : int
-        Bytes of the optimizer's state, if known.
+        Bytes that the optimizer's state will have, if known; they count until it has stepped.
 
     Attributes
     ----------
@@ -140,7 +141,8 @@ class ResidentMemory:
                 now.add(parameter.grad, Category.PARAMETER_GRADIENT)
         totals = now.totals
         self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
-        totals[Category.OPTIMIZER] = max(totals.get(Category.OPTIMIZER, 0), self.optimizer_bytes)
+        if not totals.get(Category.OPTIMIZER):  # it did not step yet
+            totals[Category.OPTIMIZER] = self.optimizer_bytes
         missing = max(0, outside_gradients - self.outside_gradients)
         totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
@@ -242,6 +244,10 @@ def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
 
 
 def _optimizer_state(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
-    """The tensors that optimizers hold."""
-    states = [state for optimizer in optimizers for state in optimizer.state.values() if isinstance(state, dict)]
-    return [value for state in states for value in state.values() if isinstance(value, torch.Tensor)]
+    """The tensors that optimizers hold, also those in lists, as LBFGS has them."""
+    states = [dict(optimizer.state) for optimizer in optimizers]
+    return [value for value in pytree.tree_leaves([list(state.values()) for state in states]) if _is_tensor(value)]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)

@@ -103,6 +103,7 @@ class StepBudget:
         self._reserves: dict[StepModel, tuple[int, int]] = {}  # the number of regions that were known, and the bytes
         self._room = 0
         self._recording: StepRecorder | None = None
+        self.profiler_busy = False  # whether another profiler ran when a step was to be recorded
 
     # ---------------------------------------------------------------- called by the regions
 
@@ -178,13 +179,13 @@ class StepBudget:
         if model is not None:
             self._step = self._planned_step(run, model)
             if self._shows_more(model, self._step.growth):
-                self._recording = StepRecorder.start(first.device)
+                self._start_recording(first)
                 if self._recording is not None:
                     self._record_again[first] -= 1
             return
         self._check_least(run)
         if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
-            self._recording = StepRecorder.start(first.device)
+            self._start_recording(first)
         self._warm_ups[first] += 1
 
     def _planned_step(self, run: Run, model: StepModel) -> RunningStep:
@@ -296,6 +297,10 @@ class StepBudget:
             self._refuse(least - room, run)
 
     # ---------------------------------------------------------------- recording
+
+    def _start_recording(self, first: Region) -> None:
+        self._recording = StepRecorder.start(first.device)
+        self.profiler_busy = self._recording is None
 
     def _finish_recording(self) -> None:
         recording, self._recording = self._recording, None
