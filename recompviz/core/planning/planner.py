@@ -146,7 +146,7 @@ class Planner:
         return self._cached(f"tradeoff {family}", lambda: solve(self.graph, family, progress=progress), progress)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """Every distinct plan of an objective with its formula peak and its simulated total peak, cached.
+        """The table of plans found for an objective, each with its formula peak and its simulated total peak; cached.
 
         A curve may have thousands of optima that differ by a few bytes. If it has more than 512, the table has the
         optima of 512 evenly spaced budgets, the least and the largest among them.

@@ -34,7 +34,7 @@ Pair = tuple[Group | None, Group | None]
 
 
 def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
-    """The groups of two reports in pairs; None stands for a missing counterpart.
+    """Group the rows of each report and pair the groups of the two; None stands for a missing counterpart.
 
     Examples
     --------

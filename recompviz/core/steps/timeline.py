@@ -38,7 +38,7 @@ class Alive:
     size : int
         Bytes.
     born : int
-        The step that allocated it.
+        The step of the schedule that allocated it; −1 for a block that existed before.
     """
 
     storage: int

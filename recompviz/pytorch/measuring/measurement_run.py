@@ -65,7 +65,10 @@ class Reading:
 
 
 class MeasurementRun:
-    """One module on one device, run step by step from the same starting state."""
+    """Runs training steps of one module on one device, each without gradients at its start.
+
+    The caller restores the state afterwards.
+    """
 
     def __init__(
         self, module: nn.Module, device: torch.device, optimizer: torch.optim.Optimizer | None, arguments: Any

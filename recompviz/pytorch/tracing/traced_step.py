@@ -177,7 +177,7 @@ class Trace:
         return self.planner.tradeoff(family)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """Every distinct plan of an objective with its total peak, cached; see :meth:`recompviz.Planner.plans`."""
+        """The table of plans found for an objective, with simulated peaks; see :meth:`recompviz.Planner.plans`."""
         return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:

@@ -368,7 +368,13 @@ class Explorer(anywidget.AnyWidget):
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the run and the question under way have ended. For scripts; a notebook does not need it."""
+        """Wait until the planner's current job and the current run have ended; a notebook does not need it.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit for each of the two. The method returns when it is reached, even if they still run.
+        """
         self._questions.wait(seconds)
         if self._run_jobs is not None:
             self._run_jobs.wait(seconds)

@@ -37,7 +37,11 @@ class DotDrawing:
 
 
 def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: float, span: int) -> DotDrawing | None:
-    """Lay out a graph by ``dot``; None if ``dot`` is not installed or exceeds its time limit.
+    """Lay out a graph by ``dot``.
+
+    The careful try is left out for a graph of many nodes or long edges; the coarse try follows if it fails.
+    Returns None if ``dot`` is not installed, fails or exceeds its time limit, and for a graph that is empty or too
+    large for it.
 
     Parameters
     ----------

@@ -62,7 +62,7 @@ class PeakState:
 
     @cached_property
     def step(self) -> int:
-        """The step of the peak."""
+        """The number of the training step in which the peak is."""
         return self.recording.peak_step
 
     @cached_property
