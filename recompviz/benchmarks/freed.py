@@ -17,6 +17,7 @@ import types
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ class Count:
             tensors += issubclass(kind, Tensor)
             home = getattr(each, "__module__", None) if kind is types.FunctionType else kind.__module__
             own += isinstance(home, str) and home.startswith("recompviz") and not isinstance(each, type)
-        pages = int(open("/proc/self/statm").read().split()[1])  # noqa: SIM115
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(tensors, own, pages * os.sysconf("SC_PAGE_SIZE"))
 
 

@@ -177,3 +177,24 @@ def test_a_profiler_that_prevents_the_recording_is_named() -> None:
             compiled(torch.randn(4, 8)).sum().backward()
     with pytest.raises(StepNotRecorded, match="another profiler"):
         rv.step_report(compiled)
+
+
+def test_state_that_an_optimizer_adds_to_a_list_is_counted_when_it_is_there() -> None:
+    model, x = nn.Linear(64, 1), torch.randn(16, 64)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=1)
+    compiled = rv.compile(model, total="1 GiB", optimizer=optimizer)
+    counted = []
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (compiled(x) - x.sum(1, keepdim=True).sin()).square().mean()
+        counted.append(budget_of(compiled).room_left)
+        loss.backward()
+        return loss
+
+    for _ in range(8):
+        optimizer.step(closure)
+    (state,) = optimizer.state.values()
+    assert len(state["old_dirs"]) > 3
+    # a direction and a step of 65 numbers for each entry of the history
+    assert counted[-2] - counted[-1] >= 2 * 65 * 4

@@ -31,7 +31,7 @@ class OperatorTimes:
         return sum(self(node) for node in nodes)
 
     def __call__(self, node: Node) -> float:
-        """Seconds of one node; 0 for a view and for what is no operator, such as ``getitem``."""
+        """Seconds of one node; 0 for a view, and for a function such as ``getitem`` that is not an operator."""
         call = allocating_call(node)
         if call is None:
             return 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -183,10 +184,18 @@ def per_module(graph: Graph) -> Plan:
         count += blocks[v] != last
         last = blocks[v]
         call_of[v] = count
-    kept = np.array([not block for block in blocks], np.bool_)
+    return _checkpointed(graph, blocks, call_of, "per-module")
+
+
+def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[object], kind: str) -> Plan:
+    """Recompute the values inside checkpoints, without those that leave their checkpoint.
+
+    ``inside`` is empty for a node that is in no checkpoint; ``checkpoint_of`` tells checkpoints apart.
+    """
+    keep_mask = np.array([not name for name in inside], np.bool_)
     for u, v in graph.edges.tolist():
-        kept[u] |= call_of[u] != call_of[v]
-    return Plan.from_keep_mask(graph, kept, "per-module")
+        keep_mask[u] |= checkpoint_of[u] != checkpoint_of[v]
+    return Plan.from_keep_mask(graph, keep_mask, kind)
 
 
 def block_of_nodes(graph: Graph) -> list[str]:
@@ -230,7 +239,4 @@ def as_written(graph: Graph) -> Plan:
     checkpoints = [info.checkpoint for info in graph.info]
     if not any(checkpoints):
         raise GraphError("the model has no checkpoints (torch.utils.checkpoint); choose another baseline")
-    kept = np.array([not checkpoint for checkpoint in checkpoints], np.bool_)
-    for u, v in graph.edges.tolist():
-        kept[u] |= checkpoints[u] != checkpoints[v]
-    return Plan.from_keep_mask(graph, kept, "as-written")
+    return _checkpointed(graph, checkpoints, checkpoints, "as-written")

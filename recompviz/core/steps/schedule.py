@@ -57,6 +57,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.calls)
 
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the saved storages, as allocated."""
+        return sum(self.joint.sizes[s] for s in self.saved)
+
     @cached_property
     def recomputed(self) -> frozenset[int]:
         """The calls that run twice."""

@@ -178,7 +178,7 @@ def _donated(forward: GraphModule, backward: GraphModule, output_count: int) -> 
     outputs = next(iter(reversed(forward.graph.nodes))).args[0][:output_count]
     gradients = next(iter(reversed(backward.graph.nodes))).args[0]
     saved = [n for n in backward.graph.find_nodes(op="placeholder") if "tangents" not in str(n.target)]
-    # a size is no fake tensor, so it is not donated
+    # a size is not a fake tensor, so it is not donated
     return collect_fw_donated_buffer_idxs(values(inputs), values(outputs), values(gradients), values(saved))
 
 

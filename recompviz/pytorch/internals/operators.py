@@ -156,6 +156,8 @@ def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: fl
         return decomposed(value, p, train)
     # eager draws in the order in which the elements lie in memory; a functionalised bernoulli_ draws row by row
     strides = value.stride()
-    order = range(value.dim()) if value.is_contiguous() else sorted(range(value.dim()), key=lambda d: -strides[d])
+    order = list(range(value.dim()))
+    if not value.is_contiguous():
+        order.sort(key=lambda d: -strides[d])
     noise = value.new_empty([value.shape[d] for d in order]).bernoulli_(1 - p).div_(1 - p)
-    return value * noise.permute([list(order).index(d) for d in range(value.dim())])
+    return value * noise.permute([order.index(d) for d in range(value.dim())])

@@ -71,7 +71,7 @@ def trace(
     ValueError
         If there is no such granularity or cost model.
     TraceError
-        If the step cannot be traced, its loss is no scalar, the loss captures a tensor, or no parameter requires a
+        If the step cannot be traced, its loss is not a scalar, the loss captures a tensor, or no parameter requires a
         gradient.
 
     Examples

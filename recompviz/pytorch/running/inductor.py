@@ -41,6 +41,7 @@ from recompviz.pytorch.internals.partitioner import (
 )
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
+from recompviz.pytorch.running.resident_memory import state_tensors
 from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
@@ -272,8 +273,7 @@ class Partitioner(CustomPartitionerFn):
 
     def _before_step(self) -> int:
         """Bytes of parameters, buffers, inputs and optimizer state."""
-        state = self.optimizer.state.values() if self.optimizer else ()
-        tensors = [v for values in state for v in values.values() if isinstance(v, torch.Tensor)]
+        tensors = state_tensors([self.optimizer] if self.optimizer else [])
         return sum(graph.resident for graph in self.graphs) + sum(t.untyped_storage().nbytes() for t in tensors)
 
     def _choose_together(self) -> None:
@@ -457,8 +457,7 @@ class _Candidates:
             if found is None:
                 self.exact = False
                 joint = self.graph.folded.joint
-                schedule = make_schedule(joint, self.masks[row].tolist())
-                saved = sum(joint.sizes[s] for s in schedule.saved)
+                saved = make_schedule(joint, self.masks[row].tolist()).saved_bytes
                 peak = self.simulated[row]
                 found = InductorMemory(peak, saved, saved, peak)
             self._memory[row] = found
@@ -472,7 +471,7 @@ class _Candidates:
         """The plans as they are combined with those of other graphs."""
         joint = self.graph.folded.joint
         count, less = joint.forward_count, self._difference
-        held = [sum(joint.sizes[s] for s in make_schedule(joint, mask.tolist()).saved) for mask in self.masks]
+        held = [make_schedule(joint, mask.tolist()).saved_bytes for mask in self.masks]
         return RegionPlans(
             np.array(self.overhead),
             np.array([profile[:count].max(initial=0) - less for profile in self.profiles], np.int64),

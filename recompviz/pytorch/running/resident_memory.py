@@ -120,7 +120,7 @@ class ResidentMemory:
             lasting = _Counter(device, rounded)
             for value, (_, category) in zip(values, self._references, strict=True):
                 lasting.add(value, category)
-            for value in _optimizer_state(optimizers):
+            for value in state_tensors(optimizers):
                 lasting.add(value, Category.OPTIMIZER)
             for value in trained:
                 lasting.add(value, Category.PARAMETER)
@@ -240,14 +240,13 @@ def _parameters_of(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor
 
 
 def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
-    return [len(state) for optimizer in optimizers for state in optimizer.state.values()]
+    """Numbers that change when the state of an optimizer gets another tensor, also one in a list."""
+    states = [state for optimizer in optimizers for state in optimizer.state.values()]
+    lists = [len(value) for state in states for value in state.values() if type(value) is list]
+    return [*map(len, states), *lists]
 
 
-def _optimizer_state(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor]:
+def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
     """The tensors that optimizers hold, also those in lists, as LBFGS has them."""
-    states = [dict(optimizer.state) for optimizer in optimizers]
-    return [value for value in pytree.tree_leaves([list(state.values()) for state in states]) if _is_tensor(value)]
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
+    leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
+    return [value for value in leaves if isinstance(value, torch.Tensor)]

@@ -91,7 +91,9 @@ class PlannedRegion:
             folded = self.region.folded
             joint = unmeasured_region(folded.joint if sizes is None else at_sizes(self.region, folded.joint, sizes))
             masks = [mask for mask in region_masks(folded.graph, joint, seconds) if self.region.fits(mask)]
-            self.leanest = min(masks, key=lambda mask: (peak_of(joint, mask), _saved_bytes(joint, mask)))
+            schedules = [make_schedule(joint, mask.tolist()) for mask in masks]
+            sizes_of = [(simulate_schedule(one).transient_peak, one.saved_bytes) for one in schedules]
+            self.leanest = masks[min(range(len(masks)), key=sizes_of.__getitem__)]
         return self.leanest
 
     def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
@@ -436,10 +438,6 @@ def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = Fa
     outside = model.outside_at(growth_of(model.sized, sizes))
     front = step_plans(options, outside) if exact or len(options) == 1 else same_choices(model.plans, options, outside)
     return replace(model, plans=front, options=options, sizes=tuple(sizes), outside=outside)
-
-
-def _saved_bytes(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
-    return sum(joint.sizes[s] for s in make_schedule(joint, mask.tolist()).saved)
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:

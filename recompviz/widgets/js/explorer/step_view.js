@@ -7,7 +7,7 @@ import { makeBudgetView } from "./budget_view.js";
 import { formatTime, makeStepRows } from "./step_rows.js";
 import { makeStepChart } from "./step_chart.js";
 
-// ms after the last change of the slider until the kernel is told
+// ms after the last change of the slider until the page sends it to the kernel
 const SETTLE = 150;
 // times, 100 ms apart, to look for the Explorer of a region that was opened
 const SHOW_TRIES = 50;
