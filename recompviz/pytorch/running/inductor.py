@@ -6,95 +6,36 @@ forward graph does not save is recomputed in the backward graph. The split is ma
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
-from recompviz.core.live.model import LiveModel
-from recompviz.core.planning.region_tables import region_masks
-from recompviz.core.planning.step_plans import Outside, RegionPlans, step_plans
-from recompviz.core.steps.joint import Category
-from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.pytorch.internals.devices import device_of
-from recompviz.pytorch.internals.fake_tensors import example_sizes
-from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
 from recompviz.pytorch.internals.memory_window import memory_window
-from recompviz.pytorch.internals.operators import is_pointwise
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
     Split,
     copied_joint,
     default_split,
-    gets_gradient,
     is_plain_joint,
-    must_run_once,
-    saved_bytes,
-    split_joint,
 )
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
+from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
 from recompviz.pytorch.running.resident_memory import state_tensors
-from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
-from recompviz.pytorch.tracing.folding import Folded, fold
+from recompviz.pytorch.running.split_candidates import SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
 from recompviz.pytorch.tracing.step import TraceError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from recompviz.pytorch.internals.export import Role
-
-# Processor time for the search of one graph's plans, seconds.
-SEARCH_SECONDS = 20.0
-# Share of the time of a pointwise operator that is left when Inductor fuses it into another kernel.
-FUSED_SHARE = 0.1
-# The most plans of one graph that Inductor lowers before one of them is used.
-MOST_LOWERED = 4
 
 
 class UnplannedPartition(UserWarning):
     """A graph cannot be planned, or no plan of it fits: the step may take more than the total."""
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedGraph:
-    """What was decided for one joint graph; frozen.
-
-    Attributes
-    ----------
-    kind : str
-        ``"plan"``, or ``"PyTorch"`` if PyTorch's own split fits and was used.
-    memory : InductorMemory
-        Bytes of the buffers of its forward and backward graph.
-    exact : bool
-        Whether ``memory`` was counted from Inductor's own code; otherwise it is simulated operator by operator.
-    resident : int
-        Bytes of its parameters, buffers and inputs.
-    gradients : int
-        Bytes of the gradients of its parameters.
-    recomputed : float
-        Estimated milliseconds of the operators that run again; 0 for PyTorch's own split.
-    """
-
-    kind: str
-    memory: InductorMemory
-    exact: bool
-    resident: int
-    gradients: int
-    recomputed: float
-
-    @property
-    def saved(self) -> int:
-        """Bytes of the values that the forward graph saves, without inputs and outputs."""
-        return self.memory.saved
 
 
 class Partitioner(CustomPartitionerFn):
@@ -175,8 +116,8 @@ class Partitioner(CustomPartitionerFn):
         self._identity, self._version = uuid.uuid4().hex, 0
         self._devices: set[str] = set()
         # by the code of the graph, in the order of compilation
-        self._known: dict[str, _JointGraph] = {}
-        self._candidates: dict[str, _Candidates] = {}
+        self._known: dict[str, InductorJoint] = {}
+        self._candidates: dict[str, SplitCandidates] = {}
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
@@ -281,7 +222,7 @@ class Partitioner(CustomPartitionerFn):
         room = self.total - self._resident()
         for key, graph in self._known.items():
             if key not in self._candidates:  # PyTorch's split was used
-                self._candidates[key] = graph.candidates()
+                self._candidates[key] = SplitCandidates.of(graph)
         options = [self._candidates[key].options() for key in self._known]
         front = step_plans(options, [Outside()] * len(options))
         point = front.fitting(room)
@@ -299,7 +240,7 @@ class Partitioner(CustomPartitionerFn):
         self._version += 1
         joint = copied_joint(gm)
         static = options.get("static_lifetime_input_indices") or []
-        graph = _JointGraph.of(joint, options["num_fwd_outputs"], static)
+        graph = InductorJoint.of(joint, options["num_fwd_outputs"], static)
         room = self.total - self._resident(graph) - sum(known.memory.held for known in self.graphs)
         self._devices.add(str(device_of(node.meta.get("val") for node in joint.graph.nodes)))
         key = f"{gm.code} {[node.meta.get('val') for node in gm.graph.find_nodes(op='placeholder')]}"
@@ -317,7 +258,7 @@ class Partitioner(CustomPartitionerFn):
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
                 return split
-        candidates = self._candidates[key] = graph.candidates()
+        candidates = self._candidates[key] = SplitCandidates.of(graph)
         best = candidates.least_recomputation(room)
         row = candidates.leanest if best is None else best
         if best is None:
@@ -325,7 +266,7 @@ class Partitioner(CustomPartitionerFn):
         self.graphs.append(candidates.planned(row))
         return candidates.split(row)
 
-    def _refuse(self, gm: GraphModule, candidates: _Candidates, room: int) -> None:
+    def _refuse(self, gm: GraphModule, candidates: SplitCandidates, room: int) -> None:
         least = self.total - room + candidates.memory(candidates.leanest).peak
         if candidates.exact and not self.graphs:
             raise InfeasibleBudget(self.total, least, "total")
@@ -336,7 +277,7 @@ class Partitioner(CustomPartitionerFn):
             UnplannedPartition,
         )
 
-    def _resident(self, more: _JointGraph | None = None) -> int:
+    def _resident(self, more: InductorJoint | None = None) -> int:
         """Bytes in use before the step, and what code outside the graphs takes."""
         graphs: list[Any] = [*self.graphs, *([more] if more else [])]
         resident = int(sum(graph.resident for graph in graphs)) + self.outside
@@ -348,208 +289,5 @@ class Partitioner(CustomPartitionerFn):
         return resident + state + 2 * max(0, others)  # parameters that no graph has, and their gradients
 
 
-class _JointGraph:
-    """A joint graph while it is split.
-
-    Attributes
-    ----------
-    resident, gradients : int
-        As in :class:`PlannedGraph`.
-    """
-
-    def __init__(self, folded: Folded, output_count: int, static: Sequence[int]) -> None:
-        self.folded, self.output_count, self.static = folded, output_count, static
-        joint = folded.joint
-        self.resident = sum(joint.static.values())
-        self.gradients = sum(
-            size
-            for storage, size in zip(joint.storages, joint.sizes, strict=True)
-            if storage.category is Category.PARAMETER_GRADIENT
-        )
-
-    @classmethod
-    def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> _JointGraph:
-        """Fold a joint graph, which is changed where a mutation demands it."""
-        with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
-            folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
-            folded = _runs_random_once(folded)
-            graph = replace(folded.graph, time=_times(folded))
-        return cls(replace(folded, graph=graph), output_count, static)
-
-    def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """The record of a decision."""
-        return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
-
-    def saved_by(self, split: Split) -> int:
-        """Bytes of the values that a forward graph saves, without inputs."""
-        return saved_bytes(split[0], self.output_count)
-
-    def computes_right(self, split: Split) -> bool:
-        """Whether a backward graph runs no call that must run once, and reads no input that was overwritten.
-
-        PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout again.
-        """
-        joint = self.folded.joint
-        calls = zip(joint.calls, self.folded.call_node, strict=True)
-        once = {node.name for call, node in calls if call.pinned}
-        overwritten = {node.name for node in self.folded.mutated}
-        read = {node.name for node in split[1].graph.find_nodes(op="placeholder") if node.users}
-        computed = {node.name for node in split[1].graph.nodes if node.op == "call_function"}
-        return not (once & computed or overwritten & read)
-
-    def counted(self, split: Split) -> InductorMemory | None:
-        """The bytes of a split under Inductor; None if they cannot be counted."""
-        try:
-            return inductor_memory(*split, self.output_count, self.static, self.folded.joint.rounded)
-        except Exception as error:  # generated code may call anything
-            logging.getLogger(__name__).warning("buffers of Inductor's code cannot be counted: %r", error)
-            return None
-
-    def candidates(self) -> _Candidates:
-        """Plans of this graph."""
-        return _Candidates(self, region_masks(self.folded.graph, self.folded.joint, SEARCH_SECONDS))
-
-
-class _Candidates:
-    """Plans of one graph, which are simulated operator by operator first, and some of which Inductor lowers.
-
-    Inductor fuses operators, so that a step takes less than the simulation says. The difference is about the same for
-    plans that are alike: it is taken from the last plan that was lowered.
-
-    Attributes
-    ----------
-    overhead : list of float
-        Estimated milliseconds that each plan recomputes.
-    exact : bool
-        Whether :meth:`memory` comes from Inductor's code.
-    """
-
-    def __init__(self, graph: _JointGraph, masks: list[NDArray[np.bool_]]) -> None:
-        self.graph, self.masks = graph, masks
-        model = LiveModel(graph.folded.graph, graph.folded.joint)
-        runs = [model.simulate(np.ascontiguousarray(mask)) for mask in masks]
-        self.overhead = [run.overhead for run in runs]
-        self.profiles = [run.step_peaks for run in runs]
-        self.simulated = [run.peak for run in runs]
-        self.exact = True
-        self.leanest = min(range(len(runs)), key=lambda i: self.simulated[i])
-        self._memory: dict[int, InductorMemory] = {}
-        self._difference = 0  # simulated minus counted peak of the last plan that was lowered
-
-    def move_to(self, graph: _JointGraph) -> None:
-        """Take an equal graph of another compilation, whose fake tensors are others."""
-        self.graph = graph
-        self._memory.clear()
-
-    def split(self, row: int) -> Split:
-        """The forward and backward graph of a plan."""
-        folded = self.graph.folded
-        schedule = make_schedule(folded.joint, self.masks[row].tolist())
-        joint = copied_joint(folded.fx)
-        named = {node.name: node for node in joint.graph.nodes}
-        saved = [named[node.name] for node in saved_nodes(folded, schedule.saved)]
-        return split_joint(joint, saved, self.graph.output_count, self.graph.static)
-
-    def memory(self, row: int) -> InductorMemory:
-        """The bytes of a plan."""
-        if row not in self._memory:
-            found = self.graph.counted(self.split(row)) if self.exact else None
-            if found is None:
-                self.exact = False
-                joint = self.graph.folded.joint
-                saved = make_schedule(joint, self.masks[row].tolist()).saved_bytes
-                peak = self.simulated[row]
-                found = InductorMemory(peak, saved, saved, peak)
-            self._memory[row] = found
-        return self._memory[row]
-
-    def planned(self, row: int) -> PlannedGraph:
-        """The record of the decision for a plan."""
-        return self.graph.planned("plan", self.memory(row), self.exact, self.overhead[row])
-
-    def options(self) -> RegionPlans:
-        """The plans as they are combined with those of other graphs."""
-        joint = self.graph.folded.joint
-        count, less = joint.forward_count, self._difference
-        held = [make_schedule(joint, mask.tolist()).saved_bytes for mask in self.masks]
-        return RegionPlans(
-            np.array(self.overhead),
-            np.array([profile[:count].max(initial=0) - less for profile in self.profiles], np.int64),
-            np.array(held, np.int64),
-            np.array([profile[count:].max(initial=0) - less for profile in self.profiles], np.int64),
-        )
-
-    def least_recomputation(self, room: int) -> int | None:
-        """The plan that recomputes least among those that fit; None if none was found."""
-        best: int | None = None
-        for _ in range(MOST_LOWERED):
-            fitting = [
-                i
-                for i in range(len(self.masks))
-                if self.simulated[i] - self._difference <= room
-                and (i not in self._memory or self._memory[i].peak <= room)
-                and (best is None or self.overhead[i] < self.overhead[best])
-            ]
-            row = min(fitting, key=lambda i: (self.overhead[i], self.simulated[i]), default=None)
-            if row is None and best is None and self.leanest not in self._memory:
-                row = self.leanest
-            if row is None or row in self._memory:
-                break
-            peak = self.memory(row).peak
-            self._difference = self.simulated[row] - peak
-            if peak <= room:
-                best = row
-        if best is None and self.memory(self.leanest).peak <= room:
-            best = self.leanest
-        return best
-
-
 def _restored(total: int, _identity: str) -> Partitioner:
     return Partitioner(total)
-
-
-def _roles(joint: GraphModule, static: Sequence[int]) -> Any:
-    """A function from a placeholder to its role: Inductor says which inputs are parameters or buffers."""
-    inputs = [node for node in joint.graph.find_nodes(op="placeholder") if "tangents" not in str(node.target)]
-    fixed = {inputs[i].name for i in static}
-    trained = gets_gradient(joint)
-
-    def role_of(node: Node) -> Role:
-        if "tangents" in str(node.target):
-            return "tangent", 0
-        if node.name in fixed:
-            return ("parameter" if node.name in trained else "buffer"), node.name
-        return "input", inputs.index(node)
-
-    return role_of
-
-
-def _runs_random_once(folded: Folded) -> Folded:
-    """A folded graph in which calls that must not run again are pinned."""
-    calls = tuple(
-        replace(call, random=False, pinned=call.pinned or (not call.backward and must_run_once(node)))
-        for call, node in zip(folded.joint.calls, folded.call_node, strict=True)
-    )
-    return replace(folded, joint=replace(folded.joint, calls=calls))
-
-
-def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """The fx node that makes each of these storages."""
-    first: dict[int, Node] = {}
-    for node, s in folded.storage_of.items():
-        if s in storages and node.op == "call_function":
-            first.setdefault(s, node)
-    return list(first.values())
-
-
-def _times(folded: Folded) -> NDArray[np.float64]:
-    """Milliseconds of each node by a roofline."""
-    nodes = folded.call_node[: folded.joint.forward_count]
-    made = [n.meta["val"] for n in nodes if isinstance(n.meta.get("val"), torch.Tensor)]
-    types = [value.dtype for value in made if value.dtype.is_floating_point]
-    roofline = measure_roofline(device_of(made), max(set(types), key=types.count) if types else torch.float32)
-    costs = []
-    for node in nodes:
-        share = FUSED_SHARE if is_pointwise(node.target) else 1.0
-        costs.append(1000 * share * roofline.seconds(flops(node), bytes_moved(node)))
-    return node_times(folded, costs)

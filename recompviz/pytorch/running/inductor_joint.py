@@ -1,0 +1,158 @@
+"""A joint graph that Inductor compiles, folded for planning, and the bytes that a split of it takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.fx import GraphModule, Node
+
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
+from recompviz.pytorch.internals.operators import is_pointwise
+from recompviz.pytorch.internals.partitioner import Split, gets_gradient, must_run_once, saved_bytes
+from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
+from recompviz.pytorch.tracing.folding import Folded, fold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.pytorch.internals.export import Role
+
+# Share of the time of a pointwise operator that is left when Inductor fuses it into another kernel.
+FUSED_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedGraph:
+    """What was decided for one joint graph; frozen.
+
+    Attributes
+    ----------
+    kind : str
+        ``"plan"``, or ``"PyTorch"`` if PyTorch's own split fits and was used.
+    memory : InductorMemory
+        Bytes of the buffers of its forward and backward graph.
+    exact : bool
+        Whether ``memory`` was counted from Inductor's own code; otherwise it is simulated operator by operator.
+    resident : int
+        Bytes of its parameters, buffers and inputs.
+    gradients : int
+        Bytes of the gradients of its parameters.
+    recomputed : float
+        Estimated milliseconds of the operators that run again; 0 for PyTorch's own split.
+    """
+
+    kind: str
+    memory: InductorMemory
+    exact: bool
+    resident: int
+    gradients: int
+    recomputed: float
+
+    @property
+    def saved(self) -> int:
+        """Bytes of the values that the forward graph saves, without inputs and outputs."""
+        return self.memory.saved
+
+
+class InductorJoint:
+    """A joint graph while it is split.
+
+    Attributes
+    ----------
+    resident, gradients : int
+        As in :class:`PlannedGraph`.
+    """
+
+    def __init__(self, folded: Folded, output_count: int, static: Sequence[int]) -> None:
+        self.folded, self.output_count, self.static = folded, output_count, static
+        joint = folded.joint
+        self.resident = sum(joint.static.values())
+        self.gradients = sum(
+            size
+            for storage, size in zip(joint.storages, joint.sizes, strict=True)
+            if storage.category is Category.PARAMETER_GRADIENT
+        )
+
+    @classmethod
+    def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
+        """Fold a joint graph, which is changed where a mutation demands it."""
+        with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
+            folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
+            folded = _runs_random_once(folded)
+            graph = replace(folded.graph, time=_times(folded))
+        return cls(replace(folded, graph=graph), output_count, static)
+
+    def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
+        """The record of a decision."""
+        return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
+
+    def saved_by(self, split: Split) -> int:
+        """Bytes of the values that a forward graph saves, without inputs."""
+        return saved_bytes(split[0], self.output_count)
+
+    def computes_right(self, split: Split) -> bool:
+        """Whether a backward graph runs no call that must run once, and reads no input that was overwritten.
+
+        PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout again.
+        """
+        joint = self.folded.joint
+        calls = zip(joint.calls, self.folded.call_node, strict=True)
+        once = {node.name for call, node in calls if call.pinned}
+        overwritten = {node.name for node in self.folded.mutated}
+        read = {node.name for node in split[1].graph.find_nodes(op="placeholder") if node.users}
+        computed = {node.name for node in split[1].graph.nodes if node.op == "call_function"}
+        return not (once & computed or overwritten & read)
+
+    def counted(self, split: Split) -> InductorMemory | None:
+        """The bytes of a split under Inductor; None if they cannot be counted."""
+        try:
+            return inductor_memory(*split, self.output_count, self.static, self.folded.joint.rounded)
+        except Exception as error:  # generated code may call anything
+            logging.getLogger(__name__).warning("buffers of Inductor's code cannot be counted: %r", error)
+            return None
+
+
+def _roles(joint: GraphModule, static: Sequence[int]) -> Any:
+    """A function from a placeholder to its role: Inductor says which inputs are parameters or buffers."""
+    inputs = [node for node in joint.graph.find_nodes(op="placeholder") if "tangents" not in str(node.target)]
+    fixed = {inputs[i].name for i in static}
+    trained = gets_gradient(joint)
+
+    def role_of(node: Node) -> Role:
+        if "tangents" in str(node.target):
+            return "tangent", 0
+        if node.name in fixed:
+            return ("parameter" if node.name in trained else "buffer"), node.name
+        return "input", inputs.index(node)
+
+    return role_of
+
+
+def _runs_random_once(folded: Folded) -> Folded:
+    """A folded graph in which calls that must not run again are pinned."""
+    calls = tuple(
+        replace(call, random=False, pinned=call.pinned or (not call.backward and must_run_once(node)))
+        for call, node in zip(folded.joint.calls, folded.call_node, strict=True)
+    )
+    return replace(folded, joint=replace(folded.joint, calls=calls))
+
+
+def _times(folded: Folded) -> NDArray[np.float64]:
+    """Milliseconds of each node by a roofline."""
+    nodes = folded.call_node[: folded.joint.forward_count]
+    made = [n.meta["val"] for n in nodes if isinstance(n.meta.get("val"), torch.Tensor)]
+    types = [value.dtype for value in made if value.dtype.is_floating_point]
+    roofline = measure_roofline(device_of(made), max(set(types), key=types.count) if types else torch.float32)
+    costs = []
+    for node in nodes:
+        share = FUSED_SHARE if is_pointwise(node.target) else 1.0
+        costs.append(1000 * share * roofline.seconds(flops(node), bytes_moved(node)))
+    return node_times(folded, costs)

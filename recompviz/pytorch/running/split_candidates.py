@@ -1,0 +1,133 @@
+"""Candidate splits of a joint graph, one for each plan: simulated first, then counted in the code of Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.fx import Node
+
+from recompviz.core.live.model import LiveModel
+from recompviz.core.planning.region_tables import region_masks
+from recompviz.core.planning.step_plans import RegionPlans
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.pytorch.internals.inductor_code import InductorMemory
+from recompviz.pytorch.internals.partitioner import Split, copied_joint, split_joint
+from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
+from recompviz.pytorch.tracing.folding import Folded
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Processor time for the search of one graph's plans, seconds.
+SEARCH_SECONDS = 20.0
+# The most plans of one graph that Inductor lowers before one of them is used.
+MOST_LOWERED = 4
+
+
+class SplitCandidates:
+    """Plans of one graph, which are simulated operator by operator first, and some of which Inductor lowers.
+
+    Inductor fuses operators, so that a step takes less than the simulation says. The difference is about the same for
+    plans that are alike: it is taken from the last plan that was lowered.
+
+    Attributes
+    ----------
+    overhead : list of float
+        Estimated milliseconds that each plan recomputes.
+    exact : bool
+        Whether :meth:`memory` comes from Inductor's code.
+    """
+
+    def __init__(self, graph: InductorJoint, masks: list[NDArray[np.bool_]]) -> None:
+        self.graph, self.masks = graph, masks
+        model = LiveModel(graph.folded.graph, graph.folded.joint)
+        runs = [model.simulate(np.ascontiguousarray(mask)) for mask in masks]
+        self.overhead = [run.overhead for run in runs]
+        self.profiles = [run.step_peaks for run in runs]
+        self.simulated = [run.peak for run in runs]
+        self.exact = True
+        self.leanest = min(range(len(runs)), key=lambda i: self.simulated[i])
+        self._memory: dict[int, InductorMemory] = {}
+        self._difference = 0  # simulated minus counted peak of the last plan that was lowered
+
+    @classmethod
+    def of(cls, graph: InductorJoint) -> SplitCandidates:
+        """The plans that a search finds for a graph."""
+        return cls(graph, region_masks(graph.folded.graph, graph.folded.joint, SEARCH_SECONDS))
+
+    def move_to(self, graph: InductorJoint) -> None:
+        """Take an equal graph of another compilation, whose fake tensors are others."""
+        self.graph = graph
+        self._memory.clear()
+
+    def split(self, row: int) -> Split:
+        """The forward and backward graph of a plan."""
+        folded = self.graph.folded
+        schedule = make_schedule(folded.joint, self.masks[row].tolist())
+        joint = copied_joint(folded.fx)
+        named = {node.name: node for node in joint.graph.nodes}
+        saved = [named[node.name] for node in saved_nodes(folded, schedule.saved)]
+        return split_joint(joint, saved, self.graph.output_count, self.graph.static)
+
+    def memory(self, row: int) -> InductorMemory:
+        """The bytes of a plan."""
+        if row not in self._memory:
+            found = self.graph.counted(self.split(row)) if self.exact else None
+            if found is None:
+                self.exact = False
+                joint = self.graph.folded.joint
+                saved = make_schedule(joint, self.masks[row].tolist()).saved_bytes
+                peak = self.simulated[row]
+                found = InductorMemory(peak, saved, saved, peak)
+            self._memory[row] = found
+        return self._memory[row]
+
+    def planned(self, row: int) -> PlannedGraph:
+        """The record of the decision for a plan."""
+        return self.graph.planned("plan", self.memory(row), self.exact, self.overhead[row])
+
+    def options(self) -> RegionPlans:
+        """The plans as they are combined with those of other graphs."""
+        joint = self.graph.folded.joint
+        count, less = joint.forward_count, self._difference
+        held = [make_schedule(joint, mask.tolist()).saved_bytes for mask in self.masks]
+        return RegionPlans(
+            np.array(self.overhead),
+            np.array([profile[:count].max(initial=0) - less for profile in self.profiles], np.int64),
+            np.array(held, np.int64),
+            np.array([profile[count:].max(initial=0) - less for profile in self.profiles], np.int64),
+        )
+
+    def least_recomputation(self, room: int) -> int | None:
+        """The plan that recomputes least among those that fit; None if none was found."""
+        best: int | None = None
+        for _ in range(MOST_LOWERED):
+            fitting = [
+                i
+                for i in range(len(self.masks))
+                if self.simulated[i] - self._difference <= room
+                and (i not in self._memory or self._memory[i].peak <= room)
+                and (best is None or self.overhead[i] < self.overhead[best])
+            ]
+            row = min(fitting, key=lambda i: (self.overhead[i], self.simulated[i]), default=None)
+            if row is None and best is None and self.leanest not in self._memory:
+                row = self.leanest
+            if row is None or row in self._memory:
+                break
+            peak = self.memory(row).peak
+            self._difference = self.simulated[row] - peak
+            if peak <= room:
+                best = row
+        if best is None and self.memory(self.leanest).peak <= room:
+            best = self.leanest
+        return best
+
+
+def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
+    """The fx node that makes each of these storages."""
+    first: dict[int, Node] = {}
+    for node, s in folded.storage_of.items():
+        if s in storages and node.op == "call_function":
+            first.setdefault(s, node)
+    return list(first.values())
