@@ -19,19 +19,18 @@ from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.planning.region_in_step import unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.running.optional_regions import OptionalRegions
+from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
 from recompviz.pytorch.running.region import Region, Run
 from recompviz.pytorch.running.resident_memory import ResidentMemory
 from recompviz.pytorch.running.resized_steps import at_sizes
 from recompviz.pytorch.running.running_step import RunningStep
 from recompviz.pytorch.running.step_model import (
-    PlannedRegion,
     PlannedStep,
     StepModel,
     growth_of,
     merged,
     model_of_step,
-    peak_of,
     resized,
     searched_at,
     with_size,
