@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running.planned import PlanWarning
+from recompviz.pytorch.running.planned_budget import PlanWarning
 from tests.torch.steps import Case, make
 
 

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.running.planned import PlanWarning
+from recompviz.pytorch.running.planned_budget import PlanWarning
 from tests.torch.steps import make
 
 

@@ -9,7 +9,7 @@ from torch import nn
 import recompviz as rv
 from recompviz import networks
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
-from recompviz.pytorch.running.planned import PlanWarning
+from recompviz.pytorch.running.planned_budget import PlanWarning
 
 
 def on(place: str, **kwargs: str) -> tuple[networks.Example, rv.Trace]:

@@ -21,7 +21,8 @@ from recompviz.core.plans.plan import Plan
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
-from recompviz.pytorch.running.planned import PlannedModule, PlanWarning, apply
+from recompviz.pytorch.running.planned import PlannedModule, apply
+from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.tracer import trace_again
 

@@ -1,0 +1,185 @@
+"""The budget of a planned module: it recognises the graph that was traced and runs it under the given plan."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.joint import Call, Category
+from recompviz.pytorch.internals.user_lines import warn_user
+from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
+from recompviz.pytorch.running.program import Mark
+from recompviz.pytorch.running.region import Region, Run, Stage
+from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.step_model import model_of_region
+from recompviz.pytorch.tracing.call_list import ARRIVE, has_arrival
+from recompviz.pytorch.tracing.traced_step import Trace, simulate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.steps.joint import JointGraph
+
+
+class PlanWarning(UserWarning):
+    """A call runs under another plan than the one that was applied."""
+
+
+@dataclass(eq=False)
+class _Marker:
+    """Brackets the steps of a run for a measurement."""
+
+    mark_step: Mark
+    forward_count: int
+    arrives: bool
+
+    def stage_of(self, _stage: Stage) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
+        # a region's schedule has one step more than that of a whole step: the gradients of its outputs arrive
+        return self.mark_step(step if self.arrives else step - (step > self.forward_count))
+
+    def outputs(self, run: Run, outputs: list[Any]) -> None:
+        """Nothing to note."""
+
+    def tangents(self, tangents: list[Any]) -> None:
+        """Nothing to note."""
+
+
+class PlannedBudget(StepBudget):
+    """The budget of a planned module: the graph that was traced runs under the plan that was given.
+
+    Parameters
+    ----------
+    trace : Trace
+    plan : Plan
+    plans : sequence of Plan
+        Plans to choose from by the memory that is free; without any, ``plan`` always runs.
+    total : int or None
+        Total bytes that no call exceeds. None: a call of another kind keeps the same values if its graph has the same
+        shape, and otherwise aims at the bytes that the plan takes.
+    """
+
+    def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
+        optimizer_bytes = trace.joint.static.get(Category.OPTIMIZER, 0)
+        aim = simulate(trace, plan).peak if total is None else total
+        super().__init__(aim, trace.optimizer, optimizer_bytes, strict=total is not None)
+        self.graph, self.joint = trace.graph, trace.joint
+        self.mask = plan.keep_mask
+        self.estimated = trace.estimated
+        self.plans = [other.keep_mask for other in plans]
+        self.traced_regions: list[Region] = []
+        self._mark: Mark | None = None
+        self._warned = False
+
+    def add(self, region: Region) -> None:
+        """Recognise the traced graph; any other is planned for the same total."""
+        super().add(region)
+        # a graph with symbols for sizes is not the traced one, even if this call has its sizes
+        joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
+        if joint is None:
+            if not self._warned:
+                self._warned = True
+                warn_user(
+                    "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); "
+                    f"{self._consequence(region)} (reported once)",
+                    PlanWarning,
+                )
+            return
+        if self.estimated:
+            warn_user(
+                "recompviz: the plan was estimated on a trace without memory; sizes of its kernels may differ here",
+                PlanWarning,
+            )
+        self.traced_regions.append(region)
+        known = self.regions[region]
+        known.joint, known.time = joint, self.graph.time
+        known.masks = [mask for mask in self.plans or [self.mask] if region.fits(mask)]
+        self.models[region] = model_of_region(known)
+
+    def _consequence(self, region: Region) -> str:
+        """How calls of an unknown graph run."""
+        if self.strict:
+            return f"it is planned again for {self.total:,} total bytes"
+        if self._keeps_same(region):
+            return (
+                "it keeps the same values, and takes more memory if it is larger; for a limit in bytes, use "
+                f"rv.fit_in(…, total={self.total})"
+            )
+        return f"it is planned again for about {self.total:,} total bytes"
+
+    def _keeps_same(self, region: Region) -> bool:
+        """Whether the given plan can run in a graph that was not traced."""
+        same_edges = region.folded.graph.edges.tolist() == self.graph.edges.tolist()
+        return not self.strict and same_edges and region.fits(self.mask)
+
+    def choose(self, run: Run) -> NDArray[np.bool_] | None:
+        """The given plan for the traced graph, unless there are plans to choose from."""
+        if run.region not in self.regions:  # another planned module of the same step was compiled first
+            self.add(run.region)
+        if run.region in self.traced_regions:
+            if self._mark is not None:
+                run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
+            if not self.plans or self._mark is not None:
+                return self.mask
+        elif self._keeps_same(run.region):
+            return self.mask
+        elif self._mark is not None:
+            raise RecompvizError(
+                "cannot measure this plan on another step than it was traced for; trace the step again"
+            )
+        return super().choose(run)
+
+    def remove(self, region: Region) -> None:
+        """Forget a region that will not run again, or never could."""
+        super().remove(region)
+        self.traced_regions = [other for other in self.traced_regions if other is not region]
+
+    @contextlib.contextmanager
+    def marked(self, mark: Mark) -> Iterator[None]:
+        """Bracket the steps of the runs that start inside this block."""
+        before, self._mark = self._mark, mark
+        try:
+            yield
+        finally:
+            self._mark = before
+
+    def saved_values(self, result: Any) -> list[torch.Tensor] | None:
+        """The values that autograd holds for the backward pass of the traced graph's result; None for another."""
+        outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        found = (region.saved_values(output) for region in self.traced_regions for output in outputs)
+        return next((values for values in found if values is not None), None)
+
+
+def _identity(call: Call) -> tuple[object, ...]:
+    """The properties of a call that must be equal in the traced and the captured graph."""
+    return call.info.op, call.info.shape, call.info.dtype, call.node
+
+
+def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
+    """The region's joint graph with what is known of the traced one; None if the region is another graph."""
+    own = region.folded.joint
+    calls = [c for c, call in enumerate(own.calls) if call.info.op != ARRIVE]
+    theirs = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
+    if len(calls) != len(theirs) or not np.array_equal(region.folded.graph.edges, edges):
+        return None
+    if any(_identity(own.calls[c]) != _identity(joint.calls[d]) for c, d in zip(calls, theirs, strict=True)):
+        return None
+    figures = [as_traced(own, c) for c in range(len(own.calls))]
+    if joint.workspace:
+        for c, d in zip(calls, theirs, strict=True):
+            sizes = tuple(joint.storages[s].size for s in joint.calls[d].makes)
+            if len(sizes) != len(own.calls[c].makes):
+                return None
+            figures[c] = OperatorFigures(joint.workspace[d], sizes, joint.seconds[d])
+        return calibrated_joint(own, figures)
+    return own
