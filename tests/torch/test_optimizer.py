@@ -11,7 +11,8 @@ from torch import nn, optim
 import recompviz as rv
 from recompviz import networks
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.internals import devices
+from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes, state_bytes
 from tests.torch.test_execution import plans_of
 
 Maker = Callable[[Iterable[nn.Parameter]], optim.Optimizer]
@@ -125,3 +126,11 @@ def test_a_users_hooks_are_not_run() -> None:
     optimizer.register_step_post_hook(lambda *_: pytest.fail("the user's hook ran"))
     optimizer_bytes(optimizer, lambda _: True, torch.device("cpu"))
     assert torch.equal(parameter, torch.zeros(100))
+
+
+def test_each_tensor_of_the_state_is_rounded_as_the_allocator_rounds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = nn.Parameter(torch.zeros(1000), requires_grad=False)
+    optimizer = optim.SGD([nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(200)), frozen], 0.1, momentum=0.9)
+    assert state_bytes(optimizer) == 4 * (1 + 200)
+    monkeypatch.setattr(devices, "alignment", lambda _device: 512)
+    assert state_bytes(optimizer) == 512 + 1024

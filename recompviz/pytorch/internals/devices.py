@@ -40,6 +40,12 @@ def alignment(device: torch.device) -> int:
     return 512 if device.type == "cuda" else 1
 
 
+def rounded(size: int, device: torch.device) -> int:
+    """Bytes of the block that the device's allocator takes for ``size`` bytes."""
+    block = alignment(device)
+    return -(-size // block) * block
+
+
 def may_be_larger(alignment: int, size: int) -> int:
     """Bytes by which a block of ``size`` may exceed what was requested, beyond rounding.
 

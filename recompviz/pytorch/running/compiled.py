@@ -18,14 +18,13 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -141,13 +140,8 @@ def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
     """Bytes that the state of an optimizer will have; 0 if that cannot be known before it steps."""
     if optimizer is None:
         return 0
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    device = device_of(trained)
-    block = alignment(device)
     try:
-        return optimizer_bytes(
-            optimizer, lambda p: p.requires_grad, device, lambda size: -(-size // block) * block
-        ).state
+        return state_bytes(optimizer)
     except TraceError:
         return 0
 

@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.planning.step_plans import Outside, step_plans
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices import device_of, rounded
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
@@ -30,7 +30,7 @@ from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
 from recompviz.pytorch.running.resident_memory import state_tensors
 from recompviz.pytorch.running.split_candidates import SplitCandidates
-from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError
 
 
@@ -118,6 +118,7 @@ class Partitioner(CustomPartitionerFn):
         # by the code of the graph, in the order of compilation
         self._known: dict[str, InductorJoint] = {}
         self._candidates: dict[str, SplitCandidates] = {}
+        self._state: tuple[tuple[int, ...], int] | None = None  # identities of the trained parameters, bytes
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
@@ -215,7 +216,8 @@ class Partitioner(CustomPartitionerFn):
     def _before_step(self) -> int:
         """Bytes of parameters, buffers, inputs and optimizer state."""
         tensors = state_tensors([self.optimizer] if self.optimizer else [])
-        return sum(graph.resident for graph in self.graphs) + sum(t.untyped_storage().nbytes() for t in tensors)
+        state = sum(rounded(t.untyped_storage().nbytes(), t.device) for t in tensors)
+        return sum(graph.resident for graph in self.graphs) + state
 
     def _choose_together(self) -> None:
         """Choose the plans of all graphs for what the total leaves."""
@@ -283,10 +285,20 @@ class Partitioner(CustomPartitionerFn):
         resident = int(sum(graph.resident for graph in graphs)) + self.outside
         if self.optimizer is None:
             return resident
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
-        others = int(sum(p.untyped_storage().nbytes() for p in parameters) - sum(graph.gradients for graph in graphs))
-        state = optimizer_bytes(self.optimizer, lambda p: p.requires_grad, device_of(parameters)).state
-        return resident + state + 2 * max(0, others)  # parameters that no graph has, and their gradients
+        trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
+        device = device_of(trained)
+        of_graphs = int(sum(graph.gradients for graph in graphs))
+        others = sum(rounded(p.untyped_storage().nbytes(), device) for p in trained) - of_graphs
+        # parameters that no graph has, and their gradients
+        return resident + self._optimizer_state(trained) + 2 * max(0, others)
+
+    def _optimizer_state(self, trained: list[torch.Tensor]) -> int:
+        """Bytes of the optimizer's state; counted again if other parameters are trained."""
+        assert self.optimizer is not None
+        identities = tuple(map(id, trained))
+        if self._state is None or self._state[0] != identities:
+            self._state = identities, state_bytes(self.optimizer)
+        return self._state[1]
 
 
 def _restored(total: int, _identity: str) -> Partitioner:

@@ -18,6 +18,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from recompviz.pytorch.internals.devices import device_of, rounded
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.internals.operators import takes_number_as_tensor
 from recompviz.pytorch.internals.optimizers import plain_optimizer
@@ -101,6 +102,35 @@ def optimizer_bytes(
     held = sum(rounded(size) for size in state.values())
     numbers = _NUMBER if watch.numbers and not on_host else 0
     return OptimizerBytes(held, watch.most - watch.before + numbers)
+
+
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Count the bytes that an optimizer holds between steps when all its trainable parameters get gradients.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        It may have stepped before. It is not changed.
+
+    Returns
+    -------
+    int
+        Bytes, each tensor rounded as the allocator of the parameters' device rounds it.
+
+    Raises
+    ------
+    TraceError
+        If the optimizer cannot step on shapes alone.
+
+    Examples
+    --------
+    >>> p = torch.nn.Parameter(torch.zeros(100))
+    >>> state_bytes(torch.optim.SGD([p], lr=0.1, momentum=0.9))
+    400
+    """
+    device = device_of(parameter for group in optimizer.param_groups for parameter in group["params"])
+    counted = optimizer_bytes(optimizer, lambda p: p.requires_grad, device, lambda size: rounded(size, device))
+    return counted.state
 
 
 def _shadow(
