@@ -1,6 +1,8 @@
-"""What users read: memory reports, their comparison, and figures.
+"""Results for users: memory reports, their comparison, the report of a recorded step, and figures.
 
-``memory_report`` consists of ``findings`` (with ``source_line``), put in order by ``ranking``; ``text``, ``html`` and
-``peak_figure`` show it; ``run_comparison`` matches the rows of two reports with ``row_pairs``. ``figures`` draws
-timelines, trade-off curves and gaps; ``run_report`` is the result of one run of a plan.
+``memory_report`` defines the report. Its parts are in ``findings`` and ``source_line``, and ``ranking`` orders the
+findings. ``text``, ``html`` and ``peak_figure`` show a report. ``run_comparison`` compares two reports, whose rows
+``row_pairs`` matches. ``run_report`` is the result of one run of a plan. ``training_step`` describes the recorded step
+of a compiled model, and ``training_step_text`` writes it as text. ``figures`` draws timelines, trade-off curves and
+gaps.
 """

@@ -1,6 +1,7 @@
-"""Plotly figures for every value with a ``.figure()`` method: trade-off curves, timelines and gaps.
+"""Plotly figures of trade-off curves, timelines and gaps, for the ``.figure()`` methods of these classes.
 
-The Explorer does not use them, because it repaints without the kernel. plotly is imported only when a figure is made.
+The Explorer does not use them: it draws its charts in the page, without the kernel. Plotly is imported when the first
+figure is made.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ COLOURS = {category: palette.CATEGORIES[category.name] for category in Category}
 
 
 def tradeoff_figure(tradeoff: Tradeoff) -> Any:
-    """Overhead against peak (formula bytes) for the time-centric and the memory-centric plans.
+    """Draw overhead against peak for the time-centric and the memory-centric plans.
+
+    Peaks are in MiB, by the formula. A circle marks the plan that keeps every value.
 
     Parameters
     ----------
     tradeoff : Tradeoff
+        A solved trade-off curve.
 
     Returns
     -------
@@ -79,14 +83,17 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
 
 
 def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
-    """Total bytes over the steps, stacked by category; ``other`` is drawn over it as a line.
+    """Draw the memory in each step of the schedule, stacked by category.
+
+    The height is the total memory at the peak of the step, parameters and optimizer state included, in MiB.
 
     Parameters
     ----------
     timeline : Timeline
+        Drawn as stacked areas.
     other : Timeline, optional
-        For example the measured timeline over the simulated one. If it has another number of steps, it is stretched to
-        the same width.
+        Its total memory is drawn over the areas as a line, for example measured over simulated memory. If the two
+        timelines have different numbers of steps, ``other`` is scaled to the same width.
 
     Returns
     -------
@@ -147,7 +154,17 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
 
 
 def gap_figure(gap: Gap) -> Any:
-    """The parts of the gap between formula and measured peak as a waterfall, MiB."""
+    """Draw the steps from the peak by the formula to the measured memory as a waterfall chart, in MiB.
+
+    Parameters
+    ----------
+    gap : Gap
+        Each of its steps becomes one bar.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+    """
     import plotly.graph_objects as go
 
     figure = go.Figure(

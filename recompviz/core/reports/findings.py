@@ -1,4 +1,4 @@
-"""The parts of a memory report: a row for each block, findings about rows, differences and advice."""
+"""The parts of a memory report: rows (one for each block of memory), findings about rows, differences and advice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 
-# a finding matters if it could save this share of the peak, or grows by this many bytes with each step
+# A finding matters if it could save this share of the peak, or if it grows by this many bytes in each training step.
 LEAST_SHARE, LEAST_GROWTH = 0.03, 1024
 
 
@@ -19,26 +19,34 @@ class PeakRow:
     Attributes
     ----------
     value : str
-        Its name: the parameter's, or the variable's, or module path and operator.
+        Name of the parameter or variable, or module path and operator.
     size : int
-        Bytes.
+        Bytes, as the allocator rounds them.
     category : Category
+        The use of the block.
     why : str
-        Why it is alive.
-    operator, module : str
-        What made it; empty if it existed before the step.
+        Why the block is alive.
+    operator : str
+        The operator that allocated the block; empty if it is not known, as in a snapshot.
+    module : str
+        The module that ran the operator, or that owns the parameter or buffer; empty if there is none.
     line : SourceLine or None
-        The user's line that made it; for a value of the backward pass, the line of its forward operator.
+        The line of the user's code that allocated the block. For a value of the backward pass: the line of its forward
+        operator.
     stack : tuple of SourceLine
-        The user's lines from which that line was called, innermost first.
+        The lines of the user's code on the stack when the block was allocated, innermost first.
     shape : tuple of int
+        Shape of the tensor.
     dtype : str
-    born, last_use : str
-        The operators that made it and that read it last.
+        For example ``"float32"``; empty if it is not known.
+    born : str
+        The operator that allocated the block; in a snapshot, the number of the event.
+    last_use : str
+        The operator that last read the block; empty if none is known.
     age : int
-        Number of steps since it was made; 0 for the step of the peak.
+        The number of training steps since the block was allocated; 0 in the training step of the peak.
     attributed : bool
-        Whether it is known what made it.
+        Whether the origin of the block is known.
     """
 
     value: str
@@ -58,36 +66,39 @@ class PeakRow:
 
     @property
     def shown_shape(self) -> str:
-        """``float32 [8, 64]``."""
+        """Data type and shape, for example ``float32 [8, 64]``; empty if they are not known."""
         return f"{self.dtype} [{', '.join(map(str, self.shape))}]" if self.dtype else ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Blocks alive at the peak for one cause, and how to fix it.
+    """A group of blocks that are alive at the peak for the same cause, and how to fix it.
 
     Attributes
     ----------
     cause : str
-        One of those in :mod:`recompviz.pytorch.debugging.causes`, for example ``"view keeps base alive"``.
+        Name of the cause, for example ``"view keeps base alive"``.
     value : str
-        The name of the largest block.
+        Name of the largest block, or of the group.
     line : SourceLine or None
-        The line to change.
+        The line of the user's code to look at, usually the one that allocated the largest block.
     size : int
-        Bytes alive at the peak for this cause.
+        Bytes of the blocks.
     avoidable : int
-        Bytes that would not be needed without this cause.
-    why, fix : str
-        The explanation, and what to do.
+        Bytes that would be saved without this cause.
+    why : str
+        The explanation.
+    fix : str
+        How to fix it; empty if there is no fix to suggest.
     rows : tuple of int
-        Positions in the report's rows.
+        Positions of the blocks in :attr:`MemoryReport.rows`.
     surprising : bool
-        Whether training does not need this memory.
+        True if training does not need this memory, False for ordinary memory such as values saved for backward.
     growth : int
-        Bytes by which it grows with each step; 0 if it does not grow.
+        Bytes by which the memory grows in each training step; 0 if it does not grow.
     retainer : str
-        The object that holds the blocks, with the place of its variable: ``"`log` (global)"``; empty if none was found.
+        The object that holds the blocks, and the scope of its variable, for example ``"`log` (global)"``. Empty if
+        none was found.
     """
 
     cause: str
@@ -106,12 +117,25 @@ class Finding:
         return self.text
 
     def matters(self, peak: int) -> bool:
-        """Whether it is surprising and either grows or could save a noticeable share of a peak of ``peak`` bytes."""
+        """Return whether a fix is worthwhile.
+
+        This holds for a surprising finding that grows by at least 1 KiB in each training step, or whose fix saves at
+        least 3 % of the peak.
+
+        Parameters
+        ----------
+        peak : int
+            Peak memory of the report, in bytes.
+
+        Returns
+        -------
+        bool
+        """
         return self.surprising and (self.growth >= LEAST_GROWTH or self.avoidable >= LEAST_SHARE * peak)
 
     @property
     def text(self) -> str:
-        """The finding in two or three lines."""
+        """Size, cause, value, line, explanation and fix, in two or three lines."""
         where = f" at {self.line}" if self.line else ""
         return f"{format_bytes(self.size):>10}  {self.cause}: {self.value}{where}\n{'':>12}{self.why}" + (
             f"\n{'':>12}→ {self.fix}" if self.fix else ""
@@ -120,7 +144,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Difference:
-    """A step in which the measured change of memory differs from the expected one; sizes in bytes."""
+    """An operator at which the measured change of live memory differs from the simulated one.
+
+    Attributes
+    ----------
+    step : str
+        Name of the operator.
+    expected, measured : int
+        The simulated and the measured change of live memory, in bytes, from this operator to the next one that runs in
+        both.
+    line : SourceLine or None
+        The line of the user's code that called the operator.
+    """
 
     step: str
     expected: int
@@ -129,23 +164,24 @@ class Difference:
 
     @property
     def change(self) -> int:
-        """Bytes by which the measured change exceeds the expected one."""
+        """The measured minus the expected change, in bytes."""
         return self.measured - self.expected
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to do, with the saving that the planner predicts.
+    """A use of recomputation, with the memory that it saves and the time that it takes.
 
     Attributes
     ----------
     what : str
+        For example ``"checkpointing `layer3`"``.
     saves : int
         Bytes by which the simulated peak falls.
     milliseconds : float or None
-        Time of the recomputation; None if the trace is not calibrated.
+        Time of the recomputation in each training step; None if the trace is not calibrated.
     peak : int
-        The simulated peak then, bytes.
+        The simulated peak with this recomputation, in bytes.
     """
 
     what: str
@@ -155,6 +191,6 @@ class Advice:
 
     @property
     def text(self) -> str:
-        """``checkpointing `layer3` saves 312 MiB for 4.1 ms``."""
+        """One line, for example ``checkpointing `layer3` saves 312 MiB for 4.1 ms (peak 1.20 GiB)``."""
         time = "" if self.milliseconds is None else f" for {self.milliseconds:.3g} ms"
         return f"{self.what} saves {format_bytes(self.saves)}{time} (peak {format_bytes(self.peak)})"

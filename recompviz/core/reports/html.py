@@ -1,6 +1,7 @@
-"""A memory report as HTML of bounded size: plain tables without scripts, which every viewer shows.
+"""A memory report as HTML of limited size: plain tables without scripts, which every viewer of notebooks shows.
 
-All text from files and models is escaped. A table has at most ``MOST_SHOWN`` rows and says how many there are.
+All text from files and models is escaped. A table shows at most ``MOST_SHOWN`` rows; its title then says how many rows
+there are.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport
     from recompviz.core.reports.source_line import SourceLine
 
-# longer texts are cut, so that the page stays small
+# Longer texts are shortened, so that the page stays small.
 MOST_CHARACTERS = 300
 
 
 def report_html(report: MemoryReport) -> str:
-    """The report as HTML."""
+    """Return the report as an HTML fragment, with at most six findings."""
     parts = [
         f"<h4>{escaped(report.title)} on {escaped(report.device)}: peak {format_bytes(report.peak)}</h4>",
         f"<p>the peak is reached at <b>{escaped(report.reached_at)}</b>; "
@@ -89,17 +90,18 @@ def _cells(row: PeakRow, peak: int) -> Sequence[str]:
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
-    """An HTML table.
+    """Return an HTML table with a title.
 
     Parameters
     ----------
     title : str
+        Shown in bold above the table.
     head : sequence of str
         Column titles.
     rows : iterable of sequence of str
-        The cells of the rows shown, escaped.
+        The rows to show, at most ``MOST_SHOWN``. Cells are inserted as they are: they must be escaped already.
     count : int
-        Number of rows that exist.
+        Number of rows before the limit. If it is larger than ``MOST_SHOWN``, it appears beside the title.
     """
     bounded = f" (showing {MOST_SHOWN:,} of {count:,})" if count > MOST_SHOWN else ""
     cells = "".join(f'<th style="text-align:left">{name}</th>' for name in head)
@@ -114,5 +116,5 @@ def _line_html(line: SourceLine | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """A text as HTML, cut to ``MOST_CHARACTERS``."""
+    """Shorten a text to ``MOST_CHARACTERS`` characters and escape it for HTML."""
     return escape(shortened(text, MOST_CHARACTERS))

@@ -1,7 +1,7 @@
-"""A memory report: every byte alive at the peak of a step, where it comes from and why it is alive.
+"""A memory report: every block alive at the memory peak, with its origin and the reason why it is alive.
 
-A report has a row for each block, so that the rows add up to the peak; bytes of unknown origin are *unattributed*.
-Reports are made from watched training steps or from memory snapshots, elsewhere.
+The sizes of the rows add up to the peak. Blocks of unknown origin are *unattributed*. :func:`recompviz.debug` makes
+reports of training steps, and :func:`recompviz.load_snapshot` makes them of snapshots of the CUDA allocator.
 """
 
 from __future__ import annotations
@@ -17,34 +17,38 @@ from recompviz.core.reports.findings import Advice, Difference, Finding, PeakRow
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 
-# largest number of rows that a page shows
+# Largest number of rows that a table shows.
 MOST_SHOWN = 30
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MemoryReport:
-    """What is alive at the peak of a step, by value, source line and cause; frozen.
+    """The blocks of memory alive at the peak of a training step or of a memory snapshot; frozen.
 
     Attributes
     ----------
     title : str
+        Name of the model, function or snapshot file.
     timeline : Timeline
-        Measured, with every allocation and free.
+        Measured allocations and frees.
     rows : tuple of PeakRow
-        Every block alive at the peak, largest first; their sizes add up to ``peak``.
+        Every block alive at the peak, largest first. Their sizes add up to ``peak``.
     findings : tuple of Finding
-        The diagnosis, the most important first.
+        Groups of blocks with the same cause, most important first.
     differences : tuple of Difference
-        Where measured memory differs from expected (simulated) memory, largest first; empty if the step cannot be
-        traced.
+        Operators at which measured and simulated memory differ, largest difference first. Empty if the training step
+        was not traced, or is too long to compare.
     advice : tuple of Advice
+        Uses of recomputation that lower the peak, largest saving first. Empty if the training step was not traced.
     notes : tuple of str
+        Limits of the report, for example why the training step could not be traced.
     growth : tuple of int
-        Transient bytes alive at the end of each watched step.
+        Bytes alive at the end of each recorded training step, without static memory such as parameters. Empty for a
+        snapshot.
     open_explorer : callable or None
-        Returns the Explorer on the step.
+        Takes no arguments and returns an Explorer of the training step; None if the step was not traced.
     trace : Trace or None
-        The traced step.
+        The traced training step; None if it was not traced.
     """
 
     title: str
@@ -60,32 +64,32 @@ class MemoryReport:
 
     @property
     def peak(self) -> int:
-        """Bytes alive at the peak, total bytes."""
+        """Peak memory in bytes, parameters and optimizer state included."""
         return sum(row.size for row in self.rows)
 
     @property
     def device(self) -> str:
-        """The device on which it was measured."""
+        """The device whose memory was measured."""
         return self.timeline.device
 
     @property
     def unattributed(self) -> int:
-        """Bytes at the peak whose origin is not known."""
+        """Bytes of the rows whose origin is not known."""
         return sum(row.size for row in self.rows if not row.attributed)
 
     @property
     def coverage(self) -> float:
-        """The share of the bytes at the peak that is attributed, 0 to 1."""
+        """The share of the bytes at the peak whose origin is known, from 0 to 1."""
         return 1 - self.unattributed / self.peak if self.peak else 1.0
 
     @property
     def top(self) -> Finding | None:
-        """The most important finding."""
+        """The most important finding; None if there is none."""
         return self.findings[0] if self.findings else None
 
     @cached_property
     def by_category(self) -> dict[Category, int]:
-        """Bytes at the peak by category, largest first."""
+        """Bytes at the peak for each category, largest first."""
         sums: dict[Category, int] = {}
         for row in self.rows:
             sums[row.category] = sums.get(row.category, 0) + row.size
@@ -93,12 +97,18 @@ class MemoryReport:
 
     @cached_property
     def by_line(self) -> dict[str, int]:
-        """Bytes at the peak by the source line that made them, largest first."""
+        """Bytes at the peak for each source line that allocated them, largest first.
+
+        Blocks without a known line are counted under their category, for example ``"(parameters)"``.
+        """
         return self._sums(lambda row: str(row.line) if row.line else f"({row.category.label})")
 
     @cached_property
     def by_module(self) -> dict[str, int]:
-        """Bytes at the peak by module, largest first."""
+        """Bytes at the peak for each module, largest first.
+
+        Blocks without a module are counted under their category, for example ``"(inputs)"``.
+        """
         return self._sums(lambda row: row.module or f"({row.category.label})")
 
     def _sums(self, key: Callable[[PeakRow], str]) -> dict[str, int]:
@@ -109,7 +119,7 @@ class MemoryReport:
 
     @property
     def reached_at(self) -> str:
-        """The operator at which the peak is reached."""
+        """The operator that reaches the peak, or ``"the start"``; in a snapshot, the source line."""
         step = self.timeline.peak_step
         return self.timeline.step_labels[step] if 0 <= step < len(self.timeline.step_labels) else "the start"
 
@@ -121,12 +131,12 @@ class MemoryReport:
 
     @property
     def explorer(self) -> Any:
-        """The Explorer on this step.
+        """A new Explorer of the training step.
 
         Raises
         ------
         ValueError
-            If the step cannot be traced; ``notes`` says why.
+            If the training step was not traced; ``notes`` may say why.
         """
         if self.open_explorer is None:
             raise ValueError("this report has no traced step to explore; " + "; ".join(self.notes))
@@ -134,7 +144,7 @@ class MemoryReport:
 
     @property
     def text(self) -> str:
-        """The report in plain text."""
+        """The report as plain text, with the largest rows of each part."""
         return str(render("report_text", self))
 
     def __repr__(self) -> str:
@@ -144,5 +154,10 @@ class MemoryReport:
         return str(render("report_html", self))
 
     def figure(self) -> Any:
-        """Memory over the steps as a Plotly figure, with the peak marked."""
+        """Draw memory by category over the operators, with the peak marked.
+
+        Returns
+        -------
+        plotly.graph_objects.Figure
+        """
         return render("peak_figure", self)

@@ -1,4 +1,4 @@
-"""The figure of a memory report: memory over the steps by category, with the peak and its first finding marked."""
+"""The figure of a memory report: memory by category over the operators, with a mark at the peak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 def peak_figure(report: MemoryReport) -> Any:
-    """The timeline of a report with its peak.
+    """Draw the timeline of a report; a label at the peak names the most important finding.
+
+    Parameters
+    ----------
+    report : MemoryReport
+        The report to draw.
 
     Returns
     -------

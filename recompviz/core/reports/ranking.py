@@ -1,4 +1,4 @@
-"""The order of findings: what matters most first, and each block in one finding."""
+"""The order of findings: the most important first, without findings about the same blocks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from recompviz.core.reports.findings import LEAST_GROWTH, LEAST_SHARE, Finding
 
 
 def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
-    """Order findings by importance and drop those that others explain.
+    """Order findings by importance and drop the redundant ones.
 
-    Findings that grow with each step come first, because they have no bound. Then come surprising findings by the bytes
-    that they could save, then the rest by size. If most blocks of a finding belong to more important ones, it is
-    dropped. So is a surprising finding that could save less than a hundredth of the peak.
+    Findings that matter (:meth:`Finding.matters`) come first: those that grow in each training step, then the others,
+    both by the bytes that a fix saves. The remaining findings follow by size. Two kinds are dropped: a finding that
+    matters, if more than half of its blocks belong to findings before it; and a surprising finding that does not
+    matter, if its fix saves less than 1 % of the peak.
 
     Parameters
     ----------
     findings : sequence of Finding
+        In any order.
     peak : int
-        Bytes.
+        Peak memory of the report, in bytes.
+
+    Returns
+    -------
+    tuple of Finding
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Match the rows of two memory reports.
 
-Rows are matched by value, category and line text. An edit changes names and lines, so the rest is matched by operator,
-shape and size, and what still remains by operator, in the order of the lines.
+Rows with the same value, category and text of the line form a group. Groups of the two reports are matched in three
+rounds: by value, category and text of the line; then by operator, module, shape and size; then by operator, module and
+file. The later rounds find values whose name or line was edited between the runs.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ from recompviz.core.reports.findings import PeakRow
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of one report with the same value, category and line text."""
+    """Rows of one report that have the same value, category and text of the source line."""
 
     rows: tuple[PeakRow, ...]
 
     @property
     def first(self) -> PeakRow:
-        """The row that represents the group."""
+        """The first row, which represents the group."""
         return self.rows[0]
 
     @property
     def size(self) -> int:
-        """Bytes of all rows."""
+        """Bytes of all rows together."""
         return sum(row.size for row in self.rows)
 
 
@@ -34,7 +35,17 @@ Pair = tuple[Group | None, Group | None]
 
 
 def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
-    """Group the rows of each report and pair the groups of the two; None stands for a missing counterpart.
+    """Group the rows of each report and match the groups of the two reports.
+
+    Parameters
+    ----------
+    before, after : sequence of PeakRow
+        The rows of the two reports.
+
+    Returns
+    -------
+    list of (Group or None, Group or None)
+        A group of ``before`` and its counterpart in ``after``; None if there is no counterpart.
 
     Examples
     --------
@@ -52,7 +63,10 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
 
 
 def line_text(row: PeakRow) -> str:
-    """The text of the line; its number is not used, because every edit above changes it."""
+    """Return the text of a row's source line; if it is not known, file name and number; if there is no line, ``""``.
+
+    Line numbers do not identify a line, because every edit above the line changes its number.
+    """
     return row.line.text.strip() or row.line.place if row.line else ""
 
 
@@ -67,7 +81,7 @@ def _groups(rows: Sequence[PeakRow]) -> list[Group]:
 def _match(
     left: list[Group], right: list[Group], key: Callable[[Group], Hashable], found: list[Pair]
 ) -> tuple[list[Group], list[Group]]:
-    """Add pairs of groups with equal keys to ``found``; return the groups that remain."""
+    """Add pairs of groups with equal keys to ``found``; return the groups that remain on both sides."""
     waiting: dict[Hashable, list[Group]] = {}
     for group in right:
         waiting.setdefault(key(group), []).append(group)
@@ -88,18 +102,18 @@ def _name(group: Group) -> Hashable:
 
 
 def _made(group: Group) -> Hashable:
-    """Operator, shape and size: equal for a value that was renamed."""
+    """The operator, module, shape and size of a group: equal if only the name or the line was edited."""
     row = group.first
     return _place(group) and (row.category, _maker(row), row.shape, row.dtype, row.size, group.size)
 
 
 def _place(group: Group) -> Hashable:
-    """Operator and file: equal for a value of another size. None if the operator is not known."""
+    """The operator, module and file of a group: equal also if the size changed. None if the operator is not known."""
     row = group.first
     file = os.path.basename(row.line.file) if row.line else ""
     return (row.category, *_maker(row), file) if any(_maker(row)) else None
 
 
 def _maker(row: PeakRow) -> tuple[str, str]:
-    """Operator and module; for a snapshot, which has neither, the function."""
+    """The operator and module of a row; in a snapshot, which has neither, the function and ``""``."""
     return row.operator or (row.line.function if row.line else ""), row.module

@@ -1,7 +1,7 @@
-"""Compare two memory reports: which values take more at the peak, and which take less.
+"""Compare two memory reports: the values that take more or less memory at the peak.
 
-Blocks are matched by value, not by address, so that a change of batch size or code shows as the values that it changed.
-The growth with each step is compared too, because fixing a leak changes it most.
+Blocks are matched by name, source line and operator, not by address. Runs with different batch sizes or edited code can
+be compared. The growth of memory from one training step to the next is compared too: it shows whether a leak is fixed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,19 @@ from recompviz.core.reports.row_pairs import Group, line_text, pairs
 
 @dataclass(frozen=True)
 class Growth:
-    """One value's bytes at the peak of the first run and of the second."""
+    """The bytes that one value takes at the peaks of two reports.
+
+    Attributes
+    ----------
+    value : str
+        Name of the value.
+    category : str
+        Its use, for example ``"kept values"``.
+    line : str
+        Text of the source line that allocated it; empty if it is not known.
+    before, after : int
+        Bytes at the peak of the first and of the second report; 0 if the value is not alive there.
+    """
 
     value: str
     category: str
@@ -28,13 +40,21 @@ class Growth:
 
     @property
     def change(self) -> int:
-        """Bytes more in the second run."""
+        """``after - before``, in bytes; negative if the value takes less in the second report."""
         return self.after - self.before
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunComparison:
-    """The changes from report ``a`` to report ``b``; frozen. Made by :func:`compare_runs`."""
+    """The changes from one memory report to another; frozen. :func:`compare_runs` makes it.
+
+    Attributes
+    ----------
+    a, b : MemoryReport
+        The first and the second report.
+    rows : tuple of Growth
+        The values whose bytes at the peak changed, largest change first.
+    """
 
     a: MemoryReport
     b: MemoryReport
@@ -42,27 +62,33 @@ class RunComparison:
 
     @property
     def peak_change(self) -> int:
-        """Bytes by which the peak rose; negative if it fell."""
+        """The second peak minus the first peak, in bytes; negative if the peak fell."""
         return self.b.peak - self.a.peak
 
     @property
     def grew(self) -> tuple[Growth, ...]:
-        """The values that take more at the second peak, largest change first."""
+        """The rows of values that take more memory in the second report, largest change first."""
         return tuple(row for row in self.rows if row.change > 0)
 
     @property
     def shrank(self) -> tuple[Growth, ...]:
-        """The values that take less at the second peak, largest change first."""
+        """The rows of values that take less memory in the second report, largest change first."""
         return tuple(row for row in self.rows if row.change < 0)
 
     @property
     def growth(self) -> tuple[int, int]:
-        """Bytes by which live memory grows with each step, in ``a`` and in ``b``."""
+        """Bytes by which live memory grows in each training step, for ``a`` and for ``b``.
+
+        It is the smallest change from the end of one training step to the next; 0 if fewer than two are recorded.
+        """
         return _per_step(self.a), _per_step(self.b)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The growth with each step, if there is any, and why the two runs may not be comparable."""
+        """A sentence about the growth in each training step, if there is any.
+
+        Another sentence follows if the two reports recorded different numbers of training steps.
+        """
         notes = []
         before, after = self.growth
         if max(before, after) >= LEAST_GROWTH:
@@ -112,17 +138,17 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     Parameters
     ----------
     a, b : MemoryReport
-        From :func:`recompviz.debug` or :func:`recompviz.load_snapshot`.
+        Reports from :func:`recompviz.debug` or :func:`recompviz.load_snapshot`. ``a`` is the one before the change.
 
     Returns
     -------
     RunComparison
-        ``.grew``, ``.shrank``, ``.peak_change`` and ``.growth`` (bytes).
+        ``.rows`` has the values whose bytes changed, and ``.peak_change`` the change of the peak in bytes.
 
     Raises
     ------
     TypeError
-        If one of them is not a memory report.
+        If ``a`` or ``b`` is not a :class:`MemoryReport`.
 
     Examples
     --------
@@ -157,9 +183,10 @@ def _growth(before: Group | None, after: Group | None) -> Growth:
 
 
 def _per_step(report: MemoryReport) -> int:
-    """The smallest change from the end of a step to the end of the next.
+    """The change of live memory from the end of one training step to the end of the next, in bytes.
 
-    The first step may allocate what stays. After the last step gradients exist that the next step would clear.
+    Of all changes, the smallest in absolute value is returned. The others can have harmless causes: the first training
+    step allocates optimizer state, for example.
     """
     return min((b - a for a, b in pairwise(report.growth)), key=abs, default=0)
 

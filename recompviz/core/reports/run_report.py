@@ -1,4 +1,4 @@
-"""The result of one real run of a plan: measured timeline, device, time, and whether the gradients are correct."""
+"""The result of one run of a plan on a device: measured memory, time, and the check of the gradients."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from recompviz.core.steps.timeline import Timeline
 
 @dataclass(frozen=True, eq=False)
 class RunReport:
-    """The result of a run; frozen.
+    """The result of one run of a plan; frozen.
 
     Attributes
     ----------
     plan : Plan
+        The plan that was run.
     measured : Timeline
-        Allocations and frees of the device, total bytes.
+        Measured allocations and frees; its peak includes parameters.
     device : str
-        ``"CUDA (NVIDIA H100)"`` or ``"CPU"``.
+        Name of the device, for example ``"CUDA (NVIDIA H100)"`` or ``"CPU"``.
     seconds : float
-        Wall-clock time of the whole run, preparation included.
+        Wall-clock time of the whole run: preparation, measured training step, and check of the gradients.
     certified : bool
-        Whether gradients and buffers were bitwise equal to the unplanned step's.
+        Whether the run passed the checks of :func:`recompviz.certify`: gradients, loss and buffers are those of eager
+        PyTorch, and the values of the plan are saved.
     certificate : str
-        What was compared, and the result.
+        The result of each check, as text.
     keep_all_peak : int or None
-        Measured peak of the same step without recomputation, total bytes.
+        Measured peak of the same training step without recomputation, in bytes; None if it was not measured.
     gap : Gap or None
-        The difference between the formula's peak and the measured one, in parts that add up.
+        The difference between the peak by the formula and the measured peak, in parts that add up; None if it was not
+        computed.
     """
 
     plan: Plan
@@ -43,7 +46,18 @@ class RunReport:
     gap: Gap | None = None
 
     def deviation(self, predicted: Timeline) -> float:
-        """How far the measured peak lies above the predicted one, as a fraction of the measured one."""
+        """Return (measured peak − predicted peak) / measured peak; negative if the prediction is too high.
+
+        Parameters
+        ----------
+        predicted : Timeline
+            The simulated timeline of the same plan.
+
+        Returns
+        -------
+        float
+            For example 0.02 if the measured peak is 2 % above the prediction; 0 if the measured peak is 0.
+        """
         return (self.measured.peak - predicted.peak) / self.measured.peak if self.measured.peak else 0.0
 
     def __repr__(self) -> str:

@@ -14,12 +14,13 @@ class SourceLine:
     Attributes
     ----------
     file : str
+        Path of the file.
     number : int
-        From 1.
+        Line number, counted from 1.
     text : str
-        The line itself; empty if it is not known.
+        The source text of the line; empty if it is not known.
     function : str
-        The function that contains it.
+        Name of the function that contains the line; empty if it is not known.
     """
 
     file: str
@@ -29,12 +30,14 @@ class SourceLine:
 
     @property
     def place(self) -> str:
-        """``train.py:12``."""
+        """File name and line number, for example ``train.py:12``."""
         return f"{os.path.basename(self.file)}:{self.number}"
 
     @property
     def assigned(self) -> str:
-        """The name or attribute that the line assigns; empty if the line is not an assignment to one name.
+        """The variable, attribute or item that the line assigns to, as source text.
+
+        Empty if the line is not an assignment with a single target.
 
         Examples
         --------

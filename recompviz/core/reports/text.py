@@ -9,12 +9,12 @@ from recompviz.core.base.units import format_bytes
 if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport
 
-# number of rows shown in each table
+# Largest number of entries shown in each part.
 FINDINGS, ROWS, DIFFERENCES = 6, 12, 5
 
 
 def report_text(report: MemoryReport) -> str:
-    """The report as text."""
+    """Return the report as text, with at most 6 findings, 12 rows and 5 differences."""
     lines = [
         f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.reached_at}; "
         f"origin known of {report.coverage:.1%}",

@@ -1,7 +1,8 @@
-"""A recorded training step: the planned regions and the eager code between them, in order of execution.
+"""A recorded training step of a compiled model: its planned regions, and the eager code between them.
 
-The model of a training loop may be compiled into several graphs, its *regions*. Code between two regions runs eagerly
-and keeps what it needs: an *island*. One Pareto front of total against recomputation holds for the whole step.
+The compiler may capture a model as several graphs, its *regions*. The eager code between two regions is an *island*,
+which holds memory that no plan controls. One Pareto front of peak memory against recomputation covers the whole
+training step.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ Pass = Literal["forward", "backward"]
 
 @dataclass(frozen=True)
 class GraphBreak:
-    """Why the compiler could not capture a line.
+    """A place where the compiler ended a graph, because it could not capture the code there.
 
     Attributes
     ----------
     line : SourceLine or None
-        The user's line.
+        The line of the user's code; None if it is not known.
     reason : str
-        One sentence.
+        The compiler's reason, in one sentence.
     hints : tuple of str
-        What the compiler suggests.
+        The compiler's suggestions for removing the graph break.
     """
 
     line: SourceLine | None
@@ -44,29 +45,30 @@ class GraphBreak:
 
     @property
     def text(self) -> str:
-        """``model.py:17 (reason)``."""
+        """Place and reason, for example ``model.py:17 (print is not traced)``."""
         return f"{self.line.place if self.line else 'unknown line'} ({self.reason})"
 
 
 @dataclass(frozen=True, eq=False)
 class StepRegion:
-    """One run of a planned region.
+    """One run of a planned region. A region that runs twice in a training step appears twice.
 
     Attributes
     ----------
     name : str
-        The modules that it runs, or the function.
+        The modules or operators that the region runs, or the name of the model.
     line : SourceLine or None
-        Where it starts in the user's code.
+        The line of the user's code where the region starts; None if it is not known.
     graph : Graph
-        Its forward values; times in milliseconds.
+        The forward values of the region. Times are in milliseconds.
     joint : JointGraph
+        The operator calls of its forward and backward passes.
     masks : list of numpy.ndarray of bool
-        The keep masks of its plans.
+        One keep mask over the nodes of ``graph`` for each plan; the first keeps every value.
     plans : RegionPlans
-        Bytes and recomputation of its plans, in the same order.
+        Bytes and recomputation of the same plans, in the same order.
     outside : Outside
-        What code outside the region held during and after its passes.
+        Bytes that code outside the region holds during and after its passes.
     """
 
     name: str
@@ -80,18 +82,19 @@ class StepRegion:
 
 @dataclass(frozen=True)
 class Island:
-    """Eager code after a region, or before the first one.
+    """Eager code after the forward pass of a region, or before the first region.
 
     Attributes
     ----------
     held : int
-        Bytes that it added and that are still alive when the next pass starts, outputs of the region before included.
+        Bytes that this code adds and that are still alive when the next pass of a region starts. Outputs of the region
+        before it are included.
     most : int
-        The most bytes that it added while it ran.
+        The largest number of bytes that this code adds while it runs; at least ``held``.
     line : SourceLine or None
-        Where the eager code runs.
+        The line that runs the code outside the compiled model; None if ``breaks`` is not empty or the line is unknown.
     breaks : tuple of GraphBreak
-        The graph breaks that opened it; empty for code outside the compiled model.
+        The graph breaks for which this code is eager; empty for code outside the compiled model.
     """
 
     held: int
@@ -101,7 +104,7 @@ class Island:
 
     @property
     def where(self) -> str:
-        """The lines and reasons as one text."""
+        """Lines and reasons of the graph breaks; without one, the line and ``outside the compiled model``."""
         if self.breaks:
             return "; ".join(found.text for found in self.breaks)
         place = f"{self.line.place}, " if self.line else ""
@@ -110,21 +113,24 @@ class Island:
 
 @dataclass(frozen=True)
 class Moment:
-    """The bytes alive in one part of a step.
+    """The bytes alive in one part of a training step: a pass of a region, or the eager code after that pass.
+
+    Memory in use before the training step is not counted.
 
     Attributes
     ----------
     region : int
-        The region whose pass it is, or after whose pass the eager code runs; −1 for code before the first region.
+        Position of the region in ``StepReport.regions``; −1 for the eager code before the first region.
     of : "forward" or "backward"
+        The pass of the region.
     eager : bool
-        Whether it is the eager code after that pass.
+        False for the pass itself, True for the eager code after it.
     saved : int
-        Bytes saved by regions for their backward passes.
+        Bytes that regions have saved for their backward passes.
     outside : int
-        Bytes held by eager code.
+        The most bytes that eager code holds.
     own : int
-        Bytes that the pass takes in addition.
+        The most bytes that the pass itself takes in addition; 0 for eager code.
     """
 
     region: int
@@ -136,32 +142,40 @@ class Moment:
 
     @property
     def bytes(self) -> int:
-        """All of them."""
+        """``saved + outside + own``: the peak of this part, without memory in use before the training step."""
         return self.saved + self.outside + self.own
 
 
 @dataclass(frozen=True, eq=False)
 class StepReport:
-    """The recorded step of a compiled model, and its plans for every total.
+    """The recorded training step of a compiled model, with its plans for every total.
+
+    :func:`recompviz.step_report` makes it. A *point* is a position in ``front``: it gives each region one of its plans.
+    Points are ordered by rising recomputation and falling peak; point 0 recomputes least.
 
     Attributes
     ----------
-    title, device : str
+    title : str
+        Name of the model's class or of the function.
+    device : str
+        For example ``"CUDA:0"`` or ``"CPU"``.
     total : int
-        The total that the model was compiled for, bytes.
+        The memory that the whole training step may take, in bytes, as given to :func:`recompviz.compile`.
     resident : int
-        Bytes in use before the step: parameters, gradients that had accumulated, optimizer state, inputs.
+        Bytes in use before the training step: parameters, accumulated gradients, optimizer state and inputs.
     regions : tuple of StepRegion
-        In the order of their forward passes; backward passes run in reverse.
+        The regions in the order of their forward passes. Their backward passes run in reverse order.
     islands : tuple of Island
-        One before the first region, and one after each region.
+        The eager code before the first region, and after the forward pass of each region.
     front : StepPlans
-        Recomputation in milliseconds, and peaks above ``resident``.
+        The Pareto front: for each point its recomputation in milliseconds, its peak in bytes above ``resident``, and
+        the plan of each region.
     point : int
-        The point of the front under which the last step started.
+        The point that the current total allows; if nothing fits, the point of least peak, and a note says so.
     forward_time : float
-        Milliseconds of the forward passes of all regions.
+        Time of the forward passes of all regions without recomputation, in milliseconds.
     notes : tuple of str
+        Limits of the report, for example that the sizes of the last training step were not as predicted.
     """
 
     title: str
@@ -177,30 +191,74 @@ class StepReport:
 
     @property
     def breaks(self) -> tuple[GraphBreak, ...]:
-        """Every graph break, each once, in order of execution."""
+        """The graph breaks of all islands, without repetitions, in order of execution."""
         return tuple(dict.fromkeys(found for island in self.islands for found in island.breaks))
 
     @property
     def least_total(self) -> int:
-        """The least total of the step, bytes."""
+        """The smallest total for which a plan exists, in bytes."""
         return self.resident + self.front.least
 
     def point_for(self, total: int) -> int | None:
-        """The point of least recomputation for a total; None if the step does not fit."""
+        """Return the point of least recomputation whose peak is at most ``total``.
+
+        Parameters
+        ----------
+        total : int
+            Bytes for the whole training step, ``resident`` included.
+
+        Returns
+        -------
+        int or None
+            None if no plan fits; see ``least_total``.
+        """
         return self.front.fitting(total - self.resident)
 
     def row(self, region: int, point: int | None = None) -> int:
-        """The row of a region's plan at a point of the front; if left out, at that of the last step."""
+        """Return the row of the plan that a region has at a point.
+
+        Parameters
+        ----------
+        region : int
+            Position in ``regions``.
+        point : int, optional
+            Position in ``front``. Default: ``self.point``.
+
+        Returns
+        -------
+        int
+            Position in the ``masks`` and ``plans`` of the region.
+        """
         return self.front.choices[self.point if point is None else point][region]
 
     def peak(self, point: int | None = None) -> int:
-        """Total bytes at the peak."""
+        """Return the planned peak of the training step at a point.
+
+        Parameters
+        ----------
+        point : int, optional
+            Position in ``front``. Default: ``self.point``.
+
+        Returns
+        -------
+        int
+            Bytes, ``resident`` included.
+        """
         return self.resident + self.front.peak[self.point if point is None else point]
 
     def moments(self, point: int | None = None) -> list[Moment]:
-        """The bytes above ``resident`` in each part of the step, in order of execution.
+        """Return the bytes alive in each part of the training step at a point.
 
-        The largest is the peak of the point: nothing else was compared when the front was made.
+        Parameters
+        ----------
+        point : int, optional
+            Position in ``front``. Default: ``self.point``.
+
+        Returns
+        -------
+        list of Moment
+            In order of execution: forward passes, backward passes in reverse order, and the eager code after each pass.
+            The largest ``bytes`` plus ``resident`` is ``self.peak(point)``.
         """
         rows = [self.row(i, point) for i in range(len(self.regions))]
         saved = [0]
@@ -220,7 +278,7 @@ class StepReport:
 
     @property
     def text(self) -> str:
-        """Regions and islands with their bytes, lines and reasons."""
+        """A table of regions and islands, with bytes, source lines and reasons of graph breaks."""
         return str(render("step_text", self))
 
     def __repr__(self) -> str:
@@ -228,7 +286,7 @@ class StepReport:
 
     @property
     def summary(self) -> str:
-        """One sentence: the number of regions, islands and graph breaks."""
+        """The numbers of regions and graph breaks, in words."""
         regions, breaks = len(self.regions), len(self.breaks)
         if not breaks and regions == 1:
             return "one region: the compiler captured the whole model, without a graph break"
@@ -236,7 +294,20 @@ class StepReport:
         return f"{regions} region{'s' if regions > 1 else ''}, {count}"
 
     def kept(self, region: int, point: int | None = None) -> str:
-        """Bytes that a region keeps at a point, and that it would keep without recomputation."""
+        """Return the bytes that a region keeps at a point, and those that it keeps without recomputation, as text.
+
+        Parameters
+        ----------
+        region : int
+            Position in ``regions``.
+        point : int, optional
+            Position in ``front``. Default: ``self.point``.
+
+        Returns
+        -------
+        str
+            For example ``"12.0 MiB of 48.0 MiB"``.
+        """
         plans = self.regions[region].plans
         now, everything = int(plans.saved[self.row(region, point)]), int(plans.saved[0])
         return f"{format_bytes(now)} of {format_bytes(everything)}"

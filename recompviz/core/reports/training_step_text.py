@@ -1,4 +1,4 @@
-"""A recorded training step as plain text: its regions and islands in order, with the line and reason of each break."""
+"""A recorded training step as plain text: regions and islands in order, with line and reason of each graph break."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from recompviz.core.base.units import format_bytes
 if TYPE_CHECKING:
     from recompviz.core.reports.training_step import GraphBreak, Island, StepReport
 
-# letters of a region's name
+# Largest number of characters of a region's name.
 NAME = 34
 
 
 def step_text(report: StepReport) -> str:
-    """The report as text."""
+    """Return the report as text: totals, a table of regions and islands, hints and notes."""
     share = report.front.overhead[report.point] / report.forward_time if report.forward_time else 0.0
     lines = [
         f"{report.title} on {report.device}: {report.summary}",
@@ -43,7 +43,7 @@ def step_text(report: StepReport) -> str:
 
 
 def _island(island: Island, seen: set[GraphBreak]) -> str:
-    """One line of the text. A reason that was given before is not repeated."""
+    """Return the line of an island, and add its graph breaks to ``seen``. Reasons already seen are not repeated."""
     where = island.where
     if island.breaks:
         new = [found.text for found in island.breaks if found not in seen]

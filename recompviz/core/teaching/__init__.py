@@ -1,4 +1,4 @@
-"""The data of the course: lower sets, the steps of a strategy, dynamic programming tables, exercises.
+"""The data of the course: lower sets, the actions of a strategy, tables of the dynamic programme, and exercises.
 
-Everything is computed before it is drawn. The results are frozen values that both the widgets and the tests read.
+This room computes and does not draw. Its results are frozen values, which the lesson widgets draw.
 """

@@ -1,7 +1,7 @@
-"""Reading an answer to an exercise: what the learner typed becomes a bit mask, a plan or a number.
+"""Read an answer to an exercise as a bit mask, a plan or a number.
 
-A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, where all names are single letters, ``"ab"``. A sequence is a
-list of sets. A playground is read as the set or the sequence that was clicked in it.
+A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, if all names are single letters, ``"ab"``. A sequence is a list
+of sets. A playground may also be given: its chosen set or sequence is then the answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from recompviz.core.teaching.sets import inspect_set, set_text, with_everything
 
 @dataclass(frozen=True)
 class Feedback:
-    """The verdict on an answer, with the reason; true if the answer is right."""
+    """The verdict on an answer. In a condition, it is true if the answer is right.
+
+    Attributes
+    ----------
+    right : bool
+        Whether the answer is right.
+    text : str
+        The reason, in one to three sentences.
+    """
 
     right: bool
     text: str
@@ -30,11 +38,24 @@ class Feedback:
 
 
 class AnswerError(ValueError):
-    """The value is not an answer to the question; the message says what is expected."""
+    """Raised if a value cannot be read as an answer. The message says what is expected."""
 
 
 def read_set(graph: Graph, answer: Any) -> int:
-    """Read a set of node names as a bit mask."""
+    """Return the bit mask of a set of node names, or of the set chosen in a playground.
+
+    Parameters
+    ----------
+    graph : Graph
+    answer : iterable of node names, or Playground
+
+    Raises
+    ------
+    AnswerError
+        If the answer is not iterable, or is a playground of another graph.
+    GraphError
+        If a name is not a node.
+    """
     if hasattr(answer, "chosen"):
         if not answer.graph.same_as(graph):
             raise AnswerError("that playground shows another graph; open one with rv.playground(exercise.graph)")
@@ -45,7 +66,13 @@ def read_set(graph: Graph, answer: Any) -> int:
 
 
 def read_lower_set(graph: Graph, answer: Any) -> int:
-    """Read a lower set as a bit mask; for any other set the error names an edge that enters it."""
+    """Return the bit mask of a lower set, given as for :func:`read_set`.
+
+    Raises
+    ------
+    AnswerError
+        If the set is not a lower set. The message names an edge that enters the set, and gives its closure.
+    """
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))
     if report.violations:
@@ -58,7 +85,21 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
 
 
 def read_plan(graph: Graph, answer: Any) -> Plan:
-    """Read a lower-set sequence as a plan; V is appended if it is missing."""
+    """Return the plan of a lower-set sequence.
+
+    Parameters
+    ----------
+    graph : Graph
+    answer : list of sets, Plan, or Playground
+        V may be left out at the end of a list of sets.
+
+    Raises
+    ------
+    AnswerError
+        If the answer is a plan of another graph or not a lower-set sequence, or if a set is not a lower set.
+    GraphError
+        If a name is not a node, or if a set does not contain the set before it and more.
+    """
     if hasattr(answer, "sequence"):
         answer = answer.plan
     if isinstance(answer, Plan):
@@ -74,7 +115,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
 
 
 def read_number(answer: Any) -> float:
-    """Read a number."""
+    """Return a number as a float; raise :class:`AnswerError` for anything else, also for a bool or a text."""
     if isinstance(answer, bool) or not isinstance(answer, (int, float)):
         raise AnswerError(f"expected a number, got {answer!r}")
     return float(answer)

@@ -1,7 +1,7 @@
 """The exercises of the course: fourteen questions, each about one small graph.
 
-An answer is checked by :mod:`recompviz.core.teaching.judges`, never compared with a stored solution. So every correct
-answer is accepted, and the feedback on a wrong one says what is wrong with it.
+:mod:`recompviz.core.teaching.judges` checks the answers from definitions and solvers, not against stored solutions.
+Every correct answer is accepted, and the feedback on a wrong answer gives the reason.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from recompviz.core.teaching.small_graphs import even_chain, small_graph
 
 @dataclass(frozen=True, eq=False)
 class Exercise:
-    """A question about a graph.
+    """A question about a small graph.
 
     Attributes
     ----------
     name : str
-        Notebook and number, for example ``"1.2"`` for the second exercise of notebook 1.
+        Numbers of notebook and exercise, for example ``"1.2"`` for the second exercise of notebook 1.
     question : str
+        The question, as shown in the notebook.
     graph : Graph
         The graph of the question; ``rv.playground(exercise.graph)`` draws it.
-    judge : callable
+    judge : callable (graph, answer) → Feedback
         Decides whether an answer is right.
     """
 
@@ -40,17 +41,19 @@ class Exercise:
     judge: Judge
 
     def check(self, answer: Any) -> Feedback:
-        """Check an answer.
+        """Check an answer to the question.
 
         Parameters
         ----------
         answer : set of node names, list of sets, number, Plan or Playground
-            The kind of answer that the question asks for.
+            The question says whether a lower set, a sequence of lower sets or a number is expected. A Playground stands
+            for its chosen set or sequence.
 
         Returns
         -------
         Feedback
-            True if the answer is right. An answer that cannot be read is wrong, and the text says why.
+            ``.right`` says whether the answer is right, ``.text`` gives the reason. An answer that cannot be read is
+            wrong.
 
         Examples
         --------
@@ -72,22 +75,22 @@ class Exercise:
 
 
 def exercise(name: str) -> Exercise:
-    """Get an exercise of the course by name.
+    """Return an exercise of the course.
 
     Parameters
     ----------
     name : str
-        ``"1.1"`` to ``"4.3"``.
+        Numbers of notebook and exercise, from ``"1.1"`` to ``"4.3"``.
 
     Returns
     -------
     Exercise
-        Shows its question in a notebook; ``.check(answer)`` checks an answer.
+        A notebook cell shows its question; ``.check(answer)`` checks an answer.
 
     Raises
     ------
     ValueError
-        If there is no exercise of this name; the message lists all names.
+        If there is no exercise of this name. The message lists all names.
 
     Examples
     --------
@@ -102,7 +105,7 @@ def exercise(name: str) -> Exercise:
 
 @cache
 def all_exercises() -> dict[str, Exercise]:
-    """All exercises by name, in the order of the course."""
+    """Return all exercises by name, in the order of the course."""
     made = [Exercise(name, question, graph, judge) for name, question, graph, judge in _questions()]
     return {e.name: e for e in made}
 

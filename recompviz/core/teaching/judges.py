@@ -1,6 +1,8 @@
-"""Judges of the exercises: each decides whether an answer is right, and explains the verdict.
+"""Judges of the exercises: functions (graph, answer) → Feedback that decide whether an answer is right.
 
-A judge checks a set against the definition, a sequence against the formula, and an optimum against the solver.
+A judge checks a set against the definition of a lower set, a sequence against the peak formula, and an optimum against
+the exact solver or against all sequences. Functions with other parameters return a judge. A judge raises
+:class:`AnswerError` or ``GraphError`` for an answer that it cannot read.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ Judge = Callable[[Graph, Any], Feedback]
 
 
 def boundary_is(wanted: str) -> Judge:
-    """Accept a lower set with this boundary."""
+    """Return a judge that accepts every lower set whose boundary has the nodes ``wanted``, one letter each."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         mask = read_lower_set(graph, answer)
@@ -35,7 +37,7 @@ def boundary_is(wanted: str) -> Judge:
 
 
 def lower_set_count(graph: Graph, answer: Any) -> Feedback:
-    """Accept the number of lower sets."""
+    """Accept the number of lower sets of the graph, ∅ and V included."""
     number, count = read_number(answer), graph.count_lower_sets()
     if number == count:
         return Feedback(True, f"{count} of the {2 ** len(graph)} subsets are lower sets.")
@@ -44,7 +46,7 @@ def lower_set_count(graph: Graph, answer: Any) -> Feedback:
 
 
 def closure_of(nodes: str) -> Judge:
-    """Accept the closure of these nodes."""
+    """Return a judge that accepts the smallest lower set that contains ``nodes``, one letter each."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         mask, wanted = read_lower_set(graph, answer), graph.mask(graph.closure(nodes))
@@ -60,7 +62,7 @@ def closure_of(nodes: str) -> Judge:
 
 
 def largest_boundary(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower set whose boundary takes the most memory."""
+    """Accept a lower set L with the largest M(∂(L)) of all lower sets of the graph."""
     mask = read_lower_set(graph, answer)
     size = graph.memory_of(graph.boundary_mask(mask))
     largest = max(graph.memory_of(boundary) for boundary in hasse(graph).boundaries)
@@ -74,7 +76,7 @@ def largest_boundary(graph: Graph, answer: Any) -> Feedback:
 
 
 def overhead_of(sequence: tuple[str, ...]) -> Judge:
-    """Accept the overhead of this sequence."""
+    """Return a judge that accepts the overhead of a lower-set sequence as a number."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
@@ -87,7 +89,7 @@ def overhead_of(sequence: tuple[str, ...]) -> Judge:
 
 
 def peak_of(sequence: tuple[str, ...]) -> Judge:
-    """Accept the peak of this sequence, by the formula."""
+    """Return a judge that accepts the peak of a lower-set sequence, by the formula, as a number."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
@@ -101,7 +103,7 @@ def peak_of(sequence: tuple[str, ...]) -> Judge:
 
 
 def peak_at_most(budget: int) -> Judge:
-    """Accept a sequence whose peak fits in the budget."""
+    """Return a judge that accepts every lower-set sequence whose peak is at most ``budget`` formula bytes."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -113,7 +115,7 @@ def peak_at_most(budget: int) -> Judge:
 
 
 def least_peak_recomputing(most: int) -> Judge:
-    """Accept a sequence of least peak among those that recompute at most this many values."""
+    """Return a judge that accepts the sequences of least peak among those that recompute at most ``most`` values."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -132,7 +134,7 @@ def least_peak_recomputing(most: int) -> Judge:
 
 
 def every_plan(graph: Graph) -> Iterator[Plan]:
-    """Iterate over the plans of all lower-set sequences of a small graph."""
+    """Iterate over the plans of all lower-set sequences of a graph with at most 80 lower sets."""
     sets = hasse(graph).sets
 
     def extensions(sequence: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -147,7 +149,7 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
 
 
 def fullest(plan: Plan) -> str:
-    """Name the segment that takes the most memory, with its four terms."""
+    """Return a sentence that names the segment with the largest memory in the peak formula, with its four terms."""
     terms = plan.terms
     i = max(range(len(terms)), key=lambda j: terms[j].total)
     t = terms[i]
@@ -165,7 +167,15 @@ def _too_high(plan: Plan, budget: int) -> Feedback:
 
 
 def table_cell(nodes: str, t: float) -> Judge:
-    """Accept R(L, t) for the lower set L of these nodes."""
+    """Return a judge that accepts the number R(L, t) of the budget-free table.
+
+    Parameters
+    ----------
+    nodes : str
+        The nodes of L, one letter each.
+    t : float
+        The remaining overhead.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         number, cell = read_number(answer), budget_free(graph).cell((graph.mask(nodes), t))
@@ -179,7 +189,7 @@ def table_cell(nodes: str, t: float) -> Judge:
 
 
 def largest_overhead(budget: int) -> Judge:
-    """Accept a memory-centric plan: one of largest overhead under the budget."""
+    """Return a judge that accepts memory-centric plans: largest overhead, peak at most ``budget`` formula bytes."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -194,7 +204,7 @@ def largest_overhead(budget: int) -> Judge:
 
 
 def least_overhead(budget: int) -> Judge:
-    """Accept a time-centric plan: one of least overhead under the budget."""
+    """Return a judge that accepts time-centric plans: least overhead, peak at most ``budget`` formula bytes."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -212,7 +222,7 @@ def least_overhead(budget: int) -> Judge:
 
 
 def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept a plan with less overhead than every plan over the paper's family {Lᵛ}."""
+    """Accept a lower-set sequence with less overhead than all sequences of lower sets from the paper's family {Lᵛ}."""
     plan = read_plan(graph, answer)
     best = float(solve(graph, "paper").time_centric.overheads[0])
     if plan.overhead < best:
@@ -227,7 +237,7 @@ def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
 
 
 def below_chen(graph: Graph, answer: Any) -> Feedback:
-    """Accept a plan whose peak is below that of Chen's algorithm."""
+    """Accept a lower-set sequence whose peak, by the formula, is below the peak of the plan of Chen et al. 2016."""
     plan, chen = read_plan(graph, answer), baseline(graph, "chen")
     if plan.peak < chen.peak:
         least = solve(graph, "all").least_budget

@@ -1,18 +1,19 @@
-"""The tables of the two dynamic programmes, with the candidates that each cell is the minimum of.
+"""The tables of two dynamic programmes. Each cell is a minimum over candidates, which are stored with the cell.
 
-Budget-free (one table for all budgets), from V back to ∅: R(L, t) is the least peak of a sequence from L on whose
-remaining overhead is t. The peak does not count what is cached before L.
+Budget-free (one table for all budgets), filled from V back to ∅: R(L, t) is the least peak of a sequence that continues
+from L with remaining overhead t. Memory that is cached before L is not counted.
 
     R(V, 0) = 0
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
-Per budget B (the paper's form), from ∅ to V: opt[L′, t] is the least M(U) of a sequence from ∅ to L′ of overhead t.
+Per budget B (the paper's form), filled from ∅ to V: opt[L′, t] is the least M(U) of a sequence from ∅ to L′ with
+overhead t.
 
     opt[∅, 0] = 0
     opt[L′, t] = min over L ⊊ L′ of  opt[L, t − T((L′∖L)∖∂(L′))] + Δm(L, L′)   where  opt[L, …] + p(L, L′) ≤ B
 
-with Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The table has a cell for
-every reachable t, so it contains both the time-centric and the memory-centric plans.
+with Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). A table has a cell for every
+overhead t that a sequence reaches, so it contains both the time-centric and the memory-centric plans.
 
 Source: Kusumoto et al. 2019, algorithm 1; the budget-free form is derived from it.
 """
@@ -27,34 +28,36 @@ from recompviz.core.plans.formula import inflow
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import hasse
 
-#: a larger table is too long to step through
+#: A larger table is too long to step through.
 MOST_CELLS = 700
 
-Place = tuple[int, float]  # a lower set as a mask, and an overhead
+Place = tuple[int, float]  # a lower set as a bit mask, and an overhead
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One segment L → L′ over which a cell takes the minimum.
+    """A segment L′∖L that a cell may choose; the cell takes the candidate with the least value.
 
-    The sequence of the cell begins (budget-free) or ends (per budget) with this segment.
+    In the budget-free form the cell is at L, and the segment is the next one. In the per-budget form the cell is at L′,
+    and the segment is the last one so far.
 
     Attributes
     ----------
     other : (int, float)
-        The cell that the recursion reads: (L′, remaining t), or (L, t so far) in the per-budget form.
+        The place of the cell at the other end of the segment: L′ and the remaining overhead, or, per budget, L and the
+        overhead so far.
     needed : int
-        The value of that cell.
+        The value of this other cell, in formula bytes.
     p : int
-        2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), formula bytes.
+        2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), in formula bytes.
     delta_m : int
-        M(∂(L′)∖L), formula bytes.
+        M(∂(L′)∖L), in formula bytes.
     extra_t : float
-        T((L′∖L)∖∂(L′)).
+        T((L′∖L)∖∂(L′)): the overhead of the segment.
     value : int
-        The value of the cell if this candidate is taken.
+        The value that this candidate gives to the cell, in formula bytes.
     fits : bool
-        Whether the segment fits in the budget; always true in the budget-free form.
+        Whether ``needed + p`` is at most the budget; always True in the budget-free form.
     """
 
     other: Place
@@ -73,13 +76,13 @@ class Cell:
     Attributes
     ----------
     place : (int, float)
-        Lower set as a bit mask, and overhead t.
+        The lower set L as a bit mask, and the overhead t.
     candidates : tuple of Candidate
-        Empty for the first cell.
+        The segments that the cell may choose; empty for the first cell of the recursion.
     best : int
-        Position of the best candidate; −1 if there is none.
+        Position in ``candidates`` of the least value among those that fit; −1 if none fits or there are none.
     value : int
-        R(L, t) or opt[L, t], formula bytes; −1 if no candidate fits.
+        R(L, t) or opt[L, t], in formula bytes; −1 if no candidate fits.
     """
 
     place: Place
@@ -90,21 +93,21 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class Programme:
-    """The table of a dynamic programme.
+    """The filled table of a dynamic programme.
 
     Attributes
     ----------
     graph : Graph
     budget : int or None
-        Formula bytes; None for the budget-free form.
+        The budget in formula bytes; None for the budget-free form.
     sets : tuple of int
-        The rows: lower sets as bit masks, in the order in which they are filled.
+        The rows: all lower sets as bit masks, in the order in which they are filled.
     times : tuple of float
-        The columns: every overhead t that a row reaches, increasing.
+        The columns: every overhead t at which some row has a cell, increasing.
     cells : tuple of Cell
-        Cells with a value, in the order in which they are filled.
+        The cells with a value, in the order in which they are filled.
     infeasible : tuple of Cell
-        Per budget only: cells whose candidates all exceed the budget.
+        The cells whose candidates all exceed the budget; empty in the budget-free form.
     """
 
     graph: Graph
@@ -115,11 +118,17 @@ class Programme:
     infeasible: tuple[Cell, ...] = ()
 
     def cell(self, place: Place) -> Cell | None:
-        """The cell at a place; None if it has no value."""
+        """Return the cell at a place (bit mask of L, overhead t); None if there is no value."""
         return next((cell for cell in self.cells if cell.place == place), None)
 
     def walk(self, place: Place) -> tuple[Place, ...]:
-        """Walk back from a cell through the best candidates; the cell itself comes first."""
+        """Return the places on the way from a cell through best candidates to the first cell of the recursion.
+
+        Raises
+        ------
+        ValueError
+            If the table has no value at ``place``.
+        """
         path = [place]
         while True:
             cell = self.cell(path[-1])
@@ -130,21 +139,22 @@ class Programme:
             path.append(cell.candidates[cell.best].other)
 
     def plan(self, place: Place) -> Plan:
-        """The plan of a cell in the last row."""
+        """Return the plan of a cell in the last row; ``place`` must be the place of one of ``answers``."""
         masks = [mask for mask, _ in self.walk(place)]
         rising = masks if self.budget is None else masks[::-1]
         return Plan.from_masks(self.graph, rising[1:])
 
     @property
     def answers(self) -> tuple[Cell, ...]:
-        """The last row, ∅ (budget-free) or V (per budget), by increasing overhead."""
+        """The cells of the last row, ∅ (budget-free) or V (per budget), by increasing overhead."""
         return tuple(cell for cell in self.cells if cell.place[0] == self.sets[-1])
 
     @property
     def time_centric(self) -> tuple[Cell, ...]:
-        """The Pareto front of the last row: least overhead for each value, by increasing overhead.
+        """The cells of the time-centric plans, by increasing overhead and falling peak.
 
-        In the per-budget form, only the cell of least overhead.
+        A cell of the last row is left out if another one has less overhead and at most the same peak. In the per-budget
+        form, only the cell of least overhead remains. Empty if no sequence fits.
         """
         if self.budget is not None:
             return self.answers[:1]
@@ -156,9 +166,10 @@ class Programme:
 
     @property
     def memory_centric(self) -> tuple[Cell, ...]:
-        """The cells of largest overhead for each value, by decreasing overhead.
+        """The cells of the memory-centric plans, by decreasing overhead and falling peak.
 
-        In the per-budget form, only the cell of largest overhead.
+        A cell of the last row is left out if another one has more overhead and at most the same peak. In the per-budget
+        form, only the cell of largest overhead remains. Empty if no sequence fits.
         """
         if self.budget is not None:
             return self.answers[-1:]
@@ -170,12 +181,23 @@ class Programme:
 
 
 def budget_free(graph: Graph) -> Programme:
-    """Fill the table R(L, t), which serves every budget.
+    """Fill the table R(L, t), which holds for every budget.
+
+    Parameters
+    ----------
+    graph : Graph
+        A graph with at most 80 lower sets.
+
+    Returns
+    -------
+    Programme
 
     Raises
     ------
-    TooManyLowerSets, ValueError
-        If the table is too large to step through.
+    TooManyLowerSets
+        If the graph has more than 80 lower sets.
+    ValueError
+        If the table has more than ``MOST_CELLS`` cells.
 
     Examples
     --------
@@ -187,12 +209,27 @@ def budget_free(graph: Graph) -> Programme:
 
 
 def per_budget(graph: Graph, budget: int) -> Programme:
-    """Fill the paper's table opt[L, t] for one budget in formula bytes.
+    """Fill the paper's table opt[L, t] for one budget.
+
+    If no sequence fits the budget, the last row of the table has no value.
+
+    Parameters
+    ----------
+    graph : Graph
+        A graph with at most 80 lower sets.
+    budget : int
+        Formula bytes.
+
+    Returns
+    -------
+    Programme
 
     Raises
     ------
-    TooManyLowerSets, ValueError
-        If the table is too large to step through.
+    TooManyLowerSets
+        If the graph has more than 80 lower sets.
+    ValueError
+        If the table has more than ``MOST_CELLS`` cells.
 
     Examples
     --------

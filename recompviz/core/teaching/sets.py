@@ -1,8 +1,7 @@
 """Check a set of nodes against the definition of a lower set, and list all lower sets as a lattice.
 
-A set is a lower set if no edge enters it from outside. Otherwise its closure is the smallest lower set that contains
-it. The Hasse diagram of the lattice joins two lower sets if one is the other plus a single node. A lower-set sequence
-goes upwards in it.
+A set of nodes is a lower set if no edge enters it from outside. The closure of a set is the smallest lower set that
+contains the set. The lattice is drawn as a Hasse diagram, which joins two lower sets that differ by one node.
 
 Source: Kusumoto et al. 2019, section 3.
 """
@@ -16,20 +15,24 @@ from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 
-# a Hasse diagram with more sets cannot be read
+# A Hasse diagram with more lower sets is too crowded to read.
 MOST_DRAWN = 80
 
 
 @dataclass(frozen=True)
 class SetReport:
-    """A set of nodes checked against the definition of a lower set.
+    """The result of checking a set of nodes against the definition of a lower set.
 
     Attributes
     ----------
-    chosen, closure, boundary : int
-        The set, its closure, and ∂(closure), as bit masks of node numbers.
+    chosen : int
+        The set, as a bit mask of node numbers.
+    closure : int
+        The smallest lower set that contains the set, as a bit mask.
+    boundary : int
+        ∂(closure), as a bit mask.
     violations : tuple of (int, int)
-        The edges that enter the set from outside; empty for a lower set.
+        The edges (from, to) that enter the set from outside, as node numbers; empty for a lower set.
     """
 
     chosen: int
@@ -44,7 +47,16 @@ class SetReport:
 
 
 def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
-    """Check a set of node names against the definition of a lower set.
+    """Check a set of nodes against the definition of a lower set.
+
+    Parameters
+    ----------
+    graph : Graph
+    nodes : iterable of node names
+
+    Returns
+    -------
+    SetReport
 
     Examples
     --------
@@ -63,16 +75,16 @@ def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
 
 @dataclass(frozen=True)
 class Hasse:
-    """The Hasse diagram of a small graph's lower sets.
+    """The Hasse diagram of all lower sets of a graph.
 
     Attributes
     ----------
     sets : tuple of int
-        All lower sets as bit masks, by size: the first is ∅, the last is V.
+        All lower sets as bit masks, by rising number of nodes: the first is ∅, the last is V.
     boundaries : tuple of int
-        ∂(L) of each lower set.
+        ∂(L) of each lower set L, as bit masks in the order of ``sets``.
     covers : tuple of (int, int)
-        Pairs of positions in ``sets``; the second set is the first plus one node.
+        The lines of the diagram, as pairs of positions in ``sets``. The second lower set is the first plus one node.
     """
 
     sets: tuple[int, ...]
@@ -81,12 +93,22 @@ class Hasse:
 
 
 def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
-    """Compute the Hasse diagram of all lower sets.
+    """Compute the Hasse diagram of all lower sets of a graph.
+
+    Parameters
+    ----------
+    graph : Graph
+    limit : int
+        Largest number of lower sets.
+
+    Returns
+    -------
+    Hasse
 
     Raises
     ------
     TooManyLowerSets
-        If there are more than ``limit``.
+        If the graph has more than ``limit`` lower sets.
 
     Examples
     --------
@@ -122,7 +144,7 @@ def set_text(graph: Graph, mask: int) -> str:
 
 
 def with_everything(graph: Graph, masks: Sequence[int]) -> list[int]:
-    """Append V to a sequence of lower sets if it does not end with V.
+    """Return a sequence of bit masks as a list, with V appended if it does not end with V.
 
     Examples
     --------

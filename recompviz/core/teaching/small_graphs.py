@@ -1,6 +1,6 @@
-"""The small graphs of the course. Each shows one idea and has at most 30 lower sets, few enough to draw.
+"""The small graphs of the course. Each shows one idea, and has few enough lower sets to draw them all.
 
-Sizes M_v are small integers of formula bytes; costs T_v are integers from 1 to 5.
+Sizes M_v are whole formula bytes, at most 16. Costs T_v are integers from 1 to 5.
 """
 
 from __future__ import annotations
@@ -10,23 +10,29 @@ from collections.abc import Callable
 
 from recompviz.core.graphs.graph import Graph
 
-#: the names that :func:`small_graph` accepts
+#: The names that :func:`small_graph` accepts.
 NAMES = ("chain", "diamond", "residual", "inception", "u-net", "branches", "uneven chain", "long skip")
 
 
 def small_graph(name: str) -> Graph:
-    """Get a small graph by name.
+    """Return a small graph of the course.
 
     Parameters
     ----------
     name : str
         ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"`` and ``"u-net"`` have the shapes of networks.
-        ``"branches"``, ``"uneven chain"`` and ``"long skip"`` show where a simple rule fails.
+        On ``"branches"``, ``"uneven chain"`` and ``"long skip"`` a simple planning rule is not optimal. Upper and lower
+        case are the same.
+
+    Returns
+    -------
+    Graph
+        Node names are single letters.
 
     Raises
     ------
     ValueError
-        If there is no small graph of this name; the message lists all names.
+        If there is no small graph of this name. The message lists all names.
 
     Examples
     --------
@@ -50,7 +56,7 @@ def small_graph(name: str) -> Graph:
 
 
 def even_chain(length: int) -> Graph:
-    """A chain v1 → v2 → … of equal values: M = T = 1.
+    """Return a chain v1 → v2 → … of ``length`` values with size M = 1 and cost T = 1.
 
     Examples
     --------
@@ -99,7 +105,7 @@ def _inception() -> Graph:
 
 
 def _u_net() -> Graph:
-    """Two levels down, two levels up, and a crop on each skip."""
+    """Two levels down and two levels up; each skip connection passes through a crop."""
     edges = "ab bc cd df be ef ag gh fh"
     return _graph(
         edges,
@@ -109,21 +115,21 @@ def _u_net() -> Graph:
 
 
 def _branches() -> Graph:
-    """Two long parallel branches; no closure L^v contains the ends of both before they meet."""
+    """Two long parallel branches. Before they join, every closure Lᵛ reaches into one of them only."""
     edges = "ab bc cd ae ef fg dh gh hi"
     names = "abcdefghi"
     return _graph(edges, dict.fromkeys(names, 2) | {"d": 1, "g": 1}, dict.fromkeys(names, 1) | {"c": 5, "f": 5})
 
 
 def _uneven_chain() -> Graph:
-    """A chain of shrinking values, as in a convolutional network: segments of equal length are a poor choice."""
+    """A chain of ever smaller values, as in a convolutional network. Segments of equal length are not optimal."""
     names = "abcdefghi"
     sizes = (16, 16, 8, 8, 4, 4, 2, 2, 1)
     return _graph("ab bc cd de ef fg gh hi", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))
 
 
 def _long_skip() -> Graph:
-    """A chain whose last value also needs the first."""
+    """A chain with an additional edge from the first value to the last."""
     names = "abcdefgh"
     sizes = (5, 2, 5, 1, 4, 2, 5, 5)
     return _graph("ab bc cd de ef fg gh ah", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))

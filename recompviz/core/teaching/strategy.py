@@ -2,11 +2,11 @@
 
 Forward: for i = 1 … k compute V_i, then discard V_i except ∂(L_i). Backward: for i = k … 1 recompute V_i ∖ U_k, run
 backward over V_i, then keep only U_{i−1}, the gradients of δ⁺(L_{i−1})∖L_{i−1} and the values of
-δ⁻(δ⁺(L_{i−1}))∖L_{i−1}. Each state also has the memory of the same actions with liveness analysis: every block is freed
-right after its last use.
+δ⁻(δ⁺(L_{i−1}))∖L_{i−1}. In this model every value has a gradient of its own size, computed when the backward pass
+reaches the value. The largest live memory is then the peak of the formula.
 
-In this model every value has a gradient of its own size, computed when the backward pass reaches the value. The largest
-live memory is then the peak of the formula.
+Each state also has the live memory of the same actions with liveness analysis, where every value and gradient is freed
+right after its last use.
 
 Source: Kusumoto et al. 2019, section 3 and section 4.4.
 """
@@ -27,32 +27,37 @@ Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 
 @dataclass(frozen=True)
 class State:
-    """The state right after one action; sets are bit masks, memory is in formula bytes.
+    """The live values and gradients right after one action of a canonical strategy.
+
+    Sets of nodes are bit masks. Memory is in formula bytes.
 
     Attributes
     ----------
     verb : "start", "compute", "keep", "recompute", "backward" or "release"
-        ``keep`` ends a forward segment: V_i is discarded except ∂(L_i). ``release`` ends a backward segment.
+        The action. ``keep`` ends the forward pass of a segment: V_i is discarded except ∂(L_i). ``release`` ends the
+        backward pass of a segment.
     node : int
         The node that is computed, recomputed or run backward; −1 if the action applies to a whole segment.
     segment : int
-        i, counted from 1; 0 at the start.
-    values, gradients : int
-        The nodes whose value, or whose gradient, is live.
+        The number i of the segment, counted from 1; 0 at the start.
+    values : int
+        The nodes whose value is live.
+    gradients : int
+        The nodes whose gradient is live.
     cache : int
-        The live values that are in U_k.
+        The nodes of U_k whose value is live.
     recomputed : int
-        The live values that have been computed a second time.
+        The nodes whose live value has been recomputed.
     done : int
-        The nodes whose gradient has been computed.
+        The nodes whose gradient has been computed, also if it is no longer live.
     discarded : int
         The nodes whose value or gradient this action discards.
     overhead : float
-        T of the values recomputed so far.
+        The cost T of all recomputations so far.
     live : int
-        M of the live values and gradients.
+        The size M of the live values and gradients.
     live_until_last_use : int
-        The same with liveness analysis: each block is freed right after its last use.
+        The live memory with liveness analysis: every value and gradient is freed right after its last use.
     """
 
     verb: Verb
@@ -71,15 +76,16 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Strategy:
-    """The canonical strategy of a plan.
+    """The canonical strategy of a plan, as the states after each action.
 
     Attributes
     ----------
     plan : Plan
+        A plan that is a lower-set sequence.
     states : tuple of State
         The state at the start and after each action.
     terms : tuple of SegmentTerms
-        The terms of the peak formula for segments 1 … k.
+        The four terms of the peak formula, for each of the segments 1 … k.
     """
 
     plan: Plan
@@ -88,17 +94,26 @@ class Strategy:
 
     @property
     def peak(self) -> int:
-        """The largest live memory, formula bytes; equals ``plan.peak``."""
+        """The largest live memory, in formula bytes; equals ``plan.peak``."""
         return max(state.live for state in self.states)
 
     @property
     def peak_with_liveness(self) -> int:
-        """The largest live memory with liveness analysis, formula bytes."""
+        """The largest live memory with liveness analysis, in formula bytes."""
         return max(state.live_until_last_use for state in self.states)
 
 
 def canonical_strategy(plan: Plan) -> Strategy:
-    """Run the canonical strategy of a plan and record the state after each action.
+    """Simulate the canonical strategy of a plan and record the state after each action.
+
+    Parameters
+    ----------
+    plan : Plan
+        A plan that is a lower-set sequence.
+
+    Returns
+    -------
+    Strategy
 
     Raises
     ------
@@ -173,10 +188,10 @@ def canonical_strategy(plan: Plan) -> Strategy:
 
 
 def _with_liveness(graph: Graph, states: Sequence[State]) -> list[State]:
-    """Fill in ``live_until_last_use``.
+    """Return the states with ``live_until_last_use`` filled in.
 
-    A block is a value from its computation until the strategy discards it, or a gradient. The backward of v reads the
-    gradients of v's successors and the values of all predecessors of these successors.
+    A block lives from its computation to the last action that reads it before the strategy discards it. The backward
+    action of v reads the gradients of v's successors, and the values of all predecessors of these successors.
     """
     born: dict[tuple[str, int], int] = {}
     spans: list[tuple[int, int, int]] = []  # first and last action, bytes
