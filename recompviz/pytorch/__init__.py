@@ -1,4 +1,4 @@
-"""The torch layer: trace a training step, run it under a plan, measure it.
+"""The PyTorch layer: trace a training step, run it under a plan, and measure its memory.
 
-It imports :mod:`recompviz.core`, never :mod:`recompviz.widgets`.
+This layer imports :mod:`recompviz.core`, and never :mod:`recompviz.widgets`.
 """

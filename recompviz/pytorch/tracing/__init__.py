@@ -1,1 +1,1 @@
-"""Tracing: from a model and one batch to the graph of its training step."""
+"""Tracing: turns a model and one batch into the graph of one training step."""

@@ -1,6 +1,6 @@
 """The calls of a joint graph: the fx nodes that allocate memory or overwrite an argument.
 
-Every other fx node is an alias: it looks at a storage that exists already.
+Every other fx node is an alias: its value is in a storage that exists already.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ ARRIVE = "gradients of the outputs arrive"
 
 
 def has_arrival(joint: JointGraph) -> bool:
-    """Whether gradients of outputs arrive from outside."""
+    """Whether the gradients of the outputs come from outside the joint graph, as in a step traced without a loss."""
     return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 
 
 class CallList:
-    """Numbers calls in the order they are added, forward calls first.
+    """The calls of a joint graph, numbered in the order in which they are added. Forward calls must be added first.
+
+    Parameters
+    ----------
+    table : StorageTable
+        Gets the storages that the calls allocate.
+    mutated : frozenset of torch.fx.Node
+        The placeholders that the step overwrites.
 
     Attributes
     ----------
@@ -35,7 +42,7 @@ class CallList:
     nodes : list of torch.fx.Node
         The fx node of each call.
     info : InfoMaker
-        Names the calls, and the nodes of G that are not one call.
+        Makes the names of the calls, and of the nodes of G that are views or several calls.
     """
 
     def __init__(self, table: StorageTable, mutated: frozenset[Node]) -> None:
@@ -45,12 +52,18 @@ class CallList:
         self._table, self._mutated = table, mutated
 
     def add(self, node: Node, backward: bool) -> None:
-        """Add the call of an fx node, or only its storage if it is an alias.
+        """Add the call of an fx node. An alias (a view, getitem or detach) adds no call; only its storage is noted.
+
+        Parameters
+        ----------
+        node : torch.fx.Node
+        backward : bool
+            Whether the node belongs to the backward pass.
 
         Raises
         ------
         TraceError
-            If the node makes a sparse tensor.
+            If the result of the node is a sparse tensor.
         """
         value, table = node.meta.get("val"), self._table
         tensors = [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
@@ -73,14 +86,14 @@ class CallList:
         self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
 
     def add_arrival(self, fallback: Node) -> None:
-        """Add the first call of a region's backward pass, which makes the gradients of the region's outputs.
+        """Add the call with which the backward pass starts if the gradients of the outputs come from outside.
 
-        The gradients come from outside, and like any other block they are freed after their last use.
+        The call allocates these gradients. Each is freed after its last use.
 
         Parameters
         ----------
         fallback : torch.fx.Node
-            Stands for the call if the region has no tangents.
+            The fx node of the call if the graph has no tangents, which are the placeholders of these gradients.
         """
         table = self._table
         tangents = [node for node, (role, _) in table.placeholders if role == "tangent"]

@@ -1,9 +1,9 @@
-"""Cost models for the forward cost T_v: time, the paper's units, FLOP.
+"""Cost models: the forward cost T_v of each node, in milliseconds, in FLOP or in the units of the paper.
 
-A cost model gives each forward call a number. The cost of a node of G is the sum over its calls; a view runs nothing
-and costs nothing. Only the paper's model counts by node: 10 for a convolution, 1 for any other node, views included.
-The default is time: measured times of a calibrated trace, and otherwise an estimate by a roofline with documented
-figures of the device.
+A cost model gives each forward call a cost. The cost of a node is the sum over its calls; a view has no call and costs
+0. The paper's model is the exception: it gives 10 to a convolution and 1 to any other node, views included.
+The default model, ``"time"``, takes the measured times of a calibrated trace. For any other trace it estimates times
+by a roofline with documented figures of the device.
 """
 
 from __future__ import annotations
@@ -41,16 +41,24 @@ PARTS_PER_NODE = 8
 
 @dataclass(frozen=True)
 class Roofline:
-    """A device as a few numbers: a call takes the longer of the time for its arithmetic and for its memory traffic.
+    """The roofline model of a device, which estimates the time of a call from its operations and bytes; frozen.
+
+    A call takes ``seconds_per_call`` plus the longer of two times: the time of its arithmetic, and the time to read and
+    write its tensors.
 
     Attributes
     ----------
     flops_per_second : float
-        Peak floating-point operations per second.
+        Peak floating-point operations per second, above 0.
     bytes_per_second : float
-        Peak bytes read and written per second.
+        Peak bytes read and written per second, above 0.
     seconds_per_call : float
-        Added to the time of each call: the time to launch it.
+        Time to launch a call, in seconds, 0 or more.
+
+    Raises
+    ------
+    ValueError
+        If a number is outside its range or not finite.
 
     References
     ----------
@@ -70,12 +78,20 @@ class Roofline:
         for name in ("flops_per_second", "bytes_per_second"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}, expected a number above 0")
+                raise ValueError(f"{name} is {value}, expected a finite number above 0")
         if not (math.isfinite(self.seconds_per_call) and self.seconds_per_call >= 0):
             raise ValueError(f"seconds_per_call is {self.seconds_per_call}, expected 0 or more")
 
     def seconds(self, flops: float, moved: float) -> float:
-        """Time of one call with a number of operations and of bytes moved."""
+        """Return the estimated time of one call, in seconds.
+
+        Parameters
+        ----------
+        flops : float
+            Floating-point operations of the call.
+        moved : float
+            Bytes that the call reads and writes.
+        """
         return self.seconds_per_call + max(flops / self.flops_per_second, moved / self.bytes_per_second)
 
 
@@ -83,12 +99,18 @@ Costs: TypeAlias = CostName | Roofline
 
 
 def unit_of(costs: Costs, calibrated: bool = False) -> str:
-    """The unit of a cost model, for display.
+    """Return the unit of a cost model as text, for display.
+
+    Parameters
+    ----------
+    costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+    calibrated : bool
+        Whether the trace has measured times. This matters only for ``"time"``.
 
     Raises
     ------
     ValueError
-        If there is no such cost model; the message names the existing ones.
+        If ``costs`` is none of these. The message lists them.
 
     Examples
     --------
@@ -108,7 +130,20 @@ def unit_of(costs: Costs, calibrated: bool = False) -> str:
 
 
 def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
-    """The same joint graph and G with another cost model for a device; only ``graph.time`` differs."""
+    """Return a copy of a folded step with the costs of another cost model. Only ``graph.time`` differs.
+
+    Parameters
+    ----------
+    folded : Folded
+    costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+    device : torch.device
+        The device whose documented figures estimate times.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cost model, or if it is ``"measured"`` and the step has no measured times.
+    """
     unit_of(costs)  # raises ValueError if unknown
     times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs, device))
     if costs == "time":
@@ -117,13 +152,14 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
 
 
 def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float64]:
-    """T_v of every node: the sum of the costs of its calls.
+    """Return T_v of each node, the sum of the costs of its calls, as an array of shape (#V,).
 
     Parameters
     ----------
     folded : Folded
     call_costs : sequence of float
-        One for each forward call, in the order of the joint graph. Costs of the backward calls may follow.
+        One cost for each forward call, in the order of the joint graph. Costs of all backward calls may follow; they
+        are not used.
 
     Raises
     ------
@@ -140,7 +176,7 @@ def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float6
 
 
 def _paper_times(folded: Folded) -> NDArray[np.float64]:
-    """The paper's T_v: 10 for a convolution, 1 for any other node, transposed convolutions included."""
+    """Return the paper's T_v: 10 for a convolution, and 1 for any other node. A transposed convolution gets 1."""
 
     def is_convolution(node: Node) -> bool:
         return node.target is aten.convolution.default and not node.args[6]
@@ -165,7 +201,7 @@ def _call_costs(folded: Folded, costs: Costs, device: torch.device) -> Sequence[
 
 
 def _estimated_times(folded: Folded, nodes: Sequence[Node], device: torch.device) -> list[float]:
-    """Milliseconds of each forward call, by the documented figures of the device."""
+    """Estimate the milliseconds of each forward call from the documented figures of the device."""
     speed = speed_of(device)
     roofline = documented_roofline(device, _main_dtype(nodes))
     times = []
@@ -180,10 +216,11 @@ def _estimated_times(folded: Folded, nodes: Sequence[Node], device: torch.device
 
 
 def flops(node: Node) -> float:
-    """Floating-point operations of a call.
+    """Count the floating-point operations of a call.
 
-    PyTorch's own formulas are used where they exist (convolutions, matrix products, attention; a multiplication and
-    an addition count as two). Any other operator counts one for each element that it returns.
+    Convolutions, matrix products and attention have formulas in :mod:`torch.utils.flop_counter`, which count a
+    multiplication and an addition as two operations. Any other operator counts as one operation for each element that
+    it returns.
     """
     value = node.meta.get("val")
     formula: Callable[..., Any] | None = flop_registry.get(getattr(node.target, "overloadpacket", None))
@@ -194,7 +231,7 @@ def flops(node: Node) -> float:
 
 
 def bytes_moved(node: Node) -> float:
-    """Bytes that a call reads and writes: each tensor that it takes or returns, once."""
+    """Count the bytes that a call reads and writes: the bytes of its input and output tensors, each tensor once."""
     tensors = [t for source in node.all_input_nodes for t in _tensors(source.meta.get("val"))]
     return float(sum(t.numel() * t.element_size() for t in [*tensors, *_tensors(node.meta.get("val"))]))
 
@@ -207,7 +244,13 @@ def _tensors(value: Any) -> list[torch.Tensor]:
 
 
 def documented_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
-    """A device's roofline by the documented figures of the device; nothing is measured.
+    """Return the roofline of a device from the figures of :func:`speed_of`. Nothing is measured.
+
+    Parameters
+    ----------
+    device : torch.device
+    dtype : torch.dtype
+        The dtype of the arithmetic.
 
     Examples
     --------
@@ -223,25 +266,28 @@ def _made(nodes: Sequence[Node]) -> list[torch.Tensor]:
 
 
 def _main_dtype(nodes: Sequence[Node]) -> torch.dtype:
-    """The dtype of floating-point numbers that most results have."""
+    """Return the most frequent floating-point dtype among the results; float32 if there is none."""
     types = Counter(t.dtype for t in _made(nodes) if t.dtype.is_floating_point)
     return types.most_common(1)[0][0] if types else torch.float32
 
 
 @functools.cache
 def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
-    """Measure a device's roofline by a matrix product and a copy; takes some tenths of a second, once per process.
+    """Measure the roofline of a device with a matrix product and a copy.
+
+    The measurement takes some tenths of a second and runs once in a process for each device and dtype. Launch times are
+    not measured: ``seconds_per_call`` is 0.
 
     Parameters
     ----------
     device : torch.device
     dtype : torch.dtype
-        The dtype of the matrices; most devices multiply short dtypes faster.
+        The dtype of the matrices. Most devices multiply short dtypes faster.
 
     Raises
     ------
     ValueError
-        For the meta device, which computes nothing.
+        If the device is the meta device, which computes nothing.
     """
     if device.type == "meta":
         raise ValueError("the meta device computes nothing; give the real one's numbers: costs=Roofline(…, …)")
@@ -257,7 +303,7 @@ def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -
 
 
 def _least_seconds(action: Callable[[], object], device: torch.device, repeats: int = 4) -> float:
-    """The shortest time of several runs, after one that warms up."""
+    """Return the shortest of several runs of an action, in seconds. One run before them warms up."""
 
     def run() -> float:
         synchronize(device)

@@ -1,8 +1,8 @@
-"""The speed of a device from its name: documented figures, so that estimated times need no measurement.
+"""The speed of a device, looked up by its name, so that times can be estimated without a measurement.
 
-Figures of GPUs are those of the vendor's data sheets, without sparsity. Half precision counts with tensor cores, single
-precision without. The figures of the CPU were measured on one core of a current server
-(AMD EPYC, AVX-512).
+The figures of GPUs come from the vendor's data sheets, without sparsity. Half precision uses tensor cores, and single
+precision does not. The figures of the CPU were measured on one core of a server (AMD EPYC, AVX-512); every CPU gets
+them.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from recompviz.pytorch.internals.devices import cuda_properties
 
 
 class Speed(NamedTuple):
-    """What a device does in a second.
+    """The speed figures of a device.
 
     Attributes
     ----------
     single, half : float
-        Floating-point operations per second in single and in half precision.
+        Floating-point operations per second in single precision (4 bytes) and in half precision (2 bytes).
     traffic : float
         Bytes read and written per second.
     launch : float
         Seconds to launch a call.
     draw : float
-        Seconds to draw a random number, in addition. CPUs draw them one after the other.
+        Additional seconds for each random number that a call draws. It is 0 on a GPU, which draws them in parallel.
     """
 
     single: float
@@ -36,7 +36,10 @@ class Speed(NamedTuple):
     draw: float = 0.0
 
     def flops_per_second(self, dtype: torch.dtype) -> float:
-        """Floating-point operations per second in a dtype.
+        """Return the floating-point operations per second in a dtype.
+
+        Dtypes of less than 4 bytes have the figure of half precision. Dtypes of more than 4 bytes have half the figure
+        of single precision.
 
         Examples
         --------
@@ -48,7 +51,7 @@ class Speed(NamedTuple):
 
 CPU = Speed(5e10, 5e10, 1e10, 2e-6, 7e-9)
 LAUNCH = 5e-6  # seconds from one eager call to the next on a GPU
-# The first name that is part of the device's name counts.
+# A device has the figures of the first key that is part of its name.
 GPUS = {
     "B200": Speed(80e12, 2250e12, 8.0e12, LAUNCH),
     "H200": Speed(67e12, 989e12, 4.8e12, LAUNCH),
@@ -68,10 +71,11 @@ TYPICAL = GPUS["A100"]
 
 
 def speed_of(device: torch.device) -> Speed:
-    """The speed of a device.
+    """Return the speed figures of a device.
 
-    A CUDA device with another name than those in ``GPUS`` gets a speed from its number of multiprocessors, its clock
-    and its memory bus; a CUDA device that is not in this machine, or another accelerator, that of an A100.
+    A CUDA device in this machine gets the figures of the entry of ``GPUS`` whose key is part of its name. Without such
+    an entry, the figures are computed from its number of multiprocessors, its clock and its memory bus. A CUDA device
+    that is not in this machine, and any other accelerator, gets the figures of an A100.
 
     Examples
     --------
@@ -88,7 +92,10 @@ def speed_of(device: torch.device) -> Speed:
 
 
 def _speed_from(properties: object) -> Speed:
-    """A speed from the properties of a CUDA device; older versions of PyTorch do not report clocks."""
+    """Compute speed figures from the properties of a CUDA device.
+
+    Older versions of PyTorch do not report clocks; a typical value replaces a missing property.
+    """
 
     def read(name: str, otherwise: float) -> float:
         return float(getattr(properties, name, 0) or otherwise)

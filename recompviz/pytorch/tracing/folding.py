@@ -1,8 +1,8 @@
-"""From the joint ATen graph to calls, storages and the graph G.
+"""Folding: turns the joint ATen graph into calls, storages and the graph G.
 
-The joint graph has one fx node for each view, getitem and detach, but these own no memory. Folding keeps the fx nodes
-that allocate memory, the *calls*, and folds every other node into the storage it looks at. Storages, calls, results
-and G each have a file; this one puts them together.
+In the joint ATen graph, views, getitems and detaches are fx nodes, too, but they own no memory. Folding keeps the fx
+nodes that allocate memory or overwrite an argument, the *calls*. It assigns every other node the storage of its input.
+Storages, calls, results and G each have a file of their own; this file combines them.
 """
 
 from __future__ import annotations
@@ -30,29 +30,34 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A joint graph folded to calls, with the fx nodes that a program runs.
+    """A joint graph folded to calls, with the fx nodes that a program runs; frozen.
 
     Attributes
     ----------
     joint : JointGraph
+        The calls and storages of the forward and backward pass.
     graph : Graph
-        G, with every T_v 1; :mod:`recompviz.pytorch.tracing.costs` sets other costs.
+        The graph G. :func:`fold` sets every T_v to 1; :mod:`recompviz.pytorch.tracing.costs` sets other costs.
     fx : torch.fx.GraphModule
+        The joint ATen graph that was folded.
     call_node : tuple of torch.fx.Node
         The fx node that runs each call.
     node_calls : tuple of tuple of int
-        The calls that each node of G stands for; none for a view node.
+        The calls that each node of G stands for; none for a node of views.
     storage_of : dict from torch.fx.Node to int
         The storage of each fx node whose value is one tensor.
     placeholders : tuple of (torch.fx.Node, (role, which))
+        The inputs of the joint graph. The role is ``"parameter"``, ``"buffer"``, ``"input"``, ``"target"`` or
+        ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and otherwise a
+        position.
     outputs : tuple of (torch.fx.Node or None)
         The values that the forward pass returns: the loss, or every output of a region.
     gradients : tuple of (torch.fx.Node or None)
-        One for each placeholder except tangents.
+        The gradient of each placeholder except tangents; None if it has none.
     mutated : frozenset of torch.fx.Node
-        Placeholders that the step overwrites (running statistics).
+        The placeholders that the step overwrites, for example running statistics.
     symbolic_sizes : SymbolicSizes
-        The bytes of the storages that depend on the sizes of the inputs.
+        The bytes of the storages whose size depends on the sizes of the inputs.
     """
 
     joint: JointGraph
@@ -69,12 +74,12 @@ class Folded:
 
     @cached_property
     def mutated_positions(self) -> frozenset[int]:
-        """Positions of the mutated placeholders among the placeholders."""
+        """The positions in ``placeholders`` of those that the step overwrites."""
         return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the trace contains as constants, mostly attributes of modules that are no buffers."""
+        """The tensors that the trace contains as constants: mostly tensor attributes that are not buffers."""
         names = dict.fromkeys(str(node.target) for node in self.fx.graph.nodes if node.op == "get_attr")
         values = [attrgetter(name)(self.fx) for name in names]
         return [value for value in values if isinstance(value, torch.Tensor)]
@@ -89,30 +94,36 @@ def fold(
     role_of: Callable[[Node], Role] | None = None,
     leaves: bool = False,
 ) -> Folded:
-    """Fold a joint graph.
+    """Fold a joint ATen graph into calls, storages and the graph G.
 
     Parameters
     ----------
     fx : torch.fx.GraphModule
-        From :func:`recompviz.pytorch.internals.export.joint_graph`; rewritten in place where a mutation demands it.
+        The joint graph. It is rewritten in place so that forward calls can run again; see
+        :mod:`recompviz.pytorch.tracing.prepared`.
     target_positions : frozenset of int
         The flat positions of the inputs that are targets.
     granularity : "operators" or "paper"
-        What one node of G stands for.
+        What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     device : torch.device, optional
-        The device that the step will run on, if it was traced without memory.
+        The device on which the step will run, if it was traced without memory. By default the device of the trace.
     output_count : int, optional
-        For a region of a step, the number of values that its forward pass returns. Their gradients arrive from
-        outside when the backward pass starts. Left out: the graph is a whole step and returns one scalar, the loss.
+        The number of outputs if the graph is a *region*: a part of a training step whose outputs get their gradients
+        from outside. By default the graph is a whole step and returns one scalar, the loss.
     role_of : callable (torch.fx.Node) → (role, which), optional
-        The value that a placeholder stands for; by default read from its descriptor.
+        Returns the value that a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from
+        the placeholder's descriptor.
     leaves : bool
-        Whether the inputs are leaves, so that autograd accumulates their gradients.
+        Whether the inputs are leaves, so that autograd accumulates their gradients. For a whole step they always are.
+
+    Returns
+    -------
+    Folded
 
     Raises
     ------
     TraceError
-        If the step cannot be planned; the message says why and what to change.
+        If the step cannot be planned. The message gives the reason and what to change.
     """
     output = next(iter(reversed(fx.graph.nodes)))
     prepared = prepare(fx, output_count or forward_output_count(output) or 1)

@@ -1,9 +1,9 @@
-"""Granularity: which calls and views are one node of G.
+"""Granularity: which calls and views are one node of the graph G.
 
-With granularity "operators" every call is a node. The paper's operators are Chainer's functions instead. In ATen such a
-function is sometimes several calls (local response normalisation, softmax cross entropy) and sometimes none (a reshape
-or a crop only looks at a value). So with granularity "paper" the calls of one layer of ``torch.nn`` are one node,
-softmax and cross entropy are one node, and a view, or an unbranched chain of views, is a node.
+With granularity ``"operators"``, every call is a node. In the paper, a node is a function of Chainer. In ATen such a
+function may be several calls (local response normalisation, softmax cross entropy), or a view and no call at all (a
+reshape, a crop). So with granularity ``"paper"`` the calls of one layer of ``torch.nn`` are one node, softmax and cross
+entropy are one node, and a view, or an unbranched chain of views, is a node.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ _PLAIN = (operator.getitem, aten.detach.default, aten.alias.default)
 
 @dataclass(frozen=True)
 class Part:
-    """The calls, or the views, that are one node of G.
+    """The calls, or the views, that are one node of the graph G; frozen.
 
     Attributes
     ----------
     calls : tuple of int
-        In traced order; empty for a view node.
+        The calls in traced order; empty for a node of views.
     views : tuple of torch.fx.Node
-        The chain of views, first to last; empty for calls.
+        The chain of views, first to last; empty for a node of calls.
     name : str
-        The function that several calls make up, for example ``"LocalResponseNorm"``; empty for a single call.
+        The function that the calls make up, for example ``"LocalResponseNorm"``; empty for a single call and for views.
     """
 
     calls: tuple[int, ...]
@@ -55,7 +55,7 @@ class Part:
 
 
 def check_granularity(granularity: str) -> None:
-    """Raise ValueError for an unknown granularity."""
+    """Raise ValueError if a granularity is neither ``"operators"`` nor ``"paper"``."""
     if granularity not in get_args(Granularity):
         choices = " or ".join(map(repr, get_args(Granularity)))
         raise ValueError(f"granularity {granularity!r} is unknown; choose {choices}")
@@ -68,7 +68,7 @@ def parts_of(
     forward: set[Node],
     makers: Callable[[Node], list[int]],
 ) -> list[Part]:
-    """The nodes of G.
+    """Return the nodes of the graph G, each as the calls or views that it stands for.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ def parts_of(
     call_node : sequence of torch.fx.Node
         The fx node of each call.
     forward : set of torch.fx.Node
-        The forward pass.
-    makers : callable
-        Gives the calls that allocate what an fx node looks at; none for an input or a parameter.
+        The fx nodes of the forward pass.
+    makers : callable (torch.fx.Node) → list of int
+        Returns the calls that allocate the storages of an fx node's value; none for an input or a parameter.
 
     Returns
     -------
     list of Part
-        In the order of the trace.
+        One part for each node, in traced order.
     """
     if granularity == "operators":
         return [Part((c,)) for c in members]
@@ -96,7 +96,7 @@ def parts_of(
 
 
 def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
-    """The input of an alias that shares its storage."""
+    """Return the input of an fx node that shares a storage with its value; None if no input does."""
     mine = set(storages(alias))
     return next((source for source in alias.all_input_nodes if mine & set(storages(source))), None)
 
@@ -105,9 +105,9 @@ def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None
 
 
 def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[Part]:
-    """Runs of consecutive calls that are one function.
+    """Group consecutive calls that belong to one function.
 
-    Only consecutive calls are merged: merging neighbours in a topological order never makes a cycle.
+    Only consecutive calls are merged, because merging neighbours in a topological order never makes a cycle.
     """
     runs: list[list[int]] = []
     for c in members:
@@ -142,7 +142,10 @@ def _name_of(nodes: Sequence[Node]) -> str:
 
 
 def layer_call(node: Node) -> tuple[str, str] | None:
-    """The call of a ``torch.nn`` layer that an fx node was traced in: (identity of the call, class of the layer)."""
+    """Return the call of a ``torch.nn`` layer in which an fx node was traced, as (identity of the call, layer class).
+
+    None if the innermost module of the node is not such a layer, but a container or the user's own module.
+    """
     stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     if not stack:
         return None
@@ -157,9 +160,9 @@ def layer_call(node: Node) -> tuple[str, str] | None:
 def _view_nodes(
     functions: Sequence[Part], call_node: Sequence[Node], forward: set[Node], makers: Callable[[Node], list[int]]
 ) -> list[Part]:
-    """Maximal unbranched chains of views that a call of G reads.
+    """Return the longest unbranched chains of views that a call of G reads.
 
-    Views that only the backward pass reads, views inside a layer, and views of inputs and parameters are no nodes.
+    Views that only the backward pass reads, views inside a layer, and views of inputs and parameters are not nodes.
     """
     function_of = {call_node[c]: i for i, part in enumerate(functions) for c in part.calls}
     calls = set(call_node)

@@ -1,7 +1,7 @@
-"""Corrections for operators whose kernels allocate other sizes than their fake kernels report.
+"""Corrections for operators whose kernels allocate more or fewer bytes than their fake kernels report.
 
-A trace gets sizes from fake kernels. The differences were found by comparing measured with simulated memory for each
-operator. Shapes and values agree; only the bytes of the block differ.
+A trace gets the sizes of storages from fake kernels. Comparing measured with simulated memory for each operator showed
+the differences. The shapes of the tensors agree; only the bytes of their storages differ.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ aten = torch.ops.aten
 
 
 def real_bytes(node: Node, value: torch.Tensor) -> int:
-    """The bytes of the block behind one output of a call.
+    """Return the bytes of the storage that a call allocates for one of its outputs.
 
     Parameters
     ----------
     node : torch.fx.Node
         The call, or the ``getitem`` that takes the output out of its tuple.
     value : torch.Tensor
-        The fake output.
+        The output as a fake tensor.
     """
     rule = _RULES.get(node.target) if node.op == "call_function" else None
     said = int(value.untyped_storage().nbytes())
@@ -34,7 +34,7 @@ def real_bytes(node: Node, value: torch.Tensor) -> int:
 
 
 def _reduced_loss(node: Node, value: torch.Tensor, said: int) -> int:
-    """A reduced elementwise loss stays in the block of the unreduced loss."""
+    """An elementwise loss with a reduction keeps the storage of the loss before its reduction."""
     reduction = node.args[2] if len(node.args) > 2 else node.kwargs.get("reduction", 1)
     if not reduction:
         return said
@@ -43,7 +43,7 @@ def _reduced_loss(node: Node, value: torch.Tensor, said: int) -> int:
 
 
 def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
-    """On the CPU, statistics of half-precision values have the dtype of the weight."""
+    """On the CPU, the mean and variance of half-precision values have the dtype of the weight."""
 
     def rule(node: Node, value: torch.Tensor, said: int) -> int:
         weight = node.args[parameter]
@@ -55,12 +55,12 @@ def _statistics(parameter: int) -> Callable[[Node, torch.Tensor, int], int]:
 
 
 def _whole_block(node: Node, _value: torch.Tensor, said: int) -> int:
-    """A functionalised write copies the whole block that it writes into, to keep the strides."""
+    """A functionalised in-place write copies the whole storage that it writes to, to keep the strides."""
     return max(said, _of(node.args[0]).untyped_storage().nbytes())
 
 
 def _lstm_workspace(node: Node, value: torch.Tensor, said: int) -> int:
-    """The workspace of MKL-DNN's LSTM has a size that only its kernel knows: it runs once."""
+    """Only the kernel of MKL-DNN's LSTM knows the size of its workspace, so the kernel runs once on zeros."""
     if value.dtype is not torch.uint8:
         return said
     arguments = [a.meta["val"] if isinstance(a, Node) else a for a in node.args]

@@ -1,8 +1,9 @@
 """The choice of PyTorch's own partitioner, as a plan of the traced graph.
 
-``torch.compile`` splits the joint graph by a minimum cut. With a memory budget below 1 it solves a knapsack problem for
-the values that are most expensive to recompute. The partitioner runs on a copy of the trace, and its choice is mapped
-to nodes by storage, so that it can be simulated, run and certified like any other plan.
+``torch.compile`` splits the joint graph by a minimum cut. With an activation memory budget below 1 it also solves a
+knapsack problem, which selects the values that are most expensive to recompute. The partitioner runs on a copy of the
+traced graph. The values that it saves become the kept nodes of a plan, which can be simulated, run and certified like
+any other plan.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ class PartitionerError(RecompvizError, RuntimeError):
 
 
 def min_cut(folded: Folded, ratio: float) -> Plan:
-    """The plan that keeps what PyTorch's min-cut partitioner saves.
+    """Return the plan that keeps the values that PyTorch's min-cut partitioner saves.
 
     Parameters
     ----------
     folded : Folded
         The traced step. It is not changed; the partitioner works on a copy.
     ratio : float
-        ``torch._functorch.config.activation_memory_budget``, 0 to 1: 1 saves what the partitioner saves by
-        default, 0 saves the least it can. It is a share of the saved bytes between these, not of the peak.
+        ``torch._functorch.config.activation_memory_budget``, from 0 to 1. At 1 the partitioner saves what it saves by
+        default, and at 0 the least that it can. A ratio between them is a share of saved bytes, not of peak memory.
 
     Raises
     ------
     ValueError
-        If the ratio is not in 0 … 1.
+        If the ratio is not a number from 0 to 1.
     PartitionerError
         If PyTorch's partitioner fails on this step.
 
     Notes
     -----
-    Values that the partitioner neither saves nor recomputes count as kept, so that ``overhead`` is T of the values that
-    run twice. The recomputation follows recompviz's own schedule, which runs it as late as possible.
+    Values that the partitioner neither saves nor recomputes count as kept, so that ``overhead`` is the sum of T_v over
+    the values that are computed twice. The plan runs in recompviz's own schedule, which recomputes each value as late
+    as possible.
 
     Examples
     --------

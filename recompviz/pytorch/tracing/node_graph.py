@@ -1,7 +1,7 @@
-"""G, the graph of the paper, from the calls of a step.
+"""The graph G of the paper, built from the calls of a training step.
 
-Its nodes are the forward calls from which a value derives that the backward pass or an output needs. Calls outside G,
-such as the update of BatchNorm's counters, are simulated but not planned.
+A node of G is a forward call whose result contributes to an output or to a value that the backward pass reads. Calls
+outside G, such as the update of BatchNorm's counters, are simulated but not planned.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 @dataclass(frozen=True)
 class NodeGraph:
-    """G, and how the calls belong to its nodes.
+    """The graph G, and the calls of each of its nodes; frozen.
 
     Attributes
     ----------
     graph : Graph
-        Every T_v is 1.
+        The graph G, in which every T_v is 1.
     node_calls : tuple of tuple of int
-        The calls of each node; none for a view node.
+        The calls of each node; none for a node of views.
     calls : tuple of Call
-        With their node, views and follows filled in.
+        All calls of the step, with ``node``, ``views`` and ``follows`` set.
     """
 
     graph: Graph
@@ -44,18 +44,18 @@ class NodeGraph:
 def node_graph(
     table: StorageTable, calls: CallList, forward: set[Node], results: frozenset[int], granularity: Granularity
 ) -> NodeGraph:
-    """Build G.
+    """Build the graph G from the calls of a training step.
 
     Parameters
     ----------
     table : StorageTable
     calls : CallList
     forward : set of torch.fx.Node
-        The forward pass.
+        The fx nodes of the forward pass.
     results : frozenset of int
-        Storages of outputs and gradients.
+        The storages of outputs and gradients.
     granularity : "operators" or "paper"
-        What one node of G stands for.
+        What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     """
     return _Builder(table, calls, forward, results, granularity).build()
 
@@ -105,12 +105,12 @@ class _Builder:
         return [maker for s in call.reads if (maker := self._maker(s)) >= 0]
 
     def _needed_storages(self) -> set[int]:
-        """The forward values that the backward pass reads, or that are results."""
+        """Return the storages of forward values that the backward pass reads, or that are results."""
         read = {s for call in self.calls[self.forward_count :] for s in call.reads}
         return {s for s in read | self.results if 0 <= self._maker(s) < self.forward_count}
 
     def _members(self) -> set[int]:
-        """The calls from which a needed value derives, without the constant ones."""
+        """Return the calls that contribute to a needed value, without calls whose result is constant."""
         members: set[int] = set()
         stack = [self._maker(s) for s in self.needed]
         while stack:
@@ -121,10 +121,10 @@ class _Builder:
         return members
 
     def _constant_calls(self) -> set[int]:
-        """Forward calls whose result depends on no input, parameter or random number.
+        """Return the forward calls whose result depends on no input, parameter or random number.
 
-        As nodes they would be sources without edges into them, which multiply the lower sets of a transformer with
-        its masks and positions.
+        They are not nodes of G. As nodes without ingoing edges they would multiply the number of lower sets, for
+        example in a transformer, which computes masks and positions.
         """
         found: set[int] = set()
         constants = self.table.constants
@@ -135,7 +135,10 @@ class _Builder:
         return found
 
     def _let_constants_follow(self) -> None:
-        """Recompute a constant wherever a node that reads it is recomputed, so that it need not be kept."""
+        """Set ``follows`` of each constant call to the nodes that read its result.
+
+        If one of these nodes is recomputed, the constant is recomputed, too, and need not be kept.
+        """
         readers: dict[int, set[int]] = {c: set() for c in self.constant}
         for c in reversed(range(len(self.calls))):
             call = self.calls[c]
@@ -149,14 +152,17 @@ class _Builder:
     # ---------------------------------------------------------------- nodes and edges
 
     def _view(self, i: int, part: Part) -> tuple[NodeInfo, int]:
-        """Name and bytes of a node that is a chain of views; notes it on the calls that own the memory."""
+        """Return name and bytes of node i, a chain of views, and add i to ``views`` of the calls that own the storage.
+
+        The bytes are those of the view's elements.
+        """
         last = part.views[-1]
         for c in self.table.makers(last):
             self.calls[c] = replace(self.calls[c], views=(*self.calls[c].views, i))
         return self.info(last, last.meta["val"], False, needed=False), _bytes_of(last)
 
     def _calls(self, i: int, part: Part) -> tuple[NodeInfo, int]:
-        """Name and bytes of a node that is one call or several; notes the node on them."""
+        """Return name and bytes of node i, which is one call or several, and set ``node`` of these calls."""
         for c in part.calls:
             needed, output = self._flags(self.calls[c].makes)
             info = replace(self.calls[c].info, needed=needed, output=output)
@@ -175,14 +181,14 @@ class _Builder:
         return bool(made & (self.needed - self.results)), bool(made & self.results)
 
     def _sources(self, part: Part) -> set[int]:
-        """The nodes of G that a part reads directly."""
+        """Return the nodes of G that a part reads directly."""
         inputs = [source for c in part.calls for source in self.nodes[c].all_input_nodes]
         if part.views and (parent := parent_of(part.views[0], self.table.behind)) is not None:
             inputs.append(parent)
         return {u for source in inputs for u in self._parts_behind(source)}
 
     def _parts_behind(self, source: Node) -> set[int]:
-        """The nodes of G that an fx node's value comes from directly: a view node, or the nodes of its makers."""
+        """Return the nodes of G that an fx node's value comes from: a node of views, or the nodes of its calls."""
         node: Node | None = source
         while self.view_part and node is not None and node.op == "call_function":
             if node in self.view_part:

@@ -1,6 +1,6 @@
-"""The memory that an optimizer adds to a step: its state between steps, and its scratch memory while it steps.
+"""The memory that an optimizer adds to a training step: its state between steps, and scratch memory while it steps.
 
-An optimizer makes its state in its first step; the sizes depend on its class, its options and the parameters' shapes.
+An optimizer makes its state in its first step. The sizes depend on its class, its options and the parameters' shapes.
 So a copy of the optimizer takes two steps on parameters that have shapes and no memory, and every allocation is
 counted. The user's optimizer is not changed.
 """
@@ -31,14 +31,14 @@ _NUMBER = 12
 
 @dataclass(frozen=True)
 class OptimizerBytes:
-    """Bytes of an optimizer; frozen.
+    """The memory of an optimizer, in bytes; frozen.
 
     Attributes
     ----------
     state : int
-        Bytes it holds between steps.
+        Bytes of the state that the optimizer holds between its steps.
     scratch : int
-        The most bytes alive within a step, without state, parameters and gradients.
+        The most bytes that the optimizer's step has alive in addition to state, parameters and gradients.
     """
 
     state: int
@@ -51,25 +51,29 @@ def optimizer_bytes(
     device: torch.device,
     rounded: Callable[[int], int] = int,
 ) -> OptimizerBytes:
-    """Count an optimizer's bytes by two steps on shapes alone.
+    """Count the bytes of an optimizer, by two steps of a copy on tensors that have shapes and no memory.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
         It may have stepped before. It is not changed.
     has_gradient : callable (parameter) → bool
-        Whether a parameter gets a gradient; the optimizer skips the others.
+        Whether a parameter gets a gradient. The optimizer skips the other parameters.
     device : torch.device
         The device of the step. On a GPU PyTorch updates all parameters together (``foreach``), which takes more scratch
-        memory. On the CPU a Python number in an operator takes 12 bytes; they are counted, although they may not be
-        alive at the peak.
+        memory. On the CPU, scratch includes 12 bytes if an operator makes a tensor of a Python number, although these
+        bytes may not be alive at the peak.
     rounded : callable (bytes) → bytes
-        How the allocator rounds a size.
+        Rounds a size as the allocator of the device does. By default sizes are not rounded.
+
+    Returns
+    -------
+    OptimizerBytes
 
     Raises
     ------
     TraceError
-        If the optimizer cannot step on shapes alone.
+        If the optimizer cannot step on tensors without memory.
 
     Examples
     --------
@@ -139,7 +143,7 @@ def _shadow(
     device: torch.device,
     mode: FakeTensorMode,
 ) -> Any:
-    """A copy of the optimizer whose parameters, gradients and state have no memory."""
+    """Copy an optimizer with parameters, gradients and state that have shapes and no memory."""
     shadow: Any = plain_optimizer(optimizer)
     for name, value in vars(shadow).items():
         if name not in ("param_groups", "state"):
@@ -168,7 +172,7 @@ def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the live tensors; a step count that is read gives 2."""
+    """A dispatch mode that counts the bytes of live tensors. Reading a tensor as a number (a step count) gives 2."""
 
     def __init__(self, rounded: Callable[[int], int]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

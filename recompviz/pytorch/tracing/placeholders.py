@@ -1,6 +1,7 @@
-"""What each input of a captured graph is: a parameter, a buffer or an input, and its name in the model.
+"""The role of each input of a captured graph (parameter, buffer, input or target), and its name in the model.
 
-Dynamo lifts parameters and buffers to graph inputs. Its source for each says where in the model it was found.
+Dynamo makes parameters and buffers inputs of the graph. For each input it records a *source*: the Python expression by
+which it found the value.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Z
 
 
 def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
-    """A function from a placeholder of the joint graph to its role and name.
+    """Return a function that gives the role of a placeholder of the joint graph.
+
+    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``.
 
     Parameters
     ----------
     sources : sequence of str
-        Where Dynamo found each input, for example ``"L['self']._modules['fc']._parameters['weight']"``.
+        Dynamo's source of each input, for example ``"L['self']._modules['fc']._parameters['weight']"``.
     inputs : sequence
-        The inputs.
+        The value of each input.
     """
     roles: list[Role] = []
     for position, (value, source) in enumerate(zip(inputs, sources, strict=True)):
@@ -44,7 +47,7 @@ def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[
 
 
 def name_of(source: str) -> str:
-    """The name of a parameter or buffer in its module.
+    """Return the dotted name of a parameter or buffer in its model, from Dynamo's source expression.
 
     Examples
     --------

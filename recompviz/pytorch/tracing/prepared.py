@@ -1,8 +1,8 @@
-"""Preparation of the joint fx graph, so that any forward call may run a second time or be left out.
+"""Preparation of the joint fx graph, so that forward calls can run a second time during the backward pass.
 
-A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input,
-the read is removed where its value does not matter, and otherwise the input is copied before it is overwritten. A
-forward call that reads an overwritten input is marked, so that it is not run again.
+A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input
+and its value does not matter, the read is removed. If the value matters, the backward pass reads a copy made before
+the write. A forward call that reads an overwritten input must not run again: see :func:`reads_overwritten`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What a prepared joint graph overwrites, and which of its nodes are the forward pass.
+    """The result of :func:`prepare`; frozen.
 
     Attributes
     ----------
     mutated : frozenset of torch.fx.Node
         The placeholders that the step overwrites.
     forward : set of torch.fx.Node
-        The forward pass.
+        The nodes of the forward pass.
     passed : dict of int to int
-        The storage of each copy that was left out, and the storage of the source that replaces it.
+        From the storage of each removed copy to the storage of its source, as :func:`storage_key` numbers them.
     """
 
     mutated: frozenset[Node]
@@ -40,13 +40,18 @@ class Prepared:
 
 
 def prepare(fx: GraphModule, output_count: int) -> Prepared:
-    """Rewrite a joint graph in place where a mutation demands it, and drop what nothing uses.
+    """Rewrite a joint graph in place so that forward calls can run again, and remove unused nodes.
 
     Parameters
     ----------
     fx : torch.fx.GraphModule
     output_count : int
-        The number of leading graph outputs that belong to the forward pass.
+        The number of outputs of the forward pass. They are the first outputs of the graph.
+
+    Raises
+    ------
+    TraceError
+        If an operator in the graph overwrites a tensor in place, other than a copy into an input.
     """
     mutated = _mutated_placeholders(fx, output_count)
     _release_running_statistics(fx)
@@ -63,14 +68,15 @@ def is_mutation(node: Node) -> bool:
 
 
 def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
-    """Whether a call reads an overwritten input, and would give another result after the write."""
+    """Whether a call reads an overwritten input and would give another result after the write."""
     return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
 
 
 def _let_copies_pass(fx: GraphModule) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Replace a copy by its source where functionalisation copied a value over another one of the same layout.
+    """Replace each ``aten.copy`` by its source if both have the same layout.
 
-    Returns the fake tensors of each copy and of its source; views of the copy still look at the copy's storage.
+    A copy of an input stays, because the input may be overwritten later. Returns the fake tensors of each replaced copy
+    and of its source. Views of a replaced copy still have the copy's storage.
     """
     stands_for: dict[Node, Node] = {}
     given = {storage_key(v) for n in fx.graph.nodes if n.op == "placeholder"
@@ -92,7 +98,7 @@ def _layout(node: Node) -> tuple[object, ...]:
 
 
 def _mutated_placeholders(fx: GraphModule, output_count: int) -> frozenset[Node]:
-    """The inputs that the step overwrites: inside the graph, or right after it, with a value that the graph returns."""
+    """Return the inputs that the step overwrites, inside the graph or after it with a value that the graph returns."""
     descriptors = next(iter(reversed(fx.graph.nodes))).meta["desc"][:output_count]
     overwritten = [target for desc in descriptors if (target := overwritten_input(desc)) is not None]
     mutated = {node for node in fx.graph.nodes if node.op == "placeholder" and node.meta["desc"] in overwritten}
@@ -117,9 +123,9 @@ _BATCH_NORM_FORWARD = {
 
 
 def _release_running_statistics(fx: GraphModule) -> None:
-    """Let BatchNorm's backward read the buffers instead of the updated statistics.
+    """Make BatchNorm's backward operator read the running statistics in the buffers, not the updated copies.
 
-    In training it ignores their values, so the updated copies need not be kept.
+    In training mode the operator ignores their values. So the updated copies need not be kept.
     """
     source = {node.args[1]: node.args[0] for node in fx.graph.nodes if is_mutation(node)}
     for node in fx.graph.nodes:
@@ -146,7 +152,7 @@ def _indifferent(node: Node, placeholder: Node) -> bool:
 
 
 def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node], output_count: int) -> None:
-    """Where the backward pass reads an overwritten input, let it read a copy made before the write."""
+    """Copy each overwritten input that the backward pass reads, before the write, and make it read the copy."""
     forward = _forward_nodes(fx, output_count)
     for placeholder in mutated:
         readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]
@@ -162,7 +168,7 @@ def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node], output_
 
 
 def _forward_nodes(fx: GraphModule, output_count: int) -> set[Node]:
-    """What the outputs and the buffers' updates are computed from, by ancestry, and clones of inputs."""
+    """Return the nodes of the forward pass: all ancestors of outputs and of buffer updates, and clones of inputs."""
     output = next(iter(reversed(fx.graph.nodes)))
     outputs = [value for value in output.args[0][:output_count] if isinstance(value, Node)]
     stack = [*outputs, *(node for node in fx.graph.nodes if is_mutation(node))]

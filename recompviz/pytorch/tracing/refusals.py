@@ -1,4 +1,4 @@
-"""Refusals of steps that cannot be traced as one graph: the reason, the user's own line, and the next step."""
+"""Errors for training steps that cannot be traced as one graph: the reason, the user's line, and what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from recompviz.pytorch.tracing.step import Step, TraceError
 
 
 def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
-    """Raise TraceError for a constant that was computed from parameters: in eager mode it gets a gradient."""
+    """Raise TraceError if the step reads an attribute that has a ``grad_fn`` as a constant.
+
+    In eager mode the attribute gets a gradient, and a constant of a trace gets none.
+    """
     keys = {storage_key(constant) for constant in constants}
     for name, tensor in computed_attributes(step).items():
         if storage_key(tensor) in keys:
@@ -27,7 +30,7 @@ def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> 
 
 
 def refuse_arrays(arguments: Any) -> None:
-    """Raise TraceError for arrays of other libraries and for sparse tensors among the arguments."""
+    """Raise TraceError if the arguments contain an array of another library or a sparse tensor."""
     for part, given in zip(("an input", "a keyword argument", "a target"), arguments, strict=True):
         for leaf in pytree.tree_leaves(given):
             if hasattr(leaf, "__array__") and not isinstance(leaf, torch.Tensor | float | int):
@@ -38,7 +41,7 @@ def refuse_arrays(arguments: Any) -> None:
 
 
 def refuse_data_dependent_shapes(graph: GraphModule) -> None:
-    """Raise TraceError if the shape of a value depends on the values of others: its bytes are not known in advance."""
+    """Raise TraceError if the shape of a result depends on data, so that its bytes are not known before the step."""
     for node in graph.graph.nodes:
         if node.meta.get("unbacked_bindings"):
             reason = f"the result of {node.target} depends on data, so its size is not known before the step"
@@ -53,7 +56,7 @@ _IN_PARTS = (
 
 
 def explanation(error: Exception) -> str:
-    """The reason, the user's own line and the next step, from a long traceback."""
+    """Return a short message for an error raised while tracing: the reason, the user's line, and what to do."""
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     # Dynamo writes the details of this step below its title

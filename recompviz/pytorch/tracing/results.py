@@ -1,4 +1,4 @@
-"""What a step returns: its outputs and its gradients."""
+"""The values that a joint graph returns: the outputs of the forward pass, then the gradients."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ Values = tuple[Node | None, ...]
 
 
 def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Values]:
-    """The values that the forward pass returns, and the gradients.
+    """Split the values that a joint graph returns into the outputs of the forward pass and the gradients.
+
+    The gradient of an input that has no gradient is None.
 
     Parameters
     ----------
     output : torch.fx.Node
         The output node of the joint graph.
     output_count : int or None
-        The number of outputs of a region; None for a whole step, which returns its loss.
+        The number of outputs of a region, which is a part of a training step. None for a whole step, which returns its
+        loss.
 
     Raises
     ------
     TraceError
-        If a whole step returns anything else than one scalar, or overwrites a parameter.
+        If a whole step returns anything but one scalar, or overwrites a parameter or an input that requires a gradient.
     """
     values: Any = output.args[0]
     if output_count is not None:
@@ -45,20 +48,31 @@ def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Value
 
 
 def forward_output_count(output: Node) -> int:
-    """The number of outputs of a whole step: its loss, and tensors that it assigns to attributes of modules."""
+    """Count the outputs of a whole step: its loss, and the tensors that it assigns to attributes of modules."""
     return sum(map(is_forward_output, output.meta["desc"]))
 
 
 def gradients_start(output: Node) -> int:
-    """The number of values of the forward pass that a joint graph returns, before its gradients."""
+    """Return the position of the first gradient among the outputs of a joint graph; their number if there is none."""
     found = [i for i, desc in enumerate(output.meta["desc"]) if is_gradient(desc)]
     return found[0] if found else len(output.meta["desc"])
 
 
 def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool, leaves: bool) -> None:
-    """Give the storages of outputs and of gradients their category and label.
+    """Set the category and label of the storages of outputs and of gradients.
 
-    The gradients of a region's inputs go to the code that made them, unless the inputs are leaves.
+    The gradients of parameters, and of inputs if ``leaves`` is true, become parameter gradients. The gradient of any
+    other input is passed on to the code that computed the input, and its storage does not change.
+
+    Parameters
+    ----------
+    table : StorageTable
+        Changed in place.
+    outputs, gradients : tuple of (torch.fx.Node or None)
+    region : bool
+        Whether the graph is a region. Its outputs are labelled ``"output"``, and those of a whole step ``"loss"``.
+    leaves : bool
+        Whether the inputs are leaves, so that autograd accumulates their gradients.
     """
     for node in outputs:
         if node is not None and node in table.storage_of:
@@ -75,9 +89,10 @@ def _name(table: StorageTable, node: Node, category: Category, label: str) -> No
 
 
 def copied_gradients(table: StorageTable, gradients: Values, leaves: bool) -> tuple[tuple[int, int], ...]:
-    """The gradients that AccumulateGrad copies, as (storage, bytes of the copy).
+    """Return the gradients that autograd's AccumulateGrad copies, as (storage, bytes of the copy).
 
-    It copies a gradient whose strides differ from the parameter's, and one that several parameters share.
+    AccumulateGrad copies a gradient whose strides differ from the strides of its parameter. It also copies a gradient
+    that several parameters share, for all of them but one.
     """
     arriving = [
         (placeholder, gradient)

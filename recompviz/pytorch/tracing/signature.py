@@ -1,7 +1,7 @@
-"""The signature of a step: the properties of a call that a trace depends on.
+"""The signature of a training step: the properties of a call that a trace depends on.
 
 A trace is valid only for the shapes, dtypes, devices, training flags, plain Python attributes and autocast settings
-with which it was made. A call with another signature must not use it, because its results could be wrong.
+with which it was made. A call with another signature must not use the trace, because its results could be wrong.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 
 @dataclass(frozen=True)
 class Signature:
-    """The properties of a call that a trace depends on.
+    """The properties of a call of a training step that a trace depends on; frozen.
 
-    Compare with ``==``; :meth:`difference` explains a difference.
+    Two signatures are compared with ``==``. :meth:`difference` describes the first difference.
 
     Attributes
     ----------
     structure : str
-        How inputs, keyword arguments and targets nest.
+        The nesting of the inputs, keyword arguments and targets, as the text of a pytree specification.
     leaves : tuple
-        (shape, strides, dtype, device, requires_grad) of each tensor, the value of anything else.
+        One entry for each leaf of the arguments. For a tensor it is
+        ``("tensor", shape, strides, dtype, device, requires_grad)``. For a number, string, dtype or None it is
+        ``("value", type name, value)``, and for any other object ``("value", type name, id)``.
     parameters : tuple
-        The same of each parameter and buffer.
+        One entry for each parameter and buffer: its name, followed by the same items as for a tensor in ``leaves``.
     modules : tuple
-        Training flag and plain attributes of each module.
+        One entry for each module: its name, its training flag, and a pair (name, value) for each plain attribute.
+        Plain attributes are numbers, strings, dtypes, None, tuples of these, and tensors without ``grad_fn``.
     autocast : tuple
-        (device, dtype) where autocast is on.
+        (device type, dtype) for each of ``"cpu"`` and ``"cuda"`` on which autocast is enabled.
     device : str
-        Where the step runs, for example ``"cuda:0"``.
+        The device of the step, for example ``"cuda:0"``.
     """
 
     structure: str
@@ -50,7 +53,7 @@ class Signature:
 
     @classmethod
     def of(cls, step: nn.Module, arguments: tuple[Any, ...]) -> Signature:
-        """The signature of calling ``step(*arguments)`` now."""
+        """Return the signature of the call ``step(*arguments)`` under the present flags, attributes and autocast."""
         leaves, spec = pytree.tree_flatten(arguments)
         tensors = [*step.named_parameters(remove_duplicate=False), *step.named_buffers(remove_duplicate=False)]
         return cls(
@@ -66,11 +69,11 @@ class Signature:
 
     @property
     def differentiable_inputs(self) -> bool:
-        """Whether any input needs a gradient."""
+        """Whether any tensor among the inputs, keyword arguments and targets requires a gradient."""
         return any(_is_tensor(leaf) and leaf[5] for leaf in self.leaves)
 
     def difference(self, other: Signature) -> str:
-        """In words, the first thing in which another signature differs; empty if none."""
+        """Describe in words the first property in which another signature differs; empty if there is none."""
         if self.structure != other.structure:
             return "inputs of another structure"
         for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves, strict=True)):
@@ -122,7 +125,7 @@ def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _plain(module: nn.Module) -> tuple[Any, ...]:
-    """The plain attributes of a module, for which a trace is valid. A tensor counts by its identity and version."""
+    """Return (name, value) of each plain attribute of a module. The value of a tensor is its identity and version."""
     return tuple(
         (name, (id(value), version_of(value)) if isinstance(value, torch.Tensor) else value)
         for name, value in vars(module).items()
@@ -137,7 +140,7 @@ def _is_baked_in(value: Any) -> bool:
 
 
 def computed_attributes(step: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors with a gradient function that modules have as attributes, by name."""
+    """Return the attributes of modules that are tensors with a ``grad_fn``, by dotted name in the model."""
     return {
         f"{module_name}.{name}".removeprefix("model."): value
         for module_name, module in step.named_modules()

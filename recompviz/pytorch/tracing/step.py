@@ -1,8 +1,8 @@
 """The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
 
-A whole step returns the scalar loss. Without a loss function the loss is the model's output, if that is a scalar or has
-a ``loss``; other outputs are dropped, so that only the loss has a gradient. Any other model is traced without its loss:
-the step returns the model's outputs, and their gradients arrive from outside.
+A step with a loss returns the scalar loss. Without a loss function, the loss is the model's output if that is one
+number, or the ``loss`` in the model's output; the other outputs are dropped. Any other model is traced without its
+loss: the step returns the model's outputs, and the code that calls the step computes the gradients of the outputs.
 """
 
 from __future__ import annotations
@@ -21,16 +21,31 @@ Loss = Callable[..., Any]
 
 
 class TraceError(RecompvizError, RuntimeError):
-    """The model, its inputs or its loss cannot be traced; the message gives the reason and the user's line."""
+    """The model, its inputs or its loss cannot be traced.
+
+    The message gives the reason and, where it is known, the line of the user's code.
+    """
 
 
 def as_targets(targets: Any) -> tuple[Any, ...]:
-    """Targets as a tuple; a single tensor is one target, not one for each example."""
+    """Return the targets as a tuple. A single tensor is one target, not one target for each example."""
     return (targets,) if isinstance(targets, torch.Tensor) else tuple(targets)
 
 
 class Step(nn.Module):
-    """``Step(model, loss)(inputs, kwargs, targets)`` is the scalar loss, or the outputs of a model without a loss."""
+    """A model and its loss function as one module, called with the inputs, keyword arguments and targets.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    loss : callable (output, *targets) → torch.Tensor, or None
+        None if the model computes its own loss, or if its loss is computed outside the step.
+
+    Raises
+    ------
+    TraceError
+        If the loss is not callable, or uses a tensor that is not one of its arguments.
+    """
 
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:
         super().__init__()
@@ -39,7 +54,10 @@ class Step(nn.Module):
         self.loss = loss
 
     def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> Any:
-        """Return the loss of one batch; the model's outputs if there is no loss."""
+        """Return the scalar loss of one batch.
+
+        Without a loss function, without targets and without one number in the output, return the model's output.
+        """
         output = self.model(*inputs, **kwargs)
         if self.loss is None and not targets and not _is_one_number(_loss_in(output)):
             return output
@@ -47,7 +65,13 @@ class Step(nn.Module):
 
 
 def scalar(output: Any) -> Any:
-    """The scalar loss in an output: itself, its ``.loss``, or its ``["loss"]``."""
+    """Return the loss in an output, without dimensions: the output itself, its ``.loss``, or its ``["loss"]``.
+
+    Raises
+    ------
+    TraceError
+        If the loss is not one tensor with one element. While PyTorch compiles the step, no error is raised.
+    """
     output = _loss_in(output)
     if torch.compiler.is_compiling():
         # an error raised while tracing loses its text; fold() checks the output again
@@ -73,7 +97,7 @@ def _without_dimensions(output: torch.Tensor) -> torch.Tensor:
 
 
 def refuse_no_scalar(outputs: Sequence[Any]) -> None:
-    """Raise TraceError unless a step's outputs are one tensor with one element."""
+    """Raise TraceError unless the outputs of a step are exactly one tensor with one element."""
     if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
         what = f"{len(outputs)} tensors" if len(outputs) != 1 else type(outputs[0]).__name__
         raise TraceError(
@@ -90,7 +114,7 @@ def refuse_no_scalar(outputs: Sequence[Any]) -> None:
 def refuse_captured_tensors(loss: Loss | None) -> None:
     """Raise TraceError if the loss is not callable, or uses a tensor from a closure, a global or a default.
 
-    The trace would contain it as a constant, and every later batch would train on old targets.
+    The trace would contain such a tensor as a constant. Every later batch would then train on the old data in it.
     """
     if loss is None or isinstance(loss, nn.Module):
         return
@@ -106,7 +130,7 @@ def refuse_captured_tensors(loss: Loss | None) -> None:
 
 
 def _captured(function: Any) -> list[tuple[str, Any]]:
-    """Names and values of the closure variables, globals and defaults that a function uses."""
+    """Return (name, value) of each closure variable, global and default that a function uses."""
     if isinstance(function, functools.partial):
         inner = [(f"argument {i}", value) for i, value in enumerate(function.args)]
         return inner + list(function.keywords.items()) + _captured(function.func)

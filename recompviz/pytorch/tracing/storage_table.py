@@ -1,6 +1,6 @@
-"""The storages of a joint graph, and the storage that each fx node looks at.
+"""The storages of a joint graph, and the storage of each fx node.
 
-Two fx nodes share a storage if their fake tensors do: a view, a getitem or a detach looks at the storage of its input.
+Two fx nodes share a storage if their fake tensors do: a view, a getitem or a detach has the storage of its input.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ _CATEGORY = {
 
 
 class StorageTable:
-    """Numbers storages in the order they are added.
+    """The storages of a joint graph, numbered in the order in which they are added.
 
     Parameters
     ----------
     fx : torch.fx.GraphModule
     passed : dict of int to int
-        From :class:`Prepared`: the storage of each copy that was left out, and the storage that stands for it.
+        From the storage of each removed copy to the storage of its source; see :class:`Prepared`.
 
     Attributes
     ----------
     storages : list of Storage
     symbolic : dict of int to expression
-        Storages whose size depends on the sizes of the inputs.
+        The bytes of each storage whose size depends on the sizes of the inputs, as a symbolic expression.
     storage_of : dict from torch.fx.Node to int
         The storage of each fx node whose value is one tensor.
-    placeholders : list of (torch.fx.Node, Role)
+    placeholders : list of (torch.fx.Node, (role, which))
+        The placeholders that were added, each with the value that it stands for.
     device : torch.device
-        The device of the trace; tensors on another device count 0 bytes.
+        The device of the trace. Storages on another type of device count 0 bytes.
     """
 
     def __init__(self, fx: GraphModule, passed: dict[int, int]) -> None:
@@ -63,7 +64,18 @@ class StorageTable:
     # ---------------------------------------------------------------- adding
 
     def add(self, node: Node, value: torch.Tensor, maker: int, category: Category, label: str) -> int:
-        """The storage that a node's tensor looks at; a new one if it is not known yet."""
+        """Return the number of the storage of a node's tensor. Add the storage if it is new.
+
+        Parameters
+        ----------
+        node : torch.fx.Node
+        value : torch.Tensor
+            The node's value as a fake tensor.
+        maker : int
+            The call that allocates the storage; −1 if it exists before the training step.
+        category, label
+            The category and label of a new storage.
+        """
         key = self._key(value)
         if key not in self._by_key:
             self._by_key[key] = len(self.storages)
@@ -77,12 +89,25 @@ class StorageTable:
     def add_placeholder(
         self, node: Node, role_of: Callable[[Node], Role], targets: frozenset[int], region: bool
     ) -> None:
-        """Add what a placeholder stands for; the tangents of a region are made later, by its backward pass.
+        """Add a placeholder and the storage of its value.
+
+        The tangents of a region (the gradients of its outputs) get no storage here: a call of its backward pass
+        allocates them.
+
+        Parameters
+        ----------
+        node : torch.fx.Node
+        role_of : callable (torch.fx.Node) → (role, which)
+            Returns the value that the placeholder stands for.
+        targets : frozenset of int
+            The flat positions of the inputs that are targets.
+        region : bool
+            Whether the graph is a part of a training step.
 
         Raises
         ------
         TraceError
-            If the placeholder stands for none of parameter, buffer, input and tangent.
+            If the role is none of parameter, buffer, input, target and tangent.
         """
         role, which = role_of(node)
         if role == "unknown" and "Token" in str(which):
@@ -100,7 +125,7 @@ class StorageTable:
         self.add(node, value, -1, category, str(which) if role in ("parameter", "buffer") else category.label)
 
     def add_constant(self, node: Node) -> None:
-        """Add a tensor that the trace contains as a constant; all reads of one attribute are the same storage."""
+        """Add a tensor that the trace contains as a constant. All reads of one attribute share one storage."""
         name, value = str(node.target), node.meta.get("val")
         if not isinstance(value, torch.Tensor):
             return
@@ -112,27 +137,27 @@ class StorageTable:
     # ---------------------------------------------------------------- reading
 
     def knows(self, value: torch.Tensor) -> bool:
-        """Whether a tensor looks at a storage of the table."""
+        """Whether the table contains the storage of a tensor."""
         return self._key(value) in self._by_key
 
     def look_up(self, value: torch.Tensor) -> int:
-        """The storage that a tensor looks at."""
+        """Return the number of a tensor's storage, which must be in the table."""
         return self._by_key[self._key(value)]
 
     def behind(self, node: Node) -> list[int]:
-        """The storages that a node's value looks at; several if it is a tuple."""
+        """Return the storages of the tensors in a node's value; several if the value is a tuple."""
         if node in self.storage_of:
             return [self.storage_of[node]]
         leaves = pytree.tree_leaves(node.meta.get("val"))
         return [self.look_up(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
     def makers(self, node: Node) -> list[int]:
-        """The calls that allocate what a node's value looks at."""
+        """Return the calls that allocate the storages of a node's value. Storages from before the step have none."""
         return [maker for s in self.behind(node) if (maker := self.storages[s].maker) >= 0]
 
     @property
     def constants(self) -> set[int]:
-        """The storages of the constants."""
+        """The storages of the tensors that the trace contains as constants."""
         return {self._by_key[key] for key in self._constants.values()}
 
     def _key(self, value: torch.Tensor) -> int:

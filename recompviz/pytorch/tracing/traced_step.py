@@ -1,6 +1,6 @@
 """A trace: one training step of a PyTorch model as a graph and a joint graph.
 
-It is frozen. Its planner makes plans, and :func:`recompviz.apply` runs them.
+The planner of a trace makes plans, and :func:`recompviz.apply` runs them.
 """
 
 from __future__ import annotations
@@ -34,27 +34,29 @@ from recompviz.pytorch.tracing.step import Step
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One traced training step; frozen.
+    """One traced training step; frozen. It is made by :func:`recompviz.trace`.
 
     Attributes
     ----------
     step : Step
         The model and its loss as one module.
     folded : Folded
+        The graph and the joint graph, with the fx nodes that they were made from.
     signature : Signature
         The conditions under which the trace is valid: shapes, dtypes, devices, training flags, attributes.
     arguments : tuple
         The (inputs, kwargs, targets) of the traced step.
     granularity : str
-        What one node of the graph is: ``"operators"`` or ``"paper"``.
+        ``"operators"`` if each node of the graph is one operator call, ``"paper"`` if it is one function as the paper
+        counts them; see :func:`recompviz.trace`.
     costs : str or Roofline
         The cost model of ``graph.time``; see :meth:`with_costs`.
     planned_for : torch.device or None
-        For an estimated trace, the device on which the step is to run.
+        The device on which the step of an estimated trace is to run. None for a trace that is not estimated.
     optimizer : torch.optim.Optimizer or None
         The optimizer whose state and scratch memory are part of the step.
     planner : Planner
-        Curves, plan tables, what-ifs and baselines of this step, cached.
+        Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
 
     step: Step
@@ -68,7 +70,7 @@ class Trace:
     planner: Planner = field(default=None, repr=False)  # type: ignore[assignment]  # made below
 
     def __post_init__(self) -> None:
-        """Make a planner, or keep that of the trace this one was copied from if graph and joint graph are the same."""
+        """Make a planner. A given planner is kept if it has the same graph, joint graph and device."""
         made = self.planner
         if made is None or made.graph is not self.graph or made.joint is not self.joint or made.device != self.device:
             baselines = {"min-cut": partial(_min_cut_of, self.folded)}
@@ -82,17 +84,17 @@ class Trace:
 
     @property
     def graph(self) -> Graph:
-        """G: the intermediate values of the forward pass."""
+        """The graph G = (V, E) of the intermediate values of the forward pass."""
         return self.folded.graph
 
     @property
     def joint(self) -> JointGraph:
-        """The forward and backward pass as calls and storages."""
+        """The joint graph: the operator calls of the forward and backward pass, and the storages that they use."""
         return self.folded.joint
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """Tensors that the step reads and that are neither parameters, buffers nor arguments: plain attributes."""
+        """The tensors that the step reads besides parameters, buffers and arguments: mostly plain attributes."""
         buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
         names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
         found = [_attribute(self.step, name) for name in names if name not in buffers]
@@ -105,44 +107,58 @@ class Trace:
 
     @property
     def returns_outputs(self) -> bool:
-        """Whether it was traced without a loss: the step returns the model's outputs.
+        """Whether the step was traced without a loss, so that it returns the model's outputs.
 
-        Their gradients arrive from outside. The backward pass starts with them in memory, and they count as its inputs.
+        The gradients of the outputs then come from outside the step. They are in memory when the backward pass starts,
+        and they count as gradients in flight.
         """
         return has_arrival(self.joint)
 
     @property
     def estimated(self) -> bool:
-        """Whether it was traced on the meta device: sizes are exact, but kernels may differ between devices."""
+        """Whether the step was traced on tensors without memory (on the meta device, or fake).
+
+        The sizes of its values are exact. On its device PyTorch may run other kernels, which need other memory.
+        """
         return self.planned_for is not None
 
     @property
     def cost_unit(self) -> str:
-        """The unit of ``graph.time`` and of every overhead, as text."""
+        """The unit of ``graph.time`` and of every overhead, for example ``"ms (estimated)"`` or ``"FLOP"``."""
         return unit_of(self.costs, bool(self.joint.seconds))
 
     def with_costs(self, costs: Costs) -> Trace:
-        """The same step with another forward cost T_v.
+        """Return a trace of the same step with another forward cost T_v.
 
-        A plan stays valid; with the other cost it has another overhead, and may not be the best one.
+        Plans of this trace stay valid for the new one. There they have another overhead, and other plans may be better.
 
         Parameters
         ----------
         costs : "time", "paper", "flops", "roofline", "measured" or Roofline
-            ``"time"``: milliseconds; those that :func:`recompviz.calibrate` measured, and without calibration an
-            estimate by a roofline with documented figures of the device. They are rounded to a common unit, less than
-            a thousandth of the forward pass, so that the exact curve has few points; the curve is exact for the rounded
-            times. ``"paper"``: 10 for a convolution and 1 for any other node. ``"flops"``: floating-point operations by
-            PyTorch's formulas; an operator without a formula costs one per element that it returns. ``"roofline"``:
-            milliseconds by a roofline that is measured once on the traced device; a
-            ``Roofline(flops_per_second, bytes_per_second)`` describes another device. ``"measured"``: the milliseconds
-            that :func:`recompviz.calibrate` measured. The last four are not rounded; on a large graph the exact curve
-            then has very many points. The cost of a node is the sum over its calls.
+            The cost model. The cost of a node is the sum over its calls.
+
+            - ``"time"``: milliseconds. They are measured if the trace is calibrated (:func:`recompviz.calibrate`), and
+              otherwise estimated by a roofline with documented figures of the device. They are rounded to multiples
+              of a common unit, at most a thousandth of the forward pass, so that the exact curve has few points.
+            - ``"paper"``: 10 for a convolution and 1 for any other node.
+            - ``"flops"``: floating-point operations by PyTorch's formulas. An operator without a formula costs 1 for
+              each element that it returns.
+            - ``"roofline"``: milliseconds, estimated by a roofline that is measured once on the traced device.
+            - ``Roofline(flops_per_second, bytes_per_second)``: milliseconds, estimated by the given roofline.
+            - ``"measured"``: the milliseconds of a calibrated trace, not rounded.
+
+            Only ``"time"`` is rounded. With unrounded costs, the exact curve of a large graph has very many points.
+
+        Returns
+        -------
+        Trace
+            A new trace; this one does not change.
 
         Raises
         ------
         ValueError
-            If the name is unknown, or if ``"measured"`` is asked for and the trace is not calibrated.
+            If there is no such cost model, if ``costs`` is ``"measured"`` and the trace is not calibrated, or if it is
+            ``"roofline"`` and the trace is on the meta device.
 
         Examples
         --------
@@ -173,43 +189,87 @@ class Trace:
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
-        """The trade-off curve of the graph, cached; see :meth:`recompviz.Planner.tradeoff`."""
-        return self.planner.tradeoff(family)
-
-    def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """The table of plans found for an objective, with simulated peaks; see :meth:`recompviz.Planner.plans`."""
-        return self.planner.plans(objective, progress)
-
-    def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """The plan of least overhead whose simulated total peak fits a budget; see :meth:`recompviz.Planner.plan`.
+        """Return the trade-off curve between overhead and peak in formula bytes; cached.
 
         Parameters
         ----------
-        total : int or str
-            Total bytes: parameters, gradients, inputs and intermediate values; or a string such as ``"10 GiB"``.
+        family : "auto", "all", "paper" or "prefixes"
+            The lower sets that plans may use; see :func:`recompviz.solve`.
+
+        Returns
+        -------
+        Tradeoff
+        """
+        return self.planner.tradeoff(family)
+
+    def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
+        """Return a table of plans, each with its overhead and its simulated total peak; cached.
+
+        Parameters
+        ----------
         objective : "time", "memory" or "live"
-            The table to choose from.
+            ``"time"``: the plans of least overhead for each budget in formula bytes (time-centric in the paper).
+            ``"memory"``: the plans of most overhead for each budget in formula bytes (memory-centric in the paper),
+            which often have a lower simulated peak. ``"live"``: the plans that a search in simulated total bytes finds.
+        progress : callable (done, total), optional
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+
+        Returns
+        -------
+        PlanTable
+            At most 512 plans; see :meth:`recompviz.Planner.plans`.
+        """
+        return self.planner.plans(objective, progress)
+
+    def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
+        """Return the plan of least overhead whose simulated total peak is at most ``total``.
+
+        With ``objective="memory"``, return the plan of most overhead that fits instead.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The most bytes that the training step may take, or a text such as ``"10 GiB"``. Parameters, buffers, inputs,
+            targets, gradients, intermediate values and the state of a traced optimizer count.
+        objective : "time", "memory" or "live"
+            The table from which the plan is chosen; see :meth:`plans`.
+
+        Returns
+        -------
+        Plan
 
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. It carries the least feasible total.
+            If no plan of the table fits. Its ``least`` is the least feasible total, in bytes.
+        ValueError
+            If ``total`` is not a size.
         """
         return self.planner.plan(total, objective)
 
     def baseline(self, name: str) -> Plan:
-        """A plan that needs no planner, cached.
+        """Return a plan of a common alternative, which needs no search; cached.
 
         Parameters
         ----------
         name : str
-            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n), or
-            ``"min-cut R"`` with R from 0 to 1: what PyTorch's own partitioner saves at that activation memory budget.
+            - ``"keep-all"``: recompute nothing.
+            - ``"per-module"``: a checkpoint around each repeated block.
+            - ``"chen"``: the √n checkpoints of Chen et al. 2016.
+            - ``"as-written"``: the model's own ``torch.utils.checkpoint`` calls.
+            - ``"min-cut R"`` with R from 0 to 1: the values that PyTorch's partitioner saves at
+              ``activation_memory_budget = R``.
+
+        Returns
+        -------
+        Plan
 
         Raises
         ------
         ValueError
-            If no baseline has this name.
+            If no baseline has this name, or R is not a number from 0 to 1.
+        GraphError
+            If the graph has no such plan, for example ``"as-written"`` for a model without checkpoints.
         PartitionerError
             If PyTorch's partitioner fails on this step.
 
@@ -224,15 +284,36 @@ class Trace:
         return self.planner.baseline(name)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Every call of the step under a plan in order, and what is freed after each. None keeps everything."""
+        """Return the schedule of a plan: all calls of the training step in order, and the storages freed after each.
+
+        Parameters
+        ----------
+        plan : Plan, optional
+            None keeps everything.
+
+        Returns
+        -------
+        Schedule
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        """
         return self.planner.schedule(plan)
 
     def check(self, plan: Plan | None) -> Plan:
-        """The plan itself, or keep-all for None; raises PlanMismatch if it is for another graph."""
+        """Return the plan with the costs of this trace's graph, or the keep-all plan for None.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        """
         return self.planner.check(plan)
 
     def with_joint(self, joint: JointGraph) -> Trace:
-        """The same trace with another joint graph, for example a calibrated one."""
+        """Return the same trace with another joint graph, for example a calibrated one."""
         folded = replace(self.folded, joint=joint)
         other = replace(self, folded=priced(folded, self.costs, torch.device(self.device)))
         other.planner.reuse_curves(self.planner)
@@ -240,7 +321,7 @@ class Trace:
 
 
 def _min_cut_of(folded: Folded, ratio: str) -> Plan:
-    """The baseline ``"min-cut R"`` from the text R."""
+    """Return the baseline ``"min-cut R"`` for the text R."""
     try:
         share = float(ratio)
     except ValueError:
@@ -249,7 +330,7 @@ def _min_cut_of(folded: Folded, ratio: str) -> Plan:
 
 
 def _attribute(module: Any, path: str) -> Any:
-    """The value of a dotted path of attributes and keys; None if there is none."""
+    """Return the value at a dotted path of attributes, keys and positions; None if there is none."""
     for part in path.split("."):
         if isinstance(module, Mapping):
             module = module.get(part)
@@ -261,7 +342,9 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
-    """Predict the memory of one step under a plan from the lifetimes in the joint graph.
+    """Predict the memory of one training step under a plan, without running it.
+
+    The prediction adds up the allocations and frees of the plan's schedule.
 
     Parameters
     ----------
@@ -272,7 +355,8 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     Returns
     -------
     Timeline
-        Total bytes; ``.at_peak()`` lists what is alive at the peak.
+        A simulated timeline. ``.peak`` is the peak in total bytes, and ``.at_peak()`` lists the blocks alive at the
+        peak. Workspace inside operators counts only if the trace is calibrated.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Traces a training step: from a model and one batch to the graph of the step.
+"""Trace a training step: turn a model and one batch into the graph of the step.
 
-Forward and backward pass are traced together, so that the graph has every value that the backward pass reads.
+The forward and backward pass are traced together, so that the graph contains every value that the backward pass reads.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ def trace_step(
     device: str | None,
     optimizer: torch.optim.Optimizer | None,
 ) -> Trace:
-    """Trace one training step; the parameters are those of :func:`recompviz.trace`, without ``"measured"`` costs."""
+    """Trace one training step without running it.
+
+    The parameters and errors are those of :func:`recompviz.trace`. In addition, ``costs="measured"`` raises ValueError,
+    because a new trace has no measured times.
+    """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
     if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
@@ -112,9 +116,16 @@ def trace_step(
 
 
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
-    """The same step traced for other (inputs, kwargs, targets), for example a smaller batch.
+    """Trace the step of an existing trace again with other arguments, for example a smaller batch.
 
-    Measured times belong to the calls of the old trace; an estimate in milliseconds replaces them.
+    The new trace is not calibrated. If the costs of the old trace are ``"measured"``, the new ones are ``"time"``.
+
+    Parameters
+    ----------
+    old : Trace
+        Not an estimated trace.
+    arguments : tuple
+        The inputs, keyword arguments and targets.
     """
     inputs, kwargs, targets = arguments
     costs: Costs = "time" if old.costs == "measured" else old.costs
@@ -122,7 +133,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
-    """The trace with the optimizer's state in the static memory, and the optimizer's step at the end."""
+    """Return the trace with an optimizer: its state counts as static memory, and its step ends the training step."""
     joint, folded = trace.joint, trace.folded
     given = [
         which
@@ -139,7 +150,7 @@ def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
 
 
 def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]) -> Folded:
-    """The folded step with the parameters, buffers and inputs that it does not read: they take memory all the same."""
+    """Add the storages of parameters, buffers, inputs and targets that the step does not read, for their memory."""
     seen = {storage_key(value) for value in used if isinstance(value, torch.Tensor)}
     seen |= {storage_key(constant) for constant in folded.constants}
     device = device_of([*step.parameters(), *pytree.tree_leaves(arguments)])
@@ -163,12 +174,12 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
 
 
 def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
-    """Whether a step returns its scalar loss; otherwise it returns the model's outputs.
+    """Whether a step returns its scalar loss. If not, it returns the model's outputs.
 
     Raises
     ------
     TraceError
-        If it returns neither.
+        If the step has a loss function or targets, and returns several tensors instead of one scalar.
     """
     output = next(iter(reversed(fx.graph.nodes)))
     if step.loss is not None or arguments[2]:
