@@ -1,7 +1,7 @@
 """recompviz: see and control how much memory training a neural network takes.
 
-``import recompviz as rv`` is lazy: torch and Jupyter are imported when a name that needs them is first used. The core
-works without both.
+``import recompviz as rv`` imports neither torch nor Jupyter. They are imported when a name that needs them is first
+used.
 """
 
 from __future__ import annotations

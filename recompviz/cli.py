@@ -1,7 +1,7 @@
-"""The command ``recompviz``: ``recompviz lab`` opens JupyterLab at the Explorer's notebook.
+"""The command line: ``recompviz lab`` starts JupyterLab and opens a notebook with the Explorer.
 
-The server listens on the loopback interface only and requires Jupyter's token, because it executes any code that it
-receives.
+By default, the server listens on the loopback interface only. It requires Jupyter's token, because it executes any
+code that it receives.
 """
 
 from __future__ import annotations
@@ -33,7 +33,18 @@ _STARTER = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The arguments after ``recompviz``. If None, ``sys.argv[1:]``. Unknown arguments are passed on to JupyterLab.
+
+    Returns
+    -------
+    int
+        0 when JupyterLab has ended, or 1 if JupyterLab or the notebook is missing.
+    """
     parser = argparse.ArgumentParser(
         prog="recompviz", description="See and control how much memory training a neural network takes."
     )
@@ -48,23 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> int:
-    """Start JupyterLab at a notebook and wait until it ends.
+    """Start JupyterLab, open a notebook in it and wait until JupyterLab ends.
 
     Parameters
     ----------
     notebook : Path or None
-        The notebook to open; None for :func:`find_notebook`.
+        The notebook to open. If None, the result of :func:`find_notebook`.
     no_browser : bool
-        Print the address instead of opening a browser.
+        Whether to print the address instead of opening a browser.
     port : int or None
-        The port to listen on; None for the first free one from 8888.
+        The port to listen on. If None, the first free port from 8888.
     passed_on : sequence of str
-        More command-line arguments of JupyterLab.
+        Further command-line arguments for JupyterLab.
 
     Returns
     -------
     int
-        The exit status: 1 if JupyterLab or the notebook is missing.
+        The exit status: 1 if JupyterLab or the notebook is missing, otherwise 0.
     """
     if find_spec("jupyterlab") is None:
         print('recompviz lab needs JupyterLab; install it with: pip install "recompviz[lab]"', file=sys.stderr)
@@ -80,7 +91,14 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
 
 
 def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> list[str]:
-    """The command-line arguments of JupyterLab.
+    """Return the command-line arguments for JupyterLab.
+
+    Parameters
+    ----------
+    notebook : Path
+        The notebook to open. Its folder becomes the root folder of the server.
+    no_browser, port, passed_on
+        As for :func:`open_lab`.
 
     Examples
     --------
@@ -94,7 +112,19 @@ def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on:
 
 
 def find_notebook(here: Path | None = None) -> Path:
-    """The notebook of the checkout or of the current folder. If there is none, write a starter notebook."""
+    """Return the path of the notebook ``explore.ipynb``; write a starter notebook if there is none.
+
+    Parameters
+    ----------
+    here : Path, optional
+        The folder to search. If None, the current folder.
+
+    Returns
+    -------
+    Path
+        The first that exists of ``notebooks/explore.ipynb`` in the checkout, ``here/notebooks/explore.ipynb`` and
+        ``here/explore.ipynb``. If none exists, the starter notebook, written to ``here/explore.ipynb``.
+    """
     checkout = Path(recompviz.__file__).resolve().parent.parent / "notebooks" / NOTEBOOK
     here = Path.cwd() if here is None else here
     for candidate in (checkout, here / "notebooks" / NOTEBOOK, here / NOTEBOOK):
@@ -107,7 +137,7 @@ def find_notebook(here: Path | None = None) -> Path:
 
 
 def starter_notebook() -> dict[str, object]:
-    """A notebook with one cell to run, in the format of nbformat 4.5."""
+    """Return the content of a starter notebook (nbformat 4.5), whose code cell opens the Explorer."""
     cells: list[dict[str, object]] = []
     for i, (kind, source) in enumerate(_STARTER):
         cell: dict[str, object] = {"id": f"start-{i}", "cell_type": kind, "metadata": {}, "source": source}

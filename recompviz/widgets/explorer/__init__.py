@@ -1,4 +1,1 @@
-"""The Explorer.
-
-Graph, budget slider, memory timeline and runs in one view.
-"""
+"""The Explorer: graph, budget, trade-off curve, memory timeline and runs of one training step in one view."""

@@ -1,7 +1,7 @@
-"""``debug``: which values are alive at the peak of a training step, which line made them, why, and what to do.
+"""``debug``: which values are alive at the memory peak of a training step, which source lines made them, and why.
 
-Measuring needs no trace, so it works on any model. If the step can be traced, the report also has the expected memory,
-advice from the planner and an Explorer.
+Measuring needs no trace, so it also works on models that cannot be traced. If the step can be traced, the report also
+has the simulated memory, advice from the planner and an Explorer.
 """
 
 from __future__ import annotations
@@ -37,38 +37,48 @@ def debug(
     fits: int | float | str | None = None,
     advise: bool = True,
 ) -> MemoryReport:
-    """Measure eager training steps and report what their memory peak consists of, and why.
+    """Run training steps eagerly and report which values are alive at their memory peak, and why.
 
     Parameters
     ----------
     model : torch.nn.Module or callable
-        A model: its step is ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and ``optimizer.step()``.
-        Or a function that runs one whole training step when called as ``model(*inputs, **kwargs)``. It is called
-        ``steps`` times and once or twice more, so that memory that grows from step to step is found.
+        A model: its training step is ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and
+        ``optimizer.step()``. Or a function that runs one whole training step when called as
+        ``model(*inputs, **kwargs)``. The function is called ``steps`` times to record memory, and once or twice more to
+        find what holds the memory.
     *inputs, kwargs, targets, loss
-        As for :func:`recompviz.trace`. Here the model may have data-dependent control flow, and the loss may be a
-        closure.
+        As for :func:`recompviz.trace`. In addition, the model may have data-dependent control flow, and the loss may be
+        a closure. The loss must be a scalar.
     optimizer : torch.optim.Optimizer, optional
-        If given, its ``step()`` is part of the step.
+        The training step of a model ends with ``optimizer.step()``. For a function, it only tells which memory is
+        optimizer state.
     steps : int
-        The number of steps recorded. Three or more show what grows.
+        Number of recorded training steps. Three or more show memory that grows from step to step.
     fits : int or str, optional
-        Bytes of a device, or ``"24 GiB"``: the report says the largest batch that fits. Only for a model, because the
-        batch of a function cannot be changed.
+        Memory of a device: a number of bytes, or a string such as ``"24 GiB"``. A note of the report then says the
+        largest batch whose training step fits without recomputation. Needs a model and ``advise=True``.
     advise : bool
-        Whether to trace the step, if possible, for expected memory and advice.
+        Whether to trace the step too, for expected memory, advice and an Explorer. If the step cannot be traced, a note
+        of the report says why. A function is never traced.
 
     Returns
     -------
     MemoryReport
         Shown as tables if it is the last value of a cell. ``.top`` is the most important finding, ``.rows`` has every
-        value alive at the peak, ``.advice`` has changes and what they save, ``.explorer`` is the Explorer of the step.
+        value alive at the peak, ``.advice`` has changes and the bytes that they save, ``.explorer`` is the Explorer of
+        the step.
 
     Raises
     ------
-    TypeError, ValueError
-        If ``model`` cannot be called, or is ``async`` or a generator, if ``steps`` is not a whole number of at least 1,
-        if ``optimizer`` is not an optimizer, or if ``fits`` is not a size.
+    TypeError
+        If ``model`` cannot be called, is ``async`` or is a generator; if ``steps`` is not an int; or if ``optimizer``
+        is not a ``torch.optim.Optimizer``.
+    ValueError
+        If ``steps`` is less than 1, or ``fits`` is not a size.
+    TraceError
+        If the loss of a model is not a scalar, or needs no gradient.
+    ProfilerBusy
+        If another profiler runs in this process.
 
     Notes
     -----
@@ -111,7 +121,10 @@ def debug(
 
 
 def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: Trace) -> MemoryReport:
-    """The report with expected memory, advice and an Explorer; ``whole`` is the traced step with its optimizer."""
+    """Return the report with expected memory, advice and an Explorer.
+
+    ``traced`` is the traced step without the optimizer, ``whole`` the traced step with it.
+    """
     from recompviz.pytorch.debugging.advice import checkpoint_advice, planner_advice
     from recompviz.pytorch.debugging.expectation import differences
 
@@ -132,14 +145,16 @@ def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: T
 
 
 def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
-    """A note if the what-ifs count less memory than was measured: what lies outside the traced step.
+    """Return one note if at least 5 % of the measured peak lie outside the traced step, otherwise an empty list.
+
+    The note says how many bytes the what-ifs and the advice leave out, and what holds them, as far as that is known.
 
     Parameters
     ----------
     report : MemoryReport
         The measured report.
     expected : int
-        The peak of the traced step, bytes.
+        The simulated peak of the traced step, total bytes.
     optimizes : bool
         Whether the traced step includes an optimizer.
     """

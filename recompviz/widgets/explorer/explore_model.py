@@ -1,6 +1,6 @@
 """``explore``: from a model and one batch to its Explorer, in one call.
 
-It makes the Explorer's planner and runner from a trace. Other Explorer files do not use the torch layer.
+It traces the model, and gives the trace's planner and a runner for its plans to the Explorer.
 """
 
 from __future__ import annotations
@@ -51,48 +51,61 @@ def explore(
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
 ) -> Explorer | StepExplorer:
-    """Trace the training step ``loss(model(*inputs, **kwargs), *targets)`` and explore its memory.
+    """Open the Explorer on the training step ``loss(model(*inputs, **kwargs), *targets)``.
+
+    For a compiled model without ``inputs``, open the view of its recorded training step instead.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Or what :func:`recompviz.compile` returned, after three training steps and without ``inputs``: then the recorded
-        step is shown, with its regions, the eager code between them, and why each graph break happened.
+        A model to trace. Or a model compiled by :func:`recompviz.compile`, or by ``torch.compile`` with
+        ``backend="recompviz"``, after three training steps. A compiled model is passed without further arguments. The
+        view shows the recorded step: its compiled regions, the eager code between them, and the reason of each graph
+        break.
     *inputs
         One batch.
     kwargs : dict, optional
         Keyword arguments of the model.
     targets : sequence, optional
-        The loss's arguments after the model's output.
+        Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        If left out, the model's output is the scalar loss, or has ``.loss``.
+        If left out, as for :func:`recompviz.trace`: the model's output, or its ``.loss``, is the scalar loss. Any other
+        model is traced without its loss.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state and its step are part of the memory. It is not stepped.
+        If given, its state counts as memory, and the training step ends with an optimizer step. This function does not
+        step it.
     calibrated : bool
-        Whether to measure the workspace of each operator first; see :func:`recompviz.calibrate`. This runs the step a
-        few times in little memory. A model on the meta device is not run.
+        Whether to measure the workspace and the time of each operator first; see :func:`recompviz.calibrate`. This runs
+        the training step a few times under a plan of little memory. A model on the meta device is not run.
     capacity : int or str, optional
-        Bytes that the device has, marked on the budget. If left out, the memory of the CUDA device.
+        Memory of the device, which the Explorer marks on the budget: a number of bytes, or a string such as
+        ``"24 GiB"``. If left out, the memory of the CUDA device; on the CPU nothing is marked.
     baselines : sequence of str
-        Baselines shown as points of the curve; names as for :meth:`recompviz.Trace.baseline`.
+        Baselines shown as points on the trade-off curve; names as for :meth:`recompviz.Trace.baseline`. A baseline that
+        the graph does not have is left out.
 
     Returns
     -------
     Explorer or StepExplorer
-        Shown if it is the last value of a cell. ``.plan`` is the selected plan; ``.budget`` (total bytes) selects one.
-        A StepExplorer is returned for a compiled model; see :func:`recompviz.step_report` for the same as text.
+        A StepExplorer for a compiled model, otherwise an Explorer. It is shown if it is the last value of a cell.
+        ``explorer.plan`` is the selected plan. Setting ``explorer.budget`` (total bytes) selects another plan.
+        :func:`recompviz.step_report` returns the content of a StepExplorer as text.
 
     Raises
     ------
     TraceError
         If the step cannot be traced.
     StepNotRecorded
-        If a compiled model has no recorded step yet.
+        If no training step of a compiled model is recorded yet. It is a :class:`recompviz.RecompvizError`.
+    TypeError
+        If a compiled model without inputs was not compiled by recompviz.
+    ValueError
+        If ``capacity`` is not a size, or no baseline has a given name.
 
     Notes
     -----
-    The Explorer of a large graph opens with plans that need no search. It searches for better plans in the background
-    and then shows those. Reading ``.plan`` or setting ``.budget`` in Python waits for them.
+    The Explorer of a large graph opens with plans that need no search. It searches for better plans in the background,
+    and shows them when the search ends. Reading ``.plan`` or setting ``.budget`` in Python waits for the search.
 
     Examples
     --------
@@ -121,7 +134,15 @@ def explore(
 def explorer_of(
     traced: Trace, *, capacity: int | float | str | None = None, baselines: Sequence[str] = BASELINES
 ) -> Explorer:
-    """The Explorer of a trace; see :func:`explore`."""
+    """Return the Explorer of a trace.
+
+    Parameters
+    ----------
+    traced : Trace
+        If it is estimated, the Explorer has no Run button.
+    capacity, baselines
+        As for :func:`explore`.
+    """
     from recompviz.pytorch.internals.devices import memory_of
 
     return Explorer(
@@ -136,7 +157,7 @@ def explorer_of(
 
 
 class TraceRunner:
-    """Runs plans of a trace on its device: measures the step, checks its gradients and explains the gap.
+    """Runs plans of a trace on its device: measures memory, compares gradients and explains the gap to the prediction.
 
     Parameters
     ----------
@@ -147,7 +168,27 @@ class TraceRunner:
         self.trace = trace
 
     def run(self, plan: Plan, progress: Progress) -> RunReport:
-        """Run a plan beside the notebook's other work, on a copy of the model that shares its parameters."""
+        """Run training steps under a plan and report what was measured.
+
+        The steps run on a copy of the model that shares its parameters and has its own gradients and buffers. The
+        original model runs instead if the trace has an optimizer or the model cannot be copied; its state is then
+        restored.
+
+        Parameters
+        ----------
+        plan : Plan
+        progress : callable (done, total, text)
+            Called before each part of the run. It raises :class:`recompviz.Cancelled` to cancel the run.
+
+        Returns
+        -------
+        RunReport
+
+        Raises
+        ------
+        RecompvizError
+            If the model changed after it was traced, or the run failed because another cell trained the model.
+        """
         from recompviz.pytorch.measuring.certificate import certify
         from recompviz.pytorch.measuring.gap_report import explain_gap
         from recompviz.pytorch.measuring.meter import measure
@@ -178,7 +219,7 @@ class TraceRunner:
 
 
 def device_name(device: str) -> str:
-    """A device's name for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H100)"``."""
+    """Return the name of a device for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H100)"``."""
     import torch
 
     if device.startswith("cuda") and torch.cuda.is_available():

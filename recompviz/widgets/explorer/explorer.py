@@ -1,9 +1,9 @@
-"""The Explorer: graph, budget, trade-off curve and memory timeline of one training step, linked.
+"""The Explorer: graph, budget, trade-off curve and memory timeline of one training step, as one widget.
 
-One anywidget draws all of it. Each table of distinct plans is sent once, so that dragging the budget repaints in the
-page without the kernel. The kernel then confirms the row with its stacked timeline. ``wire.md`` lists everything that
-is sent. The Explorer itself only turns the changes of its parts into traits: the parts are the selection, the search
-for better plans, questions (pins, other solvers) and runs.
+Each plan table is sent to the page once. While the user drags the budget, the page repaints from the table; the kernel
+then confirms the selected plan and sends its simulated timeline. ``wire.md`` lists every field that is sent. The class
+in this file turns the changes of its parts into traits. The parts are the selection, the search for better plans, the
+questions (pins, other solvers) and the runs.
 """
 
 from __future__ import annotations
@@ -44,55 +44,71 @@ BASELINES = ("per-module", "chen", "as-written")
 
 
 class Explorer(anywidget.AnyWidget):
-    """See and choose what one training step keeps and recomputes.
+    """A widget that shows one training step, and selects which values the step keeps and which it recomputes.
 
     Parameters
     ----------
     planner : Planner
-        Plans and simulates the step.
+        Plans and simulates the training step.
     runner : Runner, optional
-        Anything with ``run(plan, progress) → RunReport`` that runs a plan for real. It should call
-        ``progress(done, total, text)`` now and then, which raises :class:`recompviz.Cancelled` after the user has
-        cancelled the run. If left out, there is no Run button.
+        An object with a method ``run(plan, progress) → RunReport`` that runs a plan for real. The method should often
+        call ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled the
+        run. If None, there is no Run button.
     objectives : sequence of "live", "time" or "memory"
-        The tables to search for; the first is shown first. If empty, only plans that need no search are shown.
+        The plan tables to search for, as for :meth:`recompviz.Planner.plans`; the first one is shown first. If empty,
+        nothing is searched, and only plans that need no search are shown.
     baselines : sequence of str
-        Baselines shown as points of the curve; names as for :meth:`recompviz.Planner.baseline`. A baseline that the
-        graph does not have is left out.
+        Baselines shown as points on the trade-off curve; names as for :meth:`recompviz.Planner.baseline`. A baseline
+        that the graph does not have is left out.
     background : bool, optional
-        Whether to search in the background and to show plans that need no search in the meantime. If left out, only if
-        the search may take longer than a second.
+        Whether to search in the background, and to show plans that need no search until the search ends. If False, the
+        constructor searches. If None, small graphs (about a second of search) are searched in the constructor.
     budget : int or str, optional
-        Total bytes to begin with. If left out, half-way between the least feasible total and keep-all.
+        The first budget in total bytes: a number, or a string such as ``"10 GiB"``. If None, a plan half-way between
+        the least feasible total and the total of keep-all is selected, and its total peak is the budget. Keep-all is
+        the plan that recomputes nothing.
     capacity : int or str, optional
-        Bytes that the device has, marked on the budget.
+        Memory of the device in bytes, which is marked on the budget. If None, nothing is marked.
     title : str
+        The title of the view.
     device : str, optional
-        The name of the device, for people.
+        The name of the device to show. If None, ``planner.device`` in capital letters.
     cost_unit : str
-        The unit of ``planner.graph.time``, for people.
+        The unit of ``planner.graph.time`` to show, for example ``"ms"``.
 
     Attributes
     ----------
     plan : Plan
-        The plan shown (observable, read-only). During the first search, Python code that reads ``plan``, ``timeline``
-        or ``tables``, sets ``budget`` or exports a page waits for the search. The page does not wait, and neither does
-        an observer that is called because of a choice.
+        The selected plan; read-only.
     budget : int
-        Total bytes; settable, also as ``"10 GiB"`` or ``"60%"`` of the total of keep-all.
+        The budget in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a percentage of
+        the total of keep-all such as ``"60%"``. Setting it selects the plan for this budget from the table shown; see
+        :meth:`recompviz.PlanTable.row`.
     timeline : Timeline
-        Simulated, of that plan (observable, read-only).
+        The simulated memory of one training step under the selected plan; read-only.
     runs : tuple of RunReport
-        The reports of all runs so far (observable, read-only).
+        The reports of the completed runs, oldest first; read-only.
 
     Raises
     ------
     InfeasibleBudget
-        If a budget is set that no plan of the table fits.
+        If the first budget, or a budget that is set later, is less than the total peak of every plan in the table
+        shown.
+    ValueError
+        If a budget or ``capacity`` is not a size, or no baseline has a given name.
+    TypeError
+        If ``planner`` is a Graph.
+
+    Notes
+    -----
+    The four attributes are traits: ``explorer.observe(function, "plan")`` calls a function when the plan changes.
+
+    Python code waits for a background search when it reads ``plan``, ``timeline`` or ``tables``, sets ``budget`` or
+    calls :meth:`to_html`. The page does not wait. Observers that are called because of a selection do not wait either.
 
     Examples
     --------
-    A graph without a network, planned in the paper's memory model:
+    A graph that does not come from a network, planned in the paper's memory model:
 
     >>> import recompviz as rv
     >>> graph = rv.Graph.from_edges([(i, i + 1) for i in range(7)], memory=[4] * 8)
@@ -188,19 +204,29 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def graph(self) -> Graph:
-        """The graph of the step."""
+        """The graph of the forward values of the training step."""
         return self.planner.graph
 
     @property
     def tables(self) -> tuple[PlanTable, ...]:
-        """The tables to choose from, one per objective."""
+        """The plan tables of the objectives, in order. Reading it waits for the search for better plans.
+
+        If nothing is searched, the only table has the plans that need no search. Tables of baselines, pins and other
+        solvers are not included.
+        """
         self.wait_for_plans()
         return tuple(shown.table for shown in self._selection.tables.first)
 
     # ---------------------------------------------------------------- the search for better plans
 
     def wait_for_plans(self, seconds: float | None = None) -> None:
-        """Wait until the first search has ended. Whatever depends on its plans waits by itself."""
+        """Wait until the background search for better plans has ended; return immediately if there is none.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+        """
         if self._search is not None:
             self._search.wait(seconds)
 
@@ -214,7 +240,7 @@ class Explorer(anywidget.AnyWidget):
         self._waiting = f"first plans; {why}"
 
     def _replace_tables(self, tables: Sequence[PlanTable]) -> None:
-        """Show better tables at the same budget, sent as one change so that no page sees half of it."""
+        """Show better tables at the same budget. All changes are sent to the page as one message."""
         with self.hold_sync():
             choice = self._selection.replace_tables(tables)
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
@@ -252,7 +278,7 @@ class Explorer(anywidget.AnyWidget):
             self._selection.choose(table, row, max(budget, int(tables.table(table).total_peaks[row])), request)
 
     def _on_selection(self, selection: Selection) -> None:
-        """Send the selected row with its timeline, and set what Python observes."""
+        """Send the selected row with its timeline to the page, and set ``plan``, ``timeline`` and ``budget``."""
         message = wire.timeline_message(selection.timeline, self._numbers)
         if len(self._numbers) > len(self._labels):
             self._labels = self._numbers.labels
@@ -280,18 +306,29 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def layout_shown(self) -> Layout:
-        """The layout that the page shows."""
+        """The layout of the graph that the page shows."""
         return lay_out(self.graph, self._layout["mode"])
 
     # ---------------------------------------------------------------- questions
 
     def pin(self, keep: Iterable[Name] = (), recompute: Iterable[Name] = ()) -> None:
-        """Show what it costs if some values must be kept, or recomputed. Solved in the background.
+        """Pin values: show the plans that keep, or recompute, all of them. The pins replace earlier ones.
+
+        The table shown is solved again in the background, and the result is shown at the present budget. If no plan
+        fits, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
+        :meth:`wait` waits for the result. In a script, call :meth:`wait_for_plans` first: pins are removed when the
+        search for better plans ends.
 
         Parameters
         ----------
         keep, recompute : iterable of node names
-            If both are empty, all pins are removed.
+            Values that every plan must keep, and values that every plan must recompute. If both are empty, all pins are
+            removed.
+
+        Raises
+        ------
+        GraphError
+            If a name is not the name of a node.
         """
         kept, again = list(bits(self.graph.mask(keep))), list(bits(self.graph.mask(recompute)))
         with self._selection.changing():
@@ -311,29 +348,40 @@ class Explorer(anywidget.AnyWidget):
         return [self.graph.names[int(v)] for v in nodes if 0 <= int(v) < len(self.graph)]
 
     def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
-        """Show an objective's plans as another solver finds them. Solved in the background the first time.
+        """Show the plans that another solver finds for an objective.
+
+        The first time, the plans are searched for in the background; :meth:`wait` waits for them. Later, the table
+        found before is shown immediately. In a script, call :meth:`wait_for_plans` first: the end of the search for
+        better plans cancels this search.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
-            As for :func:`recompviz.solve`.
+            The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time" or "memory", optional
-            If left out, the objective of the table shown, or ``"time"``.
+            If None, the objective of the table shown, or ``"time"`` if that is neither of the two.
+
+        Raises
+        ------
+        ValueError
+            If ``family`` is unknown.
         """
         self._questions.use_solver(cast(Family, family), objective)
 
     def load(self, plan: Plan | str | Path) -> None:
-        """Show a plan that was made elsewhere, for example downloaded from an Explorer.
+        """Select a plan that was made elsewhere. Its total peak becomes the budget.
 
         Parameters
         ----------
         plan : Plan, str or Path
-            A plan of this graph, its JSON, or the path of a file with its JSON.
+            A plan of this graph, its JSON text, or the path of a file with its JSON text.
 
         Raises
         ------
         PlanMismatch
-            If it was made for another graph.
+            If the plan was made for another graph, or the text is not a plan.
+        OSError
+            If the file cannot be read.
         """
         self._questions.load(plan)
 
@@ -346,10 +394,13 @@ class Explorer(anywidget.AnyWidget):
     # ---------------------------------------------------------------- runs
 
     def run(self) -> None:
-        """Run the current plan in the background, as the button does. The report is added to ``runs``.
+        """Run training steps under the selected plan in the background, as the Run button does.
 
-        Other cells may run in the meantime. What their threads allocate is not counted. If a cell trains the same model
-        or draws random numbers, the report says that the run is contaminated.
+        The report is added to ``runs`` when the run ends. :meth:`wait` waits for it. If a run is under way, nothing
+        happens.
+
+        Other cells may run in the meantime; memory that their threads allocate is not counted. If a cell trains the
+        same model or draws random numbers, the report says that the run is *contaminated*.
 
         Raises
         ------
@@ -363,17 +414,20 @@ class Explorer(anywidget.AnyWidget):
         self._run_jobs.start()
 
     def cancel(self) -> None:
-        """Ask the run under way to stop."""
+        """Ask the run under way to stop. It stops at its next report of progress."""
         if self._run_jobs is not None:
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the planner's current job and the current run have ended; a notebook does not need it.
+        """Wait until the present question (pins or another solver) and the present run have ended.
+
+        This is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
 
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the two. The method returns when it is reached, even if they still run.
+            Time limit for each of the two. The method also returns when the limit is reached. If None, there is no
+            limit.
         """
         self._questions.wait(seconds)
         if self._run_jobs is not None:
@@ -407,7 +461,7 @@ class Explorer(anywidget.AnyWidget):
             self._send_page()
 
     def _stop(self) -> None:
-        """Stop the question under way, or else the first search."""
+        """Stop the question (pins or another solver) under way, or else the search for better plans."""
         if self._questions.running:
             self._questions.cancel()
         elif self._search is not None:
@@ -430,7 +484,7 @@ class Explorer(anywidget.AnyWidget):
     # ---------------------------------------------------------------- static forms
 
     def to_svg(self) -> str:
-        """The current choice as one static SVG picture."""
+        """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan."""
         shown = self._selection
         return picture(
             self.graph,
@@ -444,22 +498,25 @@ class Explorer(anywidget.AnyWidget):
         )
 
     def synchronised(self) -> list[str]:
-        """The names of the traits that are sent to the page, as ``wire.md`` lists them."""
+        """Return the sorted names of the traits that the page and the kernel share; ``wire.md`` lists them."""
         widgets_own = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
         return sorted(set(self.trait_names(sync=True)) - widgets_own)
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """One self-contained page: budget, graph, timeline and scrubbing, without a kernel and without a network.
+        """Return the Explorer as one HTML page that needs neither a kernel nor a network.
+
+        In the page, the budget selects among all plans of the tables, and the graph and the timeline follow. The page
+        cannot run a plan or search for one. This method waits for the search for better plans.
 
         Parameters
         ----------
         path : str or Path, optional
-            The file to write it to.
+            A file to which the page is also written.
 
         Returns
         -------
         str
-            The page.
+            The HTML text.
         """
         self.wait_for_plans()
         traits = {name: getattr(self, name) for name in self.synchronised()}
@@ -486,7 +543,11 @@ class Explorer(anywidget.AnyWidget):
 
 
 def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
-    """The row and the budget to begin with: those for a budget, or the row half-way to the least total."""
+    """Return the row to select first, and its budget in total bytes.
+
+    If ``budget`` is None, the row is that for the total half-way between the least feasible total and keep-all, and the
+    budget is the total peak of the row.
+    """
     if budget is not None:
         return table.row(budget), parse_bytes(budget)
     row = table.row((table.least_total + int(table.total_peaks[0])) // 2)
@@ -494,7 +555,7 @@ def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[i
 
 
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str]) -> Tables:
-    """The tables of the objectives, and the baselines that the graph has."""
+    """Return the tables of the objectives, together with those baselines that the graph has."""
     shown = Tables(tables, planner)
     plans = []
     for name in baselines:
@@ -507,7 +568,11 @@ def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Seque
 
 
 def _budget_of(value: Any, keep_all: int) -> int:
-    """Bytes of a budget: as :func:`parse_bytes`, or a percentage of the total of keep-all."""
+    """Return a budget in bytes.
+
+    It is read by :func:`parse_bytes`, or is a percentage such as ``"60%"`` of ``keep_all``, the total bytes of
+    keep-all.
+    """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
             share = float(value.strip()[:-1]) / 100

@@ -1,4 +1,4 @@
-"""Short names of operators, at most six characters, written inside nodes."""
+"""Short names of operators, which fit into the node boxes of the graph: at most six characters."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SHORT = {
 
 
 def short_label(op: str) -> str:
-    """A name of an operator that fits into a node.
+    """Return a short name of an operator: a fixed name for common ones, otherwise the first six characters of its name.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The Explorer as one static SVG, for pages that cannot show widgets.
+"""The Explorer as one static SVG picture, for pages that cannot show widgets.
 
-It shows one choice: the graph with kept and recomputed values, the trade-off curve with the plan, and the timeline by
-category. The colours are light on a white ground, so it is legible on any page.
+The picture shows one plan: the graph with kept and recomputed values, the trade-off curve with the plan's point, and
+the simulated memory over the step by category. It has dark text on a white ground, so it is legible on any page.
 """
 
 from __future__ import annotations
@@ -37,7 +37,13 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Frame:
-    """The rectangle of a diagram; ``x`` and ``y`` map shares of its width and height to coordinates."""
+    """The rectangle of a diagram in the coordinates of the picture, which grow to the right and downwards.
+
+    Attributes
+    ----------
+    left, right, top, bottom : float
+        The coordinates of the four sides.
+    """
 
     left: float
     right: float
@@ -45,16 +51,16 @@ class Frame:
     bottom: float
 
     def x(self, share: float) -> float:
-        """The coordinate of a share of the width."""
+        """Return the x coordinate at a share of the width: 0 is the left side, 1 the right side."""
         return self.left + share * (self.right - self.left)
 
     def y(self, share: float) -> float:
-        """The coordinate of a share of the height, from the bottom."""
+        """Return the y coordinate at a share of the height: 0 is the lower side, 1 the upper side."""
         return self.bottom - share * (self.bottom - self.top)
 
     @property
     def axes(self) -> str:
-        """The left and lower side as a path."""
+        """The left and the lower side as an SVG path."""
         path = f"M{self.left} {self.top}V{self.bottom}H{self.right}"
         return f'<path d="{path}" fill="none" stroke="{MUTED}"/>'
 
@@ -73,7 +79,29 @@ def picture(
     device: str,
     cost_unit: str = "time units",
 ) -> str:
-    """One choice as a self-contained SVG document."""
+    """Draw one plan as a self-contained SVG document.
+
+    Parameters
+    ----------
+    graph : Graph
+    layout : Layout
+        The positions of the nodes and edges.
+    plan : Plan
+        The plan whose kept and recomputed values are shown.
+    timeline : Timeline
+        The simulated memory of one training step under this plan.
+    table : PlanTable
+        The plans that are shown as points of the trade-off curve.
+    title, device : str
+        The heading is ``title`` on ``device``.
+    cost_unit : str
+        The unit of ``graph.time``.
+
+    Returns
+    -------
+    str
+        The SVG text.
+    """
     hatch = f"recompviz-hatch-{next(_numbers)}"
     scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
     graph_height = layout.height * scale + 40
@@ -126,7 +154,7 @@ def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str) -> list[s
 
 
 def _band(layout: Layout, plan: Plan, v: int) -> str:
-    """The ground of a node, shaded by the parity of its segment."""
+    """Draw the background of a node. Its shade tells whether the number of the node's segment is odd or even."""
     x, y = layout.nodes[v]
     height = NODE[1]
     return (
@@ -136,7 +164,7 @@ def _band(layout: Layout, plan: Plan, v: int) -> str:
 
 
 def _edges(graph: Graph, layout: Layout) -> str:
-    """All edges as one path."""
+    """Draw all edges as one path."""
     lines = []
     for e in range(len(graph.edges)):
         points = layout.points[layout.offsets[e] : layout.offsets[e + 1]]
@@ -147,7 +175,7 @@ def _edges(graph: Graph, layout: Layout) -> str:
 
 
 def _box(graph: Graph, layout: Layout, plan: Plan, v: int, hatch: str) -> list[str]:
-    """The box of a node and its label."""
+    """Draw the box of a node, with its label if the graph is small enough."""
     width, height = NODE
     x, y = layout.nodes[v]
     kept = bool(plan.keep_mask[v])
@@ -218,7 +246,7 @@ def _has(timeline: Timeline, category: Category) -> bool:
 
 
 def _category_areas(timeline: Timeline, shown: Sequence[Category]) -> list[str]:
-    """The stacked areas of the categories, in columns of equal width."""
+    """Draw the stacked areas of the categories, in columns of equal width."""
     bands = timeline.bands
     columns = _columns(bands.sum(1), min(len(bands), COLUMNS))
     edges = TIMELINE.left + np.arange(len(columns) + 1) * (TIMELINE.right - TIMELINE.left) / len(columns)
@@ -236,7 +264,7 @@ def _category_areas(timeline: Timeline, shown: Sequence[Category]) -> list[str]:
 
 
 def _peak_mark(timeline: Timeline) -> list[str]:
-    """A mark and a label at the peak."""
+    """Draw a mark and a label at the peak."""
     share = (timeline.peak_step + 0.5) / len(timeline.bands)
     x, y = TIMELINE.x(share), TIMELINE.y(1 / 1.08)
     anchor, offset = ("end", -8) if share > 0.5 else ("start", 8)
@@ -261,7 +289,7 @@ def _legend(shown: Sequence[Category]) -> list[str]:
 
 
 def _columns(totals: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], columns: int) -> list[int]:
-    """The step with the most bytes of each column."""
+    """Split the schedule into ``columns`` equal parts, and return the step with the most bytes of each part."""
     n = len(totals)
     return [
         a + int(np.argmax(totals[a : max(a + 1, (c + 1) * n // columns)]))

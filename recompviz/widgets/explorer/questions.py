@@ -1,7 +1,7 @@
-"""Questions that need another search: pins, and other solvers. Also plans that were made elsewhere.
+"""Questions that an Explorer asks its planner: pins, and other solvers. This file also loads plans made elsewhere.
 
-The answer is one more table. It is found in a job and shown at the present budget. A newer question cancels the job
-of an older one.
+The answer to a question is one more plan table. It is found in a job, and shown at the present budget. A newer
+question cancels the job of the older one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recompviz.widgets.explorer.tables import FAMILIES
 
 
 class Questions:
-    """Asks a planner again and shows its answer.
+    """Asks a planner again and shows the answer in a selection.
 
     Parameters
     ----------
@@ -30,9 +30,11 @@ class Questions:
     selection : Selection
         Its lock is held while the callables below are called.
     told : callable (state, fraction, text)
-        How the job fares: ``"solving"``, ``"done"``, ``"cancelled"`` or ``"failed"``; ``"idle"`` without one.
+        Called when a question starts, progresses or ends. ``state`` is ``"solving"``, ``"done"``, ``"cancelled"`` or
+        ``"failed"``, and ``"idle"`` after pins were removed. ``fraction`` is the part of the work that is done, 0 to 1.
+        ``text`` is for the user.
     added : callable ()
-        Called when there is another table, or one was removed.
+        Called when a table was added to or removed from ``selection.tables``.
     """
 
     def __init__(
@@ -52,14 +54,22 @@ class Questions:
         return self._job is not None and self._job.running
 
     def cancel(self) -> None:
-        """Stop answering. Nothing of the answer is shown."""
+        """Cancel the question that is being answered. Its answer is dropped."""
         with self._selection.changing():
             if self._job is not None and self._job.running:
                 self._job.cancel()
                 self._told("cancelled", 0.0, "cancelled")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the job has ended. A thread that the job may have to wait for returns immediately."""
+        """Wait until the question is answered, or has failed or been cancelled.
+
+        Returns immediately in a thread that holds the lock of the selection, because the job may need the lock to end.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+        """
         if self._job is not None and not self._selection.held:
             self._job.wait(seconds)
 
@@ -67,7 +77,11 @@ class Questions:
 
     @property
     def base(self) -> int:
-        """The table that pins start from: the one shown, or the one that the pins shown started from."""
+        """The number of the table to solve again when the user pins a value.
+
+        This is the table shown. If the table shown was itself solved with pins, it is the table without them. If given
+        plans (baselines, loaded plans) are shown, it is the first table.
+        """
         tables, number = self._selection.tables, self._selection.table
         if number == tables.pinned:
             shown = tables.shown(number)
@@ -75,13 +89,17 @@ class Questions:
         return 0 if number == tables.given else number
 
     def pin(self, base: int, keep: Sequence[Name], recompute: Sequence[Name]) -> None:
-        """Solve a table again with pins and show the answer; without any pin, show the table itself.
+        """Solve a table again under pins, and show the answer.
+
+        Nothing happens if the table does not exist or holds given plans.
 
         Parameters
         ----------
         base : int
-            The table's number.
+            The number of the table.
         keep, recompute : sequence of node names
+            Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
+            solved with pins is removed, and the table from which the pins started is shown.
         """
         tables = self._selection.tables
         shown = tables.shown(base)
@@ -119,13 +137,21 @@ class Questions:
     # ---------------------------------------------------------------- other solvers, other plans
 
     def use_solver(self, family: Family, objective: PlanObjective | None = None) -> None:
-        """Show an objective's plans as another solver finds them. Tables found before are shown immediately.
+        """Show the plans that another solver finds for an objective. A table found before is shown immediately.
+
+        If the user selects another table during the search, the new table is added and not shown.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
+            The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time" or "memory", optional
-            If left out, the objective of the table shown, or ``"time"``.
+            If None, the objective of the table shown, or ``"time"`` if that is neither of the two.
+
+        Raises
+        ------
+        ValueError
+            If ``family`` is unknown.
         """
         if family not in FAMILIES:
             raise ValueError(f"solver {family!r} is unknown; choose {', '.join(map(repr, FAMILIES))}")
@@ -152,17 +178,19 @@ class Questions:
         )
 
     def load(self, plan: Plan | str | Path) -> None:
-        """Show a plan that was made elsewhere.
+        """Select a plan that was made elsewhere. If no table has it, it is added to the given plans.
 
         Parameters
         ----------
         plan : Plan, str or Path
-            A plan of this graph, its JSON, or the path of a file with its JSON.
+            A plan of this graph, its JSON text, or the path of a file with its JSON text.
 
         Raises
         ------
         PlanMismatch
-            If it was made for another graph.
+            If the plan was made for another graph, or the text is not a plan.
+        OSError
+            If the file cannot be read.
         """
         graph = self._planner.graph
         if not isinstance(plan, Plan):
@@ -185,13 +213,13 @@ class Questions:
     # ---------------------------------------------------------------- the job
 
     def _show(self, number: int, text: str) -> str:
-        """Show a table at the present budget; the text for the user."""
+        """Show a table at the present budget and return the text for the user, which says if the budget was raised."""
         with self._selection.changing():
             self._added()
             return text + self._selection.choose_table(number)
 
     def _ask(self, text: str, work: Callable[[Progress], PlanTable], answered: Callable[[PlanTable], str]) -> None:
-        """Start a job in place of the one under way. ``answered`` shows the table and returns the text for the user."""
+        """Start a job, and cancel the one under way. ``answered`` shows the table and returns the text for the user."""
         with self._selection.changing():
             if self._job is not None:
                 self._job.cancel()

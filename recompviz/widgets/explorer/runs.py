@@ -1,4 +1,4 @@
-"""Real runs of the selected plan, one at a time, in a job."""
+"""Runs of the selected plan on the device, one at a time, in a job."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ SMALLER = 0.9
 
 
 class Runner(Protocol):
-    """Something that can run a plan for real."""
+    """An object that can run a plan for real."""
 
     def run(self, plan: Plan, progress: Progress) -> RunReport:
-        """Run a plan once and report what was measured.
+        """Run training steps under a plan and report what was measured.
 
         Parameters
         ----------
         plan : Plan
         progress : callable (done, total, text)
-            To be called now and then. It raises :class:`recompviz.Cancelled` after the user has cancelled the run.
+            The method should call it often. It raises :class:`recompviz.Cancelled` after the user has cancelled the
+            run.
         """
         ...
 
@@ -39,11 +40,12 @@ class Run:
     Attributes
     ----------
     number : int
-        Runs are counted from 1.
+        The number of the run, from 1.
     table, row : int
+        The number of the plan table, and the row of the plan in it.
     plan : Plan
     predicted : Timeline
-        Simulated, of that plan.
+        The simulated memory of one training step under this plan.
     """
 
     number: int
@@ -54,7 +56,7 @@ class Run:
 
 
 class Runs:
-    """Runs the selected plan.
+    """Runs the selected plan in the background.
 
     Parameters
     ----------
@@ -62,9 +64,9 @@ class Runs:
     selection : Selection
         Its lock is held while the callables below are called.
     told : callable (message)
-        Gets the ``_run`` trait's value at each change.
+        Called with the value of the ``_run`` trait when the state of the run changes.
     finished : callable (run, report)
-        Called when a run has ended well.
+        Called with the :class:`Run` and its :class:`RunReport` when a run is done; not if it failed or was cancelled.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Runs:
         self._job: Job[RunReport] | None = None
 
     def start(self) -> None:
-        """Run the selected plan, unless a run is under way."""
+        """Start a run of the selected plan, unless a run is under way."""
         selection = self._selection
         with selection.changing():
             if self._job is not None and not self._job.ended:
@@ -93,12 +95,20 @@ class Runs:
             self._job.start()
 
     def cancel(self) -> None:
-        """Ask the run under way to stop."""
+        """Ask the run under way to stop. It stops at its next report of progress."""
         if self._job is not None:
             self._job.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the run has ended. A thread that the run may have to wait for returns immediately."""
+        """Wait until the run has ended.
+
+        Returns immediately in a thread that holds the lock of the selection, because the run may need the lock to end.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+        """
         if self._job is not None and not self._selection.held:
             self._job.wait(seconds)
 
@@ -116,12 +126,16 @@ class Runs:
 def run_state(
     number: int, state: str, fraction: float, text: str, *, can: bool = True, offer: float | None = None
 ) -> dict[str, Any]:
-    """The value of the ``_run`` trait; its fields are listed in ``wire.md``."""
+    """Return the value of the ``_run`` trait; ``wire.md`` lists its fields."""
     return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
 
 
 def smaller_total(table: PlanTable, peak: int) -> float | None:
-    """The largest total of a table that is at most 90% of a peak, or else the largest below the peak, total bytes."""
+    """Return a smaller total to try after a plan ran out of memory, total bytes.
+
+    It is the largest total peak in the table that is at most 90 % of ``peak``, or else the largest below ``peak``. None
+    if every plan has at least this peak.
+    """
     for most in (SMALLER * peak, peak - 1):
         if (table.total_peaks <= most).any():
             return float(table.total_peaks[table.total_peaks <= most].max())

@@ -1,7 +1,7 @@
-"""The search for a planner's tables while the Explorer shows plans that needed no search.
+"""The background search for better plans. Until it ends, the Explorer shows plans that need no search.
 
-The page does not wait for it. Python code that reads what depends on the plans waits, so that a script gets the
-same answer on every run.
+The page does not wait for the search. Python code waits when it reads a value that depends on the plans, so that a
+script gets the same answer on every run.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from recompviz.widgets.explorer.selection import Selection
 
 
 class Awaited(traitlets.Instance):  # type: ignore[type-arg]
-    """A trait whose reader in Python waits for the search."""
+    """A trait that waits for the search for better plans when Python code reads it."""
 
     def get(self, obj: Any, cls: Any = None) -> Any:
-        """The value after the search has ended."""
+        """Wait for the search for better plans, and return the value of the trait."""
         obj.wait_for_plans()
         return super().get(obj, cls)
 
@@ -30,25 +30,36 @@ class Awaited(traitlets.Instance):  # type: ignore[type-arg]
 def search_tables(
     planner: Planner, objectives: Sequence[PlanObjective], progress: Progress | None = None
 ) -> list[PlanTable]:
-    """The plan table of each objective."""
+    """Return the plan table of each objective, in the same order.
+
+    Parameters
+    ----------
+    planner : Planner
+    objectives : sequence of "time", "memory" or "live"
+    progress : callable (done, total), optional
+        Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+    """
     if "live" in objectives:
         planner.plans("live", progress)  # It searches for the others too, as seeds, so its progress is that of all.
     return [planner.plans(objective, progress) for objective in objectives]
 
 
 class PlanSearch:
-    """The search in a job.
+    """The search for better plans, as a job.
 
     Parameters
     ----------
     planner : Planner
     objectives : sequence of "time", "memory" or "live"
+        The plan tables to search for.
     selection : Selection
         Its lock is held while the callables below are called.
     progressed : callable (fraction)
+        Called during the search with the part that is done, 0 to 1.
     found : callable (tables)
+        Called with one plan table for each objective when the search is done.
     stopped : callable (why)
-        Called instead of ``found`` if there are no better tables: the first plans stay.
+        Called instead of ``found`` if the search failed or was stopped, with the reason as text.
     """
 
     def __init__(
@@ -66,16 +77,16 @@ class PlanSearch:
         self._job = Job(lambda progress: search_tables(planner, objectives, progress), self._on_job)
 
     def start(self) -> None:
-        """Begin the search."""
+        """Start the search in a new thread."""
         self._job.start()
 
     @property
     def running(self) -> bool:
-        """Whether better tables may still come."""
+        """Whether the search has neither ended nor been stopped."""
         return not self._settled.is_set()
 
     def stop(self) -> None:
-        """End the search. The first plans stay."""
+        """Stop the search. The Explorer keeps the plans that it shows."""
         with self._selection.changing():
             if self.running:
                 self._job.cancel()
@@ -83,7 +94,16 @@ class PlanSearch:
                 self._settled.set()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the search has ended. A thread that the search may have to wait for returns immediately."""
+        """Wait until the search has ended or was stopped.
+
+        Returns immediately in the thread of the search, and in a thread that holds the lock of the selection. The
+        search may need the lock to end.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+        """
         if not (self._selection.held or self._job.is_here):
             self._settled.wait(seconds)
 

@@ -1,8 +1,8 @@
 """The selection: the plan that an Explorer shows.
 
-ipykernel 7 may call observers in other threads than the cell's, and searches and runs have threads of their own.
-So one lock guards every change of the selection. Each choice has a request number, which only rises. A choice with
-an older number than the present one is dropped.
+With ipykernel 7, observers may be called in other threads than that of the cell. Searches and runs have threads of
+their own. So one lock guards every change of the selection. Each choice has a request number; a choice with a lower
+number than the newest one is dropped.
 """
 
 from __future__ import annotations
@@ -21,27 +21,30 @@ from recompviz.widgets.explorer.tables import Tables
 
 
 class Selection:
-    """One row of one table, the budget it was chosen for, and its simulated timeline.
+    """One row of one plan table, the budget for which it was selected, and its simulated timeline.
 
     Parameters
     ----------
     planner : Planner
+        Simulates the selected plan.
     tables : Tables
+        The tables to select from.
     changed : callable (selection)
-        Called with the lock held after each choice.
+        Called after each choice, while the lock is held.
 
     Attributes
     ----------
     tables : Tables
     table, row : int
-        What is selected.
+        The number of the selected table, and the selected row.
     request : int
         The number of the newest choice.
     budget : int
-        Total bytes.
+        The budget in total bytes.
     plan : Plan
+        The plan in the selected row.
     timeline : Timeline
-        Simulated, of that plan.
+        The simulated memory of one training step under this plan.
     """
 
     plan: Plan
@@ -56,7 +59,7 @@ class Selection:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock. Observers are called in here, so they must not wait for a job; see :attr:`held`."""
+        """Hold the lock in a ``with`` block. Code in the block must not wait for a job; see :attr:`held`."""
         with self._lock:
             self._depth, self._holder = self._depth + 1, threading.get_ident()
             try:
@@ -68,7 +71,10 @@ class Selection:
 
     @property
     def held(self) -> bool:
-        """Whether the present thread holds the lock. A job may need the lock to end, so this thread must not wait."""
+        """Whether the current thread holds the lock.
+
+        A thread that holds it must not wait for a job, because the job may need the lock to end.
+        """
         return self._holder == threading.get_ident()
 
     @property
@@ -77,9 +83,14 @@ class Selection:
         return self.tables.table(self.table)
 
     def announce(self, request: int) -> bool:
-        """Make a request number the newest one without waiting for the lock; whether it is newer than the present one.
+        """Record a request number as the newest one, without waiting for the lock.
 
-        A choice with an older number that is being simulated is dropped when its simulation ends.
+        A choice with a lower number that is still being simulated is dropped when its simulation ends.
+
+        Returns
+        -------
+        bool
+            False if the number is not higher than the newest one so far. Then nothing changes.
         """
         if request <= self.request:
             return False
@@ -87,15 +98,18 @@ class Selection:
         return True
 
     def choose(self, table: int, row: int, budget: int, request: int | None = None) -> None:
-        """Select a row, unless its table was replaced or a newer choice was made in the meantime.
+        """Select a row of a table and simulate its plan.
+
+        Nothing happens if the table does not have the row, or if a choice with a higher request number has been made.
 
         Parameters
         ----------
         table, row : int
+            The number of the table, and the row.
         budget : int
-            Total bytes.
+            The budget in total bytes.
         request : int, optional
-            If left out, a new number.
+            The number of the choice. If None, one more than the newest number.
         """
         with self.changing():
             request = self.request + 1 if request is None else request
@@ -110,17 +124,25 @@ class Selection:
             self._changed(self)
 
     def choose_budget(self, budget: int) -> None:
-        """Select the row of the present table for a budget in total bytes."""
+        """Select the row of the present table for a budget in total bytes.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan of the table fits the budget.
+        """
         with self.changing():
             self.choose(self.table, self.current.row(budget), budget)
 
     def choose_table(self, table: int) -> str:
-        """Select the row of a table for the present budget, or for the least feasible one.
+        """Select the row of a table for the present budget; raise the budget if no plan fits.
+
+        The raised budget is the least total of the table.
 
         Returns
         -------
         str
-            What to tell the user if the budget was raised, else empty.
+            A text for the user if the budget was raised, otherwise empty.
         """
         with self.changing():
             row, budget = affordable_row(self.tables.table(table), self.budget)
@@ -129,14 +151,15 @@ class Selection:
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
     def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[int, int, int]:
-        """Replace the tables of the objectives, and empty the table that was solved with pins.
+        """Replace the tables of the objectives, remove the table solved with pins, and return the choice to make next.
 
         Returns
         -------
         tuple of int
-            The (table, row, budget) to pass to :meth:`choose`. A given plan (a baseline or a loaded one) or another
-            solver's table stays selected, under its new number. Otherwise it is the row of the first table for the same
-            budget, which is raised if no plan fits.
+            The (table, row, budget) to pass to :meth:`choose`. If a given plan (a baseline or a loaded plan) or the
+            table of another solver is selected, the same row is selected again, under the table's new number.
+            Otherwise, it is the row of the first table for the present budget. If no plan fits, the budget is raised to
+            the table's least total.
         """
         with self.changing():
             stays = self.table >= self.tables.given and self.table != self.tables.pinned
@@ -149,7 +172,10 @@ class Selection:
 
 
 def affordable_row(table: PlanTable, budget: int) -> tuple[int, int]:
-    """The row for a budget in total bytes, and that budget, raised to the least feasible one if it lies below."""
+    """Return the row of a table for a budget in total bytes, and the budget.
+
+    If no plan fits the budget, the budget is raised to the least total of the table.
+    """
     try:
         return table.row(budget), budget
     except InfeasibleBudget as error:

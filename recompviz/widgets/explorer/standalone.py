@@ -1,8 +1,8 @@
-"""The exported page: one file with the Explorer in it, which needs neither a kernel nor a network.
+"""The exported page: the Explorer in one HTML file, which needs neither a kernel nor a network.
 
-It carries the traits that the widget would send, every layout, and the joint graph of the step. From the joint
-graph the page makes the schedule of any plan and its timeline (``js/data/schedule.js``, ``js/data/simulation.js``),
-so that the file does not need one timeline for each of hundreds of plans.
+The file contains the values of the widget's traits, every layout, and the joint graph of the training step. From the
+joint graph, the page computes the schedule and the timeline of any plan (``js/data/schedule.js``,
+``js/data/simulation.js``). So the file does not contain a timeline for each of hundreds of plans.
 """
 
 from __future__ import annotations
@@ -50,18 +50,19 @@ html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}
 
 
 def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], title: str, fallback: str) -> str:
-    """The page of an Explorer in its present state.
+    """Return the HTML page of an Explorer in its present state.
 
     Parameters
     ----------
     graph : Graph
     joint : JointGraph
-        The page simulates plans on it.
+        The forward and backward pass of the step, on which the page simulates plans.
     traits : dict
-        The values of the widget's synchronised traits.
+        The value of each synchronised trait of the widget, by name.
     title : str
+        The title of the page.
     fallback : str
-        An SVG picture, shown if scripts do not run.
+        An SVG picture that the browser shows if scripts are disabled.
     """
     data = {
         "traits": {
@@ -85,7 +86,7 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
 
 
 def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
-    """What ``js/explorer/offline.js`` needs of a joint graph."""
+    """Return the joint graph as ``js/explorer/offline.js`` reads it."""
     keys = [call.info.key for call in joint.calls]
     return {
         "calls": [
@@ -115,7 +116,7 @@ def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
 
 
 def _buffer(value: Any) -> dict[str, str]:
-    """Encode bytes so that the page can decode them."""
+    """Encode bytes for JSON, as ``{"$": base64 text}``."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"$": base64.b64encode(bytes(value)).decode()}
     raise TypeError(f"{type(value).__name__} cannot be written to a page")

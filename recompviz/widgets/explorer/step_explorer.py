@@ -1,6 +1,8 @@
-"""The view of a recorded step: its regions and eager code, one budget, and the Explorer of each region.
+"""The view of the recorded training step of a compiled model.
 
-The page has the whole Pareto front, so that the slider needs neither the kernel nor another run.
+It shows the planned regions and the eager code between them, with one budget for the whole step. The Explorer of each
+region opens below it. The page has the whole Pareto front, so the budget slider needs neither the kernel nor a new
+run.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from recompviz.widgets.explorer.step_wire import step_message
 
 
 class StepView(anywidget.AnyWidget):
-    """The page's part of a :class:`StepExplorer`."""
+    """The upper part of a :class:`StepExplorer`: a widget that shows the whole step."""
 
     _esm = assets.esm("explorer/step_view.js")
     _css = assets.css()
@@ -35,7 +37,7 @@ class StepView(anywidget.AnyWidget):
 
 
 class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """See the recorded training step of a compiled model, and choose its total.
+    """A widget that shows the recorded training step of a compiled model, and what it would keep under other totals.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     ----------
     report : StepReport
     explorer : Explorer or None
-        The Explorer of the region that was opened last.
+        The Explorer of the region that was opened last; None if no region was opened yet.
 
     Examples
     --------
@@ -78,17 +80,21 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
 
     @property
     def point(self) -> int:
-        """The point of the front that is shown."""
+        """The index in ``report.front`` of the plans that are shown; 0 recomputes least and has the highest peak."""
         return int(self._view._chosen["point"])
 
     @property
     def total(self) -> int:
-        """The total that is shown, bytes. Settable, also as ``"10 GiB"``; this does not change the compiled model.
+        """The total that is shown, in bytes.
+
+        At first, it is the predicted peak of the plans that the last step started with. It can be set to a number or to
+        a string such as ``"10 GiB"``. The view then shows the plans of least recomputation that fit. The compiled model
+        does not change.
 
         Raises
         ------
         InfeasibleBudget
-            If a total is set that the step does not fit.
+            If it is set to less than the least total of the step.
         """
         return int(self._view._chosen["budget"])
 
@@ -106,12 +112,12 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         Parameters
         ----------
         region : int
-            Its number in the view, from 1.
+            The number of the region in the view, from 1.
 
         Returns
         -------
         Explorer
-            It shows the plan of the region at the chosen total.
+            Its selected plan is the region's plan at the total that is shown. It follows later changes of the total.
 
         Raises
         ------
@@ -141,7 +147,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         )
 
     def _follow(self) -> None:
-        """Show the plan of the open region at the chosen point."""
+        """Select the plan of the open region for the point that is shown."""
         if self.explorer is not None:
             region = self.report.regions[self._region]
             mask = region.masks[self.report.row(self._region, self.point)]

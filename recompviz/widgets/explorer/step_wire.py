@@ -1,4 +1,7 @@
-"""The traits of the view of a recorded step; ``wire.md`` lists every field, ``js/data/step.js`` reads them."""
+"""The value of the trait ``_step`` in the view of a recorded step.
+
+``step_wire.md`` lists every field; ``js/data/step.js`` reads them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def step_message(report: StepReport) -> dict[str, Any]:
-    """The ``_step`` trait."""
+    """Return the value of the ``_step`` trait for a report; ``step_wire.md`` lists its fields."""
     breaks = report.breaks
     number = {found: i for i, found in enumerate(breaks)}
     plans = [region.plans for region in report.regions]

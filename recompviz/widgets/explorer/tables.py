@@ -1,8 +1,8 @@
-"""The tables that an Explorer chooses from, by number.
+"""The plan tables that an Explorer shows, by number.
 
-A choice is a pair (table, row). The tables of the objectives come first, then a slot for given plans (baselines and
-loaded plans), a slot for the table solved with pins, and a slot for each other solver tried. A slot may be empty, so
-that the number of a table keeps its meaning.
+First come the tables of the objectives. Then there is a slot for given plans (baselines and loaded plans), a slot for
+the table solved with pins, and a slot for each table of another solver. The first two slots may be empty, so that the
+numbers of the later ones do not change.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ FAMILIES = {
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """A plan table as it is shown; frozen.
+    """A plan table, with the texts that the page shows for it; frozen.
 
     Attributes
     ----------
     table : PlanTable
     names : tuple of str
-        The name of each row, for people.
+        The name of the plan in each row.
     binding : str
-        Where the plan of least peak peaks and what is alive there.
+        For the plan of least total peak: the step of the schedule at which the peak is reached, and the largest values
+        alive there.
     family : str
-        The family of lower sets it was solved over.
+        The family of lower sets that the solver used.
     base : int
-        For a table solved with pins, the number of the table without them; else −1.
+        For a table solved with pins, the number of the table without them; otherwise −1.
     """
 
     table: PlanTable
@@ -54,14 +55,22 @@ class Shown:
 
 
 class Tables:
-    """All tables by number.
+    """The plan tables that an Explorer shows, by number.
 
     Parameters
     ----------
     tables : sequence of PlanTable
-        One per objective.
+        One for each objective.
     planner : Planner
         Simulates plans.
+
+    Attributes
+    ----------
+    first : tuple of Shown
+        The tables of the objectives. Their numbers are their positions.
+    more : list of Shown or None
+        The slots after them: given plans, the table solved with pins, and tables of other solvers; None for an empty
+        slot.
     """
 
     def __init__(self, tables: Sequence[PlanTable], planner: Planner) -> None:
@@ -86,40 +95,54 @@ class Tables:
         self.pin(None)
 
     def shown(self, number: int) -> Shown | None:
-        """The table with a number as it is shown; None for an empty slot."""
+        """Return the entry with a number; None if the slot is empty or does not exist."""
         everything = [*self.first, *self.more]
         return everything[number] if 0 <= number < len(everything) else None
 
     def table(self, number: int) -> PlanTable:
-        """The table with a number."""
+        """Return the plan table with a number.
+
+        Raises
+        ------
+        IndexError
+            If the slot is empty or does not exist.
+        """
         found = self.shown(number)
         if found is None:
             raise IndexError(f"there is no table {number}")
         return found.table
 
     def has(self, number: int, row: int) -> bool:
-        """Whether a table has a row."""
+        """Return whether there is a table with this number, and it has this row."""
         found = self.shown(number)
         return found is not None and 0 <= row < len(found.table)
 
     def give(self, plans: Iterable[tuple[str, Plan]]) -> None:
-        """Add given plans with their names."""
+        """Add (name, plan) pairs to the given plans."""
         self._given += plans
         names = {plan.keep_mask.tobytes(): name for name, plan in reversed(self._given)}
         table = self._planner.table([plan for _, plan in self._given])
         self.more[0] = self._shown(table, [names.get(plan.keep_mask.tobytes(), plan.kind) for plan in table.plans])
 
     def pin(self, table: PlanTable | None, base: int = -1) -> None:
-        """Fill the slot of the table solved with pins, or empty it."""
+        """Put a table into the slot of the table solved with pins.
+
+        Parameters
+        ----------
+        table : PlanTable or None
+            None empties the slot.
+        base : int
+            The number of the table without pins.
+        """
         self.more[1] = None if table is None else self._shown(table, base=base)
 
     def add(self, table: PlanTable, family: str) -> int:
-        """Append a table found by another solver, and return its number."""
+        """Append a table that another solver found, and return its number."""
         self.more.append(self._shown(table, family=family))
         return len(self.first) + len(self.more) - 1
 
     def solved(self, objective: TableObjective, family: str) -> int:
-        """The number of an objective's table by a solver; −1 if there is none yet."""
+        """Return the number of the table that a solver found for an objective; −1 if there is none yet."""
         for number, shown in enumerate([*self.first, *self.more]):
             fits = shown is not None and shown.table.objective == objective and shown.family == family
             if fits and number not in (self.given, self.pinned):
@@ -127,7 +150,7 @@ class Tables:
         return -1
 
     def find(self, plan: Plan) -> tuple[int, int] | None:
-        """The first (table, row) that keeps the same values as a plan."""
+        """Return the first (table, row) that keeps the same values as a plan; None if no table has such a row."""
         for number, shown in enumerate([*self.first, *self.more]):
             for row, other in enumerate(shown.table.plans if shown else ()):
                 if np.array_equal(other.keep_mask, plan.keep_mask):

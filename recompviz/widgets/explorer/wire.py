@@ -1,4 +1,4 @@
-"""The values of the widget's traits: dictionaries with binary buffers.
+"""The values of the widget's traits: dictionaries of numbers, texts and binary buffers.
 
 ``wire.md`` lists every field; ``js/data/wire.js`` reads them.
 """
@@ -29,7 +29,7 @@ Message = dict[str, Any]
 def graph_message(
     graph: Graph, title: str, device: str, capacity: int | None = None, time_unit: str = "time units"
 ) -> Message:
-    """The value of the ``_graph`` trait; ``wire.md`` lists its fields."""
+    """Return the value of the ``_graph`` trait; ``wire.md`` lists its fields. ``capacity`` is in bytes."""
     nodes = [
         [
             short_label(info.op) if info.op else str(name)[:6],
@@ -59,7 +59,7 @@ def graph_message(
 
 
 def layout_message(layout: Layout) -> Message:
-    """The ``_layout`` trait."""
+    """Return the value of the ``_layout`` trait; ``wire.md`` lists its fields."""
     return {
         "mode": layout.mode,
         "engine": layout.engine,
@@ -72,7 +72,7 @@ def layout_message(layout: Layout) -> Message:
 
 
 def modules_message(graph: Graph) -> Message:
-    """The ``_modules`` trait."""
+    """Return the value of the ``_modules`` trait; ``wire.md`` lists its fields."""
     modules = module_tree(graph)
     layout = lay_out_modules(graph, modules)
     return {
@@ -92,7 +92,7 @@ def modules_message(graph: Graph) -> Message:
 
 
 def table_message(shown: Shown | None) -> Message:
-    """An entry of the ``_tables`` and ``_more`` traits; ``{}`` for an empty slot."""
+    """Return one entry of the ``_tables`` or ``_more`` trait; ``{}`` for an empty slot (None)."""
     if shown is None:
         return {}
     table = shown.table
@@ -116,18 +116,18 @@ def table_message(shown: Shown | None) -> Message:
 
 
 def packed(kept: Any) -> Any:
-    """A keep mask packed into bytes, low bit first."""
+    """Return a keep mask packed into bytes, eight nodes to a byte, the first in the lowest bit."""
     return np.packbits(kept, bitorder="little")
 
 
 def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
-    """The fields of the ``_reply`` trait that describe a timeline.
+    """Return the fields of the ``_reply`` trait that describe a timeline; ``wire.md`` lists them.
 
     Parameters
     ----------
     timeline : Timeline
     numbers : LabelNumbers
-        The numbers of the labels of steps and blocks. New labels are added.
+        The numbers of all labels sent so far. Labels that are new get numbers here.
     """
     blocks = blocks_of(timeline)
     moving = set(np.unique(blocks.category).tolist())
@@ -154,17 +154,17 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
 
 
 def run_message(report: RunReport, number: int, table: int, row: int, predicted: Timeline) -> Message:
-    """The message about one measured run, an entry of the ``_runs`` trait.
+    """Return one entry of the ``_runs`` trait: the message about one measured run.
 
     Parameters
     ----------
     report : RunReport
     number : int
-        The number of the run.
+        The number of the run, from 1.
     table, row : int
         The number of the plan table, and the row of the plan that ran.
     predicted : Timeline
-        The simulation of the same plan.
+        The simulated timeline of the same plan.
     """
     measured = report.measured
     return {
