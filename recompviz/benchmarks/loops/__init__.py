@@ -1,1 +1,1 @@
-"""Training loops and models with control flow, compiled with the backend and compared with eager PyTorch."""
+"""Benchmarks of the backend: training loops and models with control flow, compared with eager PyTorch."""

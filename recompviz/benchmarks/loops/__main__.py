@@ -1,13 +1,15 @@
-"""Training loops and models with control flow under a budget, compared with eager PyTorch; prints tables.
+"""Run training loops and models with control flow under a total, compare them with eager PyTorch, and print tables.
 
     python -m recompviz.benchmarks.loops                           # all tables
     python -m recompviz.benchmarks.loops loops models              # some of them
     python -m recompviz.benchmarks.loops changes --changes 1000
 
-Losses, gradients and the model's tensors are compared bitwise. Each total is between the least of the recorded steps
-and what keeping every value takes. *Planned* is the share of the bytes kept for the backward pass that lies in planned
-regions; the rest is kept by code that runs eagerly. *Choice* is the processor time that the choice of the plan takes in
-a step.
+Losses, gradients and the model's tensors must be exactly equal. *Least* is the least total that suffices for all
+recorded training steps. Each total lies between the least and the total that keeps every value; for the loop over many
+lengths, a total below the least of the longest batch is tried too. *Planned* is the share of regions in the bytes kept
+for the backward pass; code that runs eagerly keeps the rest. *Choice* is the mean processor time of choosing plans in
+one training step. The percentage in the tables of loops is the planned recomputation, relative to the time of the
+forward passes.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ CHANGES_OF_ONE_MODEL = 25
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the tables."""
+    """Parse the command line, run the benchmarks, and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", help=f"some of {', '.join(TABLES)}; default: all")
     parser.add_argument("--seconds", type=float, default=1.0, help="processor time of the search for each region")

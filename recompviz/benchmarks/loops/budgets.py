@@ -1,4 +1,4 @@
-"""Run a loop eagerly, with every value kept, and under a total in between; compare every tensor that it returns."""
+"""Run a training loop eagerly, with every value kept, and compiled for a smaller total; compare the results."""
 
 from __future__ import annotations
 
@@ -21,21 +21,26 @@ UNLIMITED = 1 << 40
 
 @dataclass
 class LoopRow:
-    """How a loop ran under a budget.
+    """The result of :func:`run_loop`. Sizes are total bytes of a training step.
 
     Attributes
     ----------
     name : str
+        The name of the loop.
     regions : int
-        Captured graphs that train.
-    least, total, keep_all : int
-        Total bytes: the least of the recorded steps, the budget, and what keeping every value takes.
+        The number of captured graphs that train.
+    least : int
+        The least total that suffices for every recorded training step; 0 if nothing was planned.
+    total : int
+        The total for which the loop was compiled.
+    keep_all : int
+        The total that keeps every value.
     overhead : float
-        Planned recomputation of the last step, as a share of the forward time.
+        Time of the planned recomputation in the last training step, divided by the time of the forward passes.
     wrong : list of str
-        What differs from eager.
+        Differences from eager PyTorch, and errors; empty if there are none.
     messages : list of str
-        Warnings that eager PyTorch does not give.
+        Warnings of the compiled loop that eager PyTorch does not give.
     """
 
     name: str
@@ -49,22 +54,28 @@ class LoopRow:
 
 
 def compiled_for(total: int | None) -> Callable[[Any], Any]:
-    """A function that compiles a model for a total, or returns it as it is."""
+    """Return a function that compiles a model for a total in bytes; for None, it returns the model unchanged."""
     if total is None:
         return lambda model: model
     return lambda model: torch.compile(model, backend=backend, options={"total": total})
 
 
 def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: float = 0.4) -> LoopRow:
-    """Run a loop three times.
+    """Run a loop three times: eagerly, with every value kept, and under a total; compare the tensors that it returns.
 
     Parameters
     ----------
     name : str
+        The name of the loop in the result.
     loop : callable (total or None) → list of tensor
-        None runs eagerly; a total compiles for it with the backend ``"recompviz"``.
+        For None it runs eagerly. For a total it compiles its models with the backend ``"recompviz"``.
     position : float
-        Where the total is: 0 for the least, 1 for keep-all.
+        Where the total of the third run lies: 0 for the least total, 1 for the total that keeps every value.
+
+    Returns
+    -------
+    LoopRow
+        If nothing was planned or the total was too small, ``wrong`` says so.
     """
     row = LoopRow(name)
     forget_budgets()
@@ -103,7 +114,7 @@ def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple
 
 
 def different(mine: list[Any], theirs: list[Any]) -> list[str]:
-    """The tensors whose bits differ, by their positions."""
+    """Compare two lists with :func:`same`; return one sentence that counts the different tensors, or an empty list."""
     if len(mine) != len(theirs):
         return [f"{len(mine)} tensors, expected {len(theirs)}"]
     wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same(a, b)]
@@ -111,7 +122,7 @@ def different(mine: list[Any], theirs: list[Any]) -> list[str]:
 
 
 def same(mine: Tensor | None, theirs: Tensor | None) -> bool:
-    """Whether two tensors have the same values (two NaNs are the same), or both are missing."""
+    """Whether two tensors have the same dtype, shape and values, or both are None. NaN equals NaN here."""
     if mine is None or theirs is None:
         return mine is theirs
     if mine.layout is not torch.strided:

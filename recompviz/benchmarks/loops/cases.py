@@ -1,4 +1,4 @@
-"""The cases of the benchmark: a model, its inputs at each step, and its loss, made from a fixed seed."""
+"""The registry of models for the benchmark: each case is a model, its inputs at each training step, and its loss."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ BATCH, WIDTH = 128, 64
 
 @dataclass
 class ModelCase:
-    """A model and how it is trained.
+    """A model, its inputs and its loss.
 
     Attributes
     ----------
     model : torch.nn.Module
-    inputs : callable (step number) → tuple
-        The arguments of one step.
+        The model, newly made.
+    inputs : callable (int) → tuple
+        From the number of a training step to the arguments of the model.
     loss : callable (output) → scalar tensor
+        From the model's output to the loss.
     """
 
     model: nn.Module
@@ -34,7 +36,7 @@ class ModelCase:
 
 
 def loss_of(output: Any) -> Tensor:
-    """The mean square of every floating-point tensor in an output that needs a gradient, summed."""
+    """Return the sum of the mean squares of all tensors in an output that need a gradient."""
     if dataclasses.is_dataclass(output):
         output = vars(output)
     leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -44,11 +46,16 @@ def loss_of(output: Any) -> Tensor:
     return total
 
 
+# name → function that makes the case, from fixed seeds
 CASES: dict[str, Callable[[], ModelCase]] = {}
 
 
 def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
-    """Register a function that returns a model and its inputs, and possibly a loss."""
+    """Return a decorator that registers a case in ``CASES``.
+
+    The decorated function returns a model, its inputs and optionally its loss. The inputs are one tuple for all
+    training steps, or a function from the number of a step to a tuple. Default loss: :func:`loss_of`.
+    """
 
     def register(build: Callable[[], Any]) -> Callable[[], ModelCase]:
         @functools.wraps(build)
@@ -66,12 +73,12 @@ def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
 
 
 def rows(*shape: int) -> Callable[[int], tuple[Tensor]]:
-    """New random rows at every step, the same for the same step."""
+    """Return a function from the number of a training step to one random tensor of this shape, seeded by the number."""
     return lambda step: (torch.randn(*shape, generator=torch.Generator().manual_seed(step)),)
 
 
 def tower(width: int = WIDTH, depth: int = 3) -> nn.Sequential:
-    """Linear layers with GELU and layer norm."""
+    """Return ``depth`` times a linear layer, GELU and layer norm, in sequence."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)]

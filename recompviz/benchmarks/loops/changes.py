@@ -1,6 +1,7 @@
-"""Change one random thing between the steps of a compiled model: every answer must be that of the changed model.
+"""Change a compiled model at random between training steps, to find results that ignore the change.
 
-A twin gets the same changes and runs eagerly. Losses and gradients are compared bitwise after each change.
+A second model gets the same changes and runs eagerly. After each change, losses, gradients and buffers of both must be
+exactly equal.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Layered(nn.Module):
 
     @staticmethod
     def layer(generator: random.Random) -> nn.Module:
-        """One layer of a random kind."""
+        """Return one layer of a random kind."""
         kind = generator.choice(["linear", "norm", "batch norm", "two"])
         if kind == "norm":
             return nn.LayerNorm(WIDTH)
@@ -64,13 +65,14 @@ class Layered(nn.Module):
 
 @dataclass
 class Outcome:
-    """What the changes showed.
+    """The result of :func:`random_changes`.
 
     Attributes
     ----------
     changes : int
+        The number of changes made.
     stale : list of str
-        Changes after which an answer differed from eager's.
+        One text for each change after which a result differed from eager PyTorch: the seed, number and kind.
     kinds : dict of str to int
         How often each kind of change was made.
     """
@@ -183,14 +185,16 @@ OUTSIDE = ("global", "batch size", "dtype", "seed")
 
 
 def random_changes(seed: int, changes: int, total: int | str = "1 MiB") -> Outcome:
-    """Change a compiled model and its eager twin, one thing at a time, and compare a step after each change.
+    """Change a compiled and an eager model in the same way, and compare one or three training steps after each change.
 
     Parameters
     ----------
     seed : int
+        The seed of the models and the changes.
     changes : int
+        The number of changes.
     total : int or str
-        The budget of the compiled model.
+        The total of the compiled model, in bytes or with a unit.
     """
     here = sys.modules[__name__]
     generator, outcome = random.Random(seed), Outcome()
@@ -230,7 +234,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB") -> Outco
 
 
 def _step(called: Any, model: nn.Module, rows: int, dtype: torch.dtype, seed: int) -> list[Tensor | None]:
-    """The loss and the gradients of one step."""
+    """Run one training step without an optimizer; return the loss, the gradients, and copies of the buffers."""
     torch.manual_seed(seed)
     for parameter in model.parameters():
         parameter.grad = None

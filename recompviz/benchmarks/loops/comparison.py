@@ -1,4 +1,4 @@
-"""Train a model eagerly and under a budget, from the same seeds, and compare every gradient and every state."""
+"""Train a model eagerly and under a total, from the same seeds; compare losses, gradients and the model's tensors."""
 
 from __future__ import annotations
 
@@ -35,19 +35,21 @@ UNSTEADY = {"layer drop by Python's random": 16, "early exit by a value": 12}
 
 @dataclass
 class Trained:
-    """What a few steps of training left behind.
+    """The result of training for a few steps.
 
     Attributes
     ----------
     losses : list of tensor
+        One for each training step.
     gradients : list of list of tensor or None
-        For each step, of every parameter and of every input.
+        For each training step, the gradients of all parameters and inputs; None where there is no gradient.
     state : list of tensor
-        Parameters, buffers and other tensors of the model after the last step.
+        Parameters, buffers and other tensors of the model after the last training step.
     peaks : list of int
-        Measured total bytes of each step from the fourth on: what was there before, and the profiler's peak.
+        Measured peaks in total bytes, one for each training step from the fourth on; empty if not measured. A peak is
+        the sum of :func:`resident` and the most bytes allocated in the step.
     messages : list of str
-        Warnings.
+        The first lines of all warnings, each once.
     """
 
     losses: list[Tensor] = field(default_factory=list)
@@ -58,16 +60,18 @@ class Trained:
 
 
 def train(case: ModelCase, called: Callable[..., Any], steps: int, measured: bool = False) -> Trained:
-    """Train for a few steps with SGD.
+    """Train for a few steps with SGD and momentum.
 
     Parameters
     ----------
     case : ModelCase
+        The model, its inputs and its loss.
     called : callable
-        The model, or what it was compiled to.
+        The model itself, or the compiled model.
     steps : int
+        The number of training steps.
     measured : bool
-        Whether the profiler measures the peak of each step.
+        Whether to measure the peak of each training step from the fourth on, with the profiler.
     """
     result = Trained()
     parameters = all_parameters(case.model)
@@ -99,14 +103,17 @@ def train(case: ModelCase, called: Callable[..., Any], steps: int, measured: boo
 
 
 def one_step(case: ModelCase, called: Callable[..., Any], inputs: tuple[Any, ...]) -> Tensor:
-    """Forward, loss and backward."""
+    """Run forward pass, loss and backward pass; return the detached loss."""
     loss = case.loss(called(*inputs))
     loss.backward()
     return loss.detach()
 
 
 def highest(events: Iterable[AllocationEvent]) -> int:
-    """The most bytes allocated at a time, above what was there."""
+    """Return the most bytes that are allocated at one time by these events.
+
+    Memory that was allocated before the first event does not count.
+    """
     now = most = 0
     sizes: dict[int, int] = {}
     for event in events:
@@ -120,12 +127,12 @@ def highest(events: Iterable[AllocationEvent]) -> int:
 
 
 def all_parameters(model: nn.Module) -> list[Tensor]:
-    """The parameters of a model, and those that it hides in Python lists."""
+    """Return the parameters of a model, and those in its attribute ``found``, which are not registered."""
     return list(dict.fromkeys([*model.parameters(), *getattr(model, "found", [])]))
 
 
 def all_tensors(model: nn.Module) -> list[Tensor]:
-    """Every tensor that the modules hold, parameters included."""
+    """Return parameters, buffers, and the tensors in other attributes of all modules; a tensor may be listed twice."""
     held = [value for module in model.modules() for value in vars(module).values()]
     return [
         *all_parameters(model), *model.buffers(),
@@ -134,7 +141,11 @@ def all_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def resident(model: nn.Module, optimizer: torch.optim.Optimizer | None, leaves: list[Tensor]) -> int:
-    """Bytes there before a step: parameters, buffers, gradients, optimizer state and inputs."""
+    """Return the bytes that are allocated before a training step.
+
+    Parameters, buffers and other tensors of the model, gradients, optimizer state and the given inputs count. A
+    storage that several tensors share counts once.
+    """
     tensors = [*all_tensors(model), *leaves]
     tensors += [value.grad for value in tensors if value.is_leaf and value.grad is not None]
     if optimizer is not None:
@@ -152,7 +163,7 @@ def _copied(value: Tensor | None) -> Tensor | None:
 
 
 def differences(mine: Trained, theirs: Trained) -> list[str]:
-    """What differs between two trainings; empty if every bit is the same."""
+    """Return a sentence for each difference between two results of :func:`train`; empty if all values are equal."""
     found = []
     for step, (a, b) in enumerate(zip(mine.losses, theirs.losses, strict=True)):
         if not same(a, b):
@@ -170,26 +181,34 @@ def differences(mine: Trained, theirs: Trained) -> list[str]:
 
 @dataclass
 class Row:
-    """How one model trained under a budget.
+    """The result of :func:`compare` for one model. Sizes are total bytes of a training step.
 
     Attributes
     ----------
+    name : str
+        The name of the case.
     regions : int
-        Runs of planned regions in a step.
+        How often planned regions run in a training step.
     breaks : int
-        Graph breaks.
+        The number of graph breaks.
     share : float
-        Bytes that the regions would save if they kept all, as a share of these and of what code outside holds.
-    total, peak : int
-        The budget, and the largest measured peak.
-    keep_all, least : int
-        Total bytes of the step that keeps all, and the least.
+        See :func:`planned_share`.
+    least : int
+        The least total that suffices for every recorded training step; 0 if nothing was planned.
+    keep_all : int
+        The total that keeps every value.
+    total : int
+        The total for which the model was compiled.
+    peak : int
+        The largest measured peak of the training steps under that total.
     overhead : float
-        Recomputation planned in the last step, as a share of the forward time.
+        Time of the planned recomputation in the last training step, divided by the time of the forward passes.
     unplanned : str
-        Why nothing was planned, if so.
-    wrong, messages : list of str
-        What differs from eager, and warnings that eager PyTorch does not give.
+        Why nothing was planned; empty otherwise.
+    wrong : list of str
+        Differences from eager PyTorch; empty if there are none.
+    messages : list of str
+        Warnings of the compiled model that eager PyTorch does not give.
     """
 
     name: str
@@ -207,19 +226,27 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether the gradients are equal and the peak is within the total."""
+        """Whether nothing differs from eager PyTorch and the measured peak is at most the total.
+
+        If nothing was planned, the peak was not measured and does not count.
+        """
         return not self.wrong and self.peak <= self.total
 
 
 def compare(name: str, position: float = 0.4) -> Row:
-    """Train one of the models under a total between the least and that of keep-all.
+    """Train a model eagerly, compiled with every value kept, and compiled for a total; compare the results.
 
     Parameters
     ----------
     name : str
-        One of ``CASES``.
+        A key of ``CASES``.
     position : float
-        Where the total is: 0 for the least, 1 for keep-all.
+        Where the total lies: 0 for the least total, 1 for the total that keeps every value.
+
+    Returns
+    -------
+    Row
+        If nothing was planned, the model is not trained under a total, and ``unplanned`` gives the reason.
     """
     row, steps = Row(name), UNSTEADY.get(name, STEPS)
     eager = train_eager(name, steps)
@@ -246,21 +273,24 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """The share of the activation bytes that regions hold when they keep all."""
+    """Return the share of the bytes kept for the backward pass that regions keep, if every value is kept.
+
+    Code outside the regions keeps the rest: the most bytes that it holds after a forward pass.
+    """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)
     return inside / max(inside + outside, 1)
 
 
 def train_eager(name: str, steps: int) -> Trained:
-    """The reference."""
+    """Train a case eagerly, as the reference for the comparison."""
     forget_graphs()
     case = CASES[name]()
     return train(case, case.model, steps)
 
 
 def compiled_case(name: str, total: int | str) -> tuple[ModelCase, Any, StepBudget]:
-    """A fresh case, compiled for a total."""
+    """Return a new case, its model compiled for a total, and the budget object that chooses its plans."""
     forget_graphs()
     case = CASES[name]()
     compiled = rv.compile(case.model, total=total)

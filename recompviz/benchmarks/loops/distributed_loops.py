@@ -1,8 +1,9 @@
-"""Training loops in two processes that talk over gloo: DistributedDataParallel and FSDP2.
+"""Training loops in two processes connected by gloo: DistributedDataParallel and FSDP2.
+
+:func:`run` starts the two processes. Each trains eagerly and compiled, and prints its result as one line of JSON. This
+module is also the program of one process:
 
     python -m recompviz.benchmarks.loops.distributed_loops ddp
-
-runs one loop in two processes of its own, eagerly and compiled, and prints a line of JSON for each rank.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ WORLD = 2
 
 
 class Sometimes(Network):
-    """Leaves out its last block at every second step."""
+    """A network that leaves out its last block if ``step`` is even."""
 
     step = 0
 
@@ -41,7 +42,7 @@ class Sometimes(Network):
 
 
 def train(kind: str, compiled: Compile) -> list[Tensor]:
-    """Losses, and parameters after the last step."""
+    """Train one rank; return the loss of each training step, and this rank's part of each parameter at the end."""
     torch.manual_seed(0)
     model: Any = Sometimes() if "unused" in kind else Network()
     if kind == "fsdp2":
@@ -79,13 +80,24 @@ def _local(tensor: Any) -> Tensor:
 
 
 def run(kind: str) -> list[dict[str, Any]]:
-    """Run a loop in two new processes.
+    """Run a loop in two new processes, eagerly and compiled.
+
+    Parameters
+    ----------
+    kind : str
+        One of ``KINDS``.
 
     Returns
     -------
     list of dict
-        One for each rank: ``equal`` (losses and parameters are those of eager, bitwise), ``regions``, ``planned``
-        (whether the last step ran a plan), ``total``, ``keep_all``, ``messages``.
+        One for each rank. ``equal``: whether losses and parameters are exactly those of eager PyTorch. ``regions``: the
+        number of captured graphs that train. ``planned``: whether the last training step ran a plan. ``messages``:
+        warnings. If a training step was recorded, also ``least``, ``total`` and ``keep_all``, in total bytes.
+
+    Raises
+    ------
+    RuntimeError
+        If a process fails.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -97,7 +109,7 @@ def run(kind: str) -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _rank(rank: int, port: int, kind: str) -> Iterator[subprocess.Popen[str]]:
-    """A process of the group. It is killed if the other one fails: it would wait for it."""
+    """Start a process of the group for a ``with`` block; kill it on an error, because it may wait for the other one."""
     environment = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
         "WORLD_SIZE": str(WORLD), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
@@ -113,7 +125,7 @@ def _rank(rank: int, port: int, kind: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _result(kind: str, process: subprocess.Popen[str]) -> dict[str, Any]:
-    """The line that a process printed."""
+    """Wait for a process, and return the result that it printed as JSON."""
     output, errors = process.communicate(timeout=300)
     lines = [line for line in output.splitlines() if line.startswith("{")]
     if process.returncode or not lines:
@@ -123,7 +135,7 @@ def _result(kind: str, process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 def worker() -> None:
-    """One rank."""
+    """Run one rank of the loop named on the command line, and print its result as a line of JSON."""
     from recompviz.pytorch.running.compiled import compile_within
     from recompviz.pytorch.running.step_budget import StepBudget
 

@@ -1,7 +1,7 @@
-"""Batches of one hundred different lengths in random order, as in language modelling, under one total.
+"""Train on batches of one hundred different lengths in random order, as in language modelling, under one total.
 
-The peak of every step is measured, except those of the steps that are compiled or recorded. Targets, which only the
-loss outside the model reads, are not part of the total.
+The peak of every training step is measured, except in steps that compile a graph or are recorded. The total does not
+include the targets, because only the loss outside the model reads them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Block(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """A small transformer that predicts the next word."""
+    """A small transformer that returns scores for the next word."""
 
     def __init__(self, layers: int = 3) -> None:
         super().__init__()
@@ -71,35 +71,40 @@ class LanguageModel(nn.Module):
 
 @dataclass
 class LengthRow:
-    """How a loop over many lengths ran.
+    """The result of :func:`run_lengths`.
 
     Attributes
     ----------
     mode : str
-        How Dynamo learns that lengths vary.
-    lengths, steps : int
-        Different lengths, and steps.
+        How Dynamo is told that lengths vary; one of ``MODES``.
+    lengths : int
+        The number of different lengths.
+    steps : int
+        The number of training steps.
     captures : int
-        Graphs that were compiled.
+        The number of captured graphs that train.
     total : int
-    highest, above : int
-        The largest measured peak, and the number of steps whose peak was above the total.
+        The total for which the model was compiled, in bytes.
+    highest : int
+        The largest measured peak of a training step, in total bytes.
+    above : int
+        The number of training steps whose measured peak was above the total.
     measured : int
-        Steps whose peak was measured.
+        The number of training steps whose peak was measured.
     refused : int
-        Steps that raised InfeasibleBudget.
+        The number of training steps that raised ``InfeasibleBudget``.
     too_strict : int
-        Refused steps whose reported least total was below the total.
+        The number of refused training steps whose reported least total was at most the total.
     messages : list of str
-        Warnings.
+        The first line of each warning.
     milliseconds : list of float
-        Processor time of the choice in each step, except in those that searched plans.
+        Processor time of choosing plans, for each training step that was measured or refused and made no search.
     searches : int
-        Steps that searched plans.
+        The number of measured or refused training steps that searched for new plans.
     search_seconds : float
-        Their processor time.
+        Processor time of choosing plans in these training steps, with the searches.
     equal : bool
-        Whether the losses are those of eager PyTorch, bitwise.
+        Whether every loss is exactly that of eager PyTorch.
     """
 
     mode: str
@@ -120,16 +125,20 @@ class LengthRow:
 
     @property
     def ok(self) -> bool:
-        """Whether it is as promised, up to the time."""
+        """Whether the backend keeps its promises.
+
+        At most three graphs are captured and at most one warning is given. No measured peak is above the total. Every
+        refusal is necessary, and every loss is exact.
+        """
         return self.captures <= 3 and not self.above and len(self.messages) <= 1 and self.equal and not self.too_strict
 
     @property
     def mean(self) -> float:
-        """Mean milliseconds of the choice."""
+        """Mean of ``milliseconds``; 0 if there are none."""
         return statistics.fmean(self.milliseconds) if self.milliseconds else 0.0
 
     def note_time(self, seconds: float, searched: bool) -> None:
-        """Note the processor time of one step's choice."""
+        """Add the processor time of choosing plans in one training step, which may include a search."""
         if searched:
             self.searches, self.search_seconds = self.searches + 1, self.search_seconds + seconds
         else:
@@ -137,23 +146,24 @@ class LengthRow:
 
 
 def lengths_of(steps: int, count: int = 100) -> list[int]:
-    """The length of each step."""
+    """Return the length of each training step: random draws from ``count`` different lengths, with a fixed seed."""
     draw = random.Random(0)
     choice = draw.sample(range(16, LONGEST + 1), count)
     return [draw.choice(choice) for _ in range(steps)]
 
 
 def run_lengths(mode: str, steps: int = 300, position: float = 0.3) -> LengthRow:
-    """Train over many lengths.
+    """Train on many lengths, compiled and eagerly; measure the peaks and compare the losses.
 
     Parameters
     ----------
     mode : str
-        One of ``MODES``.
+        How Dynamo is told that lengths vary; one of ``MODES``.
     steps : int
+        The number of training steps.
     position : float
-        Where the total is, for the longest batch: 0 for its least, 1 for what keeping every value takes. Below 0, the
-        longest batches do not fit.
+        Where the total lies for the longest batch: 0 for its least total, 1 for the total that keeps every value.
+        Below 0, the longest batches do not fit.
     """
     lengths = lengths_of(steps)
     warm_up = [*lengths[: SHORT - 1], max(lengths)]
@@ -188,7 +198,7 @@ def run_lengths(mode: str, steps: int = 300, position: float = 0.3) -> LengthRow
 
 
 class _Loop:
-    """A model in training."""
+    """A model in training, eager or compiled."""
 
     def __init__(self, mode: str, total: int | str | None) -> None:
         torch.manual_seed(0)
@@ -210,7 +220,7 @@ class _Loop:
             self.seconds += time.process_time() - before
 
     def step(self, number: int, length: int) -> tuple[Tensor, int | None]:
-        """The loss and the measured peak; None if it was not measured."""
+        """Run one training step; return the loss, and the measured peak in total bytes or None."""
         torch.manual_seed(number)
         words, targets = torch.randint(0, WORDS, (2, BATCH, length)).unbind()
         words = words.clone()

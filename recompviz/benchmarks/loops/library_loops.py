@@ -1,6 +1,7 @@
-"""The training loops of libraries, unchanged but for the name of the backend.
+"""Training loops of libraries, such as transformers' Trainer; only the backend's name or the compile call is added.
 
-Each needs its library; where it is not installed, the table says so.
+``LIBRARIES`` maps the name of a loop to its library and its function. The function takes a total in bytes, or None to
+run eagerly. It returns the losses and the model's state.
 """
 
 from __future__ import annotations

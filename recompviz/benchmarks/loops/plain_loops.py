@@ -1,7 +1,7 @@
-"""Training loops in plain PyTorch. Each is written for any model: eager or compiled.
+"""Training loops in plain PyTorch, for eager and compiled models.
 
-A loop takes a function that compiles a model (or returns it as it is), trains from a fixed seed, and returns what it
-saw: losses, and tensors of the model at the end.
+``LOOPS`` maps the name of a loop to its function. The function takes a function that compiles a model, or that returns
+the model unchanged. It trains from a fixed seed, and returns losses and the tensors of the model at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Four blocks, batch norm and a head."""
+    """A network of four residual blocks, batch norm and a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Network(nn.Module):
 
 
 def data(step: int) -> tuple[Tensor, Tensor]:
-    """The batch of a step."""
+    """Return inputs and targets of a training step, seeded by its number."""
     generator = torch.Generator().manual_seed(step)
     return torch.randn(BATCH, WIDTH, generator=generator), torch.randint(0, 10, (BATCH,), generator=generator)
 
@@ -229,7 +229,7 @@ def average(compiled: Compile) -> list[Tensor]:
 
 
 class Parent(nn.Module):
-    """Has the compiled model as a part."""
+    """A module that contains a compiled model, and scales its output."""
 
     def __init__(self, inner: Any) -> None:
         super().__init__()
@@ -359,7 +359,7 @@ def abandoned(compiled: Compile) -> list[Tensor]:
 
 
 class Interrupted(Network):
-    """Raises an error in the middle of chosen steps."""
+    """A network that raises ``KeyError`` in the middle of its forward pass if ``fails`` is set."""
 
     fails = False
 

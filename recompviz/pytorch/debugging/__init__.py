@@ -1,6 +1,6 @@
-"""Why memory is alive at the peak of an eager step.
+"""Explain which memory is alive at the peak of eager training steps, and why.
 
-``session`` runs the steps: ``recorder`` watches them, ``references`` searches for who holds what, ``peak`` is the state
-at the peak, ``causes`` explain its blocks, ``report`` makes the memory report. ``expectation``, ``advice`` and
-``what_if_notes`` add what the trace of the step predicts.
+``session`` runs the training steps. ``recorder`` watches them, and ``references`` searches for the objects that hold
+tensors. ``peak`` describes the state at the peak, ``causes`` explains its blocks, and ``report`` makes the memory
+report. ``expectation``, ``advice`` and ``what_if_notes`` add predictions from a trace of the training step.
 """

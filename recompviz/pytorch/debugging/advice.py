@@ -1,7 +1,7 @@
-"""Advice on recomputation: what checkpointing a module, or a plan of the planner, would save and cost.
+"""Advice on recomputation: the bytes that a checkpoint or a plan would save, and the time that it would take.
 
-Checkpointing a module is a plan that recomputes the values inside the module and keeps those that other modules read.
-It is simulated like any plan; calibrated calls give its time.
+A checkpoint around a module is a plan: it recomputes the values inside the module, and keeps its results that other
+modules read. Each plan is simulated. In a calibrated trace, its time is the measured time of the recomputed operators.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ LEAST_SHARE = 0.01
 
 
 def checkpoint_advice(traced: Trace) -> list[Advice]:
-    """What checkpointing each module would save and cost, the largest saving first.
+    """Advise which modules to checkpoint, the largest saving first.
+
+    Modules with a path of one or two parts are tried, each by itself. Of modules with the same saving, only the one
+    with the least time remains. At most ``MOST_NAMED`` are returned; each saves at least ``LEAST_SHARE`` of the
+    simulated peak.
 
     Parameters
     ----------
     traced : Trace
-        Calibrated, for times in milliseconds.
+        If it is not calibrated, the advice has no times.
     """
     graph = traced.graph
     whole = simulate(traced).peak
@@ -53,7 +57,11 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
 
 
 def planner_advice(traced: Trace) -> list[Advice]:
-    """The smallest peak that a plan reaches, and the one half-way to it."""
+    """Advise up to two plans: one for the least total, one for a total half-way between that and the present peak.
+
+    Plans that save less than ``LEAST_SHARE`` of the simulated peak are left out. The plan with the least recomputation
+    time comes first.
+    """
     table = traced.plans("live")
     whole = simulate(traced).peak
     found: list[Advice] = []
@@ -71,7 +79,7 @@ def planner_advice(traced: Trace) -> list[Advice]:
 
 
 def _at_least(size: int) -> str:
-    """A size as an argument, rounded up, so that the plan still fits.
+    """Return a size as text for ``total=``, rounded up to about four digits, so that the plan still fits.
 
     Examples
     --------
@@ -84,7 +92,7 @@ def _at_least(size: int) -> str:
 
 
 def _milliseconds(traced: Trace, plan: Plan) -> float | None:
-    """The time of a plan's recomputation; None if the trace is not calibrated."""
+    """Return the predicted time of a plan's recomputation; None if the trace is not calibrated."""
     seconds = traced.joint.seconds
     if not seconds:
         return None
@@ -94,7 +102,7 @@ def _milliseconds(traced: Trace, plan: Plan) -> float | None:
 
 
 def _modules(traced: Trace) -> Iterator[tuple[str, list[int]]]:
-    """Module paths of one or two parts, with their nodes, if there are several."""
+    """Yield module paths of one or two parts with the nodes inside, for modules with two nodes or more."""
     members: dict[str, list[int]] = {}
     for v, info in enumerate(traced.graph.info):
         parts = info.module.split(".")

@@ -1,7 +1,8 @@
-"""Compare expected with measured memory, operator by operator.
+"""Compare simulated with measured memory, operator by operator.
 
-The simulated step and the eager step run the same operators, one as a functional graph, the other as Python. The two
-sequences are aligned by operator and pass, and the change of live memory is compared between aligned operators.
+The simulated training step is a functional graph; the measured one is eager Python. Both run nearly the same operators.
+The two sequences are aligned by operator name and by pass, forward or backward. From each aligned operator to the next,
+the change of live memory is compared.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ MOST_OPERATORS = 6000
 
 
 def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
-    """Where the measured change of memory differs from the simulated one, largest first."""
+    """Return where the measured change of live memory differs from the simulated one, the largest difference first.
+
+    The measured training step is the one that contains the peak, without its optimizer step. The simulated one has no
+    recomputation. Empty if nothing was recorded, or if one of the two has more than ``MOST_OPERATORS`` operators.
+    """
     if recording.peak_operator is None:
         return ()
     step = recording.peak_step

@@ -1,4 +1,4 @@
-"""Make the report of a peak state: a row for each block alive at the peak, the findings, and the timeline."""
+"""Make the memory report of a peak state: a row for each block alive at the peak, the findings, and the timeline."""
 
 from __future__ import annotations
 
@@ -23,7 +23,15 @@ from recompviz.pytorch.debugging.recorder.watched import Block
 
 
 def report_of(peak: PeakState, title: str) -> MemoryReport:
-    """The report of a peak state, without expected memory and advice."""
+    """Return the memory report of a peak state; :func:`recompviz.debug` adds expected memory, differences and advice.
+
+    Parameters
+    ----------
+    peak : PeakState
+        The state at the measured peak.
+    title : str
+        The title of the report.
+    """
     recording = peak.recording
     static = [
         (block, recording.rounded(block.size))

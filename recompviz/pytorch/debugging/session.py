@@ -1,8 +1,8 @@
-"""From a training step to its memory report.
+"""Run a training step several times to make its memory report.
 
-The first pass watches and profiles some steps, which gives the peak. The second pass runs one more step, stops at the
-operator of the peak and searches for who holds what. If an object of the user's retains a block, a third pass finds
-the line that stores it there.
+The first pass watches and profiles some training steps, and finds the peak. The second pass runs one more training step
+and pauses at the operator of the peak, to search for the objects that hold blocks. If an object of the user's keeps a
+block alive, a third pass runs one more training step, and finds the line that stores the block in that object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def examined(
     optimizer: torch.optim.Optimizer | None = None,
     steps: int = 3,
 ) -> tuple[MemoryReport, Recording]:
-    """Run some eager steps and report the memory at their peak.
+    """Run some eager training steps and report the measured memory at their peak.
+
+    Up to three more training steps run: one to warm up, if ``model`` is a module, and two to search for references.
+    If ``model`` is a module, its parameters, buffers and gradients and the optimizer's state are restored afterwards.
 
     Parameters
     ----------
@@ -57,9 +60,9 @@ def examined(
     Returns
     -------
     report : MemoryReport
-        It does not contain expected memory and advice; :func:`recompviz.debug` adds them.
+        The report without expected memory and advice; :func:`recompviz.debug` adds them.
     recording : Recording
-        What was recorded in these steps.
+        The operators and allocations of these training steps.
 
     Raises
     ------
@@ -67,6 +70,10 @@ def examined(
         If ``model`` is neither a module nor a function.
     ValueError
         If ``steps`` is less than 1.
+    TraceError
+        If the loss of a module is not a scalar or needs no gradient.
+    ProfilerBusy
+        If another ``torch.profiler`` runs in this process.
     """
     if not callable(model):
         raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function that runs one step")
@@ -84,7 +91,7 @@ def examined(
 
 
 class _Session:
-    """Runs one step of the user's as often as needed."""
+    """Runs the training step of one model or function, as often as the passes need it."""
 
     def __init__(
         self, model: Any, arguments: Arguments, loss: Loss | None, optimizer: torch.optim.Optimizer | None
@@ -125,21 +132,24 @@ class _Session:
             clear_gradients(self.module, self.arguments)
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
-        """The loss. The output of the model is freed when this returns, as in the traced step."""
+        """Return the loss. The output of the model is freed on return, as in the traced training step."""
         inputs, kwargs, targets = self.arguments
         output = module(*inputs, **kwargs)
         loss: torch.Tensor = scalar(output if self.loss is None else self.loss(output, *targets))
         return loss
 
     def warm_up(self) -> None:
-        """Run a step so that libraries make their caches. The optimizer does not step: its first step is recorded."""
+        """Run one training step so that libraries fill their caches. The optimizer does not step.
+
+        So the first step of the optimizer, which makes its state, is recorded.
+        """
         self.one_step(optimize=False)
 
     # ---------------------------------------------------------------- first pass
 
     @calls_step
     def record(self, steps: int) -> Recording:
-        """Watch and profile some steps."""
+        """Watch and profile some training steps, and search for references before the first and after each."""
         self._clear()
         self._name_given()
         self.between.append(self._held_now())
@@ -182,7 +192,11 @@ class _Session:
     # ---------------------------------------------------------------- second and third pass
 
     def look_at_peak(self, recording: Recording) -> PeakState:
-        """Run one more step and search, at the operator of the peak, for who holds each block."""
+        """Return the state at the peak, after one or two more training steps.
+
+        The first searches for reference paths after the operator of the peak. The second, if an object keeps a block
+        alive, finds the lines that store blocks.
+        """
         at_peak = recording.peak_operator
         if at_peak is None:
             return PeakState(recording)
@@ -203,9 +217,10 @@ class _Session:
         return replace(peak, stored_at=self._storing_lines(peak.retainers)) if peak.retainers else peak
 
     def _paths_now(self, wanted: Mapping[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
-        """The present paths to recorded blocks.
+        """Return the present reference paths, by the number of the recorded block.
 
-        A block made in this step stands for the recorded block that the same operator made in the step of the peak.
+        A block made in this training step stands for the recorded block that the same operator made in the training
+        step of the peak.
         """
         watcher = self.watcher
         found: dict[int, list[ReferencePath]] = {}
@@ -220,7 +235,10 @@ class _Session:
         return found
 
     def _storing_lines(self, retainers: Mapping[Key, Retainer]) -> dict[Key, SourceLine]:
-        """The line that stores most bytes in each retainer, found by reading them before each line of one more step."""
+        """Return the line that stores the most bytes in each retainer; retainers without such a line are left out.
+
+        One more training step runs. The retainers are read before each of its lines.
+        """
         walk = self._walk()
         reads = {key: read for key, retainer in retainers.items() if (read := reader(retainer, walk)) is not None}
         before = {key: contents(read) for key, read in reads.items()}
@@ -244,7 +262,10 @@ class _Session:
 
 
 def _by_origin(recording: Recording) -> dict[tuple[int, int], int]:
-    """(operator within the step, position of the result) → number, for live blocks made in the step of the peak."""
+    """Map (operator within the training step, position of the result) to the number of the block.
+
+    Only blocks made in the training step of the peak and alive at the peak are included.
+    """
     step, start = recording.peak_step, recording.steps.start_of(recording.peak_step)
     blocks = [one.block for one in recording.live if one.block is not None]
     return {(b.maker - start, b.position): b.number for b in blocks if b.maker >= 0 and b.step == step}

@@ -1,6 +1,6 @@
-"""What the peak would be with another batch size or another dtype.
+"""Predict the peak of a training step with another batch size or dtype.
 
-The step is traced again with tensors that have shapes and no memory.
+The training step is traced again with tensors that have shapes but no memory, and the trace is simulated.
 """
 
 from __future__ import annotations
@@ -27,15 +27,24 @@ MOST_CHARACTERS = 120
 
 
 def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None = None) -> int:
-    """The simulated peak of the step with another batch size or dtype, total bytes; no memory is allocated.
+    """Return the simulated peak of the training step with another batch size or dtype, without recomputation.
+
+    No tensor memory is allocated.
 
     Parameters
     ----------
     traced : Trace
+        The present training step.
     batch : int, optional
-        Replaces the first dimension of every input whose first dimension is the present batch size.
+        The other batch size. It replaces the first dimension of every input and target whose first dimension is the
+        present batch size. Default: unchanged.
     dtype : torch.dtype, optional
-        For floating-point parameters, buffers and inputs.
+        The dtype of floating-point parameters, buffers, inputs and targets. Default: unchanged.
+
+    Returns
+    -------
+    int
+        Total bytes at the peak, with parameters, inputs and the optimizer's state.
     """
     inputs, kwargs, targets = traced.arguments
     now = batch_size(traced)
@@ -69,7 +78,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
 
 
 def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Trace:
-    """The other trace with the optimizer state of this one, scaled to the dtype."""
+    """Return the other trace with the optimizer state and scratch memory of ``traced``, scaled to the dtype."""
     given = {p.element_size() for p in traced.step.parameters() if p.is_floating_point()}
     scale = dtype.itemsize / max(given, default=dtype.itemsize) if dtype is not None else 1.0
     state = [
@@ -83,22 +92,29 @@ def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Tr
 
 
 def batch_size(traced: Trace) -> int:
-    """The first dimension of the first tensor of the batch."""
+    """Return the first dimension of the first tensor among inputs and targets that has one; 1 if none has."""
     leaves = pytree.tree_leaves(traced.arguments)
     return next((int(leaf.shape[0]) for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.dim()), 1)
 
 
 def largest_batch(traced: Trace, total: int | float | str) -> int:
-    """The largest batch whose step fits in a budget without recomputation; 0 if not even 1 does.
+    """Return the largest batch size found whose training step fits in a total without recomputation.
 
-    The peak is nearly linear in the batch size: a secant finds where it crosses the budget, and a trace on each side
-    confirms the result.
+    The peak is nearly linear in the batch size. So a secant search finds where the simulated peak crosses the total.
+    Usually a trace on each side confirms the result; the search stops after a fixed number of rounds.
 
     Parameters
     ----------
     traced : Trace
-    total : int or str
-        Total bytes, or for example ``"24 GiB"``.
+        The training step at the present batch size.
+    total : int, float or str
+        The largest peak of the training step, in bytes, or with a unit: ``"24 GiB"``. Parameters and the optimizer's
+        state count.
+
+    Returns
+    -------
+    int
+        0 if not even a batch of 1 fits.
 
     Examples
     --------
@@ -133,7 +149,7 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
 
 
 def _secant(known: dict[int, int], budget: int) -> int:
-    """The batch at which the line through the two nearest peaks crosses the budget."""
+    """Return the batch size at which a line crosses the total, through the two known peaks nearest to the total."""
     nearest = sorted(known.items(), key=lambda item: abs(item[1] - budget))[:2]
     (a, peak_a), (b, peak_b) = nearest if len(nearest) > 1 else (nearest[0], (0, 0))
     slope = (peak_b - peak_a) / (b - a) if a != b else 0
@@ -141,13 +157,17 @@ def _secant(known: dict[int, int], budget: int) -> int:
 
 
 def what_ifs(traced: Trace, total: int | None) -> list[str]:
-    """Notes about other batch sizes and dtypes.
+    """Return notes with the simulated peak at half and double the batch size, and in bfloat16.
+
+    If the training step cannot be traced that way, the note gives the error. The note about bfloat16 is only for models
+    with float32 parameters.
 
     Parameters
     ----------
     traced : Trace
+        The present training step.
     total : int or None
-        A budget, bytes: the notes then say the largest batch that fits.
+        Total bytes. If given, a first note states the largest batch size that fits without recomputation.
     """
     notes = []
     now = simulate(traced).peak

@@ -1,4 +1,4 @@
-"""Models whose control flow depends on data or on random numbers."""
+"""Cases: models whose control flow depends on data or on random numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class Experts(nn.Module):
-    """Routes each row to two of four experts by a Python loop over the experts."""
+    """A mixture of experts that routes each row to two of four experts, in a Python loop over the experts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ def _() -> Any:
 
 
 class Speech(nn.Module):
-    """A tower with the CTC loss inside."""
+    """A model that returns its CTC loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +84,10 @@ def _() -> Any:
 
 
 class Detector(nn.Module):
-    """A detector as in torchvision: images of several sizes, boxes found by thresholds, losses in a dictionary."""
+    """A detector as in torchvision: it takes images of several sizes, and returns a dictionary of losses.
+
+    The values decide which positions are classified.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +134,7 @@ def _() -> Any:
 
 
 class Capsules(nn.Module):
-    """Dynamic routing until the assignment changes little."""
+    """A capsule layer that repeats dynamic routing until its weights change little, at most five times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +158,7 @@ def _() -> Any:
 
 
 class EarlyExit(nn.Module):
-    """Leaves as soon as it is sure enough."""
+    """A model that leaves out its remaining blocks when the mean of the largest class probabilities exceeds 0.6."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +181,7 @@ def _() -> Any:
 
 
 class LayerDrop(nn.Module):
-    """Leaves layers out by Python's random numbers."""
+    """A model that leaves out blocks at random, with Python's ``random``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +201,7 @@ def _() -> Any:
 
 
 class Masked(nn.Module):
-    """Trains on the rows that a mask chooses."""
+    """A model that uses only the rows whose first element is positive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -214,7 +217,7 @@ def _() -> Any:
 
 
 class Unique(nn.Module):
-    """Pools rows by their unique labels."""
+    """A model that returns the mean of the rows of each label."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -232,7 +235,7 @@ def _() -> Any:
 
 
 class NanCheck(nn.Module):
-    """Raises an error if a value is not finite."""
+    """A model that raises ``FloatingPointError`` if a hidden value is not finite."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models that use autograd themselves."""
+"""Cases: models that use autograd features in their forward pass, such as ``autograd.grad`` and checkpoints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class Physics(nn.Module):
-    """A physics-informed network: the derivative of its output by its input is part of the loss."""
+    """A physics-informed network: derivatives of its output by its input are part of the loss, which it returns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ def _() -> Any:
 
 
 class Double(torch.autograd.Function):
-    """A function with a backward pass of its own."""
+    """An autograd function with its own backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Double(torch.autograd.Function):
 
 
 class Custom(nn.Module):
-    """Uses an autograd function."""
+    """A model that calls an ``autograd.Function``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def _() -> Any:
 
 
 class Checkpointed(nn.Module):
-    """Has checkpoints of its own."""
+    """A model that calls ``torch.utils.checkpoint`` around each block."""
 
     def __init__(self, reentrant: bool) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def _() -> Any:
 
 
 class Frozen(nn.Module):
-    """A frozen trunk under no_grad, and a layer that is frozen by its flag."""
+    """A model with one part under ``no_grad``, and one part whose parameters do not require gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ def _() -> Any:
 
 
 class StopGradient(nn.Module):
-    """A student and a teacher: one side is detached (as in SimSiam or BYOL)."""
+    """A self-supervised model with a detached target on each side, as in SimSiam; returns its loss."""
 
     def __init__(self) -> None:
         super().__init__()

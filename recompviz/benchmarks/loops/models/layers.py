@@ -1,4 +1,4 @@
-"""Models with hooks, hidden parameters, logs and layers of special kinds."""
+"""Cases: models with hooks, hidden parameters, logged numbers, and layers of special kinds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class NoParameters(nn.Module):
-    """Has no parameters; its input needs the gradient."""
+    """A model without parameters, whose input needs a gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(torch.sin(x).exp().cumsum(-1)).softmax(-1)
@@ -26,7 +26,7 @@ def _() -> Any:
 
 
 class Listed(nn.Module):
-    """Has parameters in a Python list and in a closure."""
+    """A model with unregistered parameters, in a Python list and in a closure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def _() -> Any:
 
 
 class Logged(nn.Module):
-    """Counts calls, and keeps the last number that it read from a tensor."""
+    """A model that counts its calls and keeps a number that it reads from a tensor with ``item``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def _() -> Any:
 
 
 class Hooked(nn.Module):
-    """Forward hooks, backward hooks and tensor hooks."""
+    """A model with a forward hook, a forward pre-hook and a tensor hook."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def _halved(_module: nn.Module, inner: Any, _outer: Any) -> tuple[Tensor]:
 
 
 class BackwardHooked(nn.Module):
-    """A full backward hook."""
+    """A model with a full backward hook on a layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def _() -> Any:
 
 
 class Generated(nn.Module):
-    """A generator of chunks, an itertools-like loop and a dictionary of lists."""
+    """A model with a generator method that splits the input, and a dictionary of lists of outputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ def _() -> Any:
 
 
 class Attending(nn.Module):
-    """Attention with dropout and a mask made by a loop."""
+    """A transformer layer and attention, with dropout and a causal mask."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def _() -> Any:
 
 
 class Complex(nn.Module):
-    """A Fourier layer with complex values."""
+    """A model with a Fourier layer, whose values and parameter are complex."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ def _() -> Any:
 
 
 class Channels(nn.Module):
-    """Convolutions in channels-last layout, a resize, and a transposed convolution."""
+    """A model with convolutions in channels-last layout, a transposed convolution, and two resizes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -184,7 +184,7 @@ def _() -> Any:
 
 
 class Changing(nn.Module):
-    """Another depth at every third step, and another batch size."""
+    """A model whose batch size decides how many blocks run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Recurrent models, and models that sample from distributions."""
+"""Cases: recurrent models, and models that sample from distributions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class Cells(nn.Module):
-    """A loop of LSTM cells."""
+    """A model that runs a recurrent cell (LSTM or GRU) in a Python loop over the sequence."""
 
     def __init__(self, kind: type[nn.Module] = nn.LSTMCell) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ def _() -> Any:
 
 
 class Stateful(nn.Module):
-    """Keeps its hidden state from step to step, without its gradient (truncated backpropagation through time)."""
+    """An LSTM that keeps its detached hidden state for the next call (truncated backpropagation through time)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def _() -> Any:
 
 
 class Variational(nn.Module):
-    """A variational autoencoder with torch.distributions, whose arguments are validated."""
+    """A variational autoencoder with ``torch.distributions`` that validates their arguments; returns its loss."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def _() -> Any:
 
 
 class Policy(nn.Module):
-    """Samples an action and returns its log probability."""
+    """A policy that samples actions, and returns a policy-gradient loss with an entropy bonus."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Models whose parameters or buffers are shared, normed, overwritten or replaced."""
+"""Cases: models whose parameters or buffers are shared, normalized, overwritten or replaced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class Tied(nn.Module):
-    """The embedding is the output layer."""
+    """A model whose embedding and output layer share their weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ def _() -> Any:
 
 
 class SharedBlock(nn.Module):
-    """Runs one block four times."""
+    """A model that runs one block four times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def _() -> Any:
 
 
 class NormMomentumNone(nn.Module):
-    """Batch norm with a cumulative average."""
+    """A model with a batch norm that keeps cumulative averages (``momentum=None``)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def _() -> Any:
 
 
 class InPlace(nn.Module):
-    """Overwrites values, slices and its input."""
+    """A model that overwrites values, slices and its input in place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def _() -> Any:
 
 
 class NormedEmbedding(nn.Module):
-    """An embedding with max_norm, which overwrites the parameter in the forward pass."""
+    """A model with an embedding with ``max_norm``, which overwrites its weight in the forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def _() -> Any:
 
 
 class Spectral(nn.Module):
-    """Layers with spectral norm and weight norm."""
+    """A model with a layer under spectral norm and a layer under weight norm."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def _() -> Any:
 
 
 class Counting(nn.Module):
-    """Buffers that are overwritten and buffers that are replaced."""
+    """A model that overwrites one buffer in place, and assigns a new tensor to another."""
 
     count: Tensor
     mean: Tensor

@@ -1,4 +1,4 @@
-"""Models with unusual inputs and outputs."""
+"""Cases: models with unusual inputs and outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 @dataclass
 class Batch:
-    """A batch of data."""
+    """A batch of data, as a dataclass."""
 
     x: Tensor
     scale: float
@@ -23,7 +23,7 @@ class Batch:
 
 
 class Described(nn.Module):
-    """Reads a dataclass."""
+    """A model whose input is a dataclass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,14 +40,14 @@ def _() -> Any:
 
 @dataclass
 class Answer:
-    """What a model found."""
+    """The output of a model, as a dataclass."""
 
     scores: Tensor
     rows: int
 
 
 class Answering(nn.Module):
-    """Returns a dataclass."""
+    """A model whose output is a dataclass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ def _() -> Any:
 
 
 class Graphs(nn.Module):
-    """Multiplies by a sparse adjacency matrix."""
+    """A model that multiplies a hidden value by a sparse adjacency matrix, which is an input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ def _() -> Any:
 
 
 class SparseEmbedding(nn.Module):
-    """An embedding whose gradient is sparse."""
+    """A model with an embedding whose gradient is sparse."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ def _() -> Any:
 
 
 class Several(nn.Module):
-    """Returns a dictionary with None, an integer, integer tensors, a tuple, and aliases of inputs and parameters."""
+    """A model that returns a dictionary of tensors, None, an int, a tuple, and aliases of its input and a parameter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def _() -> Any:
 
 
 class Views(nn.Module):
-    """Returns views of one value."""
+    """A model that returns several views of one value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def _() -> Any:
 
 
 class ReturnsParameter(nn.Module):
-    """Returns a parameter, and a view of a parameter."""
+    """A model that also returns a parameter and a view of it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ def _() -> Any:
 
 
 class NamedOutput(collections.OrderedDict[str, Any]):
-    """A dictionary with attributes, as Hugging Face's models return."""
+    """A dictionary whose values are also attributes, like the outputs of Hugging Face's models."""
 
     def __getattr__(self, name: str) -> Any:
         if name in self:
@@ -165,7 +165,7 @@ class NamedOutput(collections.OrderedDict[str, Any]):
 
 
 class Named(nn.Module):
-    """Returns a dictionary of its own class."""
+    """A model that returns a dictionary of its own class, with the loss if labels are given."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
-"""Named causes of live memory at the peak, in one file for each group.
+"""Named causes of memory that is alive at the peak, in one file for each group.
 
-A cause is a function of the state at the peak that returns findings. ``all_causes`` lists them; ``shared`` contains
-what they have in common. To add a cause, write such a function and list it in ``all_causes``.
+A cause is a generator function: it takes the state at the peak and the live allocations, and yields findings.
+``all_causes`` lists the causes; ``shared`` contains helper functions. To add a cause, write such a function and list it
+in ``all_causes``.
 """

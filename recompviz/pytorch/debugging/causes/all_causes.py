@@ -1,8 +1,8 @@
-"""The list of all causes.
+"""The list of all causes, and the findings about memory that has no surprising cause.
 
-A cause claims live blocks and says how many of their bytes would not be needed without it. It uses only facts about the
-state at the peak, not names of models. If several causes claim a block,
-:func:`recompviz.core.reports.ranking.ranked` gives it to the one that explains more.
+A finding names live blocks and the bytes that a fix would free. A cause uses only facts about the state at the peak,
+not names of models. Findings of several causes may contain the same block;
+:func:`recompviz.core.reports.ranking.ranked` then drops the less important ones.
 """
 
 from __future__ import annotations
@@ -45,12 +45,28 @@ CAUSES = (
 
 
 def surprising_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
-    """The findings of all causes; they may overlap."""
+    """Return the findings of all causes. One block may be in several findings.
+
+    Parameters
+    ----------
+    peak : PeakState
+        The state at the peak.
+    rows : list of (int, LiveBlock)
+        The allocations to explain, each with its position in the report's rows.
+    """
     return [finding for cause in CAUSES for finding in cause(peak, rows)]
 
 
 def ordinary_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
-    """One finding for each kind of block that training needs anyway."""
+    """Return one finding for each kind of block that training needs, such as ``"saved for backward"``.
+
+    Parameters
+    ----------
+    peak : PeakState
+        The state at the peak.
+    rows : list of (int, LiveBlock)
+        The allocations that no other finding explains, each with its position in the report's rows.
+    """
     groups: dict[str, LiveRows] = defaultdict(list)
     for i, live in rows:
         groups[_ordinary(peak, live)].append((i, live))

@@ -1,4 +1,4 @@
-"""Causes in which a second block exists that is not needed: a base of a small view, a result out of place, a copy."""
+"""Causes with a second block that is not needed: the base of a small view, an input beside its result, or a copy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ SAVES_RESULT_IN_PLACE = frozenset({"leaky_relu", "elu", "hardtanh"})
 
 
 def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Large blocks that are alive only because small views of them are needed."""
+    """Yield a finding for each block that is alive only because small views of it are needed.
+
+    A view is needed if it is saved for backward, held by an object of the user's, or read later. The views are small if
+    together they take at most ``PINNED_SHARE`` of the block.
+    """
     for i, live in rows:
         block = live.block
         if block is None or block.role or (live.operator and live.operator.number == peak.at):
@@ -65,7 +69,10 @@ def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _view_of(peak: PeakState, block: int, needed: set[tuple[int, ...]]) -> Operator | None:
-    """The first operator that made a small view of a block, or else one of the needed views."""
+    """Return the first operator that made a small view of a block; None if there is none.
+
+    ``detach`` is returned only if it made one of the needed views and no other operator made a small view.
+    """
     size = peak.blocks[block].size
     views = [(op, v) for op in peak.operators for v in op.views if v.block == block and op.number <= peak.at]
     small = [op for op, v in views if v.bytes <= PINNED_SHARE * size and op.short != "detach"]
@@ -74,7 +81,10 @@ def _view_of(peak: PeakState, block: int, needed: set[tuple[int, ...]]) -> Opera
 
 
 def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Inputs of elementwise operators that could have been overwritten."""
+    """Yield findings about inputs that an elementwise operator could have overwritten with its result.
+
+    There is one finding for each operator name and source line.
+    """
     groups: dict[tuple[str, SourceLine | None], LiveRows] = defaultdict(list)
     for i, live in rows:
         op = in_place_reader(peak, live)
@@ -101,7 +111,10 @@ def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
-    """The elementwise operator that read a block last, if it could have overwritten it; None otherwise."""
+    """Return the elementwise operator that could have overwritten a block with its result; None if there is none.
+
+    Only a forward operator that is the last to read the block counts.
+    """
     block = live.block
     if block is None or block.role or block.maker < 0 or peak.age(live) or live.operator is None:
         return None
@@ -128,7 +141,11 @@ def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
 
 
 def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Values cast to a wider dtype (half precision to float32, float32 to float64), and values computed from them."""
+    """Yield findings about values cast to a wider dtype, and about values computed from them.
+
+    Casts from half precision to float32 and from half precision or float32 to float64 count, whether the user or
+    autocast makes them. There is one finding for each source line. Half of the bytes count as avoidable.
+    """
     groups: dict[tuple[SourceLine | None, bool], list[tuple[int, LiveBlock, Operator]]] = defaultdict(list)
     for i, live in rows:
         if live.block is None or has_role(live) or live.block.operand.dtype not in ("float32", "float64"):

@@ -1,4 +1,4 @@
-"""Causes in autograd graphs: a graph that is retained or never used, and a checkpoint that recomputes too much."""
+"""Causes in autograd graphs: a graph that is retained or never used, and a checkpoint that recomputes many values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recompviz.pytorch.debugging.peak.peak_state import PeakState
 
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Values saved for a backward pass that has run with ``retain_graph=True``."""
+    """Yield a finding if saved values are alive after their backward has run, because the graph was retained."""
     members = [(i, live) for i, live in rows if not has_role(live) and peak.retained(live)]
     if not members:
         return
@@ -43,7 +43,7 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Values saved for backward in a step that runs no backward pass."""
+    """Yield a finding if values are saved for backward in a training step without a backward pass."""
     if peak.has_backward:
         return
     members = [(i, live) for i, live in rows if not has_role(live) and peak.age(live) == 0 and peak.waiting(live)]
@@ -60,7 +60,10 @@ def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]
 
 
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Values that a checkpoint has recomputed long before most of them are read."""
+    """Yield a finding for each checkpoint that has at least three recomputed blocks alive at the peak.
+
+    All of them but the largest count as avoidable.
+    """
     groups: dict[SourceLine, LiveRows] = defaultdict(list)
     for i, live in rows:
         op = live.operator

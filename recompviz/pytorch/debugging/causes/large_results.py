@@ -1,4 +1,4 @@
-"""Causes in which one operator makes a large result: attention, broadcast, optimizer state, embedding gradient."""
+"""Causes in which operators make large results: attention, broadcasts, optimizer state, embedding gradients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,11 @@ _NEAR = 40
 
 
 def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Blocks with the shape of a softmax between two matrix products: attention without a fused kernel."""
+    """Yield findings about attention without a fused kernel, which stores its matrix.
+
+    Attention is recognized by a softmax between two matrix products. Blocks with the shape of its result, made by
+    operators close to it, belong to the finding. There is one finding for each source line.
+    """
     softmaxes = [op for op in peak.operators if _is_attention(peak, op)]
     groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -85,7 +89,11 @@ def _read_by_product(peak: PeakState, op: Operator, most_steps: int) -> bool:
 
 
 def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Blocks that follow from broadcasting two small inputs against each other."""
+    """Yield findings about large results of broadcasting elementwise operators, and values computed from such results.
+
+    A result is large if it has at least ``BROADCAST_FACTOR`` times the elements of the largest input. There is one
+    finding for each source line and result shape.
+    """
     groups: dict[int, LiveRows] = defaultdict(list)
     for i, live in rows:
         if has_role(live):
@@ -124,7 +132,10 @@ def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
-    """The result shape of an elementwise operator that broadcasts at least two inputs; None for other operators."""
+    """Return the shape to which an elementwise operator or loss broadcasts its inputs; None for other operators.
+
+    At least two inputs must have more than one element, and the shape must be large in the sense of :func:`broadcasts`.
+    """
     if not (op.pointwise or op.short.endswith("_loss")) or len(op.reads) < 2 or op.phase is Phase.BACKWARD:
         return None
     stored = [peak.blocks[o.block].size // item_bytes(o) for o in op.reads]
@@ -135,7 +146,10 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 
 
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """What an optimizer allocates in the step of the peak: its state, in its first step, and temporaries."""
+    """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
+
+    One is about its state, if this is its first step, and one about its temporaries.
+    """
     state = [
         (i, live)
         for i, live in rows
@@ -168,7 +182,7 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def dense_embedding_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Gradients of embeddings in which all rows are zero except the few that the batch looked up."""
+    """Yield a finding for each dense embedding gradient, if the batch looked up at most half of the rows."""
     for i, live in rows:
         op = live.operator
         if op is None or live.block is None or op.short not in ("embedding_dense_backward", "_embedding_bag_backward"):

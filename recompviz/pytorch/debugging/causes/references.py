@@ -1,4 +1,4 @@
-"""Leaks: a variable, attribute or container holds what is not needed, or holds more with each step."""
+"""Leaks: an object of the user's holds blocks that are not needed, or holds more with each training step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Member = tuple[int, LiveBlock, ReferencePath, Retainer]
 
 
 def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Blocks that an object of the user's holds without need, or holds more of with each step."""
+    """Yield a finding for each object that holds blocks without need, or holds more bytes with each training step."""
     groups: dict[Key, list[Member]] = defaultdict(list)
     for i, live in rows:
         if live.block is None or has_role(live) or (held := peak.retainer(live)) is None:
@@ -35,12 +35,16 @@ def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _held_by_cycle(peak: PeakState, live: LiveBlock, path: ReferencePath) -> bool:
-    """Whether a gradient with a graph holds an older block: parameter and graph then hold each other."""
+    """Whether the graph of a gradient holds a block of an older training step; parameter and graph hold each other."""
     return peak.age(live) > 0 and path.through_graph and path.expression.endswith(".grad")
 
 
 def _not_needed(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer) -> bool:
-    """Whether a held block is worth reporting: it grows, or it is older and not read, or it will not be read again."""
+    """Whether a held block is reported.
+
+    Blocks are reported if their retainer grows. Otherwise, a block of an older training step is reported if no operator
+    reads it in the step of the peak or if an autograd graph holds it, and a newer block if nothing reads it again.
+    """
     grows = peak.growth(retainer.key) >= LEAST_GROWTH
     if grows and not path.through_graph:
         return True
@@ -85,7 +89,7 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
 
 
 def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer, named: str) -> str:
-    """What to write instead, with the user's names."""
+    """Return a sentence on how to change the code, with the user's names."""
     if "__traceback__" in path.expression:
         return f"an exception holds its traceback and all variables there: store `str(error)` in `{named}`"
     if path.through_graph and path.number:
@@ -116,7 +120,10 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
 
 
 def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Blocks of older steps that nothing reads, and for which no reference path was found."""
+    """Yield a finding if blocks of older training steps are alive that no operator in the step of the peak reads.
+
+    Only blocks count for which no reference path explains why they are alive.
+    """
     members = [(i, live) for i, live in rows if _unexplained(peak, live)]
     if not members:
         return

@@ -1,4 +1,4 @@
-"""What the causes have in common: how to make a finding, and questions about operators and blocks."""
+"""Functions that all causes share: make a finding, sum sizes, and trace a value back to an operator."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ def finding(
     value: str = "",
     retainer: str = "",
 ) -> Finding:
-    """A finding about live blocks.
+    """Return a finding about live allocations.
 
     Parameters
     ----------
-    value, line
-        Default: name and line of the largest block.
+    peak : PeakState
+        The state at the peak.
+    rows : list of (int, LiveBlock)
+        The allocations, at least one, each with its position in the report's rows.
+    line : SourceLine, optional
+        The line to change. Default: the line that made the largest allocation.
     avoidable : int, optional
-        Bytes; default: all of them.
+        Bytes that the fix would free. Default: the bytes of all allocations.
+    value : str
+        A name for the allocations. Default: the name of the largest.
     cause, why, fix, growth, surprising, retainer
         As in :class:`~recompviz.core.reports.findings.Finding`.
     """
@@ -63,22 +69,28 @@ def finding(
 
 
 def largest_of(rows: LiveRows) -> LiveBlock:
-    """The largest block."""
+    """Return the allocation with the most bytes; ``rows`` must not be empty."""
     return max(rows, key=lambda row: row[1].size)[1]
 
 
 def bytes_of(rows: LiveRows) -> int:
-    """Bytes of all blocks."""
+    """Return the sum of the bytes of all allocations."""
     return sum(live.size for _, live in rows)
 
 
 def peak_reduction(peak: PeakState, rows: LiveRows, after: bool) -> int:
-    """Bytes by which the peak would fall if blocks were freed earlier.
+    """Return the bytes by which the peak would fall if some allocations were freed as early as possible.
+
+    The last reader of an allocation is the last operator, up to the peak, that read it.
 
     Parameters
     ----------
+    peak : PeakState
+        The state at the peak.
+    rows : list of (int, LiveBlock)
+        The allocations that would be freed.
     after : bool
-        Whether they would be free after the operator that read them last, or already before it.
+        True if each is freed after its last reader, False if before, as when the reader overwrites its input.
     """
     freed = {}
     for _, live in rows:
@@ -96,9 +108,10 @@ def has_role(live: LiveBlock) -> bool:
 def nearest_source(
     peak: PeakState, op: Operator | None, wanted: Callable[[Operator], bool], most_steps: int = 6
 ) -> Operator | None:
-    """The nearest operator for which ``wanted`` is true, from ``op`` back through the operators that made its inputs.
+    """Return the nearest operator for which ``wanted`` is true, from ``op`` back through the makers of its inputs.
 
-    Only inputs with as many elements as the result are followed, ``most_steps`` times at most.
+    From each operator, the search goes to the maker of the first input that has as many elements as the result.
+    At most ``most_steps`` operators are tried. None if ``wanted`` is false for all.
     """
     while op is not None and most_steps:
         if wanted(op):
@@ -114,7 +127,10 @@ def nearest_source(
 
 
 def common_line(operators: Iterable[Operator | None]) -> SourceLine | None:
-    """The innermost line of the step from which all operators were called; else the line of the first."""
+    """Return the innermost source line, inside the training step, from which all operators were called.
+
+    If there is none, return the line of the first operator; None if no operator has a line.
+    """
     stacks = [op.stack for op in operators if op is not None and op.stack]
     if not stacks:
         return None
@@ -124,12 +140,12 @@ def common_line(operators: Iterable[Operator | None]) -> SourceLine | None:
 
 
 def elements_of(operand: Operand) -> int:
-    """Number of elements of a tensor."""
+    """Return the number of elements of a tensor."""
     return element_count(operand.shape)
 
 
 def element_count(shape: Iterable[int]) -> int:
-    """Number of elements of a shape."""
+    """Return the number of elements of a shape; 1 for an empty shape."""
     total = 1
     for size in shape:
         total *= size
@@ -137,5 +153,5 @@ def element_count(shape: Iterable[int]) -> int:
 
 
 def item_bytes(operand: Operand) -> int:
-    """Bytes of one element."""
+    """Return the bytes of one element of a tensor."""
     return int(getattr(torch, operand.dtype).itemsize)

@@ -1,4 +1,4 @@
-"""Causes in which a step computes what it does not use: gradients that no optimizer reads, and float64 values."""
+"""Causes in which a training step computes more than it uses: gradients without an optimizer, and float64 values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
 def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Gradients of parameters that no optimizer of the step updates, for example of a teacher or a frozen part."""
+    """Yield a finding if there are gradients of parameters that no optimizer updates, for example of a teacher.
+
+    Without any optimizer, nothing is yielded.
+    """
     stepped = peak.recording.steps.stepped
     if not stepped or not peak.has_backward:
         return
@@ -35,7 +38,10 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Values in float64, which training rarely needs; most come from NumPy arrays."""
+    """Yield a finding if values other than inputs are in float64, which training rarely needs.
+
+    Most come from NumPy arrays. Half of the bytes count as avoidable.
+    """
     members = [
         (i, live)
         for i, live in rows

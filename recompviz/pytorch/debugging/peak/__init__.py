@@ -1,4 +1,4 @@
 """The state at the peak of a recording.
 
-``peak_state`` answers who reads, saves and holds each live block; ``description`` puts the answers into words.
+``peak_state`` finds what reads, saves and holds each live block. ``description`` puts this into words.
 """

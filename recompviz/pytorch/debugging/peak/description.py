@@ -1,4 +1,4 @@
-"""The state at the peak in words: the name and category of each block, and why it is alive."""
+"""Describe the state at the peak in words: the name and category of each block, and why it is alive."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ _SAME_LINE = 40
 
 
 def label(peak: PeakState, live: LiveBlock) -> str:
-    """A name for a live block."""
+    """Return a name for a live allocation: that of its block, ``"workspace of …"`` or ``"unattributed"``."""
     if live.block is None:
         return f"workspace of {operator_name(live.operator)}" if live.operator is not None else "unattributed"
     return block_label(peak, live.block)
 
 
 def block_label(peak: PeakState, block: Block) -> str:
-    """A name for a block: its own, else the variable that it was assigned to, with module and operator."""
+    """Return a name for a block.
+
+    A block with a role has its own name, such as ``"layer1.weight"``. A block that an operator made is named after the
+    variable, module and operator: ``"h (layer1/relu)"``, or ``"backward of layer1/relu"``. A block that existed before
+    is named after a reference path to it, or else after the first operator that reads it.
+    """
     if block.name:
         return block.name
     if block.maker < 0:
@@ -41,7 +46,10 @@ def block_label(peak: PeakState, block: Block) -> str:
 
 
 def _variable(peak: PeakState, op: Operator) -> str:
-    """The variable to which the operator's line assigns its result; empty if a later operator makes that result."""
+    """Return the variable to which the operator's source line assigns its result.
+
+    Empty if the operator does not run in the forward pass, or if a later operator of that line makes the result.
+    """
     if op.line is None or op.phase is not Phase.FORWARD or op.line.function == OUTSIDE:
         return ""
     following = next((o for o in peak.operators[op.number + 1 : op.number + _SAME_LINE] if o.makes), None)
@@ -50,14 +58,14 @@ def _variable(peak: PeakState, op: Operator) -> str:
 
 
 def category(peak: PeakState, live: LiveBlock) -> Category:
-    """The category of a live block."""
+    """Return the category of a live allocation; ``WORKSPACE`` or ``OTHER`` if it has no block."""
     if live.block is None:
         return Category.WORKSPACE if live.operator is not None else Category.OTHER
     return block_category(peak, live.block)
 
 
 def block_category(peak: PeakState, block: Block) -> Category:
-    """The category of a block."""
+    """Return the category of a block, from its role, or else from the operator that made it."""
     if block.role:
         return _CATEGORIES[block.role]
     if block.maker < 0:
@@ -73,7 +81,7 @@ def block_category(peak: PeakState, block: Block) -> Category:
 
 
 def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
-    """``backward of layer1/relu and 1 more``, for the nodes that saved a block."""
+    """Name the autograd nodes that saved a block: ``"backward of layer1/relu and 1 more"``."""
     number = peak.recording.steps.operator_of_node.get(saved[0].sequence)
     more = len({s.sequence for s in saved}) - 1
     also = f" and {more} more" if more else ""
@@ -84,7 +92,7 @@ def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
 
 
 def why(peak: PeakState, live: LiveBlock) -> str:
-    """Why a block is alive at the peak."""
+    """Explain in a few words why an allocation is alive at the peak: who saved it, reads it next, or holds it."""
     block, maker = live.block, live.operator
     if block is None:
         return f"workspace of {operator_name(maker)}" if maker is not None else "allocated outside every operator"
@@ -139,7 +147,7 @@ _ROLES = {
 
 
 def operator_name(op: Operator | None) -> str:
-    """``layer1/relu`` or ``Adam.step/mul``."""
+    """Return module and operator, ``"layer1/relu"``, or optimizer and operator, ``"Adam.step/mul"``."""
     if op is None:
         return "no operator"
     if op.optimizer:
@@ -148,5 +156,5 @@ def operator_name(op: Operator | None) -> str:
 
 
 def blocks_and_bytes(count: int, size: int) -> str:
-    """``3 blocks, 12.0 MiB``."""
+    """Return number and bytes as text: ``"3 blocks, 12.0 MiB"``."""
     return f"{count} block{'s' if count > 1 else ''}, {format_bytes(size)}"

@@ -1,4 +1,4 @@
-"""The state at the peak: for each live block, who reads it, which autograd nodes saved it, and what retains it."""
+"""The state at the peak: which operators read each live block, which autograd nodes saved it, and what holds it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,22 @@ _NO_READ = ("detach", "alias")
 
 @dataclass(frozen=True, eq=False)
 class PeakState:
-    """The peak of a recording, and who holds each block there; frozen.
+    """The peak of a recording, and the objects that hold blocks there; frozen.
+
+    A block is one storage; a live block is an allocation alive at the peak. Operators, blocks and training steps are
+    numbered from 0. The *step of the peak* is the training step that contains the peak. A *retainer* is the object
+    that keeps a block alive after the training step that made it.
 
     Attributes
     ----------
     recording : Recording
+        The watched training steps with their allocations.
     paths : mapping of int to list of ReferencePath
-        The paths to each block of the step of the peak, at the peak.
+        From the number of a block to the reference paths that exist at the peak.
     between : tuple of HeldAfterStep
-        What was held before the first recorded step, and after each step.
+        The objects that hold blocks before the first recorded training step, and after each one.
     stored_at : mapping of (root, expression) to SourceLine
-        For each retainer, the line that stores the most bytes in it.
+        For each retainer, the user's line that stores the most bytes in it. Retainers without a known line are missing.
     """
 
     recording: Recording
@@ -42,44 +47,44 @@ class PeakState:
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        """Every operator watched."""
+        """The watched operators, in the order in which they ran."""
         return self.recording.operators
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """Every storage seen."""
+        """The storages that were seen, in the order in which they were seen first."""
         return self.recording.blocks
 
     @property
     def live(self) -> tuple[LiveBlock, ...]:
-        """The transient blocks alive at the peak."""
+        """The allocations alive at the peak, without those made before the first recorded training step."""
         return self.recording.live
 
     @cached_property
     def at(self) -> int:
-        """The number of the operator that runs at the peak."""
+        """The number of the operator that runs at the peak; 0 if the peak is before the first operator."""
         return max(self.recording.at_peak, 0)
 
     @cached_property
     def step(self) -> int:
-        """The number of the training step in which the peak is."""
+        """The number of the training step that contains the peak."""
         return self.recording.peak_step
 
     @cached_property
     def start(self) -> int:
-        """The number of the first operator of the step of the peak."""
+        """The number of the first operator in the training step of the peak."""
         return self.recording.steps.start_of(self.step)
 
     @cached_property
     def end(self) -> int:
-        """The number of the first operator after the step of the peak."""
+        """The number of the first operator after the training step of the peak."""
         return self.recording.steps.start_of(self.step + 1)
 
     # ---------------------------------------------------------------- operators
 
     @cached_property
     def reads(self) -> Mapping[int, list[int]]:
-        """For each block the operators that read it, in order."""
+        """From the number of a block to the numbers of the operators that read it, ascending."""
         found: dict[int, list[int]] = defaultdict(list)
         for op in self.operators:
             for operand in op.reads:
@@ -91,12 +96,15 @@ class PeakState:
         return self.reads.get(live.block.number, []) if live.block is not None else []
 
     def last_read(self, live: LiveBlock) -> Operator | None:
-        """The last operator that read a block, up to the operator at the peak."""
+        """Return the last operator that read a block, up to and including the operator at the peak; None if none did.
+
+        ``detach`` and ``alias`` do not count: they read no element.
+        """
         before = [n for n in self._reads_of(live) if n <= self.at and self.operators[n].short not in _NO_READ]
         return self.operators[before[-1]] if before else None
 
     def next_read(self, live: LiveBlock) -> Operator | None:
-        """The first operator after the peak, in the same training step, that reads a block; None if there is none.
+        """Return the first operator after the peak, in the same training step, that reads a block; None if none does.
 
         ``detach`` does not count: it reads no element.
         """
@@ -104,17 +112,18 @@ class PeakState:
         return self.operators[after[0]] if after else None
 
     def read_in_step(self, live: LiveBlock) -> bool:
-        """Whether an operator of the step of the peak reads a block."""
+        """Whether any operator in the training step of the peak reads a block, before or after the peak."""
         return live.block is not None and self.number_read_in_step(live.block.number)
 
     def number_read_in_step(self, block: int) -> bool:
-        """As :meth:`read_in_step`, for the number of a block."""
+        """Whether any operator in the training step of the peak reads the block with this number."""
         return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
     def read_one_step_later(self, live: LiveBlock) -> bool:
-        """Whether the block is carried to the next step.
+        """Whether a later training step probably reads a block, judged by the training step before.
 
-        True if the same operator made a block in the step before, and an operator of the step after that read it.
+        True if the operator at the same position made a block in the training step before, and an operator of a later
+        training step, up to the step of the peak, read that block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -125,32 +134,38 @@ class PeakState:
 
     @cached_property
     def has_backward(self) -> bool:
-        """Whether the step of the peak runs a backward pass."""
+        """Whether the training step of the peak runs a backward operator."""
         return any(op.phase is Phase.BACKWARD for op in self.operators[self.start : self.end])
 
     def forward_of(self, op: Operator | None) -> Operator | None:
-        """The forward operator of a backward operator; any other operator itself."""
+        """Return the forward operator of a backward operator, or None if it is not known.
+
+        An operator of another phase, a backward operator outside all autograd nodes, and None are returned unchanged.
+        """
         if op is None or op.phase is not Phase.BACKWARD or not op.node:
             return op
         number = self.recording.steps.operator_of_node.get(op.sequence)
         return self.operators[number] if number is not None else None
 
     def age(self, live: LiveBlock) -> int:
-        """Number of steps between the step that made a block and the step of the peak."""
+        """Return how many training steps before the step of the peak a block was made; 0 if there is no block."""
         return self.step - live.block.step if live.block is not None else 0
 
     # ---------------------------------------------------------------- what autograd saved
 
     def saved_of(self, operand: Operand) -> tuple[Saved, ...]:
-        """What autograd nodes saved of an operand's block."""
+        """Return the tensors on an operand's block that autograd nodes saved."""
         return self.blocks[operand.block].saved
 
     def waiting(self, live: LiveBlock) -> list[Saved]:
-        """What autograd nodes that have not finished their backward saved of a block."""
+        """Return the saved tensors on a block whose autograd nodes have not finished their backward at the peak.
+
+        Nodes that never run their backward count too.
+        """
         return [saved for saved in _saved(live) if self._ends(saved) >= self.at]
 
     def retained(self, live: LiveBlock) -> list[Saved]:
-        """What nodes saved of a block that have run their backward and kept the graph."""
+        """Return the saved tensors on a block whose autograd nodes ran before the peak and retained the graph."""
         runs = self.recording.steps.runs
         return [s for s in _saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
 
@@ -159,23 +174,28 @@ class PeakState:
         return run.last if run is not None else len(self.operators)
 
     def runs_in_step(self, saved: Saved) -> bool:
-        """Whether the node that saved a tensor runs its backward up to the end of the step of the peak."""
+        """Whether the node that saved a tensor finishes its backward before the training step of the peak ends."""
         return self._ends(saved) < self.end
 
     # ---------------------------------------------------------------- who holds it
 
     def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
-        """The reference paths to a block: at the peak, or after the step before the peak if the block is older."""
+        """Return the reference paths to a block; empty if none was found.
+
+        For a block of the step of the peak, they are the paths at the peak. For an older block, they are the paths
+        after the training step before, if there are any.
+        """
         if live.block is None:
             return []
         old = self.between[self.step].paths if self.age(live) and self.between else {}
         return old.get(live.block.number) or self.paths.get(live.block.number, [])
 
     def retainer(self, live: LiveBlock) -> tuple[ReferencePath, Retainer] | None:
-        """The object that most likely keeps a block alive, and the reference path that contains it.
+        """Return the object that most likely keeps a block alive, and the reference path that contains the object.
 
-        Every reference path to the block has one candidate. They are compared by these rules, in this order: it grows
-        by more bytes per step; its path outlives the step; it is an object and not a variable; it is a container.
+        Every reference path to the block has one candidate. These preferences are applied in order, until one decides:
+        more growth per training step; a path that outlives the training step; an object rather than a variable; a
+        container.
 
         Returns
         -------
@@ -194,7 +214,7 @@ class PeakState:
         return min(candidates, key=order, default=None)
 
     def growth(self, key: Key) -> int:
-        """Bytes by which a retainer grows with each step; 0 if it does not grow with every step."""
+        """Return the average growth of a retainer in bytes per training step; 0 if it does not grow with every step."""
         return self._growths.get(key, 0)
 
     @cached_property
@@ -204,7 +224,10 @@ class PeakState:
 
     @cached_property
     def retainers(self) -> Mapping[Key, Retainer]:
-        """The retainers of the blocks alive at the peak, largest first; plain local variables are left out."""
+        """The retainers of blocks alive at the peak, by key, those that keep the most bytes first.
+
+        Blocks with a role and local variables of the training step are left out. At most ``MOST_RETAINERS`` retainers.
+        """
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}
         for one in self.live:

@@ -1,4 +1,4 @@
-"""The storages that a watcher has seen, numbered, with a weak reference to each that notes when it is freed."""
+"""Number the storages that a watcher has seen, and note when each is freed; only weak references are kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recompviz.pytorch.internals.tensors import storage_key
 
 @dataclass
 class OpenBlock:
-    """A :class:`Block` while the watch goes on."""
+    """A :class:`Block` whose attributes may still change, because the training steps are running."""
 
     number: int
     size: int
@@ -32,18 +32,21 @@ class OpenBlock:
     gradient_of: int = -1
 
     def frozen(self) -> Block:
-        """What is known now."""
+        """Return the present attributes as a :class:`Block`."""
         return Block(**{**vars(self), "saved": tuple(self.saved)})
 
 
 class BlockTable:
-    """Blocks by storage.
+    """The storages seen so far, called blocks.
 
     Attributes
     ----------
     blocks : list of OpenBlock
-    step, operators : int
-        The present step, and the number of operators so far; the watcher sets them.
+        In the order in which they were seen first.
+    step : int
+        The present training step; −1 before the first. The watcher sets it.
+    operators : int
+        The number of operators that have started. The watcher sets it.
     """
 
     def __init__(self) -> None:
@@ -53,12 +56,21 @@ class BlockTable:
         self._by_key: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
     def operand(self, tensor: torch.Tensor, maker: int = -1, position: int = 0) -> Operand | None:
-        """Describe a tensor; its storage becomes a block if it was not seen before.
+        """Describe a tensor, and add its storage as a block if the storage was not seen before.
+
+        Parameters
+        ----------
+        tensor : torch.Tensor
+            The tensor that an operator reads or returns.
+        maker : int
+            The number of the operator that returned the tensor; −1 if the storage existed before.
+        position : int
+            The position of the tensor among the results of that operator.
 
         Returns
         -------
         Operand or None
-            None for a tensor without a storage of its own: sparse, fake or on the meta device.
+            None for a tensor without a dense storage in memory: sparse, fake or on the meta device.
         """
         if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor) or tensor.device.type == "meta":
             return None
@@ -88,19 +100,22 @@ class BlockTable:
         self._by_key[key] = number, weakref.ref(storage, freed)
 
     def block_of(self, tensor: torch.Tensor) -> OpenBlock | None:
-        """The block of a tensor; if it was not seen before, it counts as existing before the steps."""
+        """Return the block of a tensor, and add it without a maker if it was not seen before.
+
+        None for a tensor without a dense storage in memory.
+        """
         found = self.operand(tensor)
         return self.blocks[found.block] if found is not None else None
 
     def known(self, tensor: torch.Tensor) -> int | None:
-        """The number of a tensor's block; None if it was not seen before."""
+        """Return the number of a tensor's block; None if the storage was not seen before."""
         if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor):
             return None
         found = self._by_key.get(storage_key(tensor))
         return found[0] if found is not None else None
 
     def name_once(self, tensor: torch.Tensor, role: str, name: str) -> None:
-        """Give a tensor's block a role and a name, unless it has a role other than input."""
+        """Set role and name of a tensor's block, unless it already has a role other than ``"input"``."""
         block = self.block_of(tensor)
         if block is not None and (not block.role or block.role == "input"):
             block.role, block.name = role, name

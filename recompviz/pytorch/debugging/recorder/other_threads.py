@@ -1,4 +1,4 @@
-"""Count the threads that a step starts: neither the profiler nor the watcher sees what they do."""
+"""Count the threads that training steps start, because neither the profiler nor the watcher observes them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from recompviz.pytorch.internals.user_lines import is_own
 
 @dataclass
 class ThreadCount:
-    """The number of threads that ran the user's code; grows while the steps run."""
+    """The number of threads that were started and ran the user's code; it grows while the training steps run."""
 
     count: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes for the report."""
+        """One note for the report, with the number of threads; empty if there were none."""
         if not self.count:
             return ()
         started = "1 thread" if self.count == 1 else f"{self.count} threads"
@@ -28,7 +28,10 @@ class ThreadCount:
 
 @contextlib.contextmanager
 def threads_counted() -> Iterator[ThreadCount]:
-    """Count the threads that start inside and run a line of the user's code; PyTorch's own threads do not count."""
+    """Count the threads that start inside the ``with`` block and call a function of the user's.
+
+    Threads that run only library code, such as PyTorch's own, do not count.
+    """
     seen = ThreadCount()
     here = threading.local()
 

@@ -1,4 +1,4 @@
-"""Which module and which optimizer runs the present operator, and the names of the tensors that belong to them."""
+"""Follow which module and which optimizer run, and name the blocks of their tensors."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from recompviz.pytorch.debugging.recorder.block_table import BlockTable
 
 
 class Owners:
-    """The modules and optimizers of the watched steps; it keeps none of them alive.
+    """The modules and optimizers that run in the watched training steps. It keeps none of them alive.
 
     Attributes
     ----------
     table : BlockTable
-        Its blocks get roles and names.
+        The table whose blocks get roles and names.
     optimizer : str
-        Class of the optimizer whose step runs now; empty outside.
+        Class name of the optimizer whose ``step`` runs now; empty if none runs.
     stepped : set of int
-        The blocks of the parameters that an optimizer updates.
+        The numbers of the blocks of all parameters that an optimizer updates.
     """
 
     def __init__(self, table: BlockTable) -> None:
@@ -38,22 +38,25 @@ class Owners:
 
     @property
     def module(self) -> str:
-        """Path of the innermost module that runs now; empty outside."""
+        """Path of the innermost module whose forward runs now, ``"layer1.conv"``; empty if none runs."""
         return self._running[-1] if self._running else ""
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
-        """Follow every module and optimizer that runs inside."""
+        """Follow every module and optimizer that runs inside the ``with`` block."""
         with self._module_hooks(), self._optimizer_hooks():
             yield
 
     @property
     def roots(self) -> list[nn.Module]:
-        """The outermost modules that ran and still exist."""
+        """The modules that were added, by :meth:`add_module` or because they ran, and that still exist."""
         return [module for reference in self._roots if (module := reference()) is not None]
 
     def add_module(self, module: nn.Module) -> None:
-        """Name a module, its children, parameters and buffers."""
+        """Name a module and its children, and the blocks of its parameters and buffers.
+
+        The names of every module after the first begin with its class name.
+        """
         prefix = type(module).__name__ + "." if self._roots else ""
         self._roots.append(weakref.ref(module))
         for name, child in module.named_modules():
@@ -86,7 +89,7 @@ class Owners:
                 handle.remove()
 
     def add_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note which parameters an optimizer updates."""
+        """Add the blocks of an optimizer's parameters to ``stepped``."""
         for group in optimizer.param_groups:
             blocks = [self.table.block_of(parameter) for parameter in group["params"]]
             self.stepped.update(block.number for block in blocks if block is not None)
@@ -114,13 +117,13 @@ class Owners:
     # ---------------------------------------------------------------- names of blocks
 
     def name_given(self, values: Any, role: str) -> None:
-        """Name the tensors of a batch."""
+        """Give the blocks of the tensors in a pytree a role, such as ``"input"``, and names, such as ``"input 0"``."""
         for i, leaf in enumerate(pytree.tree_leaves(values)):
             if isinstance(leaf, torch.Tensor):
                 self.table.name_once(leaf, role, f"{role} {i}")
 
     def name_states(self, optimizer: torch.optim.Optimizer) -> None:
-        """Name the state that an optimizer keeps for each parameter."""
+        """Name the blocks of an optimizer's state, for example ``"exp_avg of layer1.weight"``."""
         for parameter, state in optimizer.state.items():
             block = self.table.block_of(parameter)
             owner = block.name if block is not None else "a parameter"
@@ -129,7 +132,7 @@ class Owners:
                     found.role, found.name = "optimizer state", f"{name} of {owner}"
 
     def name_gradients(self) -> None:
-        """Name the present gradients of parameters."""
+        """Name the blocks of the present gradients of parameters, for example ``"gradient of layer1.weight"``."""
         for root in self.roots:
             for name, parameter in root.named_parameters():
                 if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:

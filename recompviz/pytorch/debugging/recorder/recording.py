@@ -1,8 +1,9 @@
-"""Join watched steps with the allocator's events: which operator and which storage each allocation belongs to.
+"""Assign each allocation of watched training steps to an operator and a block (a storage).
 
-The profiler records every allocation and free, the watcher every operator and the addresses of its results. An
-allocation inside an operator is one of its results, if the address matches, or else workspace. An allocation outside
-every operator, at an address that no operator returns, is unattributed; it is counted all the same.
+The profiler records every allocation and free. The watcher records every operator and the addresses of its results. An
+allocation inside an operator is one of its results if the addresses match, and workspace otherwise. An allocation
+outside all operators belongs to the block that a later operator finds at its address. If there is none, the allocation
+is *unattributed*, but its bytes still count.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class LiveBlock:
     Attributes
     ----------
     size : int
-        Bytes, as allocated.
+        Bytes, as recorded by the allocator.
     operator : Operator or None
-        The operator that made it, or inside which it was allocated.
+        The operator that returned the block, or inside which the workspace was allocated. None outside all operators.
     block : Block or None
         The storage; None for workspace and unattributed memory.
     allocation : int
-        Its number in the recording's ``allocations``.
+        The number of the allocation in ``Recording.allocations``.
     """
 
     size: int
@@ -52,22 +53,29 @@ class LiveBlock:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """Steps that were watched and profiled; frozen. Made by :func:`recorded`.
+    """Training steps that were watched and profiled; frozen. Made by :func:`recorded`.
+
+    Memory is *transient* if it was allocated after the first watched training step began. Only transient memory has
+    allocations here.
 
     Attributes
     ----------
     steps : WatchedSteps
+        The operators and blocks that the watcher observed.
     allocations : Allocations
-        ``at`` is the operator that started last, −1 before the first.
+        Every allocation and free. ``at`` is the number of the operator that started last; −1 before the first.
     block_of : tuple of int
-        For each allocation its block; −1 for workspace and unattributed memory.
+        For each allocation, the number of its block; −1 for workspace and unattributed memory.
     device : str
+        The device whose memory was recorded: ``"cpu"``, ``"cuda:0"``.
     alignment : int
-        Bytes to which the allocator rounds sizes up.
+        The allocator rounds sizes up to a multiple of this number of bytes.
     reserved : int or None
-        The most bytes reserved from the device.
+        The most bytes that PyTorch reserved from the device; None on the CPU.
     seconds : float
+        Wall-clock time of all training steps, with the cost of watching them.
     notes : tuple of str
+        Sentences for the report.
     """
 
     steps: WatchedSteps
@@ -81,33 +89,33 @@ class Recording:
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        """Every operator watched."""
+        """The watched operators, in the order in which they ran."""
         return self.steps.operators
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """Every storage seen."""
+        """The storages that were seen, in the order in which they were seen first."""
         return self.steps.blocks
 
     @property
     def at_peak(self) -> int:
-        """The operator that had started last when the peak was reached first; −1 if none had."""
+        """The number of the operator that started last before transient memory first reached its peak; −1 if none."""
         event = self.allocations.peak_event
         return int(self.allocations.at[event]) if event >= 0 else -1
 
     @property
     def peak_operator(self) -> Operator | None:
-        """The operator that runs at the peak."""
+        """The operator that started last before the peak; None if none had started."""
         return self.operators[self.at_peak] if self.at_peak >= 0 else None
 
     @property
     def peak_step(self) -> int:
-        """The step of the peak."""
+        """The number of the training step that contains the peak; 0 if there is no operator at the peak."""
         return self.peak_operator.step if self.peak_operator is not None else 0
 
     @cached_property
     def live(self) -> tuple[LiveBlock, ...]:
-        """The transient blocks alive at the peak, in the order of their allocation."""
+        """The transient allocations alive at the peak, in the order of their allocation."""
         numbers = self.allocations.alive_after(self.allocations.peak_event)
         return tuple(
             LiveBlock(int(self.allocations.size[i]), self._maker(i), self._block(i), i) for i in numbers.tolist()
@@ -125,12 +133,16 @@ class Recording:
         return self.operators[at] if at >= 0 and self._inside(allocation) else None
 
     def _inside(self, allocation: int) -> bool:
-        """Whether it was allocated inside an operator."""
+        """Whether memory was allocated inside an operator."""
         return self.allocations.scopes[allocation].startswith(PREFIX)
 
     @cached_property
     def static_blocks(self) -> tuple[Block, ...]:
-        """Blocks that existed before the first step, and that an operator uses or that have a name."""
+        """The known blocks alive at the peak that have no recorded allocation: they existed before the first step.
+
+        A block is known if an operator reads it or if it belongs to a module, an optimizer or the batch. Of several
+        blocks at one address, only one is listed.
+        """
         allocated = set(self.block_of)
         by_address: dict[int, Block] = {}  # several tensors of one NumPy array share their memory
         for block in self.blocks:
@@ -147,22 +159,24 @@ class Recording:
 
     @cached_property
     def step_ends(self) -> tuple[int, ...]:
-        """Transient bytes alive at the end of each step."""
+        """Transient bytes alive at the end of each training step."""
         live = self.live_before([self.steps.start_of(step + 1) for step in range(len(self.steps.step_starts))])
         return tuple(live.tolist())
 
     def live_before(self, operators: Sequence[int]) -> NDArray[np.int64]:
-        """Transient bytes alive just before each of the operators."""
+        """Return the transient bytes alive just before each of the operators with these numbers."""
         live = np.concatenate([[0], self.allocations.live])
         return live[np.searchsorted(self.allocations.at, np.array(operators, np.int64), side="left")]
 
     def peak_without(self, freed: dict[int, int]) -> int:
-        """The transient peak of the step of the peak if some blocks were freed earlier.
+        """Return the peak of transient memory, in bytes, that would result if some blocks were freed earlier.
+
+        Only the training step of the peak is considered.
 
         Parameters
         ----------
         freed : dict of int to int
-            From an allocation to the operator before which it would be free.
+            From the number of an allocation to the number of the operator before which it is freed.
         """
         allocations = self.allocations
         live = allocations.live.copy()
@@ -175,20 +189,20 @@ class Recording:
         return int(live[first:last].max(initial=0))
 
     def rounded(self, size: int) -> int:
-        """A size as the allocator rounds it, bytes."""
+        """Return a size rounded up as by the allocator, in bytes."""
         return -(-size // self.alignment) * self.alignment
 
     def timeline(self, labels: Sequence[str], categories: Sequence[Category], static: dict[Category, int]) -> Timeline:
-        """The timeline with one step for each operator.
+        """Return the measured timeline of all training steps, with one timeline step for each operator.
 
         Parameters
         ----------
         labels : sequence of str
-            Of each block.
+            A label for each block.
         categories : sequence of Category
-            Of each block.
+            A category for each block.
         static : dict of Category to int
-            Bytes that exist before the first step.
+            Bytes that exist before the first training step, by category.
         """
         storage_labels = [*labels]
         numbers: dict[str, int] = {}
@@ -232,13 +246,15 @@ def recorded(
     seconds: float,
     notes: tuple[str, ...] = (),
 ) -> Recording:
-    """Join what was watched with the allocator's events of the same steps.
+    """Join watched training steps with the allocator's events of the same training steps.
 
     Parameters
     ----------
     steps : WatchedSteps
+        The observations of the watcher.
     events : iterable of AllocationEvent
-        In order. The scope of operator 12 is ``"rv:12"``; an event of size 0 marks where a scope starts.
+        In the order in which they happened. The scope of operator 12 is ``"rv:12"``. An event of size 0 marks where a
+        scope starts.
     device, alignment, reserved, seconds, notes
         As in :class:`Recording`.
     """
@@ -248,7 +264,7 @@ def recorded(
 
 
 def _by_operator(events: Iterable[AllocationEvent]) -> Iterator[AllocationEvent]:
-    """The events with the operator that started last."""
+    """Yield the events with ``at`` set to the number of the operator that started last."""
     last = -1
     for event in events:
         if event.scope.startswith(PREFIX):
@@ -257,10 +273,11 @@ def _by_operator(events: Iterable[AllocationEvent]) -> Iterator[AllocationEvent]
 
 
 def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
-    """For each allocation its block, or −1.
+    """Yield the number of the block of each allocation; −1 if it has none.
 
-    Inside an operator it is the result at the same address. Outside, it is the block that a later operator finds at
-    that address first, if that block was not seen before.
+    For an allocation inside an operator, the block is the operator's result at the same address. For an allocation
+    outside, it is the result of the next operator that returns a tensor at that address, if the block was not seen
+    before the allocation.
     """
     results = {(operator, address): block for operator, address, block in steps.outputs}
     later: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -276,7 +293,7 @@ def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
 
 
 def operator_label(op: Operator) -> str:
-    """``backward: layer1.conv/convolution_backward``."""
+    """Return pass, module and name of an operator: ``"backward: layer1.conv/convolution_backward"``."""
     name = f"{op.module}/{op.short}" if op.module else op.short
     if op.optimizer:
         return f"{op.optimizer}.step/{op.short}"

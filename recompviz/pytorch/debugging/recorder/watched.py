@@ -1,4 +1,4 @@
-"""What was seen while steps ran: operators, blocks of memory, and what autograd saved. All values are frozen."""
+"""The frozen observations of watched training steps: operators, storages, and tensors that autograd saved."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from recompviz.core.steps.schedule import Phase
 
 @dataclass(frozen=True)
 class Operand:
-    """A tensor that an operator reads or returns, which may be a view of a part of a block.
+    """A tensor that an operator reads or returns. It may be a view of a part of its block.
 
     Attributes
     ----------
     block : int
+        The number of the block (storage) of the tensor.
     shape : tuple of int
     dtype : str
+        Without ``torch.``: ``"float32"``.
     bytes : int
-        Bytes of the distinct elements: an expanded dimension counts once.
+        Bytes of the distinct elements: a dimension with stride 0 counts once.
     offset : int
-        Where it starts in the block, in elements.
+        Where the tensor starts in the block, in elements.
     """
 
     block: int
@@ -33,34 +35,45 @@ class Operand:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator call.
+    """One call of an operator.
 
     Attributes
     ----------
-    number, step : int
-        Its position among all operators, and the step in which it ran.
+    number : int
+        Position among all operators of all training steps, from 0.
+    step : int
+        The training step in which the operator ran, from 0.
     name : str
-        ``"aten.relu"``.
+        Name of the operator without its overload: ``"aten.relu"``.
     function : str
-        The function that the user called: ``"relu"``.
+        The PyTorch function that the user called: ``"relu"``; empty if it is not known.
     module : str
-        Path of the module that ran it.
+        Path of the innermost module that ran the operator; for a backward operator, that of its forward operator.
     phase : Phase
+        Forward, backward, recomputation by a checkpoint, or optimizer.
     stack : tuple of SourceLine
         The user's lines, innermost first; for a backward operator, those of its forward operator.
     sequence : int
-        Sequence number of the autograd node that it created, or for which it runs.
+        Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators, the
+        newest node when the operator started.
     node : str
-        Name of the autograd node for which it runs: ``"ReluBackward0"``.
+        Name of the autograd node for which the operator runs, ``"ReluBackward0"``; empty outside autograd nodes.
     optimizer : str
-        Class of the optimizer whose step ran it.
+        Class name of the optimizer whose ``step`` called the operator; empty otherwise.
     checkpoint : SourceLine or None
-        The call of ``torch.utils.checkpoint`` around it.
+        The user's line that called ``torch.utils.checkpoint`` around the operator, if any.
     casts : bool
-        Whether the user asked for another dtype: ``.float()``, ``.to(…)``.
-    pointwise, autocast : bool
-    reads, makes, views : tuple of Operand
-        Its inputs; its results in new blocks; its results that are views or were overwritten in place.
+        Whether ``function`` can change the dtype: ``.float()``, ``.to(…)``.
+    pointwise : bool
+        Whether PyTorch tags the operator as elementwise.
+    autocast : bool
+        Whether autocast was enabled for the device of an input.
+    reads : tuple of Operand
+        The tensors among the inputs.
+    makes : tuple of Operand
+        The results in new blocks.
+    views : tuple of Operand
+        The results in blocks that were seen before: views, and tensors that were overwritten in place.
     """
 
     number: int
@@ -83,18 +96,26 @@ class Operator:
 
     @property
     def line(self) -> SourceLine | None:
-        """The user's innermost line."""
+        """The innermost line in ``stack``; None if the stack is empty."""
         return self.stack[0] if self.stack else None
 
     @property
     def short(self) -> str:
-        """The name without its namespace: ``"relu"``."""
+        """The name without ``aten.``: ``"relu"``."""
         return self.name.removeprefix("aten.")
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A tensor that an autograd node saved for its backward pass."""
+    """A tensor that an autograd node saved for its backward.
+
+    Attributes
+    ----------
+    sequence : int
+        Sequence number of the autograd node.
+    operand : Operand
+        The saved tensor.
+    """
 
     sequence: int
     operand: Operand
@@ -102,30 +123,37 @@ class Saved:
 
 @dataclass(frozen=True)
 class Block:
-    """One storage.
+    """One storage of a tensor.
 
     Attributes
     ----------
-    number, size : int
-        Its position among all blocks, and its bytes.
+    number : int
+        Position among all blocks, in the order in which they were seen first.
+    size : int
+        Bytes of the storage.
     step : int
-        The step in which it was first seen; −1 before the first step.
-    maker, position : int
-        The operator that made it (−1 if it existed before), and its position among the results.
+        The training step in which the block was first seen; −1 before the first training step.
+    maker : int
+        The number of the operator that returned the block; −1 if no watched operator made it.
+    position : int
+        The position of the block among the results of that operator.
     operand : Operand
-        The first tensor seen on it.
+        The first tensor on the block that was seen.
     first_seen : int
-        Number of operators that had run then.
+        Number of operators that had started when the block was first seen.
     address : int
+        Address of the storage.
     saved : tuple of Saved
+        The tensors on this block that autograd nodes saved.
     died : int or None
-        Number of operators that had run when it was freed; None if it was still alive.
+        Number of operators that had started when the block was freed; None if it is still alive.
     role : str
-        ``"parameter"``, ``"buffer"``, ``"gradient"``, ``"optimizer state"``, ``"input"``, ``"target"`` or empty.
+        ``"parameter"``, ``"buffer"``, ``"gradient"``, ``"optimizer state"``, ``"input"`` or ``"target"``; otherwise
+        empty.
     name : str
-        For a block with a role.
+        Name of a block with a role, such as ``"layer1.weight"``; otherwise empty.
     gradient_of : int
-        The block of the parameter whose gradient it is; −1 otherwise.
+        For the gradient of a parameter, the number of the parameter's block; otherwise −1.
     """
 
     number: int
@@ -145,7 +173,15 @@ class Block:
 
 @dataclass(frozen=True)
 class NodeRun:
-    """When an autograd node ran its backward (first and last operator), and whether it kept its saved tensors."""
+    """The backward of one autograd node.
+
+    Attributes
+    ----------
+    first, last : int
+        The numbers of the first and the last operator that ran for the node.
+    keeps_graph : bool
+        Whether the node keeps its saved tensors after its backward (``retain_graph`` or ``create_graph``).
+    """
 
     first: int
     last: int
@@ -154,24 +190,28 @@ class NodeRun:
 
 @dataclass(frozen=True, eq=False)
 class WatchedSteps:
-    """Everything that was seen until the watch ended; frozen.
+    """The observations of a watcher; frozen.
+
+    Operators, blocks and training steps are given by number.
 
     Attributes
     ----------
     operators : tuple of Operator
+        In the order in which they ran.
     blocks : tuple of Block
+        In the order in which they were seen first.
     step_starts : tuple of int
-        The first operator of each step.
+        The first operator of each training step.
     outputs : tuple of (operator, address, block)
-        Every tensor that an operator returned.
+        One entry for each tensor that an operator returned.
     runs : mapping of int to NodeRun
-        By sequence number.
+        From the sequence number of an autograd node to its backward. Nodes whose backward did not run are missing.
     operator_of_node : mapping of int to int
-        From the sequence number of an autograd node to the forward operator that created it.
+        From the sequence number of an autograd node to the forward operator that created the node.
     backward_lines : mapping of int to SourceLine
-        From a backward operator to the line that called ``backward``.
+        From a backward operator to the user's line that called ``backward``.
     stepped : frozenset of int
-        The blocks of the parameters that an optimizer updates.
+        The blocks of parameters that an optimizer updates.
     """
 
     operators: tuple[Operator, ...]
@@ -184,5 +224,8 @@ class WatchedSteps:
     stepped: frozenset[int]
 
     def start_of(self, step: int) -> int:
-        """The first operator of a step; the number of operators for the step after the last."""
+        """Return the number of the first operator of a training step.
+
+        For a step after the last, return the number of all operators.
+        """
         return self.step_starts[step] if step < len(self.step_starts) else len(self.operators)

@@ -1,9 +1,9 @@
-"""Watch every operator of eager steps, and every storage that an operator reads or makes.
+"""Watch every operator of eager training steps, and every storage that an operator reads or returns.
 
-The watcher uses hooks that do not change the computation: a dispatch mode sees each forward and backward operator,
-hooks on saved tensors see what autograd saves for which node, hooks on modules and optimizers tell which of them runs
-an operator. It keeps no tensor alive. Each operator runs inside a range of the profiler that is labelled with its
-number, so that the allocator's events can be assigned to operators.
+The watcher uses hooks that do not change the computation. A dispatch mode observes each forward and backward operator.
+Hooks on saved tensors observe which tensors each autograd node saves. Hooks on modules and optimizers show which of
+them calls an operator. The watcher keeps no tensor alive. Each operator runs inside a profiler range with the
+operator's number, so that the allocator's events can be assigned to operators.
 """
 
 from __future__ import annotations
@@ -41,17 +41,23 @@ _CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_a
 
 
 class Watcher:
-    """Watches the operators that run inside ``with watcher:``.
+    """Watches the operators that run inside ``with watcher:``, which can be entered several times.
+
+    Parameters
+    ----------
+    model : torch.nn.Module, optional
+        Its modules, parameters and buffers are named first. Other modules are named when they run.
 
     Attributes
     ----------
     operators : list of Operator
+        The operators that have started, in order.
     step_starts : list of int
-        The first operator of each step; see :meth:`begin_step`.
+        The number of the first operator of each training step; see :meth:`begin_step`.
     on_operator : callable or None
-        Called after each operator.
+        Called with each :class:`Operator` after it has run.
     function : str
-        The function that the user is calling now.
+        Name of the PyTorch function that the user calls now; empty if there is none.
     owners : Owners
         The modules and optimizers that run.
     """
@@ -85,12 +91,12 @@ class Watcher:
         self._hooks.close()
 
     def begin_step(self) -> None:
-        """Start the next step: later operators belong to it."""
+        """Start the next training step: operators that run later belong to it."""
         self._table.step += 1
         self.step_starts.append(len(self.operators))
 
     def watched(self) -> WatchedSteps:
-        """What was seen so far, frozen: later steps do not change it."""
+        """Return the observations so far, frozen: later training steps do not change them."""
         return WatchedSteps(
             tuple(self.operators),
             tuple(block.frozen() for block in self.blocks),
@@ -104,16 +110,16 @@ class Watcher:
 
     @property
     def blocks(self) -> list[OpenBlock]:
-        """Every block seen so far."""
+        """The storages seen so far, in the order in which they were seen first."""
         return self._table.blocks
 
     @property
     def step(self) -> int:
-        """The present step; −1 before the first."""
+        """The number of the present training step; −1 before the first."""
         return self._table.step
 
     def known(self, tensor: torch.Tensor) -> int | None:
-        """The number of a tensor's block; None if it was not seen before."""
+        """Return the number of a tensor's block; None if the storage was not seen before."""
         return self._table.known(tensor)
 
     # ---------------------------------------------------------------- what autograd saves
@@ -138,7 +144,7 @@ class Watcher:
     # ---------------------------------------------------------------- operators
 
     def dispatched(self, function: Any, args: Any, kwargs: Any) -> Any:
-        """Run an operator and record it."""
+        """Run an operator, record it, and return its result."""
         number = len(self.operators)
         frame = sys._getframe(2)
         operator = self._described(number, function, frame, args, kwargs)
@@ -162,7 +168,7 @@ class Watcher:
         return out
 
     def _described(self, number: int, function: Any, frame: Any, args: Any, kwargs: Any) -> Operator:
-        """The operator before it runs."""
+        """Describe an operator that is about to run: everything except its results."""
         node = running_node()
         checkpoint = checkpointed_at(frame)
         stack = own_stack(frame)
@@ -211,10 +217,10 @@ class Watcher:
 
 
 def _saving_node(tensor: torch.Tensor) -> int:
-    """The sequence number of the node that saves a tensor now.
+    """Return the sequence number of the autograd node that saves a tensor now.
 
-    It is the newest node, except for an in-place operator: ``mul_`` creates its node, then clones the value that it
-    overwrites, which creates another node, and then saves the clone.
+    Usually that is the newest node. An in-place operator such as ``mul_`` may first clone the value that it overwrites.
+    The clone creates a newer node, but the node before it saves the clone.
     """
     newest = next_sequence_number() - 1
     node = tensor.grad_fn
@@ -232,7 +238,7 @@ class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Functions(TorchFunctionMode):
-    """Knows which function the user calls; functions that PyTorch calls inside do not count."""
+    """Tells the watcher which function the user calls; functions that PyTorch calls inside do not count."""
 
     def __init__(self, watcher: Watcher) -> None:
         super().__init__()

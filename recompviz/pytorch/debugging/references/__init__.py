@@ -1,6 +1,6 @@
-"""Which objects of the user's program hold a tensor.
+"""Find the objects of the user's program that hold a tensor.
 
-``walk`` searches from named variables through ``children`` for live tensors; ``reference_path`` describes how one was
-found without holding it; ``held`` compares what is held after successive steps; ``insertions`` watches for the line
-that stores a tensor.
+``walk`` searches for live tensors, from named variables through the objects that ``children`` lists.
+``reference_path`` describes a path to a tensor without keeping the tensor alive. ``held`` compares the paths after
+successive training steps. ``insertions`` reads what an object contains, to find the line that stores a tensor in it.
 """

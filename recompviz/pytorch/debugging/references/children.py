@@ -1,7 +1,7 @@
-"""The objects that an object refers to (items, attributes, variables, hooks), each with the expression that reaches it.
+"""List the objects that an object refers to: items, attributes, variables and hooks.
 
-Objects are read without calling their own methods, for example with ``list.__iter__`` instead of ``iter``, so that
-reading neither fills a lazy collection nor resolves a proxy.
+Each comes with the suffix of the expression that reaches it. Objects are read without calling their own methods, for
+example with ``list.__iter__`` instead of ``iter``. So the search neither fills a lazy collection nor resolves a proxy.
 """
 
 from __future__ import annotations
@@ -33,32 +33,42 @@ _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, typ
 
 @dataclass(frozen=True, eq=False)
 class Namespace:
-    """Where variables are stored: the globals of a module, the locals of a frame, the cell of a closure.
+    """Where variables are stored: the globals of a module, the locals of a frame, or the cell of a closure.
 
-    ``read(name)`` returns the present value of a variable.
+    Attributes
+    ----------
+    read : callable
+        ``read(name)`` returns the present value of a variable; None if it does not exist.
     """
 
     read: Callable[[str], Any]
 
 
 def plain(value: Any) -> bool:
-    """Whether a value cannot hold a tensor, such as a number, a string or a library's class."""
+    """Whether the search skips a value: a number, string, bytes, None, Python module, code object or library class."""
     kind = type(value)
     return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _own_class(value))
 
 
 def is_long(value: Any) -> bool:
-    """Whether only a part of the items of a collection is read."""
+    """Whether a collection has more than ``MOST_ITEMS`` items, so that only a part of them is read."""
     kind = type(value)
     return issubclass(kind, dict | list | tuple | deque | set | frozenset) and kind.__len__(value) > MOST_ITEMS
 
 
 def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
-    """The variables that a function reads: closure cells, globals and defaults.
+    """Yield the variables that a Python function reads: closure cells, globals, and defaults of its parameters.
+
+    For any other object, nothing is yielded. Globals of functions in installed packages are skipped.
 
     Yields
     ------
-    (value, name, root, namespace)
+    value : object
+    name : str
+    root : str
+        ``closure of f``, ``global`` or ``default of f``.
+    namespace : Namespace
+        Reads the variable again later.
     """
     if not isinstance(value, types.FunctionType):
         return
@@ -89,12 +99,14 @@ def _contents(cell: types.CellType) -> Any:
 
 
 def children(value: Any) -> Iterator[tuple[Any, str]]:
-    """The objects that an object refers to.
+    """Yield the objects that an object refers to, except the variables of a function.
 
     Yields
     ------
-    (object, suffix)
-        The suffix follows the expression of the parent: ``[3]`` or ``.bank``.
+    child : object
+    suffix : str
+        What to append to the expression of the parent: ``[3]`` or ``.bank``; empty for an object that has no
+        expression of its own, such as the class of an object.
     """
     kind = type(value)
     if issubclass(kind, dict):
@@ -138,7 +150,7 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
-    """The objects that a tensor refers to: its gradient, attributes and hooks; as :func:`children`."""
+    """Yield the attributes and hooks of a tensor, as :func:`children` does, and its gradient if that has a graph."""
     if tensor.is_leaf and tensor.grad is not None and tensor.grad.grad_fn is not None:
         yield tensor.grad, ".grad"
     for name, value in (getattr(tensor, "__dict__", None) or {}).items():
@@ -207,7 +219,7 @@ def _own_class(kind: type) -> bool:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """The attributes of an object by name, slots included."""
+    """Return the attributes of an object by name, including those in ``__slots__``, but not those of its class."""
     try:
         found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:

@@ -1,6 +1,7 @@
-"""What the user's objects hold after a step: a reference path to each live block, and which retainers grow.
+"""Find the blocks that the user's objects hold after each training step, and the objects that hold more every time.
 
-A retainer grows if it holds more bytes after every step than after the step before.
+A block is one storage. Each live block gets its reference paths. A retainer is the object that keeps a block alive. It
+grows if it holds more bytes after every training step than after the step before.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ MOST_GRAPHS = 200
 
 @dataclass(frozen=True)
 class HeldAfterStep:
-    """What was held when a step was over.
+    """The objects and reference paths that a search found between two training steps.
 
     Attributes
     ----------
     containers : frozenset of (expression, id)
-        Every object that the search visited.
+        The objects that the search visited.
     paths : mapping of int to list of ReferencePath
-        By block.
+        From the number of a block to the paths that reach it.
     not_searched : str
-        Which objects the search left out; empty if it visited all.
+        A sentence about objects that the search left out; empty if there are none.
     """
 
     containers: frozenset[tuple[str, int]]
@@ -39,14 +40,16 @@ class HeldAfterStep:
 
     @classmethod
     def of(cls, watcher: Watcher, walk: Walk) -> HeldAfterStep:
-        """Describe what a walk found."""
+        """Describe what a walk found, without keeping tensors alive."""
         return cls(frozenset(walk.containers), paths_by_block(watcher, walk.found), walk.not_searched)
 
 
 def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, list[ReferencePath]]:
-    """The reference paths to each live block that has no role (is not a parameter, buffer, input, …).
+    """Map the number of each live block without a role to its reference paths.
 
-    A block that no path reaches directly gets one path through an autograd graph, if there is one.
+    A block with a role is a parameter, gradient, buffer, optimizer state, input or target. If no path reaches a block
+    directly, the path to a tensor whose autograd graph saved the block is used, if there is one. Other blocks are left
+    out.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []
@@ -74,14 +77,16 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
 
 
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
-    """Bytes by which each retainer grows with a step, on average; only those that grow with every step.
+    """Return the average growth of each retainer, in bytes per training step.
+
+    A retainer that does not grow with every step is left out. With fewer than two steps, the result is empty.
 
     Parameters
     ----------
     held : sequence of HeldAfterStep
-        One for each step.
+        One for each training step, in order.
     sizes : mapping of int to int
-        Bytes of each block.
+        From the number of a block to its bytes.
     """
     if len(held) < 2:
         return {}

@@ -1,7 +1,7 @@
-"""Detect when a tensor is stored in a retainer.
+"""Read the tensors in a retainer, to detect when a new one is stored there.
 
-The contents of a retainer are read before each line of the user's code. If a new tensor appears, the line that ran in
-between stored it. Only the newest items are read, to keep this fast.
+A retainer is the object that keeps a tensor alive. The caller reads it before each line of the user's code. If a new
+tensor appears between two reads, the line that ran in between stored it. Only the newest items are read, for speed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ _ITEMS, _DEPTH = 32, 3
 
 
 def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
-    """A function that returns the present value of a retainer: the collection, or the value of its slot.
+    """Return a function that reads a retainer.
 
     Returns
     -------
     callable or None
-        None if the walk did not meet the retainer.
+        A function without arguments. For a collection or a cache, it returns that object. Otherwise it returns the
+        present value of the variable or attribute. None if the walk did not find the retainer.
     """
     if retainer.referrer.kind == "variable":
         namespace = walk.namespaces.get((retainer.root, retainer.slot))
@@ -45,6 +46,7 @@ def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
 
 
 def _attribute(owner: Any, name: str) -> Any:
+    """Return an attribute of an object without calling the object's own methods; None if it does not exist."""
     if isinstance(owner, type):
         return vars(owner).get(name)
     found = attributes(owner)
@@ -54,12 +56,18 @@ def _attribute(owner: Any, name: str) -> Any:
 
 
 def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
-    """The newest tensors of a retainer.
+    """Read the newest tensors in a retainer.
+
+    Parameters
+    ----------
+    read : callable
+        A function from :func:`reader`.
 
     Returns
     -------
     dict of (id, version) to int
-        Bytes of each tensor; the version changes when the tensor is modified in place.
+        Bytes of the elements of each tensor. The version changes when the tensor is modified in place. Empty if the
+        retainer cannot be read.
     """
     try:
         return {(id(t), version_of(t)): t.numel() * t.element_size() for t in _tensors_in(read())}
@@ -68,7 +76,7 @@ def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
 
 
 def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
-    """The tensors among the newest items of a value, a few levels deep."""
+    """Yield the tensors in a value, in the newest ``_ITEMS`` items of each container and down to ``_DEPTH`` levels."""
     kind = type(value)
     if issubclass(kind, torch.Tensor):
         yield value

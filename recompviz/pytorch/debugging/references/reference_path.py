@@ -1,9 +1,9 @@
-"""Reference paths, and the retainer on each: the object that keeps a block alive from one step to the next.
+"""Reference paths, and the retainer on each path: the object that keeps a block alive after a training step.
 
-A reference path leads from a variable through several objects to a tensor: ``log[3]['outputs']`` leads through ``log``
-and through the dictionary of the third step. The *retainer* is the innermost object on it that existed before the step,
-here ``log``; the *slot* is where the retainer holds the block, here ``log[3]``. All objects are described by expression
-and identity, so that nothing here keeps a tensor alive.
+A reference path leads from a variable through objects to a tensor. For example, ``log[3]['outputs']`` leads through the
+list ``log`` and the dictionary ``log[3]``, which a training step appended. The *retainer* is the innermost object on
+the path that existed before that step, here ``log``. The *slot* is where the retainer holds the block, here ``log[3]``.
+Objects are described by expression and ``id``, so a path keeps no tensor alive.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ class Referrer:
     Attributes
     ----------
     expression : str
-        The Python expression that reaches the object; empty for a namespace.
+        The Python expression that reaches the object; empty for the namespace of a variable.
     identity : int
-        Its ``id``; 0 for a namespace.
+        The ``id`` of the object; 0 for a namespace.
     kind : str
-        ``"variable"``, ``"dict"``, ``"collection"``, ``"cache"`` or ``"object"``.
+        ``"variable"`` for a namespace, ``"dict"``, ``"collection"`` for a list, tuple, set or deque, ``"cache"`` for a
+        function with ``functools.lru_cache``, or ``"object"``.
     bound : int or None
-        The largest number of items that it can hold (``maxlen`` of a deque).
+        ``maxlen`` of a deque: the most items that it can hold. None for other objects.
     """
 
     expression: str
@@ -43,7 +44,7 @@ class Referrer:
 
     @classmethod
     def of(cls, link: Link) -> Referrer:
-        """Describe the object of a link without holding it."""
+        """Describe the object of a link, without keeping the object alive."""
         kind = type(link.owner)
         expression, identity = link.key
         if kind is Namespace:
@@ -59,24 +60,30 @@ class Referrer:
 
 @dataclass(frozen=True)
 class ReferencePath:
-    """How a block can be reached from a variable.
+    """A path from a variable, module or function to a tensor, and possibly on through its autograd graph to a block.
 
     Attributes
     ----------
-    expression, root : str
-        As in :class:`~recompviz.pytorch.debugging.references.walk.FoundTensor`.
+    expression : str
+        The Python expression that reaches the tensor: ``log[3]['outputs']``.
+    root : str
+        Where the path starts: ``global``, ``local of train``, ``attribute of Net``.
     referrers : tuple of Referrer
-        The objects on the path, from the variable to the innermost container.
+        The objects on the path, outermost first.
     outlives : bool
-        Whether the path starts from something that still exists after the step.
+        Whether the path starts from an object that still exists after the training step.
     block : int
-        The block of the tensor that the path reaches; −1 if it is not known.
-    shape, offset, bytes
-        Of that tensor. ``bytes`` counts its elements.
+        The number of the tensor's block; −1 if the block was not seen.
+    shape : tuple of int
+        The shape of the tensor.
+    offset : int
+        Where the tensor starts in its storage, in elements.
+    bytes : int
+        Bytes of the tensor's elements. A view counts its own elements, not those of its base.
     has_graph : bool
-        Whether that tensor has an autograd graph.
+        Whether the tensor has an autograd graph.
     through_graph : bool
-        Whether the path continues through that graph to the block.
+        Whether the path leads to a block that the tensor's autograd graph saved, instead of the tensor's own block.
     """
 
     expression: str
@@ -92,7 +99,7 @@ class ReferencePath:
 
     @classmethod
     def of(cls, found: FoundTensor, block: int) -> ReferencePath:
-        """Describe the path to a tensor without holding the tensor."""
+        """Describe the path to a tensor, given the number of its block; the tensor is not kept alive."""
         tensor = found.tensor
         return cls(
             found.expression,
@@ -108,7 +115,7 @@ class ReferencePath:
 
     @property
     def local(self) -> bool:
-        """Whether the path is a plain local variable, which ends when its function returns."""
+        """Whether the path is only a local variable of the training step, which ends when its function returns."""
         return not self.outlives and len(self.referrers) == 1
 
     @property
@@ -118,26 +125,26 @@ class ReferencePath:
 
     @cached_property
     def keys(self) -> frozenset[Key]:
-        """The key of every object and slot on the path."""
+        """The keys of all retainers that the path can have: one for each object on it, and one for the tensor."""
         expressions = (*(referrer.expression for referrer in self.referrers), self.expression)
         return frozenset((self.root, expression) for expression in expressions)
 
     @property
     def text(self) -> str:
-        """``the graph of `log[3]` (global)``."""
+        """The path in words, such as ``the graph of `log[3]` (global)``."""
         return f"{'the graph of ' if self.through_graph else ''}`{self.expression}` ({self.root})"
 
 
 @dataclass(frozen=True)
 class Retainer:
-    """The object that keeps a block alive after the step that made it.
+    """The object that keeps a block alive after the training step that made the block.
 
     Attributes
     ----------
     referrer : Referrer
-        The object, for example ``log`` or ``self``; for a variable, the namespace that contains it.
+        The object, for example ``log`` or ``self``. If a variable holds the block, the namespace of the variable.
     slot : str
-        Where the object holds the block: ``log[3]``, ``self.bank``, or the name of the variable.
+        The expression of the place in the object that holds the block: ``log[3]``, ``self.bank``, or a variable's name.
     root : str
         Where the reference path starts: ``global``, ``local of main``.
     """
@@ -148,24 +155,30 @@ class Retainer:
 
     @property
     def collection(self) -> bool:
-        """Whether it is a container of items."""
+        """Whether the object is a dictionary, list, tuple, set or deque."""
         return self.referrer.kind in ("dict", "collection")
 
     @property
     def key(self) -> Key:
-        """Identifies what is reported together: a whole collection, or one attribute or variable."""
+        """Identifies the blocks that are reported together: ``(root, expression)``.
+
+        The expression is that of the object if it is a collection or a cache, otherwise ``slot``.
+        """
         whole = self.collection or self.referrer.kind == "cache"
         return self.root, self.referrer.expression if whole else self.slot
 
 
 def retainer_of(path: ReferencePath, before: frozenset[tuple[str, int]]) -> Retainer:
-    """The innermost object on a path that existed before the step that made the block.
+    """Return the innermost object on a path that existed before the training step that made the block.
+
+    If there is none, the outermost object is the retainer. If a cache contains the object, the cache is the retainer.
 
     Parameters
     ----------
     path : ReferencePath
+        A path with at least one referrer.
     before : frozenset of (expression, id)
-        The objects that existed before that step.
+        The objects that existed before that training step.
     """
     referrers = path.referrers
     candidates = range(len(referrers) - 1, 0, -1)

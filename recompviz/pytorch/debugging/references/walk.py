@@ -1,9 +1,9 @@
-"""Search for every live tensor that named variables reach.
+"""Search for the live tensors that named variables reach.
 
 The walk starts from global variables, local variables of the user's frames, closures, and the attributes and hooks of
-modules, and continues breadth first through the objects that each object refers to. It visits what outlives the step
-first, and keeps the shortest paths: ``log[3]['outputs']``. A tensor with an autograd graph also holds what the graph
-saved.
+modules. It continues breadth first through the objects that each object refers to, and records an expression for each
+tensor, such as ``log[3]['outputs']``. Local variables of the running training step come last, because they end with
+the step. A tensor with an autograd graph also keeps alive the tensors that the nodes of its graph saved.
 """
 
 from __future__ import annotations
@@ -36,33 +36,42 @@ MOST_PATHS = 4
 
 @dataclass(frozen=True, eq=False)
 class Link:
-    """One object on the path to a tensor, with the expression that reaches it."""
+    """One object on the path to a tensor.
+
+    Attributes
+    ----------
+    expression : str
+        The Python expression that reaches the object; empty for a namespace.
+    owner : object
+        The object itself, or a :class:`~recompviz.pytorch.debugging.references.children.Namespace`.
+    """
 
     expression: str
     owner: Any
 
     @property
     def key(self) -> tuple[str, int]:
-        """(expression, id); the id of a namespace is 0."""
+        """The expression and the ``id`` of the object; the ``id`` of a namespace is given as 0."""
         return self.expression, 0 if isinstance(self.owner, Namespace) else id(self.owner)
 
 
 @dataclass(frozen=True, eq=False)
 class FoundTensor:
-    """A tensor that the walk found, and how.
+    """A tensor that the walk found, and one path to it.
 
     Attributes
     ----------
     expression : str
-        ``log[3]['outputs']`` or ``model.cache``.
+        The Python expression that reaches the tensor: ``log[3]['outputs']`` or ``model.cache``.
     root : str
-        ``local of train``, ``global``, ``closure of hook``, ``attribute of Net``.
+        Where the path starts: ``local of train``, ``global``, ``closure of hook``, ``attribute of Net``.
     links : tuple of Link
-        The objects on the path, from the namespace of the variable to the innermost container.
+        The objects on the path, outermost first. The first is the namespace of the variable, or the module or function
+        where the path starts.
     tensor : torch.Tensor
-        If it is a view, its base is held too.
+        The tensor. A view also keeps its base alive.
     outlives : bool
-        Whether the path starts from something that still exists after the step.
+        Whether the path starts from an object that still exists after the training step.
     """
 
     expression: str
@@ -73,29 +82,34 @@ class FoundTensor:
 
 
 class Walk:
-    """A finished search for live tensors.
+    """A search for live tensors, finished when the object is constructed.
+
+    The search is limited: see ``MOST_OBJECTS``, ``MOST_SECONDS`` and ``MOST_DEPTH``. It records at most ``MOST_PATHS``
+    paths to one tensor.
 
     Parameters
     ----------
     modules : list of torch.nn.Module
-        Their attributes and hooks are starting points.
+        The search starts from their attributes and hooks.
     functions : list of callable
-        Their closures and globals are starting points.
+        The search starts from their closures and global variables. For a bound method it starts from ``self`` too.
     frame : frame, optional
-        The innermost frame; its callers are starting points too. Default: the caller's.
+        The search starts from the variables of the user's frames among this frame and its callers. Default: the frame
+        that constructs the walk.
 
     Attributes
     ----------
     found : list of FoundTensor
-        Those that outlive the step first, each group with the shortest paths first.
+        Paths that outlive the training step come first. Within each group, shorter paths come first.
     owners : dict of (root, expression) to object
-        Every object that was visited. It keeps them alive: drop the walk after use.
+        The visited objects. The dictionary keeps them alive: delete the walk after use.
     namespaces : dict of (root, name) to Namespace
         Where each variable is stored.
     containers : set of (expression, id)
-        Every object that was visited, without keeping it alive.
+        The visited objects, described without keeping them alive.
     not_searched : str
-        Which objects the walk left out; empty if it visited all.
+        A sentence about objects that were left out: the search reached a limit of objects or time, or a collection is
+        long. Empty otherwise; objects below ``MOST_DEPTH`` are left out without a sentence.
     """
 
     def __init__(self, modules: list[nn.Module], functions: list[Any], frame: Any = None) -> None:
@@ -202,13 +216,16 @@ def _read_local(frame: types.FrameType, name: str) -> Any:
 
 
 def nodes_behind(tensor: torch.Tensor, seen: set[Any]) -> Iterator[int]:
-    """Sequence numbers of the autograd nodes that a tensor's graph holds.
+    """Yield the sequence number of each node in a tensor's autograd graph.
+
+    The search ends when ``seen`` contains ``MOST_NODES`` nodes.
 
     Parameters
     ----------
     tensor : torch.Tensor
+        A tensor without ``grad_fn`` has no nodes.
     seen : set of nodes
-        They are skipped; the nodes that are visited are added.
+        Nodes in this set are skipped. Each visited node is added to it.
     """
     stack = [tensor.grad_fn]
     while stack and len(seen) < MOST_NODES:
