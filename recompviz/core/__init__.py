@@ -1,5 +1,5 @@
-"""The pure core: graph, lower sets, planning, schedule, timeline.
+"""The core layer: graphs, lower sets, plans, schedules and simulated timelines.
 
-Nothing in this folder imports torch or Jupyter. It is the lowest of three layers: ``core``, ``pytorch`` (trace, run,
-measure) and ``widgets`` (interactive widgets). A layer imports only lower layers.
+Nothing in this folder imports torch or Jupyter. The layers are ``core``, ``pytorch`` (tracing, running, measuring) and
+``widgets`` (interactive widgets), from low to high. A layer imports only itself and lower layers.
 """

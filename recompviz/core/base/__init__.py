@@ -1,4 +1,5 @@
-"""Errors, units and small text helpers.
+"""Errors, sizes in bytes, colours and small helpers that all other packages of recompviz use.
 
-Every other room may use them; this one uses none.
+This package imports no other package of recompviz, except for drawing functions when they are called
+(:mod:`recompviz.core.base.rendering`).
 """

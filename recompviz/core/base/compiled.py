@@ -1,7 +1,7 @@
 """Check whether numba is installed and whether its kernels are already compiled on this machine.
 
-numba caches compiled code on disk. The first compilation takes most of a minute, so the NumPy code solves small
-problems while there is no compiled code.
+*Kernels* are functions that numba compiles. numba caches the compiled code on disk. The first compilation takes up to
+a minute, so small problems are solved in NumPy as long as there is no compiled code.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ from pathlib import Path
 
 
 def has_numba() -> bool:
-    """Whether numba is installed, so that the compiled solvers can run."""
+    """Return whether numba is installed. The compiled solvers need it."""
     return importlib.util.find_spec("numba") is not None
 
 
 def is_compiled(kernels: str) -> bool:
-    """Whether a module of kernels in the core was compiled on this machine before.
+    """Return whether numba's cache has compiled code of a module in ``recompviz/core``.
 
     Parameters
     ----------
     kernels : str
-        Room and file, for example ``"live/kernels"``.
+        Folder and file name of the module without suffix, for example ``"live/kernels"``.
+
+    Returns
+    -------
+    bool
+        Always True if the environment variable ``NUMBA_CACHE_DIR`` is set, because that cache is not searched.
 
     Examples
     --------

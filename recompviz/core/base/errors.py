@@ -1,7 +1,7 @@
-"""All errors that recompviz raises on purpose.
+"""Error classes of recompviz.
 
-Each message has the bad value, what was expected and the next step. The numbers are attributes of the error, so
-widgets and tests need not parse the text.
+A message gives the invalid value, the expected value and the next step. :class:`InfeasibleBudget` and
+:class:`TooManyLowerSets` also have the numbers of their message as attributes.
 """
 
 from __future__ import annotations
@@ -10,22 +10,30 @@ from recompviz.core.base.units import format_bytes
 
 
 class RecompvizError(Exception):
-    """Base class of all errors that recompviz raises on purpose."""
+    """Base class of the errors that recompviz defines, such as :class:`InfeasibleBudget`."""
 
 
 class GraphError(RecompvizError, ValueError):
-    """A graph, or a set of its nodes, does not meet the requirements of the theory."""
+    """A graph, or a set of its nodes, is not valid for the operation.
+
+    Examples are a cycle, a missing or negative cost, an unknown node name, and a set that is not a lower set.
+    """
 
 
 class InfeasibleBudget(RecompvizError, ValueError):
     """No plan fits the budget.
 
+    The parameters are also attributes.
+
     Parameters
     ----------
-    budget, least : int
-        Bytes: the budget, and the least that any plan of the curve needs.
+    budget : int
+        The budget that was asked for, in bytes.
+    least : int
+        The smallest feasible budget, in bytes.
     unit : str
-        ``"formula"`` (intermediate values only) or ``"total"`` (all bytes that the device allocates).
+        The bytes that both numbers count. ``"formula"``: the intermediate values and their gradients, as in the
+        paper's peak formula. ``"total"``: the whole training step, with parameters, inputs and optimizer state.
     """
 
     def __init__(self, budget: int, least: int, unit: str) -> None:
@@ -47,7 +55,7 @@ class TooManyLowerSets(RecompvizError):
     Parameters
     ----------
     limit : int
-        The largest number of lower sets that was allowed; also an attribute.
+        The largest number of lower sets allowed. It is also an attribute.
     """
 
     def __init__(self, limit: int) -> None:
@@ -62,12 +70,18 @@ class TooManyLowerSets(RecompvizError):
 
 
 class ImpossiblePin(RecompvizError, ValueError):
-    """No plan can keep, or recompute, all pinned nodes."""
+    """No plan obeys all pins.
+
+    A pin marks a node that every plan must keep, or a node that every plan must recompute.
+    """
 
 
 class PlanMismatch(RecompvizError, ValueError):
-    """A plan is used with another graph than the one it was made for."""
+    """A plan does not belong to the graph or model that it is used with, or the text of a saved plan is invalid."""
 
 
 class Cancelled(RecompvizError):
-    """The work was stopped by the user, or replaced by newer work, before it ended."""
+    """A search or another long operation was stopped before it ended.
+
+    Raise this error in a ``progress`` callback to stop the operation that calls it.
+    """

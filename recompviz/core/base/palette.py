@@ -1,8 +1,9 @@
 """The colours of all figures, static pictures and widgets.
 
-The hues are Okabe and Ito's, which colour-blind readers can tell apart. ``LIGHT`` and ``DARK`` give the same names to
-two themes. ``CATEGORIES`` colours a block of memory by its category, alike in both themes. The style sheets of the
-widgets get every colour as a CSS custom property (``recompviz/widgets/base/assets.py``).
+Most hues are from the palette of Okabe and Ito, which colour-blind readers can tell apart. ``LIGHT`` and ``DARK`` map
+the same names to the colours of the light and of the dark theme. ``CATEGORIES`` maps each category of memory to its
+colour, the same in both themes. ``recompviz/widgets/base/assets.py`` passes these three tables to the style sheets of
+the widgets as CSS custom properties.
 
 References
 ----------
@@ -14,7 +15,7 @@ from __future__ import annotations
 BLUE, SKY, GREEN, YELLOW = "#0072b2", "#56b4e9", "#009e73", "#f0e442"
 ORANGE, VERMILION, PINK, GREY, BLACK = "#e69f00", "#d55e00", "#cc79a7", "#8a929c", "#000000"
 
-#: Name of a member of ``Category`` → colour. Greys for memory that is allocated before the step.
+#: Name of a member of ``Category`` → colour. Memory that is allocated before the training step is grey.
 CATEGORIES = {
     "PARAMETER": "#6b7480",
     "BUFFER": "#868f9b",

@@ -1,8 +1,8 @@
-"""The type of the callbacks that report progress."""
+"""The type of callbacks that report progress: ``progress(done, total)``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-# called as progress(done, total); an exception raised in it stops the work
+# called as progress(done, total); an exception that it raises stops the search
 Progress = Callable[[int, int], None]

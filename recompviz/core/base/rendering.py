@@ -1,7 +1,7 @@
-"""Find the function that draws a data class, in a room above it.
+"""Call drawing functions by name, so that data classes need not import them.
 
-Data classes have ``figure()`` and HTML methods but must not import the code that draws them. They name the drawing
-function instead, which is imported when it is first called.
+The drawing code imports the data classes, so an import in the other direction would be a cycle. The ``figure()`` and
+HTML methods of data classes therefore call :func:`render`, which imports the drawing function when it is called.
 """
 
 from __future__ import annotations
@@ -22,18 +22,23 @@ _DEFINED_IN = {
 
 
 def render(function: str, *values: Any) -> Any:
-    """Call a drawing function by name.
+    """Call a drawing function by name and return its result.
 
     Parameters
     ----------
     function : str
-        For example ``"timeline_figure"``.
+        The name of the drawing function, for example ``"timeline_figure"``.
     *values
-        What to draw.
+        The arguments of the drawing function.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure or str
+        A figure, text or HTML, depending on the function.
 
     Raises
     ------
     KeyError
-        If there is no drawing function of that name.
+        If there is no drawing function of this name.
     """
     return getattr(import_module(_DEFINED_IN[function]), function)(*values)

@@ -1,13 +1,18 @@
-"""Shorten a text to a length, at the end of a word: half a word can be read as another word."""
+"""Shorten a text to a maximum length, after a whole word where possible.
+
+Half a word could be read as another word.
+"""
 
 from __future__ import annotations
 
-# a word longer than this share of the length is cut, because a path or a long number has no spaces
+# a word at the end that takes more than this share of the length is cut: a path or a long number has no spaces
 LONGEST_WORD = 0.4
 
 
 def shortened(text: str, most: int) -> str:
-    """The text in at most ``most`` characters, with ``…`` at the end if it was shortened.
+    """Return the text, shortened to ``most`` characters with ``…`` at the end if it is longer.
+
+    The text is shortened after a whole word, unless this leaves less than 60 % of ``most`` characters.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Parse and format sizes in bytes.
+"""Parse and format sizes in bytes, and format costs.
 
-A budget is an int (bytes) or a string with a unit. Binary units (KiB, MiB, GiB, TiB) are powers
-of 1024, decimal units (kB, MB, GB, TB) powers of 1000.
+A size is a number of bytes or a string with a unit. Binary units (KiB, MiB, GiB, TiB) are powers of 1024, decimal
+units (kB, MB, GB, TB) are powers of 1000.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ _PATTERN = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([a-z]*)\s*
 
 
 def parse_bytes(budget: int | float | str) -> int:
-    """Read a size in bytes from an int or a string such as ``"10 GiB"``.
+    """Return a size in bytes from a number or from a string such as ``"10 GiB"``.
 
     Parameters
     ----------
     budget : int, float or str
-        A number of bytes, or a number with a unit: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB.
+        A number of bytes, or a string of a number and a unit: B, kB, MB, GB, TB, KiB, MiB, GiB or TiB, in upper or
+        lower case. A string without a unit is a number of bytes.
+
+    Returns
+    -------
+    int
+        The size, rounded to whole bytes.
 
     Raises
     ------
     ValueError
-        If the text is not a size, or the size is negative or not finite.
+        If a string is not a size, or a number is negative or not finite.
 
     Examples
     --------
@@ -47,7 +53,9 @@ def parse_bytes(budget: int | float | str) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Write a number of bytes with a binary unit and three significant figures.
+    """Return a number of bytes as text: a binary unit and three significant figures.
+
+    Numbers below 1024 are rounded to whole bytes.
 
     Examples
     --------
@@ -67,7 +75,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_cost(cost: float) -> str:
-    """A cost as text: whole numbers as they are, others with three significant figures.
+    """Return a cost as text, without a unit: all digits of a whole number, three significant figures otherwise.
 
     Examples
     --------

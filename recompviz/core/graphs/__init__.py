@@ -1,4 +1,5 @@
-"""The graph G = (V, E) of intermediate values.
+"""The graph G = (V, E) of the intermediate values of a forward pass, and its lower sets.
 
-Sets of its nodes are bit masks. Costs, pins and families of lower sets belong here.
+This package also has the costs of nodes, pins (nodes that every plan must keep or must recompute) and families of lower
+sets.
 """

@@ -1,4 +1,7 @@
-"""Sets of nodes as bit masks: Python ints whose bit v stands for node v, and their conversion to arrays."""
+"""Sets of nodes as bit masks, and the conversion of bit masks to arrays.
+
+A bit mask is a Python int. Bit v is 1 if node v is in the set.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bits(mask: int) -> Iterator[int]:
-    """The positions of the set bits of a bit mask, lowest first.
+    """Yield the positions of the bits of a bit mask that are 1, lowest first.
 
     Examples
     --------
@@ -26,7 +29,7 @@ def bits(mask: int) -> Iterator[int]:
 
 
 def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
-    """Bit masks as rows of booleans, shape (#masks, n).
+    """Return bit masks of sets of ``n`` nodes as a boolean array of shape (len(masks), n).
 
     Examples
     --------
@@ -39,7 +42,9 @@ def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
 
 
 def bit_words(masks: Sequence[int], n: int) -> NDArray[np.uint64]:
-    """Bit masks as rows of uint64 words: node v is bit v % 64 of word v // 64.
+    """Return bit masks of sets of ``n`` nodes as an array of uint64 words, one row for each mask.
+
+    Node v is bit v % 64 of word v // 64. The shape is (len(masks), ⌈n / 64⌉), with one word for n = 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Costs of nodes: given costs are checked and become arrays with one number per node; real times are rounded."""
+"""Check the costs of nodes, convert them to arrays with one number per node, and round measured times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
-    """Costs as an array, in the order of the names; ``what`` is the argument's name, for errors."""
+    """Return costs as an array in the order of ``names``.
+
+    ``what`` names the costs in error messages. Raises GraphError if there is not exactly one cost for each name.
+    """
     if isinstance(costs, Mapping):
         missing = [name for name in names if name not in costs]
         if missing or len(costs) != len(names):
@@ -28,7 +31,11 @@ def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence
 
 
 def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
-    """Costs as a read-only array with one number per node."""
+    """Return costs as a read-only array of shape (n,) and type ``dtype``.
+
+    ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, if a cost is negative
+    or not finite, or if ``dtype`` is an integer type and a cost is not a whole number.
+    """
     given = np.asarray(costs)
     if given.shape != (n,):
         raise GraphError(f"{what} has shape {given.shape}, expected ({n},), one number per node")
@@ -42,16 +49,22 @@ def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
 
 
 def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Times as multiples of one power of two, so that few sums of them differ.
+    """Round times to multiples of one unit, so that the trade-off curve has fewer points.
 
-    The exact solver's curve has at most one point for each sum of times. Real numbers have far more different sums than
-    multiples of a common unit. Sums of multiples of a power of two are exact in floating point.
+    The exact solver's curve has at most one point for each distinct sum of times. Multiples of a common unit have far
+    fewer distinct sums than measured times. The unit is a power of two, so that the sums are exact in floating point.
 
     Parameters
     ----------
     time : numpy.ndarray of float64
+        The times, in any unit; not negative.
     parts : int
-        The unit is between 1/(2·parts) and 1/parts of the sum. Times above 0 are at least one unit.
+        How fine the times are: the unit is the largest power of two that is at most 1/parts of their sum.
+
+    Returns
+    -------
+    numpy.ndarray of float64
+        The rounded times, in the same unit as ``time``. A time above 0 is rounded to at least one unit, and 0 stays 0.
 
     Examples
     --------
@@ -66,7 +79,7 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:
-    """The first few values as a text, for an error message."""
+    """Return the first ``most`` values as text for an error message, and the number of values if there are more."""
     values = list(values)
     text = ", ".join(map(repr, values[:most])) or "none"
     return text + (f", … ({len(values)} in total)" if len(values) > most else "")

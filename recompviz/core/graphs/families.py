@@ -1,9 +1,9 @@
-"""Families of lower sets to search: all of them, the paper's L^v, or prefixes of orders.
+"""Families of lower sets to search: all lower sets, the paper's family, or a wider one with prefixes of orders.
 
-The exact dynamic programme searches all lower sets. The paper's approximate one searches {L^v : v ∈ V} ∪ {∅, V}
-with L^v = {w : v is reachable from w}. These sets contain only one branch of a parallel module, so the
-other branches are always recomputed. Adding the prefixes of some topological orders, and unions
-of L^v of nodes on parallel branches, costs a few more sets per node and closes nearly all of the gap.
+The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
+{L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v
+contains no node of the other branches, so these are always recomputed. :func:`prefix_family` has a few more sets per
+node. The overhead of its plans is usually close to the least possible one.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """
@@ -19,7 +19,10 @@ from recompviz.core.graphs.graph import Graph
 
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:
-    """Every lower set as a bit mask; raises TooManyLowerSets if there are more than ``limit``."""
+    """Return all lower sets as bit masks, ∅ and V included.
+
+    Raises TooManyLowerSets if there are more than ``limit``.
+    """
     masks: list[int] = []
     for mask in graph.lower_set_masks():
         if len(masks) == limit:
@@ -29,22 +32,26 @@ def all_lower_sets(graph: Graph, limit: int) -> list[int]:
 
 
 def paper_family(graph: Graph) -> list[int]:
-    """{L^v : v ∈ V} ∪ {∅, V}, the pruned family of the paper's approximate DP."""
+    """Return the family {L^v : v ∈ V} ∪ {∅, V} of the paper's approximate dynamic programme, as bit masks.
+
+    L^v is v with all its ancestors. Each set is in the list once.
+    """
     return list(dict.fromkeys((0, *graph.ancestors, graph.everything)))
 
 
-# largest distance in the order between the nodes of a union of two, and of three; largest number of unions
+# limits on the distance in the order between the nodes of a union of two, and of three; most unions
 PAIR_REACH = 400
 TRIPLE_REACH = 16
 MOST_UNIONS = 5_000
 
 
 def prefix_family(graph: Graph) -> list[int]:
-    """The paper's family widened: all prefixes of five topological orders, and unions L^u ∪ L^v.
+    """Return the paper's family, all prefixes of five topological orders, and some unions of sets L^v, as bit masks.
 
-    The orders are the given one, and depth first from the sources (branch after branch) with four orders of the
-    branches: as given, reversed, small values first, large values first. The unions are of two nodes, or of three that
-    are close in the order, of which none is an ancestor of another.
+    One order is ``graph.order``. The other four are depth-first orders, which finish a branch before they start the
+    next one. They visit branches by node number, in reverse, smallest M_v first or largest M_v first.
+    A union joins the L^v of two or three nodes that are near each other in ``graph.order``. None of these nodes is an
+    ancestor of another. There are at most 5,000 unions.
     """
     masks = dict.fromkeys(paper_family(graph))
     for order in _orders(graph):

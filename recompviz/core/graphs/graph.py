@@ -1,11 +1,12 @@
 """The graph G = (V, E) of a forward pass, and its lower sets.
 
-V are the *intermediate values* of a forward pass. Each v has a forward cost T_v and a size M_v in bytes.
-Inputs and parameters are not in V. A lower set is a set of nodes that no edge enters from outside.
-Inside the package a set of nodes is a *bit mask*, a Python int whose bit i stands for node i. Methods on sets of
-names take any iterable and return frozensets; ``mask`` and ``set_of`` convert between the two.
+The nodes V are the *intermediate values* of a forward pass. Each node v has a forward cost T_v and a size M_v in bytes.
+Inputs and parameters are not in V. A *lower set* is a set of nodes that no edge enters from outside.
+Inside the package, a set of nodes is a *bit mask*: a Python int whose bit i is 1 if node i is in the set. Methods for
+users take node names in any iterable and return frozensets of names. ``mask`` and ``set_of`` convert names to bit masks
+and back.
 
-Source: Kusumoto et al. 2019 (arXiv 1905.11722), section 2 and 3.
+Source: Kusumoto et al. 2019 (arXiv 1905.11722), sections 2 and 3.
 """
 
 from __future__ import annotations
@@ -35,19 +36,29 @@ Name = Hashable
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed acyclic graph of intermediate values; frozen.
+    """A directed acyclic graph of the intermediate values of a forward pass.
+
+    A graph cannot be changed after it was made, and its arrays are read-only. See :meth:`from_edges` and
+    :meth:`from_networkx` for other ways to make one. Each attribute is also a parameter.
 
     Attributes
     ----------
-    names : tuple
-        One unique hashable name per node; node ``i`` is ``names[i]``.
+    names : tuple of hashable
+        The name of each node; names are unique. Node number i has the name ``names[i]``.
     memory : numpy.ndarray of int64, shape (#V,)
-        M_v, bytes.
+        M_v, the size of each value in bytes.
     time : numpy.ndarray of float64, shape (#V,)
-        T_v, in any unit (in the paper 10 for a convolution, otherwise 1).
+        T_v, the cost of computing each value, in any unit. (The paper takes 10 for a convolution, otherwise 1.)
     edges : numpy.ndarray of int32, shape (#E, 2)
-        Pairs (producer, consumer) of node numbers, sorted, without repeats.
+        Pairs (producer, consumer) of node numbers, sorted and without repetitions.
     info : tuple of NodeInfo
+        More facts about each node. By default every entry is an empty ``NodeInfo()``.
+
+    Raises
+    ------
+    GraphError
+        If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is negative or not finite; if
+        a size is not a whole number; or if an array does not have one entry for each node.
 
     Examples
     --------
@@ -100,18 +111,24 @@ class Graph:
         Parameters
         ----------
         edges : iterable of (producer, consumer)
-            Node names; numbers 0…#V−1 where ``memory`` is a sequence and ``names`` is left out.
-        memory : mapping name → bytes, or sequence of bytes
-            M_v ≥ 0, whole bytes. It says which nodes there are.
-        time : mapping name → cost, or sequence
-            T_v ≥ 0. Left out: 1 each.
-        names : sequence, optional
-            The names of the nodes where ``memory`` is a sequence.
+            Pairs of node names.
+        memory : mapping from name to bytes, or sequence of bytes
+            M_v ≥ 0 for each node, in whole bytes.
+        time : mapping from name to cost, or sequence of costs, optional
+            T_v ≥ 0 for each node, in any unit. Default: 1 for each node.
+        names : sequence of hashable, optional
+            The names of the nodes. A sequence of costs has the order of the names. Default: the keys of ``memory`` if
+            it is a mapping, otherwise 0, 1, ….
+
+        Returns
+        -------
+        Graph
 
         Raises
         ------
         GraphError
-            On a cycle, an edge to an unknown node, a negative or missing cost.
+            If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative or
+            not finite; or if a size is not a whole number.
 
         Examples
         --------
@@ -134,18 +151,25 @@ class Graph:
 
     @classmethod
     def from_networkx(cls, G: nx.DiGraph, memory: str = "memory", time: str = "time") -> Graph:
-        """Make a graph from a ``networkx.DiGraph`` whose nodes carry costs as attributes.
+        """Make a graph from a ``networkx.DiGraph`` whose nodes have their costs as attributes.
 
         Parameters
         ----------
         G : networkx.DiGraph
-        memory, time : str
-            The node attributes that hold M_v (bytes) and T_v (1 where absent).
+            The nodes of G become the names. All attributes but the two costs are ignored.
+        memory : str
+            The name of the node attribute with M_v, in whole bytes.
+        time : str
+            The name of the node attribute with T_v. A node without it has T_v = 1.
+
+        Returns
+        -------
+        Graph
 
         Raises
         ------
         GraphError
-            If a node has no ``memory`` attribute, or the graph has a cycle.
+            If a node has no ``memory`` attribute, G has a cycle, or a cost is negative or not finite.
 
         Examples
         --------
@@ -164,7 +188,14 @@ class Graph:
         )
 
     def to_networkx(self) -> nx.DiGraph:
-        """Return the graph as a ``networkx.DiGraph`` with attributes ``memory``, ``time``, ``op``, ``key``.
+        """Return the graph as a ``networkx.DiGraph`` whose nodes are the names.
+
+        Each node has the attributes ``memory`` (M_v in bytes), ``time`` (T_v), ``op`` and ``key`` (see
+        :class:`NodeInfo`).
+
+        Returns
+        -------
+        networkx.DiGraph
 
         Examples
         --------
@@ -180,9 +211,14 @@ class Graph:
         return G
 
     def to_graphviz(self) -> graphviz.Digraph:
-        """Return the graph as a ``graphviz.Digraph``, to be styled and rendered by Graphviz.
+        """Return the graph as a ``graphviz.Digraph``, which Graphviz can render.
 
-        Node ids are the node numbers, labels the names; the tooltip has the key, M_v and T_v.
+        The id of a node is its number, and the label is its name. The tooltip has the key (or the name if the key is
+        empty), M_v in bytes and T_v.
+
+        Returns
+        -------
+        graphviz.Digraph
 
         Examples
         --------
@@ -213,7 +249,7 @@ class Graph:
 
     @cached_property
     def predecessors(self) -> tuple[int, ...]:
-        """For each node the bit mask of its predecessors, δ⁻({v})."""
+        """For each node v, the bit mask of its predecessors δ⁻({v})."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[v] |= 1 << u
@@ -221,7 +257,7 @@ class Graph:
 
     @cached_property
     def successors(self) -> tuple[int, ...]:
-        """For each node the bit mask of its successors, δ⁺({v})."""
+        """For each node v, the bit mask of its successors δ⁺({v})."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[u] |= 1 << v
@@ -229,7 +265,10 @@ class Graph:
 
     @cached_property
     def order(self) -> tuple[int, ...]:
-        """A topological order of the node numbers; 0, 1, … if that is one."""
+        """The node numbers in a topological order.
+
+        The order is 0, 1, 2, … if every edge goes from a lower to a higher number.
+        """
         order = topological_order(self.predecessors, self.successors)
         if len(order) < len(self):
             stuck = [name for v, name in enumerate(self.names) if v not in set(order)]
@@ -238,19 +277,20 @@ class Graph:
 
     @cached_property
     def ancestors(self) -> tuple[int, ...]:
-        """For each node v the bit mask of L^v = {w : v is reachable from w}, v itself included."""
+        """For each node v, the bit mask of L^v = {w : v is reachable from w}: v itself and all its ancestors."""
         return ancestor_masks(self.order, self.predecessors)
 
     @property
     def everything(self) -> int:
-        """The bit mask of V."""
+        """The bit mask of V, the set of all nodes."""
         return (1 << len(self)) - 1
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over structure, operators, shapes, dtypes and M, as 64 hexadecimal digits.
+        """SHA-256 hash of the edges, sizes M_v, operators, shapes and dtypes, as 64 hexadecimal digits.
 
-        A plan is valid for one fingerprint. The costs T, names, keys and source lines do not change it.
+        A plan can be used with any graph that has the fingerprint of the plan's own graph. Names, costs T_v, keys and
+        source lines are not part of the hash.
         """
         digest = hashlib.sha256(b"recompviz graph 2")
         for array in (self.edges.astype("<i4"), self.memory.astype("<i8")):
@@ -261,7 +301,7 @@ class Graph:
         return digest.hexdigest()
 
     def same_as(self, other: Graph) -> bool:
-        """Whether fingerprint and costs T are equal.
+        """Return whether another graph has the same fingerprint and the same costs T_v.
 
         Examples
         --------
@@ -275,7 +315,22 @@ class Graph:
     # ---------------------------------------------------------------- sets as bit masks
 
     def mask(self, nodes: Iterable[Name]) -> int:
-        """The bit mask of a set of node names; raises GraphError on an unknown name."""
+        """Return the bit mask of a set of node names.
+
+        Parameters
+        ----------
+        nodes : iterable of node names
+
+        Returns
+        -------
+        int
+            Bit i is 1 if ``names[i]`` is in the set.
+
+        Raises
+        ------
+        GraphError
+            If a name is unknown.
+        """
         mask = 0
         for name in nodes:
             try:
@@ -285,7 +340,7 @@ class Graph:
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:
-        """The set of node names of a bit mask."""
+        """Return the set of the node names in a bit mask, the inverse of :meth:`mask`."""
         return frozenset(self.names[i] for i in bits(mask))
 
     @cached_property
@@ -297,22 +352,34 @@ class Graph:
         return self.memory.tolist(), self.time.tolist()
 
     def boundary_mask(self, lower: int) -> int:
-        """∂(L) = δ⁻(V∖L) ∩ L as a bit mask."""
+        """Return ∂(L) = δ⁻(V∖L) ∩ L, the boundary of a lower set, as a bit mask.
+
+        ``lower`` is the bit mask of L. Unlike :meth:`boundary`, this method does not check that L is a lower set.
+        """
         outside = self.everything & ~lower
         return sum(1 << v for v in bits(lower) if self.successors[v] & outside)
 
     def memory_of(self, mask: int) -> int:
-        """M(S), bytes."""
+        """Return M(S), the sum of M_v over a set S given as a bit mask, in bytes."""
         return sum(map(self._costs_as_lists[0].__getitem__, bits(mask)))
 
     def time_of(self, mask: int) -> float:
-        """T(S), in the unit of ``time``."""
+        """Return T(S), the sum of T_v over a set S given as a bit mask, in the unit of ``time``."""
         return float(sum(map(self._costs_as_lists[1].__getitem__, bits(mask))))
 
     # ---------------------------------------------------------------- sets of names
 
     def is_lower_set(self, S: Iterable[Name]) -> bool:
-        """Whether no edge enters S from V∖S.
+        """Return whether S is a lower set: no edge enters S from V∖S.
+
+        Parameters
+        ----------
+        S : iterable of node names
+
+        Raises
+        ------
+        GraphError
+            If a name is unknown.
 
         Examples
         --------
@@ -324,7 +391,20 @@ class Graph:
         return all(self.predecessors[v] & ~mask == 0 for v in bits(mask))
 
     def closure(self, S: Iterable[Name]) -> frozenset[Name]:
-        """The smallest lower set that contains S: S and all its ancestors.
+        """Return the smallest lower set that contains S: the members of S and all their ancestors.
+
+        Parameters
+        ----------
+        S : iterable of node names
+
+        Returns
+        -------
+        frozenset of node names
+
+        Raises
+        ------
+        GraphError
+            If a name is unknown.
 
         Examples
         --------
@@ -338,12 +418,20 @@ class Graph:
         return self.set_of(mask)
 
     def boundary(self, L: Iterable[Name]) -> frozenset[Name]:
-        """∂(L) = δ⁻(V∖L) ∩ L, the members of a lower set with a successor outside it.
+        """Return ∂(L) = δ⁻(V∖L) ∩ L, the boundary of a lower set: its members that have a successor outside it.
+
+        Parameters
+        ----------
+        L : iterable of node names
+
+        Returns
+        -------
+        frozenset of node names
 
         Raises
         ------
         GraphError
-            If L is not a lower set; the message names an edge that enters it.
+            If a name is unknown, or if L is not a lower set.
 
         Examples
         --------
@@ -361,7 +449,14 @@ class Graph:
         return self.set_of(self.boundary_mask(mask))
 
     def lower_sets(self) -> Iterator[frozenset[Name]]:
-        """All lower sets, ∅ and V included, as an iterator: there may be very many.
+        """Iterate over all lower sets, ∅ and V included, as frozensets of node names.
+
+        A graph with parallel branches can have very many lower sets, so they are not stored.
+        :meth:`count_lower_sets` counts them up to a limit.
+
+        Returns
+        -------
+        iterator of frozenset
 
         Examples
         --------
@@ -372,21 +467,25 @@ class Graph:
         return map(self.set_of, self.lower_set_masks())
 
     def lower_set_masks(self) -> Iterator[int]:
-        """All lower sets as bit masks, each once; see :func:`recompviz.core.graphs.topology.lower_set_masks`."""
+        """Iterate over all lower sets, ∅ and V included, as bit masks. Each set is returned once."""
         return lower_set_masks(self.order, self.predecessors)
 
     def count_lower_sets(self, limit: int | None = 10_000_000) -> int:
-        """The number of lower sets, ∅ and V included.
+        """Return the number of lower sets, ∅ and V included.
 
         Parameters
         ----------
         limit : int, optional
-            Stop at this many; None counts all, however long it takes.
+            The largest number to count to. None counts without a limit, which can take very long.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
         TooManyLowerSets
-            If there are more than ``limit``.
+            If there are more than ``limit`` lower sets.
 
         Examples
         --------

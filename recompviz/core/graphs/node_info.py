@@ -1,4 +1,4 @@
-"""Facts about a node besides its costs: the operator, the module, the user's source line."""
+"""Facts about a node besides its costs, for example its operator, its module and the user's source line."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """Facts about a node besides its costs; all empty for a graph made by hand.
+    """Facts about a node besides its costs. A trace fills them in; a graph made by hand has the defaults.
 
     Attributes
     ----------
     key : str
-        Module path, operator and occurrence; the same in every trace of the same model.
+        Module path and operator, with a number from the second occurrence on, for example ``"layer1.0/add#1"``. The key
+        is the same in every trace of the same model.
     op : str
-        The operator, for example ``"aten.convolution"``.
+        The operator that computes the value, for example ``"aten.convolution"``.
     module : str
-        Dotted path of the module that called it; empty at the top.
+        Dotted path of the module that calls the operator; empty for the model itself.
     source : str
-        ``file:line`` in the user's code, a tab, and the text of that line.
+        The user's source line that calls the operator: ``file:line``, a tab, and the text of the line.
     shape : tuple of int
-        Of the first output.
+        Shape of the operator's first output.
     dtype : str
-        Of the first output.
+        Data type of the operator's first output, for example ``"float32"``.
     block : str
-        The repeated block the node belongs to, for example ``"layer1.*"``; empty for none.
+        The series of repeated modules that the node belongs to, for example ``"layer1.*"``; empty if there is none.
     checkpoint : str
-        The user's checkpoint (``torch.utils.checkpoint``) that recomputes the value; empty for none.
-    needed, output, mutation : bool
-        Needed by the backward pass; an output of the step; its operator updates a buffer.
+        Number of the user's ``torch.utils.checkpoint`` call that recomputes the value; empty if there is none.
+    needed : bool
+        Whether the backward pass reads the value directly. False for a view, which has no memory of its own.
+    output : bool
+        Whether the value is an output of the training step.
+    mutation : bool
+        Whether the operator overwrites one of its arguments, as batch norm does with its running statistics.
     """
 
     key: str = ""

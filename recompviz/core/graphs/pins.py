@@ -1,8 +1,8 @@
 """Pins: nodes that every plan must keep, and nodes that every plan must recompute.
 
-A what-if question is solved over restricted sequences. A node pinned to be kept must be in U_k, so it must be on
-the boundary at the end of its segment. A node pinned to be recomputed must not be in U_k, so no segment may end at a
-lower set whose boundary contains it.
+Pins restrict the lower-set sequences that a solver may use. U_k is the set of nodes that a sequence keeps. A node
+pinned to be kept must be in U_k, so it must be on the boundary of the lower set that ends its segment. A node pinned to
+be recomputed must not be in U_k, so no segment may end at a lower set with this node on its boundary.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pins:
-    """Bit masks of the nodes that must be in U_k, and of those that must not."""
+    """The pinned nodes of one graph. Pins are true if any node is pinned.
+
+    Attributes
+    ----------
+    keep : int
+        Bit mask of the nodes that every plan must keep.
+    recompute : int
+        Bit mask of the nodes that every plan must recompute.
+    """
 
     keep: int = 0
     recompute: int = 0
@@ -33,19 +41,33 @@ NO_PINS = Pins()
 
 
 def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pins:
-    """Pins by node name; checks that some lower-set sequence obeys all of them.
+    """Return pins for nodes given by name, after checking that some lower-set sequence obeys all of them.
 
-    A kept node v needs a lower set L with v ∈ ∂(L) and no node in ∂(L) that is pinned to be recomputed. The smallest
-    candidate is the closure of v that also contains all successors of its members pinned to be recomputed. It is
-    suitable unless it contains all successors of v. Of two such closures, either one contains the other or neither
-    changes the other's boundary, so nodes that can be kept separately can be kept together.
+    Parameters
+    ----------
+    graph : Graph
+    keep, recompute : iterable of node names
+        The nodes that every plan must keep, and the nodes that every plan must recompute.
+
+    Returns
+    -------
+    Pins
 
     Raises
     ------
     GraphError
-        For an unknown name.
+        If a name is unknown.
     ImpossiblePin
-        For a node with both pins, for a sink that must be kept, and for a kept node that other pins exclude.
+        If a node has both pins, if a node without successors must be kept, or if the nodes to recompute make it
+        impossible to keep a node.
+
+    Notes
+    -----
+    To keep a node v, a sequence needs a lower set L with v ∈ ∂(L) and no node pinned to be recomputed in ∂(L). The
+    smallest candidate contains v, all ancestors of its members, and all successors of its members that are pinned to be
+    recomputed. This set is suitable unless it contains all successors of v. Given two such sets, either one contains
+    the other, or neither changes the boundary of the other. Nodes that can be kept separately can therefore be kept
+    together.
 
     Examples
     --------
@@ -73,6 +95,7 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
 
 
 def _closure(graph: Graph, v: int, recompute: int) -> int:
+    """Return the smallest lower set that contains v and has no node of ``recompute`` on its boundary."""
     lower, todo = 0, graph.ancestors[v]
     while todo:
         lower |= todo

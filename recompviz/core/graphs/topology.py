@@ -9,9 +9,11 @@ from recompviz.core.graphs.bitsets import bits
 
 
 def topological_order(predecessors: Sequence[int], successors: Sequence[int]) -> list[int]:
-    """A topological order: 0, 1, … if that is one, otherwise the smallest available node next.
+    """Return the topological order that always takes the smallest available node next.
 
-    On a cycle the order is shorter than the number of nodes; it lacks the nodes on and after the cycle.
+    The order is 0, 1, 2, … if every edge goes from a lower to a higher number. Element v of ``predecessors`` and
+    ``successors`` is the bit mask of the neighbours of node v. If the graph has a cycle, the order lacks the nodes on
+    and after the cycle, so it is shorter than the number of nodes.
 
     Examples
     --------
@@ -33,7 +35,9 @@ def topological_order(predecessors: Sequence[int], successors: Sequence[int]) ->
 
 
 def ancestor_masks(order: Sequence[int], predecessors: Sequence[int]) -> tuple[int, ...]:
-    """For each node v the mask of L^v = {w : v is reachable from w}, v itself included.
+    """Return, for each node v, the bit mask of L^v = {w : v is reachable from w}: v itself and all its ancestors.
+
+    ``order`` is a topological order. Element v of ``predecessors`` is the bit mask of the predecessors of node v.
 
     Examples
     --------
@@ -50,10 +54,11 @@ def ancestor_masks(order: Sequence[int], predecessors: Sequence[int]) -> tuple[i
 
 
 def lower_set_masks(order: Sequence[int], predecessors: Sequence[int]) -> Iterator[int]:
-    """All lower sets, each once, without storing those already returned.
+    """Iterate over all lower sets, ∅ and V included, as bit masks. Each set is returned once.
 
-    This is a depth-first search: a lower set is extended only by nodes that come after the last node added in the
-    topological order, so each set is reached along exactly one path.
+    ``order`` is a topological order. Element v of ``predecessors`` is the bit mask of the predecessors of node v.
+    This is a depth-first search that does not store the sets already returned. A lower set is extended only by nodes
+    that come after its last node in ``order``, so the search reaches each set along exactly one path.
 
     Examples
     --------
