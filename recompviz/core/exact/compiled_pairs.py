@@ -1,7 +1,7 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
-An open segment shrinks one node at a time through lower sets that a pruned family does not have, so a family
-is solved over its pairs. The results equal those of :func:`recompviz.core.exact.oracle.pairwise_front`.
+The recursion of :mod:`recompviz.core.exact.open_segments` is faster, but passes through lower sets that are not in the
+family. The results of this file equal those of :func:`recompviz.core.exact.oracle.pairwise_front`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ def compiled_pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """The exact Pareto front of one objective over sequences drawn from a family.
+    """Compute the Pareto front of overhead and peak over all sequences of lower sets of a family.
 
-    The parameters are those of :func:`recompviz.core.exact.oracle.pairwise_front`.
+    Parameters and result are those of :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once
+    for every 64 lower sets.
 
     Raises
     ------
     ImportError
-        Without numba.
+        If numba is not installed.
     """
     from recompviz.core.exact import lattice_kernels
     from recompviz.core.exact import pair_kernels as kernels

@@ -1,9 +1,9 @@
-"""Upper bounds of a trade-off curve from sequences that are already known.
+"""Use Pareto fronts that are known before a search to make the search faster.
 
-A smaller family or the other objective gives feasible sequences before the search. The curve lies on or below their
-Pareto front. The solver searches only below it: the region is a staircase of rectangular cells, and labels that cannot
-end in a cell are dropped. The found points are merged with the known fronts. The result stays exact, because a dropped
-label cannot be better than a known point.
+Known fronts come from a smaller family of lower sets or from the other objective. The solver searches only for points
+(overhead, peak) that improve on the known fronts. These points lie in rectangular cells. Labels (partial solutions)
+that cannot end in a cell are dropped. The points found are then merged with the known fronts. The result is exact,
+because a dropped label cannot improve on a known point.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ ENDLESS = 2**62
 
 
 class KnownCurve:
-    """Known fronts of one objective, and the merge with points found below them.
+    """Fronts that are known before a search, and the merge with the points that the search finds.
 
     Parameters
     ----------
     fronts : sequence of ParetoFront
-        Of allowed sequences; may be empty. If any is given, their least peak must be the least peak of all allowed
-        sequences.
+        Fronts of sequences that the search allows; may be empty. If there are any, one of them must contain the least
+        peak of all allowed sequences.
     quanta : float
-        Factor from an overhead to the solver's t: quanta per unit, negative for the memory-centric
-        objective.
+        Number of quanta per unit of overhead, with a minus sign for the memory-centric objective. The solver's
+        integer t is an overhead times ``quanta``.
     """
 
     def __init__(self, fronts: Sequence[ParetoFront], quanta: float) -> None:
@@ -39,7 +39,10 @@ class KnownCurve:
         self.fronts = [front for front in fronts if len(front)]
 
     def cells(self) -> NDArray[np.int64]:
-        """The cells, as rows (largest t, largest peak), in which a sequence improves on the known fronts.
+        """Return the cells in which a point (t, peak) improves on the known fronts.
+
+        A row is (largest t, largest peak in bytes). A point is in the cell if neither of its numbers is larger. The
+        largest t rises from row to row and the largest peak falls. Without known fronts, one cell contains all points.
 
         Examples
         --------
@@ -55,7 +58,10 @@ class KnownCurve:
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
 
     def joined(self, found: ParetoFront) -> ParetoFront:
-        """The Pareto front of the found and the known points; a found point wins a tie."""
+        """Return the Pareto front of the points of ``found`` and of the known fronts.
+
+        Of equal points, the one in ``found`` is taken.
+        """
         if not self.fronts:
             return found
         fronts = [found, *self.fronts]

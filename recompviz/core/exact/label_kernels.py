@@ -1,16 +1,18 @@
-"""Compiled operations on the labels of open segments. Imported only where numba is installed and needed.
+"""Compiled operations on the labels of open segments. This module needs numba and is imported only when it is used.
 
-A label is a row (t, x, y, origin, last) of int64. ``origin`` is the closed label whose segment comes next, ``last``
-the rank of the node removed last. Two rules keep the number of labels small.
+:mod:`recompviz.core.exact.open_segments` explains states (C, P) and labels (t, x, y). Here a label is a row (t, x, y,
+origin, last) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the rank
+of the node that was removed last from C. The rank of a node is its position in the topological order. A label *beats*
+another label of the same state if the other cannot lead to a better result. Two rules keep the number of labels small.
 
-*Dominance.* Removing a node adds at most half as much to x as to y, so once y is larger than x, it stays larger.
-Labels of a state are therefore compared by (t, z, y) with z = max(x, y). They are sorted by (t, z, y), and none
-of them beats another.
+*Dominance.* Removing a node adds at most half as much to x as to y. If y is at least x, it therefore remains so. Labels
+of a state are compared by (t, z, y) with z = max(x, y): a label beats another if none of its three values is larger.
+The labels of a state are sorted by (t, z, y), and none of them beats another.
 
-*One path.* Nodes are removed in the order of falling rank only, so each segment L′∖C is shrunk along one path and
-each label reaches a state once. A label that is dropped on its path is beaten by a label that reaches, along its own
-path, every state that the dropped one would have reached. This requires that ties are broken by a property that
-a further removal cannot reverse: smaller x, then smaller origin.
+*One path.* Nodes are removed only in the order of falling rank. A segment therefore grows along one path only, and a
+label reaches each state once. If a label is dropped, some label that beats it reaches every state that the dropped
+label would have reached. For this, ties must be broken by values whose order no further removal changes: the smaller x,
+then the smaller origin.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ COLUMNS = 5
 
 
 class Runs(NamedTuple):
-    """Sorted runs of labels: run k is the rows ``first[k]`` to ``last[k] − 1``."""
+    """Sorted lists of labels in one array. Run k is the rows ``first[k]`` to ``last[k] − 1`` of ``labels``."""
 
     labels: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -36,7 +38,7 @@ class Runs(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """A node that is removed from open segments: its rank, T, M, and whether the plan keeps it."""
+    """A node v that is removed from C: its rank, signed T_v in quanta, M_v in bytes, and whether v is kept."""
 
     rank: int
     time: int
@@ -45,10 +47,10 @@ class Removal(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The cells below the known curve, and the least t and least peak that a label will still gain.
+    """The cells in which a point improves on the known curve, and lower bounds on what a label still adds.
 
-    A sequence improves on the known curve if for some j its overhead is at most ``cells[j, 0]`` (rising) and its
-    peak at most ``cells[j, 1]`` (falling).
+    A sequence improves on the known curve if, for some j, its t is at most ``cells[j, 0]`` and its peak is at most
+    ``cells[j, 1]``. The rest of the sequence adds at least ``least_t`` to t and at least ``least_x`` bytes to the peak.
     """
 
     cells: NDArray[np.int64]
@@ -58,10 +60,11 @@ class Bound(NamedTuple):
 
 @numba.njit(cache=True)
 def shift_run(source, first, last, removal, out, at):
-    """Remove one node from open segments: move a sorted run of labels to ``out[at:]``.
+    """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
-    A kept node adds its memory to x, a recomputed one its time to t; both add 2M to y. Returns the end of the run
-    in ``out``, which is sorted by (t, z, y) again.
+    A kept node adds M_v to x, a recomputed node adds T_v to t, and both add 2M_v to y. Labels whose last removed node
+    does not have a larger rank are left out, and so are labels that another new label beats. The new labels are sorted
+    by (t, z, y). Return the row after the last one.
     """
     dt = 0 if removal.kept else removal.time
     dx = removal.memory if removal.kept else 0
@@ -83,7 +86,7 @@ def shift_run(source, first, last, removal, out, at):
 
 @numba.njit(cache=True)
 def is_useful(t, z, bound):
-    """Whether a label of overhead t and peak z can end in a cell below the known curve."""
+    """Return whether a label with overhead t and peak z can still improve on the known curve (:class:`Bound`)."""
     cells = bound.cells
     t, z = t + bound.least_t, z + bound.least_x
     low, high = 0, len(cells)
@@ -98,7 +101,7 @@ def is_useful(t, z, bound):
 
 @numba.njit(cache=True)
 def is_before(labels, a, b):
-    """Whether label a comes before label b by (t, z, y), ties by x and origin."""
+    """Return whether label ``a`` comes before label ``b`` by (t, z, y), then by x, then by origin."""
     if labels[a, T] != labels[b, T]:
         return labels[a, T] < labels[b, T]
     z_a, z_b = max(labels[a, X], labels[a, Y]), max(labels[b, X], labels[b, Y])
@@ -113,10 +116,10 @@ def is_before(labels, a, b):
 
 @numba.njit(cache=True)
 def merge_runs(runs, count, stair, bound, out, at):
-    """Merge ``count`` runs into one Pareto front of (t, z, y) at ``out[at:]``; returns its end.
+    """Merge the first ``count`` runs into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
-    ``stair`` is scratch memory for the (z, y) front of the labels merged so far, z rising and y falling. Labels that
-    are not useful below the known curve are left out.
+    Labels that cannot improve on the known curve are left out (:func:`is_useful`). ``stair`` is scratch memory for the
+    (z, y) front of the labels merged so far: z rises and y falls. Return the row after the last label written.
     """
     # one function: split into smaller ones, the whole solver took 5 to 15 % longer
     labels, run_first, run_last = runs.labels, runs.first, runs.last
@@ -164,7 +167,10 @@ def merge_runs(runs, count, stair, bound, out, at):
 
 @numba.njit(cache=True)
 def close_front(runs, count, out):
-    """The (t, R) front of closing any of the labels: rows (t, R, origin) in ``out``; returns their number."""
+    """Write the (t, R) front of all labels when their segments are closed, R = max(x, y), to ``out``.
+
+    The rows are (t, R, origin), t rising and R falling. Return their number.
+    """
     labels = runs.labels
     least = np.iinfo(np.int64).max
     size = 0

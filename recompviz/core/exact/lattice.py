@@ -1,7 +1,7 @@
-"""The lattice of all lower sets as arrays: the sets by size, their boundaries and the covering relation.
+"""All lower sets of a graph as arrays: the sets by size, their boundaries, and which set covers which.
 
-L ∪ {v} *covers* L when both are lower sets. The compiled solver walks from a set to those it is covered by, one
-node at a time. This file calls the compiled enumeration and sorts the covers for that walk.
+L ∪ {v} *covers* L if both are lower sets and v is not in L. The compiled solver needs, for each lower set, the sets
+that cover it. This file calls the compiled enumeration and sorts the covers by the covered set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class Adjacency(NamedTuple):
-    """Edges by node: the predecessors of v are ``pred[pred_start[v]:pred_start[v + 1]]``; successors alike."""
+    """The edges of a graph by node.
+
+    The predecessors of node v are ``pred[pred_start[v]:pred_start[v + 1]]``, and its successors are
+    ``succ[succ_start[v]:succ_start[v + 1]]``.
+    """
 
     pred_start: NDArray[np.int64]
     pred: NDArray[np.int32]
@@ -31,20 +35,20 @@ class Adjacency(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """All lower sets of a graph, smallest first: set 0 is ∅, the last one is V.
+    """All lower sets of a graph, numbered by rising size: set 0 is ∅ and the last set is V.
 
     Attributes
     ----------
     sets, boundaries : numpy.ndarray of uint64, shape (count, words)
-        Each L and its ∂(L) as a bitset: node v is bit v % 64 of word v // 64.
+        Each lower set L and its boundary ∂(L) as a bitset: node v is bit v % 64 of word v // 64.
     level_start : numpy.ndarray of int64, shape (#V + 2,)
-        The sets with k members are ``level_start[k]`` to ``level_start[k + 1] − 1``.
+        The sets with k members have the numbers ``level_start[k]`` to ``level_start[k + 1] − 1``.
     inflow : numpy.ndarray of int64, shape (count,)
-        M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), bytes.
+        M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) in bytes, the last two terms of the peak formula.
     cover_start : numpy.ndarray of int64, shape (count + 1,)
+        The covers of set i are the entries ``cover_start[i]`` to ``cover_start[i + 1] − 1`` of the next two arrays.
     cover_set, cover_node : numpy.ndarray of int32
-        Set i is covered by the sets ``cover_set[cover_start[i]:cover_start[i + 1]]``, each larger
-        by the node in ``cover_node``.
+        The number of the set that covers set i, and the node that is in this set but not in set i.
     """
 
     sets: NDArray[np.uint64]
@@ -59,7 +63,7 @@ class Lattice:
         return len(self.sets)
 
     def mask(self, i: int) -> int:
-        """Set i as a mask, the form in which graphs and plans take it."""
+        """Return set i as a bit mask (a Python int), as :class:`Graph` and :class:`Plan` use it."""
         return int.from_bytes(self._bytes[i * self._stride : (i + 1) * self._stride], "little")
 
     @cached_property
@@ -72,20 +76,24 @@ class Lattice:
 
 
 def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
-    """Enumerate all lower sets in compiled code.
+    """Enumerate all lower sets of a graph in compiled code.
 
     Parameters
     ----------
     graph : Graph
     limit : int
-        The most lower sets, ∅ and V included.
+        The largest number of lower sets allowed, ∅ and V included.
+
+    Returns
+    -------
+    Lattice
 
     Raises
     ------
     TooManyLowerSets
-        Beyond ``limit``.
+        If there are more than ``limit`` lower sets.
     ImportError
-        Without numba.
+        If numba is not installed.
     """
     from recompviz.core.exact import lattice_kernels as kernels
 
@@ -108,7 +116,7 @@ def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
 
 
 def adjacency_of(graph: Graph) -> Adjacency:
-    """Predecessors and successors of each node as arrays."""
+    """Return the predecessors and successors of each node as arrays."""
     n = len(graph)
     arrays = []
     for here, there in ((1, 0), (0, 1)):

@@ -1,8 +1,8 @@
-"""Compiled enumeration of the lower sets of a graph. Imported only where numba is installed and needed.
+"""Compiled enumeration of the lower sets of a graph. This module needs numba and is imported only when it is used.
 
-Lower sets are visited by size, smallest first. A set is extended by each node whose predecessors it
-contains. The available nodes, the boundary ∂(L) and the hash are updated from a set to its extension,
-so the work per set is a few words. A bitset is a row of uint64 words: node v is bit v % 64 of word v // 64.
+Lower sets are visited by size, smallest first. A set L is extended by each *available* node: a node outside L with all
+its predecessors in L. The available nodes, the boundary ∂(L) and the hash of an extension are computed from those of L,
+so the work per set is small. A bitset is a row of uint64 words: node v is bit v % 64 of word v // 64.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ LOW_SIX = np.uint64(63)
 
 
 class Rows(NamedTuple):
-    """The lower sets found so far; row i of each array belongs to lower set i.
+    """The lower sets found so far. Row i of each array belongs to lower set i.
 
-    ``sets``, ``available`` (nodes that can be added next) and ``boundary`` are bitsets; ``hashes`` has one number per
-    set.
+    ``sets``, ``available`` and ``boundary`` are bitsets. ``hashes`` has one column, the hash of the set.
     """
 
     sets: NDArray[np.uint64]
@@ -33,9 +32,11 @@ class Rows(NamedTuple):
 
 
 class LowerSets(NamedTuple):
-    """All lower sets of a graph by size.
+    """All lower sets of a graph by rising size.
 
-    ``number`` is −1 if there are more than the limit. ``covers`` has the rows (lower set, node, upper set).
+    ``number`` is the number of lower sets, or −1 if there are more than the limit. ``sets`` and ``boundaries`` are
+    bitsets. The sets with k members are the rows ``level_start[k]`` to ``level_start[k + 1] − 1``. A row of ``covers``
+    is (number of L, node v, number of L ∪ {v}).
     """
 
     number: int
@@ -47,7 +48,7 @@ class LowerSets(NamedTuple):
 
 @numba.njit(cache=True, inline="always")
 def has(words, v):
-    """Whether node v is in a bitset."""
+    """Return whether node v is in a bitset."""
     return (words[v >> 6] >> (np.uint64(v) & LOW_SIX)) & ONE != np.uint64(0)
 
 
@@ -65,7 +66,7 @@ def drop(words, v):
 
 @numba.njit(cache=True, inline="always")
 def trailing_zeros(word):
-    """The position of the lowest set bit of a non-zero word."""
+    """Return the position of the lowest bit that is 1 in a word; the word must not be 0."""
     count = 0
     for shift in (32, 16, 8, 4, 2, 1):
         if word & ((ONE << np.uint64(shift)) - ONE) == np.uint64(0):
@@ -76,7 +77,7 @@ def trailing_zeros(word):
 
 @numba.njit(cache=True, inline="always")
 def extend(i, v, child, rows, adjacency):
-    """Write L ∪ {v}, its available nodes and its boundary to row ``child``; L is row ``i``."""
+    """Write L ∪ {v}, its available nodes and its boundary to row ``child``. L is row ``i``."""
     sets, available, boundary = rows.sets, rows.available, rows.boundary
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     for w in range(sets.shape[1]):
@@ -107,7 +108,7 @@ def extend(i, v, child, rows, adjacency):
 
 @numba.njit(cache=True)
 def grown(array, rows):
-    """A copy of a two-dimensional array with ``rows`` rows; the new ones are 0."""
+    """Return a copy of a two-dimensional array with ``rows`` rows. New rows are 0."""
     bigger = np.zeros((rows, array.shape[1]), array.dtype)
     bigger[: len(array)] = array
     return bigger
@@ -115,7 +116,7 @@ def grown(array, rows):
 
 @numba.njit(cache=True)
 def first_row(n, adjacency, zobrist):
-    """Rows with space for 1024 sets; row 0 is ∅, whose available nodes are the sources."""
+    """Return rows with space for 1024 sets. Row 0 is ∅, and its available nodes are the sources of the graph."""
     width = max(1, (n + 63) // 64)
     rows = Rows(
         np.zeros((1024, width), np.uint64),
@@ -131,9 +132,10 @@ def first_row(n, adjacency, zobrist):
 
 @numba.njit(cache=True)
 def enumerate_sets(n, adjacency, zobrist, limit):
-    """All lower sets as :class:`LowerSets`.
+    """Enumerate all lower sets of a graph of ``n`` nodes; return :class:`LowerSets`.
 
-    Sets of one size are found in a hash table; the hash of a set is the xor of its members' ``zobrist`` words.
+    A hash table tells whether a set was found before. The hash of a set is the xor of the ``zobrist`` words of its
+    members, one random word for each node.
     """
     rows = first_row(n, adjacency, zobrist)
     space, width = rows.sets.shape
@@ -185,7 +187,7 @@ def enumerate_sets(n, adjacency, zobrist, limit):
 
 @numba.njit(cache=True, inline="always")
 def _slot_of(table, key, sets, hashes, i, v):
-    """The slot of the hash table that holds L ∪ {v}, or the free slot where it belongs; L is row ``i``."""
+    """Return the slot of the hash table that holds L ∪ {v}, or the free slot for it. L is row ``i``."""
     slot = np.int64(key & np.uint64(len(table) - 1))
     while table[slot] >= 0:
         other = table[slot]
@@ -219,7 +221,7 @@ def _rehash(hashes, first, last, size):
 
 @numba.njit(cache=True)
 def boundaries_of(sets, adjacency):
-    """∂(L) of each lower set, as bitsets."""
+    """Return the boundary ∂(L) of each lower set as a bitset."""
     succ_start, succ = adjacency.succ_start, adjacency.succ
     result = np.zeros_like(sets)
     for i in range(len(sets)):
@@ -234,7 +236,7 @@ def boundaries_of(sets, adjacency):
 
 @numba.njit(cache=True)
 def sums_of(sets, values):
-    """The sum of ``values`` over the members of each bitset."""
+    """Return, for each bitset, the sum of ``values`` over its members."""
     result = np.zeros(len(sets), np.int64)
     for i in range(len(sets)):
         for w in range(sets.shape[1]):
@@ -247,7 +249,7 @@ def sums_of(sets, values):
 
 @numba.njit(cache=True)
 def inflows(sets, boundary, memory, adjacency):
-    """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) of each lower set, bytes."""
+    """Return M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) of each lower set, in bytes."""
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape
     result = np.zeros(count, np.int64)

@@ -1,6 +1,6 @@
-"""A front that is solved on first use.
+"""A Pareto front that is computed when it is first used.
 
-The memory-centric curve is often not needed, and on wide graphs it costs as much as the time-centric one.
+The memory-centric front is often not needed, and with many lower sets it takes as long as the time-centric front.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 
 class LazyParetoFront(ParetoFront):
-    """A ParetoFront whose arrays are computed on first use, once.
+    """A Pareto front that is computed once, when one of its attributes is first read.
 
     Parameters
     ----------
     solve : callable (progress) → ParetoFront
+        Computes the front. ``progress`` is a callable (done, total) or None.
 
     Examples
     --------
@@ -36,13 +37,16 @@ class LazyParetoFront(ParetoFront):
 
     @property
     def is_solved(self) -> bool:
-        """Whether the front was already computed."""
+        """Whether the front has been computed."""
         return "peaks" in self.__dict__
 
     def solve(self, progress: Progress | None = None) -> None:
-        """Compute the front now, unless it was already computed.
+        """Compute the front now, unless it has been computed.
 
-        Raise :class:`recompviz.Cancelled` in ``progress`` to stop.
+        Parameters
+        ----------
+        progress : callable (done, total), optional
+            Called during the computation. Raise :class:`recompviz.Cancelled` in it to stop.
         """
         if self.is_solved:
             return

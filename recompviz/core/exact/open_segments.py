@@ -1,13 +1,18 @@
-"""The exact curve over all lower sets by open segments, in compiled code.
+"""The exact trade-off curve over all lower sets by *open segments*, in compiled code.
 
-The recursion over pairs goes from an end L′ of a segment to every start C ⊊ L′. This file instead shrinks the start by
-one maximal node n per step, and never forms a pair. A state is (C, P) with P = ∂(L′) ∩ C. A label is (t, x, y) with
-x = Δm so far + R(L′) and y = 2M(L′∖C) + the two gradient terms of L′. Removing n keeps it if n ∈ P
-(x grows by M_n) and recomputes it otherwise (t grows by T_n); y grows by 2M_n in both cases. Closing
-the segment at C gives R(C, t) = max(x, y), and the next segment opens at (C, ∂(C)).
+The recursion of :mod:`recompviz.core.exact.oracle` compares all pairs of an end L′ and a start C ⊊ L′ of a segment.
+This file forms no pairs. It opens a segment at its end L′ with the start C = L′. It then removes nodes from C one by
+one, so that the segment L′∖C grows. A removed node has no successor in C.
 
-The states of one size of C are computed from those of the next larger size, so two buffers of labels suffice.
-Only closed labels (the end of a segment, and the label of the next one) are stored for walking back.
+A state is (C, P), where P = ∂(L′) ∩ C is the part of the end's boundary that is still in C. A label of a state is
+(t, x, y), where t is the overhead of the sequence from C on. With R and Δm as in the oracle, x = Δm so far + R(L′), and
+y = 2M(L′∖C) + the last two terms of the peak formula for L′. If a removed node n is in P, it is kept, and x grows by
+M_n. Otherwise it is recomputed, and t grows by T_n. In both cases y grows by 2M_n. Closing the segment at C gives
+R(C, t) = max(x, y), and the next segment opens in the state (C, ∂(C)).
+
+The states of sets C with k members are computed from those with k + 1 members, so two buffers of labels suffice. Only
+closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the end of a segment
+and the number of the closed label at the end of the following segment.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1.
 """
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 16
-# of a label, see the kernels
+# numbers in a label, see label_kernels.py
 COLUMNS = 5
 
 
@@ -48,7 +53,7 @@ def open_segment_front(
     known: Sequence[ParetoFront] = (),
     ends: Iterable[int] | None = None,
 ) -> ParetoFront:
-    """The exact Pareto front of one objective over all lower-set sequences.
+    """Compute the Pareto front of overhead and peak over all lower-set sequences.
 
     Parameters
     ----------
@@ -56,25 +61,27 @@ def open_segment_front(
     lattice : Lattice
         All lower sets of the graph.
     objective : "time" or "memory"
+        ``"time"`` finds the least overhead for each peak, ``"memory"`` the largest.
     progress : callable (done, total), optional
-        Called with the number of lower sets; raise :class:`recompviz.Cancelled` in it to stop.
+        Called during the search with the number of lower sets solved and the number of all lower sets. Raise
+        :class:`recompviz.Cancelled` in it to stop.
     pins : Pins
-        Nodes that must, or must not, be in U_k.
+        Nodes that every sequence must keep, and nodes that every sequence must recompute.
     known : sequence of ParetoFront
-        Fronts of sequences that are allowed here, one of them with the least peak of all. Only
-        improvements on them are searched for.
+        Fronts of sequences that this search allows; they make it faster. If there are any, one of them must contain the
+        least peak of all allowed sequences.
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end. Default: all.
 
     Returns
     -------
     ParetoFront
-        Empty if no sequence obeys the pins.
+        Overheads in the unit of ``graph.time``, peaks in formula bytes. Empty if no sequence obeys the pins.
 
     Raises
     ------
     ImportError
-        Without numba.
+        If numba is not installed.
     """
     from recompviz.core.exact import open_segments_kernels as kernels
 
@@ -144,7 +151,7 @@ def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, 
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The sum of the values of the members of each lower set, from one set that it covers."""
+    """Return the sum of ``values`` over the members of each lower set, computed from a set with one member less."""
     count = len(lattice)
     lower = np.repeat(np.arange(count), np.diff(lattice.cover_start))
     below, node = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -157,13 +164,13 @@ def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _is_among(lattice: Lattice, masks: Iterable[int]) -> NDArray[np.bool_]:
-    """For each lower set whether it is one of the bit masks."""
+    """Return, for each lower set, whether it is one of the bit masks."""
     wanted = set(masks)
     return np.array([lattice.mask(i) in wanted for i in range(len(lattice))], dtype=np.bool_)
 
 
 def _sets_done(lattice: Lattice, cursor: Cursor) -> int:
-    """How many sets a sweep has solved: all larger ones, and those of this size before the next one."""
+    """Return how many lower sets have been solved before ``cursor``: larger sets come first."""
     if cursor.level < 0:
         return len(lattice)
     first, end = lattice.level_start[cursor.level : cursor.level + 2].tolist()
@@ -180,7 +187,7 @@ def _states(words: int) -> States:
 
 
 def _rows(array: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The array, or a copy of twice the rows needed if it has fewer than ``rows`` rows."""
+    """Return the array if it has at least ``rows`` rows, otherwise a copy with space for twice that many."""
     if len(array) >= rows:
         return array
     bigger = np.empty((2 * rows, *array.shape[1:]), array.dtype)

@@ -1,8 +1,8 @@
-"""Compiled loops of the open-segment recursion. Imported only where numba is installed and needed.
+"""Compiled loops of the open-segment recursion. This module needs numba and is imported only when it is used.
 
-A state is a lower set C and a pattern P = ∂(L′) ∩ C, where L′ is the end of the open segment. The states of all
-sets of one size are computed from those of the next larger size. :mod:`recompviz.core.exact.open_segments` has the
-recursion, :mod:`recompviz.core.exact.label_kernels` the operations on labels.
+:mod:`recompviz.core.exact.open_segments` explains the recursion, and :mod:`recompviz.core.exact.label_kernels` has the
+operations on labels. A state is a lower set C and a *pattern* P = ∂(L′) ∩ C, where L′ is the end of the open segment.
+The states of all sets of one size are computed from those of the next larger size.
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 
 
 class Nodes(NamedTuple):
-    """Values of the nodes: signed T, M in bytes, rank in the topological order, and the pins to keep."""
+    """Four numbers for each node.
+
+    ``time`` is T_v in quanta, negative for the memory-centric objective. ``memory`` is M_v in bytes. ``rank`` is the
+    position in the topological order. ``pinned`` is True if the node must be kept.
+    """
 
     time: NDArray[np.int64]
     memory: NDArray[np.int64]
@@ -43,10 +47,11 @@ class Nodes(NamedTuple):
 
 
 class Sets(NamedTuple):
-    """All lower sets, smallest first: boundary, inflow, T, and the sets that cover each one.
+    """All lower sets, by rising size, as in :class:`recompviz.core.exact.lattice.Lattice`.
 
-    The sets with k members are ``level_start[k]`` to ``level_start[k + 1] − 1``. A segment may end only at sets
-    that are ``closable``. ``state_first`` and ``state_last`` are filled with the range of states of each set.
+    The lattice does not have these four arrays: ``time_of`` is the sum of ``Nodes.time`` over the set. ``closable`` says
+    whether a segment may end at the set. The states of set c are ``state_first[c]`` to ``state_last[c] − 1``; the sweep
+    fills these two arrays.
     """
 
     level_start: NDArray[np.int64]
@@ -62,7 +67,11 @@ class Sets(NamedTuple):
 
 
 class States(NamedTuple):
-    """The states of the sets of one size: pattern P, and labels ``start[s]`` to ``start[s + 1] − 1`` of state s."""
+    """The states of all lower sets of one size.
+
+    ``pattern[s]`` is the pattern P of state s as a bitset. The labels of state s are the rows ``start[s]`` to
+    ``start[s + 1] − 1`` of ``labels``.
+    """
 
     pattern: NDArray[np.uint64]
     start: NDArray[np.int64]
@@ -70,21 +79,25 @@ class States(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Closed labels as rows (lower set, parent), and the front (t, R, origin) of the set closed last."""
+    """The labels of closed segments.
+
+    A row of ``labels`` is (number of the lower set, row of the closed label at the end of the following segment, or
+    −1). ``front`` has the (t, R) front of the set that was closed last, as rows (t, R, origin).
+    """
 
     labels: NDArray[np.int32]
     front: NDArray[np.int64]
 
 
 class Cursor(NamedTuple):
-    """Where a sweep stands: the size of the sets it is at (−1 at the end), and the next set."""
+    """The position of a sweep: the size of the next lower set (−1 at the end), and its number."""
 
     level: int
     next_set: int
 
 
 class Counts(NamedTuple):
-    """Numbers of rows: states of this size, their labels, closed labels, points of the last front."""
+    """Numbers of rows: states of the current set size, their labels, closed labels, and points of the last front."""
 
     states: int
     labels: int
@@ -93,7 +106,11 @@ class Counts(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Scratch memory: moves as rows (old state, node, new state), runs of labels, a stair for merging."""
+    """Scratch memory of a sweep.
+
+    A row of ``moves`` is (old state, node removed, new state). ``runs`` has lists of labels to merge, and ``stair`` is
+    used by :func:`recompviz.core.exact.label_kernels.merge_runs`.
+    """
 
     moves: NDArray[np.int64]
     runs: Runs
@@ -102,14 +119,14 @@ class Scratch(NamedTuple):
 
 @numba.njit(cache=True)
 def new_scratch(moves, labels):
-    """Scratch memory for the given numbers of moves and labels."""
+    """Return scratch memory for the given numbers of moves and labels."""
     runs = Runs(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
     return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 2), np.int64))
 
 
 @numba.njit(cache=True)
 def same_without(a, v, b):
-    """Whether bitset ``a`` without node v is bitset ``b``."""
+    """Return whether bitset ``a`` without node v equals bitset ``b``. With v = −1, compare the bitsets themselves."""
     for w in range(len(a)):
         word = a[w]
         if w == v >> 6:
@@ -121,7 +138,7 @@ def same_without(a, v, b):
 
 @numba.njit(cache=True)
 def sum_over(words, values):
-    """The sum of ``values`` over the members of a bitset."""
+    """Return the sum of ``values`` over the members of a bitset."""
     total = np.int64(0)
     for w in range(len(words)):
         rest = words[w]
@@ -133,9 +150,10 @@ def sum_over(words, values):
 
 @numba.njit(cache=True, inline="always")
 def find_states(c, base, nodes, sets, old, new, moves):
-    """The states that the covers of C lead to, from row ``base`` of ``new`` on.
+    """Find the states of C that follow from the states of the sets that cover C.
 
-    Fills ``moves`` with rows (old state, node, new state). Returns the end of the states and the number of moves.
+    Write their patterns to ``new``, from row ``base`` on. Write each way to reach one of them to ``moves``, as a row
+    (old state, node removed, new state). Return the row after the last state, and the number of moves.
     """
     states, count = base, 0
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
@@ -157,9 +175,9 @@ def find_states(c, base, nodes, sets, old, new, moves):
 
 @numba.njit(cache=True, inline="always")
 def put_opening_last(c, base, states, count, sets, new, moves):
-    """Move the state (C, ∂(C)) to the last place, or add it there; return the number of states.
+    """Move the state (C, ∂(C)) to the last place of the states of C, or add it there.
 
-    A segment that ends at C starts in this state, because the recursion runs from V down to ∅.
+    Segments that end at C open in this state. Return the row after the last state.
     """
     boundary, pattern = sets.boundary, new.pattern
     s = base
@@ -181,7 +199,10 @@ def put_opening_last(c, base, states, count, sets, new, moves):
 
 @numba.njit(cache=True, inline="always")
 def fill_state(s, count, nodes, old, new, scratch, bound, at):
-    """Shrink the segments of all moves into state s and merge them at ``at``; returns the end of the labels."""
+    """Compute the labels of state ``s`` from all moves to it, and write them to ``new.labels[at:]``.
+
+    Return the row after the last label.
+    """
     moves, runs = scratch.moves, scratch.runs
     used, k = 0, 0
     for r in range(count):
@@ -197,7 +218,10 @@ def fill_state(s, count, nodes, old, new, scratch, bound, at):
 
 @numba.njit(cache=True)
 def front_of(c, base, states, sets, new, closed, scratch):
-    """The front of the sequences that may end a segment at C, in ``closed.front``; returns its size."""
+    """Close the open segments at C, and write the (t, R) front of C to ``closed.front``.
+
+    Return the size of the front. It is 0 if no segment may end at C. For C = V it is the one point R(V, 0) = 0.
+    """
     if c == len(sets.boundary) - 1:
         closed.front[0, 0], closed.front[0, 1], closed.front[0, 2] = 0, 0, -1  # R(V, 0) = 0
         return 1
@@ -211,9 +235,10 @@ def front_of(c, base, states, sets, new, closed, scratch):
 
 @numba.njit(cache=True, inline="always")
 def open_segment(c, highest, made, sets, new, closed, scratch, bound):
-    """Open a segment that ends at C for each point of its front, among the labels of the last state, (C, ∂(C)).
+    """Open a segment that ends at C for each useful point of the front of C.
 
-    ``made`` counts what there is so far, ``highest`` is above every rank. Returns the new counts.
+    The labels of these segments are merged with the labels of the last state, which is (C, ∂(C)). ``made`` has the
+    numbers of rows filled so far. ``highest`` is larger than every rank. Return the new numbers of rows.
     """
     runs, stair, inflow, labels = scratch.runs, scratch.stair, sets.inflow[c], scratch.runs.labels
     start, closed_count = new.start[made.states - 1], made.closed
@@ -239,7 +264,7 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound):
 
 @numba.njit(cache=True, inline="always")
 def most_needed(c, sets, old_start):
-    """The most states, and the most labels in all of them, that the covers of C can lead to."""
+    """Return upper bounds on the number of states of C, and on the number of labels of all these states."""
     states, labels = 2, 2
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
         first, last = sets.state_first[sets.cover_set[e]], sets.state_last[sets.cover_set[e]]
@@ -250,7 +275,7 @@ def most_needed(c, sets, old_start):
 
 @numba.njit(cache=True, inline="always")
 def rows_needed(c, used, sets, old):
-    """The array lengths that are enough for :func:`solve_set` to process set C, as :class:`Counts`.
+    """Return the numbers of rows that the arrays must have before :func:`solve_set` is called for C.
 
     ``used`` has the numbers of rows that are already filled.
     """
@@ -260,7 +285,7 @@ def rows_needed(c, used, sets, old):
 
 @numba.njit(cache=True, inline="always")
 def has_rows(needed, new, closed):
-    """Whether the arrays have the rows needed."""
+    """Return whether the arrays have enough rows, ``needed`` as returned by :func:`rows_needed`."""
     return (
         needed.states < len(new.pattern)
         and needed.labels <= len(new.labels)
@@ -271,7 +296,10 @@ def has_rows(needed, new, closed):
 
 @numba.njit(cache=True, inline="always")
 def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
-    """Compute the states of C, close segments at C and open segments that end there; returns the new counts."""
+    """Compute the states of C, close segments at C, and open segments that end at C.
+
+    ``used`` has the numbers of rows filled so far. Return the new numbers of rows.
+    """
     base = used.states
     states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)
     states = put_opening_last(c, base, states, count, sets, new, scratch.moves)
@@ -293,11 +321,11 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
 
 @numba.njit(cache=True)
 def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
-    """Close and open segments at the next ``count`` lower sets, from the largest size to the smallest.
+    """Solve the next ``count`` lower sets, from the largest size to the smallest (:func:`solve_set`).
 
-    ``even`` and ``odd`` are the states of sets of even and of odd size; ``used`` counts the rows filled so far.
-    Returns (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before it and
-    ``needed`` is the number of rows they must have; otherwise ``needed.states`` is 0.
+    ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
+    far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
+    and ``needed`` has the numbers of rows that the arrays must have. Otherwise ``needed`` is 0 everywhere.
     """
     level, c = cursor.level, cursor.next_set
     scratch = new_scratch(64, 1024)

@@ -1,17 +1,17 @@
-"""The reference solver: the dynamic programme over pairs of lower sets, in NumPy, for the whole trade-off curve.
+"""The reference solver: dynamic programming over pairs of lower sets, in NumPy, for the whole trade-off curve.
 
-R(L, t) is the least peak of a sequence that starts at L and has overhead t. It does not count bytes that are cached
-before L:
+R(L, t) is the least peak, in formula bytes, of the segments after L, if these segments have overhead t. It does not
+count the values that were cached up to L:
 
     R(V, 0) = 0
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
-with Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not part of the state,
-so the Pareto front {(t, R(∅, t))} has the plans for all budgets. The time-centric curve minimizes t and R, the
-memory-centric curve maximizes t and minimizes R. This solver is slow (#𝓛² pairs) and is kept as the reference for
-testing the fast solvers.
+Here Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not part of the recursion,
+so the Pareto front of the points (t, R(∅, t)) has the plans for all budgets. The time-centric front has the least t for
+each peak, the memory-centric front the largest t. This solver visits all pairs of lower sets and is slow. It is the
+reference in the tests of the fast solvers, and solves small graphs where there is no compiled code.
 
-Source: derived from Kusumoto et al. 2019, algorithm 1, with the budget taken out of the state.
+Source: derived from Kusumoto et al. 2019, algorithm 1, which has the budget in its recursion.
 """
 
 from __future__ import annotations
@@ -36,23 +36,26 @@ def pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """The exact Pareto front of one objective over sequences drawn from a family of lower sets.
+    """Compute the Pareto front of overhead and peak over all sequences of lower sets of a family.
 
     Parameters
     ----------
     graph : Graph
     family : sequence of int
-        Lower sets as bit masks.
+        The lower sets that a sequence may use, as bit masks. ∅ and V are added if they are missing.
     objective : "time" or "memory"
+        ``"time"`` finds the least overhead for each peak, ``"memory"`` the largest.
     progress : callable (done, total), optional
-        Called once for each lower set; raise :class:`Cancelled` in it to stop.
+        Called during the search with the number of lower sets solved and the number of lower sets in the family. Raise
+        :class:`recompviz.Cancelled` in it to stop.
     pins : Pins
-        Nodes that must, or must not, be in U_k.
+        Nodes that every sequence must keep, and nodes that every sequence must recompute.
 
     Returns
     -------
     ParetoFront
-        Empty if no sequence of the family obeys the pins.
+        Overheads in the unit of ``graph.time``, peaks in formula bytes. Empty if no sequence of the family obeys the
+        pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)
@@ -111,7 +114,7 @@ def pairwise_front(
 
 
 def _pareto(t: np.ndarray, peak: np.ndarray) -> np.ndarray:
-    """Positions of the points of the Pareto front, by rising t and strictly falling peak."""
+    """Return the positions of the points on the Pareto front, in order of rising t and strictly falling peak."""
     order = np.lexsort((peak, t))
     falling = peak[order]
     best_before = np.minimum.accumulate(falling)

@@ -1,8 +1,8 @@
-"""The compiled recursion over pairs of lower sets of a family. Imported only where numba is installed and needed.
+"""The compiled recursion over pairs of lower sets of a family. This module needs numba and is imported only when used.
 
-The recursion is that of :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label) of int64; the last
-two name the label that it was computed from. The labels of a set have rising t and falling R. Sums over segments
-are looked up by the bytes of the bitset.
+The recursion is explained in :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label) of int64. The last
+two numbers identify the label of L′ from which the label was computed. The labels of a set have rising t and falling R.
+Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
 
 
 class Family(NamedTuple):
-    """The lower sets of a family, those with the most nodes first, so that V is the first.
+    """The lower sets of a family by falling size: set 0 is V and the last set is ∅.
 
-    Each array has one entry for each set. ``memory_of`` is M(L), and ``inflow`` is the sum of the last two terms of the
-    peak formula, both in bytes. A segment may end only at sets that are ``closable``.
+    Each array has one row for each set L. ``sets`` and ``boundaries`` are L and ∂(L) as bitsets. ``memory_of`` is M(L),
+    and ``inflow`` is the sum of the last two terms of the peak formula, both in bytes. ``closable`` says whether a
+    segment may end at L.
     """
 
     sets: NDArray[np.uint64]
@@ -35,7 +36,11 @@ class Family(NamedTuple):
 
 
 class NodeSums(NamedTuple):
-    """Values of the nodes: :func:`byte_sums` of T and of the pins to keep, M in bytes, and T(V)."""
+    """Numbers of the nodes, for sums over sets.
+
+    ``time`` is :func:`byte_sums` of T_v in quanta. ``pinned`` is :func:`byte_sums` of 1 for each node that must be kept
+    and 0 for the others. ``memory`` is M_v in bytes, and ``total_time`` is T(V) in quanta.
+    """
 
     time: NDArray[np.int64]
     pinned: NDArray[np.int64]
@@ -44,7 +49,10 @@ class NodeSums(NamedTuple):
 
 
 class Move(NamedTuple):
-    """The labels ``first`` to ``end − 1`` of L′, and what moving them to L adds: extra time, Δm and the peak p."""
+    """The labels of L′ in rows ``first`` to ``end − 1``, and how they become labels of L.
+
+    The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set`` is the number of L′.
+    """
 
     end_set: int
     first: int
@@ -56,7 +64,10 @@ class Move(NamedTuple):
 
 @numba.njit(cache=True)
 def byte_sums(values):
-    """For each byte of a bitset and each of its 256 values the sum of the members' ``values``."""
+    """Return a table of sums of ``values``, shape (number of bytes in a bitset, 256).
+
+    Entry [b, c] is the sum over the nodes in byte b of a bitset if this byte is c.
+    """
     blocks = (len(values) + 7) // 8
     sums = np.zeros((8 * ((blocks + 7) // 8), 256), np.int64)
     for v in range(len(values)):
@@ -68,7 +79,10 @@ def byte_sums(values):
 
 @numba.njit(cache=True)
 def pair_costs(low, high, edge, inner_sums, memory):
-    """T((L′∖L)∖∂(L′)) and M(∂(L′)∖L), or −1 and −1 where L is no part of L′."""
+    """Return T((L′∖L)∖∂(L′)) in quanta and M(∂(L′)∖L) in bytes, or (−1, −1) if L is not a subset of L′.
+
+    ``low``, ``high`` and ``edge`` are the bitsets of L, L′ and ∂(L′). ``inner_sums`` is :func:`byte_sums` of T_v.
+    """
     for w in range(len(low)):
         if low[w] & ~high[w] != np.uint64(0):
             return np.int64(-1), np.int64(-1)
@@ -89,7 +103,7 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 @numba.njit(cache=True)
 def is_beaten(front, size, t, peak):
-    """Whether a front has a label of no larger t and no larger peak."""
+    """Return whether one of the first ``size`` labels of ``front`` has no larger t and no larger R than (t, peak)."""
     low, high = 0, size
     while low < high:
         middle = (low + high) >> 1
@@ -102,10 +116,10 @@ def is_beaten(front, size, t, peak):
 
 @numba.njit(cache=True)
 def first_unbeaten(front, size, labels, move):
-    """The first moved label that the front does not beat; ``move.end`` if there is none.
+    """Return the row of the first label of a move that no label of ``front`` beats, or ``move.end`` if there is none.
 
-    Both lists are sorted, so the search advances in doubling steps: a label of the front beats all labels of L′
-    down to its own peak.
+    A label beats another label if neither its t nor its R is larger. Both lists are sorted by t, so the search advances
+    in steps that double.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first
@@ -138,7 +152,10 @@ def first_unbeaten(front, size, labels, move):
 
 @numba.njit(cache=True)
 def useful_end(labels, move):
-    """One past the first label with Δm + R ≤ p: after it the peak stays p and t only rises."""
+    """Return the row after the first label of a move with Δm + R ≤ p, or ``move.end`` if there is none.
+
+    The labels after this one are not needed: their R at L is p as well, and their t is larger.
+    """
     end, high = move.first, move.end - 1
     while end < high:
         middle = (end + high) >> 1
@@ -151,9 +168,10 @@ def useful_end(labels, move):
 
 @numba.njit(cache=True)
 def absorb(front, size, labels, move, merged):
-    """Merge moved labels into the front of L; returns the size of the result in ``merged``, 0 for no change.
+    """Merge the labels of a move into the first ``size`` labels of ``front``, and write the result to ``merged``.
 
-    On a tie the label of the front stays.
+    Of equal labels, the one of the front stays. Return the number of labels in ``merged``. If no label of the move is
+    useful, return 0 and leave ``merged`` unchanged.
     """
     extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
     end = useful_end(labels, move)
@@ -190,10 +208,11 @@ def absorb(front, size, labels, move, merged):
 
 @numba.njit(cache=True)
 def pair_sweep(first, last, family, sums, sign, labels, start):
-    """Solve for the sets ``first`` to ``last − 1`` of a family.
+    """Compute the labels of the sets ``first`` to ``last − 1`` of a family.
 
-    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1``; ``start`` is filled here. Times are
-    multiplied by ``sign``: −1 maximizes them. Returns the array of labels, a larger one if they did not fit.
+    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``, and this function fills both
+    arrays. ``sign`` is 1 to minimize the overhead and −1 to maximize it. Return ``labels``, or a larger array in its
+    place if it was too small.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time

@@ -1,7 +1,7 @@
-"""``solve``: the trade-off curve of a graph, over all lower sets or over a family.
+"""``solve``: the trade-off curve of a graph, over all lower sets or over a smaller family.
 
-The solver over all lower sets uses open segments, the solver over a family uses pairs of its sets. Both are compiled.
-Without numba the slower NumPy solver gives the same results, and the curve's ``note`` says so.
+The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets. Both are compiled by
+numba. Without numba, a slower solver in NumPy gives the same curve of a family, and the curve's ``note`` says so.
 """
 
 from __future__ import annotations
@@ -48,42 +48,49 @@ def solve(
     keep: Iterable[Name] = (),
     recompute: Iterable[Name] = (),
 ) -> Tradeoff:
-    """The trade-off curve of a graph for both objectives and every budget.
+    """Compute the trade-off curve of a graph: the optimal plans for every budget, by the paper's peak formula.
 
-    The time-centric curve is solved now, the memory-centric one on first use.
+    The curve has a front for each objective. The time-centric plan has the least overhead under a budget, the
+    memory-centric plan the largest. The time-centric front is computed now, the memory-centric front when it is first
+    used.
 
     Parameters
     ----------
     graph : Graph
     family : "all", "paper", "prefixes" or "auto"
-        Which lower sets a sequence may use: all (exact), the paper's L^v, L^v with prefixes of
-        topological orders, or the largest of these that is affordable.
+        The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: the paper's
+        L^v = {w : v is reachable from w}. ``"prefixes"``: the sets of ``"paper"``, prefixes of five topological orders,
+        and unions of some L^v. ``"auto"``: all lower sets if a search over them takes some seconds at most, otherwise
+        ``"prefixes"``, or ``"paper"`` if the former has too many sets.
     limit : int
-        The most lower sets that ``"all"`` may enumerate.
+        The largest number of lower sets that ``"all"`` and ``"auto"`` may enumerate, ∅ and V included.
     progress : callable (done, total), optional
-        Called during the search; raise :class:`recompviz.Cancelled` in it to stop.
+        Called during the search for the time-centric front; both numbers count lower sets. Raise
+        :class:`recompviz.Cancelled` in it to stop.
     keep, recompute : iterable of node names
-        What-if pins: nodes that must be in U_k, and nodes that must not.
+        Nodes that every plan must keep, and nodes that every plan must recompute.
 
     Returns
     -------
     Tradeoff
-        The optimal plans of every budget. Overheads are in the units of ``graph.time``, peaks in formula bytes. Its
-        ``note`` names the family that ``"auto"`` chose, and says if numba is missing.
+        Overheads are in the unit of ``graph.time``. Peaks are in formula bytes (intermediate values and their
+        gradients). The attribute ``note`` names the family that ``"auto"`` chose, and says if numba is missing.
 
     Raises
     ------
     ValueError
         If ``family`` is unknown.
+    GraphError
+        If ``keep`` or ``recompute`` has an unknown name.
     TooManyLowerSets
-        If ``family="all"`` and the graph has more than ``limit``.
+        If ``family`` is ``"all"`` and the graph has more than ``limit`` lower sets.
     ImpossiblePin
         If no sequence of the family obeys the pins.
 
     Notes
     -----
-    One backward recursion without the budget in its state solves all budgets; see
-    :mod:`recompviz.core.exact.oracle` and :mod:`recompviz.core.exact.open_segments`.
+    The budget is not part of the recursion, so one search gives the plans for all budgets.
+    :mod:`recompviz.core.exact.oracle` and :mod:`recompviz.core.exact.open_segments` explain the recursion.
     Source: Kusumoto et al. 2019, sections 4.1 to 4.4.
 
     Examples
@@ -116,7 +123,19 @@ FrontSolver = Callable[[Objective, "Progress | None"], ParetoFront]
 
 
 class Search(NamedTuple):
-    """The solver for each objective, the family that it searches, its number of lower sets, and the curve's note."""
+    """A choice of solver and family.
+
+    Attributes
+    ----------
+    front : callable (objective, progress) → ParetoFront
+        Computes the front of an objective.
+    family : str
+        The name of the family that is searched.
+    lower_set_count : int
+        The number of lower sets in the family.
+    note : str
+        A message about the choice for the user.
+    """
 
     front: FrontSolver
     family: str
@@ -146,9 +165,9 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Se
 
 
 def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
-    """The oracle for a small graph if the kernels were never compiled on this machine.
+    """Return a search in NumPy if the family is small and there is no compiled code on this machine, otherwise None.
 
-    Compiling takes most of a minute, once. The oracle takes at most a second for a small family, and is exact.
+    Compiling takes up to a minute. The NumPy solver takes about a second for a small family.
     """
     if is_compiled("exact/open_segments_kernels"):
         return None
@@ -165,7 +184,10 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
 
 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
-    """All lower sets by open segments; on a wide graph the memory-centric search starts from a known curve."""
+    """Return a solver over all lower sets by open segments.
+
+    If there are many lower sets, the memory-centric search is bounded by fronts that are already known.
+    """
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
@@ -184,7 +206,10 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
 
 
 def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> FrontSolver:
-    """A family over its pairs, or by open segments that end at its members if the graph has few other lower sets."""
+    """Return a solver over a family.
+
+    It uses pairs of the sets, or open segments that end at these sets if the graph has few other lower sets.
+    """
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.lattice import enumerate_lattice
     from recompviz.core.exact.open_segments import open_segment_front
@@ -215,7 +240,10 @@ def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Searc
 
 
 def _affordable_family(graph: Graph, limit: int, most: int) -> tuple[Family, list[int], str]:
-    """The larger of the two families if it has at most ``most`` sets, otherwise the smaller; and a note."""
+    """Return the name and sets of ``"prefixes"`` if it has at most ``most`` sets, otherwise of ``"paper"``; and a note.
+
+    ``limit`` is the number of lower sets that the graph exceeds, for the note.
+    """
     family: Family = "prefixes"
     masks = _with_ends(graph, prefix_family(graph))
     if len(masks) > most:

@@ -1,9 +1,9 @@
 """Costs as integers, so that sums of measured times are exact in any order.
 
-Two solvers that add the same T_v in different orders must get the same overhead, otherwise rounding breaks ties.
-T is therefore counted in quanta. A quantum is a power of two below 2⁻⁴⁸ of T(V), and
-large enough that each sum is exact in an int64 and in a float64. Integers, such as the
-paper's 10 and 1, are not changed.
+Two solvers that add the same costs T_v in different orders must get the same overhead. Otherwise rounding errors would
+decide between plans of equal overhead. Costs are therefore counted in *quanta*. A quantum is a power of two. It is so
+large that every sum is exact in int64 and float64, and so small that rounding a cost to quanta changes little (less
+than 2⁻⁴⁹ of T(V)). If all costs are integers, as the paper's 10 and 1, the quantum is 1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BITS = 50
 
 
 def whole_times(time: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
-    """T_v in quanta, and the number of quanta per unit of ``time`` (a power of two).
+    """Return the costs in quanta, and the number of quanta per unit of ``time``, which is a power of two.
 
     Examples
     --------

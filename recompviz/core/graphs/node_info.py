@@ -17,7 +17,7 @@ class NodeInfo:
     op : str
         The operator that computes the value, for example ``"aten.convolution"``.
     module : str
-        Dotted path of the module that calls the operator; empty for the model itself.
+        Dotted path of the module that calls the operator; ``"loss"`` for the loss, empty for the model itself.
     source : str
         The user's source line that calls the operator: ``file:line``, a tab, and the text of the line.
     shape : tuple of int
