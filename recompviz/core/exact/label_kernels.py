@@ -63,8 +63,8 @@ def shift_run(source, first, last, removal, out, at):
     """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
     A kept node adds M_v to x, a recomputed node adds T_v to t, and both add 2M_v to y. Labels whose last removed node
-    does not have a larger rank are left out, and so are labels that another new label beats. The new labels are sorted
-    by (t, z, y). Return the row after the last one.
+    does not have a larger rank are left out, and so are some labels that another new label beats. The new labels are
+    sorted by (t, z, y). Return the row after the last one.
     """
     dt = 0 if removal.kept else removal.time
     dx = removal.memory if removal.kept else 0

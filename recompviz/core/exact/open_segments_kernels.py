@@ -49,9 +49,9 @@ class Nodes(NamedTuple):
 class Sets(NamedTuple):
     """All lower sets, by rising size, as in :class:`recompviz.core.exact.lattice.Lattice`.
 
-    The lattice does not have these four arrays: ``time_of`` is the sum of ``Nodes.time`` over the set. ``closable`` says
-    whether a segment may end at the set. The states of set c are ``state_first[c]`` to ``state_last[c] − 1``; the sweep
-    fills these two arrays.
+    Four arrays are not in the lattice. ``time_of`` is the sum of ``Nodes.time`` over the set. ``closable`` says whether
+    a segment may end at the set. The states of set c are ``state_first[c]`` to ``state_last[c] − 1``; the sweep fills
+    these two arrays.
     """
 
     level_start: NDArray[np.int64]

@@ -1,4 +1,5 @@
-"""Search for plans in simulated bytes.
+"""Search for plans with a low simulated peak memory.
 
-Any set of values may be kept, and memory is freed at last use.
+The plans found have the kind ``"live"`` and may keep any set of values. The simulation frees each storage right after
+its last use.
 """

@@ -1,4 +1,4 @@
-"""Keep masks that the search has simulated, and their Pareto front."""
+"""Keep masks that a search has simulated, and their Pareto front of peak and overhead."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A keep mask that was simulated.
+    """A keep mask with its simulated peak and overhead.
 
     Attributes
     ----------
     peak : int
-        Transient peak, bytes.
+        The largest number of transient bytes alive (see :class:`LiveRun`).
     overhead : float
-        T of the nodes that its schedule recomputes.
+        The sum of T_v over the nodes that the schedule recomputes, in the unit of ``graph.time``.
     keep_mask : numpy.ndarray of bool, shape (#V,)
+        Whether the value of the node is kept for the backward pass. False for views.
     """
 
     peak: int
@@ -38,7 +39,7 @@ class Candidates:
     ----------
     model : LiveModel
     pinned : numpy.ndarray of int8, shape (#V,)
-        1 for nodes that every candidate keeps, −1 for nodes that none keeps, otherwise 0.
+        1 for nodes pinned to be kept, −1 for nodes pinned to be recomputed, 0 for the others.
     """
 
     def __init__(self, model: LiveModel, pinned: NDArray[np.int8]) -> None:
@@ -47,7 +48,7 @@ class Candidates:
         self._has_constants = any(call.follows for call in model.joint.calls)
 
     def with_pins(self, keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The keep mask with the pinned nodes set as they are pinned."""
+        """Return the keep mask with the flags of pinned nodes set as the pins demand."""
         return (keep_mask | (self.pinned > 0)) & (self.pinned >= 0)
 
     def add(self, keep_mask: NDArray[np.bool_]) -> Candidate:
@@ -56,8 +57,8 @@ class Candidates:
         Returns
         -------
         Candidate
-            Its mask keeps every value that the schedule does not recompute, so it may keep more than ``keep_mask``.
-            If a candidate with this mask exists, that one is returned.
+            Its keep mask has all nodes that the schedule of ``keep_mask`` does not recompute, except views. If there
+            already was a candidate with this keep mask, it is returned.
         """
         run = self.model.simulate(np.ascontiguousarray(keep_mask))
         recomputed, peak = run.recomputed, run.peak
@@ -70,7 +71,7 @@ class Candidates:
         return self._found.setdefault(np.packbits(found.keep_mask).tobytes(), found)
 
     def front(self) -> list[Candidate]:
-        """The Pareto front: overhead rising, peak falling."""
+        """Return the candidates on the Pareto front, in order of rising overhead and falling peak."""
         front: list[Candidate] = []
         for found in sorted(self._found.values(), key=lambda found: (found.overhead, found.peak)):
             if not front or found.peak < front[-1].peak:
@@ -78,5 +79,8 @@ class Candidates:
         return front
 
     def best_within(self, budget: int) -> Candidate:
-        """The candidate of least overhead whose peak is at most the budget, transient bytes."""
+        """Return the candidate of least overhead whose peak is at most ``budget`` transient bytes.
+
+        At least one candidate must fit in the budget.
+        """
         return next(found for found in self.front() if found.peak <= budget)

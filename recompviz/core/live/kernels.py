@@ -1,8 +1,11 @@
-"""The compiled lifetime simulation. Imported only where numba is installed and needed.
+"""The compiled lifetime simulation. This module needs numba and is imported only when it is used.
 
-It computes the schedule of :mod:`recompviz.core.steps.schedule` and the sums of
-:mod:`recompviz.core.steps.simulation` on arrays, in about twenty microseconds instead of some milliseconds,
-so that a search can simulate thousands of plans. The slow pair is the specification; a test compares the two.
+It computes the schedule of :mod:`recompviz.core.steps.schedule` and the bytes of
+:mod:`recompviz.core.steps.simulation`, in about twenty microseconds instead of some milliseconds, so that a search can
+simulate thousands of plans. Tests check that the results equal those of these two modules.
+
+The arguments ``step`` and ``scratch`` are :class:`StepArrays` and :class:`Scratch`. Budgets and peaks are in transient
+bytes: the bytes allocated during the training step.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
 
 @numba.njit(cache=True, inline="always")
 def find_kept_calls(keep_mask, step, scratch):
-    """Fill ``scratch.kept``: the forward calls whose outputs stay; see :meth:`JointGraph.kept_calls`."""
+    """Fill ``scratch.kept``: whether the outputs of each forward call are kept (:meth:`JointGraph.kept_calls`)."""
     node, pinned, kept = step.node, step.pinned, scratch.kept
     view_start, views, follow_start, follows = step.view_start, step.views, step.follow_start, step.follows
     for c in range(step.forward_count):
@@ -30,9 +33,9 @@ def find_kept_calls(keep_mask, step, scratch):
 
 @numba.njit(cache=True, inline="always")
 def order_calls(keep_mask, step, scratch):
-    """Write the calls in running order to ``scratch.order``; returns their number.
+    """Write the calls to ``scratch.order``, in the order in which they run, and return their number.
 
-    Fills ``scratch.kept``, ``scratch.saved`` and ``scratch.recomputed``.
+    A recomputed call is in the order twice. Also fill ``scratch.kept``, ``scratch.saved`` and ``scratch.recomputed``.
     """
     find_kept_calls(keep_mask, step, scratch)
     read_start, reads, maker, kept = step.read_start, step.reads, step.maker, scratch.kept
@@ -75,7 +78,11 @@ def order_calls(keep_mask, step, scratch):
 
 @numba.njit(cache=True, inline="always")
 def find_last_uses(steps, step, scratch):
-    """Fill ``scratch.last_use``: the step after which each storage is freed in either pass; −1 for never."""
+    """Fill ``scratch.last_use``: the step of the schedule after which each storage is freed.
+
+    ``last_use[0, s]`` is in the forward pass, ``last_use[1, s]`` in the backward pass with its recomputation. −1 means
+    that this pass does not free the storage.
+    """
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
     maker, is_result, order, last = step.maker, step.is_result, scratch.order, scratch.last_use
     saved, recomputed, forward = scratch.saved, scratch.recomputed, step.forward_count
@@ -100,7 +107,10 @@ def find_last_uses(steps, step, scratch):
 
 @numba.njit(cache=True)
 def simulate(keep_mask, step, scratch, budget):
-    """The :class:`Totals` of the schedule of a keep mask, transient bytes; fills ``scratch``."""
+    """Simulate the schedule of a keep mask and return its :class:`Totals`.
+
+    Fill ``scratch``, except for ``recomputed_nodes``, ``alive_at_peak`` and ``absent``.
+    """
     steps = order_calls(keep_mask, step, scratch)
     find_last_uses(steps, step, scratch)
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
@@ -151,7 +161,10 @@ def simulate(keep_mask, step, scratch, budget):
 
 @numba.njit(cache=True)
 def overhead_of(step, scratch):
-    """T of the nodes recomputed by the schedule last simulated; fills ``scratch.recomputed_nodes``."""
+    """Return the sum of T_v over the nodes that the last simulated schedule recomputes.
+
+    Also fill ``scratch.recomputed_nodes``.
+    """
     node, view_start, views, time = step.node, step.view_start, step.views, step.time
     recomputed, seen = scratch.recomputed, scratch.recomputed_nodes
     seen[:] = False
@@ -170,7 +183,7 @@ def overhead_of(step, scratch):
 
 @numba.njit(cache=True)
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
-    """Fill ``scratch.alive_at_peak``: the kept nodes with a saved value that is alive at the peak."""
+    """Fill ``scratch.alive_at_peak``: whether the node is kept and a saved storage of it is alive at the peak."""
     alive = scratch.alive_at_peak
     alive[:] = False
     for s in range(len(step.maker)):
@@ -183,10 +196,10 @@ def find_alive_at_peak(keep_mask, peak_step, step, scratch):
 
 @numba.njit(cache=True)
 def simulate_fully(keep_mask, step_fields, scratch_fields, budget):
-    """:func:`simulate` and the overhead: (peak, steps, excess, overhead); fills all of the scratch but ``absent``.
+    """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead), see :class:`Totals`.
 
-    The fields of the named tuples are passed as plain tuples: numba takes twice as long to read a named tuple
-    from Python, which is as long as a simulation.
+    Fill the scratch arrays except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples
+    as plain tuples, because numba reads a plain tuple from Python in half the time.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)

@@ -1,7 +1,8 @@
-"""The live model: the simulated peak of any keep mask, fast enough for a search.
+"""The live model: the simulated peak memory of any keep mask, fast enough for a search.
 
-The joint graph is packed into arrays once; a simulation then takes microseconds. Where numba is not
-installed, :func:`profile_function` uses the simulator, with the same results, in milliseconds.
+A keep mask says for each node whether its value is kept for the backward pass. The joint graph is packed into arrays
+once. A compiled simulation then takes microseconds, where the simulator (:mod:`recompviz.core.steps.simulation`) takes
+milliseconds. The results are equal.
 """
 
 from __future__ import annotations
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
     from recompviz.core.plans.plan import Plan
     from recompviz.core.steps.joint import JointGraph
 
-# a budget that every plan fits
+# transient bytes that no plan exceeds
 ENDLESS = 2**62
 # on graphs of at most this many nodes, values that are unlikely to fit are simulated too
 FEW = 600
 
 
 def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
-    """A function from a plan to its profile: the most total bytes alive within each step of its schedule.
+    """Return a function that computes the profile of a plan.
 
-    It is compiled if the kernels were compiled on this machine before; otherwise it calls the simulator.
+    The profile is the largest number of bytes alive within each step of the plan's schedule, an array of int64. It
+    counts all memory of the training step, with parameters, inputs and optimizer state.
+
+    The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
+    Otherwise it uses the slower simulator.
     """
     if not (has_numba() and is_compiled("live/kernels")):
         return lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())).profile
@@ -50,22 +55,26 @@ def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArra
 
 
 class LiveRun(NamedTuple):
-    """One simulated schedule.
+    """The result of one simulated schedule.
+
+    *Transient* bytes are allocated during the training step. They do not include parameters, buffers, inputs, targets
+    and optimizer state.
 
     Attributes
     ----------
     peak : int
-        Transient peak, bytes.
+        The largest number of transient bytes alive at one time.
     excess : int
-        Bytes above the budget, summed over the steps.
+        Transient bytes above the budget, summed over the steps of the schedule.
     overhead : float
-        T of the nodes that the schedule recomputes.
+        The sum of T_v over the recomputed nodes, in the unit of ``graph.time``.
     recomputed : numpy.ndarray of bool, shape (#V,)
-        The nodes that the schedule recomputes, views among them.
+        Whether the schedule recomputes the node, also for views.
     alive_at_peak : numpy.ndarray of int
-        The kept nodes with a saved value that is alive at the peak.
+        The numbers of the kept nodes with a saved value that is alive at the peak.
     step_peaks : numpy.ndarray of int64, shape (#steps,)
-        The most transient bytes alive within each step; the last step is the arrival of the gradients.
+        The largest number of transient bytes alive within each step of the schedule. In the last step, the gradients
+        arrive at the parameters.
     """
 
     peak: int
@@ -79,14 +88,17 @@ class LiveRun(NamedTuple):
 class Walk(NamedTuple):
     """Parameters of simulated annealing.
 
+    The energy of a keep mask is the number of bytes by which its peak exceeds the budget, plus ``weight`` for each unit
+    of overhead. A proposal that raises the energy by d is accepted with probability exp(−d / temperature).
+
     Attributes
     ----------
     temperature : float
-        By how many bytes a proposal may raise the energy at first.
+        The temperature at the start, in bytes. It falls to 0.
     weight : float
-        Bytes that count as much as one unit of overhead.
+        The bytes that one unit of overhead adds to the energy.
     tries : int
-        Number of proposals.
+        The number of proposals.
     """
 
     temperature: float
@@ -95,17 +107,22 @@ class Walk(NamedTuple):
 
 
 class LiveModel:
-    """Simulated memory of one step as a function of the keep mask.
+    """Simulated memory and overhead of one training step as functions of the keep mask.
+
+    A keep mask is an array of bool, shape (#V,). It says for each node whether its value is kept for the backward pass.
+    Peaks and budgets are in transient bytes (see :class:`LiveRun`). The methods need numba.
 
     Parameters
     ----------
     graph : Graph
-        For T_v and M_v.
     joint : JointGraph
-        Calibrated if workspace is to count.
+        The joint graph of the same training step. The simulation counts the operators' workspace only if the trace was
+        calibrated.
 
     Attributes
     ----------
+    is_view : numpy.ndarray of bool, shape (#V,)
+        Whether the node is a view, which has no memory of its own.
     simulations : int
         The number of simulations so far.
     """
@@ -119,11 +136,11 @@ class LiveModel:
         self.simulations = 0
 
     def peak(self, keep_mask: NDArray[np.bool_]) -> int:
-        """The transient peak of a keep mask, bytes."""
+        """Return the peak of a keep mask, in transient bytes."""
         return self.simulate(keep_mask).peak
 
     def simulate(self, keep_mask: NDArray[np.bool_], budget: int = ENDLESS) -> LiveRun:
-        """The schedule of a keep mask; ``budget`` in transient bytes."""
+        """Simulate the schedule of a keep mask. ``budget``, in transient bytes, only affects the excess."""
         from recompviz.core.live.kernels import simulate_fully
 
         self.simulations += 1
@@ -139,7 +156,13 @@ class LiveModel:
         )
 
     def flip_each(self, keep_mask: NDArray[np.bool_], nodes: NDArray[np.int64], budget: int) -> NDArray[np.float64]:
-        """Rows (peak, excess, overhead) of flipping each node alone, see :class:`LiveRun`."""
+        """Simulate the keep mask with the flag of one node changed, for each node in ``nodes``.
+
+        Returns
+        -------
+        numpy.ndarray of float64, shape (len(nodes), 3)
+            Rows (peak, excess over ``budget``, overhead), see :class:`LiveRun`.
+        """
         from recompviz.core.live.search_kernels import flip_each
 
         results = np.zeros((len(nodes), 3))
@@ -148,7 +171,10 @@ class LiveModel:
         return results
 
     def keep_more(self, keep_mask: NDArray[np.bool_], nodes: NDArray[np.int64], budget: int) -> None:
-        """Keep each node in turn, in place, if the peak then stays within the budget."""
+        """Add nodes to the keep mask in place: each node in turn, unless the peak would exceed the budget.
+
+        On large graphs, some nodes that are unlikely to fit are not tried.
+        """
         from recompviz.core.live.search_kernels import keep_more
 
         skip_unlikely = len(self.graph) > FEW
@@ -157,19 +183,25 @@ class LiveModel:
     def anneal(
         self, keep_mask: NDArray[np.bool_], free: NDArray[np.int64], budget: int, walk: Walk, seed: int = 0
     ) -> NDArray[np.bool_]:
-        """The best keep mask met in simulated annealing: the least excess at the peak, then the least overhead.
+        """Search for a better keep mask by simulated annealing.
 
         Parameters
         ----------
         keep_mask : numpy.ndarray of bool, shape (#V,)
-            Where the walk starts.
+            The start of the search.
         free : numpy.ndarray of int
-            The nodes whose value the walk may keep or drop.
+            The numbers of the nodes whose flags may change.
         budget : int
-            Transient bytes.
+            The budget in transient bytes.
         walk : Walk
         seed : int
-            Of the random generator; the same seed gives the same result.
+            Seed of the random generator. The same seed gives the same result.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (#V,)
+            Of the keep masks met, the one whose peak exceeds the budget least. If several exceed it equally, this is
+            the one with the least overhead.
         """
         from recompviz.core.live.search_kernels import anneal
 

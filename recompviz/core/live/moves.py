@@ -1,4 +1,7 @@
-"""The moves of the search: each starts from a candidate, simulates others and adds them to the candidates."""
+"""The moves of the search for live plans.
+
+A move starts from a keep mask, simulates others that differ in some nodes, and adds the results to the candidates.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,24 @@ from recompviz.core.live.model import Walk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# nodes that a descent tries to drop in its first round; the others have fewer bytes for their time
+# nodes that a drop tries in its first round; the others have fewer bytes per time
 TRIED = 40
-# a descent drops one more value per round for each this many nodes
+# a drop takes away one more value for each this many nodes of the graph
 MANY = 256
 # added to a time before dividing by it
 TINY = 1e-9
 
 
 class Moves:
-    """Moves between candidates.
+    """The moves of one search. Peaks and budgets are in transient bytes (see :class:`LiveRun`).
 
     Parameters
     ----------
     candidates : Candidates
+        The moves read the candidates and add to them.
     deadline : float
-        Processor time of this process, in seconds, after which no further move should start.
+        A processor time of this process in seconds, as in ``time.process_time()``. The caller should start no move
+        after it.
     """
 
     def __init__(self, candidates: Candidates, deadline: float = math.inf) -> None:
@@ -50,13 +55,13 @@ class Moves:
         return time.process_time() > self.deadline
 
     def refill(self, start: Candidate, budget: int) -> Candidate:
-        """Keep more values, most time per byte first, as long as they fit in the budget."""
+        """Keep each further value that fits in the budget, highest T_v per byte first; return the new candidate."""
         keep_mask = start.keep_mask.copy()
         self.model.keep_more(keep_mask, self.dearest, budget)
         return self.candidates.add(keep_mask)
 
     def descend(self, keep_mask: NDArray[np.bool_], step: int) -> None:
-        """Drop values alive at the peak until none reduces it; the budget falls by ``step`` bytes at a time."""
+        """Lower the peak of a keep mask in steps of ``step`` bytes, by :meth:`drop`, until no drop helps."""
         candidate: Candidate | None = self.candidates.add(keep_mask)
         target = candidate.peak - step if candidate else 0
         while candidate is not None:
@@ -65,10 +70,16 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Drop the value that reduces the excess over the budget most for its time; None if no value reduces it.
+        """Stop keeping the value that reduces the excess most per additional overhead.
 
-        Nodes that failed least often and have most bytes for their time are tried first. Each round tries twice
-        as many nodes as the one before.
+        Only kept values that are alive at the peak are tried. On large graphs, up to 1 + #V // 256 values are
+        dropped together. Nodes that reduced no excess in the fewest earlier tries come first, then nodes with the most
+        bytes per T_v. Each round tries twice as many nodes as the round before.
+
+        Returns
+        -------
+        Candidate or None
+            The new candidate. None if no value tried in ``rounds`` rounds reduces the excess over the budget.
         """
         keep_mask = start.keep_mask.copy()
         run = self.model.simulate(keep_mask, budget)
@@ -92,7 +103,11 @@ class Moves:
         return None
 
     def settle(self) -> None:
-        """From the candidate of least peak, flip single values as long as that reduces the excess over a lower peak."""
+        """From the candidate of least peak, change the flag of one node at a time to lower the peak further.
+
+        Each time, the node is changed that most reduces the excess over a budget. This budget is 0.5 % below the least
+        peak found so far. The move ends when no node reduces the excess, or when the deadline has passed.
+        """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
             if self.out_of_time:
@@ -108,16 +123,16 @@ class Moves:
             best = candidate if candidate.peak < best.peak else best
 
     def anneal_peak(self, tries: int) -> None:
-        """Simulated annealing for a lower peak, from the candidate of least peak."""
+        """Search for a lower peak by simulated annealing with ``tries`` proposals, from the candidate of least peak."""
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
         walk = Walk(0.02 * start.peak, weight, tries)
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk))
 
     def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int) -> None:
-        """Simulated annealing for less overhead within a budget, from the best candidate that fits.
+        """Search for less overhead within a budget by simulated annealing, from the best candidate that fits.
 
-        ``highest`` is the peak of keeping everything, bytes; the temperature and the weight are shares of it.
+        ``highest`` is the peak of keeping all values. Temperature and weight are proportional to it.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
@@ -125,7 +140,11 @@ class Moves:
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed))
 
     def exchange(self, budget: int, most_simulations: int) -> None:
-        """Keep one value more than fits and drop others until the plan fits, as long as that reduces the overhead."""
+        """Keep one more value and drop others for it, from the best candidate that fits in the budget.
+
+        This is repeated as long as it reduces the overhead. The move ends early when the number of simulations of the
+        model exceeds ``most_simulations``.
+        """
         best = self.candidates.best_within(budget)
         improved = True
         while improved:
@@ -139,7 +158,10 @@ class Moves:
                     break
 
     def _exchanged(self, start: Candidate, v: int, budget: int) -> Candidate | None:
-        """Keep node v, drop others until the plan fits, then refill; None if that needs as much overhead as before."""
+        """Keep node v, drop others until the plan fits in the budget, then refill.
+
+        Return None if the overhead reaches that of ``start`` before the plan fits.
+        """
         keep_mask = start.keep_mask.copy()
         keep_mask[v] = True
         found: Candidate | None = self.candidates.add(keep_mask)

@@ -1,20 +1,19 @@
-"""Liveness-aware planning: a curve in the bytes that will be measured.
+"""Planning with liveness: a local search for plans with low simulated peaks.
 
-The formula's curves are optimal in the paper's own memory model. In a real step parameter gradients accumulate,
-backward saves fewer values than the formula counts, and blocks die at their last use. Real peaks are not additive
-over segments, so no recursion gives the optimum. Here any subset of V may be kept, lower-set boundaries or not. Each
-subset is judged by the simulated peak of its real schedule, and the search is local:
+The formula's curves are optimal in the paper's memory model. In a real training step, parameter gradients accumulate,
+autograd saves fewer values than the formula counts, and storages are freed at their last use. The peak of a real step
+is not a sum over segments, so the recursion of the exact solver does not apply. Here a plan may keep any subset of V,
+whether or not it consists of boundaries of lower sets. Each subset is judged by the simulated peak of its schedule:
 
-*seeds*      all plans of the formula's two curves, and keep-all;
-*descent*    from the best of these, drop in each round the value alive at the peak that reduces the
-             excess over the next budget most for its recomputation;
-*refill*     keep values again, most time per byte first, as long as they fit in the budget reached;
-*exchange*   keep one value more than fits and drop others for it, as long as that reduces the overhead;
-*annealing*  simulated annealing finds what no single step does: once for the least peak, and at some
-             budgets for the least overhead.
+*seeds*      Simulate the given plans, for example those of the formula's curves, and the plan that keeps all values.
+*descent*    Lower the budget in small steps. At each step, drop values alive at the peak until the plan fits.
+*refill*     Keep further values that fit in a budget, those with the highest T_v per byte first.
+*exchange*   Keep one more value and drop others for it, as long as this reduces the overhead.
+*annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
+             overhead.
 
-The curve is the Pareto front of all candidates, so it is never worse than the formula's plans in real bytes. It
-is not proven optimal; ``python -m recompviz.benchmarks.liveness`` compares it with brute force on small steps.
+The result is the Pareto front of all plans simulated, so its plans are at least as good as the seeds. They are not
+proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ REFILLED = 3
 EFFORT = 40_000_000
 # annealing for less overhead happens at every fourth budget
 ANNEALED_EVERY = 4
-# simulated calls spent on annealing; annealing for the least peak takes eight times the share of a budget
+# simulated calls spent on annealing; the search for the least peak gets eight times as many as one budget
 WALKED = 60_000_000
 FLOOR_SHARE = 8
-# proposals of annealing per node: more than the most do not help, and fewer than the least do not either
+# proposals of annealing per node: more than MOST_TRIES bring nothing more, and fewer than LEAST_TRIES bring nothing
 MOST_TRIES, LEAST_TRIES = 60, 5
 
 
@@ -69,35 +68,41 @@ def live_plans(
     recompute: Iterable[Name] = (),
     seconds: float = math.inf,
 ) -> list[Plan]:
-    """Plans of falling simulated peak and rising real overhead.
+    """Search for the plans on the Pareto front of simulated peak and overhead.
 
     Parameters
     ----------
     graph : Graph
     joint : JointGraph
-        Of the same step; calibrated if workspace is to count.
+        The joint graph of the same training step. The simulation counts the operators' workspace only if the trace was
+        calibrated.
     seeds : iterable of Plan
-        Where the search starts, for example both curves of :func:`recompviz.solve`.
+        The plans from which the search starts, for example those of both fronts of :func:`recompviz.solve`. Of more
+        than 2,000 plans, 2,000 are used.
     progress : callable (done, total), optional
-        Called between budgets; raise :class:`recompviz.Cancelled` in it to stop.
+        Called before each budget of the search; both numbers count budgets. Raise :class:`recompviz.Cancelled` in it to
+        stop.
     keep, recompute : iterable of node names
-        What-if pins: every plan keeps the first, and no plan keeps the others. (A value that no backward call needs
-        is never recomputed and counts as kept.)
+        Nodes that every plan must keep, and nodes that every plan must recompute. A node that no schedule recomputes
+        counts as kept in any case, for example if no backward call needs its value.
     seconds : float
-        Processor time after which the search stops with the plans found so far.
+        Processor time in seconds after which the search ends early and returns the plans found. Seeds and descents are
+        always completed.
 
     Returns
     -------
     list of Plan
-        Kind ``"live"``, by rising overhead, where overhead is T of the nodes that the schedule really
-        recomputes. Values that no backward call needs count as kept.
+        Plans of kind ``"live"``, in order of rising overhead and falling simulated peak. A plan keeps all nodes that
+        its schedule does not recompute.
 
     Raises
     ------
     ImportError
-        Without numba.
+        If numba is not installed.
+    GraphError
+        If ``keep`` or ``recompute`` has an unknown name.
     ImpossiblePin
-        For a node in both.
+        If a node is in both ``keep`` and ``recompute``.
     """
     model = LiveModel(graph, joint)
     candidates = Candidates(model, _pinned(graph, keep, recompute))
@@ -117,7 +122,7 @@ def live_plans(
 
 
 def _pinned(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> NDArray[np.int8]:
-    """1 for nodes pinned to be kept, −1 for nodes pinned to be recomputed, otherwise 0."""
+    """Return 1 for each node pinned to be kept, −1 for each node pinned to be recomputed, and 0 for the others."""
     pinned = np.zeros(len(graph), np.int8)
     pinned[list(bits(graph.mask(keep)))] = 1
     for v in bits(graph.mask(recompute)):
@@ -128,7 +133,7 @@ def _pinned(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> ND
 
 
 def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) -> None:
-    """Fill the candidates: seeds, descents and annealing for the least peak, then each budget from low to high."""
+    """Make all moves of the search: first for the least peak, then for the least overhead at each budget."""
     candidates, model = moves.candidates, moves.model
     n = len(model.graph)
     keep_all = candidates.with_pins(np.ones(n, np.bool_))

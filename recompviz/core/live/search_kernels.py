@@ -1,7 +1,7 @@
-"""Compiled moves of the search for live plans. Imported only where numba is installed and needed.
+"""Compiled moves of the search for live plans. This module needs numba and is imported only when it is used.
 
-Each move simulates many keep masks that differ in a few nodes. The functions called from Python take the fields of
-the named tuples, see :func:`recompviz.core.live.kernels.simulate_fully`.
+Each move simulates many keep masks that differ in a few nodes. Budgets and peaks are in transient bytes. For
+``step_fields`` and ``scratch_fields``, see :func:`recompviz.core.live.kernels.simulate_fully`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from recompviz.core.live.step_arrays import Scratch, StepArrays
 
 @numba.njit(cache=True)
 def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
-    """For each node, change only its state (kept or recomputed) and simulate.
+    """Simulate the keep mask with the flag of one node changed, for each node in ``nodes``.
 
-    Fills one row of ``results`` per node: peak, bytes above ``budget`` summed over the steps, overhead.
-    ``keep_mask`` is the same afterwards.
+    Write (peak, excess, overhead) for node ``nodes[k]`` to ``results[k]``. The excess is the number of bytes above
+    ``budget``, summed over the steps of the schedule. ``keep_mask`` is unchanged afterwards.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     for k in range(len(nodes)):
@@ -32,7 +32,11 @@ def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
 
 @numba.njit(cache=True)
 def find_absences(steps, step, scratch):
-    """Fill ``scratch.absent``: for each node the steps (first, end) between last forward use and recomputation."""
+    """Fill ``scratch.absent`` for the recomputed nodes, after a simulation of ``steps`` calls.
+
+    A recomputed node v is absent in the steps ``absent[v, 0]`` to ``absent[v, 1] − 1`` of the schedule: after its last
+    use in the forward pass and before its recomputation. Other nodes have (0, 0).
+    """
     absent, make_start, forward = scratch.absent, step.make_start, step.forward_count
     absent[:, 0], absent[:, 1] = 0, 0
     for i in range(forward, steps):
@@ -49,7 +53,7 @@ def find_absences(steps, step, scratch):
 
 @numba.njit(cache=True)
 def would_fit(v, step, scratch, budget):
-    """Whether the bytes of a recomputed value fit in the budget in every step in which it is absent."""
+    """Return whether M_v more bytes fit in the budget in every step of the schedule in which node v is absent."""
     for i in range(scratch.absent[v, 0], scratch.absent[v, 1]):
         if scratch.step_peaks[i] + step.memory[v] > budget:
             return False
@@ -58,10 +62,11 @@ def would_fit(v, step, scratch, budget):
 
 @numba.njit(cache=True)
 def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budget):
-    """Keep each node in turn, in place, if the peak then stays within the budget; returns the simulations made.
+    """Add nodes to the keep mask in place: each node in turn, unless the peak would exceed the budget.
 
-    With ``skip_unlikely``, a value that :func:`would_fit` rejects is not simulated. Keeping it could free other
-    values and so fit after all, but such a simulation pays on small graphs only.
+    With ``skip_unlikely``, nodes that :func:`would_fit` rejects are not simulated. Some of them would fit, because
+    keeping them frees other values. Simulating them is worth the time only on small graphs. Return the number of
+    simulations.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)
@@ -91,9 +96,10 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
 
 @numba.njit(cache=True)
 def propose(keep_mask, free, flips, rng):
-    """Flip one node, exchange a kept for a recomputed one, or flip two to four; returns how many were flipped.
+    """Change random flags of the keep mask in place, and return their number.
 
-    Only ``free`` nodes are flipped; their numbers are written to ``flips``.
+    Change one node, exchange a kept and a recomputed node, or change two to four nodes. Only nodes in ``free`` are
+    changed. Their numbers are written to ``flips``.
     """
     n = len(free)
     kind = rng.random()
@@ -118,11 +124,12 @@ def propose(keep_mask, free, flips, rng):
 
 @numba.njit(cache=True)
 def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng):
-    """Simulated annealing from ``keep_mask``; returns the number of simulations.
+    """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
-    The energy is the bytes above ``budget`` plus ``walk.weight`` per unit of overhead. The temperature falls from
-    ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled with the mask that exceeds the budget
-    least, and among these recomputes least.
+    The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
+    overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. Of the keep masks met,
+    ``best`` is filled with the one whose peak exceeds the budget least. If several exceed it equally, this is the one
+    with the least overhead. ``keep_mask`` is overwritten.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     flips = np.zeros(4, np.int64)

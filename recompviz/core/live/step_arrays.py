@@ -1,4 +1,4 @@
-"""A joint graph as flat arrays, and the scratch memory of one simulation, as named tuples for compiled code."""
+"""Named tuples of arrays for the compiled simulation: a joint graph, and the scratch memory of one simulation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 
 class StepArrays(NamedTuple):
-    """A graph and the joint graph of its step, sizes in bytes as the allocator hands them out.
+    """A graph and the joint graph of the same training step, as arrays.
 
-    Call c reads ``reads[read_start[c]:read_start[c + 1]]``; ``makes``, ``views`` and ``follows`` alike.
+    Call c reads the storages ``reads[read_start[c]:read_start[c + 1]]``. The arrays ``makes``, ``views`` and
+    ``follows`` are indexed in the same way. :class:`recompviz.core.steps.joint.Call` explains these fields. Sizes of
+    storages and workspace are in bytes, rounded as the allocator rounds them.
     """
 
     # per call
@@ -51,11 +53,16 @@ class StepArrays(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays that a simulation overwrites; allocated once per model.
+    """Arrays that each simulation overwrites. They describe the schedule that was simulated last:
 
-    They describe the schedule that was simulated last: ``kept`` and ``recomputed`` per call, ``saved`` per storage,
-    ``last_use`` per storage and pass (−1 for never), ``step_peaks`` per step, ``recomputed_nodes``,
-    ``alive_at_peak`` and ``absent`` (first and last step) per node.
+    - for each step of the schedule: ``order`` (the call that runs) and ``step_peaks`` (the most transient bytes alive);
+    - for each call: ``kept`` (its outputs are kept for the backward pass) and ``recomputed``;
+    - for each storage: ``saved`` (carried from the forward to the backward pass) and ``last_use`` (see
+      :func:`recompviz.core.live.kernels.find_last_uses`);
+    - for each node: ``recomputed_nodes``, ``alive_at_peak``, and ``absent`` (see
+      :func:`recompviz.core.live.search_kernels.find_absences`).
+
+    ``stack``, ``pulled`` and ``allocated`` are used only during a simulation.
     """
 
     stack: NDArray[np.int64]
@@ -73,9 +80,11 @@ class Scratch(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Results of one simulation: transient peak, the step it is in, number of steps, bytes above the budget.
+    """Results of one simulation.
 
-    ``excess`` is summed over the steps.
+    ``peak`` is the largest number of transient bytes alive, and ``peak_step`` is the step of the schedule in which they
+    are alive. ``steps`` is the number of steps. In the last step, the gradients arrive at the parameters. ``excess`` is
+    the number of bytes above the budget, summed over the steps.
     """
 
     peak: int
@@ -85,7 +94,7 @@ class Totals(NamedTuple):
 
 
 def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
-    """A joint graph as arrays."""
+    """Return a graph and the joint graph of the same training step as arrays."""
     calls, storages = joint.calls, joint.storages
     return StepArrays(
         *packed_rows([call.reads for call in calls]),
@@ -110,7 +119,7 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
 
 
 def scratch_of(graph: Graph, joint: JointGraph) -> Scratch:
-    """Scratch memory for the simulations of a joint graph."""
+    """Return scratch memory for simulations of a joint graph, all 0."""
     most_steps = len(joint.calls) + joint.forward_count + 1
     calls, storages, nodes = len(joint.calls), len(joint.storages), len(graph)
     return Scratch(
