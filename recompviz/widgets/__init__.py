@@ -1,6 +1,6 @@
-"""Interactive widgets: the Explorer, the lessons and the graph layout.
+"""Interactive widgets: the Explorer, the lessons, and the layout of graphs.
 
-The highest of the three layers. It imports ``core``. Functions that need torch are passed in as callables, so only
-:mod:`recompviz.widgets.explorer.explore_model` and :mod:`recompviz.widgets.explorer.debug_model` need torch. The page's
-code is in ``js`` and ``css``; ``js/graph`` draws the graph.
+This is the highest of the three layers. It imports ``core`` only, except in two modules that also import ``pytorch``:
+:mod:`recompviz.widgets.explorer.explore_model` and :mod:`recompviz.widgets.explorer.debug_model`. They pass functions
+that need torch to the widgets. The JavaScript and CSS of the page are in ``js`` and ``css``.
 """

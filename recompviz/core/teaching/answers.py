@@ -98,7 +98,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     AnswerError
         If the answer is a plan of another graph or not a lower-set sequence, or if a set is not a lower set.
     GraphError
-        If a name is not a node, or if a set does not contain the set before it and more.
+        If a name is not a node, or if a set does not strictly contain the set before it.
     """
     if hasattr(answer, "sequence"):
         answer = answer.plan

@@ -1,4 +1,1 @@
-"""What every widget uses.
-
-The packaged JavaScript and CSS, colours, and the job that runs in the background.
-"""
+"""Parts that all widgets share: the packaged JavaScript and CSS, the colours, and jobs that run in the background."""

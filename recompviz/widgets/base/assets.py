@@ -1,8 +1,8 @@
-"""JavaScript and CSS of the widgets, joined into the one module and the one style sheet that anywidget takes.
+"""JavaScript and CSS of the widgets, each joined into one text, because anywidget takes one module and one style sheet.
 
-``js/<room>/*.js`` are plain ECMAScript modules that Node and browsers import directly. For a widget they are joined in
-the order of their imports, without the imports and the ``export`` keywords, so that no build step is needed. Top-level
-names must therefore be unique over all files.
+The files ``js/<room>/*.js`` are plain ECMAScript modules. For a widget they are joined in the order of their imports,
+without ``import`` statements and ``export`` keywords; no build step is needed. Top-level names must be unique over all
+files.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from recompviz.core.base import palette
 from recompviz.core.steps.joint import Category
 
 HERE = Path(__file__).parent.parent
-# in the order of the cascade: of two rules of equal specificity the later one wins
+# In the order of the cascade: of two rules of equal specificity, the later one applies.
 SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/timeline", "graph/graph",
     "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins", "explorer/drawer",
     "explorer/step",
 )  # fmt: skip
-# surfaces and text of the Explorer follow JupyterLab's theme
+# Surfaces and text of the Explorer follow JupyterLab's theme.
 JUPYTER = {
     "text": "--jp-ui-font-color1", "muted": "--jp-ui-font-color2", "surface": "--jp-layout-color0",
     "raised": "--jp-layout-color1", "line": "--jp-border-color2",
@@ -36,12 +36,17 @@ _UNSUPPORTED = re.compile(r"^(?:import\b|export\s+(?!default \{)).*", re.MULTILI
 
 @cache
 def esm(entry: str = "explorer/explorer.js") -> str:
-    """Join ``entry`` and everything that it imports into one module.
+    """Return the JavaScript of ``entry`` and of all files that it imports, directly or not, as one module.
+
+    Parameters
+    ----------
+    entry : str
+        Path below ``widgets/js``.
 
     Raises
     ------
     ValueError
-        If a file has an ``import`` or ``export`` that the join does not support.
+        If a file has a form of ``import`` or ``export`` that cannot be joined. The message names the supported forms.
     """
     done: dict[str, str] = {}
     _join(entry, done)
@@ -64,20 +69,24 @@ def _join(name: str, done: dict[str, str]) -> None:
 
 @cache
 def css() -> str:
-    """The style sheet of the Explorer: the colours, then the files of ``SHEETS`` in this order."""
+    """Return the style sheet of the Explorer: the colours, then the files of ``SHEETS`` in order."""
     sheets = ((HERE / "css" / f"{name}.css").read_text(encoding="utf-8") for name in SHEETS)
     return "\n".join([colours(".rv-explorer", JUPYTER), *sheets])
 
 
 def colours(selector: str, page: Mapping[str, str] = MappingProxyType({})) -> str:
-    """The palette as CSS custom properties: ``--rv-<name>`` in both themes, ``--rv-category-<number>``.
+    """Return CSS rules that define the palette as custom properties, for light and dark themes.
+
+    The properties are ``--rv-<name>`` for each name of the palette, and ``--rv-category-<number>`` for each
+    :class:`Category`.
 
     Parameters
     ----------
     selector : str
-        The element that gets the properties.
-    page : mapping from name to str, optional
-        Custom properties of the page that are used instead of the palette's own colours.
+        CSS selector of the elements that get the properties.
+    page : mapping of str to str, optional
+        From a name of the palette to a custom property of the page, for example
+        ``{"text": "--jp-ui-font-color1"}``. Its value is used where the page defines it, else the palette's colour.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""A job: work in a thread of its own that reports progress and can be cancelled.
+"""A job: a function that runs in a thread of its own, reports progress and can be cancelled.
 
-The notebook stays free while a job runs. An error in the work becomes a state of the job, never a dead thread.
+The notebook can run other cells meanwhile. If the function raises an error, the job ends in the state ``"failed"``.
 """
 
 from __future__ import annotations
@@ -18,54 +18,57 @@ T = TypeVar("T")
 
 State = Literal["running", "done", "cancelled", "failed"]
 
-# The least time between two reports of progress, seconds.
+# The least time between two calls of ``changed`` for progress, in seconds.
 INTERVAL = 0.1
 
 
 class Progress(Protocol):
-    """How work reports its progress; also a :data:`recompviz.core.base.progress.Progress`."""
+    """The type of the function with which work reports its progress."""
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
-        """Report that ``done`` of ``total`` is done.
+        """Report that the share ``done / total`` of the work is done.
 
         Parameters
         ----------
         done, total : float
+            Amounts in any unit.
         text : str
-            What is being done now. Empty keeps the last text.
+            The current activity, for people. If empty, the last text remains.
 
         Raises
         ------
         Cancelled
-            Once the job was cancelled. The work should let it pass.
+            If the job was cancelled. The work should not catch it.
         """
         ...
 
 
 class Job(Generic[T]):
-    """Work in a thread of its own.
+    """A function that runs in a thread of its own, reports progress and can be cancelled.
 
     Parameters
     ----------
     work : callable (progress) → result
-        Runs in the new thread. It can be cancelled wherever it calls ``progress(done, total, text="")``.
+        The function to run in the new thread. It is cancelled only where it calls ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in that thread when there is progress and once when the job ends, before :meth:`wait` returns. If it
-        raises when the state is ``"done"``, the job has failed with that error, and it is called again.
+        Called in the new thread when ``work`` reports progress (at most ten times a second), and when the job ends,
+        before :meth:`wait` returns. If it raises an error in the state ``"done"``, the state becomes ``"failed"`` with
+        this error, and ``changed`` is called again.
     text : str
-        What is being done, for people.
+        The activity at the start, for people.
 
     Attributes
     ----------
     state : "running", "done", "cancelled" or "failed"
+        ``"running"`` from the beginning, also before :meth:`start`.
     fraction : float
-        The share of the work that is done, 0 to 1.
+        The share of the work that is done, from 0 to 1.
     text : str
-        What is being done, or why the job failed.
+        The current activity; for a failed job, the error in one line.
     result : object or None
-        What the work returned, if the state is ``"done"``.
+        The return value of ``work`` in the state ``"done"``; None in other states.
     error : BaseException or None
-        What the work raised, if the state is ``"failed"``.
+        The error that ``work`` or ``changed`` raised, in the state ``"failed"``; None in other states.
 
     Examples
     --------
@@ -93,35 +96,46 @@ class Job(Generic[T]):
         self._thread = threading.Thread(target=context.run, args=(self._run,), name="recompviz-job", daemon=True)
 
     def start(self) -> None:
-        """Begin the work."""
+        """Start the thread. A job can be started once."""
         self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether the work goes on and was not cancelled."""
+        """Whether the state is ``"running"`` and :meth:`cancel` was not called."""
         return self.state == "running" and not self.cancelled
 
     @property
     def ended(self) -> bool:
-        """Whether the thread has ended. A cancelled job may need some time for that."""
+        """Whether the work has ended. After :meth:`cancel`, this may take some time."""
         return self._ended.is_set()
 
     @property
     def cancelled(self) -> bool:
-        """Whether :meth:`cancel` was called. The thread ends at its next report of progress."""
+        """Whether :meth:`cancel` was called. The work then ends at its next report of progress."""
         return self._cancelled.is_set()
 
     @property
     def is_here(self) -> bool:
-        """Whether the present thread is the job's own."""
+        """Whether the code that asks runs in the job's own thread."""
         return self._thread is threading.current_thread()
 
     def cancel(self) -> None:
-        """Ask the work to stop. Its result is dropped even if it ends before it notices."""
+        """Ask the work to stop at its next report of progress. If it returns before, its result is dropped."""
         self._cancelled.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait until the thread has ended; whether it has. In the job's own thread, return immediately."""
+        """Wait until the job has ended.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Longest time to wait. Default: no limit.
+
+        Returns
+        -------
+        bool
+            Whether the job has ended. In the job's own thread: False, without waiting.
+        """
         return not self.is_here and self._ended.wait(seconds)
 
     def _progress(self, done: float, total: float, text: str = "") -> None:
@@ -158,7 +172,7 @@ class Job(Generic[T]):
 
 
 def explain(error: BaseException) -> str:
-    """An error as one line for people, with the next step where one is known.
+    """Return an error as one line for people. For an out-of-memory error, the line also says what to do.
 
     Examples
     --------
@@ -177,7 +191,7 @@ def explain(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: Any) -> bool:
-    """Whether an error says that the device or the machine has no memory left."""
+    """Return whether an error means that the device or the machine is out of memory, by its type or its text."""
     return (
         isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error).lower()
     )

@@ -1,8 +1,8 @@
 """Styles of the elements in the lessons' pictures.
 
-A style maps SVG attributes to values; where a value names a colour of :mod:`recompviz.core.base.palette`, the colour is
-used. Live pages get the styles as a style sheet that follows the page's theme. Static pictures get them as attributes,
-in light colours on white. Styles that differ in colour also differ in border or dash.
+A style maps SVG attributes to values. A value may be the name of a colour of :mod:`recompviz.core.base.palette`. The
+widgets use the styles as a style sheet, which follows the theme of the page. Static pictures use them as attributes, in
+light colours. Styles that differ in colour also differ in border or dash.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ STYLES: dict[str, dict[str, str]] = {
 
 
 def style_attributes(style: str) -> dict[str, str]:
-    """Attributes of a style, in light colours.
+    """Return the SVG attributes of a style for static pictures, in light colours.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def style_attributes(style: str) -> dict[str, str]:
 
 @cache
 def style_sheet() -> str:
-    """All styles as CSS: style ``"edge"`` is class ``rvt-edge``."""
+    """Return all styles as CSS classes. The class of a style is ``rvt-<style>``, for example ``rvt-edge``."""
     rules = []
     for style, attributes in STYLES.items():
         body = "".join(

@@ -1,6 +1,7 @@
-"""The curve below the table: the row of ∅ as points, and the time-centric and memory-centric plans as lines.
+"""The trade-off curve below the table of the DP stepper.
 
-A click on a point shows how its plan is walked back through the table.
+The cells of the row of ∅ are points; two lines join the time-centric and the memory-centric plans. A click on a point
+shows the path of its plan through the table.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class CurvePart:
-    """A chart of the last row of the table: overhead to the right, least peak upwards.
+    """A chart of the last row of the table, with the overhead on the x axis and the least peak on the y axis.
+
+    The chart is drawn when the object is made. Points and lines are hidden until a patch shows them.
 
     Parameters
     ----------
@@ -23,10 +26,10 @@ class CurvePart:
         The canvas to draw on.
     table : Programme
         A table of the budget-free form.
-    walk_of : mapping from place to frame
-        The frame that a click on a point leads to.
+    walk_of : mapping of (int, float) to int
+        For the place of each cell of the last row, the frame that a click on its point shows.
     left, top, right : float
-        Edges of the chart, pixels.
+        Edges of the chart, in pixels.
     """
 
     def __init__(
@@ -65,11 +68,11 @@ class CurvePart:
             )  # fmt: skip
 
     def x(self, cell: Cell) -> float:
-        """The x coordinate of a cell's overhead, pixels."""
+        """Return the x coordinate of a cell's overhead, in pixels."""
         return self.left + 14 + cell.place[1] / self.most * (self.right - self.left - 28)
 
     def y(self, peak: int) -> float:
-        """The y coordinate of a peak, pixels."""
+        """Return the y coordinate of a peak in formula bytes, in pixels."""
         return self.bottom - 18 - (peak - self.low) / max(self.high - self.low, 1) * (HEIGHT - 36)
 
     def _line(self, cells: Sequence[Cell]) -> str:
@@ -77,7 +80,7 @@ class CurvePart:
         return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
-        """Show the points of some cells of the last row; with ``lines``, also the two curves."""
+        """Return the patch that shows the points of some cells of the last row, and with ``lines`` the two lines."""
         patch: Change = {
             self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.optima else "point-off"}
             for cell in answers
@@ -88,5 +91,5 @@ class CurvePart:
         return patch
 
     def lit(self, answer: Cell) -> Change:
-        """Highlight the point whose plan is walked back."""
+        """Return the patch that highlights the point of a cell of the last row."""
         return {self.key_of[answer.place]: {"style": "point-lit", "r": 9}}

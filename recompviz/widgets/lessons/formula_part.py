@@ -1,4 +1,4 @@
-"""The table of the strategy stepper: the four terms of the peak formula with the numbers of the current segment."""
+"""The table below the chart of the strategy stepper: the terms of the peak formula for the current segment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ HEIGHT = 172.0
 
 
 def draw_formula(canvas: Canvas, width: float, top: float) -> None:
-    """Draw the table, without numbers."""
+    """Draw the table without numbers.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The canvas to draw on.
+    width, top : float
+        Width of the picture and top of the table, in pixels.
+    """
     canvas.text(20, top, "The peak formula", "heading", "formula")
     for row, (_, words, style) in enumerate(ROWS):
         y = top + 25 + 23 * row
@@ -41,7 +49,16 @@ def draw_formula(canvas: Canvas, width: float, top: float) -> None:
 
 
 def formula_patch(strategy: Strategy, state: State, width: float) -> Change:
-    """Fill in the numbers of the segment of a state."""
+    """Return the patch that fills in the numbers of a state and its segment.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    state : State
+        One of the states of ``strategy``.
+    width : float
+        Width of the picture, in pixels.
+    """
     i = state.segment
     terms = strategy.terms[i - 1] if i else SegmentTerms(0, 0, 0, 0)
     scale = (width - 16 - 452) / max(strategy.peak, 1)

@@ -1,4 +1,4 @@
-"""Edits of the playground's graph: the page sends a change, and a new graph is made."""
+"""Edits of the playground's graph: make a new graph from a graph and a message of the page."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ from recompviz.core.graphs.graph import Graph
 
 
 def edited(graph: Graph, change: dict[str, Any]) -> Graph | str:
-    """Make the graph that results from an edit.
+    """Return the graph that results from an edit.
 
     Parameters
     ----------
     graph : Graph
+        The graph to edit. It is not changed.
     change : dict
-        ``verb`` is one of ``"preset"`` (name), ``"node"`` (name, memory, time: add or change a node), ``"remove"``
-        (name) and ``"edge"`` (from, to: add the edge, or remove it if it exists).
+        The edit. ``change["verb"]`` is one of these, with the other keys in brackets:
+
+        - ``"preset"`` (``name``): show another small graph, or the same graph for ``"my own"``.
+        - ``"node"`` (``name``, ``memory``, ``time``): add a node, or change its size and cost.
+        - ``"remove"`` (``name``): remove a node and its edges.
+        - ``"edge"`` (``from``, ``to``): add an edge, or remove it if it exists.
 
     Returns
     -------
     Graph or str
-        The name of the small graph for ``"preset"``.
+        The new graph; for ``"preset"`` with another name, this name.
 
     Raises
     ------
     GraphError
-        If the result is not a valid graph: a cycle, a negative size, an unknown node or a node without a name.
+        If the verb is unknown, or the result is not a valid graph: for example if it has a cycle, a negative size, an
+        unknown node, or a node without a name.
+    ValueError
+        If ``memory`` or ``time`` is not a number.
 
     Examples
     --------

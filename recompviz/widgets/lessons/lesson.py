@@ -1,4 +1,4 @@
-"""Base class of the lesson widgets: the style sheet, and a static picture for pages without a kernel."""
+"""The base class of the lesson widgets. It adds their style sheet, and a static picture for pages without a kernel."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from recompviz.widgets.base import assets, styles
 
 
 def lesson_css() -> str:
-    """The style sheet of the lessons."""
+    """Return the style sheet of the lessons: colours, styles of pictures, and ``css/lessons/lessons.css``."""
     own = (assets.HERE / "css" / "lessons" / "lessons.css").read_text(encoding="utf-8")
     return "\n".join([assets.colours(".rv-teach"), styles.style_sheet(), own])
 
 
 class Lesson(anywidget.AnyWidget):
-    """A widget with a static picture and a caption."""
+    """A widget that can also be shown as a static picture with a caption. Subclasses define both."""
 
     _css = lesson_css()
 
     def to_svg(self) -> str:
-        """The lesson as one static SVG picture."""
+        """Return the current state of the widget as a static SVG picture."""
         raise NotImplementedError
 
     def caption(self) -> str:
-        """A description of the picture in one or two sentences."""
+        """Return a description of the current state, in one or a few sentences."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -20,7 +20,10 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class MemoryChart:
-    """Live memory after each action, with the bound of the formula for each backward segment.
+    """A bar chart of the live memory after each action, stacked by kind. A click on a bar shows the action.
+
+    Two lines are drawn over the bars: the value of the peak formula for the segment that runs backward, and the live
+    memory if everything is freed at its last use. The chart is drawn when the object is made.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ class MemoryChart:
         The canvas to draw on.
     strategy : Strategy
     width, top : float
-        Width of the picture and top of the chart, pixels.
+        Width of the picture and top of the chart, in pixels.
     """
 
     def __init__(self, canvas: Canvas, strategy: Strategy, width: float, top: float) -> None:
@@ -75,11 +78,11 @@ class MemoryChart:
             x += 38 + 6.6 * len(text)
 
     def x(self, i: int) -> float:
-        """The left edge of action i, pixels."""
+        """Return the left edge of the bar of action i, in pixels."""
         return self.left + i * self.pitch
 
     def y(self, size: float) -> float:
-        """The y coordinate of a size, pixels."""
+        """Return the y coordinate of a size in formula bytes, in pixels."""
         return self.bottom - size / self.tallest * CHART_HEIGHT
 
     def _line(self, sizes: list[int] | list[int | None]) -> str:
@@ -93,7 +96,7 @@ class MemoryChart:
         return path or "M0 0"
 
     def patch(self, i: int, state: State) -> Change:
-        """Show the actions up to i and veil the rest."""
+        """Return the patch that shows actions 0 to i and veils the later ones. ``state`` is that after action i."""
         x = self.x(i + 1)
         return {
             "veil": {"x": round(x, 1), "width": round(max(self.right - x, 0.0), 1)},

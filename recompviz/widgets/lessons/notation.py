@@ -1,4 +1,4 @@
-"""Short texts in pictures: subscripts, and sets as the names of their members."""
+"""Short texts in pictures: numbers as subscripts, and sets of nodes as labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def sub(number: int) -> str:
-    """Write a number as a subscript.
+    """Return a whole number in subscript digits.
 
     Examples
     --------
@@ -20,7 +20,9 @@ def sub(number: int) -> str:
 
 
 def short_set(graph: Graph, mask: int) -> str:
-    """Write a set as the names of its members, ``abd``, or ∅ for the empty set.
+    """Return the names of a set's members without braces, for example ``abd``; ∅ for the empty set.
+
+    If some name of the graph is longer than one letter, spaces separate the names.
 
     Examples
     --------
@@ -32,5 +34,5 @@ def short_set(graph: Graph, mask: int) -> str:
 
 
 def label_width(text: str) -> float:
-    """The width of a lower set's label, pixels."""
+    """Return the estimated width of a label with this text, in pixels; at least 30."""
     return max(30.0, 8.6 * len(text) + 14)

@@ -1,7 +1,8 @@
 """The picture of the playground: the graph on the left, the lattice of its lower sets on the right.
 
-A patch holds the changes that the chosen set and the sequence make. ``js/lessons/playground_patch.js`` computes it in
-the page, without a round trip to the kernel; this file computes the same patch for the static picture.
+The chosen set and the sequence are shown by a patch (see :mod:`recompviz.widgets.lessons.scene`). In the page,
+``js/lessons/playground_patch.js`` computes the patch without the kernel. This file computes the same patch for the
+static picture.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TOP = 44.0
 
 
 def diagram_of(graph: Graph) -> Hasse | None:
-    """The lattice, or None if it is too large to draw."""
+    """Return the Hasse diagram of a graph's lower sets; None if there are more than 80, too many to draw."""
     try:
         return hasse(graph)
     except TooManyLowerSets:
@@ -28,7 +29,16 @@ def diagram_of(graph: Graph) -> Hasse | None:
 
 
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
-    """Make the scene; its only frame shows a set and a sequence, given as bit masks."""
+    """Return the scene of a graph. Its only frame shows a set and a sequence of lower sets.
+
+    Parameters
+    ----------
+    graph : Graph
+    chosen : int
+        The set, as a bit mask.
+    sequence : sequence of int
+        The lower sets of the sequence, as bit masks, without ∅.
+    """
     canvas = Canvas()
     drawing = draw_graph(graph)
     diagram = diagram_of(graph)
@@ -63,14 +73,17 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
 
 
 def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float, float]:
-    """Left edge and width of the graph, left edge of the lattice, and height of the picture; pixels."""
+    """Return left edge and width of the graph, left edge of the lattice, and height of the picture, in pixels."""
     lattice_height = max(mask.bit_count() for mask in diagram.sets) * ROW if diagram else 0.0
     width = max(drawing.width, 380.0)
     return 20.0, width, width + 70, max(drawing.height + 60, lattice_height + 50, 200.0) + TOP
 
 
 def lattice_centres(graph: Graph) -> list[list[float]] | None:
-    """The centre of each lower set in the scene, pixels; None if the lattice is not drawn."""
+    """Return the centre (x, y) of each lower set in the scene, in pixels; None if there are too many to draw.
+
+    The order is that of :attr:`Hasse.sets`.
+    """
     diagram = diagram_of(graph)
     if diagram is None:
         return None
@@ -79,7 +92,16 @@ def lattice_centres(graph: Graph) -> list[list[float]] | None:
 
 
 def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:
-    """The changes that a chosen set and a sequence, given as bit masks, make to the picture."""
+    """Return the patch that shows a chosen set and a sequence of lower sets.
+
+    Parameters
+    ----------
+    graph : Graph
+    chosen : int
+        The set, as a bit mask.
+    sequence : sequence of int
+        The lower sets of the sequence, as bit masks, without ∅.
+    """
     diagram, at = diagram_of(graph), lattice_centres(graph)
     report = inspect_set(graph, graph.set_of(chosen))
     patch: dict[str, dict[str, str | float | int]] = {}
@@ -105,7 +127,7 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
 
 
 def caption(graph: Graph, chosen: int) -> str:
-    """Say in one sentence whether a set is a lower set.
+    """Return a sentence that says whether a set is a lower set, with its boundary or the edges that enter it.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The picture of the DP stepper: the graph, the recursion with numbers, the table, and the curve.
+"""The picture of the DP stepper: the graph, the recursion with numbers, the table, and the trade-off curve.
 
-There is one frame for each cell, one for the finished table, and one for each cell of the last row, which walks its
-plan back. Every number in the picture is read from :mod:`recompviz.core.teaching.programme`.
+There is one frame for each cell, and one for the finished table. Then one frame for each cell of the last row shows the
+path of its plan through the table. All numbers come from :mod:`recompviz.core.teaching.programme`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def programme_scene(table: Programme, title: str) -> Scene:
-    """Make the scene of a table."""
+    """Return the scene that fills a table cell by cell.
+
+    Parameters
+    ----------
+    table : Programme
+        The budget-free form, or the table of one budget, which has no trade-off curve.
+    title : str
+        Title of the scene.
+    """
     return _ProgrammeScene(table).scene(title)
 
 
@@ -91,7 +99,7 @@ class _ProgrammeScene:
         return bottom
 
     def _segment_patch(self, small: int, large: int) -> Change:
-        """Show the segment between two lower sets in the graph."""
+        """Return the patch that shows, in the graph, the segment between the lower sets ``small`` and ``large``."""
         boundary = self.graph.boundary_mask(large)
         patch: Change = {}
         for v in bits(large):
@@ -103,7 +111,7 @@ class _ProgrammeScene:
         return patch
 
     def _plan_patch(self, plan: Plan) -> Change:
-        """Show the segments of a plan, and what it keeps, in the graph."""
+        """Return the patch that shows, in the graph, the segments of a plan and the values that it keeps."""
         patch: Change = {}
         for v, (kept, segment) in enumerate(zip(plan.keep_mask.tolist(), plan.segment.tolist(), strict=True)):
             state = "keep" if kept else "recompute"
@@ -124,7 +132,7 @@ class _ProgrammeScene:
         return Frame(patch, self._cell_caption(cell, best))
 
     def _ends(self, cell: Cell, candidate: Candidate) -> tuple[int, int]:
-        """The lower sets L and L′ between which a candidate's segment lies."""
+        """Return the lower sets L ⊊ L′ whose difference is the segment of a candidate."""
         here, other = cell.place[0], candidate.other[0]
         return (here, other) if self.budget_free else (other, here)
 

@@ -1,4 +1,4 @@
-"""``step_programme``: fill the tables of both dynamic programmes cell by cell."""
+"""``step_programme``: a stepper that fills the tables of both dynamic programmes cell by cell."""
 
 from __future__ import annotations
 
@@ -12,28 +12,34 @@ from recompviz.widgets.lessons.stepper import Stepper
 
 
 def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepper:
-    """Step through the dynamic programme: each cell with its candidates, then the finished table and the curve.
+    """Show a widget that steps through the dynamic programme, one cell of its table at a time.
 
-    The first tab fills R(L, t), which serves every budget. The second tab fills the paper's opt[L, t] for one budget.
+    Each step shows the candidates of a cell. The last steps show the path of each plan through the finished table. The
+    first tab fills the table R(L, t), which holds for every budget, and draws the trade-off curve. The second tab fills
+    the paper's table opt[L, t] for one budget.
 
     Parameters
     ----------
     graph : Graph or str
-        A graph with at most 80 lower sets, or the name of a small graph.
+        A graph with at most 80 lower sets, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
     budget : int or str, optional
-        Budget of the second tab, formula bytes. Default: the middle of the time-centric curve.
+        Budget of the second tab: formula bytes, or a size such as ``"3 GiB"``. Default: the peak of the middle plan of
+        the time-centric curve.
 
     Returns
     -------
     Stepper
-        A widget for a notebook cell.
+        A widget, shown if it is the last value of a notebook cell.
 
     Raises
     ------
-    TooManyLowerSets, ValueError
-        If the table is too large to step through.
+    TooManyLowerSets
+        If the graph has more than 80 lower sets.
+    ValueError
+        If there is no small graph of this name, if the budget is not a size, or if a table has more than 700 cells.
     InfeasibleBudget
-        If no sequence fits the budget.
+        If no sequence fits the budget. The error has the least feasible budget.
 
     Examples
     --------

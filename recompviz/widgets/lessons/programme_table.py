@@ -1,4 +1,4 @@
-"""The table of the DP stepper: a row for each lower set, a column for each overhead, filled cell by cell."""
+"""The table of the DP stepper, filled cell by cell: one row for each lower set, one column for each overhead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class TablePart:
-    """Draw the table and number its cells in the order in which they are filled.
+    """The table of a dynamic programme, with its cells numbered in the order in which they are filled.
+
+    The empty table is drawn when the object is made. Methods that change the picture return patches.
 
     Parameters
     ----------
@@ -23,16 +25,16 @@ class TablePart:
         The canvas to draw on.
     table : Programme
     left, top : float
-        Corner of the table, pixels.
+        Left and top edge of the table, in pixels.
 
     Attributes
     ----------
     cells : list of Cell
-        All reached cells, row by row, including those whose candidates do not fit.
-    number : dict from place to int
-        The position of each cell in ``cells``; it is also the frame that fills the cell.
+        The cells with candidates or a value, row by row. Cells whose candidates all exceed the budget are included.
+    number : dict of (int, float) to int
+        For each place, the position of its cell in ``cells``. It is also the number of the frame that fills the cell.
     right, bottom : float
-        Edges of the table, pixels.
+        Right and bottom edge of the table, in pixels.
     """
 
     def __init__(self, canvas: Canvas, table: Programme, left: float, top: float) -> None:
@@ -71,18 +73,18 @@ class TablePart:
         canvas.box(0, 0, cell_width, ROW, "hidden", "ring", rx=3)
 
     def name(self, place: Place) -> str:
-        """``R({a, b}, 3)`` or ``opt[{a, b}, 3]``."""
+        """Return the name of the cell at a place: ``R({a, b}, 3)``, or ``opt[{a, b}, 3]`` per budget."""
         return self._function(set_text(self.table.graph, place[0]), f"{place[1]:g}")
 
     def short_name(self, place: Place) -> str:
-        """``R(ab, 3)`` or ``opt[ab, 3]``."""
+        """Return the short name of the cell at a place: ``R(ab, 3)``, or ``opt[ab, 3]`` per budget."""
         return self._function(self.labels[place[0]], f"{place[1]:g}")
 
     def _function(self, lower_set: str, t: str) -> str:
         return f"opt[{lower_set}, {t}]" if self.table.budget is not None else f"R({lower_set}, {t})"
 
     def filled(self, until: int) -> Change:
-        """Show the values of the cells up to a position."""
+        """Return the patch that shows the values of cells 0 to ``until``; ✗ where no candidate fits."""
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
             patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
@@ -90,7 +92,7 @@ class TablePart:
         return patch
 
     def current(self, i: int) -> Change:
-        """Show the cells up to i; mark cell i, the cells that it reads, and the best of these."""
+        """Return the patch that shows cells 0 to i, and marks cell i, the cells that it reads, and the best one."""
         cell = self.cells[i]
         patch = self.filled(i)
         for candidate in cell.candidates:
@@ -103,13 +105,13 @@ class TablePart:
         return patch
 
     def finished(self) -> Change:
-        """Show all cells, and mark the time-centric ones."""
+        """Return the patch that shows all cells and marks the cells of the time-centric plans."""
         return self.filled(len(self.cells)) | self._marked(
             [cell.place for cell in self.table.time_centric], "cell-front", "cell-text-keep"
         )
 
     def path(self, walk: tuple[Place, ...]) -> Change:
-        """Mark the cells of a plan."""
+        """Return the patch that marks the cells of a walk (see :meth:`Programme.walk`)."""
         return self._marked(walk, "cell-path", "cell-text-path")
 
     def _marked(self, places: tuple[Place, ...] | list[Place], style: str, text_style: str) -> Change:

@@ -1,4 +1,4 @@
-"""The recursion of the DP stepper: the equations, and below them the candidates of the current cell with numbers."""
+"""The equations of the DP stepper, and below them the candidates of the current cell with numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class RecursionPart:
-    """Draw the recursion, and write out the candidates of a cell.
+    """The equations of a recursion, with lines for the candidates of a cell.
+
+    The equations are drawn when the object is made.
 
     Parameters
     ----------
     canvas : Canvas
         The canvas to draw on.
     budget : int or None
-        None for the budget-free form.
-    name_of : callable
-        Makes the name of a cell, such as ``R(ab, 3)``, from its place.
+        The budget in formula bytes; None for the budget-free form.
+    name_of : callable (place) → str
+        Returns the name of the cell at a place, for example ``R(ab, 3)``.
     top : float
-        Pixels.
+        Top of the equations, in pixels.
     """
 
     def __init__(self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], top: float) -> None:
@@ -45,7 +47,10 @@ class RecursionPart:
         self.bottom = top + 152 + 23 * LINES
 
     def lines(self, cell: Cell) -> Change:
-        """Write out the candidates of a cell; if there are too many, the best one comes first."""
+        """Return the patch that writes out the candidates of a cell.
+
+        If there are more candidates than lines, the best one comes first, and the last line counts the rest.
+        """
         value = str(cell.value) if cell.value >= 0 else "no candidate fits"
         patch: Change = {"result": {"text": f"{self.name_of(cell.place)} = {value}"}}
         shown = list(range(len(cell.candidates)))

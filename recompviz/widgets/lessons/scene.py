@@ -1,8 +1,8 @@
-"""A scene: a picture and its frames, made in Python and shown in the page or as a static SVG.
+"""A scene: a picture with frames, made in Python and shown in the page or as a static SVG picture.
 
-A scene is a list of SVG elements. An element with a key can change: a frame maps keys to the style, text or attributes
-that differ from the element's own. The page needs only the elements and frame i to show step i, so stepping in both
-directions works without a kernel. A static picture is the same elements, with one frame applied, written as SVG.
+A scene is a list of SVG elements. An element with a key can change. The *patch* of a frame maps keys to the style, text
+or attributes that replace those of the element. Frame i is shown by applying patch i to the original elements, so the
+page can step in both directions without a kernel. A static picture shows one frame.
 """
 
 from __future__ import annotations
@@ -17,28 +17,30 @@ from recompviz.core.base.palette import LIGHT
 from recompviz.widgets.base.styles import STYLES, style_attributes
 
 Value = str | float | int
-#: key → {"style" | "text" | attribute: value}
+#: Key of an element → {"style", "text" or an SVG attribute: new value}.
 Patch = Mapping[str, Mapping[str, Value]]
 
 
 @dataclass(frozen=True)
 class Element:
-    """One SVG element.
+    """One SVG element of a scene.
 
     Attributes
     ----------
     tag : str
+        For example ``"rect"``.
     style : str
         A key of :data:`recompviz.widgets.base.styles.STYLES`.
-    attributes : mapping
-        SVG attributes of the geometry.
+    attributes : mapping of str to str or number
+        SVG attributes of position, size and shape.
     text : str
+        Text content; may be empty.
     key : str
-        Name of the element in frames; empty if it never changes.
+        Name of the element in patches; empty if the element never changes.
     go : int
-        The frame that a click on the element shows; −1 for none.
+        The frame that a click on the element shows; −1 if a click has no effect.
     label : str
-        What a click does, for screen readers.
+        The effect of a click, in words, for screen readers.
     """
 
     tag: str
@@ -56,7 +58,15 @@ class Element:
 
 @dataclass(frozen=True)
 class Frame:
-    """The changes that one step makes to the picture, and its caption."""
+    """One step of a scene.
+
+    Attributes
+    ----------
+    patch : mapping
+        The changes to the original elements: key → style, text or attributes.
+    caption : str
+        The text below the picture.
+    """
 
     patch: Patch
     caption: str
@@ -69,13 +79,17 @@ class Scene:
     Attributes
     ----------
     width, height : float
+        Size of the picture, in pixels.
     title : str
+        Title of the picture.
     elements : tuple of Element
+        In the order in which they are drawn. Keys must be unique.
     frames : tuple of Frame
-    chapters : tuple of (frame, label)
-        Frames that have a button of their own.
+        The steps, in order.
+    chapters : tuple of (int, str)
+        Number and label of frames that have a button of their own.
     still : int
-        The frame of the static picture.
+        The number of the frame that a static picture shows; negative numbers count from the end.
     """
 
     width: float
@@ -99,7 +113,7 @@ class Scene:
                     )
 
     def message(self) -> dict[str, Any]:
-        """The scene as data for the page."""
+        """Return the scene as a dictionary for the page, without ``still``; see ``lessons.md``."""
         return {
             "width": self.width,
             "height": self.height,
@@ -111,14 +125,14 @@ class Scene:
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:
-        """Draw one frame as an SVG document in light colours.
+        """Return one frame as an SVG document in light colours.
 
         Parameters
         ----------
         frame : int, optional
-            Default: ``still``.
+            Number of the frame. Default: ``still``.
         words : str
-            Text below the picture; it is wrapped to the width of the picture.
+            Text below the picture; it is wrapped to the width of the picture. Default: no text.
         """
         shown = self.frames[self.still if frame is None else frame]
         lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
@@ -150,29 +164,48 @@ def _number(value: Value) -> str:
 
 @dataclass
 class Canvas:
-    """Collect the elements of a scene."""
+    """A list to which the elements of a scene are added."""
 
     elements: list[Element] = field(default_factory=list)
 
     def add(
         self, tag: str, style: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
     ) -> str:
-        """Append an element and return its key; underscores in attribute names become hyphens."""
+        """Add an element and return its key.
+
+        Parameters
+        ----------
+        tag, style, text, key, go, label
+            As in :class:`Element`.
+        **at
+            SVG attributes. An underscore in a name becomes a hyphen.
+        """
         attributes = {name.replace("_", "-"): value for name, value in at.items()}
         self.elements.append(Element(tag, style, attributes, text, key, go, label))
         return key
 
     def text(self, x: float, y: float, text: str, style: str = "text", key: str = "", **more: Any) -> str:
-        """Append a line of text."""
+        """Add a line of text at (x, y) and return its key; ``more`` as in :meth:`add`."""
         return self.add("text", style, text, key, x=x, y=y, **more)
 
     def box(self, x: float, y: float, w: float, h: float, style: str, key: str = "", rx: float = 0, **more: Any) -> str:
-        """Append a rectangle."""
+        """Add a rectangle and return its key. (x, y) is the left top corner; ``more`` as in :meth:`add`."""
         return self.add("rect", style, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
 
 
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
-    """Put scenes side by side and step them together; a scene that ends earlier stays at its last frame."""
+    """Return a scene that shows several scenes side by side and steps through them together.
+
+    A scene with fewer frames stays at its last frame. The chapters are those of the first scene.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+    title : str
+        Title of the new scene.
+    gap : float
+        Space between two scenes, in pixels.
+    """
     canvas: list[Element] = []
     x = 0.0
     count = max(len(scene.frames) for scene in scenes)

@@ -1,7 +1,7 @@
 """The playground: a widget to find the lower sets of a small graph by clicking nodes.
 
-The page handles clicks by itself: it has the edges, the ancestors and the lattice of the graph. The kernel does three
-things: it edits the graph, computes the costs of a sequence, and makes the frames of its strategy.
+The page handles clicks without the kernel, because it has the edges, the ancestors and the lattice of the graph. The
+kernel edits the graph, computes overhead and peak of a sequence, and makes the frames of its strategy.
 """
 
 from __future__ import annotations
@@ -28,24 +28,29 @@ MOST_NODES = 16
 
 
 def playground(graph: Graph | str | None = None) -> Playground:
-    """Show a graph in which lower sets can be chosen by clicking nodes.
+    """Show a widget in which sets of nodes are chosen by clicking, and lower sets form a sequence.
+
+    The widget says whether the chosen set is a lower set. It shows all lower sets as a lattice, and the overhead and
+    peak of the sequence. The graph can be edited.
 
     Parameters
     ----------
     graph : Graph or str, optional
-        A graph of at most 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"`` (default), ``"residual"``,
-        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
+        A graph of at most 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``. Default: ``"diamond"``.
 
     Returns
     -------
     Playground
-        A widget for a notebook cell. Read the chosen set, the sequence and the graph from ``.chosen``, ``.sequence``
-        and ``.graph``.
+        A widget, shown if it is the last value of a notebook cell. ``.chosen``, ``.sequence`` and ``.graph`` are the
+        chosen set, the sequence of lower sets and the graph.
 
     Raises
     ------
     ValueError
-        If the graph is empty or has more than 16 nodes, or there is no small graph of this name.
+        If the graph is empty or has more than 16 nodes, or if there is no small graph of this name.
+    TypeError
+        If ``graph`` is neither a Graph nor a name.
 
     Examples
     --------
@@ -56,16 +61,12 @@ def playground(graph: Graph | str | None = None) -> Playground:
 
 
 class Playground(Lesson):
-    """See :func:`playground`.
+    """A widget to find the lower sets of a small graph; :func:`recompviz.playground` makes it.
 
-    Attributes
+    Parameters
     ----------
-    graph : Graph
-        The graph as drawn; can be set.
-    chosen : frozenset of node names
-        The chosen set; can be set.
-    sequence : tuple of frozenset of node names
-        The chosen sequence of lower sets, with or without V at the end; can be set.
+    graph : Graph or str
+        A graph of at most 16 nodes, or the name of a small graph.
     """
 
     _esm = esm("lessons/playground.js")
@@ -88,7 +89,7 @@ class Playground(Lesson):
 
     @property
     def graph(self) -> Graph:
-        """The graph as drawn."""
+        """The graph that is shown. It can be set: this empties the sequence and keeps chosen nodes of the same name."""
         return self._graph
 
     @graph.setter
@@ -97,7 +98,7 @@ class Playground(Lesson):
 
     @property
     def chosen(self) -> frozenset[Name]:
-        """The chosen set."""
+        """The chosen set of node names, a lower set or not. It can be set."""
         return frozenset(self._graph.names[v] for v in self._chosen)
 
     @chosen.setter
@@ -106,7 +107,11 @@ class Playground(Lesson):
 
     @property
     def sequence(self) -> tuple[frozenset[Name], ...]:
-        """The chosen sequence of lower sets, with or without V at the end."""
+        """The chosen sequence of lower sets, as sets of node names; V at the end may be missing.
+
+        It can be set to a list of sets of node names. This raises ``ValueError`` if a set is not a lower set, or does
+        not strictly contain the set before it.
+        """
         return tuple(frozenset(self._graph.names[v] for v in nodes) for nodes in self._sequence)
 
     @sequence.setter
@@ -117,7 +122,7 @@ class Playground(Lesson):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the sequence; V is appended if it is missing."""
+        """The plan of the sequence. V is appended if it is missing; without a sequence, V is the only segment."""
         return Plan.from_masks(self._graph, with_everything(self._graph, self._masks()))
 
     def _masks(self) -> list[int]:
@@ -189,12 +194,12 @@ class Playground(Lesson):
     # ---------------------------------------------------------------- static pages
 
     def to_svg(self) -> str:
-        """The graph, the chosen set and the sequence as a static SVG picture."""
+        """Return the graph, the chosen set and the sequence as a static SVG picture."""
         chosen = sum(1 << v for v in self._chosen)
         return playground_scene(self._graph, chosen, self._masks()).to_svg(words=self.caption())
 
     def caption(self) -> str:
-        """The verdict on the chosen set, and the costs of the sequence."""
+        """Return a sentence about the chosen set, and overhead and peak of the sequence if there is one."""
         return f"{caption(self._graph, sum(1 << v for v in self._chosen))} {self._costs}".strip()
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
-"""Positions for drawing a small graph and its lattice of lower sets, large enough for a lecture hall.
+"""Positions for large drawings of a small graph and of the lattice of its lower sets.
 
 The positions come from the layout of the Explorer and are scaled up. Edges become curves with an arrowhead. Lower sets
-lie in rows by size, with ∅ at the bottom and V at the top.
+lie in rows by number of nodes, with ∅ at the bottom and V at the top.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ ROW = 46.0  # distance between rows of lower sets
 
 @dataclass(frozen=True)
 class Drawing:
-    """Positions of a small graph's nodes and edges; pixels, x to the right and y downwards.
+    """The positions of a small graph's nodes and edges, in pixels. x points to the right and y downwards.
 
     Attributes
     ----------
     centres : tuple of (float, float)
-        One for each node.
-    curves, arrows : tuple of str
-        SVG paths, one for each edge.
+        The centre (x, y) of each node.
+    curves : tuple of str
+        For each edge, the SVG path of its curve.
+    arrows : tuple of str
+        For each edge, the SVG path of its arrowhead.
     width, height : float
+        Size of the drawing.
     """
 
     centres: tuple[Point, ...]
@@ -44,15 +47,21 @@ class Drawing:
 
 
 def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width: float = 620.0) -> Drawing:
-    """Lay out a graph from left to right.
+    """Lay out a graph, with edges from left to right.
 
     Parameters
     ----------
     graph : Graph
-    row, pitch : float
-        Distance between nodes across and along the direction of the edges, pixels.
+    row : float
+        Vertical distance between neighbouring nodes, in pixels.
+    pitch : float
+        Horizontal distance between neighbouring nodes, in pixels.
     most_width : float
-        The pitch is reduced if the drawing would be wider than this, pixels.
+        The pitch is reduced, to 70 pixels at least, if the drawing would be wider than this, in pixels.
+
+    Returns
+    -------
+    Drawing
 
     Examples
     --------
@@ -85,7 +94,7 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
 
 
 def _curve(points: Sequence[Point]) -> str:
-    """A smooth path that leaves and enters every point horizontally."""
+    """Return the SVG path of a smooth curve through points, horizontal at each of them."""
     path = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
@@ -94,7 +103,10 @@ def _curve(points: Sequence[Point]) -> str:
 
 
 def hasse_centres(graph: Graph, diagram: Hasse) -> tuple[tuple[Point, ...], float]:
-    """The centre of each lower set, with V at y = 0 and ∅ at the bottom, and the total width; pixels."""
+    """Return the centre (x, y) of each lower set in the order of ``diagram.sets``, and the total width, in pixels.
+
+    V is at y = 0, and ∅ has the largest y.
+    """
     rank = [mask.bit_count() for mask in diagram.sets]
     across = arrange(rank, list(diagram.covers)).across
     top = max(rank)

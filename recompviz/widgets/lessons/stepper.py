@@ -1,7 +1,7 @@
 """A stepper: a widget that steps through scenes in both directions, without a kernel.
 
-All frames are sent to the page once. The page sends the number of the shown frame back, so the static picture in a
-saved notebook shows the step at which the author left it.
+All frames are sent to the page when the widget is made. The page sends the number of the shown step back, and the
+static picture of the widget shows this step.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ from recompviz.widgets.lessons.scene import Scene
 
 
 class Stepper(Lesson):
-    """Step through scenes; see :func:`recompviz.step_strategy` and :func:`recompviz.step_programme`.
+    """A widget that steps through scenes.
+
+    :func:`recompviz.step_strategy` and :func:`recompviz.step_programme` make it.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        One tab for each scene.
+        The scenes; each has a tab.
     label : str
         Name of the stepper, for screen readers.
 
     Attributes
     ----------
     scenes : tuple of Scene
-    frame : int
-        The shown step, counted from 0; can be set.
-    shown : int
-        The shown tab, counted from 0; can be set.
+        The scenes, in the order of the tabs.
     """
 
     _esm = esm("lessons/stepper.js")
@@ -48,7 +47,7 @@ class Stepper(Lesson):
 
     @property
     def shown(self) -> int:
-        """The shown tab, counted from 0."""
+        """The shown tab, counted from 0. Setting it shows the tab at step 0; a wrong number raises ``ValueError``."""
         return self._shown
 
     @shown.setter
@@ -59,7 +58,7 @@ class Stepper(Lesson):
 
     @property
     def frame(self) -> int:
-        """The shown step, counted from 0."""
+        """The shown step of the shown tab, counted from 0. It can be set; a wrong number raises ``ValueError``."""
         return self._frame
 
     @frame.setter
@@ -71,16 +70,16 @@ class Stepper(Lesson):
 
     @property
     def _still(self) -> int:
-        """The step of the static picture: the shown step, or ``scene.still`` if step 0 is shown."""
+        """The step in the static picture: the shown step; if that is 0, the scene's ``still``."""
         scene = self.scenes[self._shown]
         return self._frame or scene.still % len(scene.frames)
 
     def to_svg(self) -> str:
-        """The shown step as a static SVG picture."""
+        """Return a static SVG picture of the shown step; at step 0, of the scene's ``still`` instead."""
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:
-        """The number and the caption of the shown step."""
+        """Return number and caption of the step in the static picture."""
         scene = self.scenes[self._shown]
         return f"Step {self._still + 1} of {len(scene.frames)}. {scene.frames[self._still].caption}"
 

@@ -1,4 +1,4 @@
-"""The captions of the strategy stepper."""
+"""The captions of the strategy stepper: one or two sentences for each action."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recompviz.widgets.lessons.notation import sub
 
 
 def strategy_caption(strategy: Strategy, i: int) -> str:
-    """Describe the action that leads to state i.
+    """Return a description of the action that leads to state i of a strategy.
 
     Examples
     --------

@@ -1,7 +1,6 @@
-"""The picture of the strategy stepper: the graph with values and gradients, the chart of memory, the formula.
+"""The picture of the strategy stepper: the graph with values and gradients, the chart of memory, and the peak formula.
 
-There is one frame for each state of :mod:`recompviz.core.teaching.strategy`. Every number in the picture is read from
-the state, from the terms of its segment, or from the plan.
+There is one frame for each state of the strategy. All numbers come from :mod:`recompviz.core.teaching.strategy`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def strategy_scene(strategy: Strategy, title: str) -> Scene:
-    """Make the scene of a strategy."""
+    """Return the scene of a strategy, with one frame for each state. A static picture shows the peak."""
     plan = strategy.plan
     graph = plan.graph
     canvas = Canvas()

@@ -1,4 +1,4 @@
-"""``step_strategy``: step through the canonical strategy of one plan, or of two plans side by side."""
+"""``step_strategy``: a stepper through the canonical strategy of one plan, or of two plans side by side."""
 
 from __future__ import annotations
 
@@ -23,30 +23,34 @@ def step_strategy(
     *,
     budget: int | str | None = None,
 ) -> Stepper:
-    """Step through a canonical strategy: what each action computes or discards, and the memory that is live.
+    """Show a widget that steps through a canonical strategy, one action at a time.
+
+    Each step shows the values and gradients that are live, and the live memory compared with the peak formula.
 
     Parameters
     ----------
     graph : Graph or str
-        A graph of at most 16 nodes, or the name of a small graph.
+        A graph of 1 to 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
     sequence : sequence of sets of node names, or Plan, optional
-        The lower sets L₁ ⊊ … ⊊ V; V may be left out. Default: the time-centric and the memory-centric plan, side by
-        side.
+        The lower sets L₁ ⊊ … ⊊ V; V may be left out. Default: the time-centric and the memory-centric plan of
+        ``budget`` are shown side by side.
     budget : int or str, optional
-        Budget of these two plans, formula bytes. Default: the least budget at which their overheads differ.
+        Formula bytes, or a size such as ``"3 GiB"``; only without ``sequence``. Default: the least budget at which the
+        overheads of the two plans differ, or the least feasible budget if they never differ.
 
     Returns
     -------
     Stepper
-        A widget for a notebook cell.
+        A widget, shown if it is the last value of a notebook cell.
 
     Raises
     ------
     ValueError
-        If the sequence is not a lower-set sequence, the graph is too large to show, or both a sequence and a budget
-        are given.
+        If ``sequence`` is not a lower-set sequence, if the graph is empty or has more than 16 nodes, if there is no
+        small graph of this name, or if both ``sequence`` and ``budget`` are given.
     InfeasibleBudget
-        If no plan fits the budget.
+        If no plan fits the budget. The error has the least feasible budget.
 
     Examples
     --------
@@ -70,7 +74,14 @@ def step_strategy(
 
 
 def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
-    """Show the time-centric and the memory-centric plan under a budget side by side."""
+    """Return a scene with the strategies of the time-centric and the memory-centric plan of a budget, side by side.
+
+    Parameters
+    ----------
+    graph : Graph
+    budget : int, str or None
+        As for :func:`step_strategy`.
+    """
     curve = solve(graph, "all")
     if budget is None:
         peaks: Sequence[int] = sorted({int(p) for p in curve.memory_centric.peaks})
