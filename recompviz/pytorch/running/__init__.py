@@ -1,6 +1,6 @@
-"""From a plan to a module that trains.
+"""Run training steps under plans.
 
-``backend.py`` makes a *region* of each graph that Dynamo captures. ``region.py`` runs a region forward and backward by
-the program that ``program.py`` writes for a plan. ``step_budget.py`` chooses the plan of each region at each step.
-``compiled.py`` is the entry for any training loop, ``planned.py`` for a traced step.
+A *region* is one graph that Dynamo captured. ``backend.py`` compiles it, and ``region.py`` runs its forward and
+backward pass with the program that ``program.py`` writes for a plan. ``step_budget.py`` chooses a plan for each region
+in each training step. ``compiled.py`` is the entry for a user's own training loop, ``planned.py`` for a traced step.
 """

@@ -1,7 +1,7 @@
 """The budget of the compiled module that runs now.
 
-Dynamo keeps what it compiled by the user's code, not by the model: models of one class share their regions. So a
-backend must be the same object for all of them, and a region asks for its plan the budget of the model that calls it.
+Dynamo caches compiled code for each function of the user, not for each model. So models of one class share their
+regions, and a region asks the budget of the model that calls it for a plan.
 """
 
 from __future__ import annotations
@@ -34,20 +34,23 @@ def active(budget: Chooser) -> Iterator[None]:
 
 
 class ActiveBudget:
-    """Asks the active budget. Without one every value is kept."""
+    """A chooser that forwards to the budget of the enclosing :func:`active` block.
+
+    Outside such a block every value is kept.
+    """
 
     def add(self, region: Region) -> None:
-        """Tell the active budget of a region that was just captured."""
+        """Pass a region that was just captured to the active budget, if there is one."""
         budget = _active.get()
         if budget is not None:
             budget.add(region)
 
     def remove(self, region: Region) -> None:
-        """Tell every budget that a region will not run again."""
+        """Remove a region that will not run again from every budget that has been active."""
         for budget in list(_used):
             budget.remove(region)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """The keep mask of a forward pass that starts now."""
+        """Return the keep mask of a run that starts now; None keeps every value."""
         budget = _active.get()
         return None if budget is None else budget.choose(run)

@@ -1,7 +1,7 @@
-"""Compiles one graph: Dynamo captures it, AOTAutograd makes its joint graph, and a plan decides what is saved.
+"""Compile one captured graph: AOTAutograd makes its joint graph, and a plan decides which values are saved.
 
-Guards, graph breaks, side effects, module wrappers, dynamic shapes and errors are PyTorch's own. A graph that cannot be
-planned runs eagerly, with a warning.
+Dynamo captures the graph. PyTorch itself handles guards, graph breaks, side effects, module wrappers, dynamic shapes
+and errors. A graph that cannot be planned runs eagerly, with a warning.
 """
 
 from __future__ import annotations
@@ -25,22 +25,36 @@ from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 
 
 class UnplannedGraph(UserWarning):
-    """A captured graph runs eagerly, because it cannot be planned."""
+    """A captured graph cannot be planned. It runs eagerly and keeps every value."""
 
 
 def active_backend(
     graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """A backend of ``torch.compile`` that plans for the active budget.
+    """Compile a captured graph; the active budget chooses its plans. A backend of ``torch.compile``.
 
-    ``torch.compile`` keeps each backend and its options until the process ends, so they hold no budget.
+    ``torch.compile`` holds a backend and its options until the process ends. So neither holds a budget; see
+    :func:`recompviz.pytorch.running.active_budget.active`.
 
     Parameters
     ----------
     graph : torch.fx.GraphModule
+        A graph that Dynamo captured.
     inputs : sequence
+        Its example inputs.
     options : mapping, optional
-        ``{"granularity": "paper"}``.
+        ``{"granularity": "operators"}`` (the default) or ``{"granularity": "paper"}``: what one node of the region's
+        graph stands for.
+
+    Returns
+    -------
+    callable
+        The compiled graph.
+
+    Warns
+    -----
+    UnplannedGraph
+        If the graph cannot be planned; it then runs eagerly.
     """
     return compile_region(graph, inputs, ActiveBudget(), (options or {}).get("granularity", "operators"))
 
@@ -56,9 +70,15 @@ def compile_region(
     inputs : sequence
         Its example inputs.
     chooser : Chooser
-        Gets the region before it runs; nothing for a graph without a backward pass.
+        Chooses the plan at each run. It gets the region of the graph before the first run. A graph without a backward
+        pass has no region.
     granularity : "operators" or "paper"
         What one node of the region's graph stands for.
+
+    Returns
+    -------
+    callable
+        The compiled graph, or ``graph.forward`` if it cannot be planned.
 
     Warns
     -----

@@ -1,8 +1,8 @@
-"""The backend ``"recompviz"`` of ``torch.compile``, and ``rv.compile`` for those who import recompviz.
+"""The backend ``"recompviz"`` of ``torch.compile``, and ``rv.compile``.
 
-A compiled model has the same outputs, parameters and ``state_dict``; the user writes the loss, the optimizer and the
-training loop. Dynamo's guards decide whether a captured graph is valid for a call. Code that Dynamo cannot capture
-runs eagerly.
+A compiled model has the outputs, parameters and ``state_dict`` of the model; the user writes the loss, the optimizer
+and the training loop. Dynamo's guards decide whether a captured graph is valid for a call. Code that Dynamo cannot
+capture runs eagerly.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _by_total: dict[str, StepBudget] = {}
 def backend(
     graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """The backend that ``torch.compile(model, backend="recompviz")`` finds by its entry point.
+    """Compile a captured graph for ``torch.compile(model, backend="recompviz")``.
 
     Parameters
     ----------
@@ -48,13 +48,18 @@ def backend(
     inputs : sequence
         Its example inputs.
     options : mapping, optional
-        ``{"total": "10 GiB"}``. Left out: the total is read from the environment variable ``RECOMPVIZ_TOTAL``; without
-        it every value is kept.
+        ``{"total": "10 GiB"}``: the most bytes that a training step may take, as in :func:`compile`. Without it, the
+        total is read from the environment variable ``RECOMPVIZ_TOTAL``. Without both, every value is kept.
+
+    Returns
+    -------
+    callable
+        The compiled graph.
 
     Raises
     ------
     ValueError
-        If there is an unknown option, or the total is not a size.
+        If an option is unknown, or the total is not a size.
     """
     given = dict(options or {})
     allow_more_captures()
@@ -67,14 +72,17 @@ def backend(
 
 
 def budget_for(total: int | float | str | None) -> StepBudget:
-    """The budget of all graphs that were compiled by the backend's name for one total: a device has one memory."""
+    """Return the budget that all models compiled by the backend's name with this total share.
+
+    They share one budget because they share the memory of one device.
+    """
     if repr(total) not in _by_total:
         _by_total[repr(total)] = StepBudget(total)
     return _by_total[repr(total)]
 
 
 def forget_budgets() -> None:
-    """Let the graphs that are compiled by the backend's name from now on start with new budgets."""
+    """Forget the shared budgets. Graphs that are compiled by the backend's name from now on get new ones."""
     _by_total.clear()
 
 
@@ -86,29 +94,31 @@ def compile(
     dynamic: bool | None = None,
     fullgraph: bool = False,
 ) -> M:
-    """Compile a model, or a function that runs a step, so that its training fits a memory budget.
+    """Compile a model so that each training step takes at most ``total`` bytes.
 
-    The first two steps run in as little memory as is known without a search; the second is recorded. From the third
-    step on each step keeps what fits into the total and recomputes the rest.
+    The first two training steps run in little memory, and the second is recorded. Each later step recomputes as little
+    as the total allows.
 
     Parameters
     ----------
     model : torch.nn.Module or callable
+        A model, or a function that runs a training step.
     total : int or str, optional
-        Total bytes, or a string such as ``"10 GiB"``: parameters, gradients, optimizer state, inputs and everything
-        that a step allocates from the model's forward pass on. Left out, every value is kept. Not known, and to be
-        left free: tensors that exist before the forward pass and that the model does not read, such as targets and
-        other models. Each call of this function has a total of its own.
+        The most bytes that a training step may take, or a string such as ``"10 GiB"``. Parameters, gradients, optimizer
+        state, inputs, and everything that is allocated from the model's forward pass on count. If left out, every value
+        is kept. Tensors that exist before the forward pass and that the model does not read, such as targets and other
+        models, do not count: leave room for them. Each call of this function has a total of its own.
     optimizer : torch.optim.Optimizer, optional
-        Its state counts from the start. Left out, it is found when it first steps.
+        The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
+        first steps, and its state counts from then on.
     dynamic, fullgraph
         As for ``torch.compile``.
 
     Returns
     -------
     torch.nn.Module or callable
-        What ``torch.compile`` returns, with the model's outputs, parameters and ``state_dict``. A deep copy has the
-        same budget; a pickle holds the model and the total, not the plans.
+        The compiled model, with the model's outputs, parameters and ``state_dict``. A deep copy shares the budget. A
+        pickle holds the model and the total, but no plans.
 
     Raises
     ------
@@ -117,7 +127,13 @@ def compile(
     ValueError
         If ``total`` is not a size.
     InfeasibleBudget
-        When the compiled model is called and no plan fits; before anything is allocated. It carries the least total.
+        When the compiled model is called and no plan fits the total, before the step allocates anything. Its attribute
+        ``least`` is the least total that is feasible.
+
+    Warns
+    -----
+    UnplannedGraph
+        When the compiled model is called, for each captured graph that cannot be planned; it runs eagerly.
 
     Examples
     --------
@@ -137,7 +153,7 @@ def compile(
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
-    """Bytes that the state of an optimizer will have; 0 if that cannot be known before it steps."""
+    """Bytes that the state of an optimizer will have; 0 without an optimizer, or if its state cannot be counted."""
     if optimizer is None:
         return 0
     try:
@@ -147,7 +163,7 @@ def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
 
 
 def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fullgraph: bool = False) -> M:
-    """Compile a model, or a function that runs a step, for a given budget; as :func:`compile`."""
+    """Compile a model, or a function that runs a training step, for a given budget; see :func:`compile`."""
     watch_optimizers()
     allow_more_captures()
     compiled: Any = torch.compile(model, backend=active_backend, dynamic=dynamic, fullgraph=fullgraph)
@@ -171,12 +187,12 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
 
 
 def _compiled_again(model: nn.Module, total: int | None, dynamic: bool | None, fullgraph: bool) -> nn.Module:
-    """A compiled model from its pickle."""
+    """Compile a model that was unpickled."""
     return compile(model, total=total, dynamic=dynamic, fullgraph=fullgraph)
 
 
 def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function whose regions ask this budget."""
+    """Wrap a compiled function so that a budget chooses the plans of its regions."""
 
     @functools.wraps(compiled)
     def planned(*arguments: Any, **named: Any) -> Any:
@@ -190,18 +206,22 @@ def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..
 
 
 def budget_of(compiled: Any) -> StepBudget:
-    """The budget of a compiled model.
+    """Return the budget of a compiled model.
 
     Parameters
     ----------
     compiled : torch.nn.Module or callable
-        What :func:`recompviz.compile` returned; or a model that ``torch.compile(model, backend="recompviz")`` returned
-        and that has run.
+        The result of :func:`recompviz.compile`; or a model that was compiled by
+        ``torch.compile(model, backend="recompviz")`` and has run.
+
+    Returns
+    -------
+    StepBudget
 
     Raises
     ------
     TypeError
-        If it was compiled otherwise, or was compiled by the backend's name and did not run yet.
+        If ``compiled`` was compiled otherwise, or was compiled by the backend's name and has not run yet.
     """
     found = getattr(compiled, "_recompviz_budget", None)
     if isinstance(found, StepBudget):
@@ -217,7 +237,7 @@ def budget_of(compiled: Any) -> StepBudget:
 
 
 def is_compiled(model: Any) -> bool:
-    """Whether a model was compiled by recompviz, or by ``torch.compile``."""
+    """Return whether a model was compiled, by recompviz or by ``torch.compile``."""
     try:
         budget_of(model)
     except TypeError:

@@ -1,7 +1,7 @@
 """A compiled model as a module: names, ``state_dict``, copies and pickles.
 
-``torch.compile`` wraps a model in a module that has it as ``_orig_mod``. That prefix is left out of the ``state_dict``,
-so that it can be loaded with and without compilation.
+``torch.compile`` wraps a model in a module whose submodule ``_orig_mod`` is the model. The prefix ``_orig_mod.`` is
+left out of the ``state_dict``, so that it can be loaded with and without compilation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ PREFIX = "_orig_mod."
 
 
 def keep_names(compiled: nn.Module) -> None:
-    """Let the ``state_dict`` of a compiled model have the names of the model. Names with the prefix are loaded, too."""
+    """Remove the prefix ``_orig_mod.`` from the names in a compiled model's ``state_dict``.
+
+    A ``state_dict`` whose names have the prefix can still be loaded.
+    """
     compiled.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
     compiled.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
 
@@ -50,8 +53,9 @@ def copy_with(
     ----------
     compiled : torch.nn.Module
     copied : callable (memo) → copy
+        Called by ``copy.deepcopy``.
     pickled : callable () → (function, arguments)
-        What ``__reduce__`` returns.
+        Returns the value of ``__reduce__``.
     """
     object.__setattr__(compiled, "__deepcopy__", copied)
     object.__setattr__(compiled, "__reduce_ex__", lambda _protocol: pickled())

@@ -1,4 +1,4 @@
-"""What ``torch.compile(model, backend="recompviz")`` loads by name. It is loaded before Dynamo captures anything."""
+"""The entry point that ``torch.compile(model, backend="recompviz")`` loads, before Dynamo captures anything."""
 
 from recompviz.pytorch.internals.dynamo import allow_more_captures
 from recompviz.pytorch.running.compiled import backend

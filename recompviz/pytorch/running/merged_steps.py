@@ -1,8 +1,8 @@
-"""A step that may leave regions out: what several recorded steps showed, in one sequence that contains all of them.
+"""Merge recorded training steps that ran different regions.
 
-Layers may be dropped at random, or a model may stop early. The merged step runs every region that one of the recorded
-steps ran. What code outside the regions holds is added up over the runs: what each run leaves behind is known from a
-step that ran it.
+A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
+recorded step in order. The bytes that code outside the regions holds are added up run by run: a recorded step that ran
+a region shows how many bytes stay outside after this run.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ T = TypeVar("T")
 
 
 def merged_positions(first: Sequence[T], second: Sequence[T]) -> tuple[list[int], list[int], list[T]]:
-    """A sequence that contains two others.
+    """Merge two sequences into one that contains both, each in its order.
+
+    Parameters
+    ----------
+    first, second : sequence
+        Their items must be hashable.
 
     Returns
     -------
-    (positions of the first, positions of the second, sequence)
+    (list of int, list of int, list)
+        The positions of the items of ``first`` and of ``second`` in the merged sequence, and the merged sequence.
 
     Examples
     --------
@@ -45,14 +51,19 @@ def merged_positions(first: Sequence[T], second: Sequence[T]) -> tuple[list[int]
 
 
 def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[Outside]]]) -> tuple[Outside, ...]:
-    """What code outside the regions holds in a step that runs what several recorded steps ran.
+    """Return the bytes that code outside the regions holds in a merged step.
 
     Parameters
     ----------
     count : int
-        The number of runs.
-    recorded : sequence of (positions, Outside of each run)
-        For each recorded step, the positions of its runs.
+        The number of runs in the merged step.
+    recorded : sequence of (sequence of int, sequence of Outside)
+        For each recorded step, the positions of its runs in the merged step, and the bytes outside each run.
+
+    Returns
+    -------
+    tuple of Outside
+        For each run of the merged step.
 
     Examples
     --------
@@ -106,5 +117,5 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
 
 
 def _at(k: int, recorded: Sequence[tuple[Sequence[int], Sequence[Outside]]], name: str) -> list[int]:
-    """What the recorded steps say about one run."""
+    """The attribute ``name`` of run ``k``, from each recorded step that ran it."""
     return [getattr(held[positions.index(k)], name) for positions, held in recorded if k in positions]

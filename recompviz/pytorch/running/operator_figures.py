@@ -1,4 +1,4 @@
-"""What each operator call takes: workspace, allocated sizes and time, read from the events of a recorded step."""
+"""Measured figures of each operator call: workspace, allocated sizes and time, from a recorded training step."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OperatorFigures:
-    """Measured figures of one call on one device.
+    """Measured figures of one operator call.
 
     Attributes
     ----------
     workspace : int
-        The most bytes allocated during the call above its outputs and what was allocated before.
+        The most bytes allocated at one time during the call, without its outputs.
     sizes : tuple of int
         Bytes allocated for each storage that the call makes.
     seconds : float
-        Wall-clock time of the call, with the device synchronised before and after.
+        Wall-clock time of the call, in seconds.
     """
 
     workspace: int
@@ -43,12 +43,19 @@ class OperatorFigures:
 
 
 def as_traced(joint: JointGraph, c: int) -> OperatorFigures:
-    """The figures of a call that was not measured: the sizes of the trace, no workspace, no time."""
+    """Return the figures of a call that was not measured: traced sizes, no workspace, zero seconds."""
     return OperatorFigures(0, tuple(joint.storages[s].size for s in joint.calls[c].makes), 0.0)
 
 
 def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> JointGraph:
-    """A joint graph with workspace, times and allocated sizes, from the figures of each call."""
+    """Return a joint graph with measured workspace, seconds and sizes.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    figures : list of OperatorFigures
+        One for each call, in order.
+    """
     storages = list(joint.storages)
     for call, found in zip(joint.calls, figures, strict=True):
         for s, size in zip(call.makes, found.sizes, strict=True):
@@ -67,17 +74,22 @@ def calibrated_region(
     events: Mapping[int, list[tuple[int, int]]],
     seconds: Mapping[tuple[Stage, int], float],
 ) -> tuple[JointGraph, NDArray[np.float64]]:
-    """The joint graph with workspace and times, and the milliseconds of each node.
+    """Calibrate the joint graph of a region by one recorded run.
 
     Parameters
     ----------
     folded : Folded
     schedule : Schedule
-        What ran while it was recorded.
+        The schedule of the recorded run.
     events : mapping of int to list of (address, bytes)
-        Allocations and frees in each step of the schedule.
+        Allocations (positive bytes) and frees (negative) in each step of the schedule.
     seconds : mapping of (stage, int) to float
-        Time of each step.
+        Seconds that each step of the schedule took.
+
+    Returns
+    -------
+    (JointGraph, numpy.ndarray of float)
+        The joint graph with workspace, sizes and seconds, and the milliseconds of each node.
     """
     joint = folded.joint
     times = {step: value for (_stage, step), value in seconds.items()}
@@ -94,15 +106,21 @@ def calibrated_region(
 
 
 def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
-    """The time of each call as the median over all calls of the same operator on inputs of the same shapes.
+    """Replace the time of each call by the median over equal calls.
 
-    A recorded step runs each call once. A call that was interrupted by another process would look expensive.
+    Calls are equal if they run the same operator on inputs of the same shapes and dtypes. The median is needed because
+    a recorded step runs each call once: another process may interrupt a call, which then looks expensive.
 
     Parameters
     ----------
     folded : Folded
     seconds : sequence of float
-        The time that each call took.
+        The time of each call.
+
+    Returns
+    -------
+    list of float
+        Seconds for each call.
     """
     kinds = [_kind(node) for node in folded.call_node]
     times: defaultdict[Hashable, list[float]] = defaultdict(list)
@@ -114,7 +132,7 @@ def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
 
 
 def _kind(node: Node) -> Hashable:
-    """The operator and the shapes of its inputs."""
+    """The operator, and the shapes and dtypes of its inputs."""
     inputs = [source.meta.get("val") for source in node.all_input_nodes]
     return node.target, tuple((tuple(map(str, x.shape)), x.dtype) for x in inputs if isinstance(x, torch.Tensor))
 
@@ -122,20 +140,20 @@ def _kind(node: Node) -> Hashable:
 def figures_of_call(
     joint: JointGraph, c: int, events: list[tuple[int, int]], seconds: float, replayed: bool = False
 ) -> OperatorFigures:
-    """The figures of one call.
+    """Return the figures of one call from its allocator events.
 
     Parameters
     ----------
     joint : JointGraph
     c : int
-        The call.
+        The index of the call.
     events : list of (address, bytes)
-        Allocations and frees while it ran, in order.
+        Allocations (positive bytes) and frees (negative) during the call, in order.
     seconds : float
-        The time it took.
+        Wall-clock time of the call.
     replayed : bool
-        Whether the call runs again in this step. For a random one the program saves the generator's state here, which
-        the simulation counts separately.
+        Whether the call runs again later in the step. Before such a call, if it is random, the program saves the
+        generator's state. This allocation is left out, because the simulation counts it separately.
     """
     call = joint.calls[c]
     if call.random and replayed:
@@ -147,8 +165,9 @@ def figures_of_call(
 
 
 def _allocated_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expected: list[int]) -> list[int]:
-    """Bytes allocated for each output: the expected ones, or, if a kernel allocated more, those of a block that stays.
+    """Bytes allocated for each output.
 
+    If no block has the expected size, the kernel allocated more, and the smallest larger block that stays is taken.
     Larger outputs are matched first.
     """
     left = [size for address, size in allocations if size > 0 and (address, -size) not in allocations]

@@ -1,7 +1,8 @@
-"""Regions that some steps run and others leave out: dropped layers, branches, early exits.
+"""Memory for regions that some training steps run and others leave out.
 
-A step that was recorded without such a region may be followed by one that runs it. Then memory for it is reserved. Two
-graphs of the same parameters (captured for other shapes, for example) count as one region.
+Such regions are dropped layers, branches and early exits. A step may run a region that the recorded step left out, so
+memory is reserved for it. Two graphs with the same parameters, captured for different shapes for example, count as one
+region.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class OptionalRegions:
-    """Remembers which regions ran in which steps.
+    """Records which regions ran in which training steps.
 
     Parameters
     ----------
     memory : ResidentMemory
-        Knows the parameters of each region.
+        Identifies the parameters of each region.
     """
 
     def __init__(self, memory: ResidentMemory) -> None:
@@ -32,11 +33,20 @@ class OptionalRegions:
 
     @property
     def count(self) -> int:
-        """A number that rises when there is something new."""
+        """The number of changes so far: a result of :meth:`reserve` may be reused while it stays the same."""
         return self._count
 
     def note(self, first: Region, region: Region, sizes: tuple[Any, ...]) -> None:
-        """Note a run of a region in a step that started with the region ``first``."""
+        """Record that a region ran in a training step.
+
+        Parameters
+        ----------
+        first : Region
+            The first region of the step.
+        region : Region
+        sizes : tuple
+            The sizes among the region's inputs.
+        """
         self._sizes[region] = sizes
         ran = self._in_steps.setdefault(first, set())
         if region not in ran:
@@ -52,15 +62,21 @@ class OptionalRegions:
         self._count += 1
 
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
-        """Bytes for regions that may run in a step, though the recorded step left them out.
+        """Return the bytes to reserve for regions that the recorded step left out.
 
-        0 if every step that started like the recorded one ran the same regions.
+        A region counts with the values that its leanest plan saves, its outputs and its gradients.
 
         Parameters
         ----------
         recorded : sequence of Region
-            What the recorded step ran.
+            The regions of the recorded step.
         regions : dict of Region to PlannedRegion
+            All regions.
+
+        Returns
+        -------
+        int
+            Bytes; 0 if no step with the same first region ran a region that the recorded step left out.
         """
         covered = {self.memory.parameter_ids(region) for region in recorded}
         if not self._missing(self._in_steps.get(recorded[0], set()), covered):
@@ -73,6 +89,7 @@ class OptionalRegions:
         return sum(missing.values())
 
     def _missing(self, ran: set[Region], covered: set[tuple[int, ...]]) -> list[tuple[tuple[int, ...], Region]]:
+        """The regions of ``ran`` that have parameters and are not covered, with the identities of their parameters."""
         by_parameters = [(self.memory.parameter_ids(region), region) for region in ran]
         return [
             (parameters, region) for parameters, region in by_parameters if parameters and parameters not in covered

@@ -1,7 +1,7 @@
-"""The sizes that the later regions of a step will have, predicted when its first region is called.
+"""Predict the sizes of a training step's later regions when its first region is called.
 
-A size of a later region that has always been equal to a size of the first one (the length of the batch, for example)
-will be equal again. For the others, the largest seen so far is taken.
+If a size of a later region has always been equal to a size of the first one (the length of the batch, for example), it
+is predicted to be equal again. For any other size, the largest seen so far is predicted.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ Sizes = tuple[Any, ...]
 
 
 class PredictedSizes:
-    """Learns from the steps that run how their sizes depend on those of the first region.
+    """Predicts the input sizes of each run in a training step from those of the first run.
 
     Parameters
     ----------
     recorded : sequence of tuple
-        The sizes of each run's inputs in one step.
+        For each run of a recorded step, the sizes among its inputs.
 
     Examples
     --------
@@ -41,18 +41,20 @@ class PredictedSizes:
 
     @property
     def certain(self) -> bool:
-        """Whether every size follows from those of the first run."""
+        """Whether every size of a later run has always been equal to a size of the first run."""
         return all(equal for of_run in self._equal[1:] for equal in of_run)
 
     def note(self, run: int, first: Sizes, sizes: Sizes) -> None:
-        """Learn from one run of a step.
+        """Update the prediction with one run.
 
         Parameters
         ----------
         run : int
-            Its position in the step.
-        first, sizes : tuple
-            The sizes of the first run of this step, and of this run.
+            The position of the run in its step.
+        first : tuple
+            The sizes of the first run of the same step.
+        sizes : tuple
+            The sizes of this run.
         """
         for j, size in enumerate(sizes):
             self._equal[run][j] = {k for k in self._equal[run][j] if first[k] == size}
@@ -60,13 +62,20 @@ class PredictedSizes:
             self._fewest[run][j] = min(self._fewest[run][j], size)
 
     def of(self, first: Sizes, fewest: bool = False) -> tuple[Sizes, ...]:
-        """The sizes of each run in a step whose first run has the sizes ``first``.
+        """Predict the sizes of each run in a step.
 
         Parameters
         ----------
         first : tuple
+            The sizes of the first run.
         fewest : bool
-            Whether to take the smallest size seen so far where it cannot be predicted.
+            Whether to take the smallest size seen so far, instead of the largest, where a size does not follow from
+            ``first``.
+
+        Returns
+        -------
+        tuple of tuple
+            For each run, its sizes.
         """
         other = self._fewest if fewest else self._most
         later = [

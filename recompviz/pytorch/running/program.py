@@ -1,9 +1,9 @@
-"""The program of a plan: its schedule written out as two straight-line Python functions.
+"""The program of a plan: its schedule as two generated Python functions.
 
 ``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
-and runs recomputation and backward steps in the schedule's order. Every name is set to None right after the step
-that frees it in the schedule. Views take no memory and are made again where they are needed. A random operator that
-runs twice runs both times with the same generator state.
+and runs the recomputation and backward steps in the schedule's order. A name is set to None right after the step that
+frees its value in the schedule. Views take no memory, so they are made again where they are needed. A random operator
+that runs twice uses the same generator state both times.
 """
 
 from __future__ import annotations
@@ -33,21 +33,25 @@ Mark = Callable[[int], contextlib.AbstractContextManager[None]]
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The two functions of a plan, and the values that pass between them.
+    """The two functions of a plan, and the values that pass between them; frozen.
 
     Attributes
     ----------
     forward : callable
-        ``forward(placeholder values) -> (outputs, saved values)``; both are lists.
+        ``forward(inputs) -> (outputs, saved values)``; all three are lists.
     backward : callable
-        ``backward(inputs, saved values, tangents) -> gradients``. Empties the lists it is given, so that each
-        value is freed at its last use. ``inputs`` are the placeholders at ``reads_in_backward``.
+        ``backward(inputs, saved values, tangents) -> gradients``; all are lists. ``inputs`` are those at the positions
+        ``reads_in_backward``; ``tangents`` are the gradients of the outputs.
     source : str
-        The Python text of both, for reading.
+        The Python source of both functions.
     saved_storages : tuple of int
-        The storage of each saved value, −1 for a generator's state.
+        The index of each saved value's storage in the joint graph; −1 for a generator's state.
     reads_in_backward : tuple of int
-        Positions of the placeholders that the backward function reads.
+        Positions of the forward function's inputs that the backward function reads.
+
+    Notes
+    -----
+    Both functions empty the lists they are given, so that each value is freed after its last use.
     """
 
     forward: Callable[[list[Any]], tuple[list[Any], list[Any]]]
@@ -58,7 +62,19 @@ class Program:
 
 
 def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) -> Program:
-    """Write the program of a schedule; with ``mark``, each step runs inside ``mark(step number)``."""
+    """Generate the program of a schedule.
+
+    Parameters
+    ----------
+    folded : Folded
+    schedule : Schedule
+    mark : callable (int) → context manager, optional
+        Each step of the schedule runs inside ``mark(number of the step)``.
+
+    Returns
+    -------
+    Program
+    """
     scope: dict[str, Any] = {"_replay": replay, "_mark": mark, "_generator_state": generator_state}
     ahead = _Writer(folded, schedule, scope, marked=mark is not None)
     behind = _Writer(folded, schedule, scope, marked=mark is not None)
@@ -104,7 +120,7 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
 
 
 def _unpack(names: list[str], source: str) -> str:
-    """Lines that take values out of a list and empty it, so that the names alone hold them."""
+    """Lines that unpack a list into names and empty it, so that the names alone hold the values."""
     return f"    [{', '.join(names)}] = {source}\n    {source}.clear()\n" if names else ""
 
 
@@ -120,7 +136,7 @@ class _Writer:
         self._call_of = {node: c for c, node in enumerate(folded.call_node)}
 
     def step(self, i: int) -> None:
-        """One step of the schedule: the call, its named outputs, and the names it frees."""
+        """Write one step of the schedule: the call, the names of its outputs, and the names that it frees."""
         c, phase = self.schedule.calls[i], self.schedule.phases[i]
         node, call = self.folded.call_node[c], self.folded.joint.calls[c]
         block: list[str] = []
@@ -153,7 +169,7 @@ class _Writer:
             self.lines += block
 
     def _free(self, i: int) -> None:
-        """Set to None the names of what the schedule frees after step ``i``."""
+        """Write the line that sets to None the names of the storages that step ``i`` frees."""
         for s in self.schedule.frees[i]:
             dead = [holder for holder in self.holders.pop(s, ()) if holder in self.alive]
             self.alive.difference_update(dead)
@@ -161,14 +177,14 @@ class _Writer:
                 self.lines.append(" = ".join(holder.name for holder in dead) + " = None")
 
     def hold(self, node: Node) -> None:
-        """Note that the node's name now holds its storage."""
+        """Record that the node's name now holds its storage."""
         self.alive.add(node)
         s = self.folded.storage_of.get(node)
         if s is not None:
             self.holders.setdefault(s, []).append(node)
 
     def name_of(self, node: Node) -> str:
-        """The node's name, after making the views it needs."""
+        """Return the node's name; first write the lines that make it if it is a view."""
         if node in self.alive:
             return node.name
         if node.op == "placeholder":
@@ -212,7 +228,7 @@ class _Writer:
         return self._constant(value)
 
     def _constant(self, value: Any, key: str = "") -> str:
-        """A name in the functions' scope for an object that has no literal."""
+        """Return a name in the functions' scope for an object that has no literal."""
         key = key or _name_of(value)
         key = f"_{key}" if key.isidentifier() else "_constant"
         name, n = key, 1
@@ -233,7 +249,7 @@ _VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
 
 def _roots(folded: Folded) -> dict[int, list[Node]]:
-    """For each storage made in the step, the fx nodes that its call returns for it."""
+    """Map each storage made in the step to the fx nodes that its call returns for it."""
     roots: dict[int, list[Node]] = {}
     for node in folded.call_node:
         for output in _outputs(node):
@@ -243,7 +259,7 @@ def _roots(folded: Folded) -> dict[int, list[Node]]:
 
 
 def _outputs(node: Node) -> list[Node]:
-    """The fx nodes that hold what a call returns: itself, or the items taken out of its tuple."""
+    """Return the fx nodes of a call's results: the call itself, or the items taken out of its tuple."""
     return [node] if isinstance(node.meta.get("val"), torch.Tensor) else [u for u in node.users if _is_getitem(u)]
 
 
@@ -263,5 +279,5 @@ def _device_of(node: Node) -> str:
 
 
 def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:
-    """A mark with which the profiler attributes memory to steps."""
+    """Return a profiler range that attributes memory to one step of the schedule."""
     return named_range(f"rv:{step}")
