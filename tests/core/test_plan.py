@@ -55,7 +55,7 @@ def test_a_damaged_plan_is_refused(damage: object) -> None:
     graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
     data = json.loads(rv.Plan.from_lower_sets(graph, [{0}, {0, 1}]).to_json())
     damage(data)  # type: ignore[operator]
-    with pytest.raises(ValueError, match=r"plan|segment|keep mask|lower set"):
+    with pytest.raises(rv.PlanMismatch, match=r"plan|segment|keep mask|lower set"):
         rv.Plan.from_json(graph, json.dumps(data))
 
 

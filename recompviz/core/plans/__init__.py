@@ -1,4 +1,4 @@
-"""A plan says which values are kept.
+"""Plans: which values are kept for the backward pass, and which are recomputed.
 
 This room holds plans, the peak formula, trade-off curves, plan tables, baselines and comparisons.
 """

@@ -1,8 +1,8 @@
-"""Baselines: common ways to save memory without a planner, as plans of the same graph.
+"""Baselines: plans made by common methods that need no planner. The planner's plans are compared with them.
 
-The baselines keep everything, checkpoint each repeated block as ``torch.utils.checkpoint`` does, follow the checkpoints
-that the user wrote, or use Chen's √n algorithm, whose segments end only where one value crosses the border. The
-planner's plans are compared with them.
+The methods are: keep everything; checkpoint each repeated block as ``torch.utils.checkpoint`` does; follow the
+checkpoints that the user wrote; and Chen's √n algorithm, whose segments end only where at most one value is needed
+later.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -30,15 +30,15 @@ LOSS = "loss"
 
 
 def baseline(graph: Graph, name: str) -> Plan:
-    """A baseline plan of a graph; ``trace.baseline(name)`` of a trace has one more baseline.
+    """Return a baseline plan of a graph. ``trace.baseline(name)`` also knows ``"min-cut"``.
 
     Parameters
     ----------
     graph : Graph
     name : str
-        ``"keep-all"`` keeps every value. ``"per-module"`` keeps the values that cross the border of a repeated block,
-        see :func:`per_module`. ``"chen"`` is Chen's √n algorithm, see :func:`chen`. ``"as-written"`` recomputes what
-        the user's own checkpoints recompute, see :func:`as_written`.
+        ``"keep-all"`` keeps every value. ``"per-module"`` puts a checkpoint around each repeated block; see
+        :func:`per_module`. ``"chen"`` is Chen's √n algorithm; see :func:`chen`. ``"as-written"`` recomputes what the
+        user's own checkpoints recompute; see :func:`as_written`.
 
     Returns
     -------
@@ -52,8 +52,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     ValueError
         If no baseline has this name.
     GraphError
-        For ``"per-module"`` if the nodes of the graph name no modules; for ``"as-written"`` if the model has no
-        checkpoints.
+        If ``name`` is ``"per-module"`` and the nodes of the graph name no modules, or ``name`` is ``"as-written"`` and
+        the model has no checkpoints.
 
     Examples
     --------
@@ -79,7 +79,9 @@ def baseline(graph: Graph, name: str) -> Plan:
 
 
 def chen(graph: Graph) -> Plan:
-    """Chen's √n plan: the plan of least formula peak among :func:`chen_plans`.
+    """Return Chen's √n plan: the plan of least formula peak among :func:`chen_plans`.
+
+    Of several such plans, it is the one of least overhead.
 
     Examples
     --------
@@ -90,12 +92,12 @@ def chen(graph: Graph) -> Plan:
 
 
 def chen_plans(graph: Graph) -> list[Plan]:
-    """All plans of Chen's Algorithm 3 for any segment budget b, by rising b.
+    """Return the plans that Chen's Algorithm 3 makes for all segment budgets b, by rising b.
 
-    Segments may end only where at most one value crosses the border. Going forward, a segment ends at the first
-    such place at which its values take more than b bytes. Chen et al. search a grid of b around
-    √(checkpoints × largest segment). Here b rises from 0 to each next value that changes the plan,
-    so no plan is missed.
+    A segment may end only where at most one value is needed later; see :func:`cut_prefixes`. Going forward, each
+    segment ends at the first such place at which its values take more than b bytes. Chen et al. try some values of b
+    around √(checkpoints × largest segment). Here b starts at 0 and rises to each value that changes the plan, so no
+    plan is missed.
 
     Examples
     --------
@@ -117,9 +119,9 @@ def chen_plans(graph: Graph) -> list[Plan]:
 
 
 def cut_prefixes(graph: Graph) -> list[int]:
-    """The prefixes of the order, as bit masks, of which at most one value is needed later, without ∅ and V.
+    """Return the prefixes of ``graph.order`` with at most one value that is needed later, as bit masks.
 
-    Their boundaries are the articulation points of the computation.
+    ∅ and V are left out. The boundary of each returned set has at most one node.
 
     Examples
     --------
@@ -142,7 +144,7 @@ def cut_prefixes(graph: Graph) -> list[int]:
 
 
 def _closed(filled: list[int], budget: int) -> list[int]:
-    """The cuts at which the segments end: each at the first cut with more than ``budget`` bytes."""
+    """Return the positions at which segments end: each at the first cut with more than ``budget`` bytes."""
     ends: list[int] = []
     start = 0
     while (i := bisect_right(filled, start + budget, lo=ends[-1] + 1 if ends else 0)) < len(filled):
@@ -155,11 +157,14 @@ def _closed(filled: list[int], budget: int) -> list[int]:
 
 
 def per_module(graph: Graph) -> Plan:
-    """A checkpoint around each repeated block: values that leave a block are kept, the others in it are recomputed.
+    """Return the plan that puts a checkpoint around each repeated block.
 
-    The blocks are the members of repeated series (``layer1.0``, ``h.3``) that compute more than one value, or
-    the top-level children if there is no such series. Values outside the blocks (stem, head and loss) are
-    kept. Consecutive calls of one shared module count as one block.
+    A value in a block is kept if a node outside the block reads it, and otherwise recomputed. Values outside the blocks
+    (stem, head and loss) are kept.
+
+    The blocks are the members of repeated series such as ``layer1.0``, ``layer1.1``, … A series counts if one of its
+    members computes more than one value. If there is no such series, the top-level children of the model are the
+    blocks. Consecutive calls of one shared module count as one block.
 
     Raises
     ------
@@ -188,9 +193,10 @@ def per_module(graph: Graph) -> Plan:
 
 
 def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[object], kind: str) -> Plan:
-    """Recompute the values inside checkpoints, without those that leave their checkpoint.
+    """Return the plan that recomputes all values inside checkpoints, except those read outside their checkpoint.
 
-    ``inside`` is empty for a node that is in no checkpoint; ``checkpoint_of`` tells checkpoints apart.
+    ``inside`` has an empty string for a node that is in no checkpoint. Nodes with equal entries in ``checkpoint_of``
+    are in the same checkpoint.
     """
     keep_mask = np.array([not name for name in inside], np.bool_)
     for u, v in graph.edges.tolist():
@@ -199,7 +205,7 @@ def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[o
 
 
 def block_of_nodes(graph: Graph) -> list[str]:
-    """The path of the block that each node is checkpointed in, empty for none."""
+    """Return for each node the path of the block in which :func:`per_module` checkpoints it; empty if in none."""
     members = [_member(info) for info in graph.info]
     sizes = Counter(member for member in members if member)
     series = {info.block for info, member in zip(graph.info, members, strict=True) if sizes[member] > 1}
@@ -210,7 +216,7 @@ def block_of_nodes(graph: Graph) -> list[str]:
 
 
 def _member(info: NodeInfo) -> str:
-    """``"layer1.0"`` for a node of module ``"layer1.0.conv1"`` in block ``"layer1.*"``."""
+    """Return ``"layer1.0"`` for a node of module ``"layer1.0.conv1"`` in block ``"layer1.*"``; empty if in no block."""
     return ".".join(info.module.split(".")[: len(info.block.split("."))]) if info.block else ""
 
 
@@ -218,10 +224,13 @@ def _member(info: NodeInfo) -> str:
 
 
 def as_written(graph: Graph) -> Plan:
-    """The plan of the user's own checkpoints: what they recompute, without the values that leave them.
+    """Return the plan that recomputes the values inside the user's own checkpoints (``torch.utils.checkpoint``).
 
-    A trace contains the operators inside a checkpoint like any others, and the planner decides which of them are
-    recomputed. Keep-all therefore takes more memory than such a model takes in eager PyTorch; this plan takes as much.
+    Values inside a checkpoint that are read outside it are kept.
+
+    A trace treats operators inside a checkpoint like any others: the planner decides which values to recompute. The
+    plan that keeps everything therefore takes more memory than such a model takes in eager PyTorch. This plan takes
+    about as much as eager PyTorch.
 
     Raises
     ------

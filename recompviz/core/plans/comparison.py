@@ -1,8 +1,8 @@
 """Compare two plans of one graph.
 
-The comparison lists the nodes that only one of the plans recomputes, and the changes of overhead, formula peak and
-kept bytes. If the timelines of both plans are given, simulated or measured, it also has the change of the total peak
-and the blocks that are alive at only one of the two peaks.
+A comparison lists the nodes that only one of the plans recomputes. It has the change of overhead, formula peak and kept
+bytes. With a timeline of each plan, simulated or measured, it also has the change of the total peak, and the blocks
+that are alive at only one of the two peaks.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """The changes from plan ``a`` to plan ``b``; frozen, made by :func:`compare`.
+    """The changes from plan ``a`` to plan ``b``, made by :func:`compare`; frozen. ``print`` shows them as text.
 
     Attributes
     ----------
     a, b : Plan
-        Of one graph.
+        Two plans of the same graph.
     timelines : (Timeline, Timeline) or None
-        One of each plan, in total bytes.
+        The training step under ``a`` and under ``b``, simulated or measured.
     """
 
     a: Plan
@@ -48,61 +48,68 @@ class Comparison:
 
     @property
     def now_recomputed(self) -> tuple[Name, ...]:
-        """Nodes that ``a`` keeps and ``b`` recomputes, largest first."""
+        """The names of the nodes that ``a`` keeps and ``b`` recomputes, largest value first."""
         return self._by_size(self.a.keep_mask & ~self.b.keep_mask)
 
     @property
     def now_kept(self) -> tuple[Name, ...]:
-        """Nodes that ``a`` recomputes and ``b`` keeps, largest first."""
+        """The names of the nodes that ``a`` recomputes and ``b`` keeps, largest value first."""
         return self._by_size(self.b.keep_mask & ~self.a.keep_mask)
 
     @property
     def overhead_change(self) -> float:
-        """Overhead of ``b`` minus that of ``a``, in the unit of the graph's ``time``."""
+        """The overhead of ``b`` minus the overhead of ``a``, in the unit of ``graph.time``."""
         return self.b.overhead - self.a.overhead
 
     @property
     def peak_change(self) -> int:
-        """Formula peak of ``b`` minus that of ``a``, formula bytes."""
+        """The formula peak of ``b`` minus the formula peak of ``a``, in formula bytes."""
         return self.b.peak - self.a.peak
 
     @property
     def kept_change(self) -> int:
-        """Bytes of kept values of ``b`` minus those of ``a``, formula bytes."""
+        """The size of the values that ``b`` keeps minus the size of the values that ``a`` keeps, in bytes."""
         memory = self.a.graph.memory
         return int(memory[self.b.keep_mask].sum()) - int(memory[self.a.keep_mask].sum())
 
     @property
     def segments_change(self) -> int:
-        """Number of segments of ``b`` minus that of ``a``."""
+        """The number of segments of ``b`` minus the number of segments of ``a``."""
         return int(self.b.segment.max(initial=0)) - int(self.a.segment.max(initial=0))
 
     # ---------------------------------------------------------------- in total bytes
 
     @property
     def total_change(self) -> int | None:
-        """Total peak of ``b`` minus that of ``a``, total bytes; None without timelines."""
+        """The total peak of ``b`` minus the total peak of ``a``, in bytes; None without timelines."""
         return self.timelines and self.timelines[1].peak - self.timelines[0].peak
 
     @cached_property
     def only_at_peak_of_a(self) -> tuple[Alive, ...]:
-        """Blocks alive at the peak of ``a`` and not at that of ``b``, largest first."""
+        """The blocks alive at the peak of ``a`` but not at the peak of ``b``, largest first; empty without timelines.
+
+        Blocks of the same label and size count as equal. Static memory, such as parameters, is left out.
+        """
         return self._only(0)
 
     @cached_property
     def only_at_peak_of_b(self) -> tuple[Alive, ...]:
-        """Blocks alive at the peak of ``b`` and not at that of ``a``, largest first."""
+        """The blocks alive at the peak of ``b`` but not at the peak of ``a``, largest first; empty without timelines.
+
+        Blocks of the same label and size count as equal. Static memory, such as parameters, is left out.
+        """
         return self._only(1)
 
     # ---------------------------------------------------------------- text and table
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row per node whose state changes, largest first.
+        """Return one row for each node that one plan keeps and the other recomputes, largest value first.
 
         Returns
         -------
         list of dict
-            ``node``, ``bytes`` (M_v), ``time`` (T_v), ``a`` and ``b``: ``"kept"`` or ``"recomputed"``.
+            With the keys ``node`` (name), ``bytes`` (M_v), ``time`` (T_v), and ``a`` and ``b``: ``"kept"`` or
+            ``"recomputed"``.
 
         Examples
         --------
@@ -125,7 +132,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The comparison as a text of several lines."""
+        """The comparison as text, one change on each line."""
         count = int((self.a.keep_mask != self.b.keep_mask).sum())
         lines = [
             f"{self.a.kind} → {self.b.kind}: {count} of {len(self.a.graph)} nodes moved",
@@ -157,7 +164,7 @@ class Comparison:
         return tuple(self.a.graph.names[v] for v in self._order(chosen))
 
     def _only(self, which: int) -> tuple[Alive, ...]:
-        """Blocks alive at one peak only; blocks of the same label and size count as equal, whatever their category."""
+        """Return the blocks alive at one peak only. Blocks of the same label and size count as equal."""
         if self.timelines is None:
             return ()
         here, there = (self.timelines[i].at_peak() for i in (which, 1 - which))
@@ -173,25 +180,25 @@ class Comparison:
 
 
 def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = None) -> Comparison:
-    """The changes from one plan to another of the same graph.
+    """Compare two plans of one graph.
 
     Parameters
     ----------
     a, b : Plan
     timelines : (Timeline, Timeline), optional
-        The step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``. They
-        add the change of the total peak and the blocks alive at one peak only.
+        The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``.
+        They are needed for the change of the total peak, and for the blocks alive at one peak only.
 
     Returns
     -------
     Comparison
-        The changes from ``a`` to ``b``; ``print`` shows them as text. If the graphs differ in their costs T only, those
-        of ``a``'s graph count for both.
+        The changes from ``a`` to ``b``; ``print`` shows them as text. If the graphs of the plans have different costs
+        T, both overheads are computed with the costs of ``a``'s graph.
 
     Raises
     ------
     PlanMismatch
-        If the plans are for different graphs.
+        If the graphs of the plans have different fingerprints.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The trade-off curve: the optimal plans of all budgets.
+"""The trade-off curve: the optimal plans of a graph for all budgets.
 
-A solver returns one Pareto front per objective: pairs (overhead, peak), and a function that computes the lower-set
-sequence of a point. To find the plan for a budget, no further search is needed. All peaks are in formula bytes.
+A solver returns a Pareto front of (overhead, peak) pairs for each objective, and a function that computes the lower-set
+sequence of a point. The plan for a budget needs no further search. All peaks are in formula bytes.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ Objective = Literal["time", "memory"]
 
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """The Pareto front of one objective, with strictly falling peaks.
+    """The (overhead, peak) pairs of the optimal plans of one objective, by falling peak; frozen.
 
     Attributes
     ----------
     overheads : numpy.ndarray of float64
-        Rising for the time-centric front (least overhead under a budget), falling for the
-        memory-centric one (largest overhead under a budget).
+        In the unit of ``graph.time``. Rising for the time-centric front (least overhead under a budget), falling for
+        the memory-centric front (largest overhead under a budget).
     peaks : numpy.ndarray of int64
-        Formula bytes, strictly falling.
-    walk_back : callable
-        From a position in the front to its sequence of bit masks L₁ … L_k.
+        Formula peaks in formula bytes, strictly falling.
+    walk_back : callable (int) → sequence of int
+        Returns the lower-set sequence of a position in the front, as bit masks L₁ … L_k.
     """
 
     overheads: NDArray[np.float64]
@@ -51,11 +51,15 @@ class ParetoFront:
         return len(self.peaks)
 
     def position(self, budget: int) -> int:
-        """The position of the optimum under a budget in formula bytes; ``len(self)`` if none fits."""
+        """Return the position of the optimal plan under a budget in formula bytes; ``len(self)`` if none fits."""
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
     def positions(self, most: int) -> list[int]:
-        """All positions, or those of the optima of at most ``most`` evenly spaced budgets, including both ends.
+        """Return at most ``most`` positions, spread evenly over the budgets.
+
+        If the front has at most ``most`` points, all positions are returned. Otherwise ``most`` evenly spaced budgets
+        are taken from the least to the largest peak, and the positions of their optimal plans are returned. Budgets
+        with the same optimal plan give one position.
 
         Examples
         --------
@@ -71,16 +75,18 @@ class ParetoFront:
 
 @dataclass(frozen=True, eq=False)
 class Tradeoff:
-    """Both exact curves of a graph over a declared family of lower sets.
+    """The optimal plans of a graph for all budgets, over one family of lower sets; frozen. Made by :func:`solve`.
 
     Attributes
     ----------
     graph : Graph
     family : str
-        The family that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``.
+        The family of lower sets that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``. A sequence has only
+        members of this family, and the plans are optimal among such sequences.
     time_centric, memory_centric : ParetoFront
+        The plans of least overhead, and of largest overhead, under each budget.
     lower_set_count : int
-        Number of lower sets in the family, ∅ and V included.
+        The number of lower sets in the family, ∅ and V included.
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
 
@@ -103,29 +109,38 @@ class Tradeoff:
 
     @property
     def least_budget(self) -> int:
-        """The smallest feasible budget, formula bytes."""
+        """The least budget that a plan fits, in formula bytes."""
         return int(self.time_centric.peaks[-1])
 
     def front(self, objective: Objective) -> ParetoFront:
-        """The front of an objective, ``"time"`` or ``"memory"``."""
+        """Return the Pareto front of an objective, ``"time"`` or ``"memory"``.
+
+        Raises
+        ------
+        ValueError
+            If the objective is unknown.
+        """
         if objective not in ("time", "memory"):
             raise ValueError(f'objective {objective!r} is unknown; choose "time" or "memory"')
         return self.time_centric if objective == "time" else self.memory_centric
 
     def plan(self, budget: int | float | str, objective: Objective = "time") -> Plan:
-        """The optimum under a budget.
+        """Return the optimal plan under a budget in formula bytes.
 
         Parameters
         ----------
-        budget : int or str
+        budget : int, float or str
             Formula bytes, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
-            Least overhead, or largest overhead, which has a lower real peak with liveness analysis.
+            ``"time"`` returns the plan of least overhead. ``"memory"`` returns the plan of largest overhead; its
+            simulated peak is often lower, because liveness analysis frees values early.
 
         Raises
         ------
         InfeasibleBudget
-            If no sequence fits; the error has the least feasible budget.
+            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+        ValueError
+            If the objective is unknown, or ``budget`` is not a size.
         """
         budget = parse_bytes(budget)
         front = self.front(objective)
@@ -135,11 +150,18 @@ class Tradeoff:
         return self.plan_at(position, objective)
 
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
-        """The plan at a position of a front."""
+        """Return the plan at a position of a front, counted from 0 for the largest formula peak."""
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """The plans of a front, largest peak first; with ``most``, those of at most ``most`` evenly spaced budgets."""
+        """Return the plans of a front, largest formula peak first.
+
+        Parameters
+        ----------
+        objective : "time" or "memory"
+        most : int, optional
+            If the front has more points, only the optimal plans of this many evenly spaced budgets are returned.
+        """
         front = self.front(objective)
         return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]
 
@@ -151,5 +173,5 @@ class Tradeoff:
         )
 
     def figure(self) -> Any:
-        """Both curves as a Plotly figure: overhead against peak (formula bytes)."""
+        """Return both curves as a Plotly figure: overhead against formula peak, in MiB."""
         return render("tradeoff_figure", self)

@@ -1,8 +1,8 @@
 """The paper's cost model: overhead and peak of a lower-set sequence.
 
-A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V divides V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy
-keeps U_k = ∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the other nodes. All sizes are *formula* bytes: intermediate
-values and their gradients, as in the paper, without parameters and workspace.
+A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V divides V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy keeps U_k =
+∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the other nodes. All sizes are *formula* bytes: they count intermediate values and
+their gradients, but neither parameters nor workspace.
 
 Source: Kusumoto et al. 2019, section 3, equations (1) and (2).
 """
@@ -18,18 +18,20 @@ from recompviz.core.graphs.graph import Graph
 
 @dataclass(frozen=True)
 class SegmentTerms:
-    """The four terms of the peak formula for one segment, in formula bytes.
+    """The four terms of the peak formula for a segment V_i, in formula bytes.
+
+    δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and M(S) is the sum of its sizes.
 
     Attributes
     ----------
     cache : int
-        M(U_{i−1}), values kept by earlier segments.
+        M(U_{i−1}): the values that earlier segments keep.
     segment : int
-        2 M(V_i), values and gradients of the segment.
+        2 M(V_i): the values and gradients of the segment.
     gradients : int
-        M(δ⁺(L_i)∖L_i), gradients from later segments.
+        M(δ⁺(L_i)∖L_i): the gradients of the nodes outside L_i that read a value of L_i.
     needed : int
-        M(δ⁻(δ⁺(L_i))∖L_i), values needed together with those gradients.
+        M(δ⁻(δ⁺(L_i))∖L_i): the values outside L_i that the same nodes read.
     """
 
     cache: int
@@ -39,12 +41,24 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four terms: the memory of this segment by the formula."""
+        """The sum of the four terms, in formula bytes. The formula peak is the largest sum of all segments."""
         return self.cache + self.segment + self.gradients + self.needed
 
 
 def inflow(graph: Graph, lower: int) -> tuple[int, int]:
-    """The last two terms of the formula, (M(δ⁺(L)∖L), M(δ⁻(δ⁺(L))∖L)), bytes, for a bit mask L."""
+    """Return the last two terms of the peak formula for a lower set L.
+
+    Parameters
+    ----------
+    graph : Graph
+    lower : int
+        L as a bit mask.
+
+    Returns
+    -------
+    tuple of (int, int)
+        M(δ⁺(L)∖L) and M(δ⁻(δ⁺(L))∖L), in bytes.
+    """
     after = 0
     for v in bits(lower):
         after |= graph.successors[v]
@@ -57,7 +71,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 
 
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
-    """The terms of the peak formula for each segment of a sequence of bit masks L₁ … L_k (= V).
+    """Return the terms of the peak formula for each segment, in order, of a sequence of bit masks L₁ … L_k = V.
 
     Examples
     --------
@@ -76,7 +90,7 @@ def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, 
 
 
 def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
-    """U_k, the union of the boundaries of a sequence of bit masks, as a bit mask."""
+    """Return U_k, the union of the boundaries of L₁ … L_k. All sets are bit masks."""
     kept = 0
     for lower in sequence:
         kept |= graph.boundary_mask(lower)
@@ -84,10 +98,16 @@ def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
 
 
 def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
-    """max_i M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i), formula bytes."""
+    """Return the formula peak of a sequence of bit masks L₁ … L_k = V, in formula bytes.
+
+    It is max_i M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i), or 0 for an empty sequence.
+    """
     return max((terms.total for terms in segment_terms(graph, sequence)), default=0)
 
 
 def overhead(graph: Graph, sequence: Sequence[int]) -> float:
-    """T(V ∖ U_k), the cost of the recomputed nodes, in the unit of the graph's ``time``."""
+    """Return T(V ∖ U_k), the cost of the recomputed nodes, for a sequence of bit masks L₁ … L_k = V.
+
+    The unit is that of ``graph.time``.
+    """
     return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

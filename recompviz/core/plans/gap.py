@@ -1,9 +1,8 @@
-"""The gap between the formula peak of a plan and its measured memory, as steps that add up exactly.
+"""The gap between the formula peak of a plan and its simulated or measured peak, as steps that add up exactly.
 
-A plan has a formula peak, a simulated peak and a measured peak. They differ because the formula does not count
-parameters, real lifetimes differ from segments, the allocator rounds sizes, operators use workspace, and the
-allocator reserves more than it uses. Each step is the difference between two computed values. It names the blocks or
-operators that cause it.
+The formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than those of a
+real training step. The allocator reserves more memory than it uses. A gap has one step for each such reason. The step
+is the difference of two totals, and names the blocks or operators that contribute to it.
 """
 
 from __future__ import annotations
@@ -31,20 +30,20 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class GapStep:
-    """One step of the gap.
+    """One step of a gap: the difference of two totals, and its reason.
 
     Attributes
     ----------
     name : str
         ``"formula"``, ``"static"``, ``"liveness"``, ``"rounding"``, ``"workspace"``, ``"measured"`` or ``"reserved"``.
     change : int
-        Increase in this step, bytes.
+        The bytes that the step adds to the total; negative if it lowers the total.
     total : int
-        Value after this step, bytes.
+        The total after this step, in bytes.
     why : str
-        The reason, as a text.
+        The reason, in words.
     behind : tuple of (str, int)
-        Blocks or operators that cause the step, and their bytes.
+        What contributes to the step, with bytes: categories, blocks, operators or steps of the schedule.
     """
 
     name: str
@@ -56,7 +55,9 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The steps from the formula's peak to the last known value; their changes add up to it.
+    """The steps from the formula peak of a plan to its simulated peak, and to the measured one if known; frozen.
+
+    The first step is the formula peak. All changes add up to the total of the last step. ``print`` shows a table.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class Gap:
 
     @property
     def text(self) -> str:
-        """The steps as an aligned table."""
+        """The steps as a table, one step on each line."""
         lines = []
         for step in self.steps:
             first = f", most of it {step.behind[0][0]}" if step.behind and step.change else ""
@@ -82,20 +83,26 @@ class Gap:
         return self.text
 
     def figure(self) -> Any:
-        """The steps as a Plotly waterfall, bytes."""
+        """Return the steps as a Plotly waterfall chart, in MiB."""
         return render("gap_figure", self)
 
 
 def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """The gap of a plan of a joint graph.
+    """Return the gap of a plan: the steps from its formula peak to its simulated and measured peak.
 
     Parameters
     ----------
     joint : JointGraph
-        Calibrated if workspace is to be a step of its own.
+        The training step to simulate. If it is not calibrated, no workspace is counted.
     plan : Plan
     measured : Timeline, optional
-        Of the same plan, from :func:`recompviz.measure`.
+        A measurement of the same plan by :func:`recompviz.measure`. If left out, the gap ends at the simulated peak.
+
+    Returns
+    -------
+    Gap
+        With ``measured``, it ends with the steps ``"measured"`` and, if ``measured.reserved_peak`` is known,
+        ``"reserved"``.
 
     Examples
     --------
@@ -147,7 +154,7 @@ def _alive_by_category(timeline: Timeline) -> list[tuple[str, int]]:
 
 
 def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int]]:
-    """The blocks alive at the peak whose sizes rounding increases most."""
+    """Return the blocks alive at the peak to which rounding adds most, with the added bytes."""
     storages = joint.storages
     alive = [block for block in rounded.at_peak() if block.storage < len(storages)]
     extra = [(block.label, block.size - storages[block.storage].size) for block in alive]
@@ -166,7 +173,7 @@ def _workspace(joint: JointGraph, schedule: Schedule, whole: Timeline) -> tuple[
 
 
 def _largest_differences(simulated: Timeline, measured: Timeline) -> list[tuple[str, int]]:
-    """The steps whose measured peak differs most from the simulated one."""
+    """Return the steps of the schedule whose measured and simulated peaks differ most, with the difference in bytes."""
     shared = min(len(simulated.phases), len(measured.phases))
     difference = measured.step_peaks[:shared] - simulated.step_peaks[:shared]
     order = np.argsort(-np.abs(difference), kind="stable")[:SHOWN]

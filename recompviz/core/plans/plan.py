@@ -1,8 +1,8 @@
-"""A plan: which values are kept, and the segment of each node.
+"""A plan: the values of a graph that are kept for the backward pass. The other values are recomputed.
 
-A canonical plan is a lower-set sequence; its kept nodes are U_k. Any other set of kept values is also a plan, for
-example the baseline that keeps everything, the choice of PyTorch's partitioner, or the result of a search in real
-bytes. A plan is used with the graph of the same fingerprint only.
+A canonical plan is a lower-set sequence L₁ ⊊ … ⊊ L_k = V. It keeps U_k, the union of the boundaries ∂(L₁) … ∂(L_k). A
+plan may also keep any other set of values. Examples are the baseline that keeps everything, and the plans found by a
+search in simulated bytes. A plan is valid only for graphs with the fingerprint of its own graph.
 """
 
 from __future__ import annotations
@@ -33,21 +33,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Keep or recompute for each node of one graph; frozen.
+    """Which values of a graph are kept and which are recomputed; frozen.
+
+    A lower-set sequence L₁ ⊊ … ⊊ L_k = V divides the nodes into segments V_i = L_i ∖ L_{i−1}. A *canonical* plan keeps
+    U_k, the union of the boundaries ∂(L₁) … ∂(L_k). Other plans keep any set of values.
+
+    A planner chooses a plan for a budget (:meth:`recompviz.Planner.plan`). :meth:`from_lower_sets`,
+    :meth:`from_keep_mask` and :meth:`keep_all` make a given one.
 
     Attributes
     ----------
     graph : Graph
+        The graph whose values the plan keeps or recomputes.
     segment : numpy.ndarray of int32, shape (#V,)
-        i for the nodes of V_i, counted from 1.
+        For each node the number of its segment: i for a node of V_i, counted from 1.
     keep_mask : numpy.ndarray of bool, shape (#V,)
-        Whether the value is kept from the forward to the backward pass.
+        For each node, whether its value is kept from the forward to the backward pass.
     overhead : float
-        T of the recomputed nodes, in the unit of ``graph.time``.
+        The sum of the costs T_v of all nodes that are not kept, in the unit of ``graph.time``.
     peak : int
-        The paper's formula, formula bytes (intermediate values and their gradients only).
+        The peak by the paper's formula, in bytes of intermediate values and their gradients (*formula bytes*). It does
+        not count parameters.
     kind : str
-        ``"canonical"`` for a lower-set sequence, or the name of a baseline.
+        The method that made the plan: ``"canonical"`` for a given or optimal lower-set sequence, the name of a
+        baseline, or ``"live"`` for a search in simulated bytes.
     """
 
     graph: Graph
@@ -63,7 +72,15 @@ class Plan:
 
     @classmethod
     def from_masks(cls, graph: Graph, sequence: Sequence[int], kind: str = "canonical") -> Plan:
-        """The canonical plan of a sequence of bit masks L₁ ⊊ … ⊊ L_k = V.
+        """Return the plan of a lower-set sequence L₁ ⊊ … ⊊ L_k = V, given as bit masks. It keeps U_k.
+
+        Parameters
+        ----------
+        graph : Graph
+        sequence : sequence of int
+            The lower sets in rising order, without ∅. Bit v of a mask stands for node v.
+        kind : str
+            The ``kind`` of the plan.
 
         Raises
         ------
@@ -78,7 +95,20 @@ class Plan:
 
     @classmethod
     def from_lower_sets(cls, graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
-        """The canonical plan of a sequence of lower sets given as sets of node names.
+        """Return the canonical plan of a lower-set sequence, given as sets of node names.
+
+        Parameters
+        ----------
+        graph : Graph
+        sequence : iterable of iterables of node names
+            L₁ ⊊ … ⊊ L_k = V, without ∅.
+
+        Raises
+        ------
+        ValueError
+            If a set is not a lower set, the sets do not grow, or the last one is not V.
+        GraphError
+            If a name is not a node.
 
         Examples
         --------
@@ -91,7 +121,9 @@ class Plan:
 
     @classmethod
     def keep_all(cls, graph: Graph) -> Plan:
-        """The baseline that keeps every value and recomputes nothing; peak 2M(V).
+        """Return the plan that keeps every value and recomputes nothing.
+
+        It has one segment. Its formula peak is 2M(V), the bytes of all values and their gradients.
 
         Examples
         --------
@@ -104,10 +136,10 @@ class Plan:
 
     @classmethod
     def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
-        """A plan that keeps any set of values, boundaries of lower sets or not.
+        """Return a plan that keeps a given set of values. They need not be boundaries of lower sets.
 
-        Its segments lie between prefixes of the order whose whole boundary is kept. Its formula peak is that of
-        these segments with the kept values as cache.
+        A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. The formula peak is computed
+        for these segments; all kept values of earlier segments count as the cache.
 
         Parameters
         ----------
@@ -115,6 +147,15 @@ class Plan:
         keep : iterable of node names, or keep mask: array or list of bool, shape (#V,)
         kind : str
             The method that chose the values, for example ``"min-cut"``; not ``"canonical"``.
+
+        Raises
+        ------
+        ValueError
+            If the keep mask does not have one entry for each node, or ``kind`` is ``"canonical"``.
+        TypeError
+            If ``keep`` is an array of another type than bool.
+        GraphError
+            If a name is not a node.
 
         Examples
         --------
@@ -144,13 +185,13 @@ class Plan:
 
     @classmethod
     def from_kept(cls, graph: Graph, kept: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
-        """Old name of :meth:`from_keep_mask`; deprecated."""
+        """Deprecated name of :meth:`from_keep_mask`."""
         warnings.warn("Plan.from_kept is deprecated; use Plan.from_keep_mask", DeprecationWarning, stacklevel=2)
         return cls.from_keep_mask(graph, kept, kind)
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """Old name of :attr:`keep_mask`; deprecated."""
+        """Deprecated name of :attr:`keep_mask`."""
         warnings.warn("Plan.kept is deprecated; use Plan.keep_mask", DeprecationWarning, stacklevel=2)
         return self.keep_mask
 
@@ -163,19 +204,19 @@ class Plan:
 
     @cached_property
     def masks(self) -> tuple[int, ...]:
-        """The lower sets L₁ … L_k as bit masks."""
+        """The lower sets L₁ ⊊ … ⊊ L_k = V as bit masks. L_i is the union of the segments V₁ … V_i."""
         last = np.arange(1, int(self.segment.max(initial=0)) + 1)
         rows = np.packbits(self.segment <= last[:, None], axis=1, bitorder="little")
         return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
 
     @property
     def lower_sets(self) -> tuple[frozenset[Name], ...]:
-        """L₁ ⊊ … ⊊ L_k = V as sets of node names."""
+        """The lower sets L₁ ⊊ … ⊊ L_k = V as sets of node names. L_i is the union of the segments V₁ … V_i."""
         return tuple(self.graph.set_of(mask) for mask in self.masks)
 
     @property
     def segments(self) -> tuple[frozenset[Name], ...]:
-        """V₁ … V_k as sets of node names."""
+        """The segments V₁ … V_k as sets of node names."""
         members: list[list[Name]] = [[] for _ in range(int(self.segment.max(initial=0)))]
         for name, i in zip(self.graph.names, self.segment.tolist(), strict=True):
             members[i - 1].append(name)
@@ -183,21 +224,41 @@ class Plan:
 
     @property
     def keep(self) -> frozenset[Name]:
-        """The names of the kept nodes; U_k for a canonical plan."""
+        """The names of the nodes whose value is kept; U_k for a canonical plan."""
         return frozenset(self.graph.names[v] for v in np.flatnonzero(self.keep_mask).tolist())
 
     @property
     def recompute(self) -> frozenset[Name]:
-        """The names of the nodes that are not kept; V ∖ U_k for a canonical plan."""
+        """The names of the nodes whose value is not kept; V ∖ U_k for a canonical plan."""
         return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.keep_mask).tolist())
 
     @property
     def terms(self) -> tuple[SegmentTerms, ...]:
-        """The four terms of the peak formula for each segment, formula bytes."""
+        """The four terms of the peak formula for each segment, in formula bytes.
+
+        The largest total is :attr:`peak` for a canonical plan. A plan that also keeps values outside the boundaries of
+        its lower sets may have a larger peak, because ``SegmentTerms.cache`` counts the boundaries only.
+        """
         return segment_terms(self.graph, self.masks)
 
     def on(self, graph: Graph) -> Plan:
-        """The plan with the same kept nodes for a graph with other costs, for example for a smaller batch."""
+        """Return the plan with the same kept nodes for a graph with other costs.
+
+        Parameters
+        ----------
+        graph : Graph
+            A graph with the same nodes and edges, for example traced with a smaller batch.
+
+        Returns
+        -------
+        Plan
+            Its overhead and formula peak are computed from the costs of ``graph``.
+
+        Raises
+        ------
+        ValueError
+            If the lower sets of the plan are not lower sets of ``graph``.
+        """
         if self.kind == "keep-all":
             return Plan.keep_all(graph)
         plan = Plan.from_masks(graph, self.masks, self.kind)
@@ -210,7 +271,10 @@ class Plan:
     # ---------------------------------------------------------------- as JSON
 
     def to_json(self) -> str:
-        """The plan as JSON: fingerprint, keep mask, segment of each node.
+        """Return the plan as JSON text, which :meth:`from_json` reads.
+
+        The text has the fingerprint of the graph, the kind, the keep mask and the segment of each node. It does not
+        have the graph.
 
         Examples
         --------
@@ -230,12 +294,23 @@ class Plan:
 
     @classmethod
     def from_json(cls, graph: Graph, text: str) -> Plan:
-        """Read a plan for this graph.
+        """Read a plan from the text of :meth:`to_json`.
+
+        Parameters
+        ----------
+        graph : Graph
+            The graph of the plan, or a graph with the same fingerprint and other costs T.
+        text : str
+
+        Returns
+        -------
+        Plan
+            Its overhead is computed from the costs of ``graph``.
 
         Raises
         ------
         PlanMismatch
-            If the plan was made for a graph with another fingerprint, or is damaged.
+            If the text is not a plan, or the plan was made for a graph with another fingerprint.
         """
         try:
             data = json.loads(text)
@@ -244,7 +319,9 @@ class Plan:
         except (ValueError, KeyError, TypeError) as error:
             raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
         if form != "recompviz plan 1":
-            raise PlanMismatch(f"the plan has format {form!r}, this version reads 'recompviz plan 1'")
+            raise PlanMismatch(
+                f"the plan has format {form!r}, expected 'recompviz plan 1'; write it again with this version"
+            )
         if fingerprint != graph.fingerprint:
             raise PlanMismatch(
                 f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…; "
@@ -254,11 +331,22 @@ class Plan:
             return cls.keep_all(graph)
         k = max(segment, default=0)
         if len(segment) != len(graph) or sorted(set(segment)) != list(range(1, k + 1)):
-            raise PlanMismatch(f"the plan numbers {len(segment)} nodes in segments 1…{k}, the graph has {len(graph)}")
+            raise PlanMismatch(
+                f"the plan has {len(segment)} segment numbers up to {k}; expected one for each of {len(graph)} nodes, "
+                "without gaps: the text was edited, write it again with plan.to_json()"
+            )
         masks = [sum(1 << v for v, s in enumerate(segment) if s <= i) for i in range(1, k + 1)]
-        plan = cls.from_masks(graph, masks, kind)
+        try:
+            plan = cls.from_masks(graph, masks, kind)
+        except ValueError as error:
+            raise PlanMismatch(
+                f"the segments are no lower-set sequence ({error}); the text was edited, write it again"
+            ) from error
         if keep != "".join("1" if kept else "0" for kept in plan.keep_mask.tolist()):
             if kind != "canonical" and len(keep) == len(graph) and set(keep) <= {"0", "1"}:
                 return cls.from_keep_mask(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
-            raise PlanMismatch("the keep mask is not the union of the boundaries of the segments; the file was edited")
+            raise PlanMismatch(
+                "the keep mask is not the union of the boundaries of the segments; the text was edited, write it again "
+                "with plan.to_json()"
+            )
         return plan

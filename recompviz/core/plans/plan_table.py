@@ -1,8 +1,7 @@
-"""The plan table: the distinct plans of a curve with their formula peaks and total peaks.
+"""The plan table: plans with their formula peaks and simulated total peaks.
 
-The slider's unit is total bytes, which only a simulation gives. With both peaks of each plan in the table, a budget in
-total bytes is a look-up: the plan of least overhead whose simulated total peak fits. The Explorer sends the table
-to the browser once.
+A budget is given in total bytes, and the total peak of a plan is known only from a simulation. A table simulates each
+plan once. To find the plan for a budget is then a look-up. The Explorer sends the table to the browser.
 """
 
 from __future__ import annotations
@@ -21,31 +20,35 @@ from recompviz.core.plans.plan import Plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# number of points of the reduced timeline of each plan, which a page can redraw while the user drags
+# number of points of each outline: few enough for a page to redraw it while the user drags
 OUTLINE_POINTS = 256
 
-# the plans to search for: the formula's time-centric or memory-centric optima, or the best ones in real bytes
+# the plans to search for: the formula's time-centric or memory-centric optima, or the best ones in simulated bytes
 PlanObjective = Literal["time", "memory", "live"]
-# the plans in a table: those, or given plans such as baselines
+# the plans in a table: plans of such a search, or given plans such as baselines
 TableObjective = Literal["time", "memory", "live", "given"]
 
 
 @dataclass(frozen=True, eq=False)
 class PlanTable:
-    """One row per plan, by rising overhead. The first row keeps everything, unless a pin excludes that plan.
+    """Plans with their peaks, sorted by rising overhead; frozen. ``len(table)`` is the number of plans.
+
+    The first plan keeps every value, unless the table was made without it, for example because pins forbid it.
 
     Attributes
     ----------
     graph : Graph
     objective : "time", "memory", "live" or "given"
-        The formula's time-centric or memory-centric plans, plans searched in simulated bytes, or given plans.
+        Where the plans come from: the formula's time-centric or memory-centric optima, a search in simulated bytes, or
+        the caller.
     plans : tuple of Plan
+        One plan for each row. No two plans keep the same values.
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
-        The paper's formula, formula bytes.
+        The peak of each plan by the paper's formula, in formula bytes.
     total_peaks : numpy.ndarray of int64, shape (#rows,)
-        Simulated, total bytes.
+        The simulated peak of each plan, in total bytes.
     outlines : numpy.ndarray of float32, shape (#rows, 256)
-        Simulated total bytes during the step, see :func:`outline`.
+        The simulated total bytes over the training step, in 256 points for each plan; see :func:`outline`.
     """
 
     graph: Graph
@@ -65,9 +68,19 @@ class PlanTable:
         *,
         with_keep_all: bool = True,
     ) -> PlanTable:
-        """Simulate each plan and sort the rows.
+        """Simulate plans and return their table.
 
-        ``profile`` returns the most total bytes alive within each call of a plan's schedule.
+        Of several plans that keep the same values, the first is taken.
+
+        Parameters
+        ----------
+        graph : Graph
+        objective : "time", "memory", "live" or "given"
+        plans : sequence of Plan
+        profile : callable (Plan) → numpy.ndarray of int64
+            Returns the most total bytes alive within each step of the plan's schedule.
+        with_keep_all : bool
+            Whether to add the plan that keeps every value.
         """
         first = [Plan.keep_all(graph)] if with_keep_all else []
         distinct = {plan.keep_mask.tobytes(): plan for plan in reversed([*first, *plans])}
@@ -87,18 +100,25 @@ class PlanTable:
 
     @property
     def least_total(self) -> int:
-        """The smallest feasible budget, total bytes."""
+        """The least budget that a plan of the table fits, in total bytes."""
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
-        """The row of the plan to run under a budget in total bytes.
+        """Return the row of the best plan whose simulated total peak fits a budget.
 
-        Largest overhead for the memory-centric table, least overhead for the others.
+        It is the plan of largest overhead in a memory-centric table, and the plan of least overhead in any other.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The budget in total bytes, or a string such as ``"10 GiB"``.
 
         Raises
         ------
         InfeasibleBudget
-            If no row fits; the error has the least feasible total.
+            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+        ValueError
+            If ``total`` is not a size.
         """
         budget = parse_bytes(total)
         fitting = np.flatnonzero(self.total_peaks <= budget)
@@ -107,12 +127,30 @@ class PlanTable:
         return int(fitting[-1] if self.objective == "memory" else fitting[0])
 
     def plan(self, total: int | float | str) -> Plan:
-        """The plan to run under a budget in total bytes; see :meth:`row`."""
+        """Return the best plan whose simulated total peak fits a budget.
+
+        It is the plan of largest overhead in a memory-centric table, and the plan of least overhead in any other.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The budget in total bytes, or a string such as ``"10 GiB"``.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+        ValueError
+            If ``total`` is not a size.
+        """
         return self.plans[self.row(total)]
 
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
-    """A profile in ``OUTLINE_POINTS`` points, each the maximum of an equal part of the profile."""
+    """Return a profile in 256 points. Each point is the maximum of an equal part of the profile.
+
+    A profile of fewer than 256 steps is stretched: neighbouring points repeat.
+    """
     steps = len(profile)
     starts = np.arange(OUTLINE_POINTS) * steps // OUTLINE_POINTS
     stops = np.maximum(np.arange(1, OUTLINE_POINTS + 1) * steps // OUTLINE_POINTS, starts + 1)

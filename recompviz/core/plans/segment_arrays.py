@@ -1,10 +1,14 @@
-"""A lower-set sequence as one segment number per node, and the paper's formula computed from these numbers.
+"""The peak formula in array form, computed from the segment number of each node.
 
-With s(v) = i for v ∈ V_i, each term of the formula covers an interval of segments:
-v ∈ U_k if a successor is in a later segment; w ∈ δ⁺(L_i)∖L_i for the i from its earliest
-predecessor's segment f(w) to s(w) − 1; u ∈ δ⁻(δ⁺(L_i))∖L_i for the i from the least f of its
-successors to s(u) − 1. The formula therefore takes O(#V + #E) time, which is fast enough for each tick of a slider.
-:mod:`recompviz.core.plans.formula` computes the same from sets, as in the paper.
+Let s(v) be the segment of v, and f(v) the lowest segment of a predecessor of v. Each term of the formula then covers a
+range of segments:
+
+- v belongs to U_i for i ≥ s(v) if it has a successor in a later segment.
+- w belongs to δ⁺(L_i)∖L_i for f(w) ≤ i < s(w).
+- u belongs to δ⁻(δ⁺(L_i))∖L_i for f ≤ i < s(u), where f is the lowest f(w) of a successor w of u.
+
+The peak therefore takes O(#V + #E) time, fast enough for each movement of a slider. :mod:`recompviz.core.plans.formula`
+computes the same from sets, as in the paper.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
-    """s(v) for each node, counted from 1, for a sequence of bit masks L₁ ⊊ … ⊊ L_k = V.
+    """Return the segment number of each node for a sequence of bit masks L₁ ⊊ … ⊊ L_k = V.
+
+    A node of V_i = L_i ∖ L_{i−1} has the number i, counted from 1.
 
     Raises
     ------
@@ -58,7 +64,10 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
 
 
 def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """The keep mask of a sequence: each node with a successor in a later segment, which is U_k."""
+    """Return the keep mask of U_k, computed from the segment number of each node.
+
+    A node belongs to U_k if it has a successor in a later segment.
+    """
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     kept = np.zeros(len(graph), dtype=np.bool_)
     kept[u[segment[u] < segment[v]]] = True
@@ -66,9 +75,10 @@ def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[n
 
 
 def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The finest sequence of prefixes of the order whose boundaries are all kept, as s(v) for each node.
+    """Return the segment number of each node for a plan that keeps any set of values.
 
-    These are the segments within which a plan with any set of kept values recomputes.
+    A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. Each value is then recomputed
+    within its own segment.
 
     Examples
     --------
@@ -93,9 +103,10 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
 def peaks_by_segment(
     graph: Graph, segment: NDArray[np.int32], keep_mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i) for i = 1 … k, formula bytes.
+    """Return the sum of the four terms of the peak formula for each segment, in formula bytes, shape (k,).
 
-    With ``keep_mask``, the cache U_{i−1} is replaced by the kept nodes of L_{i−1}.
+    The sum for segment i is M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i). If ``keep_mask`` is given, the
+    kept nodes of L_{i−1} take the place of U_{i−1}.
 
     Examples
     --------

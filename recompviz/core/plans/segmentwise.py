@@ -1,7 +1,8 @@
-"""A schedule without liveness analysis: storages are freed at the ends of segments only.
+"""A schedule without liveness analysis: storages are freed only at the ends of segments.
 
-The canonical strategy in section 3 of the paper discards values segment by segment. Liveness analysis
-(section 4.4) frees each storage at its last use. The difference between the two peaks shows what it saves.
+The canonical strategy in section 3 of the paper discards values segment by segment. Liveness analysis (section 4.4)
+frees each storage after its last use. The difference between the two simulated peaks is the memory that liveness
+analysis saves.
 
 Source: Kusumoto et al. 2019, section 3 and Table 2.
 """
@@ -15,13 +16,20 @@ from recompviz.core.steps.schedule import Schedule
 
 
 def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
-    """The schedule in which each storage is freed at the end of the segment of its last use.
+    """Return a schedule that frees each storage at the end of the segment in which it is last used.
+
+    The end of the forward pass also ends a segment.
 
     Parameters
     ----------
     schedule : Schedule
-        Of this plan.
+        The schedule of ``plan``, in which storages are freed after their last use.
     plan : Plan
+
+    Returns
+    -------
+    Schedule
+        The same calls in the same order.
 
     Examples
     --------
@@ -48,9 +56,10 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
 
 
 def segment_of_steps(schedule: Schedule, plan: Plan) -> list[int]:
-    """The segment of each step of the schedule: rising in the forward pass, falling in the backward pass.
+    """Return the segment number of each step of the schedule.
 
-    In the backward pass a segment ends when no later step reads a forward value of it.
+    In the forward pass it is the highest segment of the nodes computed so far. In the backward pass it is the highest
+    segment of the forward values that this step or a later one reads.
     """
     joint, segment = schedule.joint, plan.segment
     found: list[int] = []

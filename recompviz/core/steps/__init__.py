@@ -1,4 +1,1 @@
-"""One training step as operator calls.
-
-The joint graph, its schedule, the lifetime simulation and the resulting timeline.
-"""
+"""One training step as operator calls: its joint graph, its schedule, the simulation of lifetimes, and the timeline."""

@@ -1,8 +1,8 @@
-"""Replay allocation events: every allocated block with its birth, death and size, and the live bytes over time.
+"""Replay an allocator's events: when each block is allocated and freed, and how many bytes are in use after each event.
 
-This is the only reader of an allocator's events. A source (PyTorch's profiler, a memory snapshot) translates what it
-recorded into :class:`AllocationEvent`. A free of an address that was not allocated before is ignored: the block existed
-before the recording. An allocation at an address that is in use ends the old block: its free was not recorded.
+A source, such as PyTorch's profiler or a memory snapshot, translates its records into :class:`AllocationEvent`. A free
+of an address that was not allocated is ignored, because the block existed before the recording. An allocation at an
+address in use first frees the old block, because its free was not recorded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class AllocationEvent(NamedTuple):
-    """One allocation or free.
+    """One allocation or free of a block of memory.
 
     Attributes
     ----------
     at : int
-        Where it happened, as the source counts: a step, an operator, a position in a trace.
+        The position of the event as its source counts: the number of a step, of an operator, or of an entry in a trace.
     address : int
     size : int
-        Bytes; positive for an allocation, negative for a free. The size of a free is not used.
+        Bytes, positive for an allocation and negative for a free. For a free only the sign is used.
     scope : str
-        Name of the operator or range in which it happened; empty if it is not known.
+        The operator or profiler range in which the event happened; empty if it is not known.
     """
 
     at: int
@@ -38,32 +38,34 @@ class AllocationEvent(NamedTuple):
     scope: str = ""
 
     def counted_at(self, at: int) -> AllocationEvent:
-        """The same event at another position."""
+        """Return the same event at another position."""
         return AllocationEvent(at, self.address, self.size, self.scope)
 
 
 @dataclass(frozen=True, eq=False)
 class Allocations:
-    """The result of a replay; frozen.
+    """The events of a replay and the blocks that they allocate and free; frozen.
+
+    Events are numbered in the order they happened, and blocks in the order they were allocated.
 
     Attributes
     ----------
     at : numpy.ndarray of int64, shape (#events,)
-        Where each event happened, as the source counts.
+        The position of each event as its source counts; see :class:`AllocationEvent`.
     block : numpy.ndarray of int64, shape (#events,)
-        The block that the event allocates or frees.
+        The number of the block that the event allocates or frees.
     delta : numpy.ndarray of int64, shape (#events,)
-        Bytes, positive for an allocation, negative for a free.
+        Bytes, positive for an allocation and negative for a free.
     address, size : numpy.ndarray of int64, shape (#blocks,)
-        Blocks are numbered in the order of their allocation.
+        The address of each block, and its bytes.
     birth, death : numpy.ndarray of int64, shape (#blocks,)
-        Positions of the events that allocate and free each block; ``death`` is −1 if it is not freed.
+        The numbers of the events that allocate and free each block; ``death`` is −1 if the block is not freed.
     scopes : tuple of str
         For each block, the scope in which it was allocated.
     peak : int
-        The most bytes alive at one time, exact for any size.
+        The most bytes in use at one time, computed without integer overflow.
     unseen_frees : int
-        Number of blocks whose free was not recorded.
+        The number of blocks whose address was allocated again although no free was recorded.
     """
 
     at: NDArray[np.int64]
@@ -79,21 +81,21 @@ class Allocations:
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
-        """Bytes alive right after each event, shape (#events,)."""
+        """Bytes in use right after each event, shape (#events,)."""
         return np.cumsum(self.delta)
 
     @property
     def peak_event(self) -> int:
-        """Number of the first event at which live memory reaches its maximum; −1 if there are no events."""
+        """The number of the first event after which the most bytes are in use; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     def alive_after(self, event: int) -> NDArray[np.int64]:
-        """The blocks alive right after an event, in the order of their allocation."""
+        """Return the numbers of the blocks in use right after an event, in rising order."""
         return np.flatnonzero((self.birth <= event) & ((self.death < 0) | (self.death > event)))
 
 
 class AllocationReader:
-    """Replays events one by one, for a source whose later events depend on the blocks of the earlier ones.
+    """A replay that takes events one by one, for a source whose later events depend on the blocks of earlier ones.
 
     Examples
     --------
@@ -114,11 +116,11 @@ class AllocationReader:
         self._unseen_frees = 0
 
     def in_use(self, address: int) -> bool:
-        """Whether a live block begins at an address."""
+        """Return whether a block in use begins at an address."""
         return address in self._open
 
     def allocate(self, at: int, address: int, size: int, scope: str = "") -> int:
-        """Begin a block; return its number."""
+        """Allocate a block and return its number. A block in use at the same address is freed first."""
         if address in self._open:
             self._unseen_frees += 1
             self.free(at, address)
@@ -132,7 +134,7 @@ class AllocationReader:
         return block
 
     def free(self, at: int, address: int) -> int:
-        """End the block at an address; return its bytes, 0 if there is no such block."""
+        """Free the block at an address and return its bytes; 0 if no block in use begins there."""
         block = self._open.pop(address, None)
         if block is None:
             return 0
@@ -143,7 +145,7 @@ class AllocationReader:
         return size
 
     def finish(self) -> Allocations:
-        """What was replayed so far."""
+        """Return all events and blocks replayed so far."""
         events = np.array(self._events, np.int64).reshape(-1, 3).T
         blocks = np.array(self._blocks, np.int64).reshape(-1, 3).T
         death = np.full(len(self._blocks), -1, np.int64)
@@ -161,7 +163,11 @@ def read_allocations(events: Iterable[AllocationEvent]) -> Allocations:
     Parameters
     ----------
     events : iterable of AllocationEvent
-        In the order they happened; events of size 0 are ignored.
+        In the order they happened. Events of size 0 are ignored.
+
+    Returns
+    -------
+    Allocations
 
     Examples
     --------

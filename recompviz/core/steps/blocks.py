@@ -1,7 +1,7 @@
-"""The memory blocks of a timeline as a table, with the range of steps in which each block is alive.
+"""The transient blocks of a timeline as a table, each with the range of steps at whose peaks it is alive.
 
-A block is alive at the peak of a step if the step lies in the block's range (first, stop). The bytes of these blocks
-add up exactly to the peak of the step.
+For each step of the timeline, the bytes of the blocks with ``first <= step < stop`` add up to the step's peak in
+transient bytes.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The blocks of a timeline in the order they were allocated; frozen.
+    """The transient blocks of a timeline in the order they were allocated; frozen. ``len(blocks)`` is their number.
 
     Attributes
     ----------
     storage : numpy.ndarray of int32, shape (#blocks,)
         Positions in the timeline's ``storage_labels``.
-    category : numpy.ndarray of int8
-    size : numpy.ndarray of int64
+    category : numpy.ndarray of int8, shape (#blocks,)
+        The :class:`Category` of each block.
+    size : numpy.ndarray of int64, shape (#blocks,)
         Bytes.
-    first, stop : numpy.ndarray of int32
-        The block is alive at the peak of the steps ``first`` to ``stop − 1``. ``stop`` is #steps for blocks that
-        outlive the step.
+    first, stop : numpy.ndarray of int32, shape (#blocks,)
+        The block is alive at the peaks of the steps ``first`` to ``stop − 1``. ``stop`` is the number of steps for a
+        block that is not freed.
     """
 
     storage: NDArray[np.int32]
@@ -51,7 +52,7 @@ class Blocks:
 
 
 def blocks_of(timeline: Timeline) -> Blocks:
-    """The blocks of a timeline that are alive at the peak of some step.
+    """Return the transient blocks of a timeline that are alive at the peak of at least one step.
 
     Examples
     --------
@@ -83,7 +84,7 @@ def blocks_of(timeline: Timeline) -> Blocks:
 
 
 def _pairs(timeline: Timeline) -> NDArray[np.int64]:
-    """For each allocation the event that frees it, −1 if none does; of two equal blocks the younger is freed first."""
+    """Return for each allocation the event that frees it, or −1. Of two equal blocks the younger is freed first."""
     ends = np.full(len(timeline.delta), -1, np.int64)
     key = timeline.storage.astype(np.int64) * len(Category) + timeline.category
     order = np.argsort(key, kind="stable")
@@ -103,7 +104,9 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def binding(timeline: Timeline) -> str:
-    """A description of the peak of a timeline: the step, and the largest values alive.
+    """Return a description of a timeline's peak: the step, the three largest items alive, and the sum of the others.
+
+    An item is a transient block, or all static memory of one category.
 
     Examples
     --------

@@ -12,15 +12,15 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 
 
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
-    """A chain of values as a graph and as the joint graph of its training step.
+    """Return a chain of values as a graph, and the joint graph of its training step.
 
-    The backward call of node i reads the incoming gradient and the value of node i−1. The last
-    value is the loss; no backward call reads it.
+    The backward call of node i allocates the gradient of its value. It reads the gradient of value i + 1 and value i −
+    1, as far as they exist. The last value is the loss; no backward call reads it.
 
     Parameters
     ----------
     sizes : sequence of int
-        Bytes of each value, and of its gradient.
+        Bytes of each value. Its gradient has the same size.
 
     Examples
     --------
@@ -41,17 +41,17 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
 
 
 def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: int = 224) -> tuple[Graph, JointGraph]:
-    """The training step of a bottleneck residual network; the default is ResNet-50 with 176 nodes.
+    """Return the graph and the joint graph of a residual network with bottleneck blocks; ResNet-50 by default.
 
-    Shapes, sizes and the paper's costs (10 for a convolution, otherwise 1) are those of the real network. The reads of
-    the backward pass are simplified: a convolution and a batch norm read their input, a ReLU its output.
+    Shapes, sizes and the paper's costs (10 for a convolution, otherwise 1) are those of the real network. The backward
+    pass is simplified: a convolution and a batch norm read their input, and a ReLU reads its output.
 
     Parameters
     ----------
     blocks : sequence of int
-        Bottlenecks per stage; each stage after the first halves height and width.
+        The number of bottleneck blocks in each stage. Each stage after the first halves height and width.
     batch, pixels : int
-        Images per step, and their height and width.
+        The number of images in a batch, and their height and width.
 
     Examples
     --------
@@ -98,13 +98,17 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
 
 
 def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
-    """The training step of a network with the shape of a U-Net: each output on the way down is read on the way up.
+    """Return the graph and the joint graph of a network with the shape of a U-Net.
+
+    The output of each block on the way down is also read on the way up. A block is a convolution, a batch norm and a
+    ReLU. Height and width are halved after each quarter of the blocks on the way down.
 
     Parameters
     ----------
     nodes : int
-        Approximate number of nodes. A block is a convolution, a batch norm and a ReLU. Height and width are halved
-        after each quarter of the blocks.
+        Approximate number of nodes.
+    batch : int
+        The number of images in a batch. They are 64 pixels high and wide.
 
     Examples
     --------
@@ -133,7 +137,7 @@ def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
 
 
 class _Sequence:
-    """Collects nodes in the order they run, then appends the backward pass."""
+    """Collects the nodes of a network in the order they run, then appends the backward pass."""
 
     def __init__(self, batch: int) -> None:
         self.batch = batch
@@ -162,7 +166,7 @@ class _Sequence:
         return len(self.nodes) - 1
 
     def finish(self, image: int) -> tuple[Graph, JointGraph]:
-        """The graph, and its joint graph with a backward call for each node."""
+        """Return the graph, and the joint graph with one backward call for each node."""
         n = len(self.nodes)
         edges = [(u, v) for v, (_, reads, *_) in enumerate(self.nodes) for u in reads]
         graph = Graph(

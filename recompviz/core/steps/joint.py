@@ -1,9 +1,10 @@
-"""The joint graph: one training step's forward and backward as operator calls and storages.
+"""The joint graph: the forward and backward pass of one training step as operator calls and storages.
 
-The graph G is a simplification of this graph. A *call* is one operator call; views, getitems and
-detaches are not calls, they belong to the storage that they read. A *storage* is a block of memory that one call
-allocates. Each forward call that backward depends on belongs to a node of G. The torch layer traces the joint graph;
-the scheduler, the simulator and the widgets read it.
+The graph G of intermediate values is a simplification of the joint graph. A *call* is one operator call. Views,
+getitems and detaches are not calls, because they allocate nothing; they belong to the storage that they read. A
+*storage* is a block of memory that one call allocates, or that exists before the training step. A forward call that the
+backward pass depends on belongs to a node of G. The torch layer traces the joint graph; the scheduler, the simulator
+and the widgets read it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 
 class Category(IntEnum):
-    """The use of a block of memory. The first five are static: they exist before the training step and after it."""
+    """The use of a block of memory.
+
+    The first five categories are *static*: their blocks are allocated before the training step and stay allocated after
+    it.
+    """
 
     PARAMETER = 0
     BUFFER = 1
@@ -41,12 +46,12 @@ class Category(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name in figures and texts."""
+        """The name of the category in figures and texts, for example ``"kept values"``."""
         return _LABELS[self]
 
     @property
     def static(self) -> bool:
-        """Whether the memory is allocated before the step starts and after it ends."""
+        """Whether blocks of this category are allocated before the training step and stay allocated after it."""
         return self <= Category.OPTIMIZER
 
 
@@ -69,19 +74,19 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Storage:
-    """A block of memory.
+    """A block of memory that one call allocates, or that exists before the training step.
 
     Attributes
     ----------
     size : int
-        Bytes as requested from the allocator (not rounded).
+        Bytes requested from the allocator, not rounded.
     maker : int
-        The call that allocates it, −1 if it is allocated before the step.
+        The number of the call that allocates it; −1 if it is allocated before the training step.
     category : Category
-        For an output of a call: GRADIENT, PARAMETER_GRADIENT, OUTPUT, or KEPT for any forward value
-        (the plan decides whether it is kept).
+        Its use. An output of a forward call has the category ``KEPT``, even if a plan does not keep it, or ``OUTPUT``.
+        An output of a backward call has the category ``GRADIENT`` or ``PARAMETER_GRADIENT``.
     label : str
-        Name of the parameter, or key of the call.
+        The name of the parameter, buffer or input, or the key of the call that allocates it.
     """
 
     size: int
@@ -92,27 +97,27 @@ class Storage:
 
 @dataclass(frozen=True)
 class Call:
-    """One operator call.
+    """One operator call of the forward or backward pass.
 
     Attributes
     ----------
     info : NodeInfo
-        Operator, module, source line; a backward call has those of its forward call.
+        Its operator, module and source line. A backward call has those of its forward call.
     backward : bool
         Whether it belongs to the backward pass.
     node : int
-        The node of G it belongs to, −1 if none (backward calls, and values without gradient).
-        Several calls may belong to one node.
+        The number of the node of G to which it belongs. −1 for a backward call, for a constant, and for a value without
+        gradient. Several calls may belong to one node.
     reads, makes : tuple of int
-        The storages it reads, and those it allocates, each once.
+        The numbers of the storages that it reads, and of the storages that it allocates, without repeats.
     pinned : bool
-        Must not run a second time: it reads memory that the step overwrites later.
+        Whether it must not run a second time, because it reads memory that is overwritten later in the training step.
     random : bool
-        Draws random numbers, so that a second run must replay the generator's state.
+        Whether it draws random numbers. A second run must start from the generator's state of the first.
     views : tuple of int
-        Nodes of G that are views of an output of this call. Keeping such a node keeps the output.
+        The nodes of G that are views of an output of this call. If such a node is kept, the output is kept.
     follows : tuple of int
-        For a constant, which is not a node: the nodes that read it. It is recomputed unless all of them are kept.
+        For a call that computes a constant: the nodes of G that read the constant. It is kept if all of them are kept.
     """
 
     info: NodeInfo
@@ -128,29 +133,33 @@ class Call:
 
 @dataclass(frozen=True, eq=False)
 class JointGraph:
-    """Calls in the order they were traced, forward first, and the storages they read and allocate.
+    """The operator calls of one training step, forward first, and the storages that they read and allocate; frozen.
+
+    Calls and storages are referred to by their positions in ``calls`` and ``storages``.
 
     Attributes
     ----------
     calls : tuple of Call
+        In the order they were traced.
     storages : tuple of Storage
     results : frozenset of int
-        Storages that outlive the step: the loss and the gradients it returns.
+        Storages that stay allocated after the training step: the loss and the gradients that the training step returns.
     clones : tuple of (int, int)
-        (storage, bytes): parameter gradients that autograd copies on arrival because their layout
-        is not the parameter's, and the size of the copy.
+        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive, because their layout is not
+        the parameter's. The bytes are the size of the copy.
     tangent_bytes : int
-        Bytes of the gradient of the loss that autograd starts from. It lives until the backward pass ends.
+        Bytes of the gradient of the loss from which autograd starts. It is alive until the backward pass ends.
     rng_bytes : int
-        Device bytes of the random generator's state that each recomputed random call keeps.
+        Bytes on the device of one saved state of the random generator. Every recomputed random call saves one.
     alignment : int
-        The allocator rounds every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
+        The allocator rounds the size of every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
     workspace : tuple of int
-        Scratch memory inside each call, bytes, as calibrated; empty if it is not known.
+        Bytes of scratch memory inside each call, as calibrated; empty if it is not known.
     seconds : tuple of float
         Wall-clock time of each call, as calibrated; empty if it is not known.
     optimizer_scratch : int
-        Bytes that the optimizer's step allocates besides its state and all gradients; 0 if there is no such step.
+        Bytes that the optimizer's step allocates besides its state and the gradients; 0 if it is not part of the
+        training step.
     """
 
     calls: tuple[Call, ...]
@@ -166,12 +175,12 @@ class JointGraph:
 
     @cached_property
     def forward_count(self) -> int:
-        """The number of calls of the forward pass; they come first."""
+        """The number of calls of the forward pass, which come first in ``calls``."""
         return sum(not call.backward for call in self.calls)
 
     @cached_property
     def static(self) -> dict[Category, int]:
-        """Bytes allocated before the step by category, rounded as the allocator does."""
+        """The bytes allocated before the training step, by category, rounded up as the allocator does."""
         totals: dict[Category, int] = {}
         for storage in self.storages:
             if storage.maker < 0 and storage.category.static:
@@ -180,7 +189,7 @@ class JointGraph:
 
     @cached_property
     def sizes(self) -> list[int]:
-        """The bytes of each storage as allocated."""
+        """The bytes of each storage, rounded up as the allocator does."""
         return [self.rounded(storage.size) for storage in self.storages]
 
     @cached_property
@@ -195,50 +204,55 @@ class JointGraph:
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The key of each call."""
+        """The key of each call, ``call.info.key``."""
         return tuple(call.info.key for call in self.calls)
 
     @cached_property
     def categories(self) -> NDArray[np.int64]:
-        """The category of each storage as a number."""
+        """The number of the category of each storage, as an array."""
         return np.array([int(storage.category) for storage in self.storages], np.int64)
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """The storages that each call allocates or reads, without those allocated before the step."""
+        """For each call the storages that it allocates or reads, without those allocated before the training step."""
         return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
 
     @cached_property
     def forward_reads(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """The forward values each call reads, as (storage, the call that makes it)."""
+        """For each call the outputs of forward calls that it reads, as pairs (storage, the call that allocates it)."""
         forward, makers = self.forward_count, [storage.maker for storage in self.storages]
         return tuple(tuple((s, makers[s]) for s in call.reads if 0 <= makers[s] < forward) for call in self.calls)
 
     @cached_property
     def made(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The storages that each call allocates, as :func:`packed_rows`."""
+        """For each call the storages that it allocates, packed by :func:`packed_rows`."""
         return packed_rows([call.makes for call in self.calls])
 
     @cached_property
     def random(self) -> NDArray[np.bool_]:
-        """Which calls draw random numbers."""
+        """For each call, whether it draws random numbers, as an array."""
         return np.array([call.random for call in self.calls], np.bool_)
 
     @cached_property
     def scratch(self) -> NDArray[np.int64]:
-        """Scratch memory inside each call as allocated, bytes; 0 where it is not known."""
+        """The workspace of each call in bytes, rounded up as the allocator does; 0 where it is not known."""
         return np.array([self.rounded(extra) for extra in self.workspace or [0] * len(self.calls)], np.int64)
 
     def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
-        """For each call whether its outputs stay until the backward pass, if that needs them.
+        """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
 
-        A view owns no memory: the flag of its node applies to the call whose storage it reads, like the flag of the
-        call's own node.
+        An output that the backward pass does not need is freed earlier all the same. A view owns no memory: if its node
+        is kept, the call whose output it views is kept. The entries of backward calls have no meaning.
 
         Parameters
         ----------
         keep_mask : sequence of bool, length #V
-            Whether the node's value is kept.
+            For each node of G, whether its value is kept.
+
+        Returns
+        -------
+        list of bool
+            One entry for each call.
         """
         return [
             call.pinned
@@ -248,12 +262,12 @@ class JointGraph:
         ]
 
     def rounded(self, size: int) -> int:
-        """The bytes that the allocator uses for a size."""
+        """Return the bytes that the allocator uses for a request of ``size`` bytes."""
         return -(-size // self.alignment) * self.alignment
 
 
 def packed_rows(rows: Sequence[Iterable[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of numbers as (start, numbers): row i is ``numbers[start[i]:start[i + 1]]``."""
+    """Return rows of integers as two arrays (start, numbers). Row i is ``numbers[start[i]:start[i + 1]]``."""
     lengths = np.array([len(tuple(row)) for row in rows], np.int64)
     start = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(lengths, out=start[1:])

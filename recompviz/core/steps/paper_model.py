@@ -1,8 +1,8 @@
-"""The training step of a graph in the paper's own model, as a joint graph.
+"""The training step of a graph in the paper's memory model, as a joint graph.
 
-Each value has a gradient of the same size, which is computed from the gradients of its successors and the values that
-those successors read. The scheduler and the simulator use this joint graph for a graph that was not traced from a
-model. Its plans can then be compared with other strategies.
+In this model each value has a gradient of the same size. The gradient is computed from the gradients of the value's
+successors and from all values that these successors read. For a graph that was not traced from a model, plans are
+scheduled and simulated on this joint graph.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 
 
 def paper_step(graph: Graph) -> JointGraph:
-    """The joint graph of a graph in the paper's model: #V forward calls in order, then #V backward calls.
+    """Return the joint graph of a graph in the paper's memory model: #V forward calls, then #V backward calls.
 
-    Call i < #V computes the i-th node of ``graph.order``, call 2·#V − 1 − i its gradient. Each call allocates one
-    storage with its own number. No storage outlives the step. The gradient of a sink reads nothing.
+    Call i < #V computes the value of the i-th node of ``graph.order``, and call 2·#V − 1 − i computes its gradient.
+    Call j allocates one storage, which has the number j. No storage stays allocated after the training step. The
+    gradient of a sink reads nothing.
 
     Examples
     --------

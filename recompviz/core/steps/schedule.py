@@ -1,8 +1,9 @@
-"""The schedule: all operator calls of a step under a plan, in order, and the storages freed after each.
+"""The schedule: all operator calls of a training step under a plan, in order, and the storages freed after each call.
 
 A schedule is made from a joint graph and a keep mask. The simulator adds up its bytes, a generated program runs it, and
-the widgets draw it. Forward calls run as traced. Before a backward call, the values that it needs and that were not
-kept are recomputed, at most once. Each storage is freed right after its last use (liveness).
+the widgets draw it. Forward calls run in the order they were traced. Values that a backward call needs and that were
+not kept are recomputed just before it. No call is recomputed twice. Each storage is freed right after its last use
+(liveness analysis).
 
 Source: Kusumoto et al. 2019, section 3 (canonical strategy) and section 4.4 (liveness analysis).
 """
@@ -18,7 +19,10 @@ from recompviz.core.steps.joint import JointGraph
 
 
 class Phase(IntEnum):
-    """The kind of a step of the schedule."""
+    """The part of the training step to which a step of a schedule or timeline belongs.
+
+    ``ACCUMULATE`` and ``OPTIMIZER`` occur in timelines only.
+    """
 
     FORWARD = 0
     RECOMPUTE = 1
@@ -28,24 +32,29 @@ class Phase(IntEnum):
 
     @property
     def label(self) -> str:
-        """The name in figures and texts."""
+        """The name of the phase in figures and texts, for example ``"recompute"``."""
         return self.name.lower()
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Steps in order; frozen.
+    """The operator calls of a training step under a plan, in order; frozen.
+
+    Each *step of the schedule* runs one call. ``len(schedule)`` is the number of steps. Calls and storages are
+    positions in ``joint.calls`` and ``joint.storages``.
 
     Attributes
     ----------
     joint : JointGraph
     phases : tuple of Phase
+        ``FORWARD``, ``RECOMPUTE`` or ``BACKWARD`` for each step.
     calls : tuple of int
         The call that each step runs.
     frees : tuple of tuple of int
         The storages freed right after each step.
     saved : frozenset of int
-        The storages carried from the forward to the backward pass.
+        The outputs of forward calls that stay allocated from the forward to the backward pass because the backward pass
+        reads them.
     """
 
     joint: JointGraph
@@ -59,23 +68,23 @@ class Schedule:
 
     @property
     def saved_bytes(self) -> int:
-        """Bytes of the saved storages, as allocated."""
+        """The bytes of the saved storages, rounded up as the allocator does. Parameters and inputs are not counted."""
         return sum(self.joint.sizes[s] for s in self.saved)
 
     @cached_property
     def recomputed(self) -> frozenset[int]:
-        """The calls that run twice."""
+        """The forward calls that run a second time."""
         return frozenset(c for c, phase in zip(self.calls, self.phases, strict=True) if phase is Phase.RECOMPUTE)
 
 
 def make_schedule(joint: JointGraph, keep_mask: Sequence[bool]) -> Schedule:
-    """The schedule of a keep mask.
+    """Return the schedule of a joint graph under a keep mask.
 
     Parameters
     ----------
     joint : JointGraph
     keep_mask : sequence of bool, length #V
-        Whether the node's value is kept from the forward to the backward pass.
+        For each node of G, whether its value is kept from the forward to the backward pass.
 
     Examples
     --------
@@ -93,7 +102,7 @@ def make_schedule(joint: JointGraph, keep_mask: Sequence[bool]) -> Schedule:
 
 
 def _order(joint: JointGraph, keep_mask: Sequence[bool]) -> tuple[list[int], list[Phase], set[int]]:
-    """Calls in the order they run, their phases, and the storages saved for backward."""
+    """Return the calls in the order they run, their phases, and the storages saved for the backward pass."""
     forward, forward_reads = joint.forward_count, joint.forward_reads
     keeps = joint.kept_calls(keep_mask)
     order = list(range(forward))
@@ -122,7 +131,7 @@ def _order(joint: JointGraph, keep_mask: Sequence[bool]) -> tuple[list[int], lis
 
 
 def _frees(joint: JointGraph, order: Sequence[int], saved: set[int]) -> tuple[tuple[int, ...], ...]:
-    """The storages freed after each step: those that it uses last."""
+    """Return for each step of the schedule the storages that are freed after it, because it uses them last."""
     calls, touched, forward = joint.calls, joint.touched, joint.forward_count
     frees: list[tuple[int, ...]] = [()] * len(order)
     # going backwards, the first use found is the last use. The forward pass must not free saved storages, and the

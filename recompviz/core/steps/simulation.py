@@ -1,9 +1,9 @@
-"""The lifetime simulation: add up the bytes of a schedule.
+"""The simulator: add up the bytes that are alive during a schedule.
 
-A call allocates its outputs when it starts and its workspace while it runs. When it ends, the storages that it used
-last are freed. The generated program runs the same schedule, so a simulated timeline differs from a measured one only
-by memory that operators use internally. The sums are computed in arrays, so a step of thousands of calls can be
-simulated while the user drags a budget.
+A call allocates its outputs when it starts, and uses its workspace while it runs. When it ends, the storages that it
+used last are freed. A planned module runs the same schedule. A simulated timeline therefore differs from a measured one
+mainly by memory that operators use internally and that was not calibrated. The sums are computed in arrays, so that a
+schedule of thousands of calls can be simulated while the user drags a budget.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recompviz.core.steps.timeline import Timeline
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# the step after the last call: autograd passes the gradients to their parameters
+# the step of the timeline after the last call: autograd passes the gradients to their parameters
 ARRIVAL = "gradients arrive"
 # the step after that one
 OPTIMIZER_STEP = "optimizer"
@@ -31,13 +31,19 @@ PLACES = 6
 
 
 def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
-    """The timeline of a schedule.
+    """Return the simulated timeline of a schedule.
 
     Parameters
     ----------
     schedule : Schedule
     device : str
-        Name of the device, shown with the timeline. It does not change the bytes: ``joint.alignment`` does.
+        The name of the device for ``Timeline.device``. It does not change the bytes; ``joint.alignment`` does.
+
+    Returns
+    -------
+    Timeline
+        In total bytes. Its steps are those of the schedule, then the arrival of the gradients at their parameters, and,
+        if ``joint.optimizer_scratch`` is not 0, the optimizer's step.
 
     Examples
     --------
@@ -97,7 +103,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
 
 
 def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Events of the outputs of calls: allocations at the start of a step, frees after the last use."""
+    """Return the events of the outputs of calls: allocations at the start of a step, frees after the last use."""
     joint, last = schedule.joint, len(calls)
     start, made = joint.made
     lengths = start[calls + 1] - start[calls]
@@ -135,7 +141,10 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
 
 
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
-    """The category of a storage allocated in a phase; the plan decides if a forward value is kept or transient."""
+    """Return the number of the category of a storage that is allocated in a phase.
+
+    It is ``RECOMPUTED`` in the phase ``RECOMPUTE``. A forward value that the schedule does not save is ``TRANSIENT``.
+    """
     # plain ints, because members of an enumeration are slow to convert to arrays
     if phase is Phase.RECOMPUTE:
         return int(Category.RECOMPUTED)

@@ -1,8 +1,9 @@
 """A timeline: all allocations and frees of one training step, simulated or measured.
 
-Simulated and measured timelines have the same form, event arrays (step, storage, category, delta in bytes), so they
-can be compared. The step starts without gradients and ends after the backward pass, or after the optimizer's step.
-``peak = static + transient_peak`` in *total* bytes, which are the bytes that the device allocates.
+Simulated and measured timelines have the same event arrays (step, storage, category, change in bytes) and can be
+compared. The training step starts without gradients. It ends after the backward pass, or after the optimizer's step if
+that is part of it. *Static* memory is allocated before the training step and stays allocated after it; *transient*
+memory is all other memory. ``peak = static + transient_peak`` is in *total* bytes: all bytes that the device allocates.
 """
 
 from __future__ import annotations
@@ -27,18 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Alive:
-    """One block of memory that is alive after an event.
+    """One block of memory that is alive after an event of a timeline.
 
     Attributes
     ----------
     storage : int
         Position in the timeline's ``storage_labels``.
     label : str
+        The name of its storage.
     category : Category
     size : int
         Bytes.
     born : int
-        The step of the schedule that allocated it; −1 for a block that existed before.
+        The step of the timeline that allocated it; −1 if it was allocated before the first step.
     """
 
     storage: int
@@ -50,32 +52,38 @@ class Alive:
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """Allocations and frees in order; frozen, with read-only arrays.
+    """All allocations and frees of one training step, in order; frozen, with read-only arrays.
+
+    A *step of the timeline* is one operator call: of the schedule under a plan, otherwise in the order the operators
+    ran. The arrival of the gradients at their parameters and the optimizer's step may follow as further steps. In the
+    timeline of a memory snapshot, a step is one or several consecutive events. *Static* memory is allocated before the
+    training step and stays allocated after it. The events are the *transient* memory.
 
     Attributes
     ----------
     step : numpy.ndarray of int32, shape (#events,)
-        The step of the schedule in which each event happens; −1 before the first step.
-    storage : numpy.ndarray of int32
-        Positions in ``storage_labels``.
-    category : numpy.ndarray of int8
-        :class:`Category` of the block.
-    delta : numpy.ndarray of int64
+        The step of the timeline in which each event happens; −1 before the first step.
+    storage : numpy.ndarray of int32, shape (#events,)
+        The storage that each event allocates or frees, as a position in ``storage_labels``.
+    category : numpy.ndarray of int8, shape (#events,)
+        The :class:`Category` of each block.
+    delta : numpy.ndarray of int64, shape (#events,)
         Bytes, positive for an allocation and negative for a free.
     step_labels : tuple of str
-        The key of the call that each step runs.
+        A name for each step, for example the key of the call that it runs.
     phases : numpy.ndarray of int8, shape (#steps,)
-        :class:`Phase` of each step.
+        The :class:`Phase` of each step.
     storage_labels : tuple of str
+        A name for each storage.
     static_bytes : dict of Category to int
-        Parameters, buffers, inputs, targets, optimizer state: bytes.
+        Bytes of parameters, buffers, inputs, targets and optimizer state.
     kind : str
         ``"simulated"`` or ``"measured"``.
     device : str
     reserved_peak : int or None
-        The most bytes that the allocator reserved on the device (CUDA only).
+        The most bytes that the allocator reserved on the device; None on the CPU and for a simulation.
     seconds : float or None
-        Wall-clock time of a measured step.
+        Wall-clock time of a measured training step; None for a simulation.
     notes : tuple of str
         Warnings for the reader, for example that other work ran at the same time.
     """
@@ -107,7 +115,17 @@ class Timeline:
         phases: Sequence[int],
         **others: Any,
     ) -> Timeline:
-        """The timeline of events (step, storage, category, delta in bytes) in order."""
+        """Return the timeline of a sequence of events.
+
+        Parameters
+        ----------
+        events : sequence of (int, int, int, int)
+            Step, storage, category and change in bytes of each event, in the order they happened.
+        step_labels, phases : sequence
+            One entry for each step of the timeline.
+        **others
+            The other attributes of the timeline.
+        """
         columns = np.array(events, dtype=np.int64).reshape(-1, 4).T
         return cls(
             columns[0].astype(np.int32),
@@ -121,43 +139,43 @@ class Timeline:
 
     @property
     def static(self) -> int:
-        """Bytes that are allocated before the step and after it."""
+        """Bytes of static memory: allocated before the training step and still allocated after it."""
         return sum(self.static_bytes.values())
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
-        """Transient bytes right after each event."""
+        """Transient bytes alive right after each event, shape (#events,)."""
         return _read_only(np.cumsum(self.delta))
 
     @property
     def transient_peak(self) -> int:
-        """The most transient bytes alive at the same time."""
+        """The most transient bytes alive at one time; static memory is not counted."""
         return int(self.live.max(initial=0))
 
     @property
     def peak(self) -> int:
-        """The most bytes alive at the same time: ``static + transient_peak``, total bytes."""
+        """The most total bytes alive at one time: ``static + transient_peak``."""
         return self.static + self.transient_peak
 
     @property
     def peak_event(self) -> int:
-        """The position of the event at which the peak is reached first; −1 without events."""
+        """The position of the first event after which the most bytes are alive; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     @property
     def peak_step(self) -> int:
-        """The step in which the peak is reached first; −1 without events."""
+        """The step of the timeline in which the peak is first reached; −1 if there are no events."""
         return int(self.step[self.peak_event]) if len(self.delta) else -1
 
     @cached_property
     def step_ends(self) -> NDArray[np.int64]:
-        """Transient bytes at the end of each step, shape (#steps,)."""
+        """Transient bytes alive after each step of the timeline, shape (#steps,)."""
         last = np.searchsorted(self.step, np.arange(len(self.phases)), side="right")
         return _read_only(np.concatenate([[0], self.live])[last])
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
-        """The most transient bytes alive within each step, shape (#steps,)."""
+        """The most transient bytes alive during each step of the timeline, its start included, shape (#steps,)."""
         peaks = np.concatenate([[0], self.step_ends])[:-1] if len(self.phases) else self.step_ends.copy()
         inside = self.step >= 0
         np.maximum.at(peaks, self.step[inside], self.live[inside])
@@ -165,14 +183,14 @@ class Timeline:
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """The most total bytes alive within each step, shape (#steps,)."""
+        """The most total bytes alive during each step of the timeline, its start included, shape (#steps,)."""
         return self.step_peaks + self.static
 
     @cached_property
     def step_peak_events(self) -> NDArray[np.int64]:
-        """The number of events up to the peak of each step, shape (#steps,).
+        """For each step of the timeline the number of events that happen until its peak, shape (#steps,).
 
-        A step peaks where it begins, or after the first of its own events at which more bytes are alive.
+        The peak of a step is at its start or after one of its events. Of several equal peaks the first counts.
         """
         steps = len(self.phases)
         owner = np.maximum(self.step, 0)
@@ -188,24 +206,28 @@ class Timeline:
 
     @property
     def moments(self) -> NDArray[np.int64]:
-        """Old name of :attr:`step_peak_events`; deprecated."""
+        """Deprecated name of :attr:`step_peak_events`."""
         warnings.warn("Timeline.moments is deprecated; use Timeline.step_peak_events", DeprecationWarning, stacklevel=2)
         return self.step_peak_events
 
     @cached_property
     def bands(self) -> NDArray[np.int64]:
-        """Transient bytes by category at the peak of each step, shape (#steps, #categories)."""
+        """Transient bytes of each category at the peak of each step of the timeline, shape (#steps, #categories)."""
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
         return _read_only(moved.cumsum(axis=0)[self.step_peak_events])
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
-        """The blocks alive right after an event, largest first.
+        """Return the transient blocks alive right after an event, largest first.
 
         Parameters
         ----------
         event : int
-            A position in the event arrays, for example ``peak_event``.
+            A position in the event arrays, for example :attr:`peak_event`.
+
+        Returns
+        -------
+        tuple of Alive
         """
         alive: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for i in range(event + 1):
@@ -222,7 +244,7 @@ class Timeline:
         return tuple(sorted(found, key=lambda a: (-a.size, a.born, a.storage)))
 
     def at_peak(self) -> tuple[Alive, ...]:
-        """The transient blocks alive at the peak, largest first."""
+        """Return the transient blocks alive at the peak, largest first. Static memory is not listed."""
         return self.alive_at(self.peak_event)
 
     def __repr__(self) -> str:
@@ -236,7 +258,13 @@ class Timeline:
         )
 
     def figure(self, other: Timeline | None = None) -> Any:
-        """Memory by category over the steps as a Plotly figure, with the total of ``other`` as a line."""
+        """Return total bytes by category over the steps as a Plotly figure, in MiB.
+
+        Parameters
+        ----------
+        other : Timeline, optional
+            A timeline to compare with. Its total bytes are drawn as a line.
+        """
         return render("timeline_figure", self, other)
 
 
