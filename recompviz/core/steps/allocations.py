@@ -24,7 +24,8 @@ class AllocationEvent(NamedTuple):
     Attributes
     ----------
     at : int
-        The position of the event as its source counts: the number of a step, of an operator, or of an entry in a trace.
+        The position of the event as its source counts, for example a step of the schedule, an operator, or an entry of
+        a trace.
     address : int
     size : int
         Bytes, positive for an allocation and negative for a free. For a free only the sign is used.

@@ -28,6 +28,28 @@ class Category(IntEnum):
 
     The first five categories are *static*: their blocks are allocated before the training step and stay allocated after
     it.
+
+    Attributes
+    ----------
+    PARAMETER, BUFFER, INPUT, TARGET, OPTIMIZER
+        Static memory: parameters, buffers, inputs, targets and the optimizer's state. In timelines the optimizer's
+        scratch memory also has the category ``OPTIMIZER``, although it is transient.
+    KEPT
+        A forward value that is kept for the backward pass.
+    TRANSIENT
+        A forward value that is freed within the forward pass.
+    RECOMPUTED
+        A forward value that is computed again in the backward pass.
+    GRADIENT
+        A gradient of an intermediate value, or another temporary of the backward pass.
+    PARAMETER_GRADIENT
+        A gradient of a parameter.
+    OUTPUT
+        The loss.
+    WORKSPACE
+        Scratch memory inside one operator.
+    OTHER
+        Measured memory that belongs to no other category.
     """
 
     PARAMETER = 0
@@ -117,7 +139,8 @@ class Call:
     views : tuple of int
         The nodes of G that are views of an output of this call. If such a node is kept, the output is kept.
     follows : tuple of int
-        For a call that computes a constant: the nodes of G that read the constant. It is kept if all of them are kept.
+        For a call that computes a constant: the nodes of G that read the constant. The constant is kept if all these
+        nodes are kept.
     """
 
     info: NodeInfo
@@ -143,12 +166,13 @@ class JointGraph:
         In the order they were traced.
     storages : tuple of Storage
     results : frozenset of int
-        Storages that stay allocated after the training step: the loss and the gradients that the training step returns.
+        Storages that stay allocated after the training step: the loss and the returned gradients.
     clones : tuple of (int, int)
         Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive, because their layout is not
         the parameter's. The bytes are the size of the copy.
     tangent_bytes : int
-        Bytes of the gradient of the loss from which autograd starts. It is alive until the backward pass ends.
+        Bytes of the gradient of the loss, from which the backward pass starts. This gradient is alive until the
+        backward pass ends.
     rng_bytes : int
         Bytes on the device of one saved state of the random generator. Every recomputed random call saves one.
     alignment : int
@@ -158,8 +182,8 @@ class JointGraph:
     seconds : tuple of float
         Wall-clock time of each call, as calibrated; empty if it is not known.
     optimizer_scratch : int
-        Bytes that the optimizer's step allocates besides its state and the gradients; 0 if it is not part of the
-        training step.
+        Bytes that the optimizer's step allocates besides its state and the gradients; 0 if the training step has no
+        optimizer.
     """
 
     calls: tuple[Call, ...]
@@ -241,8 +265,8 @@ class JointGraph:
     def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
         """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
 
-        An output that the backward pass does not need is freed earlier all the same. A view owns no memory: if its node
-        is kept, the call whose output it views is kept. The entries of backward calls have no meaning.
+        A kept output is still freed in the forward pass if the backward pass does not need it. A view owns no memory:
+        if its node is kept, the call whose output it views is kept. The entries of backward calls have no meaning.
 
         Parameters
         ----------

@@ -19,9 +19,16 @@ from recompviz.core.steps.joint import JointGraph
 
 
 class Phase(IntEnum):
-    """The part of the training step to which a step of a schedule or timeline belongs.
+    """The part of a training step to which a step of a schedule or timeline belongs.
 
-    ``ACCUMULATE`` and ``OPTIMIZER`` occur in timelines only.
+    Attributes
+    ----------
+    FORWARD, RECOMPUTE, BACKWARD
+        A forward call, a forward call that runs a second time, or a backward call.
+    ACCUMULATE
+        The gradients arrive at their parameters. Occurs in timelines only.
+    OPTIMIZER
+        The optimizer's step. Occurs in timelines only.
     """
 
     FORWARD = 0

@@ -141,7 +141,7 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
 
 
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
-    """Return the number of the category of a storage that is allocated in a phase.
+    """Return the :class:`Category`, as an int, of a storage that is allocated in a phase of the schedule.
 
     It is ``RECOMPUTED`` in the phase ``RECOMPUTE``. A forward value that the schedule does not save is ``TRANSIENT``.
     """

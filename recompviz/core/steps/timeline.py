@@ -54,10 +54,10 @@ class Alive:
 class Timeline:
     """All allocations and frees of one training step, in order; frozen, with read-only arrays.
 
-    A *step of the timeline* is one operator call: of the schedule under a plan, otherwise in the order the operators
-    ran. The arrival of the gradients at their parameters and the optimizer's step may follow as further steps. In the
-    timeline of a memory snapshot, a step is one or several consecutive events. *Static* memory is allocated before the
-    training step and stays allocated after it. The events are the *transient* memory.
+    Under a plan, each *step of the timeline* is a step of the schedule. Without a plan, it is one operator, in the
+    order the operators ran. The arrival of the gradients at their parameters and the optimizer's step may follow as
+    further steps. In the timeline of a memory snapshot, a step is one or several consecutive events. *Static* memory is
+    allocated before the training step and stays allocated after it. The events are the *transient* memory.
 
     Attributes
     ----------
