@@ -1,4 +1,4 @@
-"""The planner: every plan of one training step, searched for once and cached.
+"""The planner: all plans of one training step. Each table of plans is computed once and cached.
 
-It combines the exact solver, the search in simulated bytes and the baselines.
+The plans come from the exact solver, from the search in simulated bytes and from the baselines.
 """

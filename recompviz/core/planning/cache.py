@@ -1,4 +1,4 @@
-"""A cache for results that take long to compute, safe to use from several threads."""
+"""A cache for results that take long to compute. Several threads may use it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ PAUSE = 0.05
 
 
 class Cache:
-    """Results by key. Each key is computed at most once at a time; different keys do not wait for each other.
+    """A cache of results by key, for use by several threads.
 
-    A computation may ask for other keys, as long as no two keys need each other.
+    Two threads never compute the same key at the same time, and threads with different keys do not wait for each other.
+    The computation of a key may ask for other keys, but two keys must not need each other.
 
     Examples
     --------
@@ -30,14 +31,17 @@ class Cache:
         self._lock = threading.Lock()
 
     def get(self, key: str, compute: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
-        """The cached value of a key, or what ``compute`` returns. Nothing is cached if ``compute`` raises.
+        """Return the cached value of a key. If there is none, call ``compute`` and cache what it returns.
+
+        Nothing is cached if ``compute`` raises an exception.
 
         Parameters
         ----------
         key : str
-        compute : callable
-        waiting : callable, optional
-            Called repeatedly while another thread computes this key. An exception that it raises ends the wait.
+        compute : callable () → value
+        waiting : callable (), optional
+            Called every 0.05 seconds while another thread computes the same key. If it raises an exception, the wait
+            ends with this exception.
         """
         with self._lock:
             lock = self._locks.setdefault(key, threading.RLock())
@@ -53,11 +57,11 @@ class Cache:
             lock.release()
 
     def peek(self, key: str) -> Any:
-        """The cached value of a key, or None."""
+        """Return the cached value of a key, or None, without waiting."""
         return self._values.get(key)
 
     def copy_of(self, prefix: str) -> Cache:
-        """A new cache with the values whose key starts with ``prefix``."""
+        """Return a new cache with all values whose keys start with ``prefix``."""
         new = Cache()
         new._values = {key: value for key, value in list(self._values.items()) if key.startswith(prefix)}
         return new

@@ -1,8 +1,9 @@
-"""Plans that need no search, to open an Explorer with.
+"""Plans that need no search. An Explorer opens with them.
 
-Planning a graph of hundreds of nodes takes seconds to a minute. These plans take milliseconds: keep everything, a
-checkpoint around each repeated block, and lower-set sequences that cut the graph into 2 to 128 segments of equal
-size. Segments end where at most one value is needed (Chen et al. 2016) if the graph has enough such places.
+Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. They are: keep
+everything; a checkpoint around each repeated block; and lower-set sequences of 2 to 128 segments with about equal
+bytes. If there are at least 128 places where at most one value is needed later (Chen et al. 2016), segments end only at
+these places.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 
 
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
-    """The table of the plans that need no search.
+    """Return the table of the plans that need no search.
 
     Parameters
     ----------
     graph : Graph
-    profile : callable (Plan) → array of int
-        The most total bytes alive within each call of the schedule, as for :meth:`recompviz.PlanTable.of`.
+    profile : callable (Plan) → numpy.ndarray of int64
+        Returns the most total bytes alive within each step of the plan's schedule.
 
     Returns
     -------
     PlanTable
-        With the objective ``"time"``.
+        Of the objective ``"time"``: :meth:`PlanTable.plan` returns the plan of least overhead that fits.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
 
 
 def _prefixes(graph: Graph) -> list[int]:
-    """The lower sets at which a segment may end, as rising masks, without ∅ and V."""
+    """Return the lower sets at which a segment may end, as bit masks in rising order, without ∅ and V."""
     prefixes = cut_prefixes(graph)
     if len(prefixes) >= SEGMENT_COUNTS[-1]:
         return prefixes

@@ -1,7 +1,7 @@
-"""The planner of one training step: trade-off curves, plan tables, what-ifs and baselines.
+"""The planner of one training step: trade-off curves, plan tables, what-if tables and baselines.
 
-It needs a graph and, for total bytes, the joint graph of the same step; neither torch nor Jupyter. Curves, tables and
-baselines are cached. A planner may be used from several threads.
+A planner needs a graph and the joint graph of the same training step, but neither torch nor Jupyter. It caches curves,
+tables and baselines. Several threads may use one planner.
 """
 
 from __future__ import annotations
@@ -48,21 +48,22 @@ MakeBaseline = Callable[[str], Plan]
 
 
 class Planner:
-    """Plans of one training step for every memory budget.
+    """The plans of one training step for every memory budget. They are found when first asked for, and cached.
 
     Parameters
     ----------
     graph : Graph
         The intermediate values of the forward pass.
     joint : JointGraph, optional
-        The forward and backward pass of the same step. Total bytes are simulated on it. If left out, it is the step
-        of the paper's memory model, in which every value has a gradient of its own size and nothing else takes memory.
+        The forward and backward pass of the same training step, on which total bytes are simulated. If left out, the
+        paper's memory model is used: every value has a gradient of the same size, and nothing else takes memory.
     baselines : mapping of str to callable (str) → Plan, optional
-        Further baselines by name. The callable gets the text after the name, ``"0.5"`` of ``"min-cut 0.5"``.
+        Further baselines by name. The callable gets the text after the name, for example ``"0.5"`` for ``"min-cut
+        0.5"``.
     device : str
-        The device that simulated timelines name.
+        The name of the device for ``Timeline.device``. It does not change the plans.
     most_rows : int
-        The most plans of one table.
+        The largest number of the formula's optimal plans in one table.
 
     Attributes
     ----------
@@ -104,19 +105,34 @@ class Planner:
         return f"Planner(#V={len(self.graph)}, #E={len(self.graph.edges)}, {len(self.joint.calls)} calls)"
 
     def reuse_curves(self, other: Planner) -> None:
-        """Take over the trade-off curves of a planner whose graph is equal. They do not depend on the joint graph."""
+        """Take over the trade-off curves of another planner, if its graph has the same fingerprint and costs T.
+
+        The curves do not depend on the joint graph. The cached curves, tables and baselines of this planner are
+        dropped.
+
+        Parameters
+        ----------
+        other : Planner
+            If its graph is different, nothing happens.
+        """
         if other.graph.same_as(self.graph):
             self._cache = other._cache.copy_of("tradeoff")
 
     # ---------------------------------------------------------------- one plan
 
     def check(self, plan: Plan | None) -> Plan:
-        """The plan itself, or keep-all for None. A plan of a graph with other costs T gets the costs of this graph.
+        """Check that a plan is for the planner's graph, and return it.
+
+        Parameters
+        ----------
+        plan : Plan or None
+            A plan of a graph with other costs T gets the overhead for the costs of this graph. None returns the plan
+            that keeps every value.
 
         Raises
         ------
         PlanMismatch
-            If the plan is for another graph.
+            If the plan is for a graph with another fingerprint.
         """
         if plan is None:
             return Plan.keep_all(self.graph)
@@ -125,39 +141,83 @@ class Planner:
         return plan
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Every call of the step under a plan in order, and what is freed after each. None keeps everything."""
+        """Return the operator calls of the training step under a plan, in order, and what is freed after each.
+
+        Parameters
+        ----------
+        plan : Plan, optional
+            If left out, every value is kept.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        """
         return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """The memory of one step under a plan, total bytes. None keeps everything."""
+        """Return the simulated memory of the training step under a plan, in total bytes.
+
+        Parameters
+        ----------
+        plan : Plan, optional
+            If left out, every value is kept.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        """
         return simulate_schedule(self.schedule(plan), self.device)
 
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
-        """A fast function from a plan to the most total bytes alive within each call of its schedule.
+        """Return a fast function from a plan to the most total bytes alive within each step of its schedule.
 
-        Use it in one thread only.
+        The values are those of ``self.simulate(plan).profile``. Call the function in one thread only.
         """
         return profile_function(self.graph, self.joint)
 
     # ---------------------------------------------------------------- curves and tables
 
     def tradeoff(self, family: Family = "auto", progress: Progress | None = None) -> Tradeoff:
-        """The trade-off curve in formula bytes, cached; see :func:`recompviz.solve`."""
+        """Return the trade-off curve of the graph in formula bytes, cached.
+
+        Parameters
+        ----------
+        family : "auto", "all", "paper" or "prefixes"
+            The lower sets that plans may use; see :func:`recompviz.solve`.
+        progress : callable (done, total), optional
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
+
+        Raises
+        ------
+        ValueError
+            If the family is unknown.
+        TooManyLowerSets
+            If ``family`` is ``"all"`` and the graph has too many lower sets.
+        """
         return self._cached(f"tradeoff {family}", lambda: solve(self.graph, family, progress=progress), progress)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """The table of plans found for an objective, each with its formula peak and its simulated total peak; cached.
+        """Return the table of the plans found for an objective, cached. It has formula peaks and simulated total peaks.
 
-        A curve may have thousands of optima that differ by a few bytes. If it has more than 512, the table has the
-        optima of 512 evenly spaced budgets, the least and the largest among them.
+        A formula's curve of more than ``most_rows`` points (512 by default) is thinned: the table has the optimal plans
+        for ``most_rows`` evenly spaced budgets, from the least to the largest formula peak.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            The formula's time-centric or memory-centric optima, or the plans that a search in simulated total bytes
-            finds. The latter are never worse in total bytes; see :mod:`recompviz.core.live.search`.
+            ``"time"`` and ``"memory"``: the plans of least and of largest overhead under each budget in formula bytes.
+            ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. Under
+            every total budget the ``"live"`` plan recomputes no more than the plans of the other tables. Without numba
+            there is no such search, and the ``"live"`` table has the plans of both other tables and Chen's plans.
         progress : callable (done, total), optional
-            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
+
+        Raises
+        ------
+        ValueError
+            If the objective is unknown.
         """
         _check_objective(objective)
 
@@ -165,29 +225,47 @@ class Planner:
         return self._cached(f"plans {objective}", lambda: search(progress), progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """The plan of least overhead whose simulated total peak fits a budget.
+        """Return the best plan whose simulated total peak fits a budget.
+
+        It is the plan of least overhead, or of largest overhead for the objective ``"memory"``.
 
         Parameters
         ----------
-        total : int or str
-            Total bytes: parameters, gradients, inputs and intermediate values; or a string such as ``"10 GiB"``.
+        total : int, float or str
+            The budget in total bytes, or a string such as ``"10 GiB"``. Total bytes are everything in ``joint``:
+            parameters, gradients, inputs, intermediate values and, if it is part of the training step, the optimizer's
+            state.
         objective : "time", "memory" or "live"
-            The table to choose from; see :meth:`plans`.
+            The table from which the plan is taken; see :meth:`plans`.
 
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. It carries the least feasible total.
+            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+        ValueError
+            If the objective is unknown, or ``total`` is not a size.
         """
         return self.plans(objective).plan(total)
 
     def use_plans(self, plans: Sequence[Plan]) -> None:
-        """Take plans that were searched before as the table of the objective ``"live"``, which is then not searched."""
+        """Use given plans as the table of the objective ``"live"``, instead of searching for them.
+
+        If the table was searched already, nothing happens.
+
+        Parameters
+        ----------
+        plans : sequence of Plan
+            Plans of this graph, for example from an earlier search.
+        """
         table = self.table(plans, "live")
         self._cache.get("plans live", lambda: table)
 
     def first_plans(self) -> PlanTable:
-        """A table of plans that need no search, cached; see :mod:`recompviz.core.planning.first_plans`."""
+        """Return a table of plans that need no search, cached.
+
+        The plans are: keep every value; a checkpoint around each repeated block; and sequences of 2 to 128 segments
+        with about equal bytes.
+        """
         return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
 
     def table(
@@ -198,7 +276,19 @@ class Planner:
         *,
         with_keep_all: bool = True,
     ) -> PlanTable:
-        """Any plans of this graph as a table with their formula peaks and simulated total peaks."""
+        """Simulate given plans of this graph and return their table.
+
+        Parameters
+        ----------
+        plans : sequence of Plan
+        objective : "time", "memory", "live" or "given"
+            The ``objective`` of the table. With ``"memory"``, the table chooses the plan of largest overhead that fits
+            a budget, otherwise the plan of least overhead.
+        progress : callable (done, total), optional
+            Called before each simulation. Raise :class:`recompviz.Cancelled` in it to stop.
+        with_keep_all : bool
+            Whether to add the plan that keeps every value.
+        """
         profile, simulated = self.profile_function(), count()
 
         def counted(plan: Plan) -> NDArray[np.int64]:
@@ -217,24 +307,32 @@ class Planner:
         recompute: Iterable[Name] = (),
         progress: Progress | None = None,
     ) -> PlanTable:
-        """An objective's plans by another family of lower sets, or under pins, as a table in total bytes.
+        """Return the table of an objective under pins, or for another family of lower sets.
+
+        It has simulated total peaks, like the tables of :meth:`plans`. It is not cached.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            As for :meth:`plans`.
+            As for :meth:`plans`. Without numba, ``"live"`` gives the plans of ``"time"``.
         family : "auto", "all", "paper" or "prefixes"
-            The lower sets that the formula's optima may use, as for :func:`recompviz.solve`. The search in simulated
-            bytes does not use it.
+            The lower sets that the plans of ``"time"`` and ``"memory"`` may use; see :func:`recompviz.solve`. The
+            search for ``"live"`` does not use it.
         keep, recompute : iterable of node names
             Pins: values that every plan must keep, and values that every plan must recompute.
         progress : callable (done, total), optional
-            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+            Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
         Raises
         ------
         ImpossiblePin
             If no plan obeys the pins.
+        GraphError
+            If a pin names no node of the graph.
+        ValueError
+            If the objective or the family is unknown.
+        TooManyLowerSets
+            If ``family`` is ``"all"`` and the graph has too many lower sets.
 
         Examples
         --------
@@ -262,25 +360,25 @@ class Planner:
 
     @property
     def is_quick(self) -> bool:
-        """Whether all tables are found in about a second: the graph is small and the kernels are compiled."""
+        """Whether all tables are found in about a second: at most 40 nodes, and nothing has to be compiled."""
         return len(self.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
 
     # ---------------------------------------------------------------- baselines
 
     @property
     def baseline_names(self) -> tuple[str, ...]:
-        """The names that :meth:`baseline` takes, without the text that may follow a name."""
+        """The names that :meth:`baseline` accepts, without the argument that may follow a name."""
         return (*NAMES, *self._more_baselines)
 
     def baseline(self, name: str) -> Plan:
-        """A plan that needs no planner, cached.
+        """Return a baseline: a plan made by a common method that needs no planner. It is cached.
 
         Parameters
         ----------
         name : str
-            ``"keep-all"``, ``"per-module"`` (a checkpoint around each repeated block), ``"chen"`` (√n),
-            ``"as-written"`` (the user's own checkpoints), or the name of a baseline that this planner was given, with
-            its argument after a space: ``"min-cut 0.5"``.
+            ``"keep-all"``; ``"per-module"`` (a checkpoint around each repeated block); ``"chen"`` (Chen's √n
+            algorithm); ``"as-written"`` (the user's own checkpoints); or a baseline that this planner was given. Such a
+            name may have an argument after a space: ``"min-cut 0.5"``.
 
         Raises
         ------
@@ -320,7 +418,7 @@ class Planner:
         return self.table(plans, "live", part(progress, 0.95, 1))
 
     def _seeds(self, progress: Progress | None = None) -> list[Plan]:
-        """The formula's optima for both objectives."""
+        """Return the formula's optimal plans for both objectives."""
         time = self.plans("time", part(progress, 0, SEEDING / 2))
         return [*time.plans, *self.plans("memory", part(progress, SEEDING / 2, SEEDING)).plans]
 
@@ -342,7 +440,9 @@ class Planner:
 
 
 def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """Progress within a part of the work: from ``start`` to ``stop``, as fractions of the whole.
+    """Return a progress callback for a part of the work, from ``start`` to ``stop`` as fractions of the whole.
+
+    None returns None.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""A region as its step sees it: a joint graph whose simulated peak is the peak of the whole step.
+"""The joint graph of a region, together with the memory of the code around the region.
 
-A region's own joint graph ends its forward pass with the outputs and starts its backward pass with their gradients.
-What happens between, the loss for example, is unknown to it, and so is whether the caller holds the outputs. A
-recorded step shows both. A search for plans needs them: a plan that saves less lowers the peak between the passes even
-where the region's own backward pass takes more.
+A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured. The
+region's own joint graph does not show the code between its forward and backward pass, such as the loss. Nor does it
+show whether the caller keeps the region's outputs. A recorded training step shows both. The search for plans needs
+them: a plan that saves less lowers the peak between the passes, even if the region's own backward pass then takes more.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ EXPECTED_OUTSIDE = 3.0
 
 
 def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int], later: int = 0) -> JointGraph:
-    """The joint graph of a region with the memory of the code around it.
+    """Return the joint graph of a region with the memory of the code around it.
 
     Parameters
     ----------
     joint : JointGraph
-        Of a region: the first call of its backward pass makes the gradients of the outputs.
+        The region's own joint graph. Its first backward call must allocate the gradients of the outputs.
     outside : Outside
-        Bytes that the code outside holds.
+        Bytes that the code outside the region holds.
     released : iterable of int
         Storages of outputs that the code outside frees before the backward pass.
     later : int
-        The most bytes that later regions take between the passes of this one.
+        The most bytes that are alive while later regions run, between the two passes of this region. They are counted
+        above what was alive before the training step, without what this region saves.
 
     Returns
     -------
     JointGraph
-        Its transient peak, plus ``outside.forward``, is the peak of the step.
+        Its simulated transient peak plus ``outside.forward`` is the most bytes alive from the start of the region's
+        forward pass to the end of its backward pass, above what was alive before the training step.
 
     Examples
     --------
@@ -82,15 +84,17 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
 
 
 def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> JointGraph:
-    """The joint graph of a region whose step was not recorded yet.
+    """Return the joint graph of a region with the expected memory of the code around it, before a step is recorded.
 
-    The code outside is expected to free the outputs before the backward pass.
+    The code outside is expected to free the region's outputs before the backward pass.
 
     Parameters
     ----------
     joint : JointGraph
+        The region's own joint graph, as for :func:`region_in_step`.
     outside : float
-        Bytes that the code outside holds between the passes, as a multiple of the outputs. 0 gives a lower bound.
+        Bytes that the code outside holds between the two passes, as a multiple of the bytes of the outputs. With 0, the
+        simulated peak is a lower bound of the peak in the training step.
     """
     outputs = [s for s in joint.results if 0 <= joint.storages[s].maker < joint.forward_count]
     held = int(outside * sum(joint.sizes[s] for s in outputs))

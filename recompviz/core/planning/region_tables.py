@@ -1,7 +1,8 @@
-"""The plans of one region, found within a given time for costs of any kind.
+"""The plans of one region, found within a given time, for costs of any kind.
 
-The exact solver needs costs that are small integers; measured milliseconds are not. Here seeds that take no search,
-and the optima of rounded costs, start a search in simulated bytes that has a time limit.
+The exact solver is fast only for costs that are small integers, and measured milliseconds are not. Therefore it solves
+the graph with rounded costs. Its plans, and plans that need no search, are the seeds of a search in simulated bytes
+that has a time limit.
 """
 
 from __future__ import annotations
@@ -35,17 +36,23 @@ MOST_SEEDED_NODES = 3000
 def region_masks(
     graph: Graph, joint: JointGraph, seconds: float, seeds: Iterable[NDArray[np.bool_]] = ()
 ) -> list[NDArray[np.bool_]]:
-    """Keep masks of plans from least recomputation to least memory, keep-all first.
+    """Return the keep masks of a region's plans, without repeats. The first keeps every value.
 
     Parameters
     ----------
     graph : Graph
-        Its ``time`` may be real numbers.
+        The costs ``graph.time`` may be real numbers.
     joint : JointGraph
+        The joint graph on which plans are simulated, for example from :func:`region_in_step`.
     seconds : float
-        Processor time of the search. 0 returns the seeds.
+        Processor time of the search in simulated bytes. With 0, or without numba, there is no such search.
     seeds : iterable of keep mask
-        Plans that are known already.
+        Plans that are already known.
+
+    Returns
+    -------
+    list of numpy.ndarray of bool
+        After a search: plans of falling simulated peak and rising overhead. Without a search: all seeds, in no order.
 
     Examples
     --------
@@ -74,7 +81,7 @@ def region_masks(
 
 
 def _rounded(time: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Whole numbers in proportion to the costs."""
+    """Return whole numbers in proportion to the costs, with a sum of about ``ROUNDED_TIME``."""
     whole = float(time.sum())
     if whole <= 0:
         return np.ones_like(time)

@@ -1,10 +1,12 @@
-"""One budget for a step that runs several planned regions with unplanned code between them.
+"""The plans of a training step that runs several planned regions with unplanned code between them.
 
-A step runs the forward passes of its regions in order, and their backward passes in reverse. While a region runs, what
-earlier regions saved is alive, and so is what the code between the regions holds. The total recomputation of a step is
-the sum over its regions; its peak is the largest of all moments. From the last region back to the first, the Pareto
-front of (recomputation, peak above what was there before) is combined with each plan of the region. No budget appears
-in this recursion, so one front answers every budget.
+The training step runs the forward passes of its regions in order, and their backward passes in reverse order. While a
+region runs, the values that earlier regions saved are alive, and the memory of the code between the regions too. The
+recomputation of the training step is the sum over its regions. Its peak is the largest over all passes.
+
+Going from the last region back to the first, each plan of the region is combined with each point of the Pareto front of
+the later regions. A point is a pair (recomputation, peak above what was alive before). No budget is needed, so that one
+front serves every budget.
 """
 
 from __future__ import annotations
@@ -25,18 +27,20 @@ MOST_POINTS = 2000
 
 @dataclass(frozen=True, eq=False)
 class RegionPlans:
-    """The plans of one region, as arrays with one row for each plan.
+    """The plans of one region, as arrays with one entry for each plan.
+
+    The bytes do not include memory of the code outside the region, nor what other regions save.
 
     Attributes
     ----------
-    overhead : numpy.ndarray
-        The recomputation of each plan, in the unit of the costs.
-    forward_peak : numpy.ndarray of int
-        The most bytes that the forward pass takes, above what is alive outside the region.
-    saved : numpy.ndarray of int
-        Bytes that stay alive from the forward to the backward pass because the plan saves them.
-    backward_peak : numpy.ndarray of int
-        The most bytes that the backward pass takes, with what is saved, above what is alive outside.
+    overhead : numpy.ndarray of float64
+        The cost of the calls that each plan recomputes, for example in milliseconds.
+    forward_peak : numpy.ndarray of int64
+        The most bytes that the region's forward pass takes.
+    saved : numpy.ndarray of int64
+        Bytes that the plan saves from the region's forward pass for its backward pass.
+    backward_peak : numpy.ndarray of int64
+        The most bytes that the region's backward pass takes, with the saved bytes.
     """
 
     overhead: NDArray[np.float64]
@@ -45,17 +49,23 @@ class RegionPlans:
     backward_peak: NDArray[np.int64]
 
     def peaks(self, outside: Outside, later: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """The most bytes above what was alive before the step, from the forward to the end of the backward pass.
+        """Return for each plan the most bytes alive from the region's forward pass to the end of its backward pass.
+
+        Bytes are counted above what was alive before the training step. Code outside and later regions are included;
+        what earlier regions save is not.
 
         Parameters
         ----------
         outside : Outside
-        later : int or numpy.ndarray of int, shape (#points,)
-            The most bytes that later regions take.
+            Bytes that the code outside the region holds.
+        later : int or numpy.ndarray of int64, shape (#points,)
+            The most bytes alive while later regions run, counted in the same way. An array has one entry for each point
+            of their Pareto front.
 
         Returns
         -------
-        numpy.ndarray of int, shape (#plans,) or (#plans, #points)
+        numpy.ndarray of int64, shape (#plans,) or (#plans, #points)
+            With two axes if ``later`` is an array.
         """
         forward = outside.forward + self.forward_peak
         backward = np.maximum(outside.backward + self.backward_peak, outside.after_backward)
@@ -68,14 +78,14 @@ class RegionPlans:
 
 @dataclass(frozen=True)
 class Outside:
-    """Bytes that code outside a region holds, above what was alive before the step.
+    """Bytes that the code outside a region holds, above what was alive before the training step.
 
     Attributes
     ----------
     forward, backward : int
-        While the region's forward or backward pass runs.
+        Bytes held while the region's forward or backward pass runs.
     after_forward, after_backward : int
-        The most between this pass and the next pass of any region.
+        The most bytes held between the end of this pass and the start of the next pass of any region.
     """
 
     forward: int = 0
@@ -86,15 +96,16 @@ class Outside:
 
 @dataclass(frozen=True, eq=False)
 class StepPlans:
-    """The Pareto front of a step: rising recomputation, falling peak.
+    """The Pareto front of a training step, by rising recomputation and falling peak; frozen.
 
     Attributes
     ----------
     overhead : tuple of float
+        The recomputation at each point: the sum of the overheads of the regions' plans.
     peak : tuple of int
-        Bytes above what was alive before the step.
+        The peak at each point, in bytes above what was alive before the training step.
     choices : tuple of tuple of int
-        For each point, the row of each region's plan.
+        For each point and each region, the position of the plan in the region's :class:`RegionPlans`.
     """
 
     overhead: tuple[float, ...]
@@ -103,23 +114,27 @@ class StepPlans:
 
     @property
     def least(self) -> int:
-        """The least peak, bytes above what was alive before the step."""
+        """The least peak of all points, in bytes above what was alive before the training step."""
         return self.peak[-1]
 
     def fitting(self, room: int) -> int | None:
-        """The point of least recomputation whose peak is at most ``room`` bytes; None if there is none."""
+        """Return the point of least recomputation whose peak is at most ``room`` bytes; None if no point fits."""
         # peaks fall, so their negatives rise
         first = bisect_right([-peak for peak in self.peak], -room - 1)
         return first if first < len(self.peak) else None
 
 
 def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Combine the plans of the regions of one step.
+    """Return the Pareto front of a training step, from the plans of its regions.
+
+    A front of more than 2000 points is thinned to 2000.
 
     Parameters
     ----------
-    regions, outside : sequence
+    regions : sequence of RegionPlans
         One for each region, in the order of the forward passes.
+    outside : sequence of Outside
+        One for each region, in the same order.
 
     Examples
     --------
@@ -148,15 +163,19 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
 
 
 def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """The points of a front for other bytes of the same plans, without those that another point makes useless.
+    """Return a front with the same choices, but with peaks computed for other bytes of the plans.
 
-    Faster than :func:`step_plans`; some points of the true front may be missing.
+    Points that are no longer on the front are left out. This is faster than :func:`step_plans`, but points with other
+    choices are missing.
 
     Parameters
     ----------
     front : StepPlans
-    regions, outside : sequence
-        One for each region, in the order of the forward passes.
+        Its overheads are used unchanged.
+    regions : sequence of RegionPlans
+        The same plans as for ``front``, with other bytes, in the order of the forward passes.
+    outside : sequence of Outside
+        One for each region, in the same order.
     """
     choices = np.array(front.choices, np.int64).reshape(len(front.choices), len(regions))
     peaks = rest_peaks(choices, regions, outside, 0)
@@ -172,15 +191,24 @@ def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequ
 def rest_peaks(
     choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
 ) -> NDArray[np.int64]:
-    """The peaks of a step from one of its regions on, above what earlier regions saved.
+    """Return for each choice of plans the peak from region ``first`` on, until the backward pass of that region ends.
+
+    Bytes are counted above what was alive before the training step. What regions before ``first`` save is not included.
 
     Parameters
     ----------
-    choices : numpy.ndarray of int, shape (points, regions)
-        Rows of the regions' plans.
-    regions, outside : sequence
+    choices : numpy.ndarray of int, shape (#choices, #regions)
+        For each choice and each region, the position of the plan in the region's :class:`RegionPlans`.
+    regions : sequence of RegionPlans
+        One for each region, in the order of the forward passes.
+    outside : sequence of Outside
+        One for each region, in the same order.
     first : int
-        The region to start with.
+        The position of the first region to count.
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (#choices,)
     """
     need = np.zeros(len(choices), np.int64)
     for i in reversed(range(first, len(regions))):

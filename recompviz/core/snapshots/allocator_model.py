@@ -1,8 +1,8 @@
-"""A model of PyTorch's CUDA caching allocator, which gives the block size for each request of a snapshot.
+"""A model of PyTorch's CUDA caching allocator. It gives the size of the block that serves each request of a snapshot.
 
-A trace contains the bytes *requested*. The allocator counts the bytes of the block: the request rounded up to 512
-bytes, and more if the rest of a cached block is too small to be split off. The model keeps the free intervals of each
-segment and splits and merges them as the allocator does, so that its sums equal the allocator's.
+A trace has the bytes that were *requested*. The allocator counts the bytes of the block: the request rounded up to a
+multiple of 512 bytes, and more if the rest of a free block is too small to be split off. The model splits and merges
+the free memory of each segment as the allocator does, so that its sums equal those of the allocator.
 
 Source: c10/cuda/CUDACachingAllocator.cpp, ``round_size``, ``should_split``, ``free_block``.
 """
@@ -22,7 +22,7 @@ Pool = tuple[bool, int]
 
 
 def rounded(size: int) -> int:
-    """The smallest block size for a request, bytes.
+    """Return the size of the smallest block that serves a request, in bytes.
 
     Examples
     --------
@@ -33,7 +33,10 @@ def rounded(size: int) -> int:
 
 
 class AllocatorModel:
-    """The free intervals of every segment; gives the block size for each request.
+    """The free memory of every segment of one device, split and merged as PyTorch's allocator does.
+
+    A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from small
+    segments, larger ones from the others; each stream has its own.
 
     Attributes
     ----------
@@ -50,11 +53,11 @@ class AllocatorModel:
         self._cached: dict[Pool, int] = {}  # (small, stream) → bytes of free intervals
 
     def cached(self, requested: int, stream: int = 0) -> int:
-        """Bytes that are reserved and free in the pool that serves a request, in pieces of any size."""
+        """Return the bytes that are reserved and free for requests of this size, in pieces of any size."""
         return self._cached.get((rounded(requested) <= SMALL, stream), 0)
 
     def add_segment(self, address: int, size: int, stream: int = 0) -> None:
-        """Reserve memory from the device."""
+        """Add a segment of ``size`` bytes that the allocator reserved from the device."""
         self._count((size == SMALL_SEGMENT, stream), size)
         insort(self._segments, (address, address + size))
         self._small[address] = size == SMALL_SEGMENT
@@ -62,7 +65,7 @@ class AllocatorModel:
         self._give(address, address + size)
 
     def drop_segment(self, address: int, size: int, stream: int = 0) -> None:
-        """Return memory to the device."""
+        """Remove a segment of ``size`` bytes that the allocator returned to the device."""
         self.reserved = max(self.reserved - size, 0)
         if self._take(address, size):
             self._count((size == SMALL_SEGMENT, stream), -size)
@@ -70,7 +73,10 @@ class AllocatorModel:
             self._segments.remove((address, address + size))
 
     def allocate(self, address: int, requested: int, stream: int = 0) -> int:
-        """Allocate a block at an address; return its size in bytes."""
+        """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
+
+        If the segment at this address is not known, the bytes are the rounded request.
+        """
         size = rounded(requested)
         i = bisect_right(self._starts, address) - 1
         start = self._starts[i] if i >= 0 else -1
@@ -86,12 +92,12 @@ class AllocatorModel:
         return size
 
     def free(self, address: int, size: int, stream: int = 0) -> None:
-        """Free a block and merge it with its free neighbours."""
+        """Free a block of ``size`` bytes and merge it with its free neighbours in the segment."""
         self._give(address, address + size)
         self._count((size <= SMALL, stream), size)
 
     def occupy(self, address: int, size: int, stream: int = 0) -> None:
-        """Mark the memory of a block that existed before the trace as used."""
+        """Mark a block of ``size`` bytes as used that was allocated before the trace began."""
         if self._take(address, size):
             self._count((size <= SMALL, stream), -size)
 

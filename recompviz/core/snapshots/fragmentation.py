@@ -1,8 +1,8 @@
-"""Classify the memory that is reserved but not allocated at the peak: ordinary cache or fragmentation.
+"""Judge the memory that is reserved but not allocated at the peak: is it ordinary cache, or fragmentation?
 
-The allocator keeps freed memory for the next request. This cache costs nothing, because the allocator returns it to the
-device before memory runs out. It is fragmentation if a request found no piece that was large enough although the free
-pieces together were.
+The allocator keeps freed memory for later requests. This cache does no harm, because the allocator returns it to the
+device before memory runs out. It is fragmentation if a request found no free piece that was large enough, although the
+free pieces together were.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ FIX = "set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or keep tensor size
 def unused_memory_finding(
     peak: int, reserved: int, fragmentation: int, out_of_memory: Sequence[OutOfMemory]
 ) -> Finding | None:
-    """The finding about memory that is reserved but not allocated; None if there is none.
+    """Return the finding about memory that is reserved but not allocated, or None if there is no such memory.
+
+    A request that failed because of fragmentation is reported first. Otherwise the finding says how many reserved bytes
+    are free at the peak, and how many of them are due to fragmentation.
 
     Parameters
     ----------
     peak, reserved : int
-        Bytes allocated at the peak, and bytes reserved from the device then.
+        Bytes allocated at the peak, and bytes reserved from the device at that moment.
     fragmentation : int
-        Bytes of the segments reserved until then although enough bytes were free, in smaller pieces.
+        Bytes of all segments that were reserved before the peak although enough bytes were free, in smaller pieces.
     out_of_memory : sequence of OutOfMemory
+        The requests that failed.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""Read an untrusted pickle file: it returns plain data or raises an error, and never executes code.
+"""Read the file of a memory snapshot without trusting it.
 
-A snapshot of PyTorch's allocator consists of dictionaries, lists, tuples, strings and numbers. The unpickler refuses
-every reference to a class or function, and so every attempt to call one.
+Reading returns plain data or raises an error. It executes no code. A snapshot of PyTorch's allocator is a pickle of
+dictionaries, lists, tuples, strings and numbers. The unpickler refuses every reference to a class or function, so that
+nothing in the file can be called.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from recompviz.core.base.text import shortened
 
 
 class SnapshotError(RecompvizError, ValueError):
-    """A file is not a snapshot of PyTorch's allocator. The message says what was found and what was expected.
+    """A file is not a memory snapshot of PyTorch's allocator, or has no data for the wanted device.
+
+    The message says what was found and what was expected.
 
     Attributes
     ----------
@@ -26,7 +29,7 @@ class SnapshotError(RecompvizError, ValueError):
         ``"empty"``, ``"zip archive"``, ``"checkpoint"``, ``"not a pickle"``, ``"truncated"``, ``"too large"``,
         ``"executes code"``, ``"wrong type"``, ``"wrong field"`` or ``"unknown device"``.
     field : str
-        The field that is wrong; empty otherwise.
+        The name of the wrong field if the reason is ``"wrong field"``; otherwise empty.
     """
 
     def __init__(self, message: str, reason: str = "wrong type", field: str = "") -> None:
@@ -35,7 +38,7 @@ class SnapshotError(RecompvizError, ValueError):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Accepts dictionaries, lists, tuples, sets, strings, bytes and numbers only."""
+    """An unpickler that accepts dictionaries, lists, tuples, sets, strings, bytes and numbers only."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise SnapshotError(
@@ -49,12 +52,12 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain(file: BinaryIO) -> Any:
-    """Read the plain data of an open pickle file.
+    """Read an open pickle file that has only plain data: dictionaries, lists, tuples, sets, strings, bytes and numbers.
 
     Raises
     ------
     SnapshotError
-        If it is not a pickle, is truncated, or contains anything but plain data.
+        If the file is empty, is not a pickle, is truncated, or has other data than plain data.
     """
     head = file.read(16)
     file.seek(0)
@@ -96,7 +99,10 @@ def read_plain(file: BinaryIO) -> Any:
 
 @contextlib.contextmanager
 def no_collection() -> Iterator[None]:
-    """Switch the garbage collector off: it would scan the millions of dictionaries of a snapshot again and again."""
+    """Switch Python's garbage collector off within a ``with`` block.
+
+    Otherwise the collector would scan the millions of dictionaries of a snapshot repeatedly while the snapshot is read.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -107,12 +113,20 @@ def no_collection() -> Iterator[None]:
 
 
 def read_snapshot(path: str | Path) -> dict[str, Any]:
-    """Read a snapshot file and check the types of its parts.
+    """Read the file of a memory snapshot, and check the types of its fields.
+
+    Returns
+    -------
+    dict
+        With ``"segments"``, a list of segments, and ``"device_traces"``, a list of events for each device. A file of
+        PyTorch before 2.0 has no traces; the second list is then empty.
 
     Raises
     ------
     FileNotFoundError
+        If there is no such file.
     SnapshotError
+        If the file is not a memory snapshot.
     """
     with open(path, "rb") as file:
         data = read_plain(file)
@@ -159,7 +173,7 @@ def _check_segment(segment: Any) -> None:
 
 
 def _check_trace(trace: list[Any]) -> None:
-    """Check the events of a trace. There are millions: the usual ones are checked here, others by ``_check_event``."""
+    """Check the events of a trace. The usual ones are checked here, which is fast; all others by ``_check_event``."""
     for event in trace:
         action = event.get("action") if type(event) is dict else None
         if type(action) is str and action in _WITH_ADDRESS:
@@ -204,7 +218,7 @@ def _require(value: Any, fields: dict[str, type], what: str, optional: bool = Fa
 
 
 def _described(value: Any) -> str:
-    """Describe a value in bounded time and space: it may be deeply nested, or a number with a million digits."""
+    """Return a short description of a value. The value may be deeply nested, or a number with a million digits."""
     if isinstance(value, dict):
         return f"a dictionary with {', '.join(map(_described_key, list(value)[:5])) or 'nothing'}"
     if isinstance(value, list):

@@ -1,9 +1,11 @@
-"""Replay the trace of one device: which blocks were allocated when, and what the device had to reserve for them.
+"""Replay the trace of one device: when blocks were allocated and freed, and how much memory was reserved for them.
 
-Recording often begins in the middle of a run, and its ring buffer drops the oldest events. The replay therefore starts
-with the blocks that must have existed before: those at the end of the snapshot that the trace does not allocate, and
-those that the trace frees without allocating them. Only a replay can tell fragmentation from memory that is cached for
-the next step: with fragmentation a request reserves a new segment although enough bytes are free, in smaller pieces.
+Recording often begins in the middle of a run, and its ring buffer drops the oldest events. Therefore the replay starts
+with the blocks that must have existed before. These are the blocks in the snapshot that the trace does not allocate,
+and the blocks that the trace frees without allocating them.
+
+Only a replay can tell fragmentation from memory cached for later requests: with fragmentation, a request reserves a new
+segment although enough bytes are free, in smaller pieces.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ from recompviz.core.steps.allocations import AllocationReader, Allocations
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """A request that the device could not serve.
+    """A request for memory that failed.
 
     Attributes
     ----------
     requested, device_free : int
-        Bytes.
+        Bytes requested, and bytes free on the device, as the trace says; 0 if it does not say.
     cached : int
-        Bytes that were reserved and free in the pool of the request, in pieces too small for it.
+        Bytes that were reserved and free for such requests, in pieces too small for this one.
     """
 
     requested: int
@@ -33,7 +35,7 @@ class OutOfMemory:
 
     @property
     def fragmented(self) -> bool:
-        """Whether enough bytes for the request were reserved and free, in smaller pieces."""
+        """Whether enough bytes for the request were reserved and free, but in smaller pieces."""
         return self.cached >= self.requested > 0
 
 
@@ -44,16 +46,19 @@ class DeviceHistory:
     Attributes
     ----------
     allocations : Allocations
-        ``at`` is the position in the trace; below 0 for the allocation of a block that existed before.
+        Its ``at`` is the position of an event in the trace, or a negative number for the allocation of a block that
+        existed before.
     reserved : list of int
         Bytes reserved from the device after each event of ``allocations``.
     fragmentation : list of int
-        Bytes of the segments reserved until then because of fragmentation.
+        Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``.
     frames_before : dict of int to frames
-        By the negative ``at``: the stack of a block that existed before, as written in the snapshot.
+        The stacks of blocks that existed before, as in the snapshot (None if not recorded). The key is the negative
+        ``at`` of the block's allocation.
     out_of_memory : tuple of OutOfMemory
+        The requests that failed, in the order of the trace.
     contradictions : int
-        Number of blocks that the trace allocates while they are in use.
+        The number of times that the trace allocates an address that is in use.
     """
 
     allocations: Allocations
@@ -65,7 +70,15 @@ class DeviceHistory:
 
 
 def replay(segments: list[Any], trace: list[Any]) -> DeviceHistory:
-    """Replay the segments and the trace of one device, as a snapshot lists them."""
+    """Replay the trace of one device.
+
+    Parameters
+    ----------
+    segments : list of dict
+        The segments of this device at the end of the recording, as in the snapshot.
+    trace : list of dict
+        The events of this device, as in the snapshot.
+    """
     replayer = _Replayer()
     replayer.begin(segments, trace)
     replayer.run(trace)
@@ -94,7 +107,7 @@ class _Replayer:
         )
 
     def begin(self, segments: list[Any], trace: list[Any]) -> None:
-        """Restore what existed when recording began."""
+        """Restore the segments and blocks that existed when the recording began."""
         allocated: set[int] = set()
         new_segments: set[int] = set()
         freed_only: list[tuple[int, int, int]] = []
@@ -143,7 +156,7 @@ class _Replayer:
         return size
 
     def _note(self) -> None:
-        """Record what is reserved after the event."""
+        """Record the reserved bytes after an event."""
         self._reserved.append(self._allocator.reserved)
         self._fragmentation.append(self._because_of_fragments)
 
@@ -180,7 +193,7 @@ class _Replayer:
                 allocator.add_segment(event["addr"], event["size"], stream)
 
     def _cached_for(self, trace: list[Any], i: int) -> int:
-        """Bytes free for the allocation that a new segment serves, which is the next event."""
+        """Return the bytes that were free for the request that a new segment serves. The request is the next event."""
         after = trace[i + 1] if i + 1 < len(trace) else None
         if after is None or after["action"] != "alloc" or trace[i]["action"] != "segment_alloc":
             return 0  # memory mapped into an expandable segment joins the free memory there

@@ -1,7 +1,7 @@
 """``load_snapshot``: make a memory report from a file of ``torch.cuda.memory._dump_snapshot``.
 
-The trace is replayed from the blocks that existed when recording began, so that the peak equals
-``max_memory_allocated`` and each block alive at the peak has the stack that allocated it. Neither a GPU nor torch is
+The trace is replayed from the blocks that existed when the recording began. The peak therefore equals
+``max_memory_allocated``, and each block alive at the peak has the stack that allocated it. Neither a GPU nor torch is
 needed, and nothing in the file is executed.
 """
 
@@ -35,27 +35,28 @@ NO_STACK = "no stack recorded"
 
 
 def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryReport:
-    """Open a memory snapshot of PyTorch's CUDA allocator.
+    """Make a memory report from a memory snapshot of PyTorch's CUDA allocator. Nothing in the file is executed.
 
     Parameters
     ----------
     path : str or Path
-        A file of ``torch.cuda.memory._dump_snapshot``, recorded after ``torch.cuda.memory._record_memory_history()``.
+        A file written by ``torch.cuda.memory._dump_snapshot`` after ``torch.cuda.memory._record_memory_history()``.
     device : int, optional
-        The number of the GPU. Default: the one with the highest peak.
+        The number of the GPU. Default: the GPU with the highest peak.
 
     Returns
     -------
     MemoryReport
-        ``.peak`` is the most bytes allocated during the recording, as ``max_memory_allocated`` counts them.
+        The blocks alive at the peak of allocated memory during the recording. ``.peak`` is in bytes, as
+        ``torch.cuda.max_memory_allocated`` counts them. If the snapshot has no history, the report shows the memory at
+        the time of the snapshot.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     SnapshotError
-        If the file is not a snapshot, is truncated, or tries to execute code (which is refused), or if it does not
-        contain ``device``.
+        If the file is not a memory snapshot, is truncated, refers to code, or has no data for ``device``.
     TypeError
         If ``device`` is not an integer.
 
@@ -103,7 +104,7 @@ def _report(data: dict[str, Any], name: str, device: int | None) -> MemoryReport
 
 
 class _DeviceReport:
-    """Makes the report about one device from its segments and trace."""
+    """Makes the report of one device from its segments and its trace."""
 
     def __init__(self, segments: list[Any], trace: list[Any], device: int, name: str) -> None:
         self.trace, self.device, self.name = trace, device, name
@@ -144,7 +145,7 @@ class _DeviceReport:
             )
 
     def _stack(self, block: int) -> Stack:
-        """Where a block was allocated; a block that existed before and has a stack is taken for a parameter."""
+        """Return where a block was allocated. A block that existed before and has a stack is taken for a parameter."""
         at = int(self.allocations.at[self.allocations.birth[block]])
         if at < 0:
             stack = self.stacks.of(self.history.frames_before[at])
@@ -184,7 +185,7 @@ class _DeviceReport:
         return found
 
     def _timeline(self) -> Timeline:
-        """The timeline, with several events in one step if there are many."""
+        """Return the timeline. If there are more than ``MOST_STEPS`` events, each step has several of them."""
         blocks, deltas = self.allocations.block.tolist(), self.allocations.delta.tolist()
         events_per_step = max(1, -(-len(blocks) // MOST_STEPS))
         steps = -(-len(blocks) // events_per_step)

@@ -1,7 +1,7 @@
-"""The stack traces of a snapshot: the user's source lines, and the category of what was allocated there.
+"""The stack traces of a memory snapshot: the user's source lines, and the category of the memory allocated there.
 
-A snapshot contains millions of frames, of which few differ. Each distinct frame and stack is read once and cached by
-the identity of the unpickled object.
+A snapshot has millions of frames, but few different ones. Each frame and stack is read once, and cached by the identity
+of the unpickled objects.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ class Stack:
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's lines, innermost first; all Python lines if none is the user's.
+        The user's source lines, innermost first. If no line is the user's, all Python lines.
     category : Category
-        What was allocated there, judged by file and function names.
+        A guess from file and function names: ``OPTIMIZER``, ``GRADIENT``, otherwise ``KEPT``; ``OTHER`` without a
+        stack.
+    label : str
+        File and line number of the innermost of ``lines``; empty without lines.
     """
 
     lines: tuple[SourceLine, ...] = ()
@@ -43,14 +46,14 @@ class _Frame:
 
 
 class Stacks:
-    """A cache of stacks. The lists of frames must stay alive, because they are cached by ``id``."""
+    """A cache of stack traces. The frames must stay alive, because they are cached by ``id``."""
 
     def __init__(self) -> None:
         self._frames: dict[int, _Frame | None] = {}
         self._stacks: dict[tuple[int, ...], Stack] = {}
 
     def of(self, frames: Any) -> Stack:
-        """The stack of one list of frames.
+        """Return the stack trace of a list of frames, as in a snapshot. Anything but a list gives an empty stack trace.
 
         Examples
         --------
