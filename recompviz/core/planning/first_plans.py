@@ -30,6 +30,8 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
     """Return the table of the plans that need no search.
 
+    They keep every value, checkpoint each repeated block, or have 2 to 128 segments with about equal bytes.
+
     Parameters
     ----------
     graph : Graph
@@ -39,7 +41,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     Returns
     -------
     PlanTable
-        Of the objective ``"time"``: :meth:`PlanTable.plan` returns the plan of least overhead that fits.
+        Its objective is ``"time"``.
 
     Examples
     --------
