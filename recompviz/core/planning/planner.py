@@ -126,8 +126,13 @@ class Planner:
         Parameters
         ----------
         plan : Plan or None
-            A plan of a graph with other costs T gets the overhead for the costs of this graph. None returns the plan
-            that keeps every value.
+            None stands for the plan that keeps every value.
+
+        Returns
+        -------
+        Plan
+            If only the costs T of its graph are other ones, a plan that keeps the same values, with the overhead for
+            the costs of the planner's graph.
 
         Raises
         ------
@@ -141,12 +146,16 @@ class Planner:
         return plan
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Return the operator calls of the training step under a plan, in order, and what is freed after each.
+        """Return the operator calls of the training step under a plan, in order, and the storages freed after each.
 
         Parameters
         ----------
         plan : Plan, optional
             If left out, every value is kept.
+
+        Returns
+        -------
+        Schedule
 
         Raises
         ------
@@ -162,6 +171,10 @@ class Planner:
         ----------
         plan : Plan, optional
             If left out, every value is kept.
+
+        Returns
+        -------
+        Timeline
 
         Raises
         ------
@@ -201,7 +214,7 @@ class Planner:
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
         """Return the table of the plans found for an objective, cached. It has formula peaks and simulated total peaks.
 
-        A formula's curve of more than ``most_rows`` points (512 by default) is thinned: the table has the optimal plans
+        If a curve of the formula has more than ``most_rows`` points (512 by default), the table has the optimal plans
         for ``most_rows`` evenly spaced budgets, from the least to the largest formula peak.
 
         Parameters
@@ -209,8 +222,9 @@ class Planner:
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest overhead under each budget in formula bytes.
             ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. Under
-            every total budget the ``"live"`` plan recomputes no more than the plans of the other tables. Without numba
-            there is no such search, and the ``"live"`` table has the plans of both other tables and Chen's plans.
+            every total budget, the plan of the ``"live"`` table recomputes at most as much as those of the other
+            tables. Without numba there is no such search; the ``"live"`` table then has the plans of both other tables
+            and Chen's plans.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -232,9 +246,8 @@ class Planner:
         Parameters
         ----------
         total : int, float or str
-            The budget in total bytes, or a string such as ``"10 GiB"``. Total bytes are everything in ``joint``:
-            parameters, gradients, inputs, intermediate values and, if it is part of the training step, the optimizer's
-            state.
+            The budget in total bytes, or a string such as ``"10 GiB"``. It covers parameters, gradients, inputs,
+            intermediate values and, if it is part of the training step, the optimizer's state.
         objective : "time", "memory" or "live"
             The table from which the plan is taken; see :meth:`plans`.
 
@@ -250,7 +263,7 @@ class Planner:
     def use_plans(self, plans: Sequence[Plan]) -> None:
         """Use given plans as the table of the objective ``"live"``, instead of searching for them.
 
-        If the table was searched already, nothing happens.
+        If this table was made already, nothing happens.
 
         Parameters
         ----------
@@ -360,7 +373,7 @@ class Planner:
 
     @property
     def is_quick(self) -> bool:
-        """Whether all tables are found in about a second: at most 40 nodes, and nothing has to be compiled."""
+        """Whether all tables are found in about a second: at most 40 nodes, and no numba kernel has to be compiled."""
         return len(self.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
 
     # ---------------------------------------------------------------- baselines
@@ -442,7 +455,7 @@ class Planner:
 def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
     """Return a progress callback for a part of the work, from ``start`` to ``stop`` as fractions of the whole.
 
-    None returns None.
+    If ``progress`` is None, the result is None.
 
     Examples
     --------

@@ -3,7 +3,8 @@
 A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured. The
 region's own joint graph does not show the code between its forward and backward pass, such as the loss. Nor does it
 show whether the caller keeps the region's outputs. A recorded training step shows both. The search for plans needs
-them: a plan that saves less lowers the peak between the passes, even if the region's own backward pass then takes more.
+both, because a plan that saves less lowers the peak between the passes, even if the region's own backward pass takes
+more.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ def region_masks(
     Returns
     -------
     list of numpy.ndarray of bool
-        After a search: plans of falling simulated peak and rising overhead. Without a search: all seeds, in no order.
+        After a search, its plans by rising overhead and falling simulated peak. Without a search, the known plans,
+        baselines and optimal plans for rounded costs, not sorted.
 
     Examples
     --------

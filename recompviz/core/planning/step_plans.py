@@ -1,8 +1,9 @@
 """The plans of a training step that runs several planned regions with unplanned code between them.
 
 The training step runs the forward passes of its regions in order, and their backward passes in reverse order. While a
-region runs, the values that earlier regions saved are alive, and the memory of the code between the regions too. The
-recomputation of the training step is the sum over its regions. Its peak is the largest over all passes.
+region runs, the values that earlier regions saved are alive. The memory of the code between the regions is alive too.
+The recomputation of the training step is the sum of its regions' recomputation. Its peak is the largest number of bytes
+alive during or between the passes.
 
 Going from the last region back to the first, each plan of the region is combined with each point of the Pareto front of
 the later regions. A point is a pair (recomputation, peak above what was alive before). No budget is needed, so that one
@@ -163,7 +164,7 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
 
 
 def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Return a front with the same choices, but with peaks computed for other bytes of the plans.
+    """Return a front with the same choices of plans, but with peaks for other bytes, as for a larger batch.
 
     Points that are no longer on the front are left out. This is faster than :func:`step_plans`, but points with other
     choices are missing.
@@ -191,7 +192,7 @@ def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequ
 def rest_peaks(
     choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
 ) -> NDArray[np.int64]:
-    """Return for each choice of plans the peak from region ``first`` on, until the backward pass of that region ends.
+    """Return for each choice of plans the peak from the forward pass of region ``first`` until its backward pass ends.
 
     Bytes are counted above what was alive before the training step. What regions before ``first`` save is not included.
 
@@ -204,7 +205,7 @@ def rest_peaks(
     outside : sequence of Outside
         One for each region, in the same order.
     first : int
-        The position of the first region to count.
+        The position of a region.
 
     Returns
     -------

@@ -35,8 +35,8 @@ def rounded(size: int) -> int:
 class AllocatorModel:
     """The free memory of every segment of one device, split and merged as PyTorch's allocator does.
 
-    A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from small
-    segments, larger ones from the others; each stream has its own.
+    A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from segments
+    of 2 MiB, larger requests from other segments. Each CUDA stream has its own segments.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class AllocatorModel:
         self._cached: dict[Pool, int] = {}  # (small, stream) → bytes of free intervals
 
     def cached(self, requested: int, stream: int = 0) -> int:
-        """Return the bytes that are reserved and free for requests of this size, in pieces of any size."""
+        """Return the bytes that are reserved and free for requests of this size and stream, in pieces of any size."""
         return self._cached.get((rounded(requested) <= SMALL, stream), 0)
 
     def add_segment(self, address: int, size: int, stream: int = 0) -> None:
@@ -75,7 +75,8 @@ class AllocatorModel:
     def allocate(self, address: int, requested: int, stream: int = 0) -> int:
         """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
 
-        If the segment at this address is not known, the bytes are the rounded request.
+        If the model has no free memory there, because the trace does not have the segment, the rounded request is
+        returned.
         """
         size = rounded(requested)
         i = bisect_right(self._starts, address) - 1
@@ -97,7 +98,7 @@ class AllocatorModel:
         self._count((size <= SMALL, stream), size)
 
     def occupy(self, address: int, size: int, stream: int = 0) -> None:
-        """Mark a block of ``size`` bytes as used that was allocated before the trace began."""
+        """Mark as used a block of ``size`` bytes that was allocated before the trace began."""
         if self._take(address, size):
             self._count((size <= SMALL, stream), -size)
 

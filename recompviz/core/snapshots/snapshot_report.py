@@ -56,7 +56,8 @@ def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryRepor
     FileNotFoundError
         If there is no such file.
     SnapshotError
-        If the file is not a memory snapshot, is truncated, refers to code, or has no data for ``device``.
+        If the file is not a memory snapshot, is truncated, refers to a class or function, or has no data for
+        ``device``.
     TypeError
         If ``device`` is not an integer.
 
