@@ -254,7 +254,7 @@ class Planner:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
         ValueError
             If the objective is unknown, or ``total`` is not a size.
         """

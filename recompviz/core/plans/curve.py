@@ -109,7 +109,7 @@ class Tradeoff:
 
     @property
     def least_budget(self) -> int:
-        """The least budget that a plan fits, in formula bytes."""
+        """The least budget for which there is a plan, in formula bytes."""
         return int(self.time_centric.peaks[-1])
 
     def front(self, objective: Objective) -> ParetoFront:
@@ -138,7 +138,7 @@ class Tradeoff:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
         ValueError
             If the objective is unknown, or ``budget`` is not a size.
         """
@@ -160,7 +160,8 @@ class Tradeoff:
         ----------
         objective : "time" or "memory"
         most : int, optional
-            If the front has more points, only the optimal plans of this many evenly spaced budgets are returned.
+            The largest number of plans. If the front has more, the optimal plans of ``most`` evenly spaced budgets are
+            returned. If left out, all plans are returned.
         """
         front = self.front(objective)
         return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]

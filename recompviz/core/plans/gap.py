@@ -35,7 +35,10 @@ class GapStep:
     Attributes
     ----------
     name : str
-        ``"formula"``, ``"static"``, ``"liveness"``, ``"rounding"``, ``"workspace"``, ``"measured"`` or ``"reserved"``.
+        ``"formula"``: the formula peak. ``"static"``: parameters and other static memory. ``"liveness"``: the blocks
+        alive at the simulated peak, instead of the terms of the formula. ``"rounding"``: sizes rounded by the
+        allocator. ``"workspace"``: scratch memory inside operators. ``"measured"``: the difference of measured and
+        simulated peak. ``"reserved"``: memory that the allocator reserves and does not use.
     change : int
         The bytes that the step adds to the total; negative if it lowers the total.
     total : int

@@ -100,7 +100,7 @@ class PlanTable:
 
     @property
     def least_total(self) -> int:
-        """The least budget that a plan of the table fits, in total bytes."""
+        """The least budget for which the table has a plan, in total bytes."""
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
@@ -116,7 +116,7 @@ class PlanTable:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
         ValueError
             If ``total`` is not a size.
         """
@@ -139,7 +139,7 @@ class PlanTable:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget that one fits.
+            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
         ValueError
             If ``total`` is not a size.
         """
