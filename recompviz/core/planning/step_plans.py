@@ -85,8 +85,11 @@ class Outside:
     ----------
     forward, backward : int
         Bytes held while the region's forward or backward pass runs.
-    after_forward, after_backward : int
-        The most bytes held between the end of this pass and the start of the next pass of any region.
+    after_forward : int
+        The most bytes held from the end of the forward pass until the next pass of any region starts.
+    after_backward : int
+        The most bytes held from the end of the backward pass until the next pass of any region starts; 0 after the last
+        pass.
     """
 
     forward: int = 0
@@ -97,7 +100,7 @@ class Outside:
 
 @dataclass(frozen=True, eq=False)
 class StepPlans:
-    """The Pareto front of a training step, by rising recomputation and falling peak; frozen.
+    """The Pareto front of recomputation and peak of a training step, by rising recomputation and falling peak; frozen.
 
     Attributes
     ----------
@@ -126,7 +129,7 @@ class StepPlans:
 
 
 def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Return the Pareto front of a training step, from the plans of its regions.
+    """Return the Pareto front of recomputation and peak of a training step, from the plans of its regions.
 
     A front of more than 2000 points is thinned to 2000.
 

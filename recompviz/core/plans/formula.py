@@ -18,9 +18,10 @@ from recompviz.core.graphs.graph import Graph
 
 @dataclass(frozen=True)
 class SegmentTerms:
-    """The four terms of the peak formula for a segment V_i, in formula bytes.
+    """The four terms of the peak formula for a segment V_i = L_i ∖ L_{i−1}, in formula bytes.
 
-    δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and M(S) is the sum of its sizes.
+    δ⁺(S) are the successors of a set S of nodes, and δ⁻(S) its predecessors. M(S) is the sum of the sizes of S. U_{i−1}
+    is the union of the boundaries of L₁ … L_{i−1}.
 
     Attributes
     ----------

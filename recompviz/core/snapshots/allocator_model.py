@@ -53,7 +53,7 @@ class AllocatorModel:
         self._cached: dict[Pool, int] = {}  # (small, stream) → bytes of free intervals
 
     def cached(self, requested: int, stream: int = 0) -> int:
-        """Return the bytes that are reserved and free for requests of this size and stream, in pieces of any size."""
+        """Return the free bytes of all segments that serve requests of this size and stream, in pieces of any size."""
         return self._cached.get((rounded(requested) <= SMALL, stream), 0)
 
     def add_segment(self, address: int, size: int, stream: int = 0) -> None:

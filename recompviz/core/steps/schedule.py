@@ -47,7 +47,7 @@ class Phase(IntEnum):
 class Schedule:
     """The operator calls of a training step under a plan, in order; frozen.
 
-    Each *step of the schedule* runs one call. ``len(schedule)`` is the number of steps. Calls and storages are
+    Each *step of the schedule* runs one call. ``len(schedule)`` is the number of steps. Calls and storages are given as
     positions in ``joint.calls`` and ``joint.storages``.
 
     Attributes

@@ -144,6 +144,7 @@ def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
     """Return the :class:`Category`, as an int, of a storage that is allocated in a phase of the schedule.
 
     It is ``RECOMPUTED`` in the phase ``RECOMPUTE``. A forward value that the schedule does not save is ``TRANSIENT``.
+    Any other storage has its category in the joint graph.
     """
     # plain ints, because members of an enumeration are slow to convert to arrays
     if phase is Phase.RECOMPUTE:
