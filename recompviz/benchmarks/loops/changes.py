@@ -28,7 +28,7 @@ SCALE = 1.0
 
 
 class Layered(nn.Module):
-    """A small model that reads plain attributes, containers, a configuration, a closure and a global."""
+    """A small model that reads plain attributes, containers, a configuration, a closure and a global variable."""
 
     def __init__(self, generator: random.Random) -> None:
         super().__init__()

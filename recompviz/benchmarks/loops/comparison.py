@@ -290,7 +290,7 @@ def train_eager(name: str, steps: int) -> Trained:
 
 
 def compiled_case(name: str, total: int | str) -> tuple[ModelCase, Any, StepBudget]:
-    """Return a new case, its model compiled for a total, and the budget object that chooses its plans."""
+    """Make a case and compile its model for a total; return the case, the compiled model, and its ``StepBudget``."""
     forget_graphs()
     case = CASES[name]()
     compiled = rv.compile(case.model, total=total)

@@ -138,7 +138,7 @@ class LengthRow:
         return statistics.fmean(self.milliseconds) if self.milliseconds else 0.0
 
     def note_time(self, seconds: float, searched: bool) -> None:
-        """Add the processor time of choosing plans in one training step, which may include a search."""
+        """Record the processor seconds that one training step took to choose plans, with or without a search."""
         if searched:
             self.searches, self.search_seconds = self.searches + 1, self.search_seconds + seconds
         else:

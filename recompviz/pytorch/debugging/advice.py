@@ -92,7 +92,7 @@ def _at_least(size: int) -> str:
 
 
 def _milliseconds(traced: Trace, plan: Plan) -> float | None:
-    """Return the predicted time of a plan's recomputation; None if the trace is not calibrated."""
+    """Return the predicted milliseconds of a plan's recomputation; None if the trace is not calibrated."""
     seconds = traced.joint.seconds
     if not seconds:
         return None

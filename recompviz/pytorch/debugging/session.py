@@ -192,10 +192,10 @@ class _Session:
     # ---------------------------------------------------------------- second and third pass
 
     def look_at_peak(self, recording: Recording) -> PeakState:
-        """Return the state at the peak, after one or two more training steps.
+        """Return the state at the peak. This runs up to two more training steps.
 
-        The first searches for reference paths after the operator of the peak. The second, if an object keeps a block
-        alive, finds the lines that store blocks.
+        The first is interrupted at the operator of the peak, to search for reference paths. The second runs if an
+        object keeps a block alive, and finds the line that stores the block. None runs if there is no operator.
         """
         at_peak = recording.peak_operator
         if at_peak is None:

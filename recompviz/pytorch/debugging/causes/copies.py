@@ -33,8 +33,9 @@ SAVES_RESULT_IN_PLACE = frozenset({"leaky_relu", "elu", "hardtanh"})
 def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each block that is alive only because small views of it are needed.
 
-    A view is needed if it is saved for backward, held by an object of the user's, or read later. The views are small if
-    together they take at most ``PINNED_SHARE`` of the block.
+    Views count as needed if they are saved for backward, held by an object of the user's, or read later in the training
+    step; at least one must be saved or held. They are small if together they take at most ``PINNED_SHARE`` of the
+    block.
     """
     for i, live in rows:
         block = live.block

@@ -14,7 +14,7 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if there are gradients of parameters that no optimizer updates, for example of a teacher.
 
-    Without any optimizer, nothing is yielded.
+    Nothing is yielded if no optimizer is known.
     """
     stepped = peak.recording.steps.stepped
     if not stepped or not peak.has_backward:

@@ -92,7 +92,10 @@ def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
 
 
 def why(peak: PeakState, live: LiveBlock) -> str:
-    """Explain in a few words why an allocation is alive at the peak: who saved it, reads it next, or holds it."""
+    """Explain in a few words why an allocation is alive at the peak.
+
+    For example, an autograd node saved it, an operator reads it next, or an object holds it.
+    """
     block, maker = live.block, live.operator
     if block is None:
         return f"workspace of {operator_name(maker)}" if maker is not None else "allocated outside every operator"

@@ -120,10 +120,10 @@ class PeakState:
         return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
     def read_one_step_later(self, live: LiveBlock) -> bool:
-        """Whether a later training step probably reads a block, judged by the training step before.
+        """Whether a later training step will probably read a block.
 
-        True if the operator at the same position made a block in the training step before, and an operator of a later
-        training step, up to the step of the peak, read that block.
+        This is inferred from the training step before, in which the operator at the same position made a similar block.
+        True if a later training step read that similar block, before the end of the step of the peak.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -158,14 +158,17 @@ class PeakState:
         return self.blocks[operand.block].saved
 
     def waiting(self, live: LiveBlock) -> list[Saved]:
-        """Return the saved tensors on a block whose autograd nodes have not finished their backward at the peak.
+        """Return the tensors on a block that autograd nodes saved, for nodes that still need them at the peak.
 
-        Nodes that never run their backward count too.
+        These are the nodes that have not finished their backward, or that never run it.
         """
         return [saved for saved in _saved(live) if self._ends(saved) >= self.at]
 
     def retained(self, live: LiveBlock) -> list[Saved]:
-        """Return the saved tensors on a block whose autograd nodes ran before the peak and retained the graph."""
+        """Return the tensors on a block that autograd nodes saved and retain, though their backward has run.
+
+        Their backward ended before the peak, with ``retain_graph`` or ``create_graph``.
+        """
         runs = self.recording.steps.runs
         return [s for s in _saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
 
@@ -182,8 +185,8 @@ class PeakState:
     def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
         """Return the reference paths to a block; empty if none was found.
 
-        For a block of the step of the peak, they are the paths at the peak. For an older block, they are the paths
-        after the training step before, if there are any.
+        For an older block, they are the paths at the start of the step of the peak, if there are any. Otherwise, they
+        are the paths at the peak.
         """
         if live.block is None:
             return []

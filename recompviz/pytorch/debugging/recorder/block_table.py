@@ -100,9 +100,9 @@ class BlockTable:
         self._by_key[key] = number, weakref.ref(storage, freed)
 
     def block_of(self, tensor: torch.Tensor) -> OpenBlock | None:
-        """Return the block of a tensor, and add it without a maker if it was not seen before.
+        """Return the block of a tensor; None for a tensor without a dense storage in memory.
 
-        None for a tensor without a dense storage in memory.
+        A storage that was not seen before is added as a block that no watched operator made.
         """
         found = self.operand(tensor)
         return self.blocks[found.block] if found is not None else None

@@ -28,7 +28,7 @@ class ThreadCount:
 
 @contextlib.contextmanager
 def threads_counted() -> Iterator[ThreadCount]:
-    """Count the threads that start inside the ``with`` block and call a function of the user's.
+    """Count the threads that start inside the ``with`` block and run the user's code.
 
     Threads that run only library code, such as PyTorch's own, do not count.
     """

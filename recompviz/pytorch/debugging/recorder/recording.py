@@ -133,7 +133,7 @@ class Recording:
         return self.operators[at] if at >= 0 and self._inside(allocation) else None
 
     def _inside(self, allocation: int) -> bool:
-        """Whether memory was allocated inside an operator."""
+        """Whether the allocation with this number was made inside an operator."""
         return self.allocations.scopes[allocation].startswith(PREFIX)
 
     @cached_property

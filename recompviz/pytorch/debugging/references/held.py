@@ -22,7 +22,7 @@ MOST_GRAPHS = 200
 
 @dataclass(frozen=True)
 class HeldAfterStep:
-    """The objects and reference paths that a search found between two training steps.
+    """The objects and reference paths that a search found after a training step, or before the first one.
 
     Attributes
     ----------

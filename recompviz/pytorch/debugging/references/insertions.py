@@ -66,8 +66,8 @@ def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
     Returns
     -------
     dict of (id, version) to int
-        Bytes of the elements of each tensor. The version changes when the tensor is modified in place. Empty if the
-        retainer cannot be read.
+        From ``id`` and version of each tensor to the bytes of its elements. The version changes when the tensor is
+        modified in place. Empty if the retainer cannot be read.
     """
     try:
         return {(id(t), version_of(t)): t.numel() * t.element_size() for t in _tensors_in(read())}
