@@ -27,7 +27,8 @@ def is_compiled(kernels: str) -> bool:
     Returns
     -------
     bool
-        Always True if the environment variable ``NUMBA_CACHE_DIR`` is set, because that cache is not searched.
+        Whether the module has compiled code. If the environment variable ``NUMBA_CACHE_DIR`` is set, the cache is not
+        searched and the result is True.
 
     Examples
     --------

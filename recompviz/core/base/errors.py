@@ -83,5 +83,5 @@ class PlanMismatch(RecompvizError, ValueError):
 class Cancelled(RecompvizError):
     """A search or another long operation was stopped before it ended.
 
-    Raise this error in a ``progress`` callback to stop the operation that calls it.
+    Raise this error in a ``progress`` callback to stop the operation that calls the callback.
     """

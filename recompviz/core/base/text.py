@@ -10,9 +10,10 @@ LONGEST_WORD = 0.4
 
 
 def shortened(text: str, most: int) -> str:
-    """Return the text, shortened to ``most`` characters with ``…`` at the end if it is longer.
+    """Return the text if it has at most ``most`` characters, otherwise its beginning and ``…``.
 
-    The text is shortened after a whole word, unless this leaves less than 60 % of ``most`` characters.
+    The result has at most ``most`` characters. The beginning ends after a whole word, unless it would then have less
+    than 60 % of ``most`` characters.
 
     Examples
     --------

@@ -167,9 +167,9 @@ def merge_runs(runs, count, stair, bound, out, at):
 
 @numba.njit(cache=True)
 def close_front(runs, count, out):
-    """Write the (t, R) front of all labels when their segments are closed, R = max(x, y), to ``out``.
+    """Close the segments of all labels, and write the Pareto front of (t, R) with R = max(x, y) to ``out``.
 
-    The rows are (t, R, origin), t rising and R falling. Return their number.
+    The rows are (t, R, origin), by rising t and falling R. Return their number.
     """
     labels = runs.labels
     least = np.iinfo(np.int64).max

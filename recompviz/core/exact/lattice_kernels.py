@@ -116,7 +116,7 @@ def grown(array, rows):
 
 @numba.njit(cache=True)
 def first_row(n, adjacency, zobrist):
-    """Return rows with space for 1024 sets. Row 0 is ∅, and its available nodes are the sources of the graph."""
+    """Return :class:`Rows` with space for 1024 sets. Row 0 is ∅, and its available nodes are the graph's sources."""
     width = max(1, (n + 63) // 64)
     rows = Rows(
         np.zeros((1024, width), np.uint64),
@@ -249,7 +249,7 @@ def sums_of(sets, values):
 
 @numba.njit(cache=True)
 def inflows(sets, boundary, memory, adjacency):
-    """Return M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) of each lower set, in bytes."""
+    """Return M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), the last two terms of the peak formula, for each lower set in bytes."""
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape
     result = np.zeros(count, np.int64)

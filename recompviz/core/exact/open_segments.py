@@ -61,7 +61,7 @@ def open_segment_front(
     lattice : Lattice
         All lower sets of the graph.
     objective : "time" or "memory"
-        ``"time"`` finds the least overhead for each peak, ``"memory"`` the largest.
+        ``"time"`` finds the least overhead under each budget, ``"memory"`` the largest.
     progress : callable (done, total), optional
         Called during the search with the number of lower sets solved and the number of all lower sets. Raise
         :class:`recompviz.Cancelled` in it to stop.
@@ -151,7 +151,10 @@ def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, 
 
 
 def _sums_over_sets(lattice: Lattice, values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the sum of ``values`` over the members of each lower set, computed from a set with one member less."""
+    """Return, for each lower set, the sum of ``values`` over its members.
+
+    Each sum is computed from the sum of a lower set with one member less.
+    """
     count = len(lattice)
     lower = np.repeat(np.arange(count), np.diff(lattice.cover_start))
     below, node = np.zeros(count, np.int64), np.zeros(count, np.int64)

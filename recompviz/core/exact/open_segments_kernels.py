@@ -81,8 +81,9 @@ class States(NamedTuple):
 class Closed(NamedTuple):
     """The labels of closed segments.
 
-    A row of ``labels`` is (number of the lower set, row of the closed label at the end of the following segment, or
-    −1). ``front`` has the (t, R) front of the set that was closed last, as rows (t, R, origin).
+    A row of ``labels`` is (lower set, parent): the number of the lower set at the end of a segment, and the row of the
+    closed label at the end of the following segment. The parent is −1 if the lower set is V. ``front`` has the (t, R)
+    front of the set that was closed last, as rows (t, R, origin).
     """
 
     labels: NDArray[np.int32]
@@ -285,7 +286,7 @@ def rows_needed(c, used, sets, old):
 
 @numba.njit(cache=True, inline="always")
 def has_rows(needed, new, closed):
-    """Return whether the arrays have enough rows, ``needed`` as returned by :func:`rows_needed`."""
+    """Return whether the arrays have at least the numbers of rows in ``needed`` (see :func:`rows_needed`)."""
     return (
         needed.states < len(new.pattern)
         and needed.labels <= len(new.labels)

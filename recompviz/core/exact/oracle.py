@@ -7,9 +7,9 @@ count the values that were cached up to L:
     R(L, t) = min over L′ ⊋ L of  max( p(L, L′),  Δm(L, L′) + R(L′, t − T((L′∖L)∖∂(L′))) )
 
 Here Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not part of the recursion,
-so the Pareto front of the points (t, R(∅, t)) has the plans for all budgets. The time-centric front has the least t for
-each peak, the memory-centric front the largest t. This solver visits all pairs of lower sets and is slow. It is the
-reference in the tests of the fast solvers, and solves small graphs where there is no compiled code.
+so the Pareto front of the points (t, R(∅, t)) has the plans for all budgets. The time-centric front has the least t
+under each budget, the memory-centric front the largest t. This solver visits all pairs of lower sets and is slow. It is
+the reference in the tests of the fast solvers. Where there is no compiled code, it solves small graphs.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1, which has the budget in its recursion.
 """
@@ -44,7 +44,7 @@ def pairwise_front(
     family : sequence of int
         The lower sets that a sequence may use, as bit masks. ∅ and V are added if they are missing.
     objective : "time" or "memory"
-        ``"time"`` finds the least overhead for each peak, ``"memory"`` the largest.
+        ``"time"`` finds the least overhead under each budget, ``"memory"`` the largest.
     progress : callable (done, total), optional
         Called during the search with the number of lower sets solved and the number of lower sets in the family. Raise
         :class:`recompviz.Cancelled` in it to stop.

@@ -66,7 +66,7 @@ class Move(NamedTuple):
 def byte_sums(values):
     """Return a table of sums of ``values``, shape (number of bytes in a bitset, 256).
 
-    Entry [b, c] is the sum over the nodes in byte b of a bitset if this byte is c.
+    Entry [b, c] is the sum over the members of a bitset in its byte b, if this byte has the value c.
     """
     blocks = (len(values) + 7) // 8
     sums = np.zeros((8 * ((blocks + 7) // 8), 256), np.int64)
@@ -170,8 +170,8 @@ def useful_end(labels, move):
 def absorb(front, size, labels, move, merged):
     """Merge the labels of a move into the first ``size`` labels of ``front``, and write the result to ``merged``.
 
-    Of equal labels, the one of the front stays. Return the number of labels in ``merged``. If no label of the move is
-    useful, return 0 and leave ``merged`` unchanged.
+    Of equal labels, the one of the front stays. Return the number of labels in ``merged``. If no label of the move
+    improves the front, return 0 and leave ``merged`` unchanged.
     """
     extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
     end = useful_end(labels, move)

@@ -186,7 +186,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
     """Return a solver over all lower sets by open segments.
 
-    If there are many lower sets, the memory-centric search is bounded by fronts that are already known.
+    If there are many lower sets, the memory-centric search starts from fronts that are already known.
     """
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
@@ -240,9 +240,10 @@ def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Searc
 
 
 def _affordable_family(graph: Graph, limit: int, most: int) -> tuple[Family, list[int], str]:
-    """Return the name and sets of ``"prefixes"`` if it has at most ``most`` sets, otherwise of ``"paper"``; and a note.
+    """Return the name of a family, its sets, and a note for the user.
 
-    ``limit`` is the number of lower sets that the graph exceeds, for the note.
+    The family is ``"prefixes"`` if it has at most ``most`` sets, otherwise ``"paper"``. The note says that the graph
+    has more than ``limit`` lower sets.
     """
     family: Family = "prefixes"
     masks = _with_ends(graph, prefix_family(graph))

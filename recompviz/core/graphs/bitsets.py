@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bits(mask: int) -> Iterator[int]:
-    """Yield the positions of the bits of a bit mask that are 1, lowest first.
+    """Yield the node numbers in a bit mask, lowest first: the positions of the bits that are 1.
 
     Examples
     --------
@@ -30,6 +30,8 @@ def bits(mask: int) -> Iterator[int]:
 
 def bit_matrix(masks: Sequence[int], n: int) -> NDArray[np.bool_]:
     """Return bit masks of sets of ``n`` nodes as a boolean array of shape (len(masks), n).
+
+    Entry [i, v] is True if node v is in the set ``masks[i]``.
 
     Examples
     --------

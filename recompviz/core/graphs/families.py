@@ -49,7 +49,7 @@ def prefix_family(graph: Graph) -> list[int]:
     """Return the paper's family, all prefixes of five topological orders, and some unions of sets L^v, as bit masks.
 
     One order is ``graph.order``. The other four are depth-first orders, which finish a branch before they start the
-    next one. They visit branches by node number, in reverse, smallest M_v first or largest M_v first.
+    next one. They sort the branches by position in ``graph.order``, rising or falling, or by M_v, rising or falling.
     A union joins the L^v of two or three nodes that are near each other in ``graph.order``. None of these nodes is an
     ancestor of another. There are at most 5,000 unions.
     """

@@ -95,7 +95,10 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
 
 
 def _closure(graph: Graph, v: int, recompute: int) -> int:
-    """Return the smallest lower set that contains v and has no node of ``recompute`` on its boundary."""
+    """Return the smallest lower set that contains v and has no node of ``recompute`` on its boundary.
+
+    ``recompute`` and the result are bit masks.
+    """
     lower, todo = 0, graph.ancestors[v]
     while todo:
         lower |= todo

@@ -11,9 +11,11 @@ from recompviz.core.graphs.bitsets import bits
 def topological_order(predecessors: Sequence[int], successors: Sequence[int]) -> list[int]:
     """Return the topological order that always takes the smallest available node next.
 
-    The order is 0, 1, 2, … if every edge goes from a lower to a higher number. Element v of ``predecessors`` and
-    ``successors`` is the bit mask of the neighbours of node v. If the graph has a cycle, the order lacks the nodes on
-    and after the cycle, so it is shorter than the number of nodes.
+    A node is available when all its predecessors are in the order. The order is 0, 1, 2, … if every edge goes from a
+    lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle, so its length
+    is less than the number of nodes.
+
+    ``predecessors[v]`` is the bit mask of the predecessors of node v, and ``successors[v]`` that of its successors.
 
     Examples
     --------

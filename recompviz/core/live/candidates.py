@@ -48,7 +48,7 @@ class Candidates:
         self._has_constants = any(call.follows for call in model.joint.calls)
 
     def with_pins(self, keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return the keep mask with the flags of pinned nodes set as the pins demand."""
+        """Return a copy of the keep mask that obeys the pins."""
         return (keep_mask | (self.pinned > 0)) & (self.pinned >= 0)
 
     def add(self, keep_mask: NDArray[np.bool_]) -> Candidate:

@@ -70,11 +70,12 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Stop keeping the value that reduces the excess most per additional overhead.
+        """Stop keeping the value whose loss reduces the excess over the budget most per additional overhead.
 
-        Only kept values that are alive at the peak are tried. On large graphs, up to 1 + #V // 256 values are
-        dropped together. Nodes that reduced no excess in the fewest earlier tries come first, then nodes with the most
-        bytes per T_v. Each round tries twice as many nodes as the round before.
+        The excess is the number of bytes above the budget, summed over the steps of the schedule. On large graphs, up
+        to 1 + #V // 256 values are dropped together. Only kept values that are alive at the peak are tried. Values that
+        often failed to reduce the excess before are tried last. Of the others, values with the most bytes per T_v are
+        tried first. Each round tries twice as many values as the round before.
 
         Returns
         -------
@@ -105,8 +106,8 @@ class Moves:
     def settle(self) -> None:
         """From the candidate of least peak, change the flag of one node at a time to lower the peak further.
 
-        Each time, the node is changed that most reduces the excess over a budget. This budget is 0.5 % below the least
-        peak found so far. The move ends when no node reduces the excess, or when the deadline has passed.
+        The change that reduces the excess over a budget most is made, again and again. This budget is 0.5 % below the
+        least peak found so far. The move ends when no change reduces the excess, or when the deadline has passed.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):

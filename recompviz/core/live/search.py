@@ -68,7 +68,7 @@ def live_plans(
     recompute: Iterable[Name] = (),
     seconds: float = math.inf,
 ) -> list[Plan]:
-    """Search for the plans on the Pareto front of simulated peak and overhead.
+    """Search for plans with a low simulated peak and little overhead, for all budgets.
 
     Parameters
     ----------
