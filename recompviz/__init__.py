@@ -17,6 +17,7 @@ _MODULES = {
     "Category": "recompviz.core.steps.joint",
     "Certificate": "recompviz.pytorch.measuring.certificate",
     "Comparison": "recompviz.core.plans.comparison",
+    "EagerDiffers": "recompviz.pytorch.measuring.eager_forward",
     "Explorer": "recompviz.widgets.explorer.explorer",
     "Finding": "recompviz.core.reports.findings",
     "Gap": "recompviz.core.plans.gap",
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.calibration import calibrate as calibrate
     from recompviz.pytorch.measuring.certificate import Certificate as Certificate
     from recompviz.pytorch.measuring.certificate import certify as certify
+    from recompviz.pytorch.measuring.eager_forward import EagerDiffers as EagerDiffers
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure

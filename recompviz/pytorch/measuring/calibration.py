@@ -19,7 +19,9 @@ import torch
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.state import state_restored
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
+from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, overwritten_in
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
@@ -36,7 +38,7 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """The same trace with each call's workspace and time, as measured on this device.
 
     Runs the trace's step a few times under the plan with the least formula peak, unless all its operators were measured
-    here before. The model's state is restored.
+    here before. The model's state is restored. The forward pass also runs once in eager, to compare what is saved.
 
     Parameters
     ----------
@@ -53,6 +55,12 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     ------
     TraceError
         For an estimated trace.
+
+    Warns
+    -----
+    EagerDiffers
+        If the captured step saves over 5 % more for the backward pass than eager, because the model or a library runs
+        other code while it is captured. The message names the lines.
 
     Notes
     -----
@@ -71,6 +79,8 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
         raise TraceError(
             "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"
         )
+    if difference := difference_from_eager(trace):
+        warn_user(difference, EagerDiffers)
     cache = CalibrationCache(torch.device(trace.device))
     joint = trace.joint
     operators = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]

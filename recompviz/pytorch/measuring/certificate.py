@@ -20,6 +20,7 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
+from recompviz.pytorch.measuring.eager_forward import difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
 from recompviz.pytorch.running.planned import PlannedModule, apply
 from recompviz.pytorch.running.planned_budget import PlanWarning
@@ -216,6 +217,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
         elif not all(map(_equal_gradients, eager, ours)):
             gradients = "different"
             notes += () if _all_equal(eager, again) else (UNSTEADY,)
+            notes += (difference,) if (difference := difference_from_eager(trace)) else ()
     if versions != [version_of(parameter) for parameter in parameters]:
         notes = (*(note for note in notes if note != UNSTEADY), TRAINED)
     tolerant = gradients == "close"

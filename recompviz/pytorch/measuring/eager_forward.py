@@ -1,0 +1,145 @@
+"""The forward pass that eager PyTorch runs, compared with the one that was captured.
+
+A library may take another branch while its code is captured (``torch.compiler.is_compiling``). The plans are then for
+another step than the one that eager runs. The comparison runs the forward pass once; nothing is kept for a backward
+pass, so it takes no more memory than inference.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from recompviz.core.base.units import format_bytes
+from recompviz.pytorch.internals.operators import operator_name
+from recompviz.pytorch.internals.state import state_restored
+from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
+from recompviz.pytorch.measuring.measurement_run import overwritten_in
+from recompviz.pytorch.tracing.traced_step import Trace
+
+# A captured step that saves more than eager by this part is reported. Below it are differences between kernels, such as
+# the dtype of a dropout mask.
+REPORTED = 0.05
+# number of source lines that a report names
+_LINES = 2
+
+
+class EagerDiffers(UserWarning):
+    """The captured step saves more memory for the backward pass than the step that eager PyTorch runs."""
+
+
+@dataclass(frozen=True)
+class EagerForward:
+    """What a forward pass in eager PyTorch did.
+
+    Attributes
+    ----------
+    saved_bytes : int
+        Bytes that autograd saves for the backward pass, without parameters, buffers, inputs and targets.
+    operators : Counter of str
+        How often it called each operator.
+    """
+
+    saved_bytes: int
+    operators: Counter[str]
+
+
+def eager_forward(trace: Trace) -> EagerForward:
+    """Run the forward pass of a traced step in eager PyTorch, and save nothing for a backward pass."""
+    leaves = [*trace.step.parameters(), *trace.step.buffers(), *pytree.tree_leaves(trace.arguments)]
+    static = {weak_storage(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)}
+    saved: dict[StorageWeakRef, int] = {}
+
+    def pack(tensor: torch.Tensor) -> None:
+        storage = weak_storage(tensor)
+        if storage is not None and storage not in static:
+            saved[storage] = trace.joint.rounded(tensor.untyped_storage().nbytes())
+
+    counted = _Counted()
+    with (
+        state_restored(trace.step, trace.arguments, overwritten=overwritten_in(trace)),
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),
+        torch.autograd.graph.saved_tensors_hooks(pack, _never_read),
+        counted,
+    ):
+        trace.step(*trace.arguments)
+    return EagerForward(sum(saved.values()), counted.operators)
+
+
+def difference_from_eager(trace: Trace) -> str:
+    """One sentence that compares what a captured step saves with what eager saves, and names the lines that differ.
+
+    Returns
+    -------
+    str
+        Empty if the captured step saves at most 5 % more, or if the forward pass cannot run in this way.
+    """
+    if trace.estimated:
+        return ""
+    try:
+        eager = eager_forward(trace)
+    except Exception:  # out of memory, or a model that does not accept hooks; its own steps report that
+        return ""
+    as_written = any(call.info.checkpoint for call in trace.joint.calls)
+    ours = trace.schedule(trace.baseline("as-written" if as_written else "keep-all")).saved_bytes
+    if ours <= (1 + REPORTED) * eager.saved_bytes:
+        return ""
+    lines = _only_captured(trace, eager)
+    return (
+        f"{type(trace.model).__name__} runs other code while it is captured than in eager PyTorch: the captured step "
+        f"saves {format_bytes(ours)} for the backward pass if every value is kept, eager saves "
+        f"{format_bytes(eager.saved_bytes)}"
+        + (f"; only the captured step runs {' and '.join(lines)}" if lines else "")
+        + f". {_advice(trace, lines)}"
+    )
+
+
+def _only_captured(trace: Trace, eager: EagerForward) -> list[str]:
+    """The source lines whose operators eager calls less often, those that allocate most first."""
+    joint = trace.joint
+    calls = joint.calls[: joint.forward_count]
+    # a trace calls "add" where eager calls "add_"
+    surplus = Counter(call.info.op for call in calls)
+    surplus.subtract({name.rstrip("_"): count for name, count in eager.operators.items()})
+    allocated: dict[str, int] = defaultdict(int)
+    for call in calls:
+        if surplus[call.info.op] > 0 and call.info.source:
+            allocated[call.info.source] += sum(joint.sizes[storage] for storage in call.makes)
+    largest = sorted(allocated, key=lambda source: -allocated[source])[:_LINES]
+    return [f"{place} ({text})" for place, _, text in (source.partition("\t") for source in largest)]
+
+
+def _advice(trace: Trace, lines: list[str]) -> str:
+    """The next step; transformers reads the values of an attention mask in eager only."""
+    kwargs = trace.arguments[1]
+    mask = kwargs.get("attention_mask")
+    if isinstance(mask, torch.Tensor) and any("transformers" in line for line in lines) and bool(mask.all()):
+        return "The attention mask masks nothing: leave attention_mask out, and transformers runs the same code in both"
+    return (
+        "Look for torch.compiler.is_compiling() there; the plans hold for the captured step, which is the one that runs"
+    )
+
+
+def _never_read(_packed: None) -> torch.Tensor:
+    raise RuntimeError("the forward pass of a comparison has no backward pass")
+
+
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operators that are called while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operators: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.operators[operator_name(func)] += 1
+        return func(*args, **(kwargs or {}))
