@@ -27,7 +27,7 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
     """
     if tensor.layout is not torch.strided:
         return None
-    return StorageWeakRef(tensor.untyped_storage())
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def version_of(tensor: torch.Tensor) -> int:
