@@ -1,4 +1,4 @@
-"""Positions of the boxes of a graph.
+"""Positions of the nodes and edges of a graph in the Explorer, as one picture or by module.
 
-By Graphviz, or by the built-in layered layout; in one piece, wrapped in lines, or by module.
+A picture is drawn by Graphviz or by the built-in layered layout. A deep network is wrapped into lines.
 """

@@ -1,8 +1,8 @@
-"""Graphviz ``dot`` with a time limit.
+"""Layouts by Graphviz's ``dot``, with a time limit.
 
-``dot`` draws small and medium graphs best, but long skip edges can take it minutes. It therefore runs with a time
-limit, and a second try uses coarser settings. Where both fail, or ``dot`` is not installed, the caller uses
-:mod:`recompviz.widgets.layout.layered`.
+``dot`` draws small and medium graphs best, but it may take minutes for long skip edges. It therefore runs with a time
+limit, and once more with coarser settings if the limit is reached. If both runs fail, or ``dot`` is not installed, the
+caller uses :mod:`recompviz.widgets.layout.layered`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,17 @@ POINTS_PER_CURVE = 4
 
 @dataclass(frozen=True)
 class DotDrawing:
-    """A layout by ``dot``: the centres of the nodes and the points of each edge's line. y grows downwards."""
+    """A layout computed by ``dot``, in points (1/72 inch); y grows downwards.
+
+    Attributes
+    ----------
+    nodes : dict of int to (x, y)
+        The centre of each node, by its number.
+    lines : dict of (u, v) to list of (x, y)
+        The points of each edge's line, from node u to node v.
+    width, height : float
+        The size of the drawing.
+    """
 
     nodes: dict[int, tuple[float, float]]
     lines: dict[tuple[int, int], list[tuple[float, float]]]
@@ -39,20 +49,26 @@ class DotDrawing:
 def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: float, span: int) -> DotDrawing | None:
     """Lay out a graph by ``dot``.
 
-    The careful try is left out for a graph of many nodes or long edges; the coarse try follows if it fails.
-    Returns None if ``dot`` is not installed, fails or exceeds its time limit, and for a graph that is empty or too
-    large for it.
+    There are up to two runs. The first run uses the default settings; it is left out for a graph with many nodes or
+    long edges. The second run uses coarser settings; it follows if the first one fails or is left out.
 
     Parameters
     ----------
     graph : Graph
     rankdir : "LR" or "TB"
+        Whether the graph is drawn from left to right, or from top to bottom.
     node : (width, height)
-        Size of every node in points.
+        The size of every node in points.
     seconds : float
-        Time limit of the careful try; the coarse try gets at most ``RETRY_SECONDS``.
+        The time limit of the first run. The second run has the same limit, but at most ``RETRY_SECONDS``.
     span : int
-        The summed edge span, which predicts the time that ``dot`` takes.
+        The sum of the ranks that the edges span; see :func:`recompviz.widgets.layout.layout.edge_span`.
+
+    Returns
+    -------
+    DotDrawing or None
+        None if ``dot`` is not installed, if all runs fail or exceed their time limits, or if the graph is empty or too
+        large.
     """
     if span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:
         return None
@@ -83,9 +99,9 @@ def _digraph(graph: Graph, rankdir: str, node: tuple[float, float], options: dic
 
 
 def _plain(drawing: graphviz.Digraph, seconds: float) -> str:
-    """The output of ``dot -Tplain``.
+    """Run ``dot -Tplain`` and return its output.
 
-    ``Digraph.pipe`` has no time limit. ``run_check``, on which it is built, hands further arguments to
+    ``Digraph.pipe`` has no time limit. ``run_check``, on which ``pipe`` is built, passes further arguments to
     ``subprocess.run``, which kills ``dot`` when the time is up.
     """
     done = execute.run_check(
@@ -100,7 +116,7 @@ def _plain(drawing: graphviz.Digraph, seconds: float) -> str:
 
 
 def parse_plain(text: str) -> DotDrawing:
-    """Read the ``plain`` format of ``dot``: inches become points, and y grows downwards.
+    """Read a layout in the ``plain`` format of ``dot``. Inches become points, and y grows downwards.
 
     Examples
     --------
@@ -127,7 +143,7 @@ def parse_plain(text: str) -> DotDrawing:
 
 
 def _flatten(control: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points on a sequence of cubic Bézier curves."""
+    """Return points on a sequence of cubic Bézier curves, given by their control points."""
     points = [control[0]]
     for i in range(0, len(control) - 3, 3):
         a, b, c, d = control[i : i + 4]

@@ -1,9 +1,12 @@
 """The built-in layered layout: ranks, orders within the ranks, and coordinates.
 
-It has four steps. (1) The rank of a node is the length of its longest path from a source, or larger. (2) An edge that
-spans several ranks gets a *dummy* on each rank between. (3) Barycenter sweeps reduce the crossings; the best order is
-used. (4) The coordinates of a rank are the least-squares fit to those of its neighbours under a least distance, which
-is an isotonic regression. Weights keep the longest path and long edges straight.
+It has four steps:
+
+1. Each node gets a rank: the length of its longest path from a source, or a higher one.
+2. An edge that spans several ranks gets a *dummy* on each rank between its ends.
+3. Barycenter sweeps reorder the items of each rank. The order with the fewest crossings is used.
+4. The coordinates of a rank are fitted to those of its neighbours by least squares, under a least distance between
+   items. This is an isotonic regression. Weights keep the longest path and long edges straight.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 """
@@ -29,16 +32,18 @@ NODE_GAP, MIXED_GAP, LINE_GAP = 29.0, 18.0, 6.0
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Coordinates across the ranks.
+    """Coordinates of nodes and edges across the ranks. In a layout from left to right, they are the y coordinates.
+
+    A *dummy* is the point where an edge crosses a rank between the ranks of its ends.
 
     Attributes
     ----------
     across : tuple of float
-        One per node; the least is 0.
-    lines : dict from edge number to tuple of (rank, across)
-        The dummies of an edge; absent for short edges and direct lines.
+        The coordinate of each node in pixels; the least coordinate of all nodes and dummies is 0.
+    lines : dict of int to tuple of (rank, across)
+        The dummies of an edge, by the number of the edge. Edges without dummies are absent.
     extent : float
-        The largest coordinate of a node or a line.
+        The largest coordinate of a node or a dummy.
     """
 
     across: tuple[float, ...]
@@ -47,10 +52,11 @@ class Arrangement:
 
 
 def ranks_of(graph: Graph) -> list[int]:
-    """The rank of each node: the length of its longest path from a source, in edges.
+    """Return the rank of each node: the length of its longest path from a source, in edges.
 
-    A node that is used much later is moved to its first successor. Otherwise the projections of one embedding, which
-    layers use all along a network, would form one long column.
+    A node that could lie five or more ranks later is moved to the rank before its first successor. Otherwise, values
+    that layers use all along a network, such as projections of one embedding, would form one long column. A node with
+    more predecessors than successors is not moved.
 
     Examples
     --------
@@ -73,15 +79,20 @@ def ranks_of(graph: Graph) -> list[int]:
 
 
 def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
-    """Coordinates across the ranks, for nodes and for the edges that span several ranks.
+    """Compute coordinates across the ranks for nodes, and for dummies: the points where edges cross the ranks between.
 
     Parameters
     ----------
     rank : sequence of int
-        One per node; an edge must lead to a higher rank.
+        The rank of each node.
     edges : sequence of (u, v)
+        Edges between node numbers; v must have a higher rank than u.
     most_dummies : int
-        With more dummies than this, the longest edges are direct lines.
+        The most dummies. The shortest edges get them first; the others are drawn as direct lines.
+
+    Returns
+    -------
+    Arrangement
     """
     if not rank:
         return Arrangement((), {}, 0.0)
@@ -115,7 +126,10 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
 
 
 def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, range]:
-    """Give dummies to the edges that span several ranks, shortest first; append their ranks to ``items_rank``."""
+    """Give dummies to the edges that span several ranks, the shortest edges first.
+
+    Append the ranks of the dummies to ``items_rank``, and return the numbers of each edge's dummies.
+    """
     chains: dict[int, range] = {}
     jumping = sorted((items_rank[v] - items_rank[u] - 1, e) for e, (u, v) in enumerate(edges))
     used = 0
@@ -132,7 +146,10 @@ def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) 
 
 
 def _main_edges(n: int, rank: Sequence[int], edges: Sequence[tuple[int, int]]) -> set[int]:
-    """The edges of the longest paths: at most one leaves and one enters each node."""
+    """Return the edges to draw straight, along the longest paths.
+
+    At most one of them leaves each node, and at most one enters each node.
+    """
     height = [0] * n
     out: list[list[tuple[int, int]]] = [[] for _ in range(n)]
     for e, (u, v) in enumerate(edges):
@@ -221,7 +238,9 @@ def _coordinates(
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
-    """The non-decreasing sequence nearest to ``values`` in weighted least squares (pool adjacent violators).
+    """Return the non-decreasing sequence nearest to ``values`` in weighted least squares.
+
+    The algorithm is that of pool adjacent violators.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""Positions of the nodes and edges of a graph; they do not depend on the plan.
+"""Positions of the nodes and edges of a graph. They depend on the graph and the mode, and not on a plan.
 
-There are three modes. ``"wrapped"`` breaks a deep network into lines, like a text. ``"right"`` and ``"down"`` draw it
-in one piece, by Graphviz if it finishes in time, else by the built-in layered layout. Layouts are cached by the
-fingerprint of the graph.
+The mode ``"wrapped"`` breaks a deep network into lines, like a text. The modes ``"right"`` and ``"down"`` draw the
+graph in one piece, from left to right or from top to bottom. They use Graphviz, or the built-in layered layout if
+Graphviz is missing or takes too long. Layouts are cached by the fingerprint of the graph.
 """
 
 from __future__ import annotations
@@ -37,19 +37,21 @@ _lock = Lock()
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Positions of nodes and edges in pixels at scale 1; x to the right, y downwards.
+    """Positions of the nodes and edges of a graph, in pixels at scale 1; x grows to the right, y downwards.
 
     Attributes
     ----------
     mode : "wrapped", "right" or "down"
     engine : "dot" or "layered"
+        What made the layout: Graphviz, or the built-in layout.
     nodes : numpy.ndarray of float32, shape (#V, 2)
-        Centres.
+        The centres of the nodes.
     points : numpy.ndarray of float32, shape (#points, 2)
         The points of the lines of all edges.
     offsets : numpy.ndarray of uint32, shape (#E + 1,)
         The line of edge e is ``points[offsets[e]:offsets[e + 1]]``.
     width, height : float
+        The size of the picture.
     """
 
     mode: Mode
@@ -62,26 +64,31 @@ class Layout:
 
 
 def default_mode(graph: Graph) -> Mode:
-    """``"right"`` for a graph that is legible in one line, else ``"wrapped"``."""
+    """Return the mode in which a graph opens: ``"right"`` if it has at most 24 ranks, otherwise ``"wrapped"``."""
     return "right" if max(ranks_of(graph), default=0) < ONE_LINE else "wrapped"
 
 
 def edge_span(graph: Graph) -> int:
-    """The sum of the ranks that the edges span; it predicts how long ``dot`` takes."""
+    """Return the sum of the ranks that the edges span. It predicts how long ``dot`` takes."""
     rank = np.array(ranks_of(graph))
     return int((rank[graph.edges[:, 1]] - rank[graph.edges[:, 0]]).sum()) if len(graph.edges) else 0
 
 
 def lay_out(graph: Graph, mode: Mode | None = None, seconds: float = 2.0) -> Layout:
-    """Lay out a graph.
+    """Return the layout of a graph in a mode. Layouts are cached.
 
     Parameters
     ----------
     graph : Graph
     mode : "wrapped", "right" or "down", optional
-        Default: :func:`default_mode`.
+        If None, the result of :func:`default_mode`.
     seconds : float
-        Time limit of Graphviz; 0 does not run it.
+        The time limit of Graphviz. With 0, Graphviz is not used.
+
+    Raises
+    ------
+    ValueError
+        If there is no such mode.
 
     Examples
     --------

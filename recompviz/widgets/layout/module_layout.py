@@ -1,8 +1,8 @@
-"""Ranks and orders of the items of every module box; they do not change when boxes are opened.
+"""Ranks and orders of the items in every module box. They do not change when boxes are opened or closed.
 
-Each box is laid out separately: its items, its two *ports* (where edges from outside enter and leave) and the lines
-that span several ranks. The page gives the items their sizes, so that opening a box only shifts its neighbours. Equal
-blocks are laid out once.
+An item is a node, or the box of a module. Each box is laid out separately: its items, its two *ports* (where lines from
+outside enter and leave) and the lines that span several ranks. The page computes the sizes of the items, so opening a
+box only shifts its neighbours. Boxes with the same edges between their items share one computation.
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ IN, OUT = -1, -2  # the ports as ends of a line
 
 @dataclass(frozen=True, eq=False)
 class ModuleLayout:
-    """Ranks and places across of items; items are numbered as in :class:`Modules`.
+    """The rank and the place of each item in its box; items are numbered as in :class:`Modules`.
+
+    A place is a coordinate across the ranks, as in :class:`Arrangement`.
 
     Attributes
     ----------
     rank : numpy.ndarray of uint16, shape (#V + #boxes,)
-        Rank of each item in its box; the port *in* has rank 0.
+        The rank of each item in its box. The port *in* has rank 0.
     across : numpy.ndarray of float32, shape (#V + #boxes,)
-        Place of each item across its rank.
+        The place of each item.
     ports : numpy.ndarray of float32, shape (#boxes, 3)
-        For each box the places across of *in* and *out*, and the rank of *out*.
+        For each box: the place of the port *in*, the place of the port *out*, and the rank of *out*.
     lines : numpy.ndarray of int32, shape (#lines, 3)
-        Box, first item, last item; −1 and −2 for the ports. Several edges may share a line.
+        The box of a line, and the items that it leads from and to; −1 for the port *in*, −2 for *out*. Several edges of
+        the graph may share a line.
     passed : numpy.ndarray of float32, shape (#passed, 2)
-        Rank and place across of the inner points of the lines.
+        The rank and the place of each point that a line passes between its ends.
     offsets : numpy.ndarray of uint32, shape (#lines + 1,)
-        The inner points of line i are ``passed[offsets[i]:offsets[i + 1]]``.
+        The points that line i passes are ``passed[offsets[i]:offsets[i + 1]]``.
     """
 
     rank: NDArray[np.uint16]
@@ -54,7 +57,11 @@ class ModuleLayout:
 
 
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
-    """The lines of each box as pairs (from, to). An edge leaves some boxes, crosses one and enters others."""
+    """Return the lines in each box as pairs (from, to) of items or ports.
+
+    An edge of the graph becomes one line in each box that it leaves, one in the innermost box that contains both of its
+    ends, and one in each box that it enters.
+    """
     count = len(graph)
     around = [ancestors(modules, v) for v in range(count)]
     found: list[dict[tuple[int, int], None]] = [{} for _ in modules.names]
@@ -77,7 +84,9 @@ def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
 
 
 def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
-    """Compute ranks and orders for every box.
+    """Compute the ranks and places of the items in every box.
+
+    If the graph has no modules, all ranks and places are 0, and there are no lines.
 
     Examples
     --------
@@ -125,7 +134,12 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
 
 
 def _ranks(items: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
-    """Longest paths from the port *in* (rank 0); *out* has the last rank. The items are in a topological order."""
+    """Return the ranks of the items of a box, then those of its ports *in* and *out*.
+
+    The rank of an item is the length of its longest path from a source of the box, plus 1 if lines enter the box. The
+    port *in* has rank 0. The port *out* comes after all items if lines leave the box. The items must be in a
+    topological order.
+    """
     before: dict[int, list[int]] = defaultdict(list)
     entered = left = False
     for u, v in edges:

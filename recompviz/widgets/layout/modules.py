@@ -1,9 +1,10 @@
-"""The modules of a graph as a tree of boxes, with repeated blocks folded into one box.
+"""The modules of a graph as a tree of boxes, in which repeated blocks are folded.
 
-A box is one *call* of a module: consecutive nodes, in the running order, that lie in the module. Consecutive nodes of a
-topological order are convex, so the graph of the boxes has no cycle, whichever boxes are open, and also if a module is
-called twice. A single node gets no box. A module that contains all nodes of its parent shares one box with it.
-Consecutive siblings of equal structure are folded into one box, which shows their number.
+A box is one *call* of a module: consecutive nodes in running order that belong to the module. The graph of the boxes
+has no cycle, whichever boxes are open: no path of the graph leaves a run of consecutive nodes and enters it again. This
+also holds if a module is called twice. A single node gets no box. A module that contains all nodes of its parent shares
+one box with the parent. Consecutive siblings of equal structure are folded into one box, which shows how many there
+are.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ COLLAPSE_ABOVE = 150
 
 @dataclass(frozen=True)
 class Modules:
-    """The tree; box 0 is the whole graph. Items are the nodes, then the boxes: box m is item #V + m.
+    """The tree of module boxes; box 0 is the whole graph.
+
+    *Items* are the nodes and the boxes: item v is node v, and item #V + m is box m. A *fold* is a box around repeated
+    blocks of equal structure.
 
     Attributes
     ----------
     names : tuple of str
-        Text of each box: the path of the module below its parent, or ``"1–5"`` for a fold.
+        The text on each box: the path of the module below its parent, or for example ``"1–5"`` for a fold.
     paths : tuple of str
-        The whole path of the module.
+        The full path of the module of each box.
     parent : tuple of int
-        The box around a box; −1 for box 0.
+        The box around each box; −1 for box 0.
     times : tuple of int
-        The number of equal blocks in a box; 1 if no block repeats.
-    owner : tuple of int, one per node
-        The innermost box around a node.
+        The number of equal blocks in each box; 1 if no block repeats.
+    owner : tuple of int
+        The innermost box around each node.
     children : tuple of tuples of int
         The items of each box, in running order.
     """
@@ -59,13 +63,13 @@ class _Box:
 
 
 def running_order(graph: Graph) -> list[int]:
-    """The order of the node numbers if it is topological, as in a trace; else another topological order."""
+    """Return the order of the node numbers if it is topological, as in a trace; otherwise another topological order."""
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 
 
 def module_tree(graph: Graph) -> Modules:
-    """Build the tree of the modules of a graph.
+    """Return the tree of the modules of a graph.
 
     Examples
     --------
@@ -162,7 +166,10 @@ def _number(root: _Box, count: int) -> Modules:
 
 
 def ancestors(modules: Modules, item: int) -> Sequence[int]:
-    """The boxes around an item, innermost first; the last is 0."""
+    """Return the boxes around an item, the innermost first. The last one is box 0.
+
+    The result is empty for box 0 itself.
+    """
     count = len(modules.owner)
     box = modules.owner[item] if item < count else modules.parent[item - count]
     found = []

@@ -1,8 +1,9 @@
-"""The node of each step of the schedule, so that a click on the timeline can select the node in the graph.
+"""The node that each step of a schedule belongs to, so that a click on the timeline selects the node in the graph.
 
-The label of a forward or recompute step is the key of its node. The label of a backward step names its own operator, in
-the module of its forward call. Backward runs in reverse order, so the k-th backward operator of a kind in a module
-belongs to the k-th last forward operator. If their numbers differ, the steps get no node.
+The label of a forward or recompute step is the key of its node. The label of a backward step names the backward
+operator, in the module of the forward call. The backward pass runs in reverse order. So the k-th backward operator of
+a kind in a module belongs to the k-th last forward operator of this kind. If their numbers differ, these backward
+steps belong to no node.
 """
 
 from __future__ import annotations
@@ -26,12 +27,20 @@ _NAMES = {"threshold": "relu", "native_batch_norm": "batch_norm", "native_layer_
 
 
 def node_numbers(graph: Graph) -> dict[str, int]:
-    """Key of a node (its name, if it has no key) → number of the node."""
+    """Return the number of each node, by its key (``NodeInfo.key``), or by its name if it has no key."""
     return {info.key or str(name): v for v, (name, info) in enumerate(zip(graph.names, graph.info, strict=True))}
 
 
 def step_nodes(graph: Graph, numbers: Mapping[str, int], labels: Sequence[str]) -> list[int]:
-    """The node of each step, −1 for a step without a node.
+    """Return the node of each step of a schedule; −1 for a step that belongs to no node.
+
+    Parameters
+    ----------
+    graph : Graph
+    numbers : mapping of str to int
+        The result of :func:`node_numbers`.
+    labels : sequence of str
+        The label of each step.
 
     Examples
     --------
@@ -57,7 +66,7 @@ def step_nodes(graph: Graph, numbers: Mapping[str, int], labels: Sequence[str]) 
 
 
 class LabelNumbers:
-    """Numbers of the labels of steps and storages, and the node of each step. All plans share them.
+    """Numbers for the labels of steps and storages in timelines of one graph. Equal labels always get the same number.
 
     Parameters
     ----------
@@ -72,21 +81,29 @@ class LabelNumbers:
 
     @property
     def labels(self) -> list[str]:
-        """The labels used so far, by number; the list only grows."""
+        """The labels in the order of their numbers. The list only grows."""
         return list(self._numbers)
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def of(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """The numbers of some labels; new labels get the next numbers."""
+        """Return the number of each label. Labels that are new get the next numbers."""
         if not self._numbers.keys() >= set(labels):
             for label in labels:
                 self._numbers.setdefault(label, len(self._numbers))
         return np.fromiter(map(self._numbers.__getitem__, labels), np.int64, len(labels))
 
     def nodes(self, labels: Sequence[str], numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-        """The nodes of steps with these labels, −1 for none; ``numbers`` are the numbers of the labels."""
+        """Return the node of each step of a schedule; −1 for a step that belongs to no node.
+
+        Parameters
+        ----------
+        labels : sequence of str
+            The label of each step.
+        numbers : numpy.ndarray of int
+            The numbers of the labels, from :meth:`of`.
+        """
         if numbers.max(initial=-1) >= len(self._nodes) or (self._nodes[numbers] == UNASKED).any():
             nodes = np.full(len(self._numbers), UNASKED, np.int32)
             nodes[: len(self._nodes)] = self._nodes

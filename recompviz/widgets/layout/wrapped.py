@@ -1,9 +1,9 @@
 """The wrapped layout: a deep network in lines from left to right, like a text.
 
-A real network has hundreds of ranks and a width of a few nodes, so that one line would be too thin to read. The ranks
-are therefore broken into lines, at places that few edges cross; the number of lines is the one that fills the window
-best. Each line has a layered layout. An edge into a later line runs through the gaps between the lines and, if it skips
-lines, along the left margin.
+A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
+therefore broken into lines, at places that few edges cross. The number of lines is chosen so that the graph fills the
+window. Each line has a layered layout. An edge to a later line runs through the gaps between the lines. If it skips
+lines, it also runs along the left margin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,21 @@ TRY_OUT = 1_000
 
 @dataclass(frozen=True)
 class Line:
-    """One line: first and last rank, top, the arrangement of its nodes, its nodes and edges."""
+    """One line of the wrapped layout.
+
+    Attributes
+    ----------
+    first, last : int
+        The first and the last rank in the line.
+    top : float
+        The y coordinate of its upper side.
+    arrangement : Arrangement
+        The coordinates of its nodes and of the edges inside it.
+    members : tuple of int
+        The numbers of its nodes, in the order of ``arrangement.across``.
+    edges : tuple of int
+        The numbers of the edges inside it. ``arrangement.lines`` numbers edges by their position here.
+    """
 
     first: int
     last: int
@@ -40,14 +54,24 @@ class Line:
 def wrap(
     graph: Graph, node: tuple[float, float], view: tuple[float, float]
 ) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Centres of the nodes, lines of the edges, width and height.
+    """Lay out a graph in lines.
 
     Parameters
     ----------
     graph : Graph
     node : (width, height)
+        The size of every node in pixels.
     view : (width, height)
-        Size of the window; it determines the number of ranks per line.
+        The size of the window in pixels. The number of ranks in a line is chosen so that the graph fills it.
+
+    Returns
+    -------
+    centres : list of (x, y)
+        The centre of each node.
+    routes : list of list of (x, y)
+        The points of each edge's line.
+    width, height : float
+        The size of the picture.
     """
     rank = ranks_of(graph)
     edges = [(u, v) for u, v in graph.edges.tolist()]
@@ -69,7 +93,10 @@ def wrap(
 
 
 def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, columns: int) -> list[int]:
-    """The first rank of each line. A line ends within its last third, where the fewest edges cross."""
+    """Return the first rank of each line.
+
+    A line has at most ``columns`` ranks. It ends within the last third of them, where the fewest edges cross.
+    """
     crossing = [0] * (count + 1)
     for u, v in edges:
         crossing[rank[u] + 1] += 1
