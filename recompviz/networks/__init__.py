@@ -1,8 +1,9 @@
-"""Networks to plan for: the paper's seven and today's other architectures, as plain PyTorch modules.
+"""Networks to try plans on: the seven networks of Kusumoto et al. 2019 and others, as plain PyTorch modules.
 
-Every constructor returns an ``nn.Module`` and has arguments that make it small; ``example(name)`` returns the network
-with inputs, targets and training loss. Nothing is imported until its name is used, so importing this package is cheap.
-File names start with an underscore because a submodule called ``unet`` would hide the function of that name.
+Each function with the name of a network returns an ``nn.Module``. :func:`example` returns a network with inputs,
+targets and training loss, in its published size or small. Importing this package is cheap: a file is imported when a
+name from it is first used. The file names start with an underscore, because a submodule called ``unet`` would hide the
+function ``unet``.
 """
 
 from __future__ import annotations

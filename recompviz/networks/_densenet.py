@@ -1,8 +1,8 @@
 """DenseNet: every layer reads the concatenation of all earlier outputs of its block.
 
-As in the paper's graphs, each layer concatenates two tensors, the concatenation so far and the new output, so every
-layer makes a new concatenation and a block's memory is quadratic in its depth. Recomputation was first proposed for
-this network. Parameter names are torchvision's.
+As in the graphs of Kusumoto et al. 2019, each layer concatenates two tensors: the concatenation so far and its own
+output. So every layer makes a new concatenation, and the memory of a block is quadratic in its number of layers.
+Parameters have the same names as in torchvision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["DenseNet", "densenet", "densenet161"]
 
 
 class DenseLayer(nn.Module):
-    """BN, ReLU, 1×1 convolution, BN, ReLU, 3×3 convolution; the result is appended to the input."""
+    """Batch norm, ReLU, 1×1 convolution, batch norm, ReLU and 3×3 convolution; the result is appended to the input."""
 
     def __init__(self, channels: int, growth: int, bottleneck: int = 4) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """A DenseNet-BC for images [N, 3, H, W], logits [N, classes]; see `densenet`."""
+    """A DenseNet-BC, which maps images [N, 3, H, W] to logits [N, classes]; see `densenet` for the parameters."""
 
     def __init__(
         self,
@@ -85,23 +85,23 @@ class DenseNet(nn.Module):
 def densenet(
     layers: Sequence[int] = (6, 12, 36, 24), growth: int = 48, width: int = 96, classes: int = 1000
 ) -> DenseNet:
-    """Return a DenseNet-BC of any depth and growth.
+    """Return a DenseNet-BC of any depth and growth. The defaults give DenseNet-161.
 
     Parameters
     ----------
     layers : sequence of ints
-        Layers per dense block; a transition between blocks halves channels, height and width.
+        Number of layers of each dense block. A transition between two blocks halves channels, height and width.
     growth : int
-        Channels that a layer appends.
+        Channels that each layer appends.
     width : int
-        Channels after the stem.
+        Channels after the stem, the layers before the first block.
     classes : int
         Number of logits.
 
     Returns
     -------
     DenseNet
-        Maps images [N, 3, H, W] (the paper: 224×224) to logits [N, classes].
+        Maps images [N, 3, H, W] (in the publication 224×224) to logits [N, classes].
 
     References
     ----------
@@ -117,5 +117,8 @@ def densenet(
 
 
 def densenet161(classes: int = 1000) -> DenseNet:
-    """Return DenseNet-161 for images [N, 3, 224, 224]: 28,681,000 parameters, logits [N, classes]."""
+    """Return DenseNet-161, which maps images [N, 3, 224, 224] to logits [N, classes].
+
+    With 1000 classes, it has 28,681,000 parameters.
+    """
     return densenet((6, 12, 36, 24), growth=48, width=96, classes=classes)

@@ -1,7 +1,8 @@
-"""Examples: a network with a batch of random inputs, its targets and its loss, by name.
+"""Examples: a network with a batch of random inputs and targets, and its training loss, by name.
 
-A table has two recipes for each name: the published network with the paper's input and batch size, and a small network
-with the same operators, which a test can trace and train in a second.
+Each name has two recipes. The first one makes the published network, with the inputs and the batch size of Kusumoto et
+al. 2019 if it is one of their seven. The second one makes a small network with the same operators, which a test can
+trace and train in about a second.
 """
 
 from __future__ import annotations
@@ -33,18 +34,18 @@ Loss = Callable[..., Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A model and its data; ``loss(model(*inputs), *targets)`` is the number to minimise.
+    """A model with inputs, targets and a loss; ``loss(model(*inputs), *targets)`` is the scalar to minimise.
 
     Attributes
     ----------
     model : nn.Module
-        In training mode, freshly initialised.
+        In training mode, with freshly initialised parameters.
     inputs, targets : tuple of Tensor
-        Random; the first dimension is the batch.
+        Random values. The first dimension of each tensor is the batch.
     loss : callable
-        A plain function ``loss(output, *targets)`` without captured tensors.
+        A function of the model's output and the targets. It captures no tensors.
     name : str
-        The name it was made by.
+        The name that :func:`example` was called with.
     """
 
     model: nn.Module
@@ -56,20 +57,39 @@ class Example:
 
 @dataclass(frozen=True)
 class Field:
-    """One input or target: its shape without the batch, and for integers their exclusive upper bound."""
+    """The shape and the values of one input or target.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        The shape without the batch dimension.
+    below : int or None
+        For integers, their exclusive upper bound. None for floating-point numbers.
+    """
 
     shape: tuple[int, ...]
     below: int | None = None
 
     def draw(self, batch: int) -> Tensor:
-        """Return random values [batch, *shape], normal or uniform integers, on the current device."""
+        """Return random values [batch, *shape] on the current device: uniform integers, or normal floats."""
         shape = (batch, *self.shape)
         return torch.randn(shape) if self.below is None else torch.randint(self.below, shape)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make an example: its network, loss, usual batch size, inputs and targets."""
+    """How to make an example.
+
+    Attributes
+    ----------
+    build : callable
+        Makes the network.
+    loss : callable
+        As for :class:`Example`.
+    batch : int
+        The default batch size.
+    inputs, targets : tuple of Field
+    """
 
     build: Callable[[], nn.Module]
     loss: Loss
@@ -81,24 +101,27 @@ class Recipe:
 def images(
     build: Callable[[], nn.Module], size: int, batch: int = 2, classes: int = 10, loss: Loss = classification
 ) -> Recipe:
-    """Return the recipe of an image classifier."""
+    """Return the recipe of an image classifier for images [3, size, size]."""
     return Recipe(build, loss, batch, (Field((3, size, size)),), (Field((), classes),))
 
 
 def pixels(
     build: Callable[[], nn.Module], channels: int, size: int, out: int, batch: int, classes: int, loss: Loss
 ) -> Recipe:
-    """Return the recipe of a segmentation network whose logits have height and width `out`."""
+    """Return the recipe of a segmentation network.
+
+    It maps images [channels, size, size] to logits of height and width ``out``.
+    """
     return Recipe(build, loss, batch, (Field((channels, size, size)),), (Field((out, out), classes),))
 
 
 def text(build: Callable[[], nn.Module], length: int, vocabulary: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a language model."""
+    """Return the recipe of a language model for sequences of ``length`` tokens."""
     return Recipe(build, next_token, batch, (Field((length,), vocabulary),), (Field((length,), vocabulary),))
 
 
 def diffusion(build: Callable[[], nn.Module], size: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a diffusion model with 1000 time steps."""
+    """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps."""
     image = Field((3, size, size))
     return Recipe(build, denoising, batch, (image, Field((), 1000)), (image,))
 
@@ -176,19 +199,20 @@ NAMES: tuple[str, ...] = tuple(_RECIPES)
 def example(
     name: str, batch: int | None = None, small: bool = False, device: torch.device | str | None = None
 ) -> Example:
-    """Return a network with random inputs, targets and its training loss.
+    """Return a network with random inputs and targets, and its training loss.
 
     Parameters
     ----------
     name : str
-        One of `NAMES`; `PAPER` are the paper's seven.
+        One of `NAMES`. `PAPER` has the names of the seven networks of Kusumoto et al. 2019.
     batch : int, optional
-        Batch size; by default the paper's, or 2 for a small one.
+        The batch size. If None: 2 if ``small``, otherwise that of Kusumoto et al. for their seven networks and a fixed
+        one for the others.
     small : bool
-        Whether to make the network and its inputs small enough for a test, with the same operators. U-Net, VGG19 and
-        GoogLeNet keep their graphs; the others have fewer layers.
+        Whether to make the network and its inputs small enough for a test, with the same operators. U-Net, VGG19,
+        GoogLeNet and the LSTM keep all their layers; the others have fewer layers.
     device : torch.device or str, optional
-        Device of the network and its data; by default PyTorch's current device. ``"meta"`` takes no memory.
+        Device of the network and its data. If None, PyTorch's current device. ``"meta"`` takes no memory.
 
     Returns
     -------

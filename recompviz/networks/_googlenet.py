@@ -1,8 +1,8 @@
 """GoogLeNet: four parallel branches in every module, and two auxiliary classifiers.
 
-The network of 2014, without batch norm: local response normalisation in the stem, convolutions with bias, 5×5 branches.
-As in the Chainer network that the paper measured, an inception module applies its last ReLU once, after the
-concatenation. Four branches make many lower sets: of the paper's graphs this one is the widest.
+This is the network of 2014: no batch norm, local response normalisation in the stem, convolutions with bias and 5×5
+branches. As in the Chainer network that Kusumoto et al. 2019 measured, an inception module applies its last ReLU once,
+after the concatenation. Because of the four branches, its graph has many lower sets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODULES = {
 
 
 class Inception(nn.Module):
-    """Four branches over one input, concatenated and then rectified."""
+    """An inception module: four branches that read the same input, concatenated, then a ReLU."""
 
     def __init__(self, channels: int, one: int, proj3: int, three: int, proj5: int, five: int, pooled: int) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """The classifier in the middle of the network: average pooling, 1×1 convolution, two linear layers."""
+    """An auxiliary classifier in the middle of the network: average pooling, 1×1 convolution, two linear layers."""
 
     def __init__(self, channels: int, width: int, side: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Auxiliary(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet for images [N, 3, image_size, image_size]; see `googlenet`."""
+    """A GoogLeNet for images [N, 3, image_size, image_size]; see `googlenet` for the parameters."""
 
     def __init__(self, classes: int = 1000, narrow: int = 1, image_size: int = 224) -> None:
         if image_size < 79:
@@ -98,7 +98,11 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Map images to logits [N, classes]; in training to the logits and those of both auxiliary classifiers."""
+        """Map images [N, 3, H, W] to logits [N, classes].
+
+        In training mode, return three tensors of this shape: the logits of the main classifier, then those of the two
+        auxiliary classifiers.
+        """
         inception = self.inception
         x = self.norm(self.maxpool(self.relu(self.conv1(x))))
         x = self.relu(self.conv2(self.relu(self.conv2_reduce(x))))
@@ -115,22 +119,30 @@ class GoogLeNet(nn.Module):
 
 
 def googlenet(classes: int = 1000, narrow: int = 1, image_size: int = 224) -> GoogLeNet:
-    """Return GoogLeNet: 13,378,280 parameters as published, both auxiliary classifiers included.
+    """Return GoogLeNet.
+
+    With the default arguments, it has 13,378,280 parameters, including both auxiliary classifiers.
 
     Parameters
     ----------
     classes : int
         Number of logits.
     narrow : int
-        Divides every number of channels; 1 as published, at most 16.
+        Every number of channels is divided by it and rounded down. 1 gives the published network; at most 16.
     image_size : int
-        Height and width of the images, at least 79; only the auxiliary classifiers depend on it.
+        Height and width of the images, at least 79. Only the auxiliary classifiers depend on it.
 
     Returns
     -------
     GoogLeNet
-        Maps images [N, 3, image_size, image_size] (the paper: 224×224) to logits [N, classes]; in training to a tuple
-        of three, the auxiliary classifiers' after the main one's.
+        Maps images [N, 3, image_size, image_size] (in the publication 224×224) to logits [N, classes]. In training
+        mode, it returns a tuple of three such tensors: the logits of the main classifier, then those of the auxiliary
+        classifiers.
+
+    Raises
+    ------
+    ValueError
+        If ``image_size`` is less than 79.
 
     References
     ----------

@@ -1,8 +1,8 @@
-"""GPT-2: a decoder-only transformer whose output layer is its embedding.
+"""GPT-2: a decoder-only transformer with tied weights: one parameter is both the embedding and the output layer.
 
-Causal scaled dot-product attention, learned positions, dropout at the embedding, in the attention and at the end of
-both halves of a block. One parameter is both embedding and output layer (tied weights). The dropout tests that a
-recomputed value draws the same random numbers. Parameter names are the original's.
+It has causal scaled dot-product attention and learned positions. There is dropout after the embedding, inside the
+attention, and after the attention and the MLP of each block. A plan that recomputes must draw the same random numbers
+again. Parameters have the same names as in the original.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["GPT2", "gpt2", "gpt2_xl"]
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention over [N, T, width]."""
+    """Causal multi-head self-attention."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Attention(nn.Module):
         self.c_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         n, t, width = x.shape
         q, k, v = (
             part.view(n, t, self.heads, width // self.heads).transpose(1, 2) for part in self.c_attn(x).split(width, 2)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with the tanh form of GELU between them."""
+    """Two linear layers with GELU (tanh approximation) between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class MLP(nn.Module):
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         y: Tensor = self.c_proj(self.gelu(self.c_fc(x)))
         return y
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a layer norm and added to its input."""
+    """Attention, then an MLP. Each reads a layer norm of its input, and its result is added to the input."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         x = x + self.dropout(self.attn(self.ln_1(x)))
         y: Tensor = x + self.dropout(self.mlp(self.ln_2(x)))
         return y
 
 
 class GPT2(nn.Module):
-    """A GPT-2 for tokens [N, T]; see `gpt2`."""
+    """A GPT-2 for tokens [N, T]; see `gpt2` for the parameters."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class GPT2(nn.Module):
             nn.init.normal_(embedding.weight, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens [N, T] to the logits of each next token [N, T, vocabulary]; T is at most the context."""
+        """Map tokens [N, T] to logits [N, T, vocabulary] for the next token at each place. T is at most ``context``."""
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         x = self.drop(self.wte(tokens) + self.wpe(positions))
         for block in self.h:
@@ -110,21 +110,27 @@ def gpt2(
     context: int = 1024,
     dropout: float = 0.1,
 ) -> GPT2:
-    """Return a GPT-2; the defaults give the small one with 124,439,808 parameters.
+    """Return a GPT-2. The defaults give the smallest published one, with 124,439,808 parameters.
 
     Parameters
     ----------
-    layers, width, heads : int
-        Number of blocks, width of a block, and number of attention heads, which divides the width.
-    vocabulary, context : int
-        Number of tokens, and number of positions.
+    layers : int
+        Number of blocks.
+    width : int
+        Number of features of each token.
+    heads : int
+        Number of attention heads; it divides ``width``.
+    vocabulary : int
+        Number of different tokens.
+    context : int
+        Number of positions, the longest sequence.
     dropout : float
-        Probability at all four places; 0 for none.
+        Probability of all dropouts; 0 for none.
 
     Returns
     -------
     GPT2
-        Maps tokens [N, T] to logits [N, T, vocabulary].
+        Maps tokens [N, T] to logits [N, T, vocabulary], with T at most ``context``.
 
     References
     ----------
@@ -140,5 +146,5 @@ def gpt2(
 
 
 def gpt2_xl() -> GPT2:
-    """Return GPT-2 XL, 48 layers, for tokens [N, up to 1024]: 1,557,611,200 parameters."""
+    """Return GPT-2 XL with 48 layers and 1,557,611,200 parameters, for tokens [N, T] with T at most 1024."""
     return gpt2(layers=48, width=1600, heads=25)

@@ -1,8 +1,8 @@
-"""Llama: a decoder-only transformer.
+"""Llama: a decoder-only transformer with RMS norm, rotary positions, a gated MLP (SwiGLU) and no biases.
 
-RMS norm, rotary positions, a gated perceptron (SwiGLU), no biases, and grouped queries: several query heads share one
-key and value head. The two presets have the shapes of Llama 2; construct them under ``torch.device("meta")``, where
-their parameters take no memory. Parameter names are Hugging Face's without the leading ``model.``.
+With grouped queries, several query heads share one key head and one value head. :func:`llama_7b` and :func:`llama_70b`
+have the sizes of Llama 2. Call them in ``with torch.device("meta"):`` to take no memory for the parameters. Parameters
+have the same names as in Hugging Face's models, without the leading ``model.``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ def rotary(length: int, size: int, base: float = 10000.0) -> tuple[Tensor, Tenso
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each pair (i, i + size/2) of the last dimension of `x` [N, heads, T, size] by its position's angle."""
+    """Rotate each pair (i, i + size/2) of the last dimension by the angle of its position.
+
+    ``x`` has the shape [N, heads, T, size]; ``cos`` and ``sin`` have the shape [T, size].
+    """
     first, second = x.chunk(2, -1)
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions, `groups` key and value heads for `heads` queries."""
+    """Causal self-attention with rotary positions. It has ``heads`` query heads, and ``groups`` key and value heads."""
 
     def __init__(self, width: int, heads: int, groups: int) -> None:
         super().__init__()
@@ -40,7 +43,7 @@ class Attention(nn.Module):
         self.shared = groups < heads
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` as for `rotate`."""
         n, t, _ = x.shape
         q, k, v = (
             project(x).view(n, t, -1, self.size).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -53,7 +56,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """SwiGLU: one linear layer gates another."""
+    """A gated MLP (SwiGLU): the SiLU of one linear layer multiplies another one; a third follows."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -62,13 +65,13 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         y: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
         return y
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after an RMS norm and added to its input."""
+    """Attention, then an MLP. Each reads an RMS norm of its input, and its result is added to the input."""
 
     def __init__(self, width: int, heads: int, groups: int, hidden: int) -> None:
         super().__init__()
@@ -78,14 +81,14 @@ class Block(nn.Module):
         self.mlp = MLP(width, hidden)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` as for `rotate`."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         y: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return y
 
 
 class Llama(nn.Module):
-    """A Llama for tokens [N, T]; see `llama`."""
+    """A Llama for tokens [N, T]; see `llama` for the parameters."""
 
     cos: Tensor
     sin: Tensor
@@ -111,7 +114,7 @@ class Llama(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens [N, T] to the logits of each next token [N, T, vocabulary]; T is at most the context."""
+        """Map tokens [N, T] to logits [N, T, vocabulary] for the next token at each place. T is at most ``context``."""
         x = self.embed_tokens(tokens)
         t = tokens.shape[1]
         cos, sin = self.cos[:t], self.sin[:t]
@@ -130,23 +133,29 @@ def llama(
     vocabulary: int = 32000,
     context: int = 4096,
 ) -> Llama:
-    """Return a Llama; as it stands the shape of Llama 2 7B.
+    """Return a Llama. The defaults give the size of Llama 2 7B.
 
     Parameters
     ----------
-    layers, width, heads : int
-        Blocks, their width, and their query heads; ``heads`` divides ``width``.
+    layers : int
+        Number of blocks.
+    width : int
+        Number of features of each token.
+    heads : int
+        Number of query heads; it divides ``width``.
     groups : int, optional
-        Key and value heads, a divisor of `heads`; by default as many as query heads.
+        Number of key heads and of value heads; it divides ``heads``. If None, as many as query heads.
     hidden : int
-        Inner width of the perceptron.
-    vocabulary, context : int
-        Number of tokens, and of positions in the rotary tables.
+        Width of the hidden layer of the MLPs.
+    vocabulary : int
+        Number of different tokens.
+    context : int
+        Number of positions, the longest sequence.
 
     Returns
     -------
     Llama
-        Maps tokens [N, T] to logits [N, T, vocabulary].
+        Maps tokens [N, T] to logits [N, T, vocabulary], with T at most ``context``.
 
     References
     ----------
@@ -164,10 +173,13 @@ def llama(
 
 
 def llama_7b() -> Llama:
-    """Return the shape of Llama 2 7B for tokens [N, up to 4096]: 6,738,415,616 parameters."""
+    """Return a Llama of the size of Llama 2 7B: 6,738,415,616 parameters, for tokens [N, T] with T at most 4096."""
     return llama()
 
 
 def llama_70b() -> Llama:
-    """Return the shape of Llama 2 70B, grouped queries, for tokens [N, up to 4096]: 68,976,648,192 parameters."""
+    """Return a Llama of the size of Llama 2 70B, with 8 key and value heads for 64 query heads.
+
+    It has 68,976,648,192 parameters and is for tokens [N, T] with T at most 4096.
+    """
     return llama(layers=80, width=8192, heads=64, groups=8, hidden=28672)

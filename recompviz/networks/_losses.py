@@ -1,7 +1,7 @@
-"""The training losses of the networks, as plain functions ``loss(output, *targets)`` that return one number.
+"""The training losses of the networks: functions of the output and the targets that return a scalar.
 
-They capture no tensor: a traced step would contain a captured target as a constant, and every later batch would train
-on it. Sums are written so that one operator of the paper is one operator here.
+They capture no tensors. A traced step would contain a captured target as a constant, and every later batch would train
+on it.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ __all__ = ["classification", "denoising", "googlenet_loss", "next_token", "pspne
 
 
 def classification(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross entropy of logits [N, classes, ...] against labels [N, ...], the mean over all labels."""
+    """Return the cross entropy of logits [N, classes, ...] and labels [N, ...], as the mean over all labels."""
     return F.cross_entropy(logits, labels)
 
 
 def googlenet_loss(output: Tensor | tuple[Tensor, Tensor, Tensor], labels: Tensor) -> Tensor:
-    """Return GoogLeNet's loss: main + 0.3 · (first auxiliary + second auxiliary).
+    """Return GoogLeNet's training loss: main + 0.3 · (first auxiliary + second auxiliary).
 
-    Outside training the network returns the main logits only, and the loss is theirs.
+    Each term is the :func:`classification` loss of one classifier. If ``output`` is a single tensor, as outside
+    training mode, return its classification loss.
 
     References
     ----------
@@ -35,7 +36,10 @@ def googlenet_loss(output: Tensor | tuple[Tensor, Tensor, Tensor], labels: Tenso
 
 
 def pspnet_loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
-    """Return PSPNet's loss: main + 0.4 · auxiliary; outside training the main one's.
+    """Return PSPNet's training loss: main + 0.4 · auxiliary.
+
+    Each term is the :func:`classification` loss of one classifier. If ``output`` is a single tensor, as outside
+    training mode, return its classification loss.
 
     References
     ----------
@@ -48,7 +52,7 @@ def pspnet_loss(output: Tensor | tuple[Tensor, Tensor], labels: Tensor) -> Tenso
 
 
 def next_token(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Return the cross entropy of logits [N, T, vocabulary] against the next tokens [N, T]."""
+    """Return the cross entropy of logits [N, T, vocabulary] and the next tokens [N, T], as the mean over all tokens."""
     return F.cross_entropy(logits.flatten(0, 1), tokens.flatten())
 
 

@@ -1,9 +1,9 @@
-"""A recurrent language model: embedding, stacked LSTM, output layer.
+"""A recurrent language model: embedding, several layers of LSTM, output layer.
 
-The LSTM is PyTorch's. Where PyTorch runs a layer as one fused kernel, as MKL-DNN does on the CPU, a trace has one value
-for each layer. Otherwise a trace has the cells of every layer and position, and a plan may keep or recompute their
-gates. Each layer is a separate ``nn.LSTM`` with dropout before it, because PyTorch's decomposition of a stacked LSTM
-(2.13) leaves out the dropout between its layers.
+The layers are PyTorch's ``nn.LSTM``. If PyTorch runs a layer as one fused kernel, as MKL-DNN does on the CPU, a trace
+has one node for the layer. Otherwise, a trace has the operators of each position, and a plan can keep or recompute
+each of their values. Each layer is a separate ``nn.LSTM`` with dropout before it: if several layers are in one
+``nn.LSTM``, PyTorch's decomposition (2.13) leaves out the dropout between them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["LSTMLanguageModel", "lstm_lm"]
 
 
 class LSTMLanguageModel(nn.Module):
-    """An LSTM language model for tokens [N, T]; see `lstm_lm`."""
+    """An LSTM language model for tokens [N, T]; see `lstm_lm` for the parameters."""
 
     def __init__(
         self, vocabulary: int = 10000, width: int = 650, layers: int = 2, dropout: float = 0.5, tied: bool = False
@@ -28,7 +28,7 @@ class LSTMLanguageModel(nn.Module):
             self.decoder.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens [N, T] to the logits of each next token [N, T, vocabulary], from a zero state."""
+        """Map tokens [N, T] to logits [N, T, vocabulary] for the next token at each place. The first state is zero."""
         x = self.embedding(tokens)
         for layer in self.layers:
             x, _ = layer(self.dropout(x))
@@ -39,25 +39,25 @@ class LSTMLanguageModel(nn.Module):
 def lstm_lm(
     vocabulary: int = 10000, width: int = 650, layers: int = 2, dropout: float = 0.5, tied: bool = False
 ) -> LSTMLanguageModel:
-    """Return an LSTM language model; as it stands Zaremba's medium one with 19,780,400 parameters.
+    """Return an LSTM language model. The defaults give the medium model of Zaremba et al., with 19,780,400 parameters.
 
     Parameters
     ----------
     vocabulary : int
-        Number of tokens.
+        Number of different tokens.
     width : int
-        Of the embedding and of every layer.
+        Number of features of the embedding and of every layer.
     layers : int
-        Stacked LSTM layers.
+        Number of LSTM layers.
     dropout : float
-        Probability on every connection that is not recurrent.
+        Probability of the dropout before each LSTM layer and before the output layer.
     tied : bool
-        Whether the output layer's weight is the embedding's.
+        Whether the output layer and the embedding share one weight.
 
     Returns
     -------
     LSTMLanguageModel
-        Maps tokens [N, T] (the original: T = 35) to logits [N, T, vocabulary].
+        Maps tokens [N, T] (in the publication T = 35) to logits [N, T, vocabulary].
 
     References
     ----------

@@ -1,9 +1,9 @@
-"""PSPNet: a dilated ResNet, then features of the whole image at four scales, concatenated to every pixel's.
+"""PSPNet: a dilated ResNet, then average poolings of its features at four scales, for a classification of each pixel.
 
-The structure is that of the authors' release, which the paper measured through ChainerCV: a stem of three 3×3
-convolutions, ResNet-101 whose last two stages use dilation instead of stride (so features stay at 1/8 of the image), a
-pyramid of average poolings that are resized and concatenated, and an auxiliary classifier on the third stage for
-training.
+The structure is that of the authors' release, which Kusumoto et al. 2019 measured in its ChainerCV version. The stem
+has three 3×3 convolutions. The last two stages of the ResNet use dilation instead of stride, so features keep 1/8 of
+the image's height and width. The pooled features are resized and concatenated with the features. For training, an
+auxiliary classifier reads the third stage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ __all__ = ["PSPNet", "pspnet"]
 
 
 def conv_bn_relu(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a convolution that keeps the size (at stride 1), a batch norm and a ReLU."""
+    """Return a convolution, a batch norm and a ReLU.
+
+    With stride 1 and an odd ``kernel``, height and width do not change.
+    """
     return nn.Sequential(
         nn.Conv2d(channels, out, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(out),
@@ -29,12 +32,12 @@ def conv_bn_relu(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Se
 
 
 def resize(x: Tensor, size: torch.Size) -> Tensor:
-    """Return `x` [N, C, H, W] resized bilinearly to `size`, corner pixels kept at the corners."""
+    """Resize [N, C, H, W] bilinearly to height and width ``size``, with aligned corners."""
     return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)
 
 
 class PyramidPooling(nn.Module):
-    """Average the features over grids of several sizes, resize each back and concatenate all to the features."""
+    """Average the features over grids of several sizes, resize the averages, and concatenate them with the features."""
 
     def __init__(self, channels: int, bins: Sequence[int]) -> None:
         super().__init__()
@@ -50,7 +53,7 @@ class PyramidPooling(nn.Module):
 
 
 class PSPNet(nn.Module):
-    """A PSPNet for images [N, 3, H, W]; see `pspnet`."""
+    """A PSPNet for images [N, 3, H, W]; see `pspnet` for the parameters."""
 
     def __init__(
         self,
@@ -83,7 +86,11 @@ class PSPNet(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Map images to logits [N, classes, H, W]; in training to the logits and the auxiliary classifier's."""
+        """Map images [N, 3, H, W] to logits [N, classes, H, W].
+
+        In training mode, return two tensors of this shape: the logits of the main classifier, then those of the
+        auxiliary classifier.
+        """
         size = x.shape[2:]
         third = self.layer3(self.layer2(self.layer1(self.stem(x))))
         logits = resize(self.head(self.pyramid(self.layer4(third))), size)
@@ -95,24 +102,27 @@ class PSPNet(nn.Module):
 def pspnet(
     layers: Sequence[int] = (3, 4, 23, 3), width: int = 64, classes: int = 17, bins: Sequence[int] = (6, 3, 2, 1)
 ) -> PSPNet:
-    """Return a PSPNet: 68,070,626 parameters, the auxiliary classifier included.
+    """Return a PSPNet.
+
+    With the default arguments, it has 68,070,626 parameters, including the auxiliary classifier.
 
     Parameters
     ----------
     layers : sequence of 4 ints
-        Blocks per stage of the backbone; (3, 4, 23, 3) is ResNet-101.
+        Number of blocks of each stage of the ResNet; (3, 4, 23, 3) is ResNet-101.
     width : int
-        Channels after the stem's first convolution; the backbone ends with ``32 * width``.
+        Channels after the first convolution. The last stage of the ResNet has ``32 * width`` channels.
     classes : int
-        Number of logits per pixel.
+        Number of logits of each pixel.
     bins : sequence of ints
-        Side lengths of the grids of the pyramid.
+        Side lengths of the pooling grids; 6 averages over a grid of 6×6 cells.
 
     Returns
     -------
     PSPNet
-        Maps images [N, 3, H, W] (the paper: 713×713) to logits [N, classes, H, W]; in training, which needs N ≥ 2 for
-        the batch norm of the 1×1 grid, to a tuple of two, the auxiliary classifier's after the main one's.
+        Maps images [N, 3, H, W] (in the publication 713×713) to logits [N, classes, H, W]. In training mode, it returns
+        a tuple of two such tensors: the logits of the main classifier, then those of the auxiliary classifier. Training
+        needs N ≥ 2, because of the batch norm of the 1×1 grid.
 
     References
     ----------

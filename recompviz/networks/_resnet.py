@@ -1,8 +1,9 @@
 """Residual networks: every block adds its input to its result.
 
-Bottleneck blocks (1×1, 3×3, 1×1) with the stride in the 3×3 convolution ("v1.5"), and with torchvision's parameter
-names, so that its published weights load. ``original`` moves the stride to the first 1×1 convolution, as published and
-as the paper measured. No operator works in place: every output is a separate value, as in the paper.
+The blocks are bottlenecks (1×1, 3×3, 1×1 convolutions). By default, the stride is in the 3×3 convolution ("v1.5"), as
+in torchvision. Parameters have the same names as in torchvision, so its published weights can be loaded. With
+``original=True``, the stride is in the first 1×1 convolution, as in the publication and in the network that Kusumoto et
+al. 2019 measured. No operator works in place: every output is a separate value.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ __all__ = ["Bottleneck", "ResNet", "resnet", "resnet50", "resnet101", "resnet152
 
 
 class Bottleneck(nn.Module):
-    """Three convolutions and a shortcut; the output has ``4 * width`` channels.
+    """Three convolutions and a shortcut around them. The output has ``4 * width`` channels.
 
     Parameters
     ----------
     channels : int
         Channels of the input.
     width : int
-        Channels of the two inner convolutions.
+        Channels of the outputs of the first two convolutions.
     stride : int
         Stride of the block.
     dilation : int
@@ -31,7 +32,7 @@ class Bottleneck(nn.Module):
     project : bool
         Whether the shortcut is a 1×1 convolution and a batch norm; otherwise it is the input itself.
     original : bool
-        Whether the first 1×1 convolution takes the stride instead of the 3×3.
+        Whether the stride is in the first 1×1 convolution instead of the 3×3 convolution.
     """
 
     expansion = 4
@@ -63,7 +64,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, channels, H, W] to [N, 4·width, H/stride, W/stride]."""
+        """Map [N, channels, H, W] to [N, 4·width, ⌈H/stride⌉, ⌈W/stride⌉]."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -75,14 +76,17 @@ class Bottleneck(nn.Module):
 def stage(
     channels: int, width: int, blocks: int, stride: int = 1, dilation: int = 1, original: bool = False
 ) -> nn.Sequential:
-    """Return `blocks` bottlenecks in a row; the first one projects its shortcut and takes the stride."""
+    """Return ``blocks`` bottlenecks in sequence. The first one has the stride, and a convolution in its shortcut."""
     first = Bottleneck(channels, width, stride, dilation, project=True, original=original)
     rest = [Bottleneck(width * Bottleneck.expansion, width, 1, dilation) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)
 
 
 class ResNet(nn.Module):
-    """A bottleneck residual network for images [N, 3, H, W], logits [N, classes]; see `resnet`."""
+    """A residual network of bottlenecks, which maps images [N, 3, H, W] to logits [N, classes].
+
+    See `resnet` for the parameters.
+    """
 
     def __init__(
         self, layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, classes: int = 1000, original: bool = False
@@ -110,24 +114,24 @@ class ResNet(nn.Module):
 def resnet(
     layers: Sequence[int] = (3, 4, 6, 3), width: int = 64, classes: int = 1000, original: bool = False
 ) -> ResNet:
-    """Return a bottleneck residual network of any depth and width.
+    """Return a residual network of bottlenecks, of any depth and width. The defaults give ResNet-50.
 
     Parameters
     ----------
     layers : sequence of 4 ints
-        Blocks per stage; every stage after the first halves height and width.
+        Number of blocks of each stage. Every stage after the first halves height and width.
     width : int
-        Channels after the stem; the last stage has ``32 * width``.
+        Channels after the first convolution. The last stage has ``32 * width`` channels.
     classes : int
         Number of logits.
     original : bool
-        Whether a block's first 1×1 convolution takes the stride, as in He et al. and in the measured network of
-        Kusumoto et al. 2019, instead of the 3×3 ("v1.5").
+        Whether the stride of a block is in its first 1×1 convolution, as in He et al. and in the network that Kusumoto
+        et al. 2019 measured. Otherwise it is in the 3×3 convolution ("v1.5", as in torchvision).
 
     Returns
     -------
     ResNet
-        Maps images [N, 3, H, W] (the paper: 224×224) to logits [N, classes].
+        Maps images [N, 3, H, W] (in the publication 224×224) to logits [N, classes].
 
     References
     ----------
@@ -143,15 +147,24 @@ def resnet(
 
 
 def resnet50(classes: int = 1000, original: bool = False) -> ResNet:
-    """Return ResNet-50 for images [N, 3, 224, 224]: 25,557,032 parameters, logits [N, classes]."""
+    """Return ResNet-50, which maps images [N, 3, 224, 224] to logits [N, classes].
+
+    With 1000 classes, it has 25,557,032 parameters. ``original`` as for :func:`resnet`.
+    """
     return resnet((3, 4, 6, 3), classes=classes, original=original)
 
 
 def resnet101(classes: int = 1000, original: bool = False) -> ResNet:
-    """Return ResNet-101 for images [N, 3, 224, 224]: 44,549,160 parameters, logits [N, classes]."""
+    """Return ResNet-101, which maps images [N, 3, 224, 224] to logits [N, classes].
+
+    With 1000 classes, it has 44,549,160 parameters. ``original`` as for :func:`resnet`.
+    """
     return resnet((3, 4, 23, 3), classes=classes, original=original)
 
 
 def resnet152(classes: int = 1000, original: bool = False) -> ResNet:
-    """Return ResNet-152 for images [N, 3, 224, 224]: 60,192,808 parameters, logits [N, classes]."""
+    """Return ResNet-152, which maps images [N, 3, 224, 224] to logits [N, classes].
+
+    With 1000 classes, it has 60,192,808 parameters. ``original`` as for :func:`resnet`.
+    """
     return resnet((3, 8, 36, 3), classes=classes, original=original)

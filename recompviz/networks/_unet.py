@@ -1,8 +1,8 @@
-"""U-Net: down by pooling, up by transposed convolutions, with skip connections between equal levels.
+"""U-Net: poolings on the way down, transposed convolutions on the way up, skip connections between equal levels.
 
-The network of the original figure: convolutions without padding (so an input of 572×572 gives an output of 388×388),
-skip connections cropped to fit, dropout at the end of the contracting path, no batch norm. The values of the skip
-connections live through most of the forward pass, so this graph needs much memory.
+This is the network of the original figure. The convolutions have no padding, so an input of 572×572 gives an output of
+388×388. Skip connections are cropped to fit. There is dropout at the end of the two lowest levels, and no batch norm.
+The values of the skip connections live through most of the forward pass, so this network needs much memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["UNet", "unet"]
 
 
 def crop(x: Tensor, like: Tensor) -> Tensor:
-    """Return the centre of `x` [N, C, H, W] with the height and width of `like`; a view."""
+    """Return the centre of ``x`` [N, C, H, W] with the height and width of ``like``. The result is a view."""
     height, width = like.shape[-2:]
     top = (x.shape[-2] - height) // 2
     left = (x.shape[-1] - width) // 2
@@ -22,7 +22,7 @@ def crop(x: Tensor, like: Tensor) -> Tensor:
 
 
 class DoubleConv(nn.Module):
-    """Two 3×3 convolutions without padding, each followed by a ReLU; optional dropout at the end."""
+    """Two 3×3 convolutions without padding, each followed by a ReLU. If ``dropout`` is not 0, a dropout follows."""
 
     def __init__(self, channels: int, out: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class DoubleConv(nn.Module):
 
 
 class Up(nn.Module):
-    """Double the size by a transposed convolution, put the cropped skip connection before it, convolve twice."""
+    """One level up: a transposed convolution, concatenation with the cropped skip connection, two convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -47,14 +47,14 @@ class Up(nn.Module):
         self.conv = DoubleConv(channels, channels // 2)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Map [N, channels, H, W] and a skip connection to [N, channels/2, 2H−4, 2W−4]."""
+        """Map [N, channels, H, W] and a skip connection [N, channels/2, ...] to [N, channels/2, 2H−4, 2W−4]."""
         y = self.relu(self.up(x))
         out: Tensor = self.conv(torch.cat([crop(skip, y), y], 1))
         return out
 
 
 class UNet(nn.Module):
-    """A U-Net for images [N, channels, H, W]; see `unet`."""
+    """A U-Net for images [N, channels, H, W]; see `unet` for the parameters."""
 
     def __init__(
         self, channels: int = 1, classes: int = 2, width: int = 64, depth: int = 4, dropout: float = 0.5
@@ -70,7 +70,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [N, channels, H, W] to logits [N, classes, H', W'], where 572 gives 388."""
+        """Map images [N, channels, H, W] to logits [N, classes, H', W']; for example 572×572 to 388×388."""
         skips: list[Tensor] = []
         for level, convolve in enumerate(self.down):
             x = convolve(self.pool(x) if level else x)
@@ -83,26 +83,26 @@ class UNet(nn.Module):
 
 
 def unet(channels: int = 1, classes: int = 2, width: int = 64, depth: int = 4, dropout: float = 0.5) -> UNet:
-    """Return a U-Net: 31,030,658 parameters as published.
+    """Return a U-Net. The defaults give the published network, with 31,030,658 parameters.
 
     Parameters
     ----------
     channels : int
         Channels of the images.
     classes : int
-        Number of logits per pixel.
+        Number of logits of each pixel.
     width : int
-        Channels of the first level; they double with every level.
+        Channels of the first level; every further level doubles them.
     depth : int
         Number of poolings.
     dropout : float
-        Probability at the end of the two lowest levels; 0 for none.
+        Probability of the dropout at the end of the two lowest levels; 0 for none.
 
     Returns
     -------
     UNet
-        Maps images [N, channels, 572, 572] to logits [N, classes, 388, 388]. Other sizes fit if every pooling sees even
-        numbers; the least for ``depth=4`` is 188, which gives 4.
+        Maps images [N, channels, 572, 572] to logits [N, classes, 388, 388]. Other sizes are possible if the height and
+        the width are even before every pooling. With ``depth=4``, the smallest size is 188×188, which gives 4×4.
 
     References
     ----------

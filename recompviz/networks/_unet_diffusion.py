@@ -1,7 +1,8 @@
-"""A diffusion U-Net: residual blocks with a time embedding, attention at the coarse scales, a skip for every block.
+"""A diffusion U-Net: residual blocks that read the time step, attention at some scales, and skip connections.
 
-The network of denoising diffusion models: group norm and SiLU, and a sinusoidal embedding of the time step that is
-added in every block. Each block on the way down has a skip connection, which lives until the way up reads it.
+This is the network of denoising diffusion models, with group norm and SiLU. Every residual block adds a sinusoidal
+embedding of the time step. Each block on the way down has a skip connection to a block on the way up, so its output
+is kept until that block reads it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["DiffusionUNet", "unet_diffusion"]
 
 
 def sinusoids(steps: Tensor, width: int) -> Tensor:
-    """Return cosines and sines of the time steps [N] at `width` / 2 frequencies, [N, width]."""
+    """Return sines, then cosines, of the time steps [N] at ``width / 2`` frequencies, as one tensor [N, width]."""
     half = width // 2
     rates = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half, device=steps.device))
     angles = steps[:, None].float() * rates[None]
@@ -25,7 +26,10 @@ def sinusoids(steps: Tensor, width: int) -> Tensor:
 
 
 class Residual(nn.Module):
-    """Norm, SiLU, convolution, twice; the time step is added in the middle, the input at the end."""
+    """A residual block: twice group norm, SiLU and convolution.
+
+    The embedded time step is added after the first convolution, and the input after the second one.
+    """
 
     def __init__(self, channels: int, out: int, embedding: int, dropout: float, groups: int) -> None:
         super().__init__()
@@ -38,7 +42,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Identity() if channels == out else nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
-        """Map [N, channels, H, W] and an embedded step [N, embedding] to [N, out, H, W]."""
+        """Map [N, channels, H, W] and an embedded time step [N, embedding] to [N, out, H, W]."""
         y = self.conv1(F.silu(self.norm1(x))) + self.step(step)[:, :, None, None]
         y = self.conv2(self.dropout(F.silu(self.norm2(y))))
         out: Tensor = self.shortcut(x) + y
@@ -46,7 +50,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention between all pixels, one head, added to the input."""
+    """Self-attention with one head between all pixels; the result is added to the input."""
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -55,7 +59,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, channels, H, W] to the same shape."""
+        """Map [N, channels, H, W] to a tensor of the same shape."""
         q, k, v = self.qkv(self.norm(x).flatten(2).transpose(1, 2)).unsqueeze(1).chunk(3, -1)
         y = self.proj(F.scaled_dot_product_attention(q, k, v).squeeze(1))
         out: Tensor = x + y.transpose(1, 2).reshape(x.shape)
@@ -63,7 +67,7 @@ class Attention(nn.Module):
 
 
 class Level(nn.Module):
-    """A residual block and, at the scales that have it, attention."""
+    """A residual block, followed by self-attention if ``attention`` is True."""
 
     def __init__(self, channels: int, out: int, embedding: int, dropout: float, groups: int, attention: bool) -> None:
         super().__init__()
@@ -71,13 +75,13 @@ class Level(nn.Module):
         self.attention = Attention(out, groups) if attention else nn.Identity()
 
     def forward(self, x: Tensor, step: Tensor) -> Tensor:
-        """Map [N, channels, H, W] and an embedded step to [N, out, H, W]."""
+        """Map [N, channels, H, W] and an embedded time step [N, embedding] to [N, out, H, W]."""
         y: Tensor = self.attention(self.residual(x, step))
         return y
 
 
 class Upsample(nn.Module):
-    """Repeat every pixel 2×2 and convolve."""
+    """Double height and width by repeating every pixel, then apply a 3×3 convolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,7 +94,7 @@ class Upsample(nn.Module):
 
 
 class DiffusionUNet(nn.Module):
-    """A diffusion U-Net for images [N, channels, H, W] and time steps [N]; see `unet_diffusion`."""
+    """A diffusion U-Net for images [N, channels, H, W] and time steps [N]; see `unet_diffusion` for the parameters."""
 
     def __init__(
         self,
@@ -135,7 +139,7 @@ class DiffusionUNet(nn.Module):
         )
 
     def forward(self, x: Tensor, steps: Tensor) -> Tensor:
-        """Map noisy images [N, channels, H, W] and their time steps [N] to the noise [N, channels, H, W]."""
+        """Map noisy images [N, channels, H, W] and time steps [N] to the predicted noise [N, channels, H, W]."""
         step = self.embed(sinusoids(steps, self.width))
         x = self.stem(x)
         skips = [x]
@@ -159,29 +163,30 @@ def unet_diffusion(
     dropout: float = 0.1,
     groups: int = 32,
 ) -> DiffusionUNet:
-    """Return a diffusion U-Net; as it stands DDPM's for 32×32 images with 35,746,307 parameters.
+    """Return a diffusion U-Net. The defaults give that of DDPM for 32×32 images, with 35,746,307 parameters.
 
     Parameters
     ----------
     channels : int
         Channels of the images.
     width : int
-        Channels of the finest scale, a multiple of `groups`.
+        Channels of the finest scale; a multiple of ``groups``.
     multipliers : sequence of ints
-        Channels of each scale in units of `width`; every scale halves height and width.
+        Channels of each scale as multiples of ``width``, the finest scale first. Each further scale halves height and
+        width.
     blocks : int
-        Residual blocks per scale on the way down; one more on the way up.
+        Number of residual blocks of each scale on the way down. On the way up, each scale has one more.
     attention : sequence of ints
-        Scales with attention, 0 the finest; the middle always has it.
+        The scales with attention; 0 is the finest. The middle of the network always has attention.
     dropout : float
-        Probability in every residual block.
+        Probability of the dropout in every residual block.
     groups : int
-        Of every group norm.
+        Number of groups of every group norm.
 
     Returns
     -------
     DiffusionUNet
-        Maps images [N, channels, H, W] and time steps [N] to the predicted noise [N, channels, H, W]; H and W are
+        Maps images [N, channels, H, W] and time steps [N] to the predicted noise [N, channels, H, W]. H and W must be
         multiples of ``2 ** (len(multipliers) - 1)``.
 
     References

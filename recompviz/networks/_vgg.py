@@ -1,8 +1,8 @@
-"""VGG: 3×3 convolutions in a row, no branches, no batch norm.
+"""VGG: a sequence of 3×3 convolutions without branches and without batch norm.
 
-The graph is a path. The outputs of the first convolutions take most of its memory, and the first linear layer has most
-of its parameters. Parameter names are torchvision's. For the paper's image size the last pooling gives 7×7 values, so
-there is no adaptive pooling before the classifier: `image_size` decides the size of its input.
+The graph is a path. The outputs of the first convolutions take most of the activation memory, and the first linear
+layer has most of the parameters. Parameters have the same names as in torchvision. There is no adaptive pooling before
+the classifier, so ``image_size`` determines the size of the first linear layer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ __all__ = ["VGG", "vgg", "vgg19"]
 
 
 class VGG(nn.Module):
-    """A VGG network for images [N, 3, image_size, image_size], logits [N, classes]; see `vgg`."""
+    """A VGG network, which maps images [N, 3, image_size, image_size] to logits [N, classes].
+
+    See `vgg` for the parameters.
+    """
 
     def __init__(
         self,
@@ -64,14 +67,14 @@ def vgg(
     classes: int = 1000,
     image_size: int = 224,
 ) -> VGG:
-    """Return a VGG network of any depth and width.
+    """Return a VGG network of any depth and width. The defaults give VGG-19.
 
     Parameters
     ----------
     layers : sequence of ints
-        Convolutions per stage; a 2×2 max pooling ends each stage.
+        Number of convolutions of each stage. A 2×2 max pooling ends each stage.
     width : int
-        Channels of the first stage; they double from stage to stage, up to ``8 * width``.
+        Channels of the first stage. They double from stage to stage, up to ``8 * width``.
     hidden : int
         Width of the two hidden linear layers.
     classes : int
@@ -83,6 +86,11 @@ def vgg(
     -------
     VGG
         Maps images [N, 3, image_size, image_size] to logits [N, classes].
+
+    Raises
+    ------
+    ValueError
+        If ``image_size`` is too small.
 
     References
     ----------
@@ -99,5 +107,8 @@ def vgg(
 
 
 def vgg19(classes: int = 1000) -> VGG:
-    """Return VGG-19 for images [N, 3, 224, 224]: 143,667,240 parameters, logits [N, classes]."""
+    """Return VGG-19, which maps images [N, 3, 224, 224] to logits [N, classes].
+
+    With 1000 classes, it has 143,667,240 parameters.
+    """
     return vgg((2, 2, 4, 4, 4), classes=classes)

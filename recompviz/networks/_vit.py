@@ -1,7 +1,7 @@
-"""Vision Transformer: the image as a sequence of patches, then equal encoder blocks.
+"""Vision Transformer: the image as a sequence of patches, then a sequence of equal encoder blocks.
 
-Pre-norm blocks with scaled dot-product attention, a class token, learned positions. All blocks have
-the same shapes.
+It has scaled dot-product attention, layer norms before attention and MLP, a class token and learned positions. All
+blocks have the same shapes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["ViT", "vit"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over [N, T, width]."""
+    """Multi-head self-attention."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         n, t, width = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         y = F.scaled_dot_product_attention(q, k, v)
@@ -32,7 +32,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each after a layer norm and added to its input."""
+    """Attention, then an MLP. Each reads a layer norm of its input, and its result is added to the input."""
 
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -45,14 +45,17 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to a tensor of the same shape."""
         x = x + self.dropout(self.attention(self.norm1(x)))
         y: Tensor = x + self.dropout(self.fc2(self.gelu(self.fc1(self.norm2(x)))))
         return y
 
 
 class ViT(nn.Module):
-    """A Vision Transformer for images [N, 3, image_size, image_size]; see `vit`."""
+    """A Vision Transformer, which maps images [N, 3, image_size, image_size] to logits [N, classes].
+
+    See `vit` for the parameters.
+    """
 
     def __init__(
         self,
@@ -91,20 +94,24 @@ def vit(
     classes: int = 1000,
     dropout: float = 0.0,
 ) -> ViT:
-    """Return a Vision Transformer; as it stands ViT-B/16 with 86,567,656 parameters.
+    """Return a Vision Transformer. The defaults give ViT-B/16, with 86,567,656 parameters.
 
     Parameters
     ----------
-    layers, width, heads : int
-        Encoder blocks, their width, and their attention heads; ``heads`` divides ``width``.
+    layers : int
+        Number of encoder blocks.
+    width : int
+        Number of features of each patch.
+    heads : int
+        Number of attention heads; it divides ``width``.
     patch : int
-        Side length of a patch.
+        Height and width of a patch in pixels.
     image_size : int
-        Height and width of the images.
+        Height and width of the images in pixels.
     classes : int
         Number of logits.
     dropout : float
-        Probability after attention and perceptron; 0 for none.
+        Probability of the dropout after each attention and each MLP; 0 for none.
 
     Returns
     -------
