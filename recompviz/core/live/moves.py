@@ -70,7 +70,7 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Stop keeping the value whose loss reduces the excess over the budget most per additional overhead.
+        """Recompute the kept value that reduces the excess over the budget most for its additional overhead.
 
         The excess is the number of bytes above the budget, summed over the steps of the schedule. On large graphs, up
         to 1 + #V // 256 values are dropped together. Only kept values that are alive at the peak are tried. Values that
@@ -106,8 +106,8 @@ class Moves:
     def settle(self) -> None:
         """From the candidate of least peak, change the flag of one node at a time to lower the peak further.
 
-        The change that reduces the excess over a budget most is made, again and again. This budget is 0.5 % below the
-        least peak found so far. The move ends when no change reduces the excess, or when the deadline has passed.
+        The budget is about 0.5 % below the least peak found so far. Each change is the one that most reduces the excess
+        over this budget. The move ends when no change reduces the excess, or when the deadline has passed.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
