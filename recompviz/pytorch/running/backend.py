@@ -118,6 +118,7 @@ def compile_region(
 
 
 def _warn(graph: GraphModule, error: Exception) -> None:
+    """Warn that a graph cannot be planned, with its first line and the reason."""
     line = first_user_line(graph)
     reason = next((line for line in str(error).strip().splitlines() if line.strip()), "no reason given")
     warn_user(

@@ -1,7 +1,8 @@
-"""``rv.Partitioner``: a plan decides what a graph saves, and Inductor makes the kernels.
+"""``rv.Partitioner``: a plan decides which values a graph saves, and Inductor makes the kernels.
 
-Inductor asks its partitioner to split each joint graph into a forward and a backward graph. Every value that the
-forward graph does not save is recomputed in the backward graph. The split is made once, when the graph is compiled.
+Inductor asks its partitioner to split each joint graph into a forward and a backward graph. The backward graph
+recomputes every value that it needs and that the forward graph does not save. The split is made once, when the graph is
+compiled.
 """
 
 from __future__ import annotations
@@ -35,63 +36,63 @@ from recompviz.pytorch.tracing.step import TraceError
 
 
 class UnplannedPartition(UserWarning):
-    """A graph cannot be planned, or no plan of it fits: the step may take more than the total."""
+    """A graph cannot be planned, or none of its plans fits. The training step may take more than the total."""
 
 
 class Partitioner(CustomPartitionerFn):
-    """Splits each joint graph so that the training step fits a total; for ``torch.compile`` with Inductor.
+    """A partitioner for Inductor that splits each joint graph so that a training step fits a total.
 
-    The split of a graph is made once, when it is compiled: first PyTorch's own split is tried, then plans of this
-    package. Inductor generates the code of each candidate without compiling its kernels, and the buffers in this code
-    are counted. The candidate that recomputes least among those that fit is used.
+    Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise plans are searched
+    for the graph and simulated. For a few of them Inductor generates code, without compiling kernels, and the buffers
+    in this code are counted. Of the plans that fit, the one that recomputes least is used.
 
     Parameters
     ----------
     total : int or str
-        Total bytes of a whole step, or a string such as ``"10 GiB"``: parameters, gradients, inputs, optimizer state
-        and the buffers of forward and backward pass.
+        The most bytes that a training step may take, or a string such as ``"10 GiB"``. Parameters, gradients, inputs,
+        optimizer state and the buffers of the forward and backward pass count.
     optimizer : torch.optim.Optimizer, optional
-        Its state, and the gradients of all its parameters, count. Left out, only what the graphs show counts: their own
-        parameters, buffers, inputs and gradients.
+        Its state counts, and so do all its parameters and their gradients. If left out, only the tensors of the graphs
+        count: parameters, buffers, inputs and gradients.
 
     Attributes
     ----------
     graphs : list of PlannedGraph
-        In the order in which they were compiled.
+        One for each joint graph, in the order of compilation.
     outside : int
-        Bytes that code outside the graphs takes at the peak, from :meth:`calibrate`; 0 before.
+        Bytes that code outside the graphs adds to the peak, measured by :meth:`calibrate`; 0 before.
 
     Raises
     ------
     ValueError
         If ``total`` is not a size.
     InfeasibleBudget
-        When a graph is compiled and no plan of it fits, before anything is allocated. Dynamo wraps it in its own error.
+        When the first graph is compiled and no plan of it fits, before anything is allocated. Dynamo wraps this error
+        in its own.
 
     Warns
     -----
     UnplannedPartition
-        If a graph contains a subgraph, such as flex attention, and PyTorch splits it; or if a later graph does not fit
-        into what earlier graphs left.
+        If PyTorch splits a graph that cannot be planned, for example because it contains flex attention; or if no plan
+        of a later graph fits what the earlier graphs leave.
 
     Notes
     -----
     *Several graphs.* If Dynamo breaks a model into several graphs, each is split before the next one is known. A graph
-    may use what the total leaves after the graphs compiled before it. :meth:`calibrate` divides the total again, over
-    all graphs of a step.
+    may use what the earlier graphs leave of the total. :meth:`calibrate` divides the total again, over all graphs of a
+    step.
 
-    *PyTorch's own split* is used if it fits, and if its backward graph neither draws a seed again nor reads a buffer
-    that the forward pass has overwritten. PyTorch (2.13, 2.14) does not check this, and then computes wrong gradients.
+    *PyTorch's own split* is also rejected if its backward graph draws a random seed again, or reads a buffer that the
+    forward pass has overwritten. PyTorch (2.13, 2.14) does not check this, and such a split gives wrong gradients.
 
-    *What is not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients), memory that
-    kernels use internally, and gradients that accumulate over several backward passes. :meth:`calibrate` measures
-    these.
+    *Not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients), memory that kernels
+    use internally, and gradients that accumulate over several backward passes. :meth:`calibrate` measures these.
 
-    *Random numbers.* Inductor draws a seed, which is saved, so that dropout computed again drops the same elements.
-    With ``fallback_random`` the results of random operators are saved. Results of collectives are saved.
+    *Random numbers.* Inductor draws a seed, which is saved, so that a recomputed dropout drops the same elements. With
+    ``fallback_random`` the results of random operators are saved. Results of collectives are always saved.
 
-    *Dynamic shapes.* A symbolic size counts as in the example with which the graph was compiled. For larger sizes the
-    step takes more.
+    *Dynamic shapes.* A symbolic size counts as in the example with which the graph was compiled. With larger sizes a
+    training step takes more.
 
     *Checkpoints* (``torch.utils.checkpoint``) inside a graph are replaced by the plan.
 
@@ -122,9 +123,9 @@ class Partitioner(CustomPartitionerFn):
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
-        """The key under which Inductor caches graphs; it changes with every graph.
+        """Return the key under which Inductor caches graphs. It changes with every graph.
 
-        What a graph may take depends on the graphs before it, and a cached graph would not be counted.
+        The bytes that a graph may take depend on the graphs before it, and a graph from the cache would not be counted.
         """
         return f"{self._identity} {self._version}"
 
@@ -134,7 +135,7 @@ class Partitioner(CustomPartitionerFn):
 
     @property
     def predicted(self) -> int | None:
-        """The predicted peak of a step, total bytes; None before a graph was compiled."""
+        """The predicted peak of a training step in total bytes; None before a graph is compiled."""
         if not self.graphs:
             return None
         held, most, gradients = 0, 0, sum(graph.gradients for graph in self.graphs)
@@ -147,7 +148,7 @@ class Partitioner(CustomPartitionerFn):
     def __call__(
         self, gm: GraphModule, joint_inputs: Sequence[object], **options: Any
     ) -> tuple[GraphModule, GraphModule]:
-        """Split a joint graph; called by Inductor."""
+        """Split a joint graph into a forward and a backward graph; called by Inductor."""
         if not joint_inputs or not is_plain_joint(gm):
             if joint_inputs:  # a subgraph has none, and the graph that contains it warns
                 self._warn_unplanned(gm, "it contains a subgraph or an operator with side effects")
@@ -161,24 +162,26 @@ class Partitioner(CustomPartitionerFn):
     def calibrate(self, step: Callable[[], object]) -> int:
         """Measure a training step, and plan again if it takes more than the total.
 
-        The first calls of ``step`` compile the model. If the measured peak is above the total, compiled code is
-        dropped (``torch.compiler.reset``), the total is divided again over all graphs of the step, and the step is
-        compiled and measured once more.
+        The first calls of ``step`` compile the model. If the measured peak is above the total, the compiled code is
+        dropped (``torch.compiler.reset``), and the total is divided again over all graphs of the step. Then the step is
+        compiled and measured once more. Afterwards :attr:`predicted` includes :attr:`outside`, the bytes that code
+        outside the graphs takes.
 
         Parameters
         ----------
         step : callable
-            Runs one training step: forward, backward, optimizer step, ``zero_grad``. It is called two or four times.
+            Runs one training step: forward, backward, optimizer step, ``zero_grad``. It is called twice, or four times
+            if the step is planned again.
 
         Returns
         -------
         int
-            The measured peak, total bytes. From now on :attr:`predicted` includes what code outside the graphs takes.
+            The peak of the last measurement, in total bytes.
 
         Raises
         ------
         InfeasibleBudget
-            If no choice of plans fits.
+            If no combination of plans fits. Dynamo wraps this error in its own if the model is one graph.
         """
         measured = self._measure(step)
         if measured > self.total and self.graphs:
@@ -191,7 +194,7 @@ class Partitioner(CustomPartitionerFn):
         return measured
 
     def _measure(self, step: Callable[[], object]) -> int:
-        """Take :attr:`outside` from a measured step."""
+        """Measure a step, set :attr:`outside`, and return the measured peak."""
         step()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]] if self.optimizer else []
         device = device_of([*parameters, *(torch.empty(0, device=name) for name in self._devices)])
@@ -220,7 +223,7 @@ class Partitioner(CustomPartitionerFn):
         return sum(graph.resident for graph in self.graphs) + state
 
     def _choose_together(self) -> None:
-        """Choose the plans of all graphs for what the total leaves."""
+        """Choose the plans of all graphs of a step together."""
         room = self.total - self._resident()
         for key, graph in self._known.items():
             if key not in self._candidates:  # PyTorch's split was used
@@ -239,6 +242,7 @@ class Partitioner(CustomPartitionerFn):
         )
 
     def _planned(self, gm: GraphModule, inputs: Sequence[object], options: dict[str, Any]) -> Split:
+        """Split a joint graph by PyTorch's own split if it fits, otherwise by a plan."""
         self._version += 1
         joint = copied_joint(gm)
         static = options.get("static_lifetime_input_indices") or []
@@ -269,6 +273,7 @@ class Partitioner(CustomPartitionerFn):
         return candidates.split(row)
 
     def _refuse(self, gm: GraphModule, candidates: SplitCandidates, room: int) -> None:
+        """Raise an error if the graph is the first one, otherwise warn that no plan fits."""
         least = self.total - room + candidates.memory(candidates.leanest).peak
         if candidates.exact and not self.graphs:
             raise InfeasibleBudget(self.total, least, "total")
@@ -280,7 +285,10 @@ class Partitioner(CustomPartitionerFn):
         )
 
     def _resident(self, more: InductorJoint | None = None) -> int:
-        """Bytes in use before the step, and what code outside the graphs takes."""
+        """Bytes in use before the step, with the bytes that code outside the graphs takes.
+
+        ``more`` is a graph that is not in :attr:`graphs` yet.
+        """
         graphs: list[Any] = [*self.graphs, *([more] if more else [])]
         resident = int(sum(graph.resident for graph in graphs)) + self.outside
         if self.optimizer is None:

@@ -31,22 +31,23 @@ FUSED_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class PlannedGraph:
-    """What was decided for one joint graph; frozen.
+    """The decision for one joint graph; frozen.
 
     Attributes
     ----------
     kind : str
-        ``"plan"``, or ``"PyTorch"`` if PyTorch's own split fits and was used.
+        ``"plan"``, or ``"PyTorch"`` if PyTorch's own split is used.
     memory : InductorMemory
-        Bytes of the buffers of its forward and backward graph.
+        Bytes of the buffers of the forward and the backward graph.
     exact : bool
-        Whether ``memory`` was counted from Inductor's own code; otherwise it is simulated operator by operator.
+        Whether ``memory`` was counted in the code that Inductor generates. Otherwise it was simulated operator by
+        operator, which ignores fusion.
     resident : int
-        Bytes of its parameters, buffers and inputs.
+        Bytes of the graph's parameters, buffers and inputs.
     gradients : int
         Bytes of the gradients of its parameters.
     recomputed : float
-        Estimated milliseconds of the operators that run again; 0 for PyTorch's own split.
+        Estimated milliseconds of recomputation; 0 for PyTorch's own split, whose recomputation is not counted.
     """
 
     kind: str
@@ -63,12 +64,22 @@ class PlannedGraph:
 
 
 class InductorJoint:
-    """A joint graph while it is split.
+    """A joint graph that Inductor compiles, folded for planning.
+
+    Parameters
+    ----------
+    folded : Folded
+    output_count : int
+        The number of outputs of the forward graph, without saved values.
+    static : sequence of int
+        Positions of the inputs that have the same address in every step.
 
     Attributes
     ----------
-    resident, gradients : int
-        As in :class:`PlannedGraph`.
+    resident : int
+        Bytes of the graph's parameters, buffers and inputs.
+    gradients : int
+        Bytes of the gradients of its parameters.
     """
 
     def __init__(self, folded: Folded, output_count: int, static: Sequence[int]) -> None:
@@ -83,7 +94,7 @@ class InductorJoint:
 
     @classmethod
     def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
-        """Fold a joint graph, which is changed where a mutation demands it."""
+        """Fold a joint graph. Mutations in it are replaced, so the graph is changed."""
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
             folded = _runs_random_once(folded)
@@ -91,17 +102,19 @@ class InductorJoint:
         return cls(replace(folded, graph=graph), output_count, static)
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """The record of a decision."""
+        """Return the record of a decision."""
         return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
 
     def saved_by(self, split: Split) -> int:
-        """Bytes of the values that a forward graph saves, without inputs."""
+        """Count the bytes of the values that a split saves, without inputs."""
         return saved_bytes(split[0], self.output_count)
 
     def computes_right(self, split: Split) -> bool:
-        """Whether a backward graph runs no call that must run once, and reads no input that was overwritten.
+        """Return whether a split computes the right gradients.
 
-        PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout again.
+        Its backward graph must not run a call that must run once, and must not read an input that the forward pass
+        overwrites. PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout
+        again.
         """
         joint = self.folded.joint
         calls = zip(joint.calls, self.folded.call_node, strict=True)
@@ -112,7 +125,7 @@ class InductorJoint:
         return not (once & computed or overwritten & read)
 
     def counted(self, split: Split) -> InductorMemory | None:
-        """The bytes of a split under Inductor; None if they cannot be counted."""
+        """Count the bytes of a split in the code that Inductor generates; None if they cannot be counted."""
         try:
             return inductor_memory(*split, self.output_count, self.static, self.folded.joint.rounded)
         except Exception as error:  # generated code may call anything
@@ -121,7 +134,10 @@ class InductorJoint:
 
 
 def _roles(joint: GraphModule, static: Sequence[int]) -> Any:
-    """A function from a placeholder to its role: Inductor says which inputs are parameters or buffers."""
+    """Return a function that gives the role of a placeholder.
+
+    Inductor gives the positions of parameters and buffers; a parameter gets a gradient.
+    """
     inputs = [node for node in joint.graph.find_nodes(op="placeholder") if "tangents" not in str(node.target)]
     fixed = {inputs[i].name for i in static}
     trained = gets_gradient(joint)
@@ -137,7 +153,7 @@ def _roles(joint: GraphModule, static: Sequence[int]) -> Any:
 
 
 def _runs_random_once(folded: Folded) -> Folded:
-    """A folded graph in which calls that must not run again are pinned."""
+    """Pin the forward calls that must not run again."""
     calls = tuple(
         replace(call, random=False, pinned=call.pinned or (not call.backward and must_run_once(node)))
         for call, node in zip(folded.joint.calls, folded.call_node, strict=True)
@@ -146,7 +162,10 @@ def _runs_random_once(folded: Folded) -> Folded:
 
 
 def _times(folded: Folded) -> NDArray[np.float64]:
-    """Milliseconds of each node by a roofline."""
+    """Estimate the milliseconds of each node by a roofline.
+
+    A pointwise operator counts only in part, because Inductor fuses it into another kernel.
+    """
     nodes = folded.call_node[: folded.joint.forward_count]
     made = [n.meta["val"] for n in nodes if isinstance(n.meta.get("val"), torch.Tensor)]
     types = [value.dtype for value in made if value.dtype.is_floating_point]

@@ -1,8 +1,9 @@
 """``apply``: a module that trains like the model, within the memory of a plan.
 
-It is the model's step (forward pass and loss) compiled with the backend ``"recompviz"``. If the graph that is captured
-is the traced one, the given plan runs. Dynamo's guards notice every change (shapes, attributes, globals, closures,
-hooks, training flags); a call of another kind is captured again and planned for the same total bytes.
+The module is the traced step (model and loss), compiled with the backend ``"recompviz"``. If the captured graph is the
+traced one, the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and
+training flags; a changed step is captured again. With a total it is planned again for this total. Without one it keeps
+the same values if it can, and is otherwise planned for about the bytes that the plan takes.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 
 class PlannedModule(nn.Module):
-    """The model's training step under a plan; made by :func:`apply`.
+    """The traced training step under a plan, as a module; made by :func:`apply`.
 
-    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss; the model's own outputs if the trace has no loss.
-    Its parameters, buffers and ``state_dict`` have the model's names.
+    ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss, or the model's own outputs if the trace has no
+    loss. The module has the model's parameters, buffers and ``state_dict``.
 
     Parameters
     ----------
     trace : Trace
     plan : Plan
-        Of the trace's graph.
+        A plan of the trace's graph.
     plans : sequence of Plan, optional
-        Plans to choose from at each call, by the memory that is free. If empty, ``plan`` always runs.
+        Plans of which each call runs the one that recomputes least and fits ``total``. If empty, ``plan`` always runs.
     total : int, optional
-        Total bytes that no call may exceed.
+        The most total bytes that a call may take.
 
     Attributes
     ----------
@@ -54,8 +55,9 @@ class PlannedModule(nn.Module):
     step : torch.nn.Module
         The model and its loss as one module.
     total : int or None
+        The most total bytes that a call may take; None without a limit.
     program : Program
-        The program of ``plan``; ``program.source`` is its text.
+        The generated forward and backward function of ``plan``.
     """
 
     _budget: PlannedBudget
@@ -73,12 +75,12 @@ class PlannedModule(nn.Module):
 
     @property
     def plan(self) -> Plan:
-        """The plan it was made with."""
+        """The plan that the module was made with."""
         return self._plan
 
     @property
     def trace(self) -> Trace:
-        """The trace it was made from."""
+        """The trace that the module was made from."""
         return self._trace
 
     @property
@@ -88,26 +90,47 @@ class PlannedModule(nn.Module):
 
     @property
     def total(self) -> int | None:
-        """The total bytes that no call exceeds; None if only a plan was given."""
+        """The most total bytes that a call may take; None without a limit."""
         return self._total
 
     @property
     def program(self) -> Program:
-        """The program of ``plan``; ``program.source`` is its text."""
+        """The generated forward and backward function of ``plan``; ``program.source`` is their Python source.
+
+        Raises
+        ------
+        RecompvizError
+            If the trace was estimated without memory.
+        """
         self._refuse_estimated()
         return write_program(self._trace.folded, self._trace.schedule(self._plan))
 
     # ---------------------------------------------------------------- running
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """The scalar loss of one step; the model's own outputs if it was traced without a loss.
+        """Run the forward pass of one training step. Where gradients are disabled, it runs eagerly.
 
         Parameters
         ----------
         *values
-            The inputs, then the targets, as many as were traced.
+            The inputs, then the targets, as many of each as were traced.
         **kwargs
             Keyword arguments of the model.
+
+        Returns
+        -------
+        torch.Tensor or the model's output
+            The scalar loss, or the model's own outputs if the trace has no loss.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If the module has a total and no plan fits, before anything is allocated.
+
+        Warns
+        -----
+        PlanWarning
+            If the call differs from the traced step, or the trace was estimated. Each is reported once.
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
         if not torch.is_grad_enabled():
@@ -119,7 +142,15 @@ class PlannedModule(nn.Module):
             return self._compiled(*arguments)
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
-        """A function that runs the forward pass, and each step of the schedule inside ``mark(step)``; for measuring."""
+        """Return a function that runs the forward pass, for measuring.
+
+        Each step of the schedule runs inside ``mark(step)``, also those of the backward pass.
+
+        Raises
+        ------
+        RecompvizError
+            If the trace was estimated without memory.
+        """
         self._refuse_estimated()
 
         def run() -> Any:
@@ -129,9 +160,17 @@ class PlannedModule(nn.Module):
         return run
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
-        """The values that autograd holds for the backward pass of what a step returned, in the order of ``program``.
+        """Return the values that autograd holds for the backward pass of a call, in the order of ``program``.
 
-        None if it does not come from the traced graph, because the model has changed since.
+        Parameters
+        ----------
+        result : torch.Tensor or any
+            What the call returned.
+
+        Returns
+        -------
+        list of torch.Tensor or None
+            None if the call did not run the traced graph, because the model or its inputs have changed.
         """
         return self._budget.saved_values(result)
 
@@ -145,7 +184,7 @@ class PlannedModule(nn.Module):
     # ---------------------------------------------------------------- nn.Module behaviour
 
     def _share_state(self) -> None:
-        """Let this module's parameters, buffers and submodules be the model's own."""
+        """Let this module share the model's parameters, buffers and submodules."""
         model, loss = self._trace.model, self._trace.step.loss
         for name in _SHARED:
             self.__dict__[name] = getattr(model, name)
@@ -163,13 +202,13 @@ class PlannedModule(nn.Module):
         )
 
     def train(self, mode: bool = True) -> PlannedModule:
-        """Switch the model, and the loss if it is a module, between training and evaluation."""
+        """Set the model, and the loss if it is a module, to training or evaluation mode."""
         super().train(mode)
         self._trace.step.train(mode)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PlannedModule:
-        """A planned module of a copy of the model, for example for a moving average of its parameters."""
+        """Return a planned module of a copy of the model, for example for a moving average of its parameters."""
         step = copy.deepcopy(self._trace.step, memo)
         other = PlannedModule(replace_step(self._trace, step), self._plan, self._plans, self._total)
         memo[id(self)] = other
@@ -202,29 +241,34 @@ def _compiled_once(step: nn.Module) -> Callable[..., Any]:
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
-    """The same trace for a copy of its step."""
+    """Return the trace with a copy of its step in place of the step."""
     return replace(trace, step=step)
 
 
 def apply(trace: Trace, plan: Plan) -> PlannedModule:
-    """The model's training step under a plan, as a module that returns the loss.
+    """Return a module that runs the traced training step under a plan.
 
     Parameters
     ----------
     trace : Trace
     plan : Plan
-        Of ``trace``'s graph. Several plans of one trace can be applied, each as its own module.
+        A plan of ``trace``'s graph. Several plans of one trace can be applied, each as a module of its own.
 
     Returns
     -------
     PlannedModule
-        Called with the inputs and targets, it returns the scalar loss; the model's own outputs if the trace has no
-        loss. It shares the model's parameters and buffers.
+        A module to call with the inputs and targets. It returns the scalar loss, or the model's own outputs if the
+        trace has no loss. It shares the model's parameters and buffers.
 
     Raises
     ------
     PlanMismatch
         If the plan is for another graph.
+
+    Warns
+    -----
+    PlanWarning
+        When the module is called, if the call differs from the traced step.
 
     Examples
     --------

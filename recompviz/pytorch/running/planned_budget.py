@@ -1,4 +1,4 @@
-"""The budget of a planned module: it recognises the graph that was traced and runs it under the given plan."""
+"""The budget of a planned module. It recognises the traced graph and runs it under the given plan."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 class PlanWarning(UserWarning):
-    """A call runs under another plan than the one that was applied."""
+    """A call of a planned module differs from the traced step, or its plan was made for an estimated trace."""
 
 
 @dataclass(eq=False)
 class _Marker:
-    """Brackets the steps of a run for a measurement."""
+    """Marks each step of the schedule in one run, for a measurement."""
 
     mark_step: Mark
     forward_count: int
@@ -49,24 +49,26 @@ class _Marker:
         return self.mark_step(step if self.arrives else step - (step > self.forward_count))
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
-        """Nothing to note."""
+        """Do nothing."""
 
     def tangents(self, tangents: list[Any]) -> None:
-        """Nothing to note."""
+        """Do nothing."""
 
 
 class PlannedBudget(StepBudget):
-    """The budget of a planned module: the graph that was traced runs under the plan that was given.
+    """The budget of a planned module: the traced graph runs under the given plan, any other graph is planned by itself.
 
     Parameters
     ----------
     trace : Trace
     plan : Plan
+        The plan of the traced graph.
     plans : sequence of Plan
-        Plans to choose from by the memory that is free; without any, ``plan`` always runs.
+        Plans of which each call of the traced graph runs the one that recomputes least and fits ``total``. If empty,
+        ``plan`` always runs.
     total : int or None
-        Total bytes that no call exceeds. None: a call of another kind keeps the same values if its graph has the same
-        shape, and otherwise aims at the bytes that the plan takes.
+        The most total bytes that a call may take. If None, another graph keeps the same values if it has the same edges
+        as the traced one. Otherwise it is planned for about the bytes that ``plan`` takes, and may take more.
     """
 
     def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
@@ -82,7 +84,7 @@ class PlannedBudget(StepBudget):
         self._warned = False
 
     def add(self, region: Region) -> None:
-        """Recognise the traced graph; any other is planned for the same total."""
+        """Note a region that was just captured, and warn once if it is not the traced graph."""
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
         joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
@@ -107,7 +109,7 @@ class PlannedBudget(StepBudget):
         self.models[region] = model_of_region(known)
 
     def _consequence(self, region: Region) -> str:
-        """How calls of an unknown graph run."""
+        """The part of the warning that says how a graph that was not traced runs."""
         if self.strict:
             return f"it is planned again for {self.total:,} total bytes"
         if self._keeps_same(region):
@@ -118,12 +120,23 @@ class PlannedBudget(StepBudget):
         return f"it is planned again for about {self.total:,} total bytes"
 
     def _keeps_same(self, region: Region) -> bool:
-        """Whether the given plan can run in a graph that was not traced."""
+        """Whether the given plan runs in a graph that was not traced.
+
+        It does so if there is no total, the edges are equal, and the saved values fit into the slots.
+        """
         same_edges = region.folded.graph.edges.tolist() == self.graph.edges.tolist()
         return not self.strict and same_edges and region.fits(self.mask)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """The given plan for the traced graph, unless there are plans to choose from."""
+        """Return the keep mask of a run: the given plan for the traced graph, unless there are plans to choose from.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If there is a total and no plan fits.
+        RecompvizError
+            If the run is measured and can neither be the traced graph nor keep the same values.
+        """
         if run.region not in self.regions:  # another planned module of the same step was compiled first
             self.add(run.region)
         if run.region in self.traced_regions:
@@ -140,13 +153,13 @@ class PlannedBudget(StepBudget):
         return super().choose(run)
 
     def remove(self, region: Region) -> None:
-        """Forget a region that will not run again, or never could."""
+        """Forget a region that will not run again, or that could not be compiled."""
         super().remove(region)
         self.traced_regions = [other for other in self.traced_regions if other is not region]
 
     @contextlib.contextmanager
     def marked(self, mark: Mark) -> Iterator[None]:
-        """Bracket the steps of the runs that start inside this block."""
+        """Run each step of the schedule inside ``mark(step)``, for the runs that start inside this block."""
         before, self._mark = self._mark, mark
         try:
             yield
@@ -154,7 +167,7 @@ class PlannedBudget(StepBudget):
             self._mark = before
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
-        """The values that autograd holds for the backward pass of the traced graph's result; None for another."""
+        """Return the values that autograd holds for the backward pass of a result; None if no traced graph made it."""
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         found = (region.saved_values(output) for region in self.traced_regions for output in outputs)
         return next((values for values in found if values is not None), None)
@@ -166,7 +179,7 @@ def _identity(call: Call) -> tuple[object, ...]:
 
 
 def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
-    """The region's joint graph with what is known of the traced one; None if the region is another graph."""
+    """The region's joint graph with the measured figures of the traced one; None if the two graphs differ."""
     own = region.folded.joint
     calls = [c for c, call in enumerate(own.calls) if call.info.op != ARRIVE]
     theirs = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]

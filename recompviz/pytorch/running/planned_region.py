@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Around(NamedTuple):
-    """The memory of a step around one of its regions.
+    """The memory of a training step around one run of a region.
 
     Attributes
     ----------
     outside : Outside
-        Bytes that code outside the region holds.
+        Bytes that code outside the regions holds.
     released : frozenset of int
-        Storages of outputs that the code outside frees before the backward pass.
+        Storages of the outputs that the code outside frees before the backward pass.
     later : tuple of int
-        Bytes that later regions may take between the passes of this one. Plans are searched for each.
+        Bytes that later regions may take between the passes of this run. Plans are searched for each of these values.
     """
 
     outside: Outside
@@ -49,17 +49,17 @@ class PlannedRegion:
     ----------
     region : Region
     joint : JointGraph or None
-        With measured sizes and workspace; None before a step was recorded.
+        The joint graph with measured bytes, workspace and times; None before a step was recorded.
     time : numpy.ndarray or None
         Milliseconds of each node; None before a step was recorded.
     masks : list of keep mask
         The plans; empty before a step was recorded.
     sizes : tuple
-        The sizes of its inputs for which ``joint`` holds, where they are symbolic.
+        The sizes among the inputs for which the bytes of ``joint`` hold.
     leanest : keep mask or None
-        The plan of least simulated peak that was found before anything was measured.
+        The plan that :meth:`lean` returned last.
     searched : set of tuple
-        The sizes of its inputs for which a search looked for a leaner plan before anything was measured.
+        The sizes among the inputs for which a leaner plan was searched before a step was recorded.
     """
 
     region: Region
@@ -72,17 +72,22 @@ class PlannedRegion:
     _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
 
     def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
-        """The plan of least simulated peak, found before anything was measured.
+        """Return the plan of least simulated peak, found without measurements.
 
-        Of plans with the same peak it is the one that saves least: where inputs are small, gradients of parameters
-        may be the peak of every plan, and larger inputs may follow.
+        Of plans with the same peak, it is the one that saves the fewest bytes. This matters if the gradients of
+        parameters are the peak of every plan: with larger inputs, saved values may become the peak.
 
         Parameters
         ----------
         sizes : tuple, optional
-            The sizes of the inputs, for a search.
+            The sizes among the inputs for which plans are simulated. If left out, the sizes at the capture.
         seconds : float
-            Processor time of a search. 0 takes the leanest of the plans that need no search.
+            Processor time of a search, in seconds. 0 returns the known plan, or else the leanest of the plans that need
+            no search.
+
+        Returns
+        -------
+        keep mask
         """
         if self.leanest is None or seconds:
             folded = self.region.folded
@@ -94,22 +99,23 @@ class PlannedRegion:
         return self.leanest
 
     def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
-        """Bytes that a run leaves until its backward pass: saved values and outputs.
+        """Count the bytes that a run keeps from its forward to its backward pass: saved values and outputs.
 
         Parameters
         ----------
         mask : keep mask
+            The plan of the run.
         sizes : tuple
-            The sizes of the run's inputs.
+            The sizes among the run's inputs.
         gradients : bool
-            Whether to add the gradients that its backward pass leaves.
+            Whether to add the gradients that the backward pass returns.
         """
         joint = at_sizes(self.region, self.joint or self.region.folded.joint, sizes)
         left = [s for s in joint.results if gradients or joint.storages[s].maker < joint.forward_count]
         return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *left})
 
     def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
-        """Take bytes and times from a recorded run under the plan :meth:`lean`."""
+        """Set ``joint`` and ``time`` from a recorded run under the plan :meth:`lean`."""
         joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
         self.sizes = record.sizes
         schedule = make_schedule(joint, self.lean().tolist())
@@ -117,15 +123,16 @@ class PlannedRegion:
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
 
     def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
-        """Search plans for some sizes of the inputs, and add them to those that are known.
+        """Search plans for given sizes, and add them to ``masks``. The region must be calibrated.
 
         Parameters
         ----------
         sizes : tuple
+            The sizes among the inputs.
         around : Around
             The memory of the step around the region.
         seconds : float
-            Processor time of the search.
+            Processor time of the search, in seconds.
         """
         assert self.joint is not None
         assert self.time is not None
@@ -142,12 +149,12 @@ class PlannedRegion:
         self._sized.clear()
 
     def sized(self, released: frozenset[int]) -> SizedPlans:
-        """The bytes of the plans for any sizes of the inputs.
+        """Return the bytes of the plans as a function of the input sizes; cached. The region must be calibrated.
 
         Parameters
         ----------
         released : frozenset of int
-            Storages of outputs that the code outside frees before the backward pass.
+            Storages of the outputs that the code outside frees before the backward pass.
         """
         if released not in self._sized:
             assert self.joint is not None
@@ -157,5 +164,5 @@ class PlannedRegion:
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
-    """The simulated peak of a plan, above what is there before the step."""
+    """Return the simulated peak of a plan, in bytes above the memory in use before the step."""
     return simulate_schedule(make_schedule(joint, mask.tolist())).transient_peak

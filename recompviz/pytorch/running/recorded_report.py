@@ -1,4 +1,4 @@
-"""``step_report``: the recorded step of a compiled model, as regions and the eager code between them."""
+"""``step_report``: the recorded training step of a compiled model, as regions and the eager code between them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ MOST_PARTS = 3
 
 
 class StepNotRecorded(RecompvizError, ValueError):
-    """A compiled model has no recorded step to show.
+    """A compiled model has no recorded training step to show.
 
     Parameters
     ----------
-    reason, advice : str
-        Also attributes.
+    reason : str
+        Why there is none; also an attribute.
+    advice : str
+        The next step for the user; also an attribute.
     """
 
     def __init__(self, reason: str, advice: str) -> None:
@@ -41,26 +43,28 @@ class StepNotRecorded(RecompvizError, ValueError):
 
 
 def step_report(compiled: Any) -> StepReport:
-    """The recorded training step of a compiled model: planned regions, and the eager code between them.
+    """Return the recorded training step of a compiled model.
+
+    It consists of planned regions and of the eager code between them, the islands.
 
     Parameters
     ----------
     compiled : torch.nn.Module or callable
-        What :func:`recompviz.compile` returned, after three training steps. Or a model compiled by
-        ``torch.compile(model, backend="recompviz", options={"total": …})``.
+        The result of :func:`recompviz.compile`, after three training steps; or a model compiled by
+        ``torch.compile(model, backend="recompviz", options={"total": …})``, also after three.
 
     Returns
     -------
     StepReport
-        Its text lists each region with the bytes that it keeps, and each island of eager code with the bytes that it
-        holds and the line and reason of the graph break that opened it.
+        Its text lists each region with the bytes that it keeps. For each island it lists the bytes that the island
+        holds, and the line and reason of the graph break before it.
 
     Raises
     ------
     TypeError
-        If ``compiled`` was compiled otherwise.
+        If ``compiled`` was compiled otherwise, or was compiled by the backend's name and has not run yet.
     StepNotRecorded
-        If no step was recorded yet.
+        If no step was recorded yet, or if the model was compiled without a total.
 
     Examples
     --------
@@ -112,7 +116,13 @@ def step_report(compiled: Any) -> StepReport:
 
 
 def _recorded(budget: StepBudget) -> StepModel:
-    """The step that ran last, or else any recorded step."""
+    """Return the model of the last planned step, or else of any recorded step.
+
+    Raises
+    ------
+    StepNotRecorded
+        If there is none; with the reason.
+    """
     if budget.total is None:
         raise StepNotRecorded(
             "the model was compiled without a total, so its steps are not planned",
@@ -144,6 +154,7 @@ def _recorded(budget: StepBudget) -> StepModel:
 
 
 def _region(budget: StepBudget, model: StepModel, run: int, names: dict[int, str], title: str) -> StepRegion:
+    """Describe one run of the recorded step."""
     region = model.regions[run]
     known = budget.regions[region]
     assert known.joint is not None
@@ -171,13 +182,13 @@ def _parameter_names(model: Any) -> dict[int, str]:
 
 
 def _owners(tensors: Sequence[torch.Tensor], names: dict[int, str]) -> list[str]:
-    """The modules that own the parameters of a region, in order."""
+    """Names of the modules that own these tensors, each once, in the order of the tensors."""
     found = [names[id(value)] for value in tensors if id(value) in names]
     return list(dict.fromkeys(name.rpartition(".")[0] for name in found))
 
 
 def _root(graph: Graph, owners: list[str]) -> str:
-    """The module that a region runs, if the region is a layer that was compiled by itself; else empty."""
+    """The name of the layer that a region runs, if this layer was compiled by itself; otherwise an empty string."""
     inside = {info.module for info in graph.info}
     if not owners or not all(module in ("", "loss") or module.split(".")[0] == "module" for module in inside):
         return ""
@@ -194,7 +205,7 @@ def _moved(module: str, root: str) -> str:
 
 
 def _name(modules: list[str]) -> str:
-    """The modules as one name: common paths, one for each part of the model.
+    """One name for several modules: for each top-level module, the longest common path.
 
     Examples
     --------
@@ -210,7 +221,7 @@ def _name(modules: list[str]) -> str:
 
 
 def _operators(graph: Graph) -> str:
-    """The first and the last operator, for a region without parameters."""
+    """A name for a region without parameters: its first and last operator."""
     names = [info.op.rpartition(".")[2] for info in graph.info]
     return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
 
@@ -231,7 +242,7 @@ def _function_name(function: Any) -> str:
 
 
 def _islands(model: StepModel) -> list[Island]:
-    """One island before the first region, and one after each region."""
+    """Return one island before the first region, and one after each region."""
     skipped = skipped_functions()
     outside, callers = model.outside, model.callers
     found = [_island(outside[0].forward, outside[0].forward, None, None, callers[0], skipped)]
@@ -252,10 +263,10 @@ def _island(
     entering: Callers | None,
     skipped: dict[tuple[str, int], GraphBreak],
 ) -> Island:
-    """The eager code between two regions, from the functions on the stack of each.
+    """Describe the eager code between two regions, with the graph breaks that explain it.
 
-    The graph before it may have ended in a break. Otherwise a function that Dynamo skipped calls a region. A region
-    that starts in a resumed function follows the break of that function.
+    The region before may have ended in a graph break. A function that Dynamo skipped may call one of the two regions.
+    If the region after starts in a resumed function, the break of this function comes before it.
     """
     found: list[GraphBreak] = []
     if before is not None and before.capture is not None and before.capture.ended_by is not None:

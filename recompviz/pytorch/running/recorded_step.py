@@ -1,7 +1,7 @@
-"""One recorded step of a training loop: what the code between the planned regions holds, and what each operator takes.
+"""One recorded training step: the memory that code outside the regions holds, and the events of each operator.
 
-The profiler records every allocation and free. Those inside a region's forward or backward pass belong to the region;
-all others belong to the code outside: losses, layers that could not be captured, hooks, optimizers.
+The profiler records every allocation and free. Those inside a region's forward or backward pass belong to the region.
+All others belong to the code outside: losses, layers that could not be captured, hooks, optimizers.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ END = "rv:end"
 
 @dataclass
 class PassRecord:
-    """What one run of a region reports while it is recorded.
+    """The data that one run of a region reports while a training step is recorded.
 
     Attributes
     ----------
     sizes : tuple
-        The sizes of the run's inputs, where they are symbolic.
+        The sizes among the run's inputs, where they are symbolic.
     outputs : dict of int to int
-        The address of each output's block, and its storage in the joint graph.
+        For the address of each output's block, its storage in the joint graph.
     tangents : set of int
         Addresses of the blocks that hold the gradients of the outputs.
     seconds : dict of (stage, int) to float
-        Time of each step of the schedule.
+        Wall-clock seconds of each step of the schedule.
     callers : Callers
         The functions that called the region.
     """
@@ -47,17 +47,18 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class RecordedPass:
-    """What a recording says about one run of a region.
+    """The memory of one run of a region, read from a recording.
 
     Attributes
     ----------
     outside : Outside
         Bytes that code outside the region held.
     released : frozenset of int
-        Storages of outputs that were freed before the backward pass started.
+        Storages of the outputs that were freed before the backward pass started.
     events : dict of int to list of (address, bytes)
-        Allocations and frees in each step of the schedule.
+        For each step of the schedule, allocations (positive bytes) and frees (negative).
     ran_backward : bool
+        Whether the backward pass of the run was recorded.
     """
 
     outside: Outside
@@ -67,12 +68,14 @@ class RecordedPass:
 
 
 def range_of(run: int, stage: Stage) -> str:
-    """The name of the profiler range around a pass."""
+    """Return the name of the profiler range around one pass of a run."""
     return f"rv:{run}:{stage}"
 
 
 def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) -> list[RecordedPass]:
-    """Attribute the allocator's events of a step to its regions and to the code outside.
+    """Attribute the allocator's events of a training step to its regions and to the code outside.
+
+    The step ends with the last backward pass of a region. Events after it do not count.
 
     Parameters
     ----------
@@ -81,10 +84,13 @@ def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) ->
     runs : list of PassRecord
         One for each run of a region, in order.
 
+    Returns
+    -------
+    list of RecordedPass
+        One for each run.
+
     Examples
     --------
-    What follows the last backward pass is no part of the step: no plan changes it.
-
     A region makes an output of 8 bytes at address 1 and saves 4 at address 2. The loss outside holds 16 bytes:
 
     >>> record = PassRecord(outputs={1: 5}, tangents={4})
@@ -102,7 +108,7 @@ def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) ->
 
 
 class _Reader:
-    """Follows the blocks of a recorded step."""
+    """Follows the blocks of a recorded step, one event after the other."""
 
     def __init__(self, runs: list[PassRecord]) -> None:
         self.runs = runs
@@ -116,6 +122,7 @@ class _Reader:
         self.events: list[dict[int, list[tuple[int, int]]]] = [defaultdict(list) for _ in runs]
 
     def row(self, address: int, size: int, inside: str) -> None:
+        """Take one event: an allocation, a free, or (with address 0) the start of a range."""
         self.enter(inside)
         if address == 0:
             return
@@ -134,7 +141,7 @@ class _Reader:
                 self._hold(-born)
 
     def enter(self, inside: str) -> None:
-        """Note that a pass starts or ends here, if one does."""
+        """Note that a pass starts or ends if the range has changed."""
         stage = _stage(inside)
         if stage == self.stage or (stage is not None and stage[0] >= len(self.runs)):
             return
@@ -156,7 +163,7 @@ class _Reader:
         self.during[stage] = max(self.during.get(stage, 0), self.outside)
 
     def _leave(self, run: int, which: Stage) -> None:
-        """What a pass leaves behind belongs to the code outside: outputs, or gradients."""
+        """End a pass. Its outputs, or its gradients, now belong to the code outside."""
         for address, (size, owner) in list(self.blocks.items()):
             if owner == run and (which == "b" or address in self.runs[run].outputs):
                 self.blocks[address] = (size, None)
@@ -170,6 +177,7 @@ class _Reader:
             self.after[self.last] = max(self.after[self.last], self.outside)
 
     def result(self) -> list[RecordedPass]:
+        """The memory of each run."""
         return [
             RecordedPass(
                 Outside(

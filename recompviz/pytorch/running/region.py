@@ -1,9 +1,9 @@
-"""A region: one graph that Dynamo captured, run under a plan that may differ at every call.
+"""A region: one graph that Dynamo captured. Each run may follow another plan.
 
-AOTAutograd fixes how many tensors a compiled forward pass saves, the *slots*. Which values they hold is decided here,
-at each call, by the program of the chosen plan. The first slot holds a token: a tensor without bytes whose shape holds
-the numbers of the program and of the run, so that the backward pass runs the program that the forward pass ran. The
-inputs that the backward pass reads and the saved values follow. Empty tensors fill the rest.
+AOTAutograd fixes how many tensors a compiled forward pass saves; these places are called *slots*. At each run the
+program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes whose
+shape holds the number of the program and of the run, so that the backward pass runs the same program. The inputs that
+the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """
 
 from __future__ import annotations
@@ -34,48 +34,52 @@ Stage = Literal["f", "b"]
 
 
 class Observer(Protocol):
-    """Watches one run of a region, for a recording."""
+    """Observes one run of a region, for a recording or a measurement."""
 
     def stage_of(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
-        """Surround the forward (``"f"``) or backward (``"b"``) pass."""
+        """Return a context manager for the forward (``"f"``) or backward (``"b"``) pass."""
 
     def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
-        """Surround one step of the schedule."""
+        """Return a context manager for one step of the schedule."""
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
-        """Take note of what the forward pass returns."""
+        """Receive the outputs of the forward pass."""
 
     def tangents(self, tangents: list[Any]) -> None:
-        """Take note of the gradients that the backward pass starts from."""
+        """Receive the gradients of the outputs, before the backward pass runs."""
 
 
 class Chooser(Protocol):
-    """Decides at each forward pass what a region keeps."""
+    """Chooses the keep mask of each run of a region."""
 
     def add(self, region: Region) -> None:
-        """Called once for each region, before it runs."""
+        """Note a new region. Called once for each region, before its first run."""
 
     def remove(self, region: Region) -> None:
-        """Called when a region will not run again, or never could."""
+        """Forget a region that will not run again, or that could not be compiled."""
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """The keep mask of a run; None keeps every value."""
+        """Return the keep mask of a run; None keeps every value."""
 
 
 class Run:
-    """One forward pass of a region, until its graph is freed.
+    """One run of a region: its forward pass, and the backward pass that may follow.
 
     Attributes
     ----------
     region : Region
     arguments : list or None
-        What the region was called with, during the forward pass.
+        The arguments of the forward pass; None once the plan is chosen.
     sizes : tuple
-        The arguments that are not tensors: sizes.
+        The sizes among the arguments; all other arguments are tensors.
     observer : Observer or None
-        Set by the chooser while it records a step.
+        Set by the chooser to observe this run.
+    freed : bool
+        Whether autograd has freed the graph of this run.
+    ran_backward : bool
+        Whether the backward pass has started. It stays False if the run is not observed.
     when_freed : callable (Run) → None, or None
-        Called when the graph of an observed run is freed, after its backward pass or without one.
+        Called when autograd frees the graph of this run, after its backward pass or without one.
     """
 
     __slots__ = ("arguments", "freed", "observer", "ran_backward", "region", "sizes", "when_freed")
@@ -92,7 +96,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class NumberedProgram:
-    """A program of a region, with its number and the inputs that its backward pass reads."""
+    """A program of a region, with its number and the inputs that its backward pass reads; frozen."""
 
     number: int
     program: Program
@@ -109,20 +113,28 @@ class Region:
     Parameters
     ----------
     folded : Folded
-        Folded with ``output_count``.
+        The graph, folded with ``output_count``.
     chooser : Chooser
+        Chooses the plan at each run.
     capture : Capture, optional
-        Where the graph comes from in the user's code, and what ended it.
+        The place of the graph in the user's code, and the graph break that ended it.
 
     Attributes
     ----------
     slots : int
         The number of tensors that the forward pass saves and that autograd checks for changes.
     unchecked_slots : int
-        The number of saved inputs that the region overwrites itself.
+        The number of saved inputs that the region itself overwrites; autograd does not check them.
     symbols : tuple of int
         Positions of the inputs that are sizes.
     device : torch.device
+        The device of the region's tensors.
+    input_count : int
+        The number of inputs.
+    parameter_positions : tuple of int
+        Positions of the inputs that are parameters.
+    keep_all : keep mask
+        The plan that keeps every value.
     """
 
     def __init__(self, folded: Folded, chooser: Chooser, capture: Capture | None = None) -> None:
@@ -151,21 +163,24 @@ class Region:
         chooser.add(self)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
-        """Whether a plan surely saves no more values than there are slots."""
+        """Return whether the values that a plan saves surely fit into the slots.
+
+        Every input is counted as if the backward pass read it.
+        """
         schedule = make_schedule(self.folded.joint, mask.tolist())
         random_calls = sum(self.folded.joint.calls[c].random for c in schedule.recomputed)
         inputs = self.input_count - len(self.symbols) - self.unchecked_slots
         return 1 + inputs + len(schedule.saved) + random_calls <= self.slots
 
     def program(self, mask: NDArray[np.bool_] | None = None, marked: bool = False) -> NumberedProgram:
-        """The program of a keep mask, written when it is first needed.
+        """Return the program of a keep mask. It is generated at the first call and then cached.
 
         Parameters
         ----------
         mask : numpy.ndarray of bool, shape (#V,), optional
             None keeps every value.
         marked : bool
-            Whether each step tells the observer of its run.
+            Whether each step of the schedule runs inside the mark of the run's observer.
         """
         mask = self.keep_all if mask is None else mask
         key = mask.tobytes(), marked
@@ -195,7 +210,12 @@ class Region:
         return self._observer.mark(step) if self._observer is not None else contextlib.nullcontext()
 
     def forward(self, arguments: list[Any]) -> list[Any]:
-        """Run the forward pass. Empties the list of arguments.
+        """Run the forward pass under the plan that the chooser chooses.
+
+        Parameters
+        ----------
+        arguments : list
+            The inputs of the graph. The list is emptied.
 
         Returns
         -------
@@ -228,7 +248,18 @@ class Region:
         ]  # fmt: skip
 
     def backward(self, arguments: list[Any]) -> list[torch.Tensor | None]:
-        """Run the backward pass of the program that the forward pass ran. Empties the list of arguments."""
+        """Run the backward pass of the program that the forward pass ran.
+
+        Parameters
+        ----------
+        arguments : list
+            The sizes, the slots, and the gradients of the outputs. The list is emptied.
+
+        Returns
+        -------
+        list of torch.Tensor or None
+            The gradients of the inputs.
+        """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
         number, run_number, _ = arguments[first].shape
@@ -257,7 +288,10 @@ class Region:
         return gradients
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
-        """The saved values of the run that made an output, as autograd holds them; None for another region's output."""
+        """Return the values that autograd holds for the run that made an output, in the order of the program.
+
+        None if the output was not made by a region.
+        """
         node: Any = output.grad_fn
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output
             node = next((other for other, _ in node.next_functions), None)
@@ -278,7 +312,7 @@ class Region:
             self._observer = None
 
     def parameters(self, arguments: Sequence[Any]) -> list[torch.Tensor]:
-        """The parameters among the arguments of a call."""
+        """Return the parameters among the arguments of a run."""
         return [arguments[i] for i in self.parameter_positions]
 
 

@@ -1,6 +1,6 @@
-"""The memory that is in use before a step: parameters, buffers, inputs, gradients and the optimizer's state.
+"""The memory in use before a training step: parameters, buffers, inputs, gradients and optimizer state.
 
-Every tensor is counted once, by its storage. Nothing here keeps a tensor alive.
+Every storage is counted once. Nothing here keeps a tensor alive.
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ _Reference = Callable[[], torch.Tensor | None]
 
 @dataclass(eq=False)
 class _OfRegion:
-    """The parameters and buffers of one region."""
+    """The parameters and buffers of one region in its last run."""
 
     parameter_ids: list[int] = field(default_factory=list)
     tensors: list[tuple[_Reference, Category]] = field(default_factory=list)
 
 
 class ResidentMemory:
-    """Counts what is in memory before a step.
+    """Counts the bytes in use before a training step.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer, optional
-        Its state counts from the start. If not given, the optimizer is found when it first steps a parameter of a
-        region.
+        An optimizer of the regions' parameters. It counts from the first step on. Any other optimizer counts once it
+        has stepped a parameter of a region.
     optimizer_bytes : int
-        Bytes that the optimizer's state will have, if known; they count until it has stepped.
+        Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
 
     Attributes
     ----------
     outside_gradients : int
-        Bytes of the gradients, outside the regions, that the last count found.
+        Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
+        optimizer steps and no region has.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer | None = None, optimizer_bytes: int = 0) -> None:
@@ -62,18 +63,18 @@ class ResidentMemory:
         _counts.add(self)
 
     def note_model(self, model: nn.Module) -> None:
-        """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
+        """Add the parameters and buffers of a model, because code outside the regions may use them."""
         self._of_model = [known for known in self._of_model if known[0]() is not None]  # of copies of the model
         self._of_model += [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
         self._of_model += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
         self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Remember the tensors that the model is called with; code outside the regions may read them."""
+        """Set the tensors that the model is called with, because code outside the regions may read them."""
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 
     def note_run(self, run: Run) -> None:
-        """Remember the parameters and buffers of a region that is called."""
+        """Update the parameters and buffers of the region that a run calls."""
         known = self._regions.setdefault(run.region, _OfRegion())
         arguments = run.arguments or []
         ids = [id(arguments[i]) for i in run.region.parameter_positions]
@@ -86,29 +87,34 @@ class ResidentMemory:
             ]
 
     def tensors_of(self, region: Region) -> list[torch.Tensor]:
-        """The parameters and buffers of a region that are still alive."""
+        """Return the parameters and buffers of a region that are still alive."""
         known = self._regions.get(region, _OfRegion())
         return [value for reference, _ in known.tensors if (value := reference()) is not None]
 
     def parameter_ids(self, region: Region) -> tuple[int, ...]:
-        """The identities of a region's parameters in its last call."""
+        """Return the ``id`` of each parameter in the last run of a region; empty before its first run."""
         known = self._regions.get(region)
         return tuple(known.parameter_ids) if known is not None else ()
 
     def forget(self, region: Region) -> None:
-        """Forget a region that does not run again."""
+        """Forget a region that will not run again."""
         self._regions.pop(region, None)
         self._stale = True
 
     def count(self, run: Run, outside_gradients: int = 0) -> dict[Category, int]:
-        """Bytes in use before the step that a run starts, by category.
+        """Count the bytes in use before a training step.
 
         Parameters
         ----------
         run : Run
-            The first of the step.
+            The first run of the step.
         outside_gradients : int
-            The least bytes of gradients, outside the regions, to count: they may not be allocated yet.
+            The least bytes to count for gradients outside the regions. The step may allocate them later.
+
+        Returns
+        -------
+        dict of Category to int
+            Bytes by category, each storage rounded as the allocator rounds it. Tensors on other devices do not count.
         """
         region = run.region
         rounded, device = region.folded.joint.rounded, region.device.type
@@ -148,7 +154,7 @@ class ResidentMemory:
         return totals
 
     def _values(self) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
-        """Parameters and buffers, and the parameters of regions among them."""
+        """All parameters and buffers (None for one that is gone), and the parameters of regions that are alive."""
         if self._stale:
             self._stale = False
             of_regions = [entry for known in self._regions.values() for entry in known.tensors]
@@ -161,16 +167,16 @@ class ResidentMemory:
 
 
 class _Counter:
-    """Adds up the bytes of tensors by category, each storage once.
+    """Adds up the bytes of tensors by category. Each storage counts once.
 
     Parameters
     ----------
     device : str
-        Tensors on other devices are left out.
+        Type of the device. Tensors on other devices are left out.
     rounded : callable (int) → int
-        The bytes that the allocator takes for a block.
+        Returns the bytes that the allocator takes for a size.
     counted : _Counter, optional
-        What was counted before.
+        A counter whose totals and storages this one starts with.
     """
 
     def __init__(self, device: str, rounded: Callable[[int], int], counted: _Counter | None = None) -> None:
@@ -193,7 +199,7 @@ class _Counter:
 
 
 def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
-    """Where the data of tensors is; it changes when a tensor gets another storage."""
+    """The addresses of the tensors' data. An address changes when its tensor gets another storage."""
     try:
         return list(map(torch.Tensor.data_ptr, tensors))  # type: ignore[arg-type]
     except (RuntimeError, TypeError):  # some have no storage, or are gone
@@ -212,7 +218,7 @@ def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
 
 
 def watch_optimizers() -> None:
-    """Note every optimizer that steps, so that the state of those that step a planned model can be counted."""
+    """Note every optimizer that steps from now on, so that :class:`ResidentMemory` can count its state."""
     global _watching
     if not _watching:
         from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -225,7 +231,7 @@ _watching = False
 
 
 def _optimizers_of(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.optim.Optimizer]:
-    """The optimizers that step one of these parameters."""
+    """The known optimizers that step one of these parameters; ``given`` is known, too."""
     own = {id(parameter) for parameter in parameters}
     known = {*_optimizers, *([given] if given is not None else [])}
     return [
@@ -240,13 +246,13 @@ def _parameters_of(optimizers: list[torch.optim.Optimizer]) -> list[torch.Tensor
 
 
 def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
-    """Numbers that change when the state of an optimizer gets another tensor, also one in a list."""
+    """Lengths of the optimizers' states and of the lists in them. They change when a state gets another tensor."""
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     lists = [len(value) for state in states for value in state.values() if type(value) is list]
     return [*map(len, states), *lists]
 
 
 def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
-    """The tensors that optimizers hold, also those in lists, as LBFGS has them."""
+    """Return the tensors in the states of optimizers, also those in lists, as LBFGS has them."""
     leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
     return [value for value in leaves if isinstance(value, torch.Tensor)]

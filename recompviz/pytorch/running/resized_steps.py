@@ -1,8 +1,8 @@
 """The bytes of a region's plans for any sizes of its inputs.
 
-The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms, each a
-number of bytes times a unit (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). The terms are found by one
-simulation per unit, in which only the storages of that unit have a size.
+The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms: a constant
+times a *unit*, an expression of the sizes (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for
+each unit gives the constants; in it only the storages of that unit have a size.
 """
 
 from __future__ import annotations
@@ -30,25 +30,26 @@ FIXED, WORKSPACE, ROUNDING, UNITS = 0, 1, 2, 3
 
 
 class SizedPlans:
-    """The plans of one region, for any sizes of its inputs.
+    """The plans of one region, with their bytes for any sizes of its inputs.
 
     Parameters
     ----------
     region : Region
     joint : JointGraph
-        The region's, with its bytes at ``sizes``.
+        The joint graph of the region, with its bytes at ``sizes``.
     times : numpy.ndarray
         Milliseconds of each node.
     masks : list of keep mask
+        The plans.
     released : frozenset of int
-        Storages of outputs that the code outside frees before the backward pass.
+        Storages of the outputs that the code outside frees before the backward pass.
     sizes : tuple, optional
-        Sizes of inputs for which the bytes of ``joint`` hold. Without it, all sizes are taken as fixed.
+        The sizes among the inputs for which the bytes of ``joint`` hold. If left out, all sizes count as fixed.
 
     Attributes
     ----------
     keep_all : float
-        Milliseconds of the forward pass.
+        Milliseconds of the forward pass, without recomputation.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class SizedPlans:
         self._backward, self._backward_starts = _stacked(behind)
 
     def _columns(self, joint: JointGraph) -> list[JointGraph]:
-        """For each column, the joint graph in which only the storages of that column have a size."""
+        """For each column of the terms, the joint graph in which only the storages of that column have a size."""
         if not self._symbolic:
             return [joint]
         allocated, terms = joint.sizes, self._symbolic.terms
@@ -129,25 +130,33 @@ class SizedPlans:
         return bool(self._symbolic)
 
     def exceeds(self, sizes: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
-        """Whether some storage is larger than for the expected sizes."""
+        """Return whether some storage is larger at ``sizes`` than at ``expected``."""
         if not self._symbolic or sizes == expected:
             return False
         return any(a > b for a, b in zip(self._symbolic.units(sizes), self._symbolic.units(expected), strict=True))
 
     def growth(self, sizes: tuple[Any, ...]) -> float:
-        """The largest ratio of a storage's bytes to its bytes at the recorded sizes; 1.0 if all are fixed."""
+        """Return the largest ratio of a storage's bytes at ``sizes`` to its bytes at the constructor's sizes.
+
+        1.0 if all sizes are fixed.
+        """
         if not self._symbolic or sizes == self.sizes:
             return 1.0
         now = np.array(self._symbolic.units(sizes), np.float64)
         return float((now / np.maximum(self._before, 1)).max())
 
     def at(self, sizes: tuple[Any, ...] | None = None) -> RegionPlans:
-        """Bytes and times of the plans.
+        """Return the bytes and times of the plans at given sizes.
 
         Parameters
         ----------
         sizes : tuple, optional
-            Sizes of the region's inputs; left out, those of the joint graph that the plans were made with.
+            The sizes among the region's inputs. If left out, those of the constructor.
+
+        Returns
+        -------
+        RegionPlans
+            Overhead in milliseconds. Workspace is scaled by the largest growth of a storage.
         """
         factors = np.ones(self._saved.shape[1])
         if self._symbolic:
@@ -166,7 +175,7 @@ class SizedPlans:
 
 
 def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> JointGraph:
-    """The joint graph with the bytes that its storages have for given sizes of the inputs."""
+    """Return a joint graph whose symbolic storages have the bytes that follow from given sizes of the inputs."""
     if not region.folded.symbolic_sizes:
         return joint
     now = region.folded.symbolic_sizes.at(sizes)
@@ -175,14 +184,19 @@ def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> Joint
 
 
 def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], sizes: tuple[Any, ...]) -> JointGraph:
-    """A calibrated joint graph for other sizes of the inputs. Workspace grows like the storage that grows most.
+    """Return a calibrated joint graph for other sizes of the inputs.
+
+    Workspace is scaled by the largest growth of a storage, and never shrinks.
 
     Parameters
     ----------
     region : Region
     joint : JointGraph
-        With the bytes at the sizes ``recorded``.
-    recorded, sizes : tuple
+        With its bytes at the sizes ``recorded``.
+    recorded : tuple
+        The sizes among the inputs of the calibrating run.
+    sizes : tuple
+        The sizes for which the result holds.
     """
     symbolic = region.folded.symbolic_sizes
     if not symbolic:
@@ -194,20 +208,20 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
 
 
 def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outside:
-    """What code outside the regions holds in a step of another size.
+    """Estimate the bytes that code outside the regions holds in a training step of another size.
 
     Parameters
     ----------
-    recorded : sequence of (growth, Outside)
-        At each recorded size, rising.
+    recorded : sequence of (float, Outside)
+        The recorded sizes of the step, rising, with the bytes held at each.
     growth : float
-        The size of the step, relative to the first recorded one.
+        The size of the step, relative to the calibrated one.
 
     Returns
     -------
     Outside
-        Interpolated between the recorded sizes. Below the smallest, the bytes of the smallest; above the largest, its
-        bytes in proportion.
+        Interpolated between recorded sizes. Below the smallest one, its bytes; above the largest one, its bytes in
+        proportion to the size.
 
     Examples
     --------
@@ -225,7 +239,7 @@ def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outs
 
 
 def _largest(steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The steps that can hold the most bytes for some sizes: those that no other exceeds in all terms."""
+    """The rows that may give the most bytes for some sizes: no other row is at least as large in all columns."""
     rows = np.unique(np.vstack([steps, np.zeros((1, steps.shape[1]), np.int64)]), axis=0)
     kept = []
     while len(rows):
@@ -236,7 +250,7 @@ def _largest(steps: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _stacked(tables: list[NDArray[np.int64]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The rows of all tables, and where each table starts."""
+    """The rows of all tables in one table, and the row at which each table starts."""
     starts = np.cumsum([0, *map(len, tables[:-1])])
     return np.vstack(tables).astype(np.float64), starts
 

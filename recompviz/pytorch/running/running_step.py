@@ -1,8 +1,8 @@
-"""The plan of one step while it runs.
+"""The plans of one training step while it runs.
 
-Each region takes its row of the point that was chosen when the step started. If the step turns out otherwise (a region
-is left out, an unknown one runs, or inputs are larger than predicted), the rest of the step is chosen again for the
-memory that is then free.
+When the step starts, a point of the Pareto front is chosen, which has one plan for each run. A step may differ from
+what was predicted: a region is left out, an unknown one runs, or inputs are larger. Then the plans of the remaining
+runs are chosen again, for the memory that is free at that time.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 class RunningStep:
-    """Chooses the plan of each region of a step.
+    """Chooses the plan of each run in one training step.
 
     Parameters
     ----------
     model : StepModel
-        With the bytes of this step's predicted sizes.
+        With its plans at the predicted sizes of this step.
     point : int
-        The point of ``model.plans`` to start with.
+        The index in ``model.plans`` of the point to start with.
     room : int
-        Bytes that the step may take.
+        Bytes that the step may take above the memory in use before it.
     sizes : sequence of tuple, optional
-        The predicted sizes of each run, where they are symbolic.
+        For each run, the predicted sizes among its inputs. Left out if all sizes are fixed.
     predicted : PredictedSizes, optional
-        Gets the sizes of the runs.
+        Updated with the sizes of each run.
 
     Attributes
     ----------
     unknown : bool
-        Whether a region ran that is not in the model.
+        Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes that the last run needs above the room; positive only if steps may leave regions out, because otherwise
-        the first run was refused.
+        Bytes by which the forward pass of the last run exceeds ``room``; not positive if it fits. It stays 0 unless
+        steps may leave regions out.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class RunningStep:
 
     @property
     def growth(self) -> float:
-        """The size of the step: the largest ratio of the bytes of a storage to those of the recorded step."""
+        """The size of this step: the largest ratio of a storage's bytes to its bytes in the calibrated step."""
         return growth_of(self.model.sized, self._sizes) if self._sizes is not None else 1.0
 
     def mask(self, run: Run) -> NDArray[np.bool_] | None:
-        """The keep mask of a run; None if its region is not in the rest of the model."""
+        """Return the keep mask of a run; None if its region is not among the remaining runs of the model."""
         model = self.model
         position = next((i for i in range(self._next, len(model.regions)) if model.regions[i] is run.region), None)
         if position is None:
@@ -95,16 +95,17 @@ class RunningStep:
         return model.masks[position][row]
 
     def add(self, size: int) -> None:
-        """Count the bytes that a run of an unknown region leaves."""
+        """Count the bytes that a run of an unknown region keeps until its backward pass."""
         self._held += size
         self._reserved = max(0, self._reserved - size)
         self._changed = True
 
     def reserve(self, size: int) -> None:
-        """Leave room for regions that are not in the model."""
+        """Set the bytes that stay free for regions that are not in the model."""
         self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:
+        """Update the prediction. If the run is larger than predicted, use its bytes and choose the rest again."""
         assert self._sizes is not None
         if position and self._predicted is not None:
             self._predicted.note(position, self._sizes[0], sizes)
@@ -115,7 +116,10 @@ class RunningStep:
             self._changed = True
 
     def _choose_rest(self, first: int) -> None:
-        """Choose the plans from one region on: the least recomputation that fits, or else the least peak."""
+        """Choose the plans of the runs from ``first`` on.
+
+        The combination that recomputes least and fits is chosen; if none fits, the one of least peak.
+        """
         self._changed = False
         model = self.model
         if not self._options or not model.recorded:

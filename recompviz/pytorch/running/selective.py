@@ -1,7 +1,7 @@
 """``rv.checkpoint_policy``: a plan as a policy of PyTorch's selective checkpoints, for models that are not compiled.
 
-A policy sees one operator after the other of a forward pass that runs eagerly. It finds the values of the plan by the
-order and the names of the operators.
+PyTorch calls a policy after each operator of an eager forward pass. The policy finds the value of the plan by the order
+and the name of the operators.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ _LAST_OPERATOR = {"aten.native_dropout": "aten.mul"}
 
 
 def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
-    """A policy for ``torch.utils.checkpoint.create_selective_checkpoint_contexts`` that saves what a plan keeps.
+    """Return a policy for selective checkpoints that saves, approximately, the values that a plan keeps.
+
+    Pass it to ``torch.utils.checkpoint.create_selective_checkpoint_contexts``.
 
     Parameters
     ----------
     plan : Plan
-        Of a traced step; see :func:`recompviz.trace`.
+        A plan of a traced step; see :func:`recompviz.trace`.
     module : str
-        Dotted path of the module that is checkpointed, for example ``"layers.3"``; the whole step by default.
+        Dotted path of the module that is checkpointed, for example ``"layers.3"``; by default the whole step.
 
     Returns
     -------
     PlanPolicy
-        Its attribute ``recomputes`` is False where the plan keeps every value of the module: leave the checkpoint out.
+        Its attribute ``recomputes`` is False if the plan keeps every value of the module. Then use no checkpoint.
 
     Raises
     ------
@@ -42,21 +44,22 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
 
     Notes
     -----
-    This is an approximation of the plan, for four reasons:
+    The policy approximates the plan, for four reasons:
 
     - A checkpoint recomputes all its values when its backward pass starts. A plan recomputes each value just before it
-      is needed. So use one checkpoint for each repeated block, not one for the whole model: with one checkpoint, all
-      values are there again at the start of the backward pass.
-    - A checkpoint holds its inputs, and runs every operator again whose result is not saved, also where nobody reads
-      the result.
-    - Random operators always run again, so that they draw the same numbers; ``preserve_rng_state`` must stay on. The
-      mask of a dropout that the plan keeps is not saved.
+      is needed. So use one checkpoint for each repeated block: with one checkpoint around the whole model, all values
+      are alive at the start of the backward pass.
+    - A checkpoint holds its inputs. It runs every operator again whose result is not saved, even if the backward pass
+      does not read the result.
+    - Random operators always run again, and draw the same numbers; ``preserve_rng_state`` must stay on. The mask of a
+      dropout is not saved, even if the plan keeps it.
     - Operators that overwrite a tensor always run again.
 
-    On a transformer of six blocks with dropout (CPU, torch 2.13), with a checkpoint around each block, gradients were
-    bitwise equal to eager, and the measured peak was above the plan's simulated one: by 8 to 13 % at budgets of 90 to
-    70 % of the eager peak, by 19 to 35 % at 60 to 40 %. Eager itself was 8 % above the simulation of keep-all, because
-    its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run the plan itself.
+    Measured on a transformer of six blocks with dropout (CPU, torch 2.13), with a checkpoint around each block:
+    gradients were bitwise equal to eager. The measured peak was above the plan's simulated peak, by 8 to 13 % at
+    budgets of 90 to 70 % of the eager peak, and by 19 to 35 % at 60 to 40 %. Eager itself was 8 % above the simulation
+    of keep-all, because its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run the plan
+    itself.
 
     Examples
     --------
@@ -77,11 +80,12 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
 
 
 class PlanPolicy:
-    """A policy made by :func:`checkpoint_policy`.
+    """A policy for selective checkpoints; made by :func:`checkpoint_policy`.
 
     Attributes
     ----------
     module : str
+        Dotted path of the module that is checkpointed; empty for the whole step.
     recomputes : bool
         Whether the plan recomputes a value of the module.
     """
@@ -108,7 +112,13 @@ class PlanPolicy:
         self._recomputing = False
 
     def __call__(self, context: Any, operator: Any, *_arguments: Any, **_options: Any) -> CheckpointPolicy:
-        """Whether the result of an operator is saved; called by PyTorch after each operator."""
+        """Return whether the result of an operator is saved; called by PyTorch after each operator.
+
+        Raises
+        ------
+        PlanMismatch
+            If the operator is not the next one of the plan.
+        """
         recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
         if recomputing and not self._recomputing:
             self._next[True] = 0

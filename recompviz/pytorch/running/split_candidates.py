@@ -26,17 +26,28 @@ MOST_LOWERED = 4
 
 
 class SplitCandidates:
-    """Plans of one graph, which are simulated operator by operator first, and some of which Inductor lowers.
+    """Candidate plans for the split of one joint graph.
 
-    Inductor fuses operators, so that a step takes less than the simulation says. The difference is about the same for
-    plans that are alike: it is taken from the last plan that was lowered.
+    Each plan is simulated operator by operator. Some plans are also lowered: Inductor generates their code, and its
+    buffers are counted. Because Inductor fuses operators, the code takes fewer bytes than the simulation. The
+    difference is similar for similar plans, so that of the last lowered plan is subtracted from every simulated peak.
+
+    Parameters
+    ----------
+    graph : InductorJoint
+    masks : list of keep mask
+        The plans.
 
     Attributes
     ----------
     overhead : list of float
         Estimated milliseconds that each plan recomputes.
+    simulated : list of int
+        The simulated peak of each plan, in bytes without parameters, buffers and inputs.
+    leanest : int
+        The index of the plan of least simulated peak.
     exact : bool
-        Whether :meth:`memory` comes from Inductor's code.
+        Whether :meth:`memory` counts Inductor's code. False once the code of a plan could not be counted.
     """
 
     def __init__(self, graph: InductorJoint, masks: list[NDArray[np.bool_]]) -> None:
@@ -53,16 +64,16 @@ class SplitCandidates:
 
     @classmethod
     def of(cls, graph: InductorJoint) -> SplitCandidates:
-        """The plans that a search finds for a graph."""
+        """Search plans for a graph."""
         return cls(graph, region_masks(graph.folded.graph, graph.folded.joint, SEARCH_SECONDS))
 
     def move_to(self, graph: InductorJoint) -> None:
-        """Take an equal graph of another compilation, whose fake tensors are others."""
+        """Take the place of the graph by an equal one from another compilation. Its fake tensors are new."""
         self.graph = graph
         self._memory.clear()
 
     def split(self, row: int) -> Split:
-        """The forward and backward graph of a plan."""
+        """Return the forward and backward graph of the plan with index ``row``."""
         folded = self.graph.folded
         schedule = make_schedule(folded.joint, self.masks[row].tolist())
         joint = copied_joint(folded.fx)
@@ -71,7 +82,10 @@ class SplitCandidates:
         return split_joint(joint, saved, self.graph.output_count, self.graph.static)
 
     def memory(self, row: int) -> InductorMemory:
-        """The bytes of a plan."""
+        """Return the bytes of the plan with index ``row``.
+
+        They are counted in Inductor's code, or simulated if :attr:`exact` is False.
+        """
         if row not in self._memory:
             found = self.graph.counted(self.split(row)) if self.exact else None
             if found is None:
@@ -84,11 +98,11 @@ class SplitCandidates:
         return self._memory[row]
 
     def planned(self, row: int) -> PlannedGraph:
-        """The record of the decision for a plan."""
+        """Return the record of the decision for the plan with index ``row``."""
         return self.graph.planned("plan", self.memory(row), self.exact, self.overhead[row])
 
     def options(self) -> RegionPlans:
-        """The plans as they are combined with those of other graphs."""
+        """Return all plans with their simulated bytes, for a combination with the plans of other graphs."""
         joint = self.graph.folded.joint
         count, less = joint.forward_count, self._difference
         held = [make_schedule(joint, mask.tolist()).saved_bytes for mask in self.masks]
@@ -100,7 +114,11 @@ class SplitCandidates:
         )
 
     def least_recomputation(self, room: int) -> int | None:
-        """The plan that recomputes least among those that fit; None if none was found."""
+        """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
+
+        At most ``MOST_LOWERED`` plans are lowered, and the leanest plan if none of them fits. None if that does not fit
+        either.
+        """
         best: int | None = None
         for _ in range(MOST_LOWERED):
             fitting = [
@@ -125,7 +143,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """The fx node that makes each of these storages."""
+    """Return the fx nodes that make these storages."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

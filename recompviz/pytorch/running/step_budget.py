@@ -1,9 +1,10 @@
-"""One memory budget for a training loop whose model was compiled into one or more regions.
+"""One total for a training loop whose model was compiled into one or more regions.
 
-The first steps run the leanest plans that are known. One of them is recorded: it shows in which order the regions run,
-what the code between them holds, and what each operator takes. Then every region is planned, the plans are combined,
-and each later step takes the point of least recomputation that fits into the memory that is free when it starts:
-the total without parameters, buffers, inputs, gradients that have accumulated, and the optimizer's state.
+The first training steps run under the plans of least memory that are known without a search. One of them is recorded:
+the record shows the order of the regions, the bytes that code between them holds, and the time of each operator. Then
+plans are searched for each region and combined. Each later step runs the combination of least recomputation that fits
+into the memory that is free when the step starts: the total minus parameters, buffers, inputs, accumulated gradients
+and optimizer state.
 """
 
 from __future__ import annotations
@@ -56,19 +57,31 @@ MOST_SIZES = 512
 
 
 class StepBudget:
-    """Chooses the plan of each region at each step.
+    """Chooses the plan of each region, so that every training step fits a total.
 
     Parameters
     ----------
     total : int, str or None
-        Total bytes, or a string such as ``"10 GiB"``. None keeps every value.
+        The most bytes that a training step may take, or a string such as ``"10 GiB"``. None keeps every value.
     optimizer : torch.optim.Optimizer, optional
-        Its state counts from the start. If not given, the optimizer is found when it first steps a parameter
-        of a region.
+        Its state counts from the first step on. If left out, the optimizer is found when it first steps a parameter of
+        a region.
     optimizer_bytes : int
-        Bytes of the optimizer's state, if known.
+        Bytes that the optimizer's state will have, if known.
     strict : bool
-        Whether a step that does not fit raises an error; otherwise it runs under the leanest plan.
+        Whether a step that does not fit raises an error; otherwise it runs under the leanest plans.
+
+    Attributes
+    ----------
+    total : int or None
+        In bytes.
+    memory : ResidentMemory
+        Counts the bytes in use before a step.
+    regions : dict of Region to PlannedRegion
+    models : dict of Region to StepModel
+        The models of the recorded steps, by the first region of the step.
+    profiler_busy : bool
+        Whether another profiler was running when a step was to be recorded.
 
     Raises
     ------
@@ -111,7 +124,7 @@ class StepBudget:
         self.regions[region] = PlannedRegion(region)
 
     def remove(self, region: Region) -> None:
-        """Forget a region that will not run again, or never could."""
+        """Forget a region that will not run again, and the recorded steps that ran it."""
         if region not in self.regions:
             return
         del self.regions[region]
@@ -129,15 +142,21 @@ class StepBudget:
             self._step = None
 
     def note_model(self, model: nn.Module) -> None:
-        """Remember the parameters and buffers of a model; code outside the regions may use some of them."""
+        """Count the parameters and buffers of a model, because code outside the regions may use them."""
         self.memory.note_model(model)
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Remember the tensors that the model is called with; code outside the regions may read them."""
+        """Count the tensors that the model is called with, because code outside the regions may read them."""
         self.memory.note_inputs(values)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """The keep mask of a forward pass that starts now."""
+        """Return the keep mask of a run that starts now; None without a total.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If the budget is strict and no plan fits.
+        """
         if self.total is None:
             return None
         region = run.region
@@ -167,7 +186,7 @@ class StepBudget:
     # ---------------------------------------------------------------- steps
 
     def _start_step(self, run: Run) -> None:
-        """Finish the step before, and decide how this one runs."""
+        """Finish the previous training step, and choose the plans of the one that starts."""
         if self._recording is not None:
             self._finish_recording()
         if self._step is not None and self._step.unknown:
@@ -188,7 +207,7 @@ class StepBudget:
         self._warm_ups[first] += 1
 
     def _planned_step(self, run: Run, model: StepModel) -> RunningStep:
-        """The plan of a step, before it allocates anything.
+        """Choose the plans of a training step before it allocates anything.
 
         Raises
         ------
@@ -226,7 +245,11 @@ class StepBudget:
         return step
 
     def _searched(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], ratio: float) -> StepModel:
-        """The model with plans that were searched for a step of about this size; others may be far from the best."""
+        """The model with plans that were searched for a step of about this size.
+
+        ``ratio`` is the largest factor between the two sizes. Plans that were searched for other sizes may recompute
+        far more than needed.
+        """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):
             return model
@@ -235,14 +258,14 @@ class StepBudget:
         return model
 
     def _reserve(self, model: StepModel) -> int:
-        """Bytes for regions that may run in a step, though no recorded step ran them."""
+        """Bytes to reserve for regions that may run in a step, though the recorded steps left them out; cached."""
         known = self._reserves.get(model)
         if known is None or known[0] != self._optional.count:
             known = self._reserves[model] = self._optional.count, self._optional.reserve(model.regions, self.regions)
         return known[1]
 
     def _at(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], exact: bool = False) -> StepModel:
-        """The plans of a recorded step for other sizes."""
+        """The model with its plans at other sizes; cached."""
         key = model, sizes, exact
         if key not in self._resized:
             if len(self._resized) >= MOST_SIZES:
@@ -251,7 +274,7 @@ class StepBudget:
         return self._resized[key]
 
     def _shows_more(self, model: StepModel, growth: float) -> bool:
-        """Whether to record this step: another part of the model ran before it, or it has another size."""
+        """Whether to record this step: the step before it ran an unknown region, or this one has a new size."""
         first = model.regions[0]
         if self._record_again[first] > 0:
             return True
@@ -261,16 +284,17 @@ class StepBudget:
         return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def room(self, run: Run) -> int:
-        """Bytes of the total that are free when a step starts."""
+        """Return the bytes of the total that are free when the step of this run starts."""
         assert self.total is not None
         return self.total - sum(self.resident(run).values())
 
     def resident(self, run: Run) -> dict[Category, int]:
-        """Bytes in use before the step, by category."""
+        """Count the bytes in use before the step of this run, by category."""
         model = self.models.get(run.region)
         return self.memory.count(run, model.outside_gradients if model is not None else 0)
 
     def _refuse(self, missing: int, run: Run) -> NoReturn:
+        """Raise InfeasibleBudget; the step of this run takes ``missing`` bytes more than the total."""
         assert self.total is not None
         least = self.total + missing
         error = InfeasibleBudget(self.total, least, "total")
@@ -282,9 +306,10 @@ class StepBudget:
     # ---------------------------------------------------------------- before anything was recorded
 
     def _check_least(self, run: Run) -> None:
-        """Refuse before anything is allocated, if the leanest plan of the first region surely does not fit.
+        """Raise InfeasibleBudget if the leanest plan of the first region surely does not fit.
 
-        What the code outside takes is not known yet. A plan that may not fit with it is searched for a leaner one.
+        The bytes that code outside will hold are not known yet. If the plan may not fit together with them, a leaner
+        plan is searched first.
         """
         room, known = self.room(run), self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
@@ -302,6 +327,7 @@ class StepBudget:
         self.profiler_busy = self._recording is None
 
     def _finish_recording(self) -> None:
+        """Read the recorded step and make, extend or merge the model of steps with the same first region."""
         recording, self._recording = self._recording, None
         assert recording is not None
         passes = recording.finish()
@@ -335,31 +361,31 @@ class StepBudget:
 
     @property
     def planned(self) -> PlannedStep | None:
-        """The plan of the step that runs, or ran last; None before a step was recorded."""
+        """The plans of the training step that runs, or ran last; None if it was not planned."""
         if self.total is None or self._step is None:
             return None
         return PlannedStep(self._step.model, self._step.point, self.total - self._room)
 
     @property
     def room_left(self) -> int:
-        """Bytes of the total that were free when the last step started."""
+        """Bytes of the total that were free when the last planned step started."""
         return self._room
 
     @property
     def failed_recordings(self) -> int:
-        """How many recorded steps could not be used: no backward pass ran, or the record broke off."""
+        """The number of recorded steps that could not be used: no backward pass ran, or the record broke off."""
         return sum(self._failed.values())
 
     @property
     def range_of_totals(self) -> tuple[int, int]:
-        """The least total of the steps that were recorded, and the total that keeps every value.
+        """The least feasible total and the total that keeps every value, in bytes.
 
-        Both hold for what was there before the last step.
+        Both hold for all recorded steps, with the memory that was in use before the last planned step.
 
         Raises
         ------
         ValueError
-            If no step was recorded yet.
+            If no step was recorded yet, or there is no total.
         """
         if not self.models or self.total is None:
             raise ValueError("no step was recorded yet; train for three steps under a total")
@@ -369,7 +395,7 @@ class StepBudget:
 
     @property
     def text(self) -> str:
-        """The total, the number of regions, and the planned peak and overhead of the current step."""
+        """The total, the number of regions, and the planned peak and recomputation of the last step, as text."""
         if self.total is None:
             return "no total: every value is kept"
         if (planned := self.planned) is None:

@@ -1,4 +1,4 @@
-"""The plans of one recorded step: plans of its regions, combined into a Pareto front of recomputation and peak."""
+"""The model of a training step: the plans of its runs, combined into a Pareto front of recomputation against peak."""
 
 from __future__ import annotations
 
@@ -23,35 +23,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """What recorded steps showed, and the plans that follow from it.
+    """What is known about a training step from its recordings, and the plans that follow; frozen.
 
     Attributes
     ----------
     regions : tuple of Region
-        In the order of their forward passes; one region may run several times.
+        The region of each run, in the order of the forward passes. A region may run several times.
     passes : tuple of RecordedPass
-        For each run.
+        The recorded memory of each run.
     plans : StepPlans
+        The Pareto front of the step at ``sizes``. A choice is one plan for each run.
     masks : tuple of list of keep mask
-        For each run, the rows of its plans.
+        The plans of each run. ``plans.choices`` holds indices into these lists.
     keep_all : float
-        Milliseconds of the forward passes that keep every value.
+        Milliseconds of all forward passes, without recomputation.
     options : tuple of RegionPlans
-        For each run, the bytes and times of its plans.
+        Bytes and overhead of the plans of each run, at ``sizes``.
     outside_gradients : int
-        Bytes of the gradients, outside the regions, that had accumulated before the recorded step.
+        Bytes of the gradients outside the regions that existed before the recorded step.
     callers : tuple of Callers
         The functions that called each run.
     sized : tuple of SizedPlans
-        For each run, the bytes of its plans as a function of the sizes of its inputs.
+        The bytes of the plans of each run as a function of its input sizes.
     recorded : tuple of (float, tuple of Outside)
-        At each recorded size of the step, relative to the calibrated one and rising: what code outside each run held.
+        The recorded sizes of the step, relative to the calibrated one and rising. With each, the bytes that code
+        outside held around each run.
     sizes : tuple of tuple
-        For each run, the sizes of its inputs for which ``plans``, ``options`` and ``outside`` hold.
+        The sizes among the inputs of each run for which ``plans``, ``options`` and ``outside`` hold.
     outside : tuple of Outside
-        What code outside each run holds, at these sizes.
+        The bytes that code outside holds around each run, at ``sizes``.
     optional : bool
-        Whether a step may leave some of the runs out.
+        Whether a step may leave out some of the runs.
     searched : tuple of float
         The sizes of the step for which plans were searched, relative to the calibrated one.
     """
@@ -73,11 +75,17 @@ class StepModel:
 
     @property
     def symbolic(self) -> bool:
-        """Whether sizes of inputs may differ from step to step."""
+        """Whether the sizes of inputs may differ between steps."""
         return any(sized.symbolic for sized in self.sized)
 
     def outside_at(self, growth: float) -> tuple[Outside, ...]:
-        """What code outside each run holds in a step of another size."""
+        """Estimate the bytes that code outside holds around each run, in a step of another size.
+
+        Parameters
+        ----------
+        growth : float
+            The size of the step, relative to the calibrated one.
+        """
         by_run = zip(*(held for _, held in self.recorded), strict=True)
         relative = [size for size, _ in self.recorded]
         return tuple(outside_at(list(zip(relative, held, strict=True)), growth) for held in by_run)
@@ -85,15 +93,15 @@ class StepModel:
 
 @dataclass(frozen=True, eq=False)
 class PlannedStep:
-    """The plan of one step.
+    """The plans of one training step; frozen.
 
     Attributes
     ----------
     model : StepModel
     point : int
-        The point of ``model.plans`` that was chosen.
+        The index in ``model.plans`` of the chosen point.
     resident : int
-        Bytes there before the step.
+        Bytes in use before the step.
     """
 
     model: StepModel
@@ -108,16 +116,24 @@ def model_of_step(
     outside_gradients: int,
     seconds: float,
 ) -> StepModel:
-    """Plan a recorded step.
+    """Search plans for the regions of a recorded training step, and combine them.
 
     Parameters
     ----------
-    regions, passes, records : sequence
-        One for each run of a region, in the order of the forward passes.
+    regions : sequence of PlannedRegion
+        The region of each run, in the order of the forward passes. A region without measured bytes is calibrated.
+    passes : sequence of RecordedPass
+        The recorded memory of each run.
+    records : sequence of PassRecord
+        The data that each run reported.
     outside_gradients : int
-        Bytes of the gradients, outside the regions, that had accumulated before the step.
+        Bytes of the gradients outside the regions that existed before the step.
     seconds : float
-        Processor time for the search of one region's plans.
+        Processor time for the search of one region's plans, in seconds.
+
+    Returns
+    -------
+    StepModel
     """
     outside = tuple(recorded.outside for recorded in passes)
     sizes = tuple(record.sizes for record in records)
@@ -146,7 +162,7 @@ def model_of_step(
 
 
 def model_of_region(known: PlannedRegion) -> StepModel:
-    """The model of a step that is one run of a region of fixed sizes, with the loss inside it.
+    """Return the model of a step that is one run of a region of fixed sizes, with the loss inside the region.
 
     Parameters
     ----------
@@ -170,16 +186,24 @@ def model_of_region(known: PlannedRegion) -> StepModel:
 def searched_at(
     model: StepModel, regions: Mapping[Region, PlannedRegion], sizes: tuple[tuple[Any, ...], ...], seconds: float
 ) -> StepModel:
-    """A model with plans that are searched for other sizes, too. At other sizes, other values fill the peak.
+    """Search plans for other sizes, and return the model with these plans added.
+
+    Other plans may be best at other sizes, because other values are alive at the peak.
 
     Parameters
     ----------
     model : StepModel
     regions : mapping of Region to PlannedRegion
+        They get the new plans.
     sizes : tuple of tuple
-        For each run, the sizes of its inputs.
+        The sizes among the inputs of each run.
     seconds : float
-        Processor time for the search of one region's plans.
+        Processor time for the search of one region's plans, in seconds.
+
+    Returns
+    -------
+    StepModel
+        At the sizes of ``model``.
     """
     growth = growth_of(model.sized, sizes)
     known = [regions[region] for region in model.regions]
@@ -209,7 +233,7 @@ def _search(
     released: Sequence[frozenset[int]],
     seconds: float,
 ) -> None:
-    """Search plans for some regions of a step, from its last region to its first."""
+    """Search plans for the regions ``wanted``, from the last run of the step to the first."""
     left = list(wanted)
     least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
     for i in reversed(range(len(regions))):
@@ -222,12 +246,22 @@ def _search(
 
 
 def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
-    """The size of a step: the largest ratio of the bytes of a storage to those that it was calibrated with."""
+    """Return the size of a step, relative to the calibrated one.
+
+    It is the largest ratio of a storage's bytes at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
+    """
     return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
 
 
 def with_size(model: StepModel, other: StepModel) -> StepModel:
-    """A model with what another recorded step of the same runs shows about the code outside, at its size."""
+    """Add to a model the bytes that code outside held in another recorded step of the same runs.
+
+    Parameters
+    ----------
+    model : StepModel
+    other : StepModel
+        The model of one recorded step.
+    """
     ((size, held),) = other.recorded
     known = dict(model.recorded)
     if size in known:
@@ -237,7 +271,7 @@ def with_size(model: StepModel, other: StepModel) -> StepModel:
 
 
 def larger(one: Outside, other: Outside) -> Outside:
-    """The larger of each figure."""
+    """Return the larger value of each attribute."""
     return Outside(
         max(one.forward, other.forward), max(one.after_forward, other.after_forward),
         max(one.backward, other.backward), max(one.after_backward, other.after_backward),
@@ -245,17 +279,18 @@ def larger(one: Outside, other: Outside) -> Outside:
 
 
 def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[int], list[int]]]:
-    """A model of steps that run what either of two models runs.
+    """Merge a model with that of a recorded step whose runs differ. The merged model has the runs of both.
 
     Parameters
     ----------
     model : StepModel
     other : StepModel
-        Of one recorded step.
+        The model of one recorded step.
 
     Returns
     -------
-    (model, (positions of the first, positions of the second))
+    (StepModel, (list of int, list of int))
+        The merged model, and the positions in it of the runs of ``model`` and of ``other``.
     """
     first, second, regions = merged_positions(model.regions, other.regions)
     where: list[tuple[StepModel, int]] = [(model, 0)] * len(regions)
@@ -285,16 +320,16 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
 
 
 def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = False) -> StepModel:
-    """The plans of a recorded step for other sizes of the inputs.
+    """Return a model with its plans at other sizes of the inputs.
 
     Parameters
     ----------
     model : StepModel
     sizes : sequence of tuple
-        For each run, the sizes of its inputs.
+        The sizes among the inputs of each run.
     exact : bool
-        Whether to combine the plans of the regions anew. Otherwise only the combinations that are best for the recorded
-        sizes are considered, which is much faster where a step has several regions.
+        Whether to combine the plans of the regions anew. Otherwise only the combinations on the front of ``model`` are
+        considered: this is much faster if a step has several regions, but may miss the best combination.
     """
     options = tuple(one.at(of_run) for one, of_run in zip(model.sized, sizes, strict=True))
     outside = model.outside_at(growth_of(model.sized, sizes))

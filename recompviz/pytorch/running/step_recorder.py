@@ -1,4 +1,4 @@
-"""The recording of one step: the profiler follows the allocator, and each run of a region reports what it does.
+"""Record one training step: the profiler follows the allocator, and each run of a region reports to an observer.
 
 Recording stops when the last backward pass of the step ends, because the user may start a profiler next.
 """
@@ -21,14 +21,19 @@ from recompviz.pytorch.running.region import Run, Stage
 
 
 class StepRecorder:
-    """Records one step.
+    """Records one training step.
+
+    Parameters
+    ----------
+    device : torch.device
+        The device whose allocator is followed.
 
     Attributes
     ----------
     runs : list of PassRecord
         One for each run of a region, in the order of the forward passes.
     complete : bool
-        Whether every run has ended: its backward pass ran, or its graph was dropped.
+        Whether every run has ended: its backward pass ran, or its graph was freed without one.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -42,7 +47,7 @@ class StepRecorder:
 
     @classmethod
     def start(cls, device: torch.device) -> StepRecorder | None:
-        """Start recording; None if another profiler runs."""
+        """Start recording a step; return None if another profiler is running."""
         recorder = cls(device)
         try:
             recorder._window = recorder._stack.enter_context(memory_window(device))
@@ -52,21 +57,21 @@ class StepRecorder:
         return recorder
 
     def begin(self, run: Run) -> None:
-        """Let a run of a region report to this recorder."""
+        """Observe a run of a region that starts now."""
         record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
         run.observer = _PassObserver(len(self.runs), record, self._backward_done)
         self.runs.append(record)
         run.when_freed = self._graph_freed
 
     def _backward_done(self) -> None:
-        """Stop recording at the end of the current backward pass, if it was the last of the step."""
+        """Count a backward pass that ended. After the last one of the step, stop recording."""
         self._ended += 1
         if self._ended == len(self.runs):
             self.complete = True
             after_backward(self.stop)
 
     def _graph_freed(self, run: Run) -> None:
-        """Stop recording if this was the last graph of the step, and it is dropped without a backward pass."""
+        """Count a run whose graph was freed without a backward pass. After the last one of the step, stop recording."""
         if not run.ran_backward:
             self._ended += 1
             if self._ended == len(self.runs) and not self._stopped:
@@ -74,20 +79,20 @@ class StepRecorder:
                 self.stop()
 
     def stop(self) -> None:
-        """Stop the profiler."""
+        """Stop the profiler. Further calls do nothing."""
         if not self._stopped:
             self._stopped = True
             self._stack.close()
 
     def finish(self) -> list[RecordedPass]:
-        """Stop recording, and read the record."""
+        """Stop recording, and return the memory of each run."""
         self.stop()
         events = allocation_events(self._window.profiled, self.device.type, ("rv:",))
         return read_recording(events, self.runs)
 
 
 class _PassObserver:
-    """Marks the passes of one run for the profiler and takes their times."""
+    """Marks the passes of one run for the profiler, and measures the time of each step of the schedule."""
 
     def __init__(self, number: int, record: PassRecord, backward_done: Callable[[], None]) -> None:
         self.number, self.record, self.backward_done = number, record, backward_done
@@ -95,7 +100,7 @@ class _PassObserver:
 
     @contextlib.contextmanager
     def stage_of(self, stage: Stage) -> Iterator[None]:
-        """Surround a pass with a range, and mark its end."""
+        """Surround a pass with a profiler range, and mark its end with another."""
         self.stage = stage
         with named_range(range_of(self.number, stage)):
             yield
@@ -106,14 +111,14 @@ class _PassObserver:
 
     @contextlib.contextmanager
     def mark(self, step: int) -> Iterator[None]:
-        """Surround one step of the schedule with a range, and take its time."""
+        """Surround one step of the schedule with a profiler range, and measure its wall-clock time."""
         start = time.perf_counter()
         with named_range(f"{range_of(self.number, self.stage)}:{step}"):
             yield
         self.record.seconds[self.stage, step] = time.perf_counter() - start
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
-        """Note where the outputs of the region are."""
+        """Record the addresses of the region's outputs."""
         storage_of = run.region.folded.storage_of
         for node, value in zip(run.region.folded.outputs, outputs, strict=True):
             if isinstance(value, torch.Tensor) and node in storage_of:
@@ -122,5 +127,5 @@ class _PassObserver:
                     self.record.outputs[value.untyped_storage().data_ptr()] = storage
 
     def tangents(self, tangents: list[Any]) -> None:
-        """Note where the gradients of the outputs are."""
+        """Record the addresses of the gradients of the outputs."""
         self.record.tangents.update(t.untyped_storage().data_ptr() for t in tangents if isinstance(t, torch.Tensor))

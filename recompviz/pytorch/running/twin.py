@@ -1,7 +1,7 @@
-"""A copy of a trace for background runs.
+"""A copy of a trace for background runs, called a twin.
 
-The copy, called a twin, shares the memory of the parameters and has its own gradients and buffers. Two runs must not
-write to one ``.grad``: a background run on the original model would disturb a notebook cell that trains it.
+The twin shares the memory of the parameters, but has its own gradients and buffers. Without a twin, a background run
+would write to the ``.grad`` of the original model, and disturb a notebook cell that trains it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def twin(trace: Trace) -> Trace:
     Returns
     -------
     Trace
-        A trace whose parameters share the memory of the original ones and have their own ``.grad``. ``trace`` itself
-        is returned if it has an optimizer, whose step writes to the original parameters, or if its model cannot be
-        copied.
+        A trace of a copied step. Its parameters share the memory of the original ones and have their own ``.grad``.
+        ``trace`` itself is returned if it has an optimizer, because the optimizer writes to the original parameters. It
+        is also returned if the model cannot be copied, or has parameters of a subclass.
 
     Raises
     ------
@@ -76,12 +76,12 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Explain a failure inside the block that was caused by a change of the parameters.
+    """Explain a RuntimeError inside the block if another cell wrote to a parameter during the block.
 
     Raises
     ------
     RecompvizError
-        If the block raises RuntimeError and a parameter was written to during the block. Any other error is unchanged.
+        In place of the RuntimeError, if a parameter was written to. Any other error is raised unchanged.
     """
     versions = [version_of(p) for p in trace.step.parameters()]
     try:
