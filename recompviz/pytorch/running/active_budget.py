@@ -34,7 +34,7 @@ def active(budget: Chooser) -> Iterator[None]:
 
 
 class ActiveBudget:
-    """A chooser that forwards to the budget of the enclosing :func:`active` block.
+    """Forwards every call to the budget of the enclosing :func:`active` block.
 
     Outside such a block every value is kept.
     """
@@ -46,7 +46,7 @@ class ActiveBudget:
             budget.add(region)
 
     def remove(self, region: Region) -> None:
-        """Remove a region that will not run again from every budget that has been active."""
+        """Remove a region from every budget that has been active. The region will not run again."""
         for budget in list(_used):
             budget.remove(region)
 

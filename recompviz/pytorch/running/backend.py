@@ -33,8 +33,8 @@ def active_backend(
 ) -> Callable[..., Any]:
     """Compile a captured graph; the active budget chooses its plans. A backend of ``torch.compile``.
 
-    ``torch.compile`` holds a backend and its options until the process ends. So neither holds a budget; see
-    :func:`recompviz.pytorch.running.active_budget.active`.
+    ``torch.compile`` holds a backend and its options until the process ends. So they hold no budget; the active budget
+    is set by :func:`recompviz.pytorch.running.active_budget.active`.
 
     Parameters
     ----------

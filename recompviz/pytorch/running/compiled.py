@@ -104,10 +104,10 @@ def compile(
     model : torch.nn.Module or callable
         A model, or a function that runs a training step.
     total : int or str, optional
-        The most bytes that a training step may take, or a string such as ``"10 GiB"``. Parameters, gradients, optimizer
-        state, inputs, and everything that is allocated from the model's forward pass on count. If left out, every value
-        is kept. Tensors that exist before the forward pass and that the model does not read, such as targets and other
-        models, do not count: leave room for them. Each call of this function has a total of its own.
+        The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
+        kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
+        the model's forward pass starts. It does not include tensors that exist before and that the model does not read,
+        such as targets and other models; leave room for them. Each compiled model has a total of its own.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on.
@@ -163,7 +163,7 @@ def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
 
 
 def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fullgraph: bool = False) -> M:
-    """Compile a model, or a function that runs a training step, for a given budget; see :func:`compile`."""
+    """Compile a model, or a function that runs a training step, for a given budget. See :func:`compile`."""
     watch_optimizers()
     allow_more_captures()
     compiled: Any = torch.compile(model, backend=active_backend, dynamic=dynamic, fullgraph=fullgraph)

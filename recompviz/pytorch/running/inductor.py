@@ -44,16 +44,16 @@ class Partitioner(CustomPartitionerFn):
 
     Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise plans are searched
     for the graph and simulated. For a few of them Inductor generates code, without compiling kernels, and the buffers
-    in this code are counted. Of the plans that fit, the one that recomputes least is used.
+    in this code are counted. Of these plans, the one that fits and recomputes least is used.
 
     Parameters
     ----------
     total : int or str
-        The most bytes that a training step may take, or a string such as ``"10 GiB"``. Parameters, gradients, inputs,
-        optimizer state and the buffers of the forward and backward pass count.
+        The most bytes that a training step may take, or a string such as ``"10 GiB"``. It includes parameters,
+        gradients, inputs, optimizer state, and the buffers of the forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
-        Its state counts, and so do all its parameters and their gradients. If left out, only the tensors of the graphs
-        count: parameters, buffers, inputs and gradients.
+        The total then includes the state of the optimizer, all its parameters and their gradients. If left out, the
+        total includes only the tensors of the graphs: parameters, buffers, inputs and gradients.
 
     Attributes
     ----------

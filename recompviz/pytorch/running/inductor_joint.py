@@ -31,7 +31,7 @@ FUSED_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class PlannedGraph:
-    """The decision for one joint graph; frozen.
+    """How one joint graph was split; frozen.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class InductorJoint:
         return cls(replace(folded, graph=graph), output_count, static)
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """Return the record of a decision."""
+        """Return how this graph was split."""
         return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
 
     def saved_by(self, split: Split) -> int:

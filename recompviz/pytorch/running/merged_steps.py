@@ -58,7 +58,8 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
     count : int
         The number of runs in the merged step.
     recorded : sequence of (sequence of int, sequence of Outside)
-        For each recorded step, the positions of its runs in the merged step, and the bytes outside each run.
+        For each recorded step, the positions of its runs in the merged step, and the bytes that code outside held
+        around each run.
 
     Returns
     -------

@@ -30,7 +30,7 @@ class OperatorFigures:
     Attributes
     ----------
     workspace : int
-        The most bytes allocated at one time during the call, without its outputs.
+        The most bytes that the call held at one time, without its inputs and outputs.
     sizes : tuple of int
         Bytes allocated for each storage that the call makes.
     seconds : float

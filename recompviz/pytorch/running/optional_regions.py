@@ -22,7 +22,7 @@ class OptionalRegions:
     Parameters
     ----------
     memory : ResidentMemory
-        Identifies the parameters of each region.
+        Gives the ids of each region's parameters.
     """
 
     def __init__(self, memory: ResidentMemory) -> None:
@@ -33,7 +33,7 @@ class OptionalRegions:
 
     @property
     def count(self) -> int:
-        """The number of changes so far: a result of :meth:`reserve` may be reused while it stays the same."""
+        """The number of changes so far. A result of :meth:`reserve` holds until this number changes."""
         return self._count
 
     def note(self, first: Region, region: Region, sizes: tuple[Any, ...]) -> None:
@@ -45,7 +45,7 @@ class OptionalRegions:
             The first region of the step.
         region : Region
         sizes : tuple
-            The sizes among the region's inputs.
+            The dynamic sizes of the region's inputs.
         """
         self._sizes[region] = sizes
         ran = self._in_steps.setdefault(first, set())
@@ -89,7 +89,7 @@ class OptionalRegions:
         return sum(missing.values())
 
     def _missing(self, ran: set[Region], covered: set[tuple[int, ...]]) -> list[tuple[tuple[int, ...], Region]]:
-        """The regions of ``ran`` that have parameters and are not covered, with the identities of their parameters."""
+        """The regions of ``ran`` that have parameters and are not covered, with the ids of their parameters."""
         by_parameters = [(self.memory.parameter_ids(region), region) for region in ran]
         return [
             (parameters, region) for parameters, region in by_parameters if parameters and parameters not in covered

@@ -44,9 +44,9 @@ class PlannedModule(nn.Module):
     plan : Plan
         A plan of the trace's graph.
     plans : sequence of Plan, optional
-        Plans of which each call runs the one that recomputes least and fits ``total``. If empty, ``plan`` always runs.
+        If given, each call runs the plan among these that fits ``total`` and recomputes least. Otherwise ``plan`` runs.
     total : int, optional
-        The most total bytes that a call may take.
+        The most bytes that a training step may take, parameters included.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class PlannedModule(nn.Module):
     step : torch.nn.Module
         The model and its loss as one module.
     total : int or None
-        The most total bytes that a call may take; None without a limit.
+        The most bytes that a training step may take, parameters included; None without a limit.
     program : Program
         The generated forward and backward function of ``plan``.
     """
@@ -90,7 +90,7 @@ class PlannedModule(nn.Module):
 
     @property
     def total(self) -> int | None:
-        """The most total bytes that a call may take; None without a limit."""
+        """The most bytes that a training step may take, parameters included; None without a limit."""
         return self._total
 
     @property
@@ -130,7 +130,7 @@ class PlannedModule(nn.Module):
         Warns
         -----
         PlanWarning
-            If the call differs from the traced step, or the trace was estimated. Each is reported once.
+            If the call differs from the traced step, reported once; or if the trace was estimated.
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
         if not torch.is_grad_enabled():

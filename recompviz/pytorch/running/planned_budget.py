@@ -49,10 +49,10 @@ class _Marker:
         return self.mark_step(step if self.arrives else step - (step > self.forward_count))
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
-        """Do nothing."""
+        """Ignore the outputs."""
 
     def tangents(self, tangents: list[Any]) -> None:
-        """Do nothing."""
+        """Ignore the gradients of the outputs."""
 
 
 class PlannedBudget(StepBudget):
@@ -64,11 +64,12 @@ class PlannedBudget(StepBudget):
     plan : Plan
         The plan of the traced graph.
     plans : sequence of Plan
-        Plans of which each call of the traced graph runs the one that recomputes least and fits ``total``. If empty,
-        ``plan`` always runs.
+        If not empty, each call of the traced graph runs the plan among these that fits ``total`` and recomputes least.
+        If empty, ``plan`` runs.
     total : int or None
-        The most total bytes that a call may take. If None, another graph keeps the same values if it has the same edges
-        as the traced one. Otherwise it is planned for about the bytes that ``plan`` takes, and may take more.
+        The most bytes that a training step may take, parameters included. If None, another graph keeps the same values
+        if it has the same edges as the traced one. Otherwise it is planned for about the bytes that ``plan`` takes, and
+        may take more.
     """
 
     def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
@@ -135,7 +136,7 @@ class PlannedBudget(StepBudget):
         InfeasibleBudget
             If there is a total and no plan fits.
         RecompvizError
-            If the run is measured and can neither be the traced graph nor keep the same values.
+            If the run is measured, and is neither of the traced graph nor of one that keeps the same values.
         """
         if run.region not in self.regions:  # another planned module of the same step was compiled first
             self.add(run.region)
@@ -167,7 +168,10 @@ class PlannedBudget(StepBudget):
             self._mark = before
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
-        """Return the values that autograd holds for the backward pass of a result; None if no traced graph made it."""
+        """Return the values that autograd holds for the backward pass of ``result``, the return value of a call.
+
+        None if no traced graph made it.
+        """
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         found = (region.saved_values(output) for region in self.traced_regions for output in outputs)
         return next((values for values in found if values is not None), None)

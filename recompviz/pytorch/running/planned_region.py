@@ -1,4 +1,4 @@
-"""A region and its plans: before a step is recorded the leanest one, afterwards those that a search finds."""
+"""A region and its plans: one of least peak before a step is recorded, and those of a search afterwards."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class PlannedRegion:
     masks : list of keep mask
         The plans; empty before a step was recorded.
     sizes : tuple
-        The sizes among the inputs for which the bytes of ``joint`` hold.
+        The dynamic sizes of the inputs for which the bytes of ``joint`` hold.
     leanest : keep mask or None
         The plan that :meth:`lean` returned last.
     searched : set of tuple
-        The sizes among the inputs for which a leaner plan was searched before a step was recorded.
+        The dynamic sizes of the inputs for which a leaner plan was searched before a step was recorded.
     """
 
     region: Region
@@ -80,7 +80,7 @@ class PlannedRegion:
         Parameters
         ----------
         sizes : tuple, optional
-            The sizes among the inputs for which plans are simulated. If left out, the sizes at the capture.
+            The dynamic sizes of the inputs for which plans are simulated. If left out, the sizes at the capture.
         seconds : float
             Processor time of a search, in seconds. 0 returns the known plan, or else the leanest of the plans that need
             no search.
@@ -106,7 +106,7 @@ class PlannedRegion:
         mask : keep mask
             The plan of the run.
         sizes : tuple
-            The sizes among the run's inputs.
+            The dynamic sizes of the run's inputs.
         gradients : bool
             Whether to add the gradients that the backward pass returns.
         """
@@ -128,7 +128,7 @@ class PlannedRegion:
         Parameters
         ----------
         sizes : tuple
-            The sizes among the inputs.
+            The dynamic sizes of the inputs.
         around : Around
             The memory of the step around the region.
         seconds : float

@@ -1,4 +1,4 @@
-"""Predict the sizes of a training step's later regions when its first region is called.
+"""Predict the dynamic sizes of a training step's later regions when its first region is called.
 
 If a size of a later region has always been equal to a size of the first one (the length of the batch, for example), it
 is predicted to be equal again. For any other size, the largest seen so far is predicted.
@@ -13,12 +13,12 @@ Sizes = tuple[Any, ...]
 
 
 class PredictedSizes:
-    """Predicts the input sizes of each run in a training step from those of the first run.
+    """Predicts the dynamic sizes of each run in a training step from those of the first run.
 
     Parameters
     ----------
     recorded : sequence of tuple
-        For each run of a recorded step, the sizes among its inputs.
+        For each run of a recorded step, the dynamic sizes of its inputs.
 
     Examples
     --------

@@ -50,8 +50,8 @@ def step_report(compiled: Any) -> StepReport:
     Parameters
     ----------
     compiled : torch.nn.Module or callable
-        The result of :func:`recompviz.compile`, after three training steps; or a model compiled by
-        ``torch.compile(model, backend="recompviz", options={"total": …})``, also after three.
+        A model that was compiled by :func:`recompviz.compile` or by
+        ``torch.compile(model, backend="recompviz", options={"total": …})``, and then trained for three steps.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def _recorded(budget: StepBudget) -> StepModel:
     Raises
     ------
     StepNotRecorded
-        If there is none; with the reason.
+        If no step was recorded; the error gives the reason.
     """
     if budget.total is None:
         raise StepNotRecorded(

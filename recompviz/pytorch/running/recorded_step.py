@@ -27,7 +27,7 @@ class PassRecord:
     Attributes
     ----------
     sizes : tuple
-        The sizes among the run's inputs, where they are symbolic.
+        The dynamic sizes of the run's inputs.
     outputs : dict of int to int
         For the address of each output's block, its storage in the joint graph.
     tangents : set of int

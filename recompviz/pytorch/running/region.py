@@ -37,10 +37,10 @@ class Observer(Protocol):
     """Observes one run of a region, for a recording or a measurement."""
 
     def stage_of(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager for the forward (``"f"``) or backward (``"b"``) pass."""
+        """Return a context manager in which the forward (``"f"``) or backward (``"b"``) pass runs."""
 
     def mark(self, step: int) -> contextlib.AbstractContextManager[None]:
-        """Return a context manager for one step of the schedule."""
+        """Return a context manager in which one step of the schedule runs."""
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
         """Receive the outputs of the forward pass."""
@@ -50,7 +50,7 @@ class Observer(Protocol):
 
 
 class Chooser(Protocol):
-    """Chooses the keep mask of each run of a region."""
+    """Chooses which values each run of a region keeps for its backward pass."""
 
     def add(self, region: Region) -> None:
         """Note a new region. Called once for each region, before its first run."""
@@ -71,7 +71,7 @@ class Run:
     arguments : list or None
         The arguments of the forward pass; None once the plan is chosen.
     sizes : tuple
-        The sizes among the arguments; all other arguments are tensors.
+        The dynamic sizes among the arguments: the arguments that are not tensors.
     observer : Observer or None
         Set by the chooser to observe this run.
     freed : bool
@@ -126,7 +126,7 @@ class Region:
     unchecked_slots : int
         The number of saved inputs that the region itself overwrites; autograd does not check them.
     symbols : tuple of int
-        Positions of the inputs that are sizes.
+        Positions of the inputs that are dynamic sizes, not tensors.
     device : torch.device
         The device of the region's tensors.
     input_count : int
@@ -220,7 +220,7 @@ class Region:
         Returns
         -------
         list
-            The outputs, the slots and the sizes.
+            The outputs, the slots and the dynamic sizes.
         """
         given = list(arguments)
         arguments.clear()
@@ -253,7 +253,7 @@ class Region:
         Parameters
         ----------
         arguments : list
-            The sizes, the slots, and the gradients of the outputs. The list is emptied.
+            The dynamic sizes, the slots, and the gradients of the outputs. The list is emptied.
 
         Returns
         -------
@@ -288,9 +288,9 @@ class Region:
         return gradients
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
-        """Return the values that autograd holds for the run that made an output, in the order of the program.
+        """Return the saved values that autograd holds for the run that made an output, in the order of the program.
 
-        None if the output was not made by a region.
+        None if no region made the output.
         """
         node: Any = output.grad_fn
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output

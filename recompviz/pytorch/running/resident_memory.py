@@ -63,18 +63,21 @@ class ResidentMemory:
         _counts.add(self)
 
     def note_model(self, model: nn.Module) -> None:
-        """Add the parameters and buffers of a model, because code outside the regions may use them."""
+        """Include the parameters and buffers of a model in the count, because code outside the regions may use them."""
         self._of_model = [known for known in self._of_model if known[0]() is not None]  # of copies of the model
         self._of_model += [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
         self._of_model += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
         self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Set the tensors that the model is called with, because code outside the regions may read them."""
+        """Include the tensors that the model is called with in the count, because code outside the regions may read them.
+
+        They replace those of the previous call.
+        """
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 
     def note_run(self, run: Run) -> None:
-        """Update the parameters and buffers of the region that a run calls."""
+        """Include the parameters and buffers of the region that runs in the count."""
         known = self._regions.setdefault(run.region, _OfRegion())
         arguments = run.arguments or []
         ids = [id(arguments[i]) for i in run.region.parameter_positions]

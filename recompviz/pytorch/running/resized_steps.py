@@ -1,4 +1,4 @@
-"""The bytes of a region's plans for any sizes of its inputs.
+"""The bytes of a region's plans for any dynamic sizes of its inputs.
 
 The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms: a constant
 times a *unit*, an expression of the sizes (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for
@@ -30,7 +30,7 @@ FIXED, WORKSPACE, ROUNDING, UNITS = 0, 1, 2, 3
 
 
 class SizedPlans:
-    """The plans of one region, with their bytes for any sizes of its inputs.
+    """The plans of one region, with their bytes for any dynamic sizes of its inputs.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SizedPlans:
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     sizes : tuple, optional
-        The sizes among the inputs for which the bytes of ``joint`` hold. If left out, all sizes count as fixed.
+        The dynamic sizes of the inputs for which the bytes of ``joint`` hold. If left out, all sizes count as fixed.
 
     Attributes
     ----------
@@ -130,15 +130,15 @@ class SizedPlans:
         return bool(self._symbolic)
 
     def exceeds(self, sizes: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
-        """Return whether some storage is larger at ``sizes`` than at ``expected``."""
+        """Return whether some storage takes more bytes at the dynamic sizes ``sizes`` than at ``expected``."""
         if not self._symbolic or sizes == expected:
             return False
         return any(a > b for a, b in zip(self._symbolic.units(sizes), self._symbolic.units(expected), strict=True))
 
     def growth(self, sizes: tuple[Any, ...]) -> float:
-        """Return the largest ratio of a storage's bytes at ``sizes`` to its bytes at the constructor's sizes.
+        """Return the largest ratio between the bytes of a storage at ``sizes`` and at the constructor's dynamic sizes.
 
-        1.0 if all sizes are fixed.
+        The result is 1.0 if all sizes are fixed.
         """
         if not self._symbolic or sizes == self.sizes:
             return 1.0
@@ -151,7 +151,7 @@ class SizedPlans:
         Parameters
         ----------
         sizes : tuple, optional
-            The sizes among the region's inputs. If left out, those of the constructor.
+            The dynamic sizes of the region's inputs. If left out, the sizes given to the constructor.
 
         Returns
         -------
@@ -194,9 +194,9 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
     joint : JointGraph
         With its bytes at the sizes ``recorded``.
     recorded : tuple
-        The sizes among the inputs of the calibrating run.
+        The dynamic sizes of the inputs in the calibrating run.
     sizes : tuple
-        The sizes for which the result holds.
+        The dynamic sizes for which the result holds.
     """
     symbolic = region.folded.symbolic_sizes
     if not symbolic:
@@ -215,13 +215,13 @@ def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outs
     recorded : sequence of (float, Outside)
         The recorded sizes of the step, rising, with the bytes held at each.
     growth : float
-        The size of the step, relative to the calibrated one.
+        The size of the step, relative to the calibrated step.
 
     Returns
     -------
     Outside
-        Interpolated between recorded sizes. Below the smallest one, its bytes; above the largest one, its bytes in
-        proportion to the size.
+        Interpolated between the recorded sizes. Below the smallest recorded size, its bytes are returned. Above the
+        largest one, its bytes are scaled in proportion.
 
     Examples
     --------

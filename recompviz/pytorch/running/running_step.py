@@ -33,7 +33,7 @@ class RunningStep:
     room : int
         Bytes that the step may take above the memory in use before it.
     sizes : sequence of tuple, optional
-        For each run, the predicted sizes among its inputs. Left out if all sizes are fixed.
+        For each run, the predicted dynamic sizes of its inputs. Left out if all sizes are fixed.
     predicted : PredictedSizes, optional
         Updated with the sizes of each run.
 
@@ -66,7 +66,7 @@ class RunningStep:
 
     @property
     def growth(self) -> float:
-        """The size of this step: the largest ratio of a storage's bytes to its bytes in the calibrated step."""
+        """The size of this step, relative to the calibrated step: the largest ratio of a storage's bytes."""
         return growth_of(self.model.sized, self._sizes) if self._sizes is not None else 1.0
 
     def mask(self, run: Run) -> NDArray[np.bool_] | None:

@@ -29,8 +29,9 @@ class SplitCandidates:
     """Candidate plans for the split of one joint graph.
 
     Each plan is simulated operator by operator. Some plans are also lowered: Inductor generates their code, and its
-    buffers are counted. Because Inductor fuses operators, the code takes fewer bytes than the simulation. The
-    difference is similar for similar plans, so that of the last lowered plan is subtracted from every simulated peak.
+    buffers are counted. Because Inductor fuses operators, the code takes fewer bytes than the simulation. This
+    difference is similar for similar plans. So the difference of the last lowered plan is subtracted from every
+    simulated peak.
 
     Parameters
     ----------
@@ -64,11 +65,11 @@ class SplitCandidates:
 
     @classmethod
     def of(cls, graph: InductorJoint) -> SplitCandidates:
-        """Search plans for a graph."""
+        """Search plans for a graph, and return them as candidates."""
         return cls(graph, region_masks(graph.folded.graph, graph.folded.joint, SEARCH_SECONDS))
 
     def move_to(self, graph: InductorJoint) -> None:
-        """Take the place of the graph by an equal one from another compilation. Its fake tensors are new."""
+        """Replace the graph by an equal one from another compilation, which has other fake tensors."""
         self.graph = graph
         self._memory.clear()
 
@@ -84,7 +85,7 @@ class SplitCandidates:
     def memory(self, row: int) -> InductorMemory:
         """Return the bytes of the plan with index ``row``.
 
-        They are counted in Inductor's code, or simulated if :attr:`exact` is False.
+        They are counted in Inductor's code, or simulated if they cannot be counted.
         """
         if row not in self._memory:
             found = self.graph.counted(self.split(row)) if self.exact else None
@@ -98,11 +99,14 @@ class SplitCandidates:
         return self._memory[row]
 
     def planned(self, row: int) -> PlannedGraph:
-        """Return the record of the decision for the plan with index ``row``."""
+        """Return the :class:`PlannedGraph` for the plan with index ``row``."""
         return self.graph.planned("plan", self.memory(row), self.exact, self.overhead[row])
 
     def options(self) -> RegionPlans:
-        """Return all plans with their simulated bytes, for a combination with the plans of other graphs."""
+        """Return all plans with estimated bytes, for a combination with the plans of other graphs.
+
+        The estimated peak is the simulated one minus the difference to the last lowered plan.
+        """
         joint = self.graph.folded.joint
         count, less = joint.forward_count, self._difference
         held = [make_schedule(joint, mask.tolist()).saved_bytes for mask in self.masks]
@@ -116,8 +120,8 @@ class SplitCandidates:
     def least_recomputation(self, room: int) -> int | None:
         """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
 
-        At most ``MOST_LOWERED`` plans are lowered, and the leanest plan if none of them fits. None if that does not fit
-        either.
+        At most ``MOST_LOWERED`` plans are lowered, and the leanest plan if none of them fits. The result is None if
+        the leanest plan does not fit either.
         """
         best: int | None = None
         for _ in range(MOST_LOWERED):

@@ -1,6 +1,6 @@
 """One total for a training loop whose model was compiled into one or more regions.
 
-The first training steps run under the plans of least memory that are known without a search. One of them is recorded:
+The first training steps run under the plans of least peak that need no search. One of them is recorded:
 the record shows the order of the regions, the bytes that code between them holds, and the time of each operator. Then
 plans are searched for each region and combined. Each later step runs the combination of least recomputation that fits
 into the memory that is free when the step starts: the total minus parameters, buffers, inputs, accumulated gradients
@@ -42,17 +42,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Steps before the recorded one: while Dynamo compiles, memory is not that of a step.
+# Training steps before the recorded one; while Dynamo compiles, it allocates memory of its own.
 UNRECORDED_STEPS = 1
-# A step whose recording failed this often is run by the leanest plan.
+# After this many failed recordings, steps with the same first region run under plans of least peak.
 MOST_FAILED_RECORDINGS = 3
 # Processor time for the search of one region's plans, seconds.
 SEARCH_SECONDS = 20.0
-# A step is recorded again, and its plans are searched again, if it is this much larger than all before, or smaller.
+# A step is recorded again, and plans are searched again, if its size differs by more than this factor from all before.
 RECORDED_RANGE = 2.0
 # Before a step is refused, plans are searched for a size that differs by no more than this factor.
 REFUSED_RANGE = 1.25
-# Plans are kept for this many different sizes.
+# The most sizes for which plans are cached.
 MOST_SIZES = 512
 
 
@@ -69,12 +69,12 @@ class StepBudget:
     optimizer_bytes : int
         Bytes that the optimizer's state will have, if known.
     strict : bool
-        Whether a step that does not fit raises an error; otherwise it runs under the leanest plans.
+        Whether a step that does not fit raises an error; otherwise it runs under the plans of least peak.
 
     Attributes
     ----------
     total : int or None
-        In bytes.
+        The total in bytes.
     memory : ResidentMemory
         Counts the bytes in use before a step.
     regions : dict of Region to PlannedRegion
@@ -142,11 +142,14 @@ class StepBudget:
             self._step = None
 
     def note_model(self, model: nn.Module) -> None:
-        """Count the parameters and buffers of a model, because code outside the regions may use them."""
+        """Include the parameters and buffers of a model in the bytes in use; code outside the regions may use them."""
         self.memory.note_model(model)
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Count the tensors that the model is called with, because code outside the regions may read them."""
+        """Include the tensors that the model is called with in the bytes in use; code outside the regions may read them.
+
+        They replace those of the previous call.
+        """
         self.memory.note_inputs(values)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
@@ -247,8 +250,8 @@ class StepBudget:
     def _searched(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], ratio: float) -> StepModel:
         """The model with plans that were searched for a step of about this size.
 
-        ``ratio`` is the largest factor between the two sizes. Plans that were searched for other sizes may recompute
-        far more than needed.
+        The two sizes differ at most by the factor ``ratio``. Plans that were searched for other sizes may recompute far
+        more than needed.
         """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):
@@ -306,10 +309,10 @@ class StepBudget:
     # ---------------------------------------------------------------- before anything was recorded
 
     def _check_least(self, run: Run) -> None:
-        """Raise InfeasibleBudget if the leanest plan of the first region surely does not fit.
+        """Raise InfeasibleBudget if the plan of least peak of the first region surely does not fit.
 
-        The bytes that code outside will hold are not known yet. If the plan may not fit together with them, a leaner
-        plan is searched first.
+        The bytes that code outside will hold are not known yet. If the plan may not fit together with them, a plan
+        of less peak is searched first.
         """
         room, known = self.room(run), self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)

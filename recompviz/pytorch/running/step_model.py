@@ -46,16 +46,16 @@ class StepModel:
     sized : tuple of SizedPlans
         The bytes of the plans of each run as a function of its input sizes.
     recorded : tuple of (float, tuple of Outside)
-        The recorded sizes of the step, relative to the calibrated one and rising. With each, the bytes that code
+        For each recorded size of the step, rising: the size relative to the calibrated step, and the bytes that code
         outside held around each run.
     sizes : tuple of tuple
-        The sizes among the inputs of each run for which ``plans``, ``options`` and ``outside`` hold.
+        The dynamic sizes of the inputs of each run, for which ``plans``, ``options`` and ``outside`` hold.
     outside : tuple of Outside
         The bytes that code outside holds around each run, at ``sizes``.
     optional : bool
         Whether a step may leave out some of the runs.
     searched : tuple of float
-        The sizes of the step for which plans were searched, relative to the calibrated one.
+        The sizes of the step for which plans were searched, relative to the calibrated step.
     """
 
     regions: tuple[Region, ...]
@@ -75,7 +75,7 @@ class StepModel:
 
     @property
     def symbolic(self) -> bool:
-        """Whether the sizes of inputs may differ between steps."""
+        """Whether the bytes of some region depend on dynamic sizes of its inputs."""
         return any(sized.symbolic for sized in self.sized)
 
     def outside_at(self, growth: float) -> tuple[Outside, ...]:
@@ -84,7 +84,7 @@ class StepModel:
         Parameters
         ----------
         growth : float
-            The size of the step, relative to the calibrated one.
+            The size of the step, relative to the calibrated step.
         """
         by_run = zip(*(held for _, held in self.recorded), strict=True)
         relative = [size for size, _ in self.recorded]
@@ -196,14 +196,14 @@ def searched_at(
     regions : mapping of Region to PlannedRegion
         They get the new plans.
     sizes : tuple of tuple
-        The sizes among the inputs of each run.
+        The dynamic sizes of the inputs of each run.
     seconds : float
         Processor time for the search of one region's plans, in seconds.
 
     Returns
     -------
     StepModel
-        At the sizes of ``model``.
+        Its bytes hold for the sizes of ``model``.
     """
     growth = growth_of(model.sized, sizes)
     known = [regions[region] for region in model.regions]
@@ -246,9 +246,10 @@ def _search(
 
 
 def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
-    """Return the size of a step, relative to the calibrated one.
+    """Return the size of a step, relative to the calibrated step.
 
-    It is the largest ratio of a storage's bytes at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
+    The calibrated step is the recorded one from which the bytes of the regions were measured. The result is the largest
+    ratio of a storage's bytes at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
     """
     return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
 
@@ -326,10 +327,14 @@ def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = Fa
     ----------
     model : StepModel
     sizes : sequence of tuple
-        The sizes among the inputs of each run.
+        The dynamic sizes of the inputs of each run.
     exact : bool
         Whether to combine the plans of the regions anew. Otherwise only the combinations on the front of ``model`` are
         considered: this is much faster if a step has several regions, but may miss the best combination.
+
+    Returns
+    -------
+    StepModel
     """
     options = tuple(one.at(of_run) for one, of_run in zip(model.sized, sizes, strict=True))
     outside = model.outside_at(growth_of(model.sized, sizes))

@@ -34,7 +34,7 @@ def twin(trace: Trace) -> Trace:
     Trace
         A trace of a copied step. Its parameters share the memory of the original ones and have their own ``.grad``.
         ``trace`` itself is returned if it has an optimizer, because the optimizer writes to the original parameters. It
-        is also returned if the model cannot be copied, or has parameters of a subclass.
+        is also returned if the model cannot be copied, or has a parameter whose type is a subclass of ``nn.Parameter``.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Explain a RuntimeError inside the block if another cell wrote to a parameter during the block.
+    """Replace a RuntimeError inside the block by an explanation if another cell wrote to a parameter meanwhile.
 
     Raises
     ------
