@@ -82,7 +82,7 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
 
 def forget_budgets() -> None:
-    """Forget the shared budgets. Graphs that are compiled by the backend's name from now on get new ones."""
+    """Forget the budgets of models that were compiled by the backend's name. Models compiled later get new ones."""
     _by_total.clear()
 
 

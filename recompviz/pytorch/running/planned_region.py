@@ -115,7 +115,7 @@ class PlannedRegion:
         return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *left})
 
     def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
-        """Set ``joint`` and ``time`` from a recorded run under the plan :meth:`lean`."""
+        """Set ``joint``, ``time`` and ``sizes`` from a recorded run under the plan of :meth:`lean`."""
         joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
         self.sizes = record.sizes
         schedule = make_schedule(joint, self.lean().tolist())

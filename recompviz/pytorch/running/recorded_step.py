@@ -29,7 +29,7 @@ class PassRecord:
     sizes : tuple
         The dynamic sizes of the run's inputs.
     outputs : dict of int to int
-        For the address of each output's block, its storage in the joint graph.
+        The storages of the outputs in the joint graph, by the addresses of their blocks.
     tangents : set of int
         Addresses of the blocks that hold the gradients of the outputs.
     seconds : dict of (stage, int) to float

@@ -70,9 +70,9 @@ class ResidentMemory:
         self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors that the model is called with in the count, because code outside the regions may read them.
+        """Include the tensors that the model is called with in the count.
 
-        They replace those of the previous call.
+        Code outside the regions may read them. They replace those of the previous call.
         """
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 

@@ -146,9 +146,9 @@ class StepBudget:
         self.memory.note_model(model)
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors that the model is called with in the bytes in use; code outside the regions may read them.
+        """Include the tensors that the model is called with in the bytes in use.
 
-        They replace those of the previous call.
+        Code outside the regions may read them. They replace those of the previous call.
         """
         self.memory.note_inputs(values)
 
@@ -287,12 +287,12 @@ class StepBudget:
         return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def room(self, run: Run) -> int:
-        """Return the bytes of the total that are free when the step of this run starts."""
+        """Return the bytes of the total that are free before the training step that ``run`` starts."""
         assert self.total is not None
         return self.total - sum(self.resident(run).values())
 
     def resident(self, run: Run) -> dict[Category, int]:
-        """Count the bytes in use before the step of this run, by category."""
+        """Count the bytes in use before the training step that ``run`` starts, by category."""
         model = self.models.get(run.region)
         return self.memory.count(run, model.outside_gradients if model is not None else 0)
 
