@@ -94,7 +94,7 @@ class InductorJoint:
 
     @classmethod
     def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
-        """Fold a joint graph. Mutations in it are replaced, so the graph is changed."""
+        """Fold a joint graph, which is rewritten in place."""
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
             folded = _runs_random_once(folded)

@@ -51,7 +51,9 @@ class PlannedModule(nn.Module):
     Attributes
     ----------
     plan : Plan
+        The plan that the module was made with.
     trace : Trace
+        The trace that the module was made from.
     step : torch.nn.Module
         The model and its loss as one module.
     total : int or None

@@ -56,7 +56,7 @@ class _Marker:
 
 
 class PlannedBudget(StepBudget):
-    """The budget of a planned module: the traced graph runs under the given plan, any other graph is planned by itself.
+    """The budget of a planned module: the traced graph runs under the given plan, and other graphs are planned anew.
 
     Parameters
     ----------

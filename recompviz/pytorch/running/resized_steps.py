@@ -175,7 +175,7 @@ class SizedPlans:
 
 
 def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> JointGraph:
-    """Return a joint graph whose symbolic storages have the bytes that follow from given sizes of the inputs."""
+    """Return a joint graph whose storages of dynamic size have the bytes that follow from the given dynamic sizes."""
     if not region.folded.symbolic_sizes:
         return joint
     now = region.folded.symbolic_sizes.at(sizes)

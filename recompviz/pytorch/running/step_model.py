@@ -272,7 +272,7 @@ def with_size(model: StepModel, other: StepModel) -> StepModel:
 
 
 def larger(one: Outside, other: Outside) -> Outside:
-    """Return the larger value of each attribute."""
+    """Return the bytes outside a region with the larger value of each attribute."""
     return Outside(
         max(one.forward, other.forward), max(one.after_forward, other.after_forward),
         max(one.backward, other.backward), max(one.after_backward, other.after_backward),
