@@ -1,1 +1,1 @@
-"""Commands that print tables: speed, memory, accuracy. Run as ``python -m recompviz.benchmarks.NAME``."""
+"""Benchmarks of speed, memory and accuracy. Run them as ``python -m recompviz.benchmarks.NAME``; they print tables."""

@@ -1,13 +1,18 @@
-"""Accuracy of the simulation: simulated and measured memory and time of every network at some budgets.
+"""Accuracy of the simulation: simulated and measured memory and time of each network at several budgets.
 
-Each network is traced and calibrated. Plans are made for budgets that are evenly spread over the feasible range. Each
+Each network is traced and calibrated. Plans are made for totals that are evenly spread over the feasible range. Each
 plan is certified, simulated and run. Columns:
 
-  off             relative difference of the measured transient peak from the simulated one
-  ends, inside    largest difference of the two timelines between operators, and inside operators, in percent of
-                  the peak
-  predicted       time of the step relative to keeping everything, from calibrated call times
-  overhead        the same, measured; where nothing is recomputed it shows the variation of the machine
+  budget          largest total memory that the plan may take
+  recomputed      number of operator calls that run twice
+  simulated, measured
+                  transient peak (without parameters and inputs), bytes
+  off             measured / simulated − 1
+  ends, inside    largest difference of the simulated and the measured timeline between operators, and inside operators,
+                  in percent of the simulated peak
+  ≤ budget        whether the measured total peak is at most the budget
+  predicted       extra time of the training step compared with keeping every value, from calibrated operator times
+  overhead        the same extra time, measured; without recomputation it shows the variation of the machine
 
     python -m recompviz.benchmarks.accuracy                              # every network, small
     python -m recompviz.benchmarks.accuracy resnet50 --full --batch 8    # as published
@@ -41,7 +46,7 @@ from recompviz.benchmarks.side_by_side import (
 )
 from recompviz.core.base.units import format_bytes
 
-# largest error accepted on the CPU, where the allocator does not round sizes
+# Largest error accepted on the CPU, where the allocator does not round sizes.
 MOST_OFF = 0.01
 
 HEADER = (
@@ -52,27 +57,31 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One network under one budget.
+    """The result of one network under one budget.
 
     Attributes
     ----------
     network : str
-    budget, total : int
-        Total bytes: the limit, and the measured peak.
+        Name in :mod:`recompviz.networks`.
+    budget : int
+        Largest total memory that the plan may take, bytes.
+    total : int
+        Measured total peak, bytes.
     recomputed : int
-        Number of calls that run twice.
+        Number of operator calls that run twice.
     simulated, measured : int
-        Transient peaks, bytes.
+        Transient peaks (without parameters and inputs), bytes.
     ends, inside : float
-        Largest difference of the two timelines at the ends of schedule steps, and inside steps, as a fraction of the
-        simulated peak.
+        Largest difference of the simulated and the measured timeline at the ends of schedule steps, and inside them, as
+        a fraction of the simulated transient peak.
     predicted, overhead : float
-        Extra time as a fraction of the time of keeping everything: from calibrated call times, and measured.
+        Extra time as a fraction of the time that keeps every value: from calibrated operator times, and measured.
     certified : bool
+        Whether all checks of :func:`recompviz.certify` succeeded.
     gradients : str
-        ``"bitwise"`` if the gradients are equal to eager's.
+        ``"bitwise"``, ``"close"`` or ``"different"``, compared with eager PyTorch.
     certificate : str
-        The certificate in one line.
+        The text of the certificate.
     """
 
     network: str
@@ -91,17 +100,17 @@ class Row:
 
     @property
     def off(self) -> float:
-        """Relative difference of the measured transient peak from the simulated one."""
+        """``measured / simulated − 1``."""
         return self.measured / self.simulated - 1
 
     @property
     def fits(self) -> bool:
-        """Whether the step stayed within its budget."""
+        """Whether the measured total peak is at most the budget."""
         return self.total <= self.budget
 
     @property
     def text(self) -> str:
-        """The row as printed."""
+        """The row of the printed table."""
         return (
             f"{self.network:>14} {format_bytes(self.budget):>14} {self.recomputed:>10} {self.simulated:>13,} "
             f"{self.measured:>13,} {self.off:>6.2%} {self.ends:>6.2%} {self.inside:>6.2%} "
@@ -110,7 +119,7 @@ class Row:
         )
 
     def failures(self, exact: bool) -> list[str]:
-        """Descriptions of what failed. The error of the prediction is checked only if ``exact``."""
+        """Return a sentence for each check that failed. The error of the simulation is checked only if ``exact``."""
         where = f"{self.network} at {format_bytes(self.budget)}"
         found = [] if self.certified else [f"{where}: {self.certificate}"]
         if exact and abs(self.off) > MOST_OFF:
@@ -119,7 +128,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, print the table; the exit status."""
+    """Parse the command line, run the benchmark and print the table; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="names in recompviz.networks (default: all; the paper's with --full)")
     parser.add_argument("--full", action="store_true", help="the published sizes instead of small ones")
@@ -160,15 +169,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def accuracy(step: networks.Example, budgets: int, rounds: int) -> list[Row]:
-    """The rows of one network, in the order of rising budgets.
+    """Measure one network at several budgets; return the rows in the order of rising budgets.
 
     Parameters
     ----------
     step : networks.Example
+        The network with a batch and a loss.
     budgets : int
         Number of budgets, evenly spread over the feasible range. Budgets that give the same plan share one row.
     rounds : int
-        Number of timed steps of each plan.
+        Number of timed training steps of each plan.
     """
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss))
     table = trace.plans("live")
@@ -207,12 +217,12 @@ def accuracy(step: networks.Example, budgets: int, rounds: int) -> list[Row]:
 
 
 def rises(rows: Sequence[Row]) -> bool:
-    """Whether the measured total rises with the budget."""
+    """Return whether the measured total peak never falls from one row to the next."""
     return all(a.total <= b.total for a, b in itertools.pairwise(rows))
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The result of one network in one line."""
+    """Return the result of one network in one line."""
     worst = max((row.off for row in rows), key=abs)
     return (
         f"{rows[0].network}: {len(rows)} plans, worst off {worst:.3%}, {sum(row.fits for row in rows)} within budget, "
@@ -221,7 +231,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def as_data(row: Row) -> dict[str, object]:
-    """The fields of a row and its derived values."""
+    """Return the fields of a row, with ``off`` and ``fits``, as a dictionary."""
     return {**asdict(row), "off": row.off, "fits": row.fits}
 
 

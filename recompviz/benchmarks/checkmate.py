@@ -1,17 +1,16 @@
-"""The optimum of recomputation as the mixed-integer program of Checkmate.
+"""The optimal recomputation of a training step, by the mixed-integer program of Checkmate.
 
-A step of N calls has N stages. Stage t computes call t for the first time and may compute earlier calls again.
-Variables:
+A training step of N operator calls has N stages. Stage t computes call t for the first time, and may compute earlier
+calls again. Variables:
 
   R[t, i]        call i is computed in stage t
   S[t, i]        the result of call i is held from stage t − 1 into stage t
   FREE[t, i, k]  in stage t the result of call i is freed right after call k
   U[t, k]        bytes alive while stage t computes call k
 
-Each stage may recompute any value and any gradient once, so every canonical strategy is a solution. No call runs twice
-in one stage, and calls run in the traced order.
-
-FREE is continuous: freeing never hurts, so the variable always takes the largest value that its bounds allow.
+Calls run in the traced order, and each call runs at most once in a stage. Values and gradients may be recomputed in
+every stage, so every canonical strategy is a solution. FREE may be continuous: freeing memory is never worse, so FREE
+takes the largest value that its constraints allow.
 
 Source: Jain et al. 2020 (arXiv 1910.02653), sections 4.3 to 4.8.
 """
@@ -33,7 +32,7 @@ try:
 except ImportError as error:
     raise ImportError(f"the exact benchmark needs SciPy ({error}): pip install recompviz[test]") from error
 
-# largest distance of an integer variable from an integer
+# Largest distance of an integer variable from an integer.
 TOLERANCE = 1e-6
 
 
@@ -44,13 +43,13 @@ class Optimum:
     Attributes
     ----------
     value : float
-        Overhead (cost of all recomputed calls) or bytes of the best solution; infinite if none was found.
+        The objective of the best solution found: cost of the recomputed calls, or bytes. Infinite if none was found.
     bound : float
-        Lower bound of every solution; infinite if it was proven that none exists.
+        A lower bound on the objective of all solutions; infinite if it is proven that no solution exists.
     proven : bool
-        Whether the value is proven to be the optimum, or proven not to exist.
+        Whether it is proven that ``value`` is optimal, or that no solution exists.
     computed : numpy.ndarray of bool, shape (N, N), or None
-        R of the best solution, with True on the diagonal.
+        R of the best solution, with True on the diagonal; None if no solution was found.
     """
 
     value: float
@@ -62,20 +61,32 @@ class Optimum:
 def least_overhead(
     joint: JointGraph, costs: Sequence[float], budget: int, seconds: float = inf, at_most: float = inf
 ) -> Optimum:
-    """The least cost of recomputation for a step within a budget.
+    """Compute the least cost of recomputation with which a training step fits into a budget.
 
     Parameters
     ----------
     joint : JointGraph
-        Call i must make exactly storage i, as in :func:`recompviz.core.steps.paper_model.paper_step`.
+        Call i must allocate storage i and no other, as in :func:`recompviz.core.steps.paper_model.paper_step`.
     costs : sequence of float
-        Cost of each call.
+        Cost of each call, in any unit.
     budget : int
-        Limit of the bytes alive at the same time.
+        Largest number of bytes alive at the same time.
     seconds : float
         Time limit of the solver.
     at_most : float
-        Upper bound of the cost; a known solution speeds up the search.
+        Upper bound on the cost. The cost of a known solution speeds up the search.
+
+    Returns
+    -------
+    Optimum
+        ``value`` is the cost of the recomputed calls.
+
+    Raises
+    ------
+    ValueError
+        If a call does not allocate the storage of its own number.
+    RuntimeError
+        If the solver fails.
 
     Examples
     --------
@@ -96,7 +107,19 @@ def least_overhead(
 
 
 def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
-    """The least number of bytes in which a step can run, with any amount of recomputation.
+    """Compute the least number of bytes in which a training step can run, with any amount of recomputation.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        As for :func:`least_overhead`.
+    seconds : float
+        Time limit of the solver.
+
+    Returns
+    -------
+    Optimum
+        ``value`` is the peak in bytes.
 
     Examples
     --------
@@ -113,7 +136,7 @@ def least_memory(joint: JointGraph, seconds: float = inf) -> Optimum:
 
 
 class _Model:
-    """Variables and constraints of the program for one step; the caller adds the budget and the objective."""
+    """Variables and constraints of the program for one training step, without budget and objective."""
 
     def __init__(self, joint: JointGraph) -> None:
         self.upper: list[float] = []
@@ -135,17 +158,17 @@ class _Model:
             self._bytes(t)
 
     def variable(self, upper: float, whole: int = 0) -> int:
-        """Add a variable between 0 and ``upper``; return its index."""
+        """Add a variable between 0 and ``upper``, integer if ``whole`` is 1; return its index."""
         self.upper.append(upper)
         self.whole.append(whole)
         return len(self.upper) - 1
 
     def add(self, terms: list[tuple[int, float]], at_most: float, at_least: float = -inf) -> None:
-        """Add a constraint: bounds of a sum of variables times factors."""
+        """Add the constraint ``at_least`` ≤ sum of variable × factor ≤ ``at_most``; ``terms``: (variable, factor)."""
         self.rows.append((terms, at_least, at_most))
 
     def _dependencies(self, t: int) -> None:
-        """Inputs of the calls in stage t are held or computed in the same stage."""
+        """Add the constraints that the inputs of each call in stage t are held, or computed in the same stage."""
         for i in range(t):
             for j in (j for j in self.users[i] if j <= t):
                 # R[t, j] ≤ R[t, i] + S[t, i], where R[t, t] = 1
@@ -168,7 +191,7 @@ class _Model:
                 self.add([(self.computed[t, i], 1), (self.held[t, i], 1), *used], 0)
 
     def _bytes(self, t: int) -> None:
-        """U[t, k] = U[t, k − 1] − bytes freed after call k − 1 + bytes that call k makes."""
+        """Add the constraints U[t, k] = U[t, k − 1] − bytes freed after call k − 1 + bytes that call k allocates."""
         sizes = self.sizes
         for k in range(t + 1):
             terms: list[tuple[int, float]] = [(self.memory[t, k], 1)]
@@ -188,7 +211,10 @@ class _Model:
             self.add(terms, makes, makes)
 
     def _freed(self, t: int, i: int, k: int) -> int:
-        """The variable FREE[t, i, k] for k < t; −1 if call t reads i, because i is then alive until the end."""
+        """Add the variable FREE[t, i, k] for k < t and return its index.
+
+        Return −1 if call t reads storage i, because i then stays alive until the end of the stage.
+        """
         if t in self.users[i]:
             return -1
         free = self.variable(1)
@@ -200,7 +226,7 @@ class _Model:
         return free
 
     def solve(self, objective: dict[int, float], seconds: float, whole: bool) -> Optimum:
-        """Minimize the objective; ``whole`` says that every solution has an integer value."""
+        """Minimize the objective. ``whole`` means that its value is an integer for every solution."""
         weights = np.zeros(len(self.upper))
         for variable, weight in objective.items():
             weights[variable] = weight

@@ -1,6 +1,6 @@
-"""A model whose repeated blocks run under ``torch.utils.checkpoint``, as most people use it.
+"""Run the repeated blocks of a model under ``torch.utils.checkpoint``.
 
-The blocks are those of the *per-module* baseline: repeated modules, or the top-level children where nothing repeats.
+The blocks are those of the *per-module* baseline: repeated modules, or the top-level children if no module repeats.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from recompviz.core.plans.baselines import block_of_nodes
 
 
 class Checkpointed(nn.Module):
-    """Runs a model with a checkpoint around some of its submodules, without changing the model.
+    """A module that runs another model with a checkpoint around some of its submodules. The model is not changed.
 
     Parameters
     ----------
     model : torch.nn.Module
+        The model to run.
     paths : sequence of str
-        Names of the submodules; none may contain another.
+        Names of the submodules. None of them may contain another one.
     """
 
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
@@ -32,7 +33,7 @@ class Checkpointed(nn.Module):
         self.model, self.paths = model, tuple(paths)
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """Return the output of the model; its blocks are recomputed in the backward pass."""
+        """Return the output of the model. The backward pass recomputes the submodules."""
         with contextlib.ExitStack() as stack:
             for path in self.paths:
                 stack.enter_context(_patched(self.model.get_submodule(path)))
@@ -40,13 +41,13 @@ class Checkpointed(nn.Module):
 
 
 def block_paths(trace: rv.Trace) -> list[str]:
-    """Names of the modules that the per-module baseline checkpoints, without duplicates."""
+    """Return the names of the modules that the per-module baseline checkpoints, without duplicates."""
     return list(dict.fromkeys(path for path in block_of_nodes(trace.graph) if path))
 
 
 @contextlib.contextmanager
 def _patched(block: nn.Module) -> Iterator[None]:
-    """Hide a module's ``forward`` behind an attribute of the instance that runs it under a checkpoint."""
+    """Within this context, the module's ``forward`` runs under a checkpoint."""
     own = block.__dict__.get("forward")
     block.__dict__["forward"] = functools.partial(checkpoint, block.forward, use_reentrant=False)
     try:

@@ -1,10 +1,10 @@
-"""Check diagnoses: planted pathologies, expected against reported, and the share of each peak that is attributed.
+"""Check the findings of ``rv.debug`` on models with known memory problems, and its attribution on ordinary networks.
 
     python -m recompviz.benchmarks.debugging
 
-For each pathology of :mod:`recompviz.benchmarks.pathologies` the first finding of its report must name the cause, the
-value and the marked line. For a small variant of each of :mod:`recompviz.networks`, at least 98 % of the bytes at the
-measured peak must be attributed. The exit status is 1 if any of these fails.
+For each pathology of :mod:`recompviz.benchmarks.pathologies`, the first finding must name the cause, the value and the
+marked line. For a small variant of each network of :mod:`recompviz.networks`, the origin of at least 98 % of the bytes
+at the peak must be known. The exit status is 1 if one of these checks fails.
 """
 
 from __future__ import annotations
@@ -20,13 +20,25 @@ from recompviz import networks
 from recompviz.benchmarks.pathologies import PATHOLOGIES, Pathology
 from recompviz.core.base.units import format_bytes
 
-# the least share of the bytes at the peak that must be attributed
+# The least share of the bytes at the peak whose origin must be known.
 LEAST_COVERAGE = 0.98
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the first finding of a report should say, and what it says."""
+    """The first finding of the report on a pathology.
+
+    Attributes
+    ----------
+    pathology : Pathology
+        The pathology, with the expected cause, value and line.
+    cause, value : str
+        Cause and value of the first finding.
+    line : int
+        Line number of the first finding; 0 if it has no line.
+    coverage : float
+        The share of the bytes at the peak whose origin is known, from 0 to 1.
+    """
 
     pathology: Pathology
     cause: str
@@ -36,13 +48,13 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether the finding names the planted cause, value and line."""
+        """Whether the finding has the expected cause and line, and its value contains the expected one."""
         wanted = self.pathology
         return self.cause == wanted.cause and wanted.value in self.value and self.line == wanted.line
 
     @property
     def text(self) -> str:
-        """The row as printed."""
+        """The row of the printed table."""
         wanted = self.pathology
         return (
             f"{'✓' if self.right else '✗'} {wanted.name}\n"
@@ -52,7 +64,7 @@ class Verdict:
 
 
 def diagnose(pathology: Pathology) -> Verdict:
-    """Run a planted pathology and read the first finding of its report."""
+    """Debug a pathology and return its first finding."""
     torch.manual_seed(0)
     arguments, keywords = pathology.make()
     report = rv.debug(*arguments, **keywords, advise=False)
@@ -63,7 +75,19 @@ def diagnose(pathology: Pathology) -> Verdict:
 
 @dataclass(frozen=True)
 class Coverage:
-    """The share of one network's peak that is attributed."""
+    """The share of a network's peak whose origin is known.
+
+    Attributes
+    ----------
+    network : str
+        Name in :mod:`recompviz.networks`.
+    peak : int
+        Peak of the training step according to :func:`recompviz.debug`, total bytes.
+    measured : int
+        Peak of the same training step according to :func:`recompviz.measure`, total bytes.
+    share : float
+        From 0 to 1.
+    """
 
     network: str
     peak: int
@@ -72,12 +96,12 @@ class Coverage:
 
     @property
     def text(self) -> str:
-        """The row as printed."""
+        """The row of the printed table."""
         return f"{self.network:>14} {format_bytes(self.peak):>10} {format_bytes(self.measured):>10} {self.share:>10.2%}"
 
 
 def coverage(name: str) -> Coverage:
-    """Debug the step of a small network, and measure the same step with ``rv.measure`` for comparison."""
+    """Debug a training step of a small network, and measure the same step with ``rv.measure`` for comparison."""
     torch.manual_seed(0)
     step = networks.example(name, small=True)
     report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)
@@ -86,7 +110,7 @@ def coverage(name: str) -> Coverage:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line, run, print both tables; return the exit status."""
+    """Parse the command line, run the checks and print both tables; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(arguments)
     verdicts = []

@@ -1,11 +1,11 @@
-"""What stays in memory after 200 models were traced or compiled, trained for a step and deleted.
+"""Measure the memory that remains after 200 models were traced or compiled, trained and deleted.
 
     python -m recompviz.benchmarks.freed
 
-prints a row for each way to use recompviz: live tensors, objects of recompviz and resident memory of the process before
-and after. The last row is PyTorch alone: ``torch.compile`` of a new function
-each time. Dynamo keeps guards of every function that it compiled, so memory grows there, and by the same amount for
-each planned module.
+There is a row for each way to use recompviz. It has the number of live tensors, the number of live objects of
+recompviz, and the resident memory of the process, before and after. The last row is PyTorch alone: ``torch.compile`` of
+a new function each time. Its memory grows, because Dynamo keeps guards for every function that it compiles. Planned
+modules grow by the same amount.
 """
 
 from __future__ import annotations
@@ -78,7 +78,17 @@ USES = {
 
 @dataclass(frozen=True)
 class Count:
-    """What is alive in the process."""
+    """The objects and the memory of this process.
+
+    Attributes
+    ----------
+    tensors : int
+        Number of live tensors.
+    own : int
+        Number of live objects and functions of recompviz.
+    resident : int
+        Resident memory of the process, bytes.
+    """
 
     tensors: int
     own: int
@@ -86,7 +96,7 @@ class Count:
 
     @classmethod
     def now(cls) -> Count:
-        """Count after garbage collection."""
+        """Collect garbage, then count."""
         for _ in range(4):  # a tensor that has a Python object needs a second pass
             gc.collect()
         tensors = own = 0
@@ -100,13 +110,13 @@ class Count:
 
 
 def once(use: Callable[[nn.Module, Tensor], None]) -> None:
-    """Use a new model, and drop it."""
+    """Make a small model, train it in one way, and delete it."""
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     use(model, torch.randn(8, 64))
 
 
 def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tuple[Count, Count]:
-    """The counts before and after the repetitions."""
+    """Return the counts before and after ``repetitions`` calls of :func:`once`, after some calls to warm up."""
     for _ in range(WARM_UP):
         once(use)
     before = Count.now()
@@ -116,7 +126,7 @@ def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Parse the command line, run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=200)
     repetitions = parser.parse_args(arguments).repetitions

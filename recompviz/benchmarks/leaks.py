@@ -1,4 +1,4 @@
-"""Planted pathologies across steps: a list, attribute, variable or hook that holds what a step made."""
+"""Pathologies for ``rv.debug`` in which a list, attribute, variable or hook holds values of earlier training steps."""
 
 from __future__ import annotations
 

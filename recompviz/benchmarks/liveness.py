@@ -1,9 +1,10 @@
-"""Plans of the search in simulated bytes (*live*), compared with plans of the formula and with the optimum.
+"""Compare live plans (found by the search in simulated bytes) with plans by the formula, and with the optimum.
 
-For each network, one table of plans along the live curve: overhead, simulated peak and measured peak. Below the table:
-whether the measured peaks fall along the curve, the lowest measured peak of the live and of the formula's plans, and
-the overhead of both at the same budgets. The last table compares the search with the best of all keep masks, on steps
-that are small enough to try every mask.
+For each network there is a table of live plans, from least overhead to least peak, and of the plans by the formula with
+the lowest simulated peak. It has overhead, simulated total peak and measured total peak in bytes. Below it: whether the
+measured peaks fall along the curve, the lowest measured peaks, and the overheads of both kinds of plans at the same
+budgets. The last table compares the search with the best of all keep masks, on training steps that are small enough to
+try every mask.
 
     python -m recompviz.benchmarks.liveness                    # resnet50, googlenet, vgg19 at batch 8
     python -m recompviz.benchmarks.liveness --networks unet --batch 1 --rows 5
@@ -32,7 +33,7 @@ from recompviz.core.plans.plan_table import PlanTable
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the tables."""
+    """Parse the command line, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=["resnet50", "googlenet", "vgg19"])
     parser.add_argument("--batch", type=int, default=8)
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def along_the_curve(step: networks.Example, rows: int) -> None:
-    """Print one network's table."""
+    """Print the table of one network, with ``rows`` plans along the live curve."""
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"))
     formula = [trace.plans("time"), trace.plans("memory")]
     start = time.perf_counter()
@@ -83,7 +84,7 @@ def along_the_curve(step: networks.Example, rows: int) -> None:
 
 
 def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
-    """T of the calls that the plan's schedule runs twice; it skips discarded values that no backward call reads."""
+    """Return the cost T of the calls that run twice. Discarded values that no backward call reads are not counted."""
     return model.simulate(table.plans[row].keep_mask).overhead
 
 
@@ -91,7 +92,7 @@ def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
 
 
 def against_all_masks() -> None:
-    """Print for small steps how often, and by how much, the search misses the best of all keep masks."""
+    """Print how often, and by how much, the search misses the best of all keep masks, on small training steps."""
     print("\ncompared with all 2^#V keep masks (budgets: the peaks of the true Pareto front)")
     print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst: overhead found, and least':>36}")
     for name, model, x in small_steps():
@@ -111,13 +112,13 @@ def against_all_masks() -> None:
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
     """Enumerate all 2^#V keep masks and return the Pareto front of their peaks and overheads.
 
-    A mask may leave a value neither kept nor recomputed, because backward does not need it. Such a mask is skipped: the
-    mask that keeps this value is equivalent.
+    Masks with a value that is neither kept nor recomputed are skipped. The backward pass does not need such a value, so
+    the mask that keeps it is equivalent.
 
     Returns
     -------
-    list of (peak, overhead)
-        In the order of rising overhead and falling peak.
+    list of (int, float)
+        Pairs (peak in bytes, overhead), by rising overhead and falling peak.
     """
     n = len(model.graph)
     least: dict[float, int] = {}
@@ -134,7 +135,7 @@ def every_mask(model: LiveModel) -> list[tuple[int, float]]:
 
 
 class _Residual(nn.Module):
-    """Three residual blocks of a convolution, a batch norm and an activation."""
+    """A network of three residual blocks, each with a convolution, a batch norm and an activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,7 +154,7 @@ class _Residual(nn.Module):
 
 
 def small_steps() -> list[tuple[str, nn.Module, torch.Tensor]]:
-    """Triples (name, model, input) of steps with at most 17 nodes."""
+    """Return triples (name, model, input) whose training steps have at most 17 nodes."""
     torch.manual_seed(0)
     images = torch.randn(2, 3, 16, 16)
 

@@ -1,17 +1,17 @@
-"""Comparison with other methods: the same model and the same measurement in one process.
+"""Compare plans of recompviz with other methods (*neighbours*), with the same model and the same measurement.
 
-The neighbours are eager PyTorch, ``torch.utils.checkpoint`` around each repeated block, PyTorch's memory budget, and
-Chen's √n algorithm. The memory budget runs twice: through ``torch.compile`` (without Inductor, so that the same
-kernels run) and as a plan that keeps the values that PyTorch's partitioner saves. Each neighbour is compared with the
-plan of ours that fits its measured peak and recomputes least by calibrated call times. Steps are timed in turn, round
-by round.
+The neighbours are eager PyTorch, ``torch.utils.checkpoint`` around each repeated block, PyTorch's activation memory
+budget, and the √n algorithm of Chen et al. 2016. The memory budget runs twice: through ``torch.compile`` (without
+Inductor, so that the same kernels run), and as a plan that keeps the values that PyTorch's partitioner saves. Each
+neighbour is compared with one plan of recompviz ("ours"): the plan of least recomputation that fits into its measured
+peak. All training steps are timed in turn, round by round.
 
     python -m recompviz.benchmarks.neighbours                   # a narrow ResNet-50, batch 4, 96×96
     python -m recompviz.benchmarks.neighbours vit --batch 8     # a small variant
     python -m recompviz.benchmarks.neighbours resnet50 --full --device cuda --batch 64 --json neighbours.json
 
-The recompute time of a neighbour is the calibrated time of the calls that its schedule runs twice. For a neighbour that
-runs outside recompviz, the schedule of the plan that keeps the same values is used.
+"recompute" is the calibrated time of the operator calls that run twice. For a neighbour that runs outside recompviz, it
+is that of the plan that keeps the same values.
 """
 
 from __future__ import annotations
@@ -42,7 +42,21 @@ HEADER = (
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A module that runs the step, its arguments, and the plan that keeps the same values (``alike``)."""
+    """A method that takes part in the comparison.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method.
+    module : torch.nn.Module
+        The module to call.
+    inputs, targets : tuple
+        The arguments of the module, and the further arguments of the loss.
+    loss : callable or None
+        The loss; None if the module returns the loss itself.
+    alike : Plan
+        The plan that keeps the same values.
+    """
 
     name: str
     module: nn.Module
@@ -52,30 +66,31 @@ class Contender:
     alike: rv.Plan
 
     def measure(self) -> rv.Timeline:
-        """The measured timeline of one step."""
+        """Run one training step and return its measured timeline."""
         return rv.measure(self.module, *self.inputs, targets=self.targets, loss=self.loss)
 
     @property
     def step(self) -> Callable[[], None]:
-        """A function that runs one step, for timing."""
+        """A function without arguments that runs one training step, for timing."""
         return training_step(self.module, self.inputs, self.targets, self.loss)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A neighbour and our plan that fits its measured peak.
+    """A neighbour, and the plan of recompviz that fits into its measured peak.
 
     Attributes
     ----------
     neighbour : str
+        Name of the method.
     peak : int
-        Measured peak, total bytes.
+        Measured peak of the neighbour, total bytes.
     seconds : float
-        Median time of a step.
+        Median wall-clock time of a training step of the neighbour.
     recompute : float
-        Seconds of recomputation, by calibrated call times.
+        Time of its recomputation in seconds, from calibrated operator times.
     our_peak, our_seconds, our_recompute : int, float, float, or None
-        The same of our plan; None if no plan fits.
+        The same figures for the plan of recompviz; None if no plan fits.
     """
 
     neighbour: str
@@ -88,7 +103,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The comparison as text."""
+        """The comparison of the two recomputation times, as text."""
         if self.our_recompute is None:
             return "no plan of ours fits that peak"
         ours, theirs = 1000 * self.our_recompute, 1000 * self.recompute
@@ -96,7 +111,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The row as printed."""
+        """The row of the printed table."""
         ours = f"{'—':>10} {'—':>9}"
         if self.our_peak is not None and self.our_seconds is not None:
             ours = f"{format_bytes(self.our_peak):>10} {1000 * self.our_seconds:>6.1f} ms"
@@ -107,7 +122,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the table."""
+    """Parse the command line, run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", help="a name in recompviz.networks (default: a narrow ResNet-50)")
     parser.add_argument("--full", action="store_true", help="the published size instead of a small one")
@@ -137,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> networks.Example:
-    """ResNet-50 with a quarter of the channels: its intermediate values are larger than its parameters."""
+    """Return a ResNet-50 with a quarter of the channels, so that its values take more memory than its parameters."""
     with torch.device(device):
         x, y = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
         model = networks.resnet((3, 4, 6, 3), width=16)
@@ -145,7 +160,7 @@ def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> netw
 
 
 def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
-    """All methods that can run this step, eager PyTorch first. A method that fails is reported and left out."""
+    """Iterate over all neighbours, eager PyTorch first. A failure of PyTorch's partitioner is printed, not raised."""
 
     def planned(plan: rv.Plan) -> Contender:
         return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
@@ -168,15 +183,16 @@ def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
 
 
 def compare(trace: rv.Trace, found: Sequence[Contender], rounds: int) -> list[Row]:
-    """One row for each neighbour, in the given order.
+    """Measure neighbours and the plans of recompviz within their peaks; return one row for each neighbour, in order.
 
     Parameters
     ----------
     trace : Trace
         Calibrated, with measured costs, so that its plans minimize recomputation time.
     found : sequence of Contender
+        The neighbours.
     rounds : int
-        Number of timed steps of each.
+        Number of timed training steps of each method.
     """
     peaks = [contender.measure().peak for contender in found]
     table = trace.plans("live")

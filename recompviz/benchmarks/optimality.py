@@ -1,15 +1,15 @@
-"""Distance of canonical plans from the optimum of any recomputation, one row per graph and budget.
+"""Compare the overhead of canonical plans with the optimum over all ways of recomputation, on small graphs.
 
-The graphs are small and use the paper's model: every value has a gradient of its size, see
-``core/steps/paper_model.py``. Each row compares four overheads:
+In the graphs every value has a gradient of its own size, as in the paper's model (``core/steps/paper_model.py``). Each
+row is a graph and a budget, and compares four overheads:
 
-  formula    time-centric optimum by the paper's formula, which discards values at the ends of segments
-  curves     best plan of both curves (or keep-all), simulated: values are freed at last use and recomputed when needed
-  canonical  best of all lower-set sequences, simulated in the same way
-  optimum    Checkmate's mixed-integer program, which may recompute any value and any gradient many times
+  formula    the time-centric optimum by the paper's formula, which discards values at the ends of segments
+  curves     the best plan of both exact curves, or keep-all; simulated with values freed at their last use
+  canonical  the best of all lower-set sequences, simulated in the same way
+  optimum    the optimum of Checkmate's mixed-integer program, which may recompute values and gradients many times
 
-The two gaps are the excess of *curves* and of *canonical* over *optimum*, in percent of a forward pass. If the solver
-stopped before a proof, the optimum is printed as "bound … best" and each gap as an upper bound.
+The two gaps are how much *curves* and *canonical* exceed *optimum*, in percent of a forward pass. If the solver stops
+before it has a proof, the optimum is printed as "bound … best", and the gaps are upper bounds.
 
     python -m recompviz.benchmarks.optimality                      # all graphs, about a minute
     python -m recompviz.benchmarks.optimality chain unet           # some of them
@@ -47,24 +47,28 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """One budget of one graph. Overheads are in units of T, and infinite if no plan fits.
+    """The overheads for one graph and one budget, in the unit of T; infinite if no plan fits.
 
     Attributes
     ----------
     name : str
+        Name of the graph.
     nodes : int
+        Number of nodes.
     budget : int
-        Bytes in the paper's model.
+        Largest number of bytes alive at the same time, in the paper's model.
     forward : float
         T(V), the cost of a forward pass.
     formula, curves, canonical : float
-        Overheads, see the docstring of the module.
-    best, bound : float
-        Best overhead found by the program, and its lower bound for every strategy.
+        Overheads of three kinds of plans; see the docstring of the module.
+    best : float
+        The least overhead that was found.
+    bound : float
+        A lower bound on the overhead of all strategies.
     proven : bool
         Whether ``best`` is proven to be the optimum.
     seconds : float
-        Time of the program.
+        Time that the solver took.
     """
 
     name: str
@@ -81,12 +85,15 @@ class Row:
 
     @property
     def gap(self) -> float:
-        """Upper bound of the excess of ``curves`` over the optimum, in percent of a forward pass; inf if none fits."""
+        """How much ``curves`` exceeds the optimum, in percent of a forward pass; infinite if no plan fits.
+
+        If the optimum is not proven, this is an upper bound.
+        """
         return self._above(self.curves)
 
     @property
     def canonical_gap(self) -> float:
-        """The same for ``canonical``."""
+        """How much ``canonical`` exceeds the optimum; otherwise as :attr:`gap`."""
         return self._above(self.canonical)
 
     def _above(self, overhead: float) -> float:
@@ -95,7 +102,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The row as printed."""
+        """The row of the printed table."""
         optimum = number(self.best) if self.proven else f"{number(self.bound)} … {number(self.best)}"
         gaps = [
             "—" if gap == inf else f"{'' if self.proven else '≤ '}{gap:.1f}%" for gap in (self.gap, self.canonical_gap)
@@ -108,7 +115,7 @@ class Row:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the table and its summary."""
+    """Parse the command line, run the comparison, and print the table and its summary."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help=f"some of {', '.join(GRAPHS)}")
     parser.add_argument("--seconds", type=float, default=20.0, help="time limit of each program")
@@ -127,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """The summary of the table, some lines of text."""
+    """Return the summary of the table: proven optima, and the gaps of both kinds of plans, in four lines."""
     lines = [f"{sum(row.proven for row in rows)} of {len(rows)} optima proven"]
     for what, gaps in (
         ("the curves' plans", [row.gap for row in rows]),
@@ -144,7 +151,18 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Row]:
-    """The rows of one graph by falling budget. The last budget is below the least peak of the curves' plans."""
+    """Return the rows of one graph, by falling budget.
+
+    Parameters
+    ----------
+    name : str
+        Name of the graph, for the rows.
+    graph : Graph
+    seconds : float
+        Time limit of the solver for each budget.
+    budgets : int
+        Number of budgets at which a plan of the curves fits. If possible, a smaller budget is added.
+    """
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
     keep_all = np.ones(len(graph), np.bool_)
@@ -174,7 +192,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
 
 
 def keep_sets(graph: Graph) -> list[int]:
-    """U_k of every lower-set sequence, as bit masks.
+    """Return the distinct sets U_k of all lower-set sequences, as bit masks.
 
     Examples
     --------
@@ -193,7 +211,7 @@ def keep_sets(graph: Graph) -> list[int]:
 
 
 def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
-    """Pairs (overhead, peak in bytes) of keep masks, simulated with liveness, by rising overhead."""
+    """Simulate keep masks with liveness; return the distinct pairs (overhead, peak in bytes), by rising overhead."""
     reached = set()
     for kept in keep_masks:
         schedule = make_schedule(joint, kept.tolist())
@@ -203,7 +221,10 @@ def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], gr
 
 
 def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
-    """Falling budgets: some peaks of the Pareto front, and one budget below the least peak."""
+    """Return falling budgets: at most ``count`` peaks of the Pareto front, and one budget below the least peak.
+
+    The last one is left out if no strategy can need less than the least peak.
+    """
     front: list[int] = []
     for _, peak in sorted(reached):
         if not front or peak < front[-1]:
@@ -216,7 +237,7 @@ def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) 
 
 
 def number(overhead: float) -> str:
-    """An overhead as text; a dash for infinity."""
+    """Return an overhead as text; a dash if it is infinite."""
     return "—" if overhead == inf else f"{overhead:g}"
 
 
@@ -224,18 +245,21 @@ def number(overhead: float) -> str:
 
 
 def chain(count: int = 9) -> Graph:
-    """A chain of values of equal size and cost."""
+    """Return a chain of values of size 1 and cost 1."""
     return Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[1] * count)
 
 
 def convolutions(layers: int = 4) -> Graph:
-    """Alternating convolutions (cost 10) and activations (cost 1); the size halves every two layers."""
+    """Return a chain of convolutions (cost 10), each followed by an activation (cost 1).
+
+    The size is halved after every two layers.
+    """
     sizes = [8 >> (layer // 2) for layer in range(layers) for _ in range(2)]
     return Graph.from_edges([(i, i + 1) for i in range(len(sizes) - 1)], sizes, [10, 1] * layers)
 
 
 def residual(blocks: int = 3) -> Graph:
-    """A stem, then blocks of two values and their sum with the input of the block."""
+    """Return a stem, then residual blocks. Each has two values, and the sum of the second and the block's input."""
     edges, last = [], 0
     for block in range(blocks):
         a = 3 * block + 1
@@ -245,19 +269,19 @@ def residual(blocks: int = 3) -> Graph:
 
 
 def inception() -> Graph:
-    """A stem, three branches of different depth, their concatenation and a head."""
+    """Return a stem, three branches of different depth, their concatenation, and a head."""
     edges = [(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (1, 7), (3, 7), (6, 7), (7, 8)]
     return Graph.from_edges(edges, [4, 2, 1, 2, 1, 2, 2, 6, 1], [10, 10, 10, 10, 1, 10, 10, 1, 1])
 
 
 def unet() -> Graph:
-    """Two levels down and two levels up, with a skip connection at each."""
+    """Return a U-Net of two levels, with a skip connection at each."""
     edges = [(i, i + 1) for i in range(8)] + [(1, 7), (3, 5)]
     return Graph.from_edges(edges, [8, 8, 4, 4, 2, 6, 4, 16, 1], [10, 1, 10, 1, 10, 1, 10, 1, 1])
 
 
 def random_dag(seed: int, count: int = 9) -> Graph:
-    """A random DAG in which a later value reads each value but the last."""
+    """Return a random DAG whose only sink is the last node."""
     chance = random.Random(seed)
     edges = {(i, chance.randrange(i + 1, min(i + 4, count))) for i in range(count - 1)}
     edges |= {(i, j) for i in range(count) for j in range(i + 1, count) if chance.random() < 0.12}

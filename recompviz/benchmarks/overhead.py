@@ -1,16 +1,19 @@
-"""What a planned step takes besides its operators: a step that keeps every value, compared with eager.
+"""Measure the time that recompviz adds to the operators: planned steps that keep every value, compared with eager ones.
 
     python -m recompviz.benchmarks.overhead                      # 14 networks and their small variants
     python -m recompviz.benchmarks.overhead gpt2 vit --pairs 40  # some, with more pairs
     python -m recompviz.benchmarks.overhead --small              # the small variants only
 
-Each pair runs one eager and one planned step, in one process, in changing order. The figures are ratios of processor
-time: the median of all pairs, and the interquartile range. ``compile`` is ``rv.compile`` with a total that every value
-fits into, ``apply`` is ``rv.apply`` with the plan that keeps everything, ``fit_in`` chooses a plan at each call, and
-``aot_eager`` is ``torch.compile`` with PyTorch's own backend of that name: what Dynamo and AOTAutograd take
-by themselves. Plans are not searched: the search runs before the steps that are timed.
+Each pair runs one eager and one planned training step in the same process; the order alternates. The figures are ratios
+of processor time, planned to eager: the median and the quartiles over all pairs. The columns are:
 
-The networks have the published depth, with inputs (and for the largest ones, widths) that fit into this machine.
+  compile    ``rv.compile`` with a total of 1 TiB
+  apply      ``rv.apply`` with the plan that keeps every value
+  fit_in     a module that chooses one of its plans at each call, as ``rv.fit_in`` returns it
+  aot_eager  ``torch.compile`` with PyTorch's backend ``"aot_eager"``: the time of Dynamo and AOTAutograd alone
+
+No search for plans is timed. The networks have their published depth; inputs, and widths of the largest networks, are
+smaller than published.
 """
 
 from __future__ import annotations
@@ -41,7 +44,7 @@ WARM_UP = 4
 
 
 def real(name: str) -> networks.Example:
-    """A network of the published depth that trains in about a second on one core."""
+    """Return a network of published depth whose training step takes about a second on one core."""
     builders: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...], int]] = {
         "pspnet": (networks.pspnet, (1, 3, 97, 97), (1, 97, 97), 17),
         "unet": (lambda: networks.unet(width=16), (1, 1, 220, 220), (1, 36, 36), 2),
@@ -77,14 +80,14 @@ Step = Callable[[], None]
 
 
 def contenders(step: networks.Example, columns: Sequence[str]) -> Iterator[tuple[str, Step]]:
-    """The planned steps, ready to be timed."""
+    """Iterate over (column, function that runs one planned training step)."""
     for column in columns:
         model = copy.deepcopy(step.model)  # rv.compile changes how the model's layers are called
         yield column, training_step(model, _runner(column, model, step))
 
 
 def _runner(column: str, model: nn.Module, step: networks.Example) -> Callable[[], Tensor]:
-    """A function that returns the loss of one step."""
+    """Return a function that runs the forward pass of one column and returns the loss."""
     inputs, targets, loss = step.inputs, step.targets, step.loss
     whole: Any  # a module that returns the loss
     if column in ("compile", "aot_eager"):
@@ -100,7 +103,7 @@ def _runner(column: str, model: nn.Module, step: networks.Example) -> Callable[[
 
 
 def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
-    """A step, forward and backward, that starts without gradients."""
+    """Return a function that clears the gradients and runs the forward and the backward pass."""
     parameters = list(model.parameters())
 
     def step() -> None:
@@ -112,7 +115,7 @@ def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
 
 
 def ratios(eager: Step, planned: Step, pairs: int) -> tuple[float, float, float]:
-    """Planned over eager processor time: the quartiles of all pairs."""
+    """Return the quartiles of planned / eager processor time over ``pairs`` pairs of training steps."""
     for _ in range(WARM_UP):
         eager()
         planned()
@@ -130,7 +133,7 @@ def ratios(eager: Step, planned: Step, pairs: int) -> tuple[float, float, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table."""
+    """Parse the command line, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("networks", nargs="*", default=list(networks.NAMES), metavar="network")
     parser.add_argument("--pairs", type=int, default=20, help="pairs of steps of a network of published depth")
@@ -152,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(step: networks.Example, columns: Sequence[str], pairs: int) -> None:
-    """Print the row of one network."""
+    """Measure one network and print its row."""
     eager = training_step(step.model, lambda: step.loss(step.model(*step.inputs), *step.targets))
     eager()
     start = time.process_time()

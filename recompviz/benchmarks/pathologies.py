@@ -1,4 +1,4 @@
-"""All planted pathologies: those within one step, defined here, and those across steps, from ``leaks``."""
+"""All pathologies for ``rv.debug``: those within one training step are defined here, the others in ``leaks``."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""Speed of the planner, one row per network.
+"""Measure the speed of the exact solver. The table has one row for each network.
 
 Columns:
 
-  all, paper, prefixes  time of the whole time-centric curve over each family of lower sets, after warm-up: the least
-                        of some runs
+  all, paper, prefixes  time to compute the whole time-centric curve over each family of lower sets, after warm-up: the
+                        least of several runs
   tick                  longest time to get the plan of one budget from the curve
   memory                rise of the resident memory while the curve over all lower sets is computed
-  pairwise              time of the plain recursion over pairs of lower sets in NumPy; skipped where it takes minutes
+  pairwise              time of the plain recursion over pairs of lower sets, in NumPy; skipped where it takes minutes
   widened               how much more the plans of the family "prefixes" recompute than the exact ones: the maximum
                         at 25, 50 and 75 % between the least budget and the largest peak
+  plans, least budget   number of time-centric plans, and the least budget in formula bytes
 
 Graphs come from recompviz.networks or from files:
 
@@ -35,7 +36,7 @@ from recompviz.core.graphs.families import all_lower_sets
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.curve import Tradeoff
 
-# with more lower sets the pairwise recursion takes minutes
+# With more lower sets, the pairwise recursion takes minutes.
 MOST_PAIRWISE = 600
 FAMILIES: tuple[Family, ...] = ("all", "paper", "prefixes")
 LIMIT = 1_000_000
@@ -47,7 +48,7 @@ HEADER = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the table."""
+    """Parse the command line, run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help="names in recompviz.networks, or JSON files of graphs")
     parser.add_argument("--repeats", type=int, default=3, help="number of runs, of which the least time is shown")
@@ -62,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
-    """Pairs of name and graph: files, then networks; the paper's seven networks if nothing is wanted."""
+    """Iterate over (name, graph): graphs from files first, then those of networks.
+
+    If ``wanted`` is empty, these are the graphs of the paper's seven networks.
+    """
     names = [name for name in wanted if not name.endswith(".json")]
     for path in (Path(name) for name in wanted if name.endswith(".json")):
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +83,7 @@ def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
 
 
 def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
-    """One line of the table."""
+    """Measure one graph and return its row of the table."""
     curve = solve(graph, "all", limit=LIMIT)
     times = {family: best_time(partial(solve, graph, family, limit=LIMIT), clock, repeats) for family in FAMILIES}
     pairwise = "skipped"
@@ -96,7 +100,10 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Largest relative excess in overhead of the family "prefixes", at 25, 50 and 75 % of the curve."""
+    """Return the largest relative excess of the overhead with the family "prefixes" over the exact overhead.
+
+    It is taken at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
+    """
     widened = solve(graph, "prefixes")
     low, high = exact.least_budget, int(exact.time_centric.peaks[0])
     budgets = [int(low + share * (high - low)) for share in (0.25, 0.5, 0.75)]
@@ -104,7 +111,7 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """Least time of some runs in seconds. Runs stop after one that took more than 5 s."""
+    """Return the least time of at most ``repeats`` runs, in seconds. After a run of more than 5 s no other follows."""
     best = float("inf")
     for _ in range(repeats):
         start = clock()
@@ -116,7 +123,7 @@ def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float
 
 
 def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
-    """Longest time of ``curve.plan(budget)`` over budgets along the curve, in seconds."""
+    """Return the longest time of ``curve.plan(budget)``, in seconds, over about ``most`` budgets along the curve."""
     peaks = curve.time_centric.peaks.tolist()
     worst = 0.0
     for budget in peaks[:: max(1, len(peaks) // most)]:
@@ -125,7 +132,7 @@ def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
 
 
 def peak_memory(action: Callable[[], object]) -> str:
-    """Rise of the resident memory during an action in MB; a dash where ``/proc`` does not report it."""
+    """Return the rise of the resident memory during an action in MB, as text; a dash if it is not known."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
         before = _status("VmRSS")
@@ -141,7 +148,7 @@ def _status(field: str) -> int:
 
 
 def milliseconds(seconds: float) -> str:
-    """A duration in ms, or in s from one second on."""
+    """Return a duration as text: in ms, or in s from one second on."""
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

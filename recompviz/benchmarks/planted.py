@@ -1,7 +1,7 @@
-"""How a pathology is planted: a small training step that wastes memory, with the cause that its diagnosis must name.
+"""The registry of pathologies: small training steps that waste memory, each with the cause that a report must name.
 
-A function marked with :func:`planted` returns the arguments of :func:`recompviz.debug`. The line that is to blame ends
-in ``# here``; the benchmark looks its number up in the source.
+A function decorated with :func:`planted` returns the arguments of :func:`recompviz.debug`. The line that wastes the
+memory ends in ``# here``.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Pathology:
-    """A planted pathology.
+    """A training step that wastes memory, and the finding that is expected.
 
     Attributes
     ----------
     name : str
+        A description in a few words.
     make : callable
         Returns positional and keyword arguments of :func:`recompviz.debug`.
     cause : str
         The cause that the first finding must name.
     value : str
-        A part of the value that it must name.
+        A part of the value that the first finding must name.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Pathology:
 
     @property
     def line(self) -> int:
-        """The number of the line that ends in ``# here``."""
+        """The number of the source line that ends in ``# here``, which the first finding must name."""
         lines, start = inspect.getsourcelines(self.make)
         return next(start + i for i, text in enumerate(lines) if text.rstrip().endswith("# here"))
 
@@ -47,12 +48,12 @@ PATHOLOGIES: list[Pathology] = []
 
 
 def planted(name: str, cause: str, value: str) -> Callable[[Callable[[], Arguments]], Callable[[], Arguments]]:
-    """Decorator: register a function as a pathology, in :data:`PATHOLOGIES`.
+    """Return a decorator that adds a function to :data:`PATHOLOGIES`.
 
     Parameters
     ----------
     name, cause, value : str
-        As for :class:`Pathology`. The decorated function is its ``make``.
+        As for :class:`Pathology`. The decorated function becomes ``make``.
     """
 
     def add(make: Callable[[], Arguments]) -> Callable[[], Arguments]:
@@ -63,5 +64,5 @@ def planted(name: str, cause: str, value: str) -> Callable[[Callable[[], Argumen
 
 
 def layers(width: int = 256, depth: int = 4) -> nn.Sequential:
-    """Linear layers with tanh."""
+    """Return ``depth`` linear layers of a width, each followed by tanh."""
     return nn.Sequential(*(layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.Tanh())))

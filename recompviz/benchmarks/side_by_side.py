@@ -1,7 +1,7 @@
-"""Helpers of the benchmarks that run real steps: budgets, timing, and the description of the machine.
+"""Helpers of the benchmarks that measure training steps: budgets, timing, and a description of the machine.
 
-Other processes disturb every machine. Steps that are compared run in turn, in one process, round by round, so that a
-disturbance affects all of them; the result is the median of each.
+The methods that are compared run in one process, in turn, round by round, so that other work on the machine disturbs
+all of them alike. The result is the median time of each.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from recompviz.pytorch.tracing.step import Loss
 
 
 def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
-    """Pairs (budget, row of the table) for rising budgets in total bytes, evenly spread over the feasible range.
+    """Return pairs (budget in total bytes, row of the plan in the table), by rising budget.
 
-    The range goes from the least feasible total to the total of keeping everything. If several budgets give the same
-    plan, only the least of them is listed.
+    The budgets are ``count`` evenly spaced totals, from the least feasible one to the largest peak of the table. If
+    several budgets give the same plan, only the least of them is listed.
     """
     budgets = np.ceil(np.linspace(table.least_total, int(table.total_peaks.max()), count)).astype(int).tolist()
     least: dict[int, int] = {}
@@ -42,7 +42,16 @@ def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
 def training_step(
     module: nn.Module, inputs: tuple[Any, ...], targets: tuple[Any, ...], loss: Loss | None
 ) -> Callable[[], None]:
-    """A function that runs one step, forward and backward, starting without gradients, and waits until it is done."""
+    """Return a function that clears the gradients, runs forward and backward pass, and waits until both are done.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    inputs, targets : tuple
+        The arguments of the module, and the further arguments of the loss.
+    loss : callable or None
+        None if the module returns the loss itself.
+    """
     arguments: tuple[Any, ...] = (inputs, {}, targets)
     device = device_of([*module.parameters(), *inputs])
     measurement = MeasurementRun(module, device, None, arguments)
@@ -57,9 +66,9 @@ def training_step(
 
 
 def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """Median time of each step in seconds.
+    """Return the median wall-clock time of each training step, in seconds.
 
-    Each round runs all steps. The first round only warms up. Each round starts with a different step.
+    Each round runs all steps once, and starts with a different one. One more round before is not measured.
     """
     times: list[list[float]] = [[] for _ in steps]
     for round_ in range(rounds + 1):
@@ -72,19 +81,19 @@ def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float
 
 
 def recompute_seconds(trace: rv.Trace, plan: rv.Plan) -> float:
-    """Time of a plan's recomputation in seconds, by the calibrated time of each call."""
+    """Return the time of a plan's recomputation in seconds, from the calibrated times of the operator calls."""
     return sum(trace.joint.seconds[c] for c in trace.schedule(plan).recomputed)
 
 
 def device_name(device: str) -> str:
-    """A description of the device."""
+    """Return a description of a device: name of the GPU and CUDA version, or type of the CPU and number of threads."""
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 
 def about(device: str) -> dict[str, str]:
-    """Device, versions and date of a measurement."""
+    """Return the device, the versions of torch, Python and recompviz, and the present time, as a dictionary."""
     return {
         "device": device_name(device),
         "torch": torch.__version__,
@@ -95,6 +104,6 @@ def about(device: str) -> dict[str, str]:
 
 
 def write_json(path: Path, device: str, **tables: Any) -> None:
-    """Write tables as JSON, together with device, versions and date."""
+    """Write tables as one JSON object, together with the entries of :func:`about`."""
     text = json.dumps({**about(device), **tables}, indent=1, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")

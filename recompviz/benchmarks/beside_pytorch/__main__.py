@@ -1,14 +1,16 @@
-"""A Llama of 32 layers and a BERT at 15 budgets, beside PyTorch's activation memory budget, in one process.
+"""Compare plans of recompviz with PyTorch's activation memory budget, on a Llama of 32 layers and on a BERT.
 
     python -m recompviz.benchmarks.beside_pytorch                             # both models, hours on two CPU cores
     python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 128 --budgets 5
     python -m recompviz.benchmarks.beside_pytorch --engines operators decomposed inductor --json beside.json
 
-The first table has a measured step of PyTorch's at each of its ratios. The second has measured steps of ours at budgets
-from the total that keeps every value to the least total. The third puts beside each of PyTorch's steps two plans of
-ours: the one that recomputes least within the peak of PyTorch's step, and the one with the least peak that recomputes
-no more. The recomputation of every step is the time of the operators that run twice; each operator is timed once for
-each combination of shapes.
+The first table has PyTorch's training steps, measured, for values of ``activation_memory_budget`` from 1 to 0. The
+second table has training steps of recompviz, measured, at totals from the one that keeps every value down to the least
+one. The third table compares each of PyTorch's steps with two plans of recompviz: the plan of least recomputation whose
+peak is no higher, and the plan of least peak that recomputes no more.
+
+"recompute" is the processor time of the operators that run twice. Each operator is timed once for each combination of
+shapes, so both sides use the same times. Peaks are total bytes.
 """
 
 from __future__ import annotations
@@ -35,15 +37,16 @@ ENGINES: tuple[Engine, ...] = ("operators", "decomposed", "inductor")
 
 @dataclass(frozen=True)
 class Beside:
-    """A step of PyTorch's and two plans of ours.
+    """A training step of PyTorch's, and two plans of recompviz to compare it with.
 
     Attributes
     ----------
     theirs : TheirStep
+        The step under PyTorch's activation memory budget.
     within_peak : Planned or None
-        Fits into their peak; None if nothing does.
+        The plan of least recomputation whose peak is at most that of ``theirs``; None if there is none.
     within_time : Planned or None
-        Recomputes no more than theirs; None if every plan recomputes more.
+        The plan of least peak that recomputes at most as long as ``theirs``; None if there is none.
     """
 
     theirs: TheirStep
@@ -52,7 +55,7 @@ class Beside:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the tables."""
+    """Parse the command line, run the comparison and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help=f"some of {', '.join(MODELS)} (default: all)")
     parser.add_argument("--layers", type=int, help="number of layers (default: 32 and 12)")
@@ -78,7 +81,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(example: networks.Example, count: int, engines: Sequence[Engine]) -> dict[str, object]:
-    """Run one model under PyTorch's budgets and ours, and print the rows as they are measured."""
+    """Compare one model under PyTorch's budgets and under totals of recompviz; print each row when it is measured.
+
+    Parameters
+    ----------
+    example : networks.Example
+        The model with a batch and a loss.
+    count : int
+        Number of PyTorch's budgets for each engine, and of totals.
+    engines : sequence of Engine
+        The compiler settings under which PyTorch's budget is used.
+
+    Returns
+    -------
+    dict
+        All results, for a JSON file.
+    """
     start = time.process_time()
     times = OperatorTimes()
     # PyTorch's steps first: each compilation makes Dynamo forget the graphs before

@@ -1,4 +1,4 @@
-"""The two transformers of the comparison, with a batch and a loss.
+"""The two transformers of the comparison. The functions return a model with a batch and a loss.
 
 ``llama`` has the shape of PyTorch's issue 197838: 32 layers, width 256, 1,024 tokens, batch 2. ``bert`` is an encoder
 with 12 layers, dropout, and the loss of masked language modelling.
@@ -20,7 +20,7 @@ UNMASKED = -100
 
 
 class Encoder(nn.Module):
-    """One layer of BERT: attention and a perceptron, each added to its input and then normalized."""
+    """One layer of BERT: attention, then a perceptron. The result of each is added to its input and normalized."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, T, width] to the same shape."""
+        """Map [N, T, width] to [N, T, width]."""
         n, t, width = x.shape
         q, k, v = (
             project(x).view(n, t, self.heads, width // self.heads).transpose(1, 2)
@@ -48,7 +48,7 @@ class Encoder(nn.Module):
 
 
 class Bert(nn.Module):
-    """BERT with the head of masked language modelling, whose output layer is the embedding."""
+    """BERT with a head for masked language modelling. The output layer shares the weight of the embedding."""
 
     def __init__(self, layers: int, width: int, heads: int, context: int, dropout: float) -> None:
         super().__init__()
@@ -71,19 +71,19 @@ class Bert(nn.Module):
 
 
 def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross entropy of the logits [N, T, vocabulary] at the masked tokens."""
+    """Return the mean cross entropy of logits [N, T, vocabulary] over the masked tokens."""
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=UNMASKED)
 
 
 def llama(layers: int, length: int, batch: int) -> networks.Example:
-    """The Llama of the issue, or one with fewer layers or shorter sequences."""
+    """Return a Llama of width 256 with random tokens; ``length`` is the number of tokens in a sequence."""
     model = networks.llama(layers, 256, 8, hidden=688, vocabulary=VOCABULARY, context=length)
     tokens, following = (torch.randint(VOCABULARY, (batch, length)) for _ in range(2))
     return networks.Example(model, (tokens,), (following,), networks.next_token, "llama")
 
 
 def bert(layers: int, length: int, batch: int) -> networks.Example:
-    """A BERT of width 256 whose labels are one token in seven."""
+    """Return a BERT of width 256 with random tokens, of which about 15 % are masked."""
     model = Bert(layers, 256, 4, length, 0.1)
     tokens = torch.randint(VOCABULARY, (batch, length))
     labels = torch.where(torch.rand(batch, length) < 0.15, tokens, UNMASKED)

@@ -1,7 +1,7 @@
-"""The processor time of each operator of an fx graph, measured once for each combination of operator, shapes, strides.
+"""The processor time of the operators in an fx graph, measured once for each operator, shapes and strides.
 
-Plans of different origin are compared by these times: the same operator has the same time in each of them. Other
-programs on the machine change processor time less than they change the time on the clock.
+With these times, plans of recompviz and of PyTorch can be compared: the same operator has the same time in both. Other
+programs on the machine disturb processor time less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.operators import allocating_call
 
-# Each operator runs this often; its time is the least.
+# Number of runs of each operator; the least time counts.
 REPEATS = 5
 
 
 class OperatorTimes:
-    """Measures operators when they are first asked for."""
+    """Measures the time of each operator when it is first needed, and remembers it."""
 
     def __init__(self) -> None:
         self._seconds: dict[Any, float] = {}
 
     def total(self, nodes: Iterable[Node]) -> float:
-        """Seconds of all nodes together."""
+        """Return the processor time of all nodes together, in seconds."""
         return sum(self(node) for node in nodes)
 
     def __call__(self, node: Node) -> float:
-        """Seconds of one node; 0 for a view, and for a function such as ``getitem`` that is not an operator."""
+        """Return the processor time of one node, in seconds; 0 for views and for functions such as ``getitem``."""
         call = allocating_call(node)
         if call is None:
             return 0.0
@@ -51,7 +51,7 @@ def _described(leaf: Any) -> Any:
 
 
 def _filled(leaf: Any) -> Any:
-    """A real tensor in place of a fake one: ones, or zeros where it may be an index."""
+    """Return a real tensor in place of a fake one: random for floating point, else zeros, which are valid indices."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
     made = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device)

@@ -1,7 +1,7 @@
-"""One model under a budget of ours, and under PyTorch's, measured in the same way.
+"""Training steps under a total of recompviz and under PyTorch's activation memory budget, measured in the same way.
 
-A step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes: parameters,
-buffers and inputs of the model, and the most that the allocator's events add to them during the step.
+A training step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes:
+parameters, buffers and inputs of the model, and the most that is allocated besides them during the step.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ STEPS_BEFORE_PLANS = 2
 
 @dataclass(frozen=True)
 class OurStep:
-    """A step of ours.
+    """A training step of a model compiled by recompviz.
 
     Attributes
     ----------
-    budget, predicted, measured : int
-        Total bytes.
+    budget : int
+        The total given to recompviz, bytes.
+    predicted, measured : int
+        Predicted and measured peak, total bytes.
     recomputed : float
-        Seconds of the operators that run twice.
+        Processor time of the operators that run twice, in seconds.
     """
 
     budget: int
@@ -55,14 +57,14 @@ class OurStep:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan of ours.
+    """A plan of recompviz for a training step.
 
     Attributes
     ----------
     peak : int
-        Total bytes.
+        Predicted peak, total bytes.
     recomputed : float
-        Seconds of the operators that run twice.
+        Processor time of the operators that run twice, in seconds.
     """
 
     peak: int
@@ -71,18 +73,20 @@ class Planned:
 
 @dataclass(frozen=True)
 class TheirStep:
-    """A step under PyTorch's ``activation_memory_budget``.
+    """A training step under PyTorch's ``activation_memory_budget``.
 
     Attributes
     ----------
     engine : "operators", "decomposed" or "inductor"
+        The compiler settings; see :data:`recompviz.pytorch.internals.memory_budget.Engine`.
     ratio : float
+        The value of ``activation_memory_budget``, from 0 to 1.
     measured : int
-        Total bytes.
+        Measured peak, total bytes.
     recomputed : float
-        Seconds of the operators that run twice.
+        Processor time of the operators that run twice, in seconds.
     share : float
-        The same as a part of the forward pass.
+        ``recomputed`` as a fraction of the time of the forward pass.
     """
 
     engine: Engine
@@ -93,7 +97,7 @@ class TheirStep:
 
 
 class MeasuredStep:
-    """A compiled model with its batch and its loss."""
+    """A compiled model with a batch and a loss, whose training steps can be measured."""
 
     def __init__(self, example: networks.Example, compiled: nn.Module) -> None:
         arguments: Any = (example.inputs, {}, example.targets)
@@ -102,12 +106,18 @@ class MeasuredStep:
         self.counts: list[tuple[int, int]] = []
 
     def warm_up(self, steps: int) -> None:
-        """Run steps that are not measured."""
+        """Run training steps without measuring them."""
         for _ in range(steps):
             self.counts = self.measurement.one_step(self.run)
 
     def peak(self) -> int:
-        """The peak of one step that starts without gradients, total bytes."""
+        """Measure one training step that starts without gradients; return its peak in total bytes.
+
+        Raises
+        ------
+        RuntimeError
+            If the measurement is doubtful, for example because other work ran at the same time.
+        """
         reading = self.measurement.recorded_step(self.run, self.counts)
         # without a step before there are no write counts to compare with
         if notes := [note for note in reading.notes if self.counts or note != TRAINED]:
@@ -119,7 +129,19 @@ class MeasuredStep:
 
 
 class OurSteps:
-    """One model, compiled once by :func:`recompviz.compile`; its total then changes from step to step."""
+    """A model compiled once by :func:`recompviz.compile`, with training steps under different totals.
+
+    Attributes
+    ----------
+    least, keep_all : int
+        The least total, and the total that keeps every value, bytes.
+    plans : list of Planned
+        The plans of the training step, from least recomputation to least peak.
+    forward : float
+        Processor time of the operators of the forward pass, in seconds.
+    seconds : float
+        Processor time of the compilation and the first three training steps.
+    """
 
     def __init__(self, example: networks.Example, times: OperatorTimes) -> None:
         forget_graphs()
@@ -153,7 +175,7 @@ class OurSteps:
         return planned
 
     def at(self, total: int) -> OurStep:
-        """Measure a step under a total."""
+        """Set the total, in bytes, and measure a training step."""
         self.budget.total = total
         measured = self.step.peak()
         planned = self._planned()
@@ -161,19 +183,19 @@ class OurSteps:
         return OurStep(total, predicted, measured, self.recomputed[planned.point])
 
     def within_peak(self, peak: int) -> Planned | None:
-        """The plan of least recomputation whose peak is at most this; None if there is none."""
+        """Return the plan of least recomputation whose peak is at most ``peak`` total bytes; None if there is none."""
         return min((plan for plan in self.plans if plan.peak <= peak), key=lambda plan: plan.recomputed, default=None)
 
     def within_time(self, recomputed: float) -> Planned | None:
-        """The plan of least peak that recomputes at most these seconds; None if there is none."""
+        """Return the plan of least peak that recomputes for at most ``recomputed`` seconds; None if there is none."""
         fitting = (plan for plan in self.plans if plan.recomputed <= recomputed)
         return min(fitting, key=lambda plan: plan.peak, default=None)
 
 
 def their_step(example: networks.Example, ratio: float, engine: Engine, times: OperatorTimes) -> TheirStep:
-    """Compile the model with PyTorch's budget and measure its first step.
+    """Compile a model with PyTorch's ``activation_memory_budget`` and measure its first training step.
 
-    Compilation allocates nothing that lives until the step's peak: later steps have the same peak.
+    Later training steps have the same peak, because the memory for compilation is freed before the peak.
     """
     forget_graphs()
     partitions: list[Partition] = []
@@ -188,7 +210,10 @@ def their_step(example: networks.Example, ratio: float, engine: Engine, times: O
 
 
 def first_step(example: networks.Example, total: int) -> int | None:
-    """The peak of the first step under a total, while Dynamo compiles the model; None if it is refused."""
+    """Measure the first training step under a total, in which Dynamo compiles the model; return its peak in bytes.
+
+    None if recompviz raises ``InfeasibleBudget``.
+    """
     forget_graphs()
     step = MeasuredStep(example, rv.compile(example.model, total=total))
     with contextlib.suppress(rv.InfeasibleBudget):

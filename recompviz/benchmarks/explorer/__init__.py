@@ -1,1 +1,1 @@
-"""Speed of the Explorer in a real JupyterLab: ``python -m recompviz.benchmarks.explorer``."""
+"""Measures the speed of the Explorer in a real JupyterLab; run as ``python -m recompviz.benchmarks.explorer``."""

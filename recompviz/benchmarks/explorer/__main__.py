@@ -1,17 +1,17 @@
-"""Speed of the Explorer in a real JupyterLab and browser that reach only this machine.
+"""Measure the speed of the Explorer in a real JupyterLab and a real browser, without access to the network.
 
-The first table has two rows for each graph: with all modules collapsed, and with every value shown. In each, the mouse
-drags the slider over 300 positions, several times. Columns:
+The first table has two rows for each graph: with all modules collapsed, and with every value shown. For each row, the
+mouse drags the budget slider over 300 positions, several times. Columns:
 
-  frames          number of frames in which nodes changed
-  page work       time that the page works on such a frame
-  event to frame  time from a slider event to the frame that shows it
-  confirmed       time from the last event to the frame that shows the kernel's simulation of that plan: median and
-                  maximum of the drags; the line below splits it into parts
-  same plan       whether page and kernel end with the same plan
-  heap            heap of the page after forced garbage collections, before and after all drags
+  frames          number of frames in which nodes changed, over all drags
+  page work       time that the page takes to repaint such a frame: median and 95th percentile, ms
+  event to frame  time from a slider event to the frame that shows it: median and 95th percentile, ms
+  confirmed       time from the last event of a drag to the frame that shows the kernel's simulation of the plan:
+                  median and maximum over the drags, ms; the line below splits it into parts
+  same plan       whether page and kernel show the same plan at the end
+  heap            JavaScript heap of the page after garbage collection, before and after all drags, MiB
 
-The second table shows the time from a traced graph to its first picture, for two shapes, with and without ``dot``.
+The second table has the time from a traced graph to the first picture in the page, with and without Graphviz's ``dot``.
 
     python -m recompviz.benchmarks.explorer                  # some minutes; needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer --graphs resnet152 --events 100
@@ -34,12 +34,12 @@ from recompviz.benchmarks.explorer.page import Lab, answer, heap, opened
 
 GRAPHS = ("resnet152", "residual3000", "unet3000")
 
-# parts of the time from the last event to the confirmed frame
+# The parts of the time from the last event to the confirmed frame.
 PARTS = ("asked", "received", "simulated", "packed", "sent", "replied", "confirmed", "shown")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run, print the tables."""
+    """Parse the command line, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", nargs="*", default=["resnet152", "residual3000"], choices=GRAPHS)
     parser.add_argument("--events", type=int, default=300, help="number of slider positions of a drag")
@@ -72,7 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def drag(page: Any, events: int) -> dict[str, Any]:
-    """Drag the slider back and forth; return the times that the page took."""
+    """Drag the budget slider over ``events`` positions, three times across; return the times taken by the page.
+
+    The times are those of ``rvSeen`` and ``rvWire`` in :mod:`recompviz.benchmarks.explorer.probes`.
+    """
     page.evaluate(probes.WATCH)
     box = page.get_by_label("Budget in total bytes").bounding_box()
     y = box["y"] + box["height"] / 2
@@ -92,7 +95,19 @@ def drag(page: Any, events: int) -> dict[str, Any]:
 
 
 def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
-    """Print the two rows of one graph."""
+    """Drag the slider for one graph and print its two rows.
+
+    Parameters
+    ----------
+    browser : playwright Browser
+    lab : Lab
+    name : str
+        A key of ``stamped.STEPS``.
+    events : int
+        Number of slider positions in a drag.
+    drags : int
+        Number of drags that are measured; one more before them is not.
+    """
     code = "import json, time\nfrom recompviz.benchmarks.explorer import stamped\nstamped.install()\n"
     code += f"explorer = stamped.planned({name!r})\nexplorer"
     ask = "json.dump(stamped.STAMPS, open('stamps.json', 'w'))\n"
@@ -125,7 +140,15 @@ def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
 
 
 def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
-    """The median time of each part of a confirmation, in ms."""
+    """Return the median time of each part of a confirmation, in ms, as text.
+
+    Parameters
+    ----------
+    every : list of dict
+        The times in the page for each drag, from :func:`drag`.
+    stamps : dict of str to list of float
+        The times in the kernel for each request, from ``stamped.STAMPS``.
+    """
     taken: dict[str, list[float]] = {part: [] for part in PARTS}
     for one in every:
         kernel = dict(zip(PARTS[1:5], stamps[str(one["request"])], strict=True))
@@ -138,7 +161,7 @@ def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
 
 
 def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
-    """Print the time from a traced graph to its first picture."""
+    """Print the time from a traced graph to its first picture in the page, with or without Graphviz's ``dot``."""
     code = "import time\nfrom recompviz.benchmarks.explorer.stamped import STEPS, with_first_plans\n"
     code += f"step = STEPS[{name!r}]()\nwith_first_plans(STEPS['one block']())\n"  # loads the compiled functions
     code += "" if dot else "from recompviz.widgets.layout import layout\nlayout.run_dot = lambda *_: None\n"
@@ -156,7 +179,7 @@ def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Median and 95th percentile."""
+    """Return median and 95th percentile as text."""
     ranked = sorted(values)
     return f"{ranked[len(ranked) // 2]:.1f} ({ranked[int(len(ranked) * 0.95)]:.1f})" if ranked else "—"
 

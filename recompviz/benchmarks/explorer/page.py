@@ -1,4 +1,4 @@
-"""A JupyterLab on loopback, and notebooks of two cells in a browser that reaches nothing else."""
+"""A local JupyterLab, and pages of a browser that open notebooks in it and reach nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from recompviz.benchmarks.explorer import probes
 
 
 class Lab:
-    """A running JupyterLab on loopback; notebooks are written into its folder."""
+    """A JupyterLab that runs on this machine only.
+
+    Parameters
+    ----------
+    folder : Path
+        Root folder of the server. Notebooks, configuration and data are written here.
+
+    Raises
+    ------
+    RuntimeError
+        If the server does not start within 90 seconds.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,11 +57,11 @@ class Lab:
         raise RuntimeError("JupyterLab did not start; is recompviz[lab] installed?")
 
     def address(self, path: str) -> str:
-        """A page of the server, with the token."""
+        """Return the address of a page of the server, with the token."""
         return f"http://127.0.0.1:{self.port}/{path}?token={self.token}&reset="
 
     def notebook(self, name: str, *cells: str) -> None:
-        """Write a notebook of code cells."""
+        """Write a notebook of code cells into the folder."""
         made: list[dict[str, Any]] = [
             {"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": x, "execution_count": None, "outputs": []}
             for i, x in enumerate(cells)
@@ -69,7 +80,7 @@ class Lab:
 
 
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
-    """Open a notebook in the browser, run its first cell and select the second."""
+    """Write a notebook, open it in the browser and run its first cell; return the page (of playwright)."""
     lab.notebook(name, *cells)
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
     mine = f"//127.0.0.1:{lab.port}/"
@@ -86,7 +97,7 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
 
 
 def answer(page: Any) -> str:
-    """Run the second cell again. It prints ``said``, the time and the text that is returned."""
+    """Run the last cell of the notebook and return the text that it prints after ``said`` and the time."""
     output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
     before = output.inner_text() if output.count() else ""
     page.locator(".jp-Notebook-cell .cm-content").last.click()
@@ -97,7 +108,7 @@ def answer(page: Any) -> str:
 
 
 def heap(page: Any) -> float:
-    """Size of the page's heap in MiB after a forced garbage collection."""
+    """Return the size of the page's JavaScript heap after garbage collection, in MiB."""
     session = page.context.new_cdp_session(page)
     for _ in range(2):
         session.send("HeapProfiler.collectGarbage")

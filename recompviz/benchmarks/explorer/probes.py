@@ -1,4 +1,4 @@
-"""JavaScript that takes times in the page. All times are in ms since 1970, which the clock of the kernel shows, too."""
+"""JavaScript that measures times in the page, in ms since 1970, so that they compare with times of the kernel."""
 
 # ``window.rvWire``: times of the last request to the kernel and of the last reply from it
 WIRE = """(() => {

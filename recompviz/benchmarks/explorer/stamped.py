@@ -1,6 +1,6 @@
-"""Explorers that write down when the kernel works on a request. The notebooks of the benchmark import this file.
+"""Explorers that record when the kernel works on a request. The notebooks of the benchmark import this file.
 
-The steps need no torch: the widget layer is what is measured.
+The graphs are made without torch, because only the widgets are measured.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _current: list[float] = []  # the same times of the request that is worked on
 
 
 def stamped(function: Callable[P, T]) -> Callable[P, T]:
-    """A function that also writes down when it ends."""
+    """Return a function that does the same and also records the time at which it ends."""
 
     def call(*arguments: P.args, **keywords: P.kwargs) -> T:
         found = function(*arguments, **keywords)
@@ -46,7 +46,7 @@ def stamped(function: Callable[P, T]) -> Callable[P, T]:
 
 
 class StampedExplorer(Explorer):
-    """An Explorer that writes the times of each request to ``STAMPS``."""
+    """An Explorer that records the times of each request in ``STAMPS``."""
 
     def _handle_msg(self, message: dict[str, Any]) -> None:
         _current[:] = [1000 * time.time()]
@@ -59,29 +59,32 @@ class StampedExplorer(Explorer):
 
 
 def install() -> None:
-    """Write down when a timeline is packed into a message, from now on, in this process."""
+    """From now on in this process, record when a timeline has been packed into a message."""
     wire.timeline_message = stamped(wire.timeline_message)
 
 
 class StampedPlanner(Planner):
-    """A planner that also writes down when a simulation ends."""
+    """A planner that also records when a simulation ends."""
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """See :meth:`recompviz.Planner.simulate`."""
+        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the time."""
         return stamped(super().simulate)(plan)
 
 
 def explorer(step: Step, objectives: Sequence[PlanObjective]) -> StampedExplorer:
-    """An Explorer of a step with a plan table per objective, or else with the plans that need no search."""
+    """Return an Explorer of a training step, with a plan table for each objective.
+
+    Without objectives, it has the plans that need no search.
+    """
     planner = StampedPlanner(*step, most_rows=200)
     return StampedExplorer(planner, objectives=objectives, baselines=(), background=False, title="s")
 
 
 def planned(name: str) -> StampedExplorer:
-    """An Explorer with the plans of the exact solver."""
+    """Return an Explorer of a step of ``STEPS``, with the time-centric plans of the exact solver."""
     return explorer(STEPS[name](), ["time"])
 
 
 def with_first_plans(step: Step) -> StampedExplorer:
-    """An Explorer with the plans that need no search."""
+    """Return an Explorer of a training step with the plans that need no search."""
     return explorer(step, [])

@@ -1,4 +1,4 @@
-"""The command: run the missing parts of each network, store each part when it is finished, then write the page."""
+"""The command of the benchmark: compute the missing data, store each part when it is finished, then write the page."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from recompviz.benchmarks.paper.page import write_page
 from recompviz.benchmarks.paper.predicted import predict
 from recompviz.benchmarks.side_by_side import about
 
-# the parts of a network's data; the name of a measured part ends with the device
+# The parts of a network's data. The name of a measured part ends with the device.
 PREDICTED, BATCHES = "predicted", "batches"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; the exit status is 130 if the run was stopped, and 1 if a part failed."""
+    """Parse the command line and run; return the exit status: 130 if it was stopped, 1 if a part failed, else 0."""
     parser = argparse.ArgumentParser(description=paper.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(networks.PAPER)}; default: all")
     parser.add_argument("--device", default="cpu", help="where steps are measured: cpu (reduced batch) or cuda")
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all(options: argparse.Namespace) -> int:
-    """Run every missing part of the chosen networks; return 1 if any failed."""
+    """Compute and store every missing part of the chosen networks; return 1 if a part failed, else 0."""
     failed = 0
     todo = list(parts(options))
     for done, (name, part, make) in enumerate(todo):
@@ -79,7 +79,10 @@ def run_all(options: argparse.Namespace) -> int:
 
 
 def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
-    """Yield (network, part, function that computes it); the predictions of all networks come first."""
+    """Iterate over (network, part, function that computes the part).
+
+    The predictions of all networks come first. The function takes another function, which prints progress.
+    """
     names, small, device = options.names or networks.PAPER, options.small, options.device
     wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}
     for name in names if PREDICTED in wanted else ():
@@ -96,7 +99,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
 
 
 def save(path: Path, data: dict[str, Any]) -> None:
-    """Write a network's data atomically."""
+    """Write a network's data as JSON. If the program is stopped meanwhile, the old file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,9 +1,9 @@
-"""The largest batch that fits: the paper's figure of batch size against step time, predicted from two traces.
+"""Predict the largest batch that fits into a device: the paper's figure of step time against batch size.
 
 Two traces of a network at different batch sizes have the same calls and storages, and every size is a linear function
-of the batch. So any batch can be simulated exactly without tracing it. For each batch, the plan of least recomputation
-that fits in the device's memory is taken. Its step time is a lower bound: the roofline of the paper's K40c for all
-calls, including those that run twice.
+of the batch size. Two traces are therefore enough to simulate any batch size. For each batch size, the plan of least
+recomputation is taken that fits into the memory of the paper's K40c. The time of a training step is a lower bound, from
+the K40c's roofline for all operator calls, recomputed ones included.
 
 Source: Kusumoto et al. 2019, section 5.2.
 """
@@ -28,12 +28,21 @@ from recompviz.pytorch.tracing.costs import Roofline, bytes_moved, flops
 SHOWN = ("resnet152", "densenet161", "pspnet")
 # NVIDIA's data sheet: 4.29 TFLOP/s in single precision, 288 GB/s
 K40C_ROOFLINE = Roofline(flops_per_second=4.29e12, bytes_per_second=288e9)
-# the memory limit for small variants, as a multiple of keep-all's peak; in the device's memory any batch would fit
+# The memory limit for small variants, as a multiple of keep-all's peak. The memory of the device would fit any batch.
 SMALL_ROOM = 3
 
 
 def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
-    """The joint graph at another batch size; sizes are extrapolated linearly from two traces.
+    """Return the joint graph at another batch size, with sizes extrapolated linearly from two traces.
+
+    Parameters
+    ----------
+    first, second : JointGraph
+        The joint graphs of the same network at two batch sizes.
+    batches : (int, int)
+        These batch sizes.
+    batch : int
+        The batch size of the result.
 
     Raises
     ------
@@ -55,13 +64,16 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
 
 
 def traced(name: str, batch: int, small: bool) -> rv.Trace:
-    """Trace a network's step at a batch size on the meta device."""
+    """Trace a training step of a network on the meta device, for CUDA's allocator."""
     step = networks.example(name, batch, small=small, device="meta")
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda", costs="paper")
 
 
 def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
-    """The curves of one network: for each method a list of [batch, milliseconds per sample, total bytes]."""
+    """Return the data of one network: the largest batch of each method, and a curve over the batch sizes.
+
+    A curve is a list of [batch size, milliseconds per sample, simulated peak in total bytes].
+    """
     base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
     b = len(base.arguments[0][0])
     other = traced(name, 2 * b, small)
@@ -104,7 +116,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
-    """The plan that keeps the values of a mask."""
+    """Return the plan that keeps the values of a keep mask."""
     return rv.Plan.from_keep_mask(trace.graph, kept, "batch")
 
 
@@ -113,7 +125,7 @@ def _step(batch: int) -> int:
 
 
 def _rising(batch: int) -> Iterator[int]:
-    """The batch sizes to try, in steps of a quarter of the first one."""
+    """Iterate over the batch sizes to try: multiples of a quarter of ``batch``."""
     return (k * _step(batch) for k in count(1))
 
 

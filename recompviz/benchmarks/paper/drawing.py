@@ -1,4 +1,4 @@
-"""Static figures as SVG, in light and dark colours; the same data give the same bytes.
+"""Static figures as SVG, which follow the light or dark theme of the viewer. The same data give the same bytes.
 
 A panel maps data to pixels and draws axes, bars, lines and points. A figure consists of panels and one legend.
 """
@@ -23,7 +23,7 @@ SHAPES = ("circle", "square", "diamond", "triangle")
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from low to high, about ``most`` of them.
+    """Return evenly spaced round numbers between ``low`` and ``high``, about ``most`` of them.
 
     Examples
     --------
@@ -44,9 +44,11 @@ class Panel:
     Attributes
     ----------
     left, top, width, height : float
-        The data area, pixels.
-    x, y : (low, high)
-        The ranges of the axes.
+        The data area, in pixels.
+    x, y : (float, float)
+        The range of each axis, in units of the data.
+    parts : list of str
+        The SVG elements drawn so far.
     """
 
     left: float
@@ -58,7 +60,7 @@ class Panel:
     parts: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """The pixel position of a data point."""
+        """Return the pixel position of a data point."""
         (x0, x1), (y0, y1) = self.x, self.y
         return (
             self.left + self.width * (x - x0) / (x1 - x0),
@@ -66,14 +68,14 @@ class Panel:
         )
 
     def text(self, x: float, y: float, text: str, anchor: str = "middle", kind: str = "", turn: bool = False) -> None:
-        """Write text at a pixel position."""
+        """Draw text at a pixel position; ``kind`` is a class of the style sheet, ``turn`` rotates it upwards."""
         turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}"{turned}>{escape(text)}</text>'
         )
 
     def axes(self, title: str, x_name: str, y_name: str, x_ticks: bool = True) -> None:
-        """Draw the title, the grid lines with their numbers, and the names of the axes."""
+        """Draw the title, the names of the axes, the grid lines of y and the ticks of x, with their numbers."""
         bottom, right = self.top + self.height, self.left + self.width
         for value in ticks(*self.y):
             _, y = self.at(self.x[0], value)
@@ -89,7 +91,7 @@ class Panel:
         self.text(self.left - 44, self.top + self.height / 2, y_name, "middle", "faint", turn=True)
 
     def bar(self, left: float, right: float, value: float, colour: str, label: str = "") -> None:
-        """A bar between two places on the x axis, its value above it."""
+        """Draw a bar from zero to ``value``, between two places on the x axis, with ``label`` above it."""
         x0, y = self.at(left, value)
         x1, zero = self.at(right, max(0.0, self.y[0]))
         top, height = min(y, zero), abs(zero - y)
@@ -99,18 +101,18 @@ class Panel:
         self.text((x0 + x1) / 2, top - 4, label, "middle", "faint")
 
     def line(self, points: Sequence[Sequence[float]], colour: str, dashed: bool = False) -> None:
-        """A line through points."""
+        """Draw a line through data points."""
         path = "L".join("{:.1f} {:.1f}".format(*self.at(x, y)) for x, y in points)
         dash = ' stroke-dasharray="5 4"' if dashed else ""
         self.parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
 
     def mark(self, x: float, y: float, colour: str, shape: str, name: str) -> None:
-        """Draw a point; its name is a tooltip."""
+        """Draw a marker of one of ``SHAPES`` at a data point, with its name as a tooltip."""
         self.parts.append(marker(*self.at(x, y), colour, shape, name))
 
 
 def marker(x: float, y: float, colour: str, shape: str, name: str = "") -> str:
-    """A marker of one of `SHAPES`, as SVG, at a pixel position."""
+    """Return a marker of one of ``SHAPES`` at a pixel position, as an SVG element."""
     title = f"<title>{escape(name)}</title>" if name else ""
     r = 5.0
     paths = {
@@ -130,15 +132,16 @@ def figure(
     describe: str,
     per_row: int = 4,
 ) -> str:
-    """Write the panels, with one legend below them, as an SVG file.
+    """Return an SVG document with panels and one legend below them.
 
     Parameters
     ----------
     width, height : float
-        Pixels; the legend is at the bottom.
+        Size of the figure in pixels, legend included.
     panels : sequence of Panel
-    legend : sequence of (name, colour, shape)
-        Shape is one of `SHAPES`, or ``"line"`` or ``"dashes"``.
+        The panels, with everything drawn in them.
+    legend : sequence of (str, str, str)
+        Name, colour and shape of each entry. A shape is one of ``SHAPES``, ``"line"`` or ``"dashes"``.
     describe : str
         The figure in words, for screen readers.
     per_row : int

@@ -1,4 +1,7 @@
-"""The figures of the page: reductions as bars, step times and batch sizes as curves."""
+"""The figures of the page, as SVG: reductions of the peak, step time against peak, and step time against batch size.
+
+``networks`` and ``data`` map the name of a network to its parts, as stored in ``results/data``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from recompviz.core.base.palette import BLUE, GREEN, GREY, ORANGE, PINK, SKY, VE
 Data = Mapping[str, Mapping[str, Any]]
 
 GB = 1e9
-# the colour and the marker of each method
+# The colour and the marker of each method.
 STYLES: dict[str, tuple[str, str]] = {
     "eager": (GREY, "circle"),
     KEEP_ALL: (GREY, "diamond"),
@@ -29,17 +32,20 @@ STYLES: dict[str, tuple[str, str]] = {
 
 
 def by_method(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The rows of a part by the name of their method."""
+    """Return the rows of a part by the name of their method."""
     return {row["method"]: row for row in part["rows"]}
 
 
 def reduction(peak: float, keep_all: float) -> float:
-    """How much lower a peak is than that of keep-all, percent."""
+    """Return by how many percent a peak is below the peak of keep-all; negative if it is above."""
     return 100 * (1 - peak / keep_all)
 
 
 def totals(data: Mapping[str, Any]) -> dict[str, float]:
-    """Total bytes by method at the paper's batch: measured if there are CUDA data, else simulated."""
+    """Return the peak of each method at the paper's batch size, in total bytes.
+
+    Peaks are measured if there are data from CUDA, else simulated.
+    """
     measured = data.get("measured on cuda")
     if measured:
         return {row["method"]: row["measured"] for row in measured["rows"]}
@@ -47,9 +53,10 @@ def totals(data: Mapping[str, Any]) -> dict[str, float]:
 
 
 def reduction_bars(networks: Data) -> str:
-    """Draw by how many percent each plan's peak is below that of keep-all, with four bars per network.
+    """Draw four bars for each network: by how many percent the peak of a plan is below the peak of keep-all.
 
-    The bars are the better plan that the paper reports, then our exact memory-centric, Chen and live plans.
+    The first bar is the better plan that the paper reports. The others are exact memory-centric plans, Chen's plans and
+    live plans of recompviz.
     """
     series = (
         ("paper: its better plan", GREY),
@@ -78,7 +85,15 @@ def reduction_bars(networks: Data) -> str:
 
 
 def step_curve(name: str, part: Mapping[str, Any]) -> str:
-    """Draw measured step time against measured peak for every method, with the predicted curve of the live plans."""
+    """Draw measured step time against measured peak for every method, and the predicted curve of the live plans.
+
+    Parameters
+    ----------
+    name : str
+        Name of the network.
+    part : mapping
+        A measured part of its data.
+    """
     rows = [*part["rows"], *({"method": LIVE, "measured": row["ours_measured"], "seconds": row["ours_seconds"]}
                              for row in part["at_equal_peak"] if row["ours_measured"])]  # fmt: skip
     curve = [(peak / 1e6, seconds) for seconds, peak in part["curve"]]
@@ -110,7 +125,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
 
 
 def batch_curves(networks: Data) -> str:
-    """Draw predicted milliseconds per sample against batch size for every method."""
+    """Draw predicted milliseconds per sample against batch size, with one panel for each network."""
     shown = {name: data["batches"] for name, data in networks.items() if "batches" in data}
     styles = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
     panels = []

@@ -1,9 +1,9 @@
-"""Real steps: simulated and measured peak and step time of each method, and our plan at each neighbour's peak.
+"""Measure training steps of one network: peak and time of each method, and of a live plan within each method's peak.
 
-On the CPU the batch, the images and the number of channels are reduced; on CUDA the paper's batch is used. Operators
-are calibrated first. The measured peak is the allocator's. Step times are measured in rounds, one step of each method
-per round. Recomputation is the calibrated time of the calls that the plan's schedule runs twice. Eager PyTorch and
-``torch.utils.checkpoint`` run directly, all other methods as plans.
+On the CPU the batch, the images and the number of channels are smaller than in the paper; on CUDA they are the same.
+Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of
+each method in a round. The time of recomputation is the calibrated time of the operator calls that run twice. Eager
+PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ REDUCED: dict[str, tuple[int, int]] = {
     "densenet161": (4, 64),
     "googlenet": (8, 96),
 }
-# U-Net's convolutions are not padded: its output is smaller than its input by this many pixels
+# U-Net's convolutions are not padded: its output has this number of pixels less than its input, in each direction.
 UNET_BORDER = 184
 EAGER = "eager"
-# the methods of a quick run
+# The methods of a quick run.
 QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5", LIVE)
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
-    """The step to run: the paper's on CUDA, a reduced one on the CPU."""
+    """Return the network with a batch and a loss: as in the paper on CUDA, smaller on the CPU."""
     torch.manual_seed(0)
     if small or device != "cpu":
         return networks.example(name, batch or (4 if small else None), small=small, device=device)
@@ -65,7 +65,25 @@ def example(name: str, small: bool, device: str, batch: int | None) -> networks.
 
 
 def run(name: str, small: bool, device: str, batch: int | None, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
-    """Measure one network on one device and return the data."""
+    """Measure one network on one device and return the data, as stored in ``results/data``.
+
+    Parameters
+    ----------
+    name : str
+        Name in :mod:`recompviz.networks`.
+    small : bool
+        Whether to use the small variant.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    batch : int or None
+        Batch size; None for the usual one.
+    rounds : int
+        Number of timed training steps of each method.
+    quick : bool
+        Whether to run the methods of ``QUICK`` only.
+    say : callable
+        Prints progress.
+    """
     step = example(name, small, device, batch)
     trace = rv.calibrate(
         rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"), fresh=True
@@ -138,22 +156,22 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 
 def identity(contender: Contender) -> object:
-    """Methods with the same identity have the same plan and are run once."""
+    """Return a value that is equal for methods with the same plan, which need to run only once."""
     return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
 def firsts(runners: dict[str, Contender]) -> dict[object, str]:
-    """The first method that runs each distinct step."""
+    """Return the first method of each identity (see :func:`identity`)."""
     return {identity(contender): method for method, contender in reversed(runners.items())}
 
 
 def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender:
-    """A plan as a contender that can be run."""
+    """Return a contender that runs a plan."""
     return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
 
 
 def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
-    """The contender of each method."""
+    """Return the contender of each method: eager PyTorch, checkpoints, or a plan."""
     found: dict[str, Contender] = {}
     for method, plan in plans.items():
         if method == EAGER:

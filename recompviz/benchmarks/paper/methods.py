@@ -1,8 +1,8 @@
 """The methods that are compared, as plans of one trace, in the order of the tables.
 
-Keep-all; Chen's algorithm with the segment budget of least simulated peak; the formula's approximate and exact plans at
-the least feasible budget, time-centric and memory-centric; a checkpoint per block and PyTorch's memory budget; and the
-plan of least simulated peak that the search in simulated bytes finds.
+They are: keep-all; Chen's algorithm with the segment budget of least simulated peak; approximate and exact plans by the
+formula at the least feasible budget, time-centric and memory-centric; a checkpoint around each block; PyTorch's
+activation memory budget; and the *live* plan of least peak, found by the search in simulated bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recompviz.core.plans.curve import Objective
 
 KEEP_ALL, CHEN, LIVE = "keep-all", "Chen", "live"
 CHECKPOINT = "checkpoint per block"
-# the values of PyTorch's activation memory budget
+# The values of PyTorch's activation memory budget.
 RATIOS = (0.7, 0.5, 0.3, 0.1, 0.0)
 FAMILIES: dict[str, Family] = {"approximate": "paper", "exact": "all"}
 OBJECTIVES: tuple[Objective, ...] = ("time", "memory")
@@ -28,13 +28,13 @@ Say = Callable[[str], None]
 
 
 def least_memory_chen(trace: rv.Trace) -> rv.Plan:
-    """The plan of least simulated peak among Chen's plans for all segment budgets."""
+    """Return the plan of least simulated peak among the plans of Chen et al. 2016 for all segment budgets."""
     profile = profile_function(trace.graph, trace.joint)
     return min(chen_plans(trace.graph), key=lambda plan: (int(profile(plan).max()), plan.overhead))
 
 
 def methods(trace: rv.Trace, say: Say) -> dict[str, rv.Plan]:
-    """The plan of every method; methods without a plan are reported and left out."""
+    """Return the plan of each method. A method without a plan is left out, and ``say`` prints the reason."""
     plans = {KEEP_ALL: rv.Plan.keep_all(trace.graph), CHEN: least_memory_chen(trace)}
     for family, searched in FAMILIES.items():
         try:

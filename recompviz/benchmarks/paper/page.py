@@ -1,6 +1,6 @@
-"""The page: tables, figures and limitations, written from the data.
+"""The page of results: tables, figures and limitations, written from the data in ``results/data``.
 
-The same data give the same bytes, so a test can compare the page in the repository with its data.
+The same data give the same bytes, so a test compares the page in the repository with its data.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from recompviz.benchmarks.paper.page_tables import (
 )
 from recompviz.benchmarks.paper.reported import K40C, REPORTED
 
-# a prediction with a larger error, in percent, is listed as a limitation
+# A simulation with a larger error, in percent, is listed as a limitation.
 MOST_OFF = 1.0
 
 
 def write_page(out: Path) -> Path:
-    """Write page, figures and CSV files from ``out/data``, and return the path of the page."""
+    """Write page, figures and CSV files from the data in ``out/data``; return the path of the page."""
     for path, text in pages(read(out)).items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         (out / path).write_text(text, encoding="utf-8")
@@ -51,13 +51,13 @@ def write_page(out: Path) -> Path:
 
 
 def read(out: Path) -> dict[str, dict[str, Any]]:
-    """Read the data of every network that has some, in the paper's order."""
+    """Return the data of each network that has a data file, in the order of the paper's table."""
     files = {name: out / "data" / f"{name}.json" for name in REPORTED}
     return {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items() if path.exists()}
 
 
 def pages(data: Data) -> dict[str, str]:
-    """The text of every file that is made from the data, by its path in the folder."""
+    """Return the text of each file that is made from the data, by its path below the results folder."""
     files = {"README.md": page(data), **tables_as_csv(data)}
     if having(data, "predicted"):
         files["figures/reductions.svg"] = reduction_bars(data)
@@ -70,7 +70,7 @@ def pages(data: Data) -> dict[str, str]:
 
 
 def page(data: Data) -> str:
-    """The page as Markdown."""
+    """Return the page in Markdown."""
     sections = [
         "# The paper's results, and other methods",
         "Kusumoto et al. 2019 ([arXiv 1905.11722](https://arxiv.org/abs/1905.11722)) report that recomputation "
@@ -148,7 +148,7 @@ ACCOUNT = (
 
 
 def provenance(data: Data) -> str:
-    """Device, versions and date of each part, as a list in Markdown."""
+    """Return the devices, versions and dates of each part of the data, as a list in Markdown."""
     lines = []
     for part, what in (
         ("predicted", "Predicted, *estimated* for CUDA on the meta device"),
@@ -168,7 +168,7 @@ def provenance(data: Data) -> str:
 
 
 def shortcomings(data: Data) -> list[str]:
-    """What the figures do not show, and where another method is better."""
+    """Return sentences about missing data, inexact simulations, and results where another method is better."""
     found = []
     for name in REPORTED:
         if "predicted" not in data.get(name, {}):
@@ -236,7 +236,7 @@ def shortcomings(data: Data) -> list[str]:
 
 
 def tables_as_csv(data: Data) -> dict[str, str]:
-    """The rows of every part, as CSV files by name."""
+    """Return the text of each CSV file by its name. Files without rows are left out."""
     found: dict[str, list[dict[str, Any]]] = {
         "predicted.csv": [],
         "measured.csv": [],
@@ -260,7 +260,7 @@ def tables_as_csv(data: Data) -> dict[str, str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows with the same fields as CSV."""
+    """Return rows, which all have the same fields, as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

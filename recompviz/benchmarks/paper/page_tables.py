@@ -1,4 +1,4 @@
-"""The tables of the page, in Markdown."""
+"""The tables of the page, in Markdown. ``data`` maps the name of a network to its parts, as in ``results/data``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ORDER = (KEEP_ALL, CHEN, *FORMULA, LIVE)
 
 
 def having(data: Data, part: str) -> list[str]:
-    """The networks that have a part."""
+    """Return the names of the networks whose data have a part."""
     return [name for name in data if part in data[name]]
 
 
 def measured_parts(network: Mapping[str, Any]) -> list[str]:
-    """The measured parts of a network, such as ``"measured on cpu"``."""
+    """Return the names of the measured parts of a network's data, such as ``"measured on cpu"``."""
     return [part for part in ("measured on cuda", "measured on cpu") if part in network]
 
 
@@ -32,13 +32,13 @@ def measured_parts(network: Mapping[str, Any]) -> list[str]:
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Write a table in Markdown."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def peaks_table(data: Data) -> str:
-    """The paper's peaks and ours, GB and percent."""
+    """Return the table of peaks: as the paper reports them, and those of recompviz, in GB and percent of keep-all."""
     rows = []
     for name in having(data, "predicted"):
         found, paper = totals(data[name]), REPORTED[name]
@@ -64,12 +64,12 @@ def peaks_table(data: Data) -> str:
 
 
 def cost_cell(part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """``435 (67%)``: units, and percent of a forward pass."""
+    """Return the overhead of a row in units of cost, and in percent of a forward pass, for example ``435 (67%)``."""
     return f"{row['overhead']:g} ({100 * row['overhead'] / part['forward_units']:.0f}%)"
 
 
 def cell(peak: float | None, keep_all: float) -> str:
-    """``2.31 (−62%)``: GB, and reduction against keep-all."""
+    """Return a peak in GB and its reduction against keep-all, for example ``2.31 (−62%)``; a dash for None."""
     if peak is None:
         return "—"
     gained = reduction(peak, keep_all)
@@ -77,7 +77,14 @@ def cell(peak: float | None, keep_all: float) -> str:
 
 
 def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]], str]) -> str:
-    """One cell for each network and method."""
+    """Return a table with a row for each network and a column for each method.
+
+    Parameters
+    ----------
+    data : mapping
+    of : callable (predicted part, row of the method) → str
+        Returns the text of a cell.
+    """
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -88,7 +95,7 @@ def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]]
 
 
 def binding_table(data: Data) -> str:
-    """The step of the peak of the least-memory plan, and what is alive there."""
+    """Return the table of the peak of the live plan of least memory: its operator, and the blocks alive there."""
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -100,7 +107,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Each neighbour's total and overhead, and the overhead of our plan within that total."""
+    """Return the table of other methods: simulated total, overhead, and overhead of a live plan within this total."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:
@@ -119,7 +126,10 @@ def neighbours_predicted(data: Data) -> str:
 
 
 def neighbours_measured(data: Data) -> str:
-    """Measured peak, step time and recomputation of each neighbour, and of our plan within that peak."""
+    """Return the table of other methods: measured peak, step time and recomputation.
+
+    Each is compared with the live plan of least recomputation within its measured peak.
+    """
     rows = []
     for name in data:
         for part in measured_parts(data[name]):
@@ -142,19 +152,19 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """Compare our recomputation with theirs, at no more memory."""
+    """Return whether our recomputation is less than theirs, equal or more, as text; None means that no plan fits."""
     if ours is None:
         return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Seconds as whole milliseconds."""
+    """Return seconds as whole milliseconds with the unit; a dash for None."""
     return "—" if seconds is None else f"{1000 * seconds:,.0f} ms"
 
 
 def accuracy_table(data: Data) -> str:
-    """Measured peaks, and the largest error of the simulation over the plans that were run."""
+    """Return the table of measured peaks, with the largest error of the simulation over all plans that were run."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):
@@ -177,14 +187,14 @@ def accuracy_table(data: Data) -> str:
 
 
 def worst_off(part: Mapping[str, Any]) -> tuple[str, float]:
-    """The plan whose measured peak differs most from the simulated one, and the difference in percent."""
+    """Return the method whose measured peak differs most from its simulated peak, and the difference in percent."""
     planned = [row for row in part["rows"] if row["method"] not in ("eager", CHECKPOINT)]
     off = [(row["method"], 100 * (row["measured"] / row["simulated"] - 1)) for row in planned]
     return max(off, key=lambda item: abs(item[1]))
 
 
 def batches_table(data: Data) -> str:
-    """The largest batch of each method."""
+    """Return the table of the largest batch size of each method."""
     rows = []
     for name in having(data, "batches"):
         largest = data[name]["batches"]["largest"]

@@ -1,8 +1,8 @@
-"""Predictions at the paper's batch: formula bytes, simulated bytes and overhead of each method.
+"""Predict the peak and the overhead of each method at the paper's batch size, by the formula and by simulation.
 
-The step is traced on the meta device for CUDA's allocator, so it needs no memory. Sizes and lifetimes are exact, but
-the kernels and their workspace are not known. The figures are therefore *estimated*; :mod:`.measured` compares the same
-simulator with real steps.
+The training step is traced on the meta device, for CUDA's allocator, so it needs no GPU memory. Sizes and lifetimes are
+exact, but the workspace of kernels is not known: the figures are *estimated*. :mod:`.measured` compares the same
+simulation with measured training steps.
 """
 
 from __future__ import annotations
@@ -16,12 +16,22 @@ from recompviz.core.plans.segmentwise import freed_at_segment_ends
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 
-# number of blocks at the peak that are named
+# Number of blocks at the peak that are named.
 NAMED = 6
 
 
 def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
-    """Predict one network and return the data."""
+    """Predict one network and return the data, as stored in ``results/data``.
+
+    Parameters
+    ----------
+    name : str
+        Name in :mod:`recompviz.networks`.
+    small : bool
+        Whether to use the small variant.
+    say : callable
+        Prints progress.
+    """
     step = networks.example(name, small=small, device="meta")
     trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda", costs="paper")
     say(f"traced: {trace.graph}")
@@ -62,21 +72,40 @@ def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
-    """T of the nodes that the schedule runs twice. A value that no backward call reads is never recomputed."""
+    """Return the cost T of the nodes that the schedule of a plan runs twice.
+
+    It can be less than ``plan.overhead``: a discarded value that no backward call reads is not recomputed.
+    """
     calls = trace.joint.calls
     twice = {v for c in trace.schedule(plan).recomputed for v in (calls[c].node, *calls[c].views) if v >= 0}
     return float(trace.graph.time[sorted(twice)].sum())
 
 
 def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dict[str, Any]:
-    """A neighbour, and the least overhead of a live plan that fits in its simulated peak (None if none fits)."""
+    """Return the overhead of a method and the least overhead of a live plan within the same peak, as a dictionary.
+
+    Parameters
+    ----------
+    trace : Trace
+    method : str
+        Name of the method.
+    plan : Plan
+        The plan of the method.
+    peak : int
+        Its simulated peak, total bytes.
+
+    Returns
+    -------
+    dict
+        ``ours`` is the overhead of the live plan, or None if no live plan fits.
+    """
     table = trace.plans("live")
     ours = table.plan(peak).overhead if peak >= table.least_total else None
     return {"method": method, "simulated": peak, "overhead": really_recomputed(trace, plan), "ours": ours}
 
 
 def curve(trace: rv.Trace) -> list[list[float]]:
-    """The live plans as [overhead, simulated total bytes], by decreasing bytes."""
+    """Return the live plans as pairs [overhead, simulated peak in total bytes], by falling peak."""
     table = trace.plans("live")
     points: list[list[float]] = []
     for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True):
@@ -86,7 +115,7 @@ def curve(trace: rv.Trace) -> list[list[float]]:
 
 
 def at_peak(timeline: Timeline) -> dict[str, Any]:
-    """The step of the peak, and the blocks alive there: the sum of each category, and the largest blocks."""
+    """Return the operator call at the peak, the transient bytes of each category there, and the largest blocks."""
     blocks = timeline.at_peak()
     sums: dict[str, int] = {}
     for block in blocks:

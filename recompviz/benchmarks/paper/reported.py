@@ -1,29 +1,34 @@
-"""The numbers that the paper reports: peaks in GB (10⁹ bytes), parameters included, on an NVIDIA K40c with Chainer.
+"""The peaks that the paper reports, in GB (10⁹ bytes), parameters included, for Chainer on an NVIDIA K40c.
 
-Kusumoto et al. 2019 (arXiv 1905.11722), Table 1: memory-centric plans and Chen's with liveness analysis.
+Source: Kusumoto et al. 2019 (arXiv 1905.11722), Table 1, with liveness analysis.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# the memory of the paper's device, bytes
+# The memory of the paper's device, bytes.
 K40C = 11_400_000_000
 
 
 @dataclass(frozen=True)
 class Reported:
-    """One network's row; GB.
+    """The peaks of one network, in GB.
 
     Attributes
     ----------
     title : str
+        Name of the network in the paper.
     image : str
-        Size of one input.
-    vanilla, chen, approximate, exact : float
-        Peaks of keep-all, Chen's algorithm, and the two memory-centric plans.
+        Size of one input: channels × height × width.
+    vanilla : float
+        Peak without recomputation.
+    chen : float
+        Peak of Chen's algorithm.
+    approximate, exact : float
+        Peaks of the memory-centric plans of the approximate and the exact dynamic programme.
     goal : int
-        The reduction of the better memory-centric plan, percent of vanilla.
+        The reduction by the better of these two plans, in percent of ``vanilla``.
     """
 
     title: str
