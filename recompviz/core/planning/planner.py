@@ -131,8 +131,8 @@ class Planner:
         Returns
         -------
         Plan
-            If only the costs T of its graph are other ones, a plan that keeps the same values, with the overhead for
-            the costs of the planner's graph.
+            ``plan`` itself, if it was made for this graph with the same costs T. If the costs T differ, a plan that
+            keeps the same values, with the overhead for the costs of this graph.
 
         Raises
         ------
@@ -453,9 +453,14 @@ class Planner:
 
 
 def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """Return a progress callback for a part of the work, from ``start`` to ``stop`` as fractions of the whole.
+    """Return a callback that reports the progress of a part of the work as progress of the whole work.
 
-    If ``progress`` is None, the result is None.
+    Parameters
+    ----------
+    progress : callable (done, total) or None
+        The callback for the whole work; it is called with ``total`` = 1000. If it is None, the result is None.
+    start, stop : float
+        Where the part begins and ends, as fractions of the whole work.
 
     Examples
     --------

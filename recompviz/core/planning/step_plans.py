@@ -37,11 +37,11 @@ class RegionPlans:
     overhead : numpy.ndarray of float64
         The cost of the calls that each plan recomputes, for example in milliseconds.
     forward_peak : numpy.ndarray of int64
-        The most bytes that the region's forward pass takes.
+        The most bytes alive in the region's forward pass.
     saved : numpy.ndarray of int64
-        Bytes that the plan saves from the region's forward pass for its backward pass.
+        The bytes that each plan saves from the region's forward pass for its backward pass.
     backward_peak : numpy.ndarray of int64
-        The most bytes that the region's backward pass takes, with the saved bytes.
+        The most bytes alive in the region's backward pass, saved bytes included.
     """
 
     overhead: NDArray[np.float64]
@@ -167,17 +167,17 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
 
 
 def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Return a front with the same choices of plans, but with peaks for other bytes, as for a larger batch.
+    """Return a front with peaks for plans whose bytes have changed, for example because the batch is larger.
 
-    Points that are no longer on the front are left out. This is faster than :func:`step_plans`, but points with other
-    choices are missing.
+    The choices of plans stay the same. Points that are no longer on the Pareto front are left out. This is faster than
+    :func:`step_plans`, but points with other choices are missing.
 
     Parameters
     ----------
     front : StepPlans
-        Its overheads are used unchanged.
+        The front before the change. Its overheads are used unchanged.
     regions : sequence of RegionPlans
-        The same plans as for ``front``, with other bytes, in the order of the forward passes.
+        The same plans as for ``front``, with their new bytes, in the order of the forward passes.
     outside : sequence of Outside
         One for each region, in the same order.
     """

@@ -1,8 +1,8 @@
 """Judge the memory that is reserved but not allocated at the peak: is it ordinary cache, or fragmentation?
 
 The allocator keeps freed memory for later requests. This cache does no harm, because the allocator returns it to the
-device before memory runs out. It is fragmentation if no free piece was large enough for a request, although the free
-pieces together were large enough.
+device before memory runs out. The memory is fragmented if no free piece was large enough for a request, although all
+free pieces together were large enough.
 """
 
 from __future__ import annotations
