@@ -117,7 +117,7 @@ def test_arrow_keys_step_over_the_distinct_plans():
 def test_the_badge_says_bitwise_only_where_the_certificate_does():
     runs = [
         {"certified": True, "certificate": "gradients, loss and buffers bitwise equal to eager; 3 MiB saved"},
-        {"certified": True, "certificate": "gradients, loss and buffers as close to eager as eager to itself"},
+        {"certified": True, "certificate": "gradients, loss and buffers within a tolerance of eager"},
         {"certified": False, "certificate": "failed: gradients differ from eager"},
     ]
     badges = run("explorer/run_view.js", "v.runs.map(m.badgeText)", runs=runs)

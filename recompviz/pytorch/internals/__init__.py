@@ -1,5 +1,5 @@
-"""The only room that uses private PyTorch API.
+"""All code that uses private PyTorch API.
 
-Each file says which private names it uses and on which releases of PyTorch it was tried. What differs between devices,
-and what is read from a stack trace, is here, too.
+Each file lists the private names that it uses and the releases of PyTorch on which it was tried. Code that differs
+between devices, and code that reads stack traces, is here, too.
 """

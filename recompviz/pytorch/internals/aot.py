@@ -1,4 +1,4 @@
-"""Compile a graph that Dynamo captured: AOTAutograd makes the joint graph and the runtime, recompviz the two functions.
+"""Compilation of a graph that Dynamo captured, by AOTAutograd, with forward and backward functions of recompviz.
 
 Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``,
 ``torch._functorch.config``,
@@ -37,19 +37,27 @@ def compile_joint(
     forward: Callable[[], Callable[[list[Any]], list[Any]]],
     backward: Callable[[], Callable[[list[Any]], list[Any]]],
 ) -> Callable[..., Any]:
-    """Compile a graph that Dynamo captured with forward and backward functions of one's own.
+    """Compile a graph that Dynamo captured, with given functions for its forward and backward pass.
+
+    AOTAutograd makes the joint graph and the autograd function that calls the given functions.
 
     Parameters
     ----------
     graph : torch.fx.GraphModule
     inputs : sequence
         Example inputs.
-    partition : callable (joint graph, number of forward outputs) → (slots, unchecked slots)
-        Called once with the joint graph. Answers how many tensors the forward pass saves with and without a check of
-        their version.
+    partition : callable (joint graph, number of forward outputs) → (int, int)
+        Called once with the joint graph. Returns the number of tensors that the forward pass saves with a check of
+        their version, and the number that it saves without a check. Each saved tensor is a *slot*.
     forward, backward : callable () → callable
-        Give the functions; both take one list, which they empty. The forward function returns outputs, slots and
-        sizes; the backward function takes sizes, slots and the gradients of the outputs.
+        Each is called when its pass is compiled, and returns the function of the pass. Both functions take one list and
+        empty it. The forward function gets the inputs, and returns outputs, slots and the symbolic sizes among the
+        inputs. The backward function gets sizes, slots and the gradients of the outputs, and returns the gradients of
+        the inputs.
+
+    Returns
+    -------
+    callable (*inputs) → outputs
     """
 
     def split(
@@ -76,7 +84,7 @@ def compile_joint(
 
 
 class DoubleBackward(RecompvizError, RuntimeError):
-    """The gradients of a planned region were differentiated again."""
+    """The gradients that a planned region computed were differentiated again."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -87,10 +95,11 @@ class DoubleBackward(RecompvizError, RuntimeError):
 
 
 class _AsEager:
-    """Calls a compiled graph, and changes two things of its backward pass.
+    """Calls a compiled graph, and changes its autograd function in two ways.
 
-    A second derivative raises :class:`DoubleBackward`; AOTAutograd refuses it, too, without a next step. Gradients of
-    outputs keep their strides. The autograd function can only be reached from an output.
+    A second derivative raises :class:`DoubleBackward`, whose message says what to do; AOTAutograd's own error does not.
+    Gradients of outputs keep their strides. The changes are made after the first call, because the autograd function
+    can only be reached from an output.
     """
 
     def __init__(self, compiled: Callable[..., Any]) -> None:
@@ -118,9 +127,9 @@ class _AsEager:
 
 
 def _keep_strides(function: Any) -> None:
-    """Let the gradients of outputs arrive with the strides that they have, as in eager.
+    """Keep the strides of the gradients of outputs, as eager PyTorch does.
 
-    AOTAutograd copies them to those of the outputs. Then sums over them are taken in another order.
+    AOTAutograd copies these gradients to the strides of the outputs. Sums over a copy are taken in another order.
     """
     for tangent in getattr(getattr(function, "metadata", None), "subclass_tangent_meta", ()):
         if type(tangent).__name__ == "PlainTensorMeta":
@@ -128,7 +137,7 @@ def _keep_strides(function: Any) -> None:
 
 
 class _EqualsAll:
-    """The size, or the strides, that AOTAutograd expects of a gradient."""
+    """Takes the place of the size or strides that AOTAutograd expects of a gradient, and accepts any."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -137,7 +146,7 @@ class _EqualsAll:
 
 
 def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any]) -> Any:
-    """Gradients that have a gradient function, whose own backward pass raises an error."""
+    """Compute gradients with a ``grad_fn`` that raises :class:`DoubleBackward`."""
 
     class Refused(torch.autograd.Function):
         @staticmethod
@@ -152,9 +161,9 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
 
 
 def own_code(module: torch.nn.Module) -> types.MethodType:
-    """The module's ``forward`` with a code object of its own.
+    """Return the module's ``forward`` method with a new code object.
 
-    Dynamo keeps its compiled versions, and counts them, for each code object. Modules of one class share theirs.
+    Dynamo keeps and counts its compiled versions for each code object, and modules of one class share a code object.
     """
     forward = type(module).forward
     function = types.FunctionType(
@@ -164,18 +173,19 @@ def own_code(module: torch.nn.Module) -> types.MethodType:
 
 
 class _Captured(BaseException):
-    """Ends a capture before anything runs. No Exception, so that Dynamo neither wraps nor suppresses it."""
+    """Ends a capture before anything runs. It is a BaseException, so that Dynamo neither wraps nor suppresses it."""
 
 
 def captured_joint(
     step: torch.nn.Module, arguments: tuple[Any, ...]
 ) -> tuple[GraphModule, list[str], list[torch.Tensor]] | None:
-    """The joint graph of ``step(*arguments)`` as ``torch.compile`` captures it; nothing of it runs.
+    """Capture the joint graph of ``step(*arguments)`` with ``torch.compile``. The step does not run.
 
     Returns
     -------
     (joint graph, sources, inputs) or None
-        Where Dynamo found each input of the graph, and the inputs themselves. None if the step computes no gradient.
+        The joint graph, the Python expression by which Dynamo found each input (see :func:`input_sources`), and the
+        inputs themselves. None if the step computes no gradient.
     """
     found: list[_Capture] = []
     token = _captures.set(found)
@@ -195,7 +205,7 @@ _captures: ContextVar[list[_Capture]] = ContextVar("captures")
 
 
 def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A backend that captures the joint graph. Dynamo keeps every backend, so this one holds nothing."""
+    """A backend that records the joint graph in ``_captures``. Dynamo keeps every backend, so it holds no state."""
 
     def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
         _captures.get().append((joint, input_sources(graph), list(inputs)))
@@ -206,7 +216,7 @@ def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
 
 def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:
-    """Let AOTAutograd hand over its arguments as one list."""
+    """Mark a function as boxed, so that AOTAutograd passes its arguments as one list."""
 
     def boxed(arguments: list[Any]) -> list[Any]:
         return function(arguments)
@@ -216,7 +226,7 @@ def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], 
 
 
 def _signatures(joint: GraphModule, output_count: int, checked: int, unchecked: int) -> tuple[GraphModule, GraphModule]:
-    """A forward and a backward graph that are never run: AOTAutograd reads only what goes in and comes out of them."""
+    """Return a forward and a backward graph that never run: AOTAutograd reads only their inputs and outputs."""
     placeholders = [node for node in joint.graph.nodes if node.op == "placeholder"]
     primals = [node for node in placeholders if placeholder_role(node)[0] != "tangent"]
     tangents = [node for node in placeholders if placeholder_role(node)[0] == "tangent"]
@@ -263,7 +273,10 @@ def _signatures(joint: GraphModule, output_count: int, checked: int, unchecked: 
 
 
 def input_sources(graph: GraphModule) -> list[str]:
-    """Where Dynamo found each input of a graph, for example ``"L['self']._modules['fc']._parameters['weight']"``."""
+    """Return the Python expression by which Dynamo found each input of a graph; empty if it is not known.
+
+    An example is ``"L['self']._modules['fc']._parameters['weight']"``.
+    """
     found = []
     for node in graph.graph.nodes:
         if node.op == "placeholder":

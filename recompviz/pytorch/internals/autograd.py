@@ -1,4 +1,4 @@
-"""The autograd engine and the dispatcher: the node and the graph task that run now, and guards.
+"""The autograd engine and the dispatcher: the backward pass and node that run now, and context managers.
 
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
@@ -33,16 +33,16 @@ __all__ = [
 
 
 def keeps_graph() -> bool:
-    """Whether the backward pass that runs now was called with ``retain_graph=True``."""
+    """Whether the running backward pass was started with ``retain_graph=True``."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 
 def after_backward(function: Callable[[], None]) -> None:
-    """Call a function soon after the backward pass that runs now has returned to Python.
+    """Call a function soon after the running backward pass has returned to Python.
 
-    Not in a callback of the autograd engine: the engine restores thread-local state when it returns, so that a
-    profiler that is stopped in a callback counts as running for ever. The function is a pending call of the
-    interpreter, and waits until no graph task is active. Such calls run in the main thread only.
+    The function runs in the main thread, as a pending call of the interpreter, once no backward pass is active. It
+    does not run in a callback of the autograd engine: the engine restores thread-local state when it returns, and a
+    profiler that was stopped in such a callback would still count as running.
     """
     _waiting.append(function)
     ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
@@ -64,14 +64,14 @@ _call_waiting = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_when_engine_ret
 
 
 def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[None] | None = None) -> None:
-    """Run the backward pass of what a step returned.
+    """Run the backward pass from the result of a training step.
 
     Parameters
     ----------
     result : pytree of torch.Tensor
-        A scalar loss; or the outputs of a model, each of which gets a gradient of ones.
+        A scalar loss, or the outputs of a model. Each output that requires a gradient gets a gradient of ones.
     arrival : context manager, optional
-        The gradients of outputs are allocated inside it, when the backward pass starts.
+        Entered when the backward pass starts. The gradients of outputs are allocated inside it.
     """
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)
@@ -82,13 +82,13 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
 
 
 def trained_outputs(result: Any) -> list[torch.Tensor]:
-    """The tensors in what a step returned that require a gradient."""
+    """Return the tensors in the result of a training step that require a gradient."""
     leaves = pytree.tree_leaves(result)
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
 
 
 class _CodeOutside(torch.autograd.Function):
-    """Stands for the code after a model. It allocates only the gradients, and holds none of them."""
+    """Takes the place of the code after a model. It allocates the gradients of the outputs, and holds none of them."""
 
     @staticmethod
     def forward(context: Any, arrival: contextlib.AbstractContextManager[None], *outputs: torch.Tensor) -> torch.Tensor:
@@ -103,33 +103,33 @@ class _CodeOutside(torch.autograd.Function):
 
 
 def running_node() -> Any:
-    """The autograd node whose backward runs on this thread, or None."""
+    """Return the autograd node whose backward runs in this thread, or None."""
     return torch._C._current_autograd_node()
 
 
 def sequence_number(node: Any) -> int:
-    """The number that autograd gave a node when it was made."""
+    """Return the sequence number of an autograd node. Nodes of one thread are numbered in the order they are made."""
     return int(node._sequence_nr())
 
 
 def next_sequence_number() -> int:
-    """The number that autograd will give the next node made by this thread."""
+    """Return the sequence number that autograd will give to the next node made in this thread."""
     return int(torch._C._autograd._get_sequence_nr())
 
 
 def autocast_off() -> contextlib.AbstractContextManager[None]:
-    """Run operators exactly as traced, also if the caller has autocast switched on."""
+    """Disable autocast in a block, so that operators run in the traced dtypes."""
     return torch._C._DisableAutocast()
 
 
 def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
-    """Run operators without any dispatch mode."""
+    """Disable all dispatch modes in a block."""
     guard: contextlib.AbstractContextManager[None] = torch._C._DisableTorchDispatch()
     return guard
 
 
 def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The leaf tensors that a backward pass from a tensor gives a gradient, in the order in which they are found.
+    """Return the leaf tensors that get a gradient from a backward pass of a tensor, each once.
 
     Examples
     --------
@@ -152,5 +152,5 @@ def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def version_counters_kept(tensors: Iterable[torch.Tensor]) -> contextlib.AbstractContextManager[None]:
-    """In-place writes in the block are not counted as changes of these tensors."""
+    """Keep autograd's version counters of tensors unchanged by the in-place writes in a block."""
     return _unsafe_preserve_version_counter(tuple(tensors))

@@ -1,7 +1,6 @@
-"""Everything that differs between devices, so that no other file asks for the kind of a device.
+"""Functions whose code differs between devices: allocator, random generator, clock and processor name.
 
-This is where a step runs, how its allocator rounds and counts, its random generator, its clock and its name.
-Memory figures were compared with the allocator on the CPU only; see tests/torch/test_cuda.py for CUDA.
+Memory figures were compared with the CPU's allocator. ``tests/torch/test_cuda.py`` compares them on a CUDA device.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from recompviz.pytorch.internals.fake_tensors import FakeTensor
 
 
 def device_of(values: Iterable[Any]) -> torch.device:
-    """The device of a step: that of the first tensor that is not on the CPU, else the CPU."""
+    """Return the device of the first tensor that is not on the CPU; the CPU if there is none."""
     devices = (value.device for value in values if isinstance(value, torch.Tensor))
     return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
 
 
 def without_memory(values: Iterable[Any]) -> bool:
-    """Whether any tensor among these has a shape only: it is on the meta device, or fake."""
+    """Whether any tensor among the values is on the meta device or fake, and so has a shape and no memory."""
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     return any(tensor.device.type == "meta" or isinstance(tensor, FakeTensor) for tensor in tensors)
 
@@ -36,33 +35,34 @@ def without_memory(values: Iterable[Any]) -> bool:
 
 
 def alignment(device: torch.device) -> int:
-    """The allocator rounds every block up to a multiple of this many bytes."""
+    """Return the alignment of the device's allocator in bytes: it rounds sizes up to multiples (CUDA 512, others 1)."""
     return 512 if device.type == "cuda" else 1
 
 
 def rounded(size: int, device: torch.device) -> int:
-    """Bytes of the block that the device's allocator takes for ``size`` bytes."""
+    """Return the bytes of the block that the device's allocator uses for a request of ``size`` bytes."""
     block = alignment(device)
     return -(-size // block) * block
 
 
 def may_be_larger(alignment: int, size: int) -> int:
-    """Bytes by which a block of ``size`` may exceed what was requested, beyond rounding.
+    """Return the bytes by which a block of ``size`` bytes may exceed the rounded request.
 
-    CUDA's caching allocator may reuse a larger free block without splitting it; the CPU's allocator never does.
+    CUDA's caching allocator may reuse a larger free block without splitting it; half the block is allowed for that. The
+    CPU's allocator (``alignment`` 1) never does that.
     """
     return 0 if alignment == 1 else size // 2
 
 
 def memory_of(device: str) -> int | None:
-    """The memory of a CUDA device, bytes; None for the host, which shares its memory with everything else."""
+    """Return the total memory of a CUDA device, in bytes; None for any other device."""
     if not device.startswith("cuda") or not torch.cuda.is_available():
         return None
     return int(torch.cuda.get_device_properties(torch.device(device)).total_memory)
 
 
 def cuda_properties(device: torch.device) -> Any:
-    """The properties of a CUDA device, for example its name; None if it is not in this machine."""
+    """Return the properties of a CUDA device, such as its name; None for other devices and without CUDA."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return None
     return torch.cuda.get_device_properties(device)
@@ -70,14 +70,15 @@ def cuda_properties(device: torch.device) -> Any:
 
 @dataclass
 class AllocatorPeaks:
-    """What the device's allocator counts over a period, for the whole process; None where it counts nothing (CPU).
+    """Peaks of the device's allocator between :meth:`begin` and :meth:`end`, for the whole process.
 
     Attributes
     ----------
+    device : torch.device
     reserved : int or None
-        The most bytes reserved.
+        The most bytes reserved; None on the CPU, whose allocator does not count.
     allocated : int or None
-        The most bytes allocated above what was allocated at the start.
+        The most bytes allocated, less the bytes allocated at the start; None on the CPU.
     """
 
     device: torch.device
@@ -86,21 +87,21 @@ class AllocatorPeaks:
     _start: int = 0
 
     def begin(self) -> None:
-        """Start counting."""
+        """Reset the allocator's peaks."""
         if self.device.type == "cuda":
             synchronize(self.device)
             torch.cuda.reset_peak_memory_stats(self.device)
             self._start = torch.cuda.memory_allocated(self.device)
 
     def end(self) -> None:
-        """Read the counters."""
+        """Read the allocator's peaks into ``reserved`` and ``allocated``."""
         if self.device.type == "cuda":
             self.reserved = torch.cuda.max_memory_reserved(self.device)
             self.allocated = torch.cuda.max_memory_allocated(self.device) - self._start
 
 
 def profiler_activities(device: torch.device) -> list[ProfilerActivity]:
-    """What the profiler has to record to see the device's allocations."""
+    """Return the activities that the profiler must record to see the device's allocations."""
     return [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
 
 
@@ -108,18 +109,18 @@ def profiler_activities(device: torch.device) -> list[ProfilerActivity]:
 
 
 def generator_bytes(device: torch.device) -> int:
-    """Bytes that a saved generator state takes on the device; CUDA's state is a small tensor on the host."""
+    """Return the bytes that a saved generator state takes on the device; 0 for CUDA, whose state is on the host."""
     return torch.get_rng_state().numel() if device.type == "cpu" else 0
 
 
 def generator_state(device: str) -> torch.Tensor:
-    """The present state of a device's generator."""
+    """Return the present state of a device's random generator."""
     return torch.get_rng_state() if device == "cpu" else torch.cuda.get_rng_state()
 
 
 @contextlib.contextmanager
 def replay(state: torch.Tensor, device: str) -> Iterator[None]:
-    """Run with an earlier generator state, and restore the present one afterwards."""
+    """Run a block with an earlier state of the random generator, and restore the present state afterwards."""
     put = torch.set_rng_state if device == "cpu" else torch.cuda.set_rng_state
     present = generator_state(device)
     put(state)
@@ -130,7 +131,7 @@ def replay(state: torch.Tensor, device: str) -> Iterator[None]:
 
 
 def generators_restored(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Restore the generators of the CPU and of the device afterwards."""
+    """Restore the random generators of the CPU and of the device after a block."""
     forked: contextlib.AbstractContextManager[None] = torch.random.fork_rng([device] if device.type == "cuda" else [])
     return forked
 
@@ -139,14 +140,14 @@ def generators_restored(device: torch.device) -> contextlib.AbstractContextManag
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all its work; returns immediately on the CPU."""
+    """Wait until the device has finished all its work. On the CPU, return immediately."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
 
 @cache
 def processor_name(device: torch.device) -> str:
-    """The name of the processor, for example ``"NVIDIA H200"`` or ``"AMD EPYC 7763 64-Core Processor"``."""
+    """Return the name of the processor, for example ``"NVIDIA H200"`` or ``"AMD EPYC 7763 64-Core Processor"``."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError):
@@ -157,7 +158,7 @@ def processor_name(device: torch.device) -> str:
 
 
 def backend_settings(device: torch.device) -> str:
-    """The settings of PyTorch that decide which kernels run on a device, as one text.
+    """Return the settings of PyTorch that decide which kernels run on a device, as one text.
 
     Two runs with the same operators, device and settings run the same kernels.
     """

@@ -1,4 +1,4 @@
-"""Dynamo: what it is allowed to capture, where a captured graph comes from, and why a capture ended.
+"""Dynamo: settings for captures, the origin of a captured graph, and the reason why a capture ended.
 
 Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``utils.get_metrics_context``,
 ``reset``, ``reset_code``, ``register_backend``),
@@ -67,10 +67,11 @@ _EVALUATION = torch._dynamo.eval_frame.__file__
 
 
 def allow_more_captures() -> None:
-    """Let Dynamo capture recurrent layers and gradients taken inside a model, and see hooks that are added later.
+    """Let Dynamo capture recurrent layers and gradients taken inside a model, and notice hooks that are added later.
 
-    These settings hold for the process. By default Dynamo runs such code eagerly, and nothing in it can be planned; and
-    it does not notice a hook that a layer gets after it was captured.
+    The settings hold for the whole process. By default Dynamo runs such code eagerly, so that it cannot be planned, and
+    does not notice hooks added after a capture. Dynamo's limits on the graphs of one function, and on the compilations
+    that it remembers, are also raised.
     """
     wanted = {
         "allow_rnn": True,
@@ -88,10 +89,11 @@ def allow_more_captures() -> None:
 
 
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:
-    """Compile the layers below a model that PyTorch defines and that nobody compiled, one by one.
+    """Compile each ``torch.nn`` layer inside a model on its own, in place, unless it is compiled already.
 
-    Where Dynamo cannot capture a function (a loop with a data-dependent branch in it), it goes on with the functions
-    that this one calls, but not with those of PyTorch. Inside a function that it captures, this changes nothing.
+    If Dynamo cannot capture a function (for example a loop with a data-dependent branch), it captures the functions
+    that are called in it, but no functions of PyTorch. So PyTorch's layers are compiled here. Layers that are called in
+    a captured function belong to its graph, as without this call.
     """
     for module in model.modules():
         from_torch = type(module).__module__.startswith("torch.nn.modules")
@@ -102,7 +104,7 @@ def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool 
 
 
 def _caller(module: nn.Module) -> Callable[..., Any]:
-    """A function that calls a module. ``Module.compile`` does nothing for a module of PyTorch's own."""
+    """Return a function that calls a module. ``Module.compile`` has no effect on modules that PyTorch defines."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         return module._call_impl(*arguments, **named)  # type: ignore[no-untyped-call]
@@ -113,7 +115,7 @@ def _caller(module: nn.Module) -> Callable[..., Any]:
 
 
 def first_user_line(graph: GraphModule) -> str:
-    """``file:line`` of the first call of a captured graph that is in the user's code; empty if there is none."""
+    """Return ``file:line`` of the first call of a captured graph that is in the user's code; empty if none is."""
     for node in graph.graph.nodes:
         lines = _LINE.findall(node.meta.get("stack_trace") or "")
         own = [f"{file}:{number}" for file, number in lines if is_own(file)]
@@ -123,23 +125,24 @@ def first_user_line(graph: GraphModule) -> str:
 
 
 def register_name(name: str, backend: Callable[..., Any]) -> None:
-    """Give a backend its name in this process, where the entry point of the package is not installed."""
+    """Register a backend under a name in this process, unless the package's entry point has registered it."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
         torch._dynamo.register_backend(backend, name=name)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def forget_code(code: CodeType) -> None:
-    """Drop the graphs that were compiled for a code object.
+    """Drop the graphs that Dynamo compiled for a code object.
 
-    What Dynamo compiled refers to its code object, and Python's garbage collector does not see this cycle.
+    The compiled graphs and the code object refer to each other, and Python's garbage collector does not find this
+    cycle.
     """
     torch._dynamo.reset_code(code)  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
 
 
 def forget_tracebacks() -> None:
-    """Drop the tracebacks of earlier compilations.
+    """Drop the tracebacks that Dynamo's metrics keep of earlier compilations.
 
-    Dynamo's metrics keep two for each compilation until the process ends, with the code objects on them.
+    Without this, they and the code objects in them stay alive until the process ends.
     """
     edits = getattr(get_metrics_context(), "_edits", None)
     if edits:
@@ -147,18 +150,18 @@ def forget_tracebacks() -> None:
 
 
 def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
-    """Tell Dynamo that a dimension of an input varies, so that the first capture is for all its sizes."""
+    """Tell Dynamo that a dimension of an input varies, so that the first captured graph is valid for all its sizes."""
     torch._dynamo.mark_dynamic(tensor, dimension)  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def forget_graphs() -> None:
-    """Forget every captured graph of the process, and the count of graph breaks."""
+    """Drop all graphs that Dynamo captured in this process, and set its counters to zero."""
     torch._dynamo.reset()
     counters.clear()
 
 
 def graph_breaks() -> int:
-    """The number of graph breaks since :func:`forget_graphs`."""
+    """Return the number of graph breaks in this process since :func:`forget_graphs`."""
     return int(sum(counters["graph_break"].values()))
 
 
@@ -167,14 +170,14 @@ def graph_breaks() -> int:
 
 @dataclass(frozen=True)
 class Capture:
-    """Where a captured graph comes from.
+    """The origin of a captured graph; frozen.
 
     Attributes
     ----------
     line : SourceLine or None
-        The first call in the user's code.
+        The user's line of the first call in the graph; None if no call is in the user's code.
     ended_by : GraphBreak or None
-        The break after the graph; None if the captured function returned.
+        The graph break at which the graph ends; None if it ends with the return of the captured function.
     """
 
     line: SourceLine | None = None
@@ -183,20 +186,20 @@ class Capture:
 
 @dataclass(frozen=True)
 class Callers:
-    """The functions that call a region, innermost first.
+    """The functions that call a region (a captured graph) in one call of it, innermost first; frozen.
 
     Attributes
     ----------
     inside : tuple of SourceLine
-        The user's lines inside the compiled model.
+        The user's lines on the stack inside the compiled model.
     outside : SourceLine or None
         The user's line that calls the compiled model.
     functions : tuple of (file, int)
-        All functions inside the compiled model, PyTorch's too: file and first line.
+        File and first line of all functions on the stack inside the compiled model, PyTorch's functions included.
     resumed_at : tuple of (file, int)
-        The lines after whose graph breaks the functions resumed.
+        File and line of the graph break after which a function on the stack resumed.
     parameters : tuple of weakref.ref
-        What the region is called with: one region may run several layers of one kind.
+        The parameters with which the region is called. They tell the layers apart that share one region.
     """
 
     inside: tuple[SourceLine, ...] = ()
@@ -207,7 +210,7 @@ class Callers:
 
 
 def capture_of(graph: GraphModule) -> Capture:
-    """Where a captured graph comes from, and what ended it. Call it in the backend."""
+    """Return the origin of a captured graph and the graph break that ended it. Call this in the backend."""
     found = getattr(graph, "compile_subgraph_reason", None)
     ended_by = None
     if found is not None and found.graph_break:
@@ -218,7 +221,13 @@ def capture_of(graph: GraphModule) -> Capture:
 
 
 def callers(parameters: Sequence[torch.Tensor] = ()) -> Callers:
-    """The functions on the stack, up to the one that calls the compiled model."""
+    """Return the functions on the stack, from the caller of this function to the caller of the compiled model.
+
+    Parameters
+    ----------
+    parameters : sequence of torch.Tensor
+        The parameters with which the region is called.
+    """
     frames = []
     frame, last = sys._getframe(1), -1
     while frame is not None:
@@ -244,9 +253,9 @@ def _line_of(frame: FrameType) -> SourceLine:
 
 
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
-    """(file, first line) of each function that Dynamo runs eagerly as a whole, and why.
+    """Return the functions that Dynamo runs eagerly as a whole, as (file, first line), and the reason for each.
 
-    The line of a break in PyTorch's own code is None.
+    The ``line`` of the reason is None if it is not in the user's code.
     """
     found = {}
     for entry in dynamo_utils.get_compilation_metrics():
@@ -258,7 +267,7 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
 
 
 def breaks_at(file: str, number: int) -> list[GraphBreak]:
-    """The graph breaks at a line of the user's code."""
+    """Return the distinct graph breaks whose stack contains line ``number`` of a file."""
     found = []
     for reason in dynamo_utils.graph_break_reasons:
         line = _innermost(reason.user_stack)
@@ -268,7 +277,7 @@ def breaks_at(file: str, number: int) -> list[GraphBreak]:
 
 
 def _innermost(stack: list[Any]) -> SourceLine | None:
-    """The innermost line of the user in a stack of Dynamo."""
+    """Return the innermost line of the user's code in a stack of Dynamo; None if there is none."""
     for frame in reversed(stack):
         if is_own(frame.filename) and frame.lineno:
             return source_line(frame.filename, frame.lineno, "")
@@ -276,7 +285,7 @@ def _innermost(stack: list[Any]) -> SourceLine | None:
 
 
 def _graph_break(text: str, line: SourceLine | None) -> GraphBreak:
-    """A reason of Dynamo: a title, then lines that start with ``Explanation:`` and ``Hint:``.
+    """Parse Dynamo's text for a graph break: a title, then lines that start with ``Explanation:`` and ``Hint:``.
 
     Examples
     --------

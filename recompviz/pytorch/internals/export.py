@@ -1,10 +1,10 @@
-"""The joint forward and backward graph of a training step, as PyTorch's own exporter makes it.
+"""The joint forward and backward graph of a training step, made by PyTorch's own exporter.
 
 Private PyTorch used here: ``torch._dynamo.config``, ``dynamo_graph_capture_for_export`` of
 ``torch._dynamo.functional_export``, ``aot_export_joint_with_descriptors`` of ``torch._functorch.aot_autograd`` and the
 class names of its descriptors, ``Module._parameters`` and ``Module._buffers``. Tried on torch 2.10.0, 2.11.0, 2.12.1,
-2.13.0 and 2.14.1, on the CPU. Before 2.13 a trace leaves out the error checks of ``torch.linalg``. Version 2.10 cannot
-trace a gradient that is taken inside the forward pass, and raises an error that says so.
+2.13.0 and 2.14.1, on the CPU. Before 2.13 a trace omits the error checks of ``torch.linalg``. Version 2.10 cannot trace
+a gradient that is taken inside the forward pass, and raises an error that says so.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ MOST_VERSIONS = 256
 
 
 class BufferSet(Exception):
-    """A step assigns a new tensor to a buffer; a trace would leave that out. The message names the buffers."""
+    """A training step assigns a new tensor to a buffer, which a trace would omit. The message names the buffers."""
 
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
-    """The joint forward and backward ATen graph of ``step(*arguments)``, functionalised and not compiled.
+    """Return the joint forward and backward ATen graph of ``step(*arguments)``, functionalised and not compiled.
 
     Raises
     ------
@@ -68,17 +68,17 @@ def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModul
 
 
 def new_buffers(step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[str]:
-    """Names of the buffers that the step replaces with a new tensor instead of overwriting; runs on shapes only."""
+    """Return the names of the buffers that the step replaces by new tensors. The step runs on fake tensors."""
     return _run_on_shapes(step, arguments)[1]
 
 
 def result_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Any:
-    """What a step returns, as tensors without memory."""
+    """Return the result of ``step(*arguments)`` as fake tensors."""
     return _run_on_shapes(step, arguments)[0]
 
 
 def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, list[str]]:
-    """What the step returns, and the names of the buffers that it replaces."""
+    """Run the step on fake tensors, and return its result and the names of the buffers that it replaces."""
     step, arguments = without_storage(step, arguments)
     before = dict(step.named_buffers())
     mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
@@ -88,13 +88,13 @@ def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[A
 
 
 def placeholder_role(node: Node) -> Role:
-    """The value that a placeholder of the joint graph stands for.
+    """Return the value that a placeholder of the joint graph stands for.
 
     Returns
     -------
     (role, which)
-        ``("parameter", name)``, ``("buffer", name)``, ``("input", flat position)`` or ``("tangent", 0)``;
-        ``("unknown", description)`` for anything else.
+        ``("parameter", name)``, ``("buffer", name)``, ``("input", flat position)``, ``("tangent", 0)`` for the gradient
+        of an output, or ``("unknown", description)`` for anything else.
     """
     desc = node.meta["desc"]
     kind = type(desc).__name__
@@ -110,17 +110,17 @@ def placeholder_role(node: Node) -> Role:
 
 
 def is_forward_output(desc: object) -> bool:
-    """Whether the descriptor of a joint graph's output names a value of the forward pass."""
+    """Whether the descriptor of a joint graph's output belongs to an output of the forward pass."""
     return type(desc).__name__ == "PlainAOTOutput"
 
 
 def is_gradient(desc: object) -> bool:
-    """Whether the descriptor of a joint graph's output names a gradient."""
+    """Whether the descriptor of a joint graph's output belongs to a gradient."""
     return type(desc).__name__ == "GradAOTOutput"
 
 
 def overwritten_input(desc: object) -> object | None:
-    """The descriptor of the input that a forward output is copied into after the graph ran; None for another output."""
+    """Return the descriptor of the input into which an output is copied after the graph runs; None if there is none."""
     return getattr(desc, "mutated_input", None)
 
 
@@ -142,13 +142,13 @@ def _joint_graph(
 
 
 def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextManager[None]:
-    """Settings with which Dynamo accepts recurrent networks, gradients taken inside the forward pass, and logging.
+    """In a block, let Dynamo capture recurrent layers, logging, and gradients that are taken in the forward pass.
 
     Parameters
     ----------
     varying_sizes : bool
-        Whether Dynamo replaces a size with a symbol if it differs from that of a step captured before. Otherwise every
-        size is a number.
+        Whether Dynamo replaces a size by a symbol if the size differs from an earlier capture. If False, every size is
+        a number.
     """
     wanted: dict[str, Any] = {
         "automatic_dynamic_shapes": varying_sizes,
@@ -168,9 +168,9 @@ def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextM
 
 @contextlib.contextmanager
 def _buffer_warning(action: Any) -> Iterator[None]:
-    """Raise ("error") or suppress ("ignore") Dynamo's warning that it leaves out a tensor assigned to a buffer.
+    """Raise ("error") or suppress ("ignore") Dynamo's warning that it omits a tensor assigned to a buffer.
 
-    Also suppresses warnings about Dynamo's own way to trace, which a user cannot act on.
+    Warnings about Dynamo's own tracing, on which a user cannot act, are also suppressed.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings(action, message=r".*certain side effects.*_buffers")
@@ -182,16 +182,16 @@ def _buffer_warning(action: Any) -> Iterator[None]:
 
 
 def quiet_capture() -> contextlib.AbstractContextManager[None]:
-    """Suppress the warnings that Dynamo causes while it captures, which a user cannot act on."""
+    """In a block, suppress the warnings that Dynamo causes while it captures, on which a user cannot act."""
     return _buffer_warning("ignore")
 
 
 @contextlib.contextmanager
 def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
-    """Restore the parameters and buffers of every module afterwards.
+    """Restore the parameters and buffers of every module after a block.
 
     AOTAutograd replaces them while it traces, and restores them name by name. If one module has two names (a layer
-    used in two blocks), it restores the second name to the tensor that it had put in itself.
+    used in two blocks), AOTAutograd restores a wrong tensor for the second name.
     """
     before: list[tuple[Any, dict[str, Any]]] = [
         (tensors, dict(tensors)) for module in step.modules() for tensors in (module._parameters, module._buffers)

@@ -1,4 +1,4 @@
-"""Tensors that have a shape and no memory.
+"""Fake tensors: tensors that have a shape and no memory.
 
 Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``,
 ``unset_fake_temporarily``) and ``ShapeEnv.suppress_guards``.
@@ -20,7 +20,10 @@ __all__ = ["FakeTensor", "FakeTensorMode", "example_sizes", "real_constants_allo
 
 
 def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
-    """Copies of a step and its arguments on the CPU that have shapes and no memory; fake tensors stay as they are."""
+    """Return copies of a step and its arguments in which every tensor is a fake tensor on the CPU.
+
+    Tensors that are fake already are used as they are.
+    """
     leaves, spec = pytree.tree_flatten(arguments)
     tensors = [value for value in (*step.parameters(), *step.buffers(), *leaves) if isinstance(value, torch.Tensor)]
     mode = next((value.fake_mode for value in tensors if isinstance(value, FakeTensor)), FakeTensorMode())
@@ -42,7 +45,7 @@ def _fake_copy(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
 
 @contextlib.contextmanager
 def example_sizes(values: Iterable[Any]) -> Iterator[None]:
-    """Read symbolic sizes of fake tensors as the sizes of the example, without making the graph special to these."""
+    """In a block, read symbolic sizes of fake tensors as the sizes of the example inputs, without adding guards."""
     mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
     shapes = mode.shape_env if mode is not None else None
     with shapes.suppress_guards() if shapes is not None else contextlib.nullcontext():
@@ -51,9 +54,9 @@ def example_sizes(values: Iterable[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def real_constants_allowed() -> Iterator[None]:
-    """Let a tensor that is no parameter, buffer or input become a constant of the trace.
+    """In a block, allow a trace to contain tensors that are no parameters, buffers or inputs as constants.
 
-    Releases from 2.13 on allow this by default.
+    PyTorch 2.13 and later allow this by default.
     """
     before = fake_tensor_tls.allow_non_fake_inputs_override
     if torch.__version__ < "2.13":
@@ -65,5 +68,5 @@ def real_constants_allowed() -> Iterator[None]:
 
 
 def real_tensors() -> contextlib.AbstractContextManager[Any]:
-    """Make real tensors, also while a trace makes fake ones."""
+    """Make real tensors in a block, also while fake tensors are traced."""
     return unset_fake_temporarily()

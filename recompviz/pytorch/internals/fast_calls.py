@@ -1,7 +1,8 @@
-"""The fastest callable for an operator: a program calls hundreds of small operators, and each call has a fixed cost.
+"""The fastest callable for an operator. A generated program calls hundreds of operators, and each call has overhead.
 
 A call through ``torch.ops`` converts its arguments one by one and takes about 2 µs. PyTorch's own Python functions take
-half of that, and run the same kernel. Private PyTorch used here: ``OpOverload._op``. Tried on torch 2.13.0 and 2.14.1.
+half of that time, and run the same kernel. Private PyTorch used here: ``OpOverload._op``. Tried on torch 2.13.0 and
+2.14.1.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 
 
 def fast_call(target: Callable[..., Any]) -> Callable[..., Any]:
-    """What to call for an operator; any other function is returned as it is.
+    """Return the fastest callable for an ATen operator. Any other function is returned unchanged.
 
     Examples
     --------

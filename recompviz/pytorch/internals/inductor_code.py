@@ -1,8 +1,8 @@
-"""The memory of a graph that Inductor compiles, from the code that Inductor generates for it.
+"""The memory of a graph that Inductor compiles, counted by running the code that Inductor generates for it.
 
-Inductor decides when it lowers a graph which values become buffers, where they are allocated and freed, and which
-buffers it uses again. The code that it generates for the host is run here on tensors without memory; its kernels do
-nothing. No kernel is compiled.
+When Inductor lowers a graph, it decides which values become buffers, where buffers are allocated and freed, and which
+buffers it reuses. The generated host code runs here on tensors without memory, with kernels that do nothing. No kernel
+is compiled.
 
 Private PyTorch used here: ``compile_fx_inner`` of ``torch._inductor.compile_fx``, ``GraphLowering``, the names that
 generated code reads, ``collect_fw_donated_buffer_idxs``, ``TracingContext`` and ``SymInt.node.hint``. Tried on torch
@@ -30,18 +30,20 @@ __all__ = ["InductorMemory", "inductor_memory"]
 
 @dataclass(frozen=True)
 class InductorMemory:
-    """Bytes that a forward and a backward graph take under Inductor; frozen.
+    """The memory of a forward and a backward graph under Inductor, in bytes; frozen.
+
+    The inputs of the forward graph, parameters among them, never count.
 
     Attributes
     ----------
     forward : int
-        The most bytes alive in the forward pass, without inputs.
+        The most bytes alive in the forward pass.
     held : int
         Bytes alive between the passes: outputs and saved values.
     saved : int
-        Bytes of saved values that are no outputs.
+        Bytes of the saved values that share no storage with an output.
     backward : int
-        The most bytes alive in the backward pass, with outputs, saved values and the gradients of the outputs.
+        The most bytes alive in the backward pass, including outputs, saved values and the gradients of the outputs.
     """
 
     forward: int
@@ -51,7 +53,7 @@ class InductorMemory:
 
     @property
     def peak(self) -> int:
-        """The most bytes alive in either pass, without inputs."""
+        """The most bytes alive in either pass, without the inputs of the forward graph."""
         return max(self.forward, self.backward)
 
 
@@ -62,18 +64,22 @@ def inductor_memory(
     static: Sequence[int],
     rounded: Callable[[int], int] = int,
 ) -> InductorMemory:
-    """Lower a forward and a backward graph, and count the bytes of their buffers.
+    """Lower a forward and a backward graph with Inductor, and count the bytes of their buffers.
 
     Parameters
     ----------
     forward, backward : torch.fx.GraphModule
-        They are not changed.
+        The two graphs of a partitioned joint graph. They are not changed.
     output_count : int
-        The number of outputs of the forward graph that are not saved values.
+        The number of outputs of the forward graph that are not saved values. They come first.
     static : sequence of int
-        Positions of inputs of the forward graph that keep their addresses.
+        The positions of the inputs of the forward graph that have the same address in every training step.
     rounded : callable (bytes) → bytes
-        How the allocator rounds a size.
+        Rounds a size as the allocator does. By default sizes are not rounded.
+
+    Returns
+    -------
+    InductorMemory
     """
     code = _generated(forward, range(output_count), static, None)
     given = [_without_memory(n.meta["val"]) for n in forward.graph.find_nodes(op="placeholder")]
@@ -107,7 +113,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 class _Generated(BaseException):
-    """Ends a compilation once the code is there. No Exception, so that nothing handles it."""
+    """Ends a compilation and carries the generated code. It is a BaseException, so that PyTorch does not catch it."""
 
     def __init__(self, code: str, constants: dict[str, Any]) -> None:
         super().__init__()
@@ -117,7 +123,18 @@ class _Generated(BaseException):
 def _generated(
     module: GraphModule, visible: Sequence[int], static: Sequence[int], donated: list[int] | None
 ) -> _Generated:
-    """The code that Inductor generates for a graph; ``donated`` is None for a forward graph."""
+    """Return the code that Inductor generates for a graph.
+
+    Parameters
+    ----------
+    module : torch.fx.GraphModule
+    visible : sequence of int
+        The positions of the outputs that the user sees, whose strides Inductor keeps.
+    static : sequence of int
+        The positions of the inputs that have the same address in every training step.
+    donated : list of int or None
+        The positions of the inputs that a backward graph may overwrite; None for a forward graph.
+    """
     from torch._inductor import config
     from torch._inductor.compile_fx import compile_fx_inner
     from torch._inductor.graph import GraphLowering
@@ -150,7 +167,7 @@ def _generated(
 
 @contextlib.contextmanager
 def _donating(positions: list[int] | None) -> Iterator[None]:
-    """Let Inductor know which saved values it may overwrite in a backward graph."""
+    """In a block, tell Inductor the positions of the saved values that it may overwrite in a backward graph."""
     context = torch._guards.TracingContext.try_get()
     if context is None:
         yield
@@ -164,7 +181,7 @@ def _donating(positions: list[int] | None) -> Iterator[None]:
 
 
 def _donated(forward: GraphModule, backward: GraphModule, output_count: int) -> list[int]:
-    """The inputs of the backward graph that are saved values and neither inputs nor outputs."""
+    """Return the positions of the backward graph's inputs that are saved values, but no inputs or outputs."""
     from torch._functorch import config
     from torch._functorch._aot_autograd.graph_compile import collect_fw_donated_buffer_idxs
 
@@ -186,7 +203,7 @@ def _donated(forward: GraphModule, backward: GraphModule, output_count: int) -> 
 
 
 class _Nothing:
-    """Stands for a kernel, or for what compiles kernels."""
+    """Takes the place of a kernel, or of a compiler of kernels, and does nothing."""
 
     def __call__(self, *_arguments: Any, **_options: Any) -> Any:
         return self
@@ -196,7 +213,7 @@ class _Nothing:
 
 
 def _run(generated: _Generated, arguments: list[Any], counter: _Counter) -> list[Any]:
-    """Call generated code with tensors without memory. Empties the list of arguments."""
+    """Run generated code on tensors without memory, and return its results. The list of arguments is emptied."""
     names: dict[str, Any] = {"__name__": "recompviz_without_memory"}
     nothing = _Nothing()
     with mock.patch("torch._inductor.async_compile.AsyncCompile", nothing):
@@ -221,7 +238,7 @@ def _reinterpreted(value: torch.Tensor, size: Any, stride: Any, offset: int = 0)
 
 
 def _without_memory(value: Any) -> Any:
-    """A tensor of the same shape and strides on the meta device, with the example's sizes; a size as a number."""
+    """Return a meta tensor with the shape and strides of a tensor. Symbolic sizes become the example's numbers."""
     if isinstance(value, torch.Tensor):
         size, stride = [_number(n) for n in value.shape], [_number(n) for n in value.stride()]
         return torch.empty_strided(size, stride, dtype=value.dtype, device="meta")
@@ -233,7 +250,7 @@ def _number(value: Any) -> Any:
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the storages that live tensors look at."""
+    """A dispatch mode that counts the bytes of the storages of live tensors, without the ``given`` inputs."""
 
     def __init__(self, rounded: Callable[[int], int], given: Sequence[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -246,11 +263,11 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @staticmethod
     def key(value: torch.Tensor) -> int:
-        """The identity of a storage."""
+        """Return a number that identifies the storage of a tensor."""
         return int(value.untyped_storage()._cdata)
 
     def bytes_of(self, value: torch.Tensor) -> int:
-        """The bytes of a counted storage; 0 for an input's."""
+        """Return the bytes of a tensor's storage if it is counted; 0 for an input."""
         return self.sizes.get(self.key(value), 0)
 
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -28,14 +28,14 @@ Engine = Literal["operators", "decomposed", "inductor"]
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """The forward and the backward graph that PyTorch's partitioner made.
+    """The choice of PyTorch's partitioner for one joint graph; frozen.
 
     Attributes
     ----------
     forward : tuple of torch.fx.Node
         The operators of the forward graph.
     recomputed : tuple of torch.fx.Node
-        Those that the backward graph runs again.
+        The operators of the forward graph that the backward graph runs again.
     """
 
     forward: tuple[Node, ...]
@@ -43,7 +43,7 @@ class Partition:
 
     @classmethod
     def of(cls, forward: GraphModule, backward: GraphModule) -> Partition:
-        """Compare the operators of the two graphs by name."""
+        """Return the partition of a forward and a backward graph. Operators with the same name are the same."""
         again = {node.name for node in backward.graph.nodes if node.op == "call_function"}
         nodes = tuple(node for node in forward.graph.nodes if node.op == "call_function")
         return cls(nodes, tuple(node for node in nodes if node.name in again))
@@ -55,22 +55,23 @@ def compiled_in_memory_budget(
     engine: Engine = "operators",
     observe: Callable[[Partition], None] | None = None,
 ) -> torch.nn.Module:
-    """Compile a module with PyTorch's own activation memory budget.
+    """Compile a module with ``torch.compile`` and PyTorch's own activation memory budget.
 
     Parameters
     ----------
     module : torch.nn.Module
     ratio : float
-        ``torch._functorch.config.activation_memory_budget``, 0 to 1.
+        ``torch._functorch.config.activation_memory_budget``, from 0 to 1.
     engine : "operators", "decomposed" or "inductor"
-        What runs the graphs. The first two run the operators eagerly, without Inductor.
+        Runs the forward and backward graphs. ``"operators"`` runs the captured ATen operators eagerly, and
+        ``"decomposed"`` the operators after Inductor's decompositions. ``"inductor"`` compiles kernels.
     observe : callable (Partition) → None, optional
         Called with each partition that PyTorch makes.
 
     Returns
     -------
     torch.nn.Module
-        It shares the parameters of ``module`` and is compiled when it is first called.
+        A module that shares the parameters of ``module``. It is compiled when it is first called.
     """
 
     def partition(joint: GraphModule, inputs: Any, **options: Any) -> tuple[GraphModule, GraphModule]:
@@ -112,7 +113,7 @@ def _inductor(graph: GraphModule, inputs: list[torch.Tensor], partition: Callabl
             return partition(gm, joint_inputs, **kwargs)
 
         def uuid(self) -> None:
-            """None: nothing of it is cached."""
+            """Return None, so that Inductor caches nothing."""
 
     # the partitioner is a local class that no cache can pickle
     caches = config.patch(fx_graph_cache=False), functorch_config.patch(enable_autograd_cache=False)

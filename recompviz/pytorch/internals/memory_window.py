@@ -1,7 +1,7 @@
-"""The memory window: a block of code during which the profiler records every allocation and free.
+"""The memory window: a block of code during which PyTorch's profiler records every allocation and free.
 
-A process has one profiler. Two that overlap in different threads end the process with a segmentation fault. So two
-windows wait for each other, and a window raises :class:`ProfilerBusy` while another profiler runs.
+Only one profiler may run in a process: two that overlap in different threads end it with a segmentation fault. So a
+window waits until another window is closed, and raises :class:`ProfilerBusy` while the user's own profiler runs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recompviz.pytorch.internals.state import one_at_a_time
 
 
 class ProfilerBusy(RecompvizError, RuntimeError):
-    """Another profiler runs in this process."""
+    """A profiler that recompviz did not start runs in this process."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -34,17 +34,19 @@ class ProfilerBusy(RecompvizError, RuntimeError):
 
 @dataclass
 class MemoryWindow:
-    """What was recorded; complete when the window is closed.
+    """The record of a memory window. It is complete when the window is closed.
 
     Attributes
     ----------
     profiled : torch.profiler.profile
-        Every allocation and free.
+        The profile, with every allocation and free.
     seconds : float
-        Wall-clock time of the work, until the device had finished it.
-    reserved, allocated : int or None
-        The most bytes the device had reserved, and the most it had allocated above what was allocated before; None on
-        the CPU.
+        Wall-clock time of the block, until the device had finished its work.
+    reserved : int or None
+        The most bytes that the device's allocator had reserved; None on the CPU.
+    allocated : int or None
+        The most bytes that the whole process had allocated on the device, less those allocated before the block; None
+        on the CPU.
     """
 
     profiled: Any
@@ -53,23 +55,28 @@ class MemoryWindow:
     allocated: int | None = None
 
 
-# functions that close a window which nobody has closed yet, because the step in it has not ended
+# functions that close windows that are still open, because the training step in them has not ended
 _open_ended: list[Callable[[], None]] = []
 
 
 def close_before_next(close: Callable[[], None]) -> None:
-    """Let the next window close an open one first."""
+    """Register a function that closes an open window. It is called before the next window opens."""
     _open_ended.append(close)
 
 
 @contextlib.contextmanager
 def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
-    """Record every allocation and free of the work done inside the block.
+    """Record every allocation and free in a block of code.
+
+    Yields
+    ------
+    MemoryWindow
+        The record. It is complete after the block.
 
     Raises
     ------
     ProfilerBusy
-        If a profiler runs that recompviz did not start.
+        If a profiler that recompviz did not start runs in this process.
     """
     with one_at_a_time:
         while _open_ended:

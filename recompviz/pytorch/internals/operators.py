@@ -1,4 +1,4 @@
-"""ATen operators: what their schema says, and which of them a trace keeps whole.
+"""ATen operators: properties read from their schemas, and operators that a trace must not decompose.
 
 Private PyTorch used here: ``torch._ops.HigherOrderOperator``, ``torch._ops.OpOverload`` with its ``_schema``,
 ``py_kernels`` and ``_dispatch_cache``, ``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on
@@ -34,21 +34,27 @@ _DECOMPOSED = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 def operator_name(target: Any) -> str:
-    """``"aten.convolution"`` for ``torch.ops.aten.convolution.default``; the function's name for anything else."""
+    """Return the name of an operator without its overload, or the name of a Python function.
+
+    Examples
+    --------
+    >>> operator_name(torch.ops.aten.convolution.default), operator_name(len)
+    ('aten.convolution', 'len')
+    """
     if isinstance(target, torch._ops.OpOverload):
         return str(target.overloadpacket)
     return getattr(target, "__name__", str(target))
 
 
 def allocating_call(node: Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
-    """The operator that an fx node calls, with fake tensors for the arguments that are nodes.
+    """Return the operator that an fx node calls, and its arguments with fake tensors in place of nodes.
 
-    The node may also call a wrapper that saves or sets the state of the random generator and then calls the operator.
+    If the node calls a wrapper that handles the random generator's state, the operator in the wrapper is returned.
 
     Returns
     -------
     (operator, positional arguments, named arguments) or None
-        None if the node makes a view or calls no operator, as ``getitem`` does.
+        None if the node makes a view or does not call an operator (``getitem``).
     """
     operator: Any = node.target
     arguments: tuple[Any, ...] = node.args
@@ -69,17 +75,25 @@ def is_in_place(target: Any) -> bool:
 
 
 def is_pointwise(target: Any) -> bool:
-    """Whether an operator computes each element of its result from the same elements of its arguments."""
+    """Whether an operator computes each element of its result only from the arguments' elements at its position."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
 
 
 def is_random(target: Any) -> bool:
-    """Whether an operator draws from a random generator."""
+    """Whether an operator can draw from a random generator."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a call draws from a random generator; attention does not if its probability of dropout is 0."""
+    """Whether a call draws from a random generator. Attention with dropout probability 0 does not.
+
+    Parameters
+    ----------
+    target : callable
+        The operator.
+    args : tuple
+        The positional arguments of the call.
+    """
     if not is_random(target):
         return False
     arguments = dict(zip((argument.name for argument in target._schema.arguments), args, strict=False))
@@ -87,10 +101,10 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
 
 
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a call passes a Python number for which the CPU's kernel makes a tensor.
+    """Whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
 
-    These are numbers where the schema says tensor, and any number given to a ``_foreach_`` operator, which on the CPU
-    is a loop over single tensors.
+    This holds for a number where the schema says tensor. It also holds for any number given to a ``_foreach_``
+    operator, which on the CPU is a loop over single tensors.
     """
     many = target._schema.name.startswith("aten::_foreach_")
     return any(
@@ -101,7 +115,7 @@ def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
 
 @contextlib.contextmanager
 def lstm_in_single_operators() -> Iterator[None]:
-    """Run an LSTM on the CPU as single operators, not as one fused kernel, whose workspace a trace cannot see."""
+    """In a block, run an LSTM on the CPU as single operators. A trace cannot see the workspace of the fused kernel."""
     enabled = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(False)
     try:
@@ -111,9 +125,9 @@ def lstm_in_single_operators() -> Iterator[None]:
 
 
 def lstm_for_training(*arguments: Any) -> Any:
-    """Run MKL-DNN's fused LSTM so that it makes the workspace that its backward pass reads.
+    """Run MKL-DNN's fused LSTM with the workspace that its backward pass reads.
 
-    The kernel asks whether gradients are enabled, and during a compiled forward pass they are not.
+    The kernel makes this workspace only if gradients are enabled, and in a compiled forward pass they are disabled.
     """
     with torch._C._AutoDispatchBelowAutograd(), torch.enable_grad():
         return torch.ops.aten.mkldnn_rnn_layer.default(*arguments)
@@ -121,11 +135,11 @@ def lstm_for_training(*arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def operators_kept_whole() -> Iterator[None]:
-    """Trace resizes and recurrent layers as the operators that eager PyTorch runs.
+    """In a block, trace resizes, recurrent layers and dropout as eager PyTorch computes them.
 
-    AOTAutograd's dispatcher decomposes a resize into about thirty indexing calls, and an LSTM into another order than
-    eager PyTorch uses, so that sums differ in the last bits. It also omits the dropout between the layers of an LSTM,
-    and scales the gradient of a dropout in half precision by another number than eager PyTorch does on the CPU.
+    Otherwise AOTAutograd's dispatcher decomposes them. A resize becomes about thirty indexing calls. An LSTM computes
+    sums in another order than in eager PyTorch, so that the last bits differ, and omits the dropout between its layers.
+    In half precision on the CPU, the gradient of a dropout is scaled by another number than in eager PyTorch.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
     removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
@@ -150,7 +164,7 @@ def operators_kept_whole() -> Iterator[None]:
 
 
 def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: float, train: bool) -> torch.Tensor:
-    """A dropout; in half precision on the CPU as eager PyTorch computes it there."""
+    """Compute a dropout as eager PyTorch does, also in half precision on the CPU, where the decomposition differs."""
     half = value.dtype in (torch.bfloat16, torch.float16)
     if not (train and half and 0 < p < 1 and value.device.type == "cpu"):
         return decomposed(value, p, train)

@@ -1,7 +1,7 @@
-"""An optimizer's own step, without what a user attached to the optimizer.
+"""An optimizer's step without the hooks and the scheduler that a user attached to the optimizer.
 
 A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimizer, and hooks run
-around every step. To step an optimizer on behalf of a measurement must trigger neither.
+around every step. A measurement that steps the optimizer must trigger neither.
 
 Private PyTorch used here: the attributes of ``torch.optim.Optimizer`` whose names end in ``_hooks``, which hold its
 hooks. Tried on torch 2.13.0, on the CPU.
@@ -17,10 +17,10 @@ __all__ = ["has_own_state_dict", "plain_optimizer"]
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """An optimizer of the same kind that shares parameters, options and state, and has no hooks and no scheduler.
+    """Return an optimizer of the same class that shares parameters, options and state, without hooks and scheduler.
 
-    Its ``step()`` updates the parameters and the state of the given optimizer. An attribute that replaces a method on
-    the given optimizer alone, as a scheduler replaces ``step``, is left out.
+    Its ``step()`` updates the parameters and the state of the given optimizer. Attributes of the given optimizer that
+    hide a method of its class, such as a scheduler's ``step``, are not copied.
 
     Examples
     --------
@@ -42,5 +42,5 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's class overrides ``state_dict``, as optimizers that wrap another one do."""
+    """Whether the optimizer's class overrides ``state_dict``. Optimizers that wrap another optimizer do so."""
     return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict

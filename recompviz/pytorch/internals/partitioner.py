@@ -1,4 +1,4 @@
-"""PyTorch's own min-cut partitioner, and a split of one's own.
+"""PyTorch's own min-cut partitioner, and a split of a joint graph by a list of saved values.
 
 Private PyTorch used here: ``torch._functorch`` (its partitioners, config and helpers), ``is_sym_node``, ``OrderedSet``,
 and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
@@ -47,16 +47,23 @@ Split = tuple[GraphModule, GraphModule]
 
 
 def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
-    """The values that PyTorch's min-cut partitioner carries from the forward to the backward pass of a joint graph.
+    """Return the values that PyTorch's min-cut partitioner saves for the backward pass of a joint graph.
 
     The partitioner works on a copy with its default settings: it avoids recomputing operators that it calls
-    compute-intensive, and solves the knapsack by ``dp`` over counted flops. Only its merging of equal subexpressions
-    is switched off, because it would change the graph.
+    compute-intensive, and solves the knapsack by ``dp`` over counted FLOP. Only its merging of equal subexpressions is
+    switched off, because it would change the graph.
+
+    Parameters
+    ----------
+    fx : torch.fx.GraphModule
+        A joint graph; it is not changed.
+    ratio : float
+        ``torch._functorch.config.activation_memory_budget``, from 0 to 1.
 
     Returns
     -------
     list of torch.fx.Node
-        Outputs of the forward graph that it made; they share their fake tensors with the nodes of ``fx``.
+        Nodes of the partitioner's forward graph. They share their fake tensors with the nodes of ``fx``.
     """
     outputs = next(iter(reversed(fx.graph.nodes)))
     count = sum(map(is_forward_output, outputs.meta["desc"]))
@@ -66,11 +73,11 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
     return [node for node in made.args[0][count:] if isinstance(node, Node)]
 
 
-# -------------------------------------------------------------------- a split of one's own
+# -------------------------------------------------------------------- a split by a list of saved values
 
 
 def copied_joint(fx: GraphModule) -> GraphModule:
-    """A copy of a joint graph: new nodes and ``meta`` dictionaries, the same fake tensors."""
+    """Copy a joint graph. Nodes and their ``meta`` dictionaries are new, and fake tensors are shared."""
     graph = Graph()
     copied = graph.output(graph.graph_copy(fx.graph, {}))
     copied.meta = dict(next(iter(reversed(fx.graph.nodes))).meta)
@@ -78,15 +85,15 @@ def copied_joint(fx: GraphModule) -> GraphModule:
 
 
 def default_split(joint: GraphModule, inputs: Any, options: dict[str, Any]) -> Split:
-    """The forward and backward graph that PyTorch's min-cut partitioner makes. It changes the joint graph."""
+    """Return the forward and backward graph that PyTorch's min-cut partitioner makes. This changes the joint graph."""
     return min_cut_rematerialization_partition(joint, inputs, **options)
 
 
 def is_plain_joint(joint: GraphModule) -> bool:
-    """Whether a joint graph contains operators and constants alone.
+    """Whether a joint graph contains only operators and constants, so that :func:`split_joint` can split it.
 
-    A subgraph (``invoke_subgraph``, flex attention), an operator with side effects and a generator's offset that
-    AOTAutograd passes in are for PyTorch's own partitioner.
+    Any other graph is left to PyTorch's partitioner: one with a subgraph (``invoke_subgraph``, flex attention), with an
+    operator that has side effects, or with an input for the offset of a random generator.
     """
     for node in joint.graph.nodes:
         if node.op == "placeholder":
@@ -103,9 +110,9 @@ def is_plain_joint(joint: GraphModule) -> bool:
 
 
 def must_run_once(node: Node) -> bool:
-    """Whether a call may not run again in the backward pass: it draws random numbers, or it communicates.
+    """Whether a call must not run again in the backward pass, because it draws random numbers or communicates.
 
-    Inductor's own random operators compute their numbers from a seed. The seed is drawn once and saved.
+    Inductor's own random operators may run again: they compute their numbers from a seed, which is saved.
     """
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
@@ -114,7 +121,7 @@ def must_run_once(node: Node) -> bool:
 
 
 def gets_gradient(joint: GraphModule) -> set[str]:
-    """Names of the placeholders of a joint graph that get a gradient."""
+    """Return the names of the placeholders of a joint graph that get a gradient."""
     output = next(iter(reversed(joint.graph.nodes)))
     owners = [
         getattr(descriptor, "grad_of", None)
@@ -125,7 +132,16 @@ def gets_gradient(joint: GraphModule) -> set[str]:
 
 
 def saved_bytes(forward: GraphModule, output_count: int) -> int:
-    """Bytes of the tensors that a forward graph saves for the backward pass, without its inputs."""
+    """Count the bytes of the tensors that a forward graph saves for the backward pass.
+
+    Inputs do not count, and a storage counts once.
+
+    Parameters
+    ----------
+    forward : torch.fx.GraphModule
+    output_count : int
+        The number of outputs that are not saved values. They come first.
+    """
     values = [n for n in next(iter(reversed(forward.graph.nodes))).args[0][output_count:] if isinstance(n, Node)]
     made = [n.meta.get("val") for n in values if n.op != "placeholder"]
     tensors = [value for value in made if isinstance(value, torch.Tensor)]
@@ -133,20 +149,26 @@ def saved_bytes(forward: GraphModule, output_count: int) -> int:
 
 
 def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static: Sequence[int]) -> Split:
-    """Split a joint graph so that the forward pass saves exactly the given values that the backward pass reads.
+    """Split a joint graph into a forward and a backward graph that saves only the given values and inputs.
 
-    The backward pass recomputes everything else from these and from the inputs. It runs each recomputed operator just
-    before the first gradient operator that needs it.
+    The backward graph recomputes all other values. It runs each recomputed operator just before the first gradient
+    operator that needs it. The joint graph is changed.
 
     Parameters
     ----------
     joint : torch.fx.GraphModule
     saved : list of torch.fx.Node
-        Tensors of the forward pass; inputs need not be listed.
+        Tensors of the forward pass. A tensor that the backward pass does not read is not saved. Inputs need not be
+        listed.
     output_count : int
-        Number of outputs of the forward pass.
+        The number of outputs of the forward pass.
     static : sequence of int
-        Positions of the inputs that have the same address in every step, as Inductor gives them.
+        The positions of the inputs that have the same address in every training step, as Inductor reports them.
+
+    Returns
+    -------
+    (torch.fx.GraphModule, torch.fx.GraphModule)
+        The forward and the backward graph.
     """
     for node in joint.graph.nodes:
         if isinstance(node.meta.get("recompute"), CheckpointPolicy):

@@ -1,4 +1,4 @@
-"""The allocator's events and named ranges, as PyTorch's profiler records them.
+"""Allocations, frees and named ranges that PyTorch's profiler records.
 
 Private PyTorch used here: ``torch._C._profiler`` (``_RecordFunctionFast``, ``_EventType``),
 ``profile.profiler.kineto_results`` and ``torch.autograd.profiler._is_profiler_enabled``. Tried on torch 2.10.0, 2.11.0,
@@ -19,12 +19,12 @@ __all__ = ["allocation_events", "named_range", "profiler_runs", "quiet_profiler"
 
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
-    """A range that the profiler records under a name; costs a few hundred nanoseconds."""
+    """Return a context manager that the profiler records as a named range. It takes a few hundred nanoseconds."""
     return torch._C._profiler._RecordFunctionFast(name)
 
 
 def quiet_profiler() -> None:
-    """Keep the profiler's library from writing to stderr; call before its first use, when it reads the log level."""
+    """Keep the profiler's library from writing to stderr. Call this before the profiler's first use in the process."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 
@@ -36,22 +36,23 @@ def profiler_runs() -> bool:
 def allocation_events(
     profile: torch.profiler.profile, device_type: str, prefixes: tuple[str, ...] = ("rv:", "aten::")
 ) -> list[AllocationEvent]:
-    """Translate the allocations and frees of a finished profile, in the order they happened.
+    """Return the allocations and frees of a finished profile, in the order in which they happened.
 
     Parameters
     ----------
     profile : torch.profiler.profile
         Recorded with ``profile_memory=True``.
     device_type : str
-        ``"cpu"`` or ``"cuda"``; events of other devices are left out.
+        ``"cpu"`` or ``"cuda"``. Events of other devices are omitted.
     prefixes : tuple of str
-        The scope of an event is the outermost enclosing range whose name has one of these prefixes, or the innermost
-        range named ``"rv:…"`` inside it; empty if there is none.
+        Prefixes of the names of ranges that can be scopes. The scope of an event is the innermost enclosing range whose
+        name starts with ``"rv:"``. Without such a range, it is the outermost enclosing range with one of these
+        prefixes, and without that it is empty.
 
     Returns
     -------
     list of AllocationEvent
-        ``at`` is the position in the list. An event of size 0 marks where a range named ``"rv:…"`` starts.
+        ``at`` is the position in the list. An event of size 0 marks the start of a range named ``"rv:…"``.
     """
     kinds = torch._C._profiler._EventType
     profiler = profile.profiler

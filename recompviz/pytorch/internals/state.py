@@ -1,19 +1,20 @@
-"""The state contract: after recompviz ran a user's step, everything the step changed is as it was before.
+"""Restoring the state of a model, its batch and its optimizer after recompviz ran a training step with them.
 
 ============================  =========================================================
 restored                      from
 ============================  =========================================================
-buffers                       a copy on their device; a buffer that was replaced is put back
-inputs and targets            a copy on their device
+buffers                       a copy on their device; a replaced buffer is put back
+inputs and targets            a copy on their device, if they require no gradient
 gradients                     the gradient tensors themselves
-random generators             the states of the CPU's and of the device's generator, Python's and NumPy's
-plain attributes              the attributes that modules had; a list or dict that changed inside is not restored
-parameters                    a copy on the host, if an optimizer steps or ``overwritten`` names them
+random generators             the states of the generators of the CPU, the device, Python and NumPy
+plain attributes of modules   the former values; changes inside a list or dict are not undone
+parameters                    a copy on the host, if an optimizer steps or ``overwritten`` lists them
 the optimizer                 a copy of its state on the host, and a copy of its options
 ============================  =========================================================
 
-Values are written back in place, so that every tensor stays the same object, and only where they differ, so that other
-work with the same batch is not disturbed. The optimizer's own ``step`` is never called: see :func:`plain_optimizer`.
+Values are written back in place, so that every tensor stays the same object. A value that did not change is not
+written, so that other work with the same batch is not disturbed. The optimizer's own ``step`` is never called; see
+:func:`recompviz.pytorch.internals.optimizers.plain_optimizer`.
 """
 
 from __future__ import annotations
@@ -34,27 +35,28 @@ from recompviz.pytorch.internals.devices import device_of, generators_restored
 from recompviz.pytorch.internals.optimizers import has_own_state_dict
 from recompviz.pytorch.internals.tensors import version_of
 
-# Two steps of one model that run at the same time would clear each other's gradients and rewind each other's generator.
-# Whoever runs a step that is restored, or profiles, holds this lock.
+# Two training steps of one model at the same time would clear each other's gradients and reset each other's generators.
+# Code that runs a step and restores its state, or that profiles, holds this lock.
 one_at_a_time = threading.RLock()
 
 
 def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
-    """The tensors that a step gives a gradient: parameters, and inputs that require one."""
+    """Return the parameters of a module, and the leaf tensors among its arguments that require a gradient."""
     leaves = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
     return [*module.parameters(), *(leaf for leaf in leaves if leaf.requires_grad and leaf.is_leaf)]
 
 
 def clear_gradients(module: nn.Module, arguments: Any) -> None:
-    """Set the gradient of every parameter and input to None."""
+    """Set the gradient of every parameter, input and target to None."""
     for holder in gradient_holders(module, arguments):
         holder.grad = None
 
 
 class WriteCounts:
-    """How often a step writes to its parameters and gradients; two equal steps have equal counts.
+    """Counts of the in-place writes of a training step to its parameters, its inputs and their gradients.
 
-    A step whose counts differ from the usual ones ran while other work wrote to the same parameters.
+    Two equal training steps have equal counts. If the counts of a step differ from the usual counts, other work wrote
+    to the same parameters while it ran.
     """
 
     def __init__(self, module: nn.Module, arguments: Any) -> None:
@@ -62,7 +64,10 @@ class WriteCounts:
         self.start = [version_of(holder) for holder in self.holders]
 
     def so_far(self) -> list[tuple[int, int]]:
-        """For each parameter and input: writes to it, and writes to its gradient (−1 if it has none)."""
+        """Return two counts for each parameter and differentiable input: of writes to its data, and to its gradient.
+
+        The first count starts when the object is made. The second is −1 if there is no gradient.
+        """
         return [
             (version_of(holder) - start, -1 if holder.grad is None else version_of(holder.grad))
             for holder, start in zip(self.holders, self.start, strict=True)
@@ -76,19 +81,21 @@ def state_restored(
     optimizer: torch.optim.Optimizer | None = None,
     overwritten: Iterable[torch.Tensor] = (),
 ) -> Iterator[None]:
-    """Restore afterwards what a training step changes; see the table at the top of this file.
+    """Restore, after a block, the state that a training step in the block changes.
 
-    Only one such block runs at a time in a process; another thread waits.
+    Buffers, inputs, targets, gradients, random generators and plain attributes are restored. Parameters are restored
+    only if ``optimizer`` or ``overwritten`` is given. Only one such block runs at a time in a process; other threads
+    wait.
 
     Parameters
     ----------
     module : torch.nn.Module
     arguments : pytree
-        Inputs, keyword arguments and targets.
+        The inputs, keyword arguments and targets.
     optimizer : torch.optim.Optimizer, optional
-        One that steps inside the block.
+        The optimizer that steps inside the block. Its state, its options and its parameters are restored.
     overwritten : iterable of torch.Tensor
-        Parameters that the forward pass may overwrite, for example those of a momentum encoder.
+        The parameters that the forward pass may overwrite, for example those of a momentum encoder.
     """
     with one_at_a_time, contextlib.ExitStack() as stack:
         tensors = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
@@ -109,7 +116,7 @@ def state_restored(
 
 @contextlib.contextmanager
 def _values_restored(tensors: Iterable[torch.Tensor], device: torch.device | None = None) -> Iterator[None]:
-    """Write the values back, from copies on a device, or each on its own."""
+    """Write the values of tensors back after a block, from copies on a device; by default on the tensor's own."""
     unique = {id(tensor): tensor for tensor in tensors}.values()
     before = [(tensor, tensor.detach().to(device or tensor.device, copy=True)) for tensor in unique]
     try:
@@ -133,7 +140,7 @@ def _gradients_restored(holders: list[torch.Tensor]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _buffers_in_place(module: nn.Module) -> Iterator[None]:
-    """Put back the buffer tensors themselves, where ``forward`` assigned new ones."""
+    """Put back the buffer tensors that ``forward`` replaced by new tensors."""
     before = [(each._buffers, dict(each._buffers)) for each in module.modules()]
     try:
         yield
@@ -144,7 +151,7 @@ def _buffers_in_place(module: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Put back plain attributes that ``forward`` assigns, such as counters. What a list or dict holds is not copied."""
+    """Put back plain attributes that ``forward`` assigns, such as counters, but not the contents of lists and dicts."""
     before = [(each, _plain_attributes(each)) for each in module.modules()]
     try:
         yield
@@ -162,7 +169,7 @@ def _plain_attributes(module: nn.Module) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _python_generators_restored() -> Iterator[None]:
-    """Restore the generators of Python's ``random`` and of NumPy, from which layers may draw."""
+    """Restore the global random generators of Python and NumPy after a block. Layers may draw from them."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the generator that user code draws from
     try:
         yield
@@ -173,7 +180,7 @@ def _python_generators_restored() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _optimizer_restored(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Restore an optimizer's options and state, its tensors in place; what it did not have before is removed."""
+    """Restore an optimizer's options and state after a block, tensors in place. New options and state are removed."""
     own = copy.deepcopy(optimizer.state_dict()) if has_own_state_dict(optimizer) else None
     groups = [
         (group, {name: value if name == "params" else _containers_copied(value) for name, value in group.items()})
@@ -202,7 +209,7 @@ def _optimizer_restored(optimizer: torch.optim.Optimizer) -> Iterator[None]:
 
 
 def _containers_copied(value: Any) -> Any:
-    """A copy of nested dicts, lists and tuples that holds the same leaves."""
+    """Copy nested dicts, lists and tuples. The leaves in them are not copied."""
     return pytree.tree_map(lambda leaf: leaf, value)
 
 

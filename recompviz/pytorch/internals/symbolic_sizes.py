@@ -1,7 +1,7 @@
-"""Sizes of storages that follow from the sizes of a graph's inputs.
+"""The bytes of storages, computed from the sizes of a graph's inputs.
 
-The size of a storage is a number times a *unit*: a product or another expression of the inputs' sizes, such as
-batch × length. A graph has few units, so one evaluation of them gives all its sizes.
+The size of a storage is a number of bytes times a *unit*. A unit is an expression of the inputs' sizes, such as
+batch × length. A graph has few units, so all its sizes are computed from a few values.
 
 Private PyTorch used here: ``SymInt.node.expr``, and ``PythonPrinter`` of ``torch.utils._sympy.printers``. Tried on
 torch 2.13.0 and 2.14.1, on the CPU.
@@ -21,27 +21,30 @@ __all__ = ["SymbolicSizes", "symbolic_bytes"]
 
 
 def symbolic_bytes(value: torch.Tensor) -> Any:
-    """The bytes of a fake tensor's storage as an expression of symbols; None if they are a number."""
+    """Return the bytes of a fake tensor's storage as a symbolic expression; None if they are a plain number."""
     size = value.untyped_storage().nbytes()
     return size.node.expr if isinstance(size, torch.SymInt) else None
 
 
 class SymbolicSizes:
-    """Evaluates the sizes of storages for given sizes of inputs.
+    """The bytes of storages as a function of the sizes of a graph's inputs.
 
-    A size with a symbol that no input gives (the number of nonzero values, for example) counts as fixed.
+    A size is left out if it contains a symbol that is not the size of an input, for example a number of nonzero values.
+    The object is false if no size remains.
 
     Parameters
     ----------
     inputs : sequence
-        The inputs of the graph as fake values. Those that are not tensors are the sizes that :meth:`units` takes.
+        The inputs of the graph as fake values. The inputs that are not tensors are sizes.
     sizes : mapping of int to expression
-        Storages and their sizes.
+        The bytes of storages as symbolic expressions.
 
     Attributes
     ----------
     terms : dict of int to (int, int)
-        For each storage whose size is symbolic: the index of its unit, and the bytes per unit.
+        For each storage, the index of its unit and the bytes per unit.
+    units : callable (values) → tuple of int
+        Returns the value of each unit for the sizes of one call (see :meth:`at`); cached.
     """
 
     def __init__(self, inputs: Sequence[Any], sizes: Mapping[int, Any]) -> None:
@@ -64,23 +67,23 @@ class SymbolicSizes:
         return bool(self.terms)
 
     def at(self, values: tuple[Any, ...]) -> dict[int, int]:
-        """The bytes of each storage whose size is symbolic.
+        """Return the bytes of each storage in ``terms`` for one call of the graph.
 
         Parameters
         ----------
         values : tuple
-            The inputs' sizes in one call.
+            The values of the inputs that are not tensors, in order.
         """
         units = self.units(values)
         return {s: number * units[unit] for s, (unit, number) in self.terms.items()}
 
     def _evaluate(self, values: tuple[Any, ...]) -> tuple[int, ...]:
-        """The value of each unit for the inputs' sizes in one call."""
+        """Return the value of each unit for the sizes of one call."""
         return tuple(map(int, self._function(*values)))
 
 
 def _compiled(expressions: list[Any], symbols: list[Any]) -> Callable[..., tuple[Any, ...]]:
-    """A Python function of the symbols that gives the values of the expressions. Substitution takes milliseconds."""
+    """Compile a Python function from symbols to the expressions' values, because SymPy's substitution is slow."""
     names = [f"size_{i}" if symbol is None else str(symbol) for i, symbol in enumerate(symbols)]
     texts = [PythonPrinter().doprint(expression) for expression in expressions]
     function: Callable[..., tuple[Any, ...]] = eval(

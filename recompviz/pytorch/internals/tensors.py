@@ -16,14 +16,15 @@ __all__ = ["StorageWeakRef", "storage_key", "tensor_hooks", "version_of", "weak_
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """An identity of the tensor's storage, valid while the storage lives."""
+    """Return a number that identifies the tensor's storage as long as the storage exists."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
-    """A weak reference to the tensor's storage, hashed by identity. None for a layout without a storage.
+    """Return a weak reference to the tensor's storage; None for a layout without a storage (a sparse tensor).
 
-    No other storage has the same identity while the reference lives.
+    Two references are equal if they refer to the same storage. While a reference exists, its identity is not given to
+    another storage.
     """
     if tensor.layout is not torch.strided:
         return None
@@ -31,10 +32,10 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """How many in-place writes autograd has counted on the tensor's data."""
+    """Return the number of in-place writes to the tensor's data that autograd has counted."""
     return int(tensor._version)
 
 
 def tensor_hooks(tensor: torch.Tensor) -> list[Any]:
-    """The hooks registered with ``tensor.register_hook``."""
+    """Return the hooks that were registered with ``tensor.register_hook``."""
     return list((tensor._backward_hooks or {}).values())

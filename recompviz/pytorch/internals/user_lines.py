@@ -1,4 +1,4 @@
-"""Find the user's source lines on the stack: frames of PyTorch, Python and recompviz are left out."""
+"""The user's source lines on the Python stack: frames of PyTorch, Python, recompviz, Jupyter and pytest are omitted."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import TypeVar
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.internals.node_info import is_library
 
-# number of innermost lines that are kept of a stack
+# the most lines of a stack that are kept, innermost first
 MOST_FRAMES = 16
 
-# stands for the function's name, for the line that called recompviz
+# the function name of a line outside the user's training step, which called recompviz
 OUTSIDE = "(outside the step)"
 
 # code of the functions of recompviz that call the user's step
@@ -37,7 +37,7 @@ _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest"
 
 @cache
 def is_own(file: str) -> bool:
-    """Whether a file is the user's: not of PyTorch, Python, recompviz or a program that runs notebooks and tests."""
+    """Whether a file is the user's. Files of PyTorch, Python, recompviz, Jupyter and pytest are not."""
     if file.startswith(_PACKAGES):
         return not is_library(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")
@@ -46,7 +46,7 @@ def is_own(file: str) -> bool:
 
 @cache
 def source_line(file: str, number: int, function: str) -> SourceLine:
-    """The source line at a position, with its text."""
+    """Return line ``number`` of a file, with its text and the name of its function."""
     return SourceLine(file, number, linecache.getline(file, number).strip(), function)
 
 
@@ -57,7 +57,7 @@ def in_packages(file: str) -> bool:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Issue a warning at the innermost line of the user's code that runs now."""
+    """Issue a warning at the line of the user's innermost frame on the stack."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and not is_own(frame.f_code.co_filename):
@@ -66,18 +66,22 @@ def warn_user(message: str, category: type[Warning]) -> None:
 
 
 def calls_step(function: Function) -> Function:
-    """Mark a function that calls the user's step: frames of the user further out are outside the step."""
+    """Decorate a function of recompviz that calls the user's training step.
+
+    :func:`own_frames` then knows that the user's frames that called this function are outside the step.
+    """
     _CALLS_STEP.add(function.__code__)
     return function
 
 
 def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
-    """The user's frames, innermost first.
+    """Iterate over the user's frames, innermost first, starting at a frame.
 
     Yields
     ------
     (frame, inside)
-        ``inside`` is whether the frame belongs to the step. Outside the step only the caller of recompviz is yielded.
+        ``inside`` is whether the frame belongs to the user's training step. Of the frames outside the step, only the
+        innermost is yielded: the line that called recompviz.
     """
     inside = True
     while frame is not None:
@@ -92,7 +96,13 @@ def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
 
 
 def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
-    """The user's lines, innermost first."""
+    """Return the user's lines on the stack, innermost first, at most 16 of them.
+
+    Parameters
+    ----------
+    frame : frame, optional
+        The innermost frame; by default the caller's.
+    """
     found = []
     for own, inside in own_frames(frame or sys._getframe(1)):
         function = own.f_code.co_name if inside else OUTSIDE
@@ -103,7 +113,7 @@ def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
 
 
 def checkpointed_at(frame: FrameType | None) -> SourceLine | None:
-    """The user's line that called ``torch.utils.checkpoint``, the outermost if there are several."""
+    """Return the user's line that called ``torch.utils.checkpoint``: the outermost one, or None if there is none."""
     found, inside = None, False
     while frame is not None:
         file = frame.f_code.co_filename
@@ -120,7 +130,7 @@ _CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
 
 
 def in_file(frame: FrameType | None, ending: str) -> bool:
-    """Whether a frame of a file whose path ends with ``ending`` is on the stack."""
+    """Whether the stack has a frame in a file whose path ends with ``ending``."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(ending):
             return True
@@ -130,7 +140,10 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 
 @contextlib.contextmanager
 def lines_traced(on_line: object) -> Iterator[None]:
-    """Call ``on_line(frame, event)`` before each line of the user's code and at each return from it."""
+    """In a block, call ``on_line(frame, event)`` before each line of the user's functions and when they return.
+
+    The event is ``"line"`` or ``"return"``.
+    """
     before = sys.gettrace()
 
     def local(frame: FrameType, event: str, _argument: object) -> object:

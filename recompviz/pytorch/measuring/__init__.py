@@ -1,1 +1,1 @@
-"""Measuring: what a step allocates, how long it takes, and whether it computes what eager PyTorch computes."""
+"""Measuring: the memory and time of a training step, and whether it computes the same as in eager PyTorch."""

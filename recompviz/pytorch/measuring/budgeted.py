@@ -1,4 +1,4 @@
-"""``fit_in``: one call from a model to a module that trains within a budget."""
+"""``fit_in``: makes a module that trains a model within a total, in one call."""
 
 from __future__ import annotations
 
@@ -24,30 +24,35 @@ def fit_in(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> PlannedModule:
-    """The model's training step within a budget: trace, calibrate, plan and apply in one call, for scripts.
+    """Make a module whose training step fits into a total: trace, calibrate, plan and apply in one call.
 
-    Runs the step a few times to measure its operators (see :func:`recompviz.calibrate`), under the time-centric plan
-    with the least simulated peak.
+    Calibration runs the training step six times, unless its operators were measured before, and the forward pass once;
+    see :func:`recompviz.calibrate`. A model on the meta device is not calibrated.
 
     Parameters
     ----------
     model, *inputs, kwargs, targets, loss
         As for :func:`recompviz.trace`.
-    total : int or str
-        Total bytes the step may take, or a string such as ``"10 GiB"``.
+    total : int, float or str
+        The most bytes that the training step may take, or a text such as ``"10 GiB"``. Parameters, buffers, inputs,
+        targets, gradients and intermediate values count.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state and its step are part of the total.
+        If given, its state and the scratch memory of its step count, too.
 
     Returns
     -------
     PlannedModule
-        Called with the inputs and targets, it returns the scalar loss. At each call it takes the plan with the least
-        recomputation that fits into ``total``.
+        Called with the inputs and then the targets, it returns the scalar loss, or the model's outputs if there is no
+        loss. Each call runs the plan of least recomputation that fits into ``total``.
 
     Raises
     ------
     InfeasibleBudget
-        If no plan fits; its ``least`` is the least total that does.
+        If no plan fits. Its ``least`` is the least feasible total, in bytes.
+    TraceError
+        If the step cannot be traced.
+    ValueError
+        If ``total`` is not a size.
 
     Examples
     --------

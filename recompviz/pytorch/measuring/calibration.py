@@ -1,9 +1,9 @@
-"""``calibrate``: the memory and time of each operator of a trace, as measured on this device.
+"""``calibrate``: measures the workspace and time of each operator of a trace on this device.
 
-Lifetimes alone predict the memory at every boundary between operators. Memory that a kernel uses internally (workspace)
-cannot be derived from shapes, so it is measured, once for each operator, shapes, dtypes and device: the step runs under
-a plan, and every call is marked. The same runs time each call. The figures are cached on disk, so that the next trace
-with the same operators does not run.
+The memory between two operators follows from the lifetimes of storages. The memory that a kernel uses internally (its
+workspace) does not follow from shapes, so it is measured, once for each operator, its shapes, dtypes and device. The
+training step runs under a plan, and the profiler records each call. Further runs time each call. The figures are cached
+on disk, so that calibrating another trace with the same operators needs no such runs.
 """
 
 from __future__ import annotations
@@ -35,37 +35,42 @@ TIMED_STEPS = 3
 
 
 def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
-    """The same trace with each call's workspace and time, as measured on this device.
+    """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    Runs the trace's step a few times under the plan with the least formula peak, unless all its operators were measured
-    here before. The model's state is restored. The forward pass also runs once in eager, to compare what is saved.
+    The training step runs six times, under the time-centric plan with the least simulated peak, unless the figures of
+    all its operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the bytes that are
+    saved. The state of the model and of the batch is restored.
 
     Parameters
     ----------
     trace : Trace
     fresh : bool
-        Measure again, also what is in the cache.
+        Whether to measure all operators again, even if they are in the cache.
 
     Returns
     -------
     Trace
-        Of the same graph. Simulations count workspace; ``.joint.seconds`` holds each call's time.
+        A calibrated trace with the same nodes and edges. Its simulations count workspace. ``.joint.seconds`` holds the
+        seconds of each call, and the costs ``"time"`` become measured times.
 
     Raises
     ------
     TraceError
-        For an estimated trace.
+        If the trace is estimated, so that its step cannot run.
+    ProfilerBusy
+        If another profiler runs in this process.
 
     Warns
     -----
     EagerDiffers
-        If the captured step saves over 5 % more for the backward pass than eager, because the model or a library runs
-        other code while it is captured. The message names the lines.
+        If the captured step saves over 5 % more bytes for the backward pass than the eager step, because the model or a
+        library runs other code while it is captured. The message names the lines.
 
     Notes
     -----
-    The cache is in ``$RECOMPVIZ_CACHE`` (``~/.cache/recompviz`` if unset), one file for each device, version of PyTorch
-    and settings that decide which kernels run; see :mod:`recompviz.pytorch.measuring.calibration_cache`.
+    The cache is in the folder ``$RECOMPVIZ_CACHE``, by default ``~/.cache/recompviz``. It has one file for each
+    combination of device, version of PyTorch, and settings that select kernels; see
+    :mod:`recompviz.pytorch.measuring.calibration_cache`.
 
     Examples
     --------
@@ -102,7 +107,7 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
 
 
 def _measured(trace: Trace) -> list[OperatorFigures]:
-    """Each call's figures, from steps under the plan with the least simulated peak (workspace is not known yet)."""
+    """Run steps under the time-centric plan with the least simulated peak, and return the figures of each call."""
     table = trace.plans("time")
     plan = table.plans[int(table.total_peaks.argmin())]
     planned = apply(trace, plan)
@@ -122,9 +127,17 @@ def _measured(trace: Trace) -> list[OperatorFigures]:
 
 
 def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iterator[OperatorFigures]:
-    """Each call's figures from the events of one recorded step.
+    """Return the figures of each call from the events of one recorded step.
 
-    If a call runs twice, the first run counts: the second runs the same kernels on the same shapes.
+    If a call runs twice, the first run counts. The second run has the same kernels and shapes.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    reading : Reading
+        The recorded events.
+    seconds : list of float
+        The seconds of each step of the schedule.
     """
     joint = schedule.joint
     events = _events_by_step(reading, len(schedule))
@@ -139,7 +152,7 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
 
 
 def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:
-    """(address, bytes) of the events inside each step of the schedule."""
+    """Return (address, bytes) of the events inside each step of the schedule."""
     events: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
     for event in reading.events:
         if event.scope.startswith("rv:") and event.scope[3:].isdigit():
@@ -148,7 +161,7 @@ def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]
 
 
 class _StepClock:
-    """Times each step of a schedule, with the device synchronised before and after."""
+    """Times each step of a schedule. The device is synchronised before and after each step."""
 
     def __init__(self, device: torch.device, steps: int) -> None:
         self.device = device
@@ -158,7 +171,7 @@ class _StepClock:
         return _TimedStep(self, step)
 
     def seconds(self) -> list[float]:
-        """The median time of each step; 0 for a step in which no operator runs."""
+        """Return the median time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
         return [statistics.median(times) if times else 0.0 for times in self.times]
 
 

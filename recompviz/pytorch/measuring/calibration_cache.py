@@ -1,7 +1,7 @@
 """The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
 
-A file is replaced as a whole (a temporary file, then a rename), so that a reader never sees half of one. Every row is
-checked when it is read; a row that is not valid counts as missing, and so does a file that cannot be read.
+A file is replaced as a whole (by a temporary file and a rename), so that a reader never sees half of it. A file that
+cannot be read counts as empty, and an invalid row as missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.fx import Node
 from recompviz.pytorch.internals.devices import backend_settings
 from recompviz.pytorch.running.operator_figures import OperatorFigures
 
-# raise it when the meaning of a figure changes: older files are then ignored
+# increase this when the meaning of a figure changes, so that older files are ignored
 FORMAT = 2
 
 # larger figures are errors of the file
@@ -31,9 +31,9 @@ _MOST_SECONDS = 1e6
 
 
 class CalibrationCache:
-    """The figures measured on one device under PyTorch's present version and settings.
+    """Cache of the figures of operator calls on one device, for the present version and settings of PyTorch.
 
-    Without a folder that can be written to, figures are kept in memory only.
+    If the folder of the cache cannot be written, the figures are kept in this object only.
 
     Parameters
     ----------
@@ -56,21 +56,21 @@ class CalibrationCache:
         self._figures = _read(self.path)
 
     def find(self, keys: Sequence[str], counts: Sequence[int]) -> list[OperatorFigures] | None:
-        """The figures of each key, or None if any is missing.
+        """Return the figures of each key in order, or None if the figures of any key are missing.
 
         Parameters
         ----------
         keys : sequence of str
-            From :func:`call_key`.
+            The keys of calls, from :func:`call_key`.
         counts : sequence of int
-            The number of storages that each call makes; figures with another number of sizes count as missing.
+            The number of storages that each call allocates. Figures with another number of sizes count as missing.
         """
         found = [self._figures.get(key) for key in keys]
         complete = [f for f, count in zip(found, counts, strict=True) if f is not None and len(f.sizes) == count]
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add figures, and write the file."""
+        """Add figures to the cache and write them to its file, together with those that another process wrote there."""
         self._figures = _read(self.path) | self._figures | dict(figures)  # another process may have added some
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,17 @@ class CalibrationCache:
 
 
 def call_key(node: Node) -> str:
-    """A hash of an operator, its constants and the shape, strides and dtype of its tensors."""
+    """Return a hash of a call: its operator, its constants, and the shapes, strides and dtypes of its tensors."""
     result = _described(node.meta.get("val"))
     text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {result}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def cache_folder() -> Path:
-    """The folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if that is not set."""
+    """Return the folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if that is not set.
+
+    Without a home folder, it is ``recompviz`` in the folder of temporary files.
+    """
     chosen = os.environ.get("RECOMPVIZ_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -99,7 +102,7 @@ def cache_folder() -> Path:
 
 
 def _read(path: Path) -> dict[str, OperatorFigures]:
-    """The valid rows of a file; none if it cannot be read."""
+    """Return the valid rows of a file; none if it cannot be read."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -110,7 +113,7 @@ def _read(path: Path) -> dict[str, OperatorFigures]:
 
 
 def _figures_of(row: Any) -> OperatorFigures | None:
-    """The figures in a row of the file, or None if the row is not valid."""
+    """Return the figures in a row of the file, or None if the row is not valid."""
     if not isinstance(row, dict):
         return None
     workspace: Any = row.get("workspace")
@@ -131,7 +134,7 @@ def _is_bytes(value: Any) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole; leaves no temporary file behind if it fails."""
+    """Replace a file as a whole. If this fails, the temporary file is removed."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         temporary = Path(file.name)
         try:

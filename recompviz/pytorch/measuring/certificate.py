@@ -1,9 +1,9 @@
-"""The certificate: a step under a plan computes what an eager step computes, and saves the values of the plan.
+"""The certificate: a training step under a plan computes the same as an eager step, and saves the plan's values.
 
-Two steps in a row run eagerly, and two under the plan, from the same state; the second has other inputs and parameters.
-Gradients must be bitwise equal; if a kernel is not deterministic, they must be as close to eager as eager is to itself.
-Every tensor that eager gives a gradient is compared, also one outside the model. Buffers must be updated once. The
-values that autograd holds between the two passes must be the ones that the schedule saves.
+Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has other
+inputs and parameters. Gradients must be bitwise equal. If two eager runs differ, because a kernel is not deterministic,
+gradients must be equal within a tolerance. All tensors that get a gradient are compared, also those outside the model.
+Loss and buffers must be equal. Autograd must hold exactly the values that the schedule saves between the passes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ UNSTEADY = (
 
 
 class CertificateError(RecompvizError, AssertionError):
-    """A plan did not compute what eager PyTorch computes, or did not save the values that it says.
+    """A certificate failed, or could not be made because the step cannot run.
+
+    A certificate fails if a step under a plan has other results than an eager step, or saves other values than planned.
 
     Attributes
     ----------
@@ -50,20 +52,23 @@ class CertificateError(RecompvizError, AssertionError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """The results of each check; frozen.
+    """The result of :func:`recompviz.certify`: one result for each check; frozen.
 
     Attributes
     ----------
     gradients : str
-        ``"bitwise"``, ``"close"`` (as close to eager as eager is to itself) or ``"different"``.
+        ``"bitwise"`` if all gradients equal eager's bitwise. ``"close"`` if two eager runs differ, and all gradients
+        equal eager's within a relative tolerance of 1e-3 (absolute 1e-5). Otherwise ``"different"``.
     worst : str
-        The gradient that differs most, and by how much; empty if none differs.
-    buffers, loss, saved : bool
-        Whether buffers and loss equal eager's, and whether the storages held between the passes are the plan's.
+        The name of the gradient that differs most, and the largest difference; empty if no gradient differs.
+    buffers, loss : bool
+        Whether buffers and loss (or outputs) equal eager's: bitwise, or within the tolerance if gradients are close.
+    saved : bool
+        Whether the storages that autograd held between the passes are exactly the storages that the plan saves.
     saved_bytes : int
-        Bytes held between the passes, without parameters and inputs.
+        Bytes that the plan saves between the passes, not rounded, without parameters and inputs.
     notes : tuple of str
-        What a reader has to know besides: a smaller batch, other work in the process.
+        Remarks for the reader, for example that a smaller batch was used, or that other work trained the model.
     """
 
     gradients: str
@@ -81,9 +86,10 @@ class Certificate:
 
     @property
     def text(self) -> str:
-        """The results in one line."""
+        """The results as one line of text."""
         if self.ok:
-            kind = "bitwise equal to eager" if self.gradients == "bitwise" else "as close to eager as eager to itself"
+            close = "within a tolerance of eager, which differs from itself"
+            kind = "bitwise equal to eager" if self.gradients == "bitwise" else close
             return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
         failed = [
             name
@@ -99,25 +105,33 @@ class Certificate:
         return "; ".join([f"failed: {', '.join(failed)} differ from eager{worst}", *self.notes])
 
     def require(self) -> Certificate:
-        """Return the certificate itself; raise CertificateError if a check failed."""
+        """Return the certificate itself if every check succeeded.
+
+        Raises
+        ------
+        CertificateError
+            If a check failed.
+        """
         if not self.ok:
             raise CertificateError(self.text + "; do not train with this plan, and please report the model", self)
         return self
 
 
 def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Certificate:
-    """Run two steps eagerly and two under the plan, and compare.
+    """Check that training steps under a plan give the results of eager steps, and that the plan's values are saved.
 
-    The second step has other inputs (real numbers scaled, integers in reverse order), other parameters, and the
-    random numbers that follow.
+    Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has
+    other inputs (real numbers scaled, integers in reverse order), other parameters and other random numbers. If the
+    model raises an error for the changed inputs, the second step uses those of the first. The state of the model and of
+    the batch is restored.
 
-    If the eager step does not fit on the device, both run on half the batch, and on half of that, until it fits; the
-    certificate's ``notes`` say which batch was used.
+    If a step does not fit on the device, the batch is halved until it fits. ``notes`` of the certificate gives the
+    batch size. If the graph of the smaller batch has other nodes, the plan that keeps everything is compared.
 
     Parameters
     ----------
     trace : Trace
-        Its arguments are the batch used; the model's state is restored afterwards.
+        The traced step. Its arguments are the batch of the first step.
     plan : Plan
     change_parameters : bool
         Whether the second step scales the parameters while it runs. Pass False if other work in this process reads
@@ -126,14 +140,17 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     Returns
     -------
     Certificate
-        The result of each check: gradients, buffers, loss, and the values saved between the passes.
+        The result of each check: gradients, buffers, loss, and the values saved between the passes. A check that fails
+        raises no error; see :attr:`Certificate.ok` and :meth:`Certificate.require`.
 
     Raises
     ------
     CertificateError
-        For an estimated trace, which has no memory to run in.
+        If the trace is estimated, so that its step cannot run.
+    PlanMismatch
+        If the plan is for another graph.
     torch.OutOfMemoryError
-        If not even one example fits.
+        If not even one example fits on the device.
 
     Examples
     --------
@@ -166,13 +183,13 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
 
 
 def batch_of(arguments: Any) -> int:
-    """The batch size: the first dimension of the first tensor that has one, 0 without any."""
+    """Return the batch size: the first dimension of the first tensor that has dimensions; 0 if there is none."""
     leaves = (leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor) and leaf.dim())
     return next((int(leaf.shape[0]) for leaf in leaves), 0)
 
 
 def _of_batch(trace: Trace, batch: int) -> Trace:
-    """The same step traced with the first examples of its batch."""
+    """Trace the same step with the first ``batch`` examples of its batch."""
     whole = batch_of(trace.arguments)
 
     def first(leaf: Any) -> Any:
@@ -184,7 +201,7 @@ def _of_batch(trace: Trace, batch: int) -> Trace:
 
 
 def _carried_over(plan: Plan, other: Trace) -> Plan:
-    """The plan for the same step at another batch: the same values kept if the graph has the same shape."""
+    """Return the plan for the same step at another batch size; the keep-all plan if the graph has other nodes."""
     try:
         return plan.on(other.graph)
     except (PlanMismatch, ValueError):
@@ -237,7 +254,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
 
 
 def _saved_as_planned(planned: PlannedModule, held: list[int] | None) -> bool:
-    """Whether the blocks that autograd held between the passes are those that the schedule saves."""
+    """Whether the storages that autograd held between the passes are exactly those that the schedule saves."""
     schedule = planned.trace.schedule(planned.plan)
     storages = schedule.joint.storages
     expected = sorted((s, storages[s].size) for s in schedule.saved)
@@ -260,7 +277,7 @@ def _same(a: torch.Tensor | None, b: torch.Tensor | None, tolerant: bool = False
 
 
 def _bit_pattern(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of a tensor, so that a NaN equals itself and 0.0 differs from −0.0."""
+    """Return the bytes of a tensor. In bytes, a NaN equals itself, and 0.0 differs from −0.0."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
 
 
@@ -277,7 +294,7 @@ def _close(a: StepResult, b: StepResult) -> bool:
 
 
 def _worst(a: list[StepResult], b: list[StepResult]) -> str:
-    """The gradient that differs most, in the first step in which one differs."""
+    """Describe the gradient that differs most, in the first step with a difference; empty if none differs."""
     for when, x, y in zip(("", " in the second step"), a, b, strict=True):
         if found := _worst_of_step(x, y):
             return found + when

@@ -1,8 +1,8 @@
-"""Two training steps in a row, run so that their results can be compared.
+"""Two training steps in a row whose results are recorded, so that eager steps and planned steps can be compared.
 
-The first step starts from the present state. The second goes on from the buffers and the generator state that the
-first left, with other inputs and other parameters, so that a value that was frozen when a step was traced shows.
-Everything is restored afterwards.
+The first step starts from the present state. The second step continues with the buffers and random generators as the
+first left them, and with other inputs and parameters. A value that was wrongly frozen when the step was traced then
+gives other results. The state is restored afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
 
-# Values of the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
+# Real values in the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
 # signs, zeros, and probabilities between 0 and 1.
 CHANGE = 0.03
 
@@ -32,16 +32,19 @@ Run = Callable[[Arguments], Any]
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What one training step computed.
+    """The results of one training step; frozen.
 
     Attributes
     ----------
     loss : torch.Tensor
-        The loss, or all numbers in the outputs of a model without a loss.
-    gradients, buffers : dict of str to torch.Tensor
-        Gradients of parameters, of inputs, and of tensors outside the model that are trained as well.
+        The loss; for a model without a loss, all numbers in its outputs.
+    gradients : dict of str to torch.Tensor or None
+        The gradients of parameters, of inputs, and of trained tensors outside the model, by name. None if a tensor got
+        no gradient.
+    buffers : dict of str to torch.Tensor
+        Copies of the buffers after the step, by name.
     held : list of int or None
-        Bytes of each value that autograd held between the passes.
+        The bytes of each value that autograd held between the forward and backward pass; None if that is not known.
     """
 
     loss: torch.Tensor
@@ -51,13 +54,14 @@ class StepResult:
 
 
 class TwoSteps:
-    """The settings under which steps are compared.
+    """Runs two training steps in a row, eagerly or by another function, from the same state each time.
 
     Parameters
     ----------
     trace : Trace
+        The traced step. Its arguments are the batch of the first step.
     change_parameters : bool
-        Whether the second step runs with other parameters.
+        Whether the second step runs with other values of the parameters.
     """
 
     def __init__(self, trace: Trace, change_parameters: bool) -> None:
@@ -68,7 +72,10 @@ class TwoSteps:
         self.outside: dict[str, torch.Tensor] = {}
 
     def eager(self) -> list[StepResult]:
-        """Both steps in eager PyTorch; they also find which tensors outside the model are trained."""
+        """Run both steps in eager PyTorch, and find the tensors outside the model that get a gradient.
+
+        If the model raises an error for the changed inputs, the second step uses those of the first.
+        """
 
         def run(arguments: Arguments) -> Any:
             # compiled modules run as written, because Inductor's kernels differ in the last bits
@@ -86,7 +93,17 @@ class TwoSteps:
             return self._results(run, find_outside=True)
 
     def under(self, run: Run, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
-        """Both steps as ``run`` runs them; ``held_by`` returns the values that autograd holds for their result."""
+        """Run both steps with ``run`` as their forward pass.
+
+        Call :meth:`eager` first: it finds the trained tensors outside the model.
+
+        Parameters
+        ----------
+        run : callable (arguments) → result
+            Takes (inputs, kwargs, targets), and returns the loss or the outputs.
+        held_by : callable (result) → list of torch.Tensor or None
+            Returns the values that autograd holds for the backward pass from a result.
+        """
         return self._results(run, held_by=held_by)
 
     def _results(
@@ -146,7 +163,7 @@ class TwoSteps:
 
 
 def _numbers(result: Any) -> torch.Tensor:
-    """The loss, or all numbers in the outputs of a model, as one tensor."""
+    """Return the loss, or all numbers in the outputs of a model, as one tensor."""
     if isinstance(result, torch.Tensor):
         return result.detach()
     leaves = [leaf.detach() for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
@@ -155,7 +172,10 @@ def _numbers(result: Any) -> torch.Tensor:
 
 
 def changed(arguments: Arguments) -> Arguments:
-    """Other arguments of the same shapes, dtypes and strides: real numbers scaled, others in reverse order.
+    """Return other arguments of the same shapes, dtypes and strides.
+
+    Real numbers are scaled by random factors between 0.97 and 1. Tensors of integers and booleans are reversed along
+    their first dimension. Values that are not plain tensors stay the same.
 
     Examples
     --------
@@ -185,7 +205,10 @@ def changed(arguments: Arguments) -> Arguments:
 
 @contextlib.contextmanager
 def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Scale tensors while the block runs, and restore their bits."""
+    """Scale floating-point tensors in place while a block runs, and restore them bitwise afterwards.
+
+    If other work wrote to a tensor in the meantime, only the scaling is undone, and not bitwise.
+    """
     plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
     before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]
     with torch.no_grad(), version_counters_kept(plain):
@@ -203,7 +226,7 @@ def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
 
 
 def _factor(tensor: torch.Tensor, number: int) -> torch.Tensor:
-    """Random factors; the same at each call. The global generator is not used."""
+    """Return random factors between 0.97 and 1, the same at each call. The global generator is not used."""
     generator = torch.Generator().manual_seed(number)
     factor = 1 - CHANGE * torch.rand(tensor.shape, generator=generator)
     return factor.to(tensor.device, tensor.dtype)

@@ -1,8 +1,8 @@
-"""The forward pass that eager PyTorch runs, compared with the one that was captured.
+"""The bytes that eager PyTorch saves in the forward pass of a training step, compared with those of the captured step.
 
-A library may take another branch while its code is captured (``torch.compiler.is_compiling``). The plans are then for
-another step than the one that eager runs. The comparison runs the forward pass once; nothing is kept for a backward
-pass, so it takes no more memory than inference.
+A library may run other code while it is captured (``torch.compiler.is_compiling``). Plans are then for another step
+than the one that eager PyTorch runs. The comparison runs the forward pass once. Nothing is kept for a backward pass, so
+it takes no more memory than inference.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
 from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
 
-# A captured step that saves more than eager by this part is reported. Below it are differences between kernels, such as
-# the dtype of a dropout mask.
+# A captured step is reported if it saves more than eager by over this share. Smaller differences come from kernels, for
+# example from the dtype of a dropout mask.
 REPORTED = 0.05
-# number of source lines that a report names
+# the most source lines that a report names
 _LINES = 2
 
 
@@ -36,14 +36,15 @@ class EagerDiffers(UserWarning):
 
 @dataclass(frozen=True)
 class EagerForward:
-    """What a forward pass in eager PyTorch did.
+    """The record of a forward pass in eager PyTorch; frozen.
 
     Attributes
     ----------
     saved_bytes : int
-        Bytes that autograd saves for the backward pass, without parameters, buffers, inputs and targets.
+        Bytes of the storages that autograd saves for the backward pass, rounded as allocated, without parameters,
+        buffers, inputs, keyword arguments and targets.
     operators : Counter of str
-        How often it called each operator.
+        The number of calls of each operator, by its name without overload.
     """
 
     saved_bytes: int
@@ -51,7 +52,10 @@ class EagerForward:
 
 
 def eager_forward(trace: Trace) -> EagerForward:
-    """Run the forward pass of a traced step in eager PyTorch, and save nothing for a backward pass."""
+    """Run the forward pass of a traced step in eager PyTorch, and count what autograd would save.
+
+    No value is kept for a backward pass. The state of the model and of the batch is restored.
+    """
     leaves = [*trace.step.parameters(), *trace.step.buffers(), *pytree.tree_leaves(trace.arguments)]
     static = {weak_storage(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)}
     saved: dict[StorageWeakRef, int] = {}
@@ -74,12 +78,15 @@ def eager_forward(trace: Trace) -> EagerForward:
 
 
 def difference_from_eager(trace: Trace) -> str:
-    """One sentence that compares what a captured step saves with what eager saves, and names the lines that differ.
+    """Describe the difference if a captured step saves over 5 % more bytes for the backward pass than the eager step.
+
+    The captured step is counted with all values saved, except those that the model's own checkpoints recompute.
 
     Returns
     -------
     str
-        Empty if the captured step saves at most 5 % more, or if the forward pass cannot run in this way.
+        The two sizes, the lines that only the captured step runs, and what to do. Empty if the captured step saves at
+        most 5 % more, if the trace is estimated, or if the forward pass fails.
     """
     if trace.estimated:
         return ""
@@ -102,7 +109,7 @@ def difference_from_eager(trace: Trace) -> str:
 
 
 def _only_captured(trace: Trace, eager: EagerForward) -> list[str]:
-    """The source lines whose operators eager calls less often, those that allocate most first."""
+    """Return at most two source lines whose operators eager calls less often; lines that allocate most come first."""
     joint = trace.joint
     calls = joint.calls[: joint.forward_count]
     # a trace calls "add" where eager calls "add_"
@@ -117,7 +124,7 @@ def _only_captured(trace: Trace, eager: EagerForward) -> list[str]:
 
 
 def _advice(trace: Trace, lines: list[str]) -> str:
-    """The next step; transformers reads the values of an attention mask in eager only."""
+    """Return what the user can do. The library transformers reads the values of an attention mask only in eager."""
     kwargs = trace.arguments[1]
     mask = kwargs.get("attention_mask")
     if isinstance(mask, torch.Tensor) and any("transformers" in line for line in lines) and bool(mask.all()):
@@ -132,7 +139,7 @@ def _never_read(_packed: None) -> torch.Tensor:
 
 
 class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operators that are called while it is active."""
+    """A dispatch mode that counts the calls of each operator."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""``trace``, the public function: trace the step, and set the cost of its nodes.
+"""``trace``, the public function: traces a training step, and sets the costs of its nodes.
 
-It is in this room because measured costs run the step.
+It is in this room because ``costs="measured"`` runs the step.
 """
 
 from __future__ import annotations
@@ -30,49 +30,54 @@ def trace(
     device: str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Trace:
-    """Trace the training step ``loss(model(*inputs, **kwargs), *targets)``, forward and backward.
+    """Trace the forward and backward pass of the training step ``loss(model(*inputs, **kwargs), *targets)``.
+
+    The step does not run, except with ``costs="measured"``.
 
     Parameters
     ----------
     model : torch.nn.Module
     *inputs
-        One batch; tensors or nested tuples, lists and dicts of them.
+        One batch: tensors, or nested tuples, lists and dicts of tensors.
     kwargs : dict, optional
         Keyword arguments of the model.
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        If left out, the model's output is the scalar loss, or has ``.loss``. Any other model without targets is traced
-        without its loss: the step returns the model's outputs, which the caller holds until the step ends, and their
-        gradients arrive from outside when the backward pass starts. They count with their full size.
+        A function of the model's output and the targets that returns a scalar. Without it, the loss is the model's
+        output if that is one number, or the ``loss`` in the output. Any other model without targets is traced without
+        its loss: the step returns the model's outputs, and their gradients come from outside when the backward pass
+        starts. In simulated memory, the outputs and their gradients count with their full size.
     granularity : "operators" or "paper"
-        What one node of the graph stands for: one operator call that owns its memory, or one function as the paper
-        counts them. With "paper", a layer of ``torch.nn`` is one node however many operators it calls, softmax and
-        cross entropy are one node, and a view (a reshape, a crop) is a node. A view owns no memory: to keep it means
-        to keep the value that it looks at.
+        The meaning of a node of the graph. With ``"operators"``, a node is one operator call that allocates memory.
+        With ``"paper"``, it is one function as the paper counts them: a layer of ``torch.nn`` is one node, softmax and
+        cross entropy are one node, and a view (a reshape, a crop) is a node. Keeping a view keeps the value whose
+        memory it shares.
     costs : "time", "paper", "flops", "roofline", "measured" or Roofline
-        The cost model of T_v; see :meth:`Trace.with_costs`. The default is time: an estimate, and measured times once
-        the trace is calibrated. ``"paper"``: the paper's units. ``"measured"`` runs the step a few times.
+        The cost model of the forward costs T_v; see :meth:`Trace.with_costs`. The default is estimated milliseconds.
+        :func:`recompviz.calibrate` replaces them by measured times. ``"measured"`` also calibrates the trace, which
+        runs the training step several times.
     device : str, optional
-        For a model and inputs without memory (on the meta device, or fake): the device that the step will run on,
-        ``"cpu"`` (the default) or ``"cuda"``. Sizes are rounded as on that device. Such a trace is *estimated*:
-        kernels differ between devices, and :func:`recompviz.apply` traces again where the step runs.
+        The device on which the step will run, ``"cpu"`` (the default) or ``"cuda"``. It is only for a model and inputs
+        without memory (on the meta device, or fake). Sizes are rounded as on this device. Such a trace is *estimated*,
+        because kernels differ between devices: :func:`recompviz.apply` traces again where the step runs.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state counts as static memory and its step ends the training step. It is not stepped: the state
-        of one that never stepped follows from its class and options.
+        If given, its state counts as static memory, and its step ends the training step. The optimizer is not changed;
+        state that it has not made yet is counted, too.
 
     Returns
     -------
     Trace
-        The graph of the step, its joint graph, and methods that plan it.
+        The graph of the training step, its joint graph, and methods that plan it.
 
     Raises
     ------
     ValueError
         If there is no such granularity or cost model.
     TraceError
-        If the step cannot be traced, its loss is not a scalar, the loss captures a tensor, or no parameter requires a
-        gradient.
+        If the step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that is not
+        its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model with
+        memory, or ``costs="measured"`` for a model without memory.
 
     Examples
     --------
@@ -81,13 +86,13 @@ def trace(
     >>> rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     Trace(Sequential on cpu: #V=4, #E=3, 11 calls)
 
-    Without a loss the planned model returns its own outputs, and a loss outside calls ``backward``:
+    Without a loss, a planned module returns the model's outputs. The caller computes a loss and calls ``backward``:
 
     >>> t = rv.trace(model, torch.zeros(4, 8))
     >>> t.returns_outputs, rv.apply(t, t.baseline("keep-all"))(torch.zeros(4, 8)).shape
     (True, torch.Size([4, 1]))
 
-    A model far larger than this machine needs no memory to be planned:
+    A model on the meta device is traced without memory, however large it is:
 
     >>> with torch.device("meta"):
     ...     big, x = torch.nn.Linear(10**6, 10**6), torch.empty(8, 10**6)

@@ -1,4 +1,4 @@
-"""``explain_gap``: the difference between a plan's formula and its measured memory, as steps that add up."""
+"""``explain_gap``: the difference between the formula peak and the measured peak of a plan, split into causes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """The gap from the paper's formula to the simulated peak of a plan, and to the measured peak if it is given.
+    """Split the difference between a plan's formula peak and its measured peak into causes.
+
+    The changes in the steps of the gap add up. They lead from the peak in the paper's formula to the simulated peak,
+    then to the measured peak, and on CUDA to the bytes that the allocator reserved.
 
     Parameters
     ----------
     trace : Trace
-        If it is calibrated (:func:`recompviz.calibrate`), workspace is a step of the gap.
+        Workspace inside operators counts only if the trace is calibrated (:func:`recompviz.calibrate`). Otherwise the
+        step ``"workspace"`` has a change of 0 bytes.
     plan : Plan
     measured : Timeline, optional
-        From :func:`recompviz.measure` for this plan; if left out, the gap ends at the simulated peak.
+        The result of :func:`recompviz.measure` for this plan. If it is omitted, the gap ends at the simulated peak.
 
     Returns
     -------
     Gap
-        ``.steps`` with bytes, reasons and details; ``.text``; ``.figure()``.
+        ``.steps`` lists the causes with their bytes, ``.text`` is a table of them, and ``.figure()`` a chart.
 
     Raises
     ------

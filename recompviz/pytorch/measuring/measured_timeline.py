@@ -1,7 +1,7 @@
-"""From the allocator's events in one step to a timeline.
+"""Measured timelines: turns the allocator's events in one training step into a timeline.
 
-With the schedule of a planned module, the timeline has the schedule's steps, and each block is matched to the storage
-that the schedule makes in that step. Without a schedule, a step is a run of consecutive events of one operator.
+The timeline of a planned module has the steps of its schedule. Each allocated block is matched to a storage that the
+schedule allocates in the same step. Without a schedule, consecutive events of one operator are one step.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from recompviz.pytorch.measuring.measurement_run import Reading
 def measured_timeline(
     reading: Reading, schedule: Schedule | None, static: dict[Category, int], device: str
 ) -> Timeline:
-    """The timeline of a recorded step.
+    """Return the timeline of a recorded training step.
 
     Parameters
     ----------
     reading : Reading
+        The recorded events.
     schedule : Schedule or None
-        Of a planned module.
+        The schedule of the planned module that ran; None for any other module.
     static : dict from Category to int
-        Bytes that existed before the step.
+        The bytes on the device that existed before the training step.
     device : str
     """
     return _Builder(reading, schedule).timeline(static, device)
 
 
 class _Builder:
-    """Assigns each event a step, and each allocation a storage and a category."""
+    """Assigns a step to each event, and a storage and a category to each allocated block."""
 
     def __init__(self, reading: Reading, schedule: Schedule | None) -> None:
         self.reading, self.schedule = reading, schedule
@@ -68,7 +69,7 @@ class _Builder:
         )
 
     def _by_step(self) -> Iterator[AllocationEvent]:
-        """The events with their steps."""
+        """Iterate over the events, each with its step."""
         step, last_scope = -1, ""
         for event in self.reading.events:
             step = self._step(step, event.scope, last_scope)
@@ -76,7 +77,10 @@ class _Builder:
             yield event.counted_at(step)
 
     def _step(self, step: int, scope: str, last_scope: str) -> int:
-        """The step of an event: that of its range, or with no schedule a new one where the operator changes."""
+        """Return the step of an event, from the named range in which it happened.
+
+        Without a schedule, a new step starts when the operator changes.
+        """
         if self.schedule is not None:
             if scope.startswith("rv:") and scope != "rv:optimizer":
                 return int(scope[3:])
@@ -102,7 +106,10 @@ class _Builder:
         return len(self.phases) - 1
 
     def _match(self, step: int, size: int, scope: str) -> tuple[int, int]:
-        """(storage, category) of a new block: one of that size that the schedule makes in that step, or workspace."""
+        """Return (storage, category) of a new block.
+
+        It is a storage of this size that the schedule allocates in the step. If there is none, the block is workspace.
+        """
         if self.schedule is None:
             return self._label(scope or "unattributed"), Category.OTHER
         if step >= len(self.schedule):

@@ -1,4 +1,4 @@
-"""Runs of one training step, each from no gradients, of which one is recorded.
+"""Repeated runs of one training step, each starting without gradients. The last run is recorded by the profiler.
 
 The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state; see
 :mod:`recompviz.pytorch.internals.state`.
@@ -44,18 +44,18 @@ Run = Callable[[], Any]
 
 @dataclass
 class Reading:
-    """What the profiler recorded in one step.
+    """The record of one training step by the profiler.
 
     Attributes
     ----------
     events : list of AllocationEvent
         Allocations and frees in order.
     seconds : float
-        Wall-clock time of the step.
+        Wall-clock time of the training step.
     reserved : int or None
-        The most bytes the device had reserved; None on the CPU.
+        The most bytes that the device's allocator had reserved; None on the CPU.
     notes : list of str
-        What makes the reading doubtful.
+        Reasons why the figures may be wrong, for example other work in the process.
     """
 
     events: list[AllocationEvent]
@@ -65,9 +65,18 @@ class Reading:
 
 
 class MeasurementRun:
-    """Runs training steps of one module on one device, each without gradients at its start.
+    """Runs training steps of one module on one device. Each step starts without gradients.
 
     The caller restores the state afterwards.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    device : torch.device
+    optimizer : torch.optim.Optimizer or None
+        Steps at the end of each training step, without its hooks.
+    arguments : tuple
+        The inputs, keyword arguments and targets.
     """
 
     def __init__(
@@ -77,7 +86,10 @@ class MeasurementRun:
         self.optimizer = None if optimizer is None else plain_optimizer(optimizer)
 
     def one_step(self, run: Run) -> list[tuple[int, int]]:
-        """Run a step that is not recorded; returns its :class:`WriteCounts`."""
+        """Run a training step that is not recorded, and return its counts of writes (:class:`WriteCounts`).
+
+        ``run`` runs the forward pass, and returns the loss or the outputs.
+        """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
         backward_of_step(run())
@@ -86,7 +98,16 @@ class MeasurementRun:
         return counts.so_far()
 
     def recorded_step(self, run: Run, usual: list[tuple[int, int]]) -> Reading:
-        """Run a step that is recorded; a note says so if its write counts are not the ``usual`` ones."""
+        """Run a training step that the profiler records.
+
+        Parameters
+        ----------
+        run : callable () → result
+            Runs the forward pass, and returns the loss or the outputs.
+        usual : list of (int, int)
+            The counts of writes of a step before. If the counts of this step differ, a note says that other work
+            trained the model.
+        """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
         with memory_window(self.device) as window:
@@ -102,13 +123,13 @@ class MeasurementRun:
         return Reading(events, window.seconds, window.reserved, notes)
 
     def _arrival(self) -> contextlib.AbstractContextManager[None]:
-        """The range of the schedule's step in which the gradients of outputs arrive."""
+        """Return the range of the schedule's step that allocates the gradients of outputs, or a null context."""
         if isinstance(self.module, PlannedModule) and self.module.trace.returns_outputs:
             return profiler_mark(self.module.trace.joint.forward_count)
         return contextlib.nullcontext()
 
     def static(self) -> dict[Category, int]:
-        """Bytes on the device that exist before the step, by category."""
+        """Count the bytes on the device that exist before the training step, by category, rounded as allocated."""
         inputs, kwargs, targets = self.arguments
         found: dict[Category, int] = {}
         seen: set[int] = set()
@@ -131,12 +152,16 @@ class MeasurementRun:
         return found
 
     def _constants(self) -> list[torch.Tensor]:
-        """The tensors that a planned module's trace contains as constants."""
+        """Return the constants of a planned module's trace; none for any other module."""
         return self.module.trace.constants if isinstance(self.module, PlannedModule) else []
 
 
 def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:
-    """A function that takes a mark (or None) and returns a function that runs the forward pass."""
+    """Return a function from a mark to a function that runs the forward pass of a training step.
+
+    A planned module enters ``mark(step)`` around each step of its schedule. Other modules, and the mark None, are not
+    marked.
+    """
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
         planned = module
@@ -152,9 +177,10 @@ def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[
 
 
 def overwritten_parameters(module: nn.Module) -> list[torch.Tensor]:
-    """The parameters that the forward pass may overwrite, as a momentum encoder does.
+    """Return the parameters that the forward pass may overwrite, for example those of a momentum encoder.
 
-    A trace knows them; of any other module these are the parameters that require no gradient.
+    For a planned module they are known from its trace. For any other module they are all parameters that require no
+    gradient.
     """
     if isinstance(module, PlannedModule):
         return overwritten_in(module.trace)
@@ -162,7 +188,7 @@ def overwritten_parameters(module: nn.Module) -> list[torch.Tensor]:
 
 
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:
-    """The parameters that a traced step overwrites."""
+    """Return the parameters that a traced step overwrites."""
     named = dict(trace.step.named_parameters(remove_duplicate=False))
     return [
         named[str(which)]
@@ -172,14 +198,16 @@ def overwritten_in(trace: Trace) -> list[torch.Tensor]:
 
 
 def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
-    """A note if the process's allocations rose further than the step's own allocations and frees explain.
+    """Return a list with a note if the whole process allocated over 2 MiB more than the training step did.
+
+    Otherwise the list is empty.
 
     Parameters
     ----------
     deltas : sequence of int
-        The step's own allocations and frees, bytes, in order.
+        The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most by which the allocations of the whole process rose, bytes; None where the allocator does not count.
+        The most bytes by which the allocations of the whole process rose; None where the allocator does not count.
 
     Examples
     --------

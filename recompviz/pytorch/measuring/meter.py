@@ -1,8 +1,7 @@
-"""``measure``: the allocations and frees of one training step, as the allocator made them.
+"""``measure``: records the allocations and frees of one training step at the allocator.
 
-Two warm-up steps run first. Then one step runs from no gradients, and the profiler records every allocation and free on
-the device. The steps of a planned module mark their operators, so that its measured timeline has the same steps as the
-simulated one.
+Two training steps warm up. Then one step starts without gradients, and the profiler records every allocation and free
+on the device. A planned module marks its operators, so that its measured timeline has the steps of the simulated one.
 """
 
 from __future__ import annotations
@@ -37,40 +36,46 @@ def measure(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Timeline:
-    """Run one training step and record every allocation and free.
+    """Run one training step and record every allocation and free on its device.
+
+    Two training steps run before it to warm up.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A planned module, or any model, which then runs eagerly.
+        A planned module, or any other model, which runs eagerly.
     *inputs
         One batch.
-    kwargs, targets, loss
-        As for :func:`recompviz.trace`; a planned module contains its loss. Without a loss every output gets a gradient
-        of ones with its full size. The gradient of a plain sum is smaller: one number for all elements.
+    kwargs, targets
+        As for :func:`recompviz.trace`.
+    loss : callable or torch.nn.Module, optional
+        As for :func:`recompviz.trace`. It is not used for a planned module, which contains its loss. If a step returns
+        outputs instead of a loss, each output gets a gradient of ones with the full size of the output.
     optimizer : torch.optim.Optimizer, optional
         If given, its step is part of the measured step. It runs without hooks and schedulers.
 
     Returns
     -------
     Timeline
-        Total bytes. Its steps are those of the schedule for a planned module, and otherwise the operators in the order
-        they ran.
+        A measured timeline in total bytes. For a planned module it has the steps of the plan's schedule. For any other
+        module each step is an operator, in the order in which the operators ran.
 
     Raises
     ------
     ProfilerBusy
         If another profiler runs in this process.
+    TraceError
+        If a loss function or targets are given, and the loss is not one scalar.
 
     Notes
     -----
-    Parameters, buffers, gradients, the random generator and the optimizer's state are restored afterwards; see
-    :mod:`recompviz.pytorch.internals.state`.
+    The state that the steps change is restored: buffers, gradients, random generators, and with an optimizer its state
+    and the parameters. See :mod:`recompviz.pytorch.internals.state`.
 
-    Allocations of other threads are not counted: the profiler follows the step's own threads. On CUDA the allocator's
-    own peak is compared with theirs; if it is higher, ``notes`` says by how much other work contaminated it and
-    ``reserved_peak``. ``notes`` also says if another thread trained the same model meanwhile. Two measurements in one
-    process wait for each other.
+    Only the threads of the training step are recorded. On CUDA, the step's own peak is compared with the allocator's
+    peak, which counts the whole process. If the latter is higher, ``notes`` reports by how much; ``reserved_peak`` then
+    includes the other work. ``notes`` also reports if another thread trained the same model meanwhile. Two measurements
+    in one process wait for each other.
 
     Examples
     --------

@@ -71,7 +71,7 @@ TYPICAL = GPUS["A100"]
 
 
 def speed_of(device: torch.device) -> Speed:
-    """Return the speed figures of a device.
+    """Return the speed figures of a device. All CPUs have the same figures.
 
     A CUDA device in this machine gets the figures of the entry of ``GPUS`` whose key is part of its name. Without such
     an entry, the figures are computed from its number of multiprocessors, its clock and its memory bus. A CUDA device
