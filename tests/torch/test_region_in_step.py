@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running import step_budget, step_recorder
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.operator_figures import equal_calls_alike
 from recompviz.pytorch.running.resized_steps import SizedPlans
 from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.tracing.call_list import ARRIVE
 
 
 class Layers(nn.Module):
@@ -90,6 +92,17 @@ def test_the_least_total_is_not_refused_before_a_step_was_recorded(monkeypatch: 
     with pytest.raises(rv.InfeasibleBudget) as caught:
         trained(False, False, least // 2)
     assert least // 2 < caught.value.least <= least
+
+
+def test_the_time_of_a_call_includes_the_work_that_the_device_does_after_the_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(step_recorder, "synchronize", lambda _device: time.sleep(0.001))
+    (known,) = trained(False, False).regions.values()
+    assert known.joint is not None
+    calls = zip(known.joint.calls, known.joint.seconds, strict=True)
+    assert all(seconds >= 0.001 for call, seconds in calls if call.info.op != ARRIVE)
 
 
 def test_calls_of_the_same_operator_and_shapes_have_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class OperatorFigures:
     sizes : tuple of int
         Bytes allocated for each storage that the call makes.
     seconds : float
-        Wall-clock time of the call, in seconds.
+        Wall-clock time of the call until the device has finished it, in seconds.
     """
 
     workspace: int

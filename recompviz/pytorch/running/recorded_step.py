@@ -33,7 +33,7 @@ class PassRecord:
     tangents : set of int
         Addresses of the blocks that hold the gradients of the outputs.
     seconds : dict of (stage, int) to float
-        Wall-clock seconds of each step of the schedule.
+        Wall-clock seconds of each step of the schedule, until the device has finished it.
     callers : Callers
         The functions that called the region.
     """

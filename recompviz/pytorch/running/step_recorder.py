@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from recompviz.pytorch.internals.autograd import after_backward
+from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
@@ -59,7 +60,7 @@ class StepRecorder:
     def begin(self, run: Run) -> None:
         """Observe a run of a region that starts now."""
         record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
-        run.observer = _PassObserver(len(self.runs), record, self._backward_done)
+        run.observer = _PassObserver(len(self.runs), record, self.device, self._backward_done)
         self.runs.append(record)
         run.when_freed = self._graph_freed
 
@@ -94,8 +95,10 @@ class StepRecorder:
 class _PassObserver:
     """Marks the passes of one run for the profiler, and measures the time of each step of the schedule."""
 
-    def __init__(self, number: int, record: PassRecord, backward_done: Callable[[], None]) -> None:
-        self.number, self.record, self.backward_done = number, record, backward_done
+    def __init__(
+        self, number: int, record: PassRecord, device: torch.device, backward_done: Callable[[], None]
+    ) -> None:
+        self.number, self.record, self.device, self.backward_done = number, record, device, backward_done
         self.stage: Stage = "f"
 
     @contextlib.contextmanager
@@ -111,10 +114,12 @@ class _PassObserver:
 
     @contextlib.contextmanager
     def mark(self, step: int) -> Iterator[None]:
-        """Surround one step of the schedule with a profiler range, and measure its wall-clock time."""
+        """Surround one step of the schedule with a profiler range, and measure the time until it is finished."""
+        synchronize(self.device)
         start = time.perf_counter()
         with named_range(f"{range_of(self.number, self.stage)}:{step}"):
             yield
+        synchronize(self.device)
         self.record.seconds[self.stage, step] = time.perf_counter() - start
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
