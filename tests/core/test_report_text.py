@@ -30,6 +30,16 @@ def test_a_row_of_the_text_shows_dtype_and_shape_if_they_are_known() -> None:
     assert "       7 B  bare  there before" in lines
 
 
+@pytest.mark.parametrize(
+    ("notes", "expected"), [((), "without advise=False"), (("no trace: a loop",), "no trace: a loop")]
+)
+def test_a_report_without_a_trace_says_why_it_has_no_explorer_or_what_to_do(
+    notes: tuple[str, ...], expected: str
+) -> None:
+    with pytest.raises(ValueError, match=expected):
+        _ = report(*notes).explorer
+
+
 def test_a_long_note_of_the_page_is_cut_between_words() -> None:
     page = report("attempting " * 40)._repr_html_()
     assert "attempting…</i>" in page

@@ -1,9 +1,9 @@
 """Predict the largest batch that fits into a device: the paper's figure of step time against batch size.
 
 Two traces of a network at different batch sizes have the same calls and storages, and every size is a linear function
-of the batch size. Two traces are therefore enough to simulate any batch size. For each batch size, the plan of least
-recomputation is taken that fits into the memory of the paper's K40c. The time of a training step is a lower bound, from
-the K40c's roofline for all operator calls, recomputed ones included.
+of the batch size. Two traces are therefore enough to simulate any batch size. Each batch size uses the plan of least
+recomputation that fits into the memory of the paper's K40c. The time of a training step is a lower bound, from the
+K40c's roofline for all operator calls, recomputed ones included.
 
 Source: Kusumoto et al. 2019, section 5.2.
 """

@@ -136,10 +136,11 @@ class MemoryReport:
         Raises
         ------
         ValueError
-            If the training step was not traced; ``notes`` may say why.
+            If the training step was not traced. The message gives the notes, or what to do if there are none.
         """
         if self.open_explorer is None:
-            raise ValueError("this report has no traced step to explore; " + "; ".join(self.notes))
+            why = "; ".join(self.notes) or "make it with rv.debug(model, …), without advise=False"
+            raise ValueError(f"this report has no traced step to explore; {why}")
         return self.open_explorer()
 
     @property

@@ -11,9 +11,9 @@ def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """Order findings by importance and drop the redundant ones.
 
     Findings that matter (:meth:`Finding.matters`) come first: those that grow in each training step, then the others,
-    both by the bytes that a fix saves. The remaining findings follow by size. Two kinds are dropped: a finding that
-    matters, if more than half of its blocks belong to findings before it; and a surprising finding that does not
-    matter, if its fix saves less than 1 % of the peak.
+    both by the bytes that a fix saves. The remaining findings follow by size. A finding that matters is dropped if more
+    than half of its blocks belong to findings before it. A surprising finding that does not matter is dropped if its
+    fix saves less than 1 % of the peak.
 
     Parameters
     ----------

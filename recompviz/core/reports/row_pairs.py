@@ -63,9 +63,10 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
 
 
 def line_text(row: PeakRow) -> str:
-    """Return the text of a row's source line; if it is not known, file name and number; if there is no line, ``""``.
+    """Return a text that identifies the source line of a row: the text of the line; ``""`` if the row has no line.
 
-    Line numbers do not identify a line, because every edit above the line changes its number.
+    The number does not identify a line, because every edit above the line changes it. File name and number are
+    returned only if the text is not known.
     """
     return row.line.text.strip() or row.line.place if row.line else ""
 

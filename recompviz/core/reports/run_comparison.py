@@ -25,7 +25,7 @@ class Growth:
     value : str
         Name of the value.
     category : str
-        Its use, for example ``"kept values"``.
+        Use of its memory, for example ``"kept values"``.
     line : str
         Text of the source line that allocated it; empty if it is not known.
     before, after : int
@@ -79,7 +79,8 @@ class RunComparison:
     def growth(self) -> tuple[int, int]:
         """Bytes by which live memory grows in each training step, for ``a`` and for ``b``.
 
-        It is the smallest change from the end of one training step to the next; 0 if fewer than two are recorded.
+        Of the changes from the end of one training step to the next, the one of least absolute value counts. 0 if fewer
+        than two training steps are recorded.
         """
         return _per_step(self.a), _per_step(self.b)
 

@@ -27,7 +27,7 @@ Pass = Literal["forward", "backward"]
 
 @dataclass(frozen=True)
 class GraphBreak:
-    """A place where the compiler ended a graph, because it could not capture the code there.
+    """A place where the compiler (Dynamo) ended a graph, because it could not capture the code there.
 
     Attributes
     ----------

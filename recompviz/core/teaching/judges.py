@@ -37,7 +37,7 @@ def boundary_is(wanted: str) -> Judge:
 
 
 def lower_set_count(graph: Graph, answer: Any) -> Feedback:
-    """Accept the number of lower sets of the graph, ∅ and V included."""
+    """Accept an answer that is the number of lower sets of the graph, ∅ and V included."""
     number, count = read_number(answer), graph.count_lower_sets()
     if number == count:
         return Feedback(True, f"{count} of the {2 ** len(graph)} subsets are lower sets.")
@@ -62,7 +62,7 @@ def closure_of(nodes: str) -> Judge:
 
 
 def largest_boundary(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower set L with the largest M(∂(L)) of all lower sets of the graph."""
+    """Accept an answer that is a lower set L with the largest M(∂(L)) of all lower sets of the graph."""
     mask = read_lower_set(graph, answer)
     size = graph.memory_of(graph.boundary_mask(mask))
     largest = max(graph.memory_of(boundary) for boundary in hasse(graph).boundaries)
@@ -222,7 +222,7 @@ def least_overhead(budget: int) -> Judge:
 
 
 def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower-set sequence with less overhead than all sequences of lower sets from the paper's family {Lᵛ}."""
+    """Accept a lower-set sequence with less overhead than every sequence from the paper's family {Lᵛ} of lower sets."""
     plan = read_plan(graph, answer)
     best = float(solve(graph, "paper").time_centric.overheads[0])
     if plan.overhead < best:

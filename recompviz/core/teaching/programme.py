@@ -12,8 +12,12 @@ overhead t.
     opt[∅, 0] = 0
     opt[L′, t] = min over L ⊊ L′ of  opt[L, t − T((L′∖L)∖∂(L′))] + Δm(L, L′)   where  opt[L, …] + p(L, L′) ≤ B
 
-with Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). A table has a cell for every
-overhead t that a sequence reaches, so it contains both the time-centric and the memory-centric plans.
+M(S) and T(S) are the size and the cost of a set S of nodes, δ⁺(S) and δ⁻(S) its successors and predecessors. The
+boundary ∂(L) consists of the nodes of L with a successor outside L. U is the union of the boundaries so far. Further,
+Δm(L, L′) = M(∂(L′)∖L) and p(L, L′) = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′).
+
+A table has a cell for every overhead t that a sequence reaches, so it contains both the time-centric and the
+memory-centric plans.
 
 Source: Kusumoto et al. 2019, algorithm 1; the budget-free form is derived from it.
 """

@@ -30,7 +30,7 @@ class SetReport:
     closure : int
         The smallest lower set that contains the set, as a bit mask.
     boundary : int
-        ∂(closure), as a bit mask.
+        ∂(closure): the nodes of the closure with a successor outside it, as a bit mask.
     violations : tuple of (int, int)
         The edges (from, to) that enter the set from outside, as node numbers; empty for a lower set.
     """
@@ -82,7 +82,7 @@ class Hasse:
     sets : tuple of int
         All lower sets as bit masks, by rising number of nodes: the first is ∅, the last is V.
     boundaries : tuple of int
-        ∂(L) of each lower set L, as bit masks in the order of ``sets``.
+        The boundary ∂(L) of each lower set L, as bit masks in the order of ``sets``.
     covers : tuple of (int, int)
         The lines of the diagram, as pairs of positions in ``sets``. The second lower set is the first plus one node.
     """

@@ -1,5 +1,9 @@
 """The canonical strategy of a lower-set sequence, one action at a time.
 
+A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V has the segments V_i = L_i ∖ L_{i−1}. The boundary ∂(L) consists of the nodes of L
+with a successor outside L. U_i = ∂(L₁) ∪ … ∪ ∂(L_i) is the cache after segment i. δ⁺(S) are the successors of a set S,
+and δ⁻(S) its predecessors.
+
 Forward: for i = 1 … k compute V_i, then discard V_i except ∂(L_i). Backward: for i = k … 1 recompute V_i ∖ U_k, run
 backward over V_i, then keep only U_{i−1}, the gradients of δ⁺(L_{i−1})∖L_{i−1} and the values of
 δ⁻(δ⁺(L_{i−1}))∖L_{i−1}. In this model every value has a gradient of its own size, computed when the backward pass
@@ -29,7 +33,8 @@ Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 class State:
     """The live values and gradients right after one action of a canonical strategy.
 
-    Sets of nodes are bit masks. Memory is in formula bytes.
+    Sets of nodes are bit masks. Memory is in formula bytes: values and gradients count, parameters do not. L_i, V_i and
+    U_i are defined in the docstring of the module.
 
     Attributes
     ----------
@@ -105,6 +110,9 @@ class Strategy:
 
 def canonical_strategy(plan: Plan) -> Strategy:
     """Simulate the canonical strategy of a plan and record the state after each action.
+
+    The strategy computes one segment after the other and keeps only the boundary of each. The backward pass recomputes
+    the other values of a segment when it reaches the segment.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The trade-off curve below the table of the DP stepper.
+"""The trade-off curve below the table in the stepper of the dynamic programme.
 
 The cells of the row of ∅ are points; two lines join the time-centric and the memory-centric plans. A click on a point
 shows the path of its plan through the table.

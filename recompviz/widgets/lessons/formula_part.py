@@ -1,4 +1,4 @@
-"""The table below the chart of the strategy stepper: the terms of the peak formula for the current segment."""
+"""The lower part of the strategy stepper: the terms of the peak formula for the current segment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEIGHT = 172.0
 
 
 def draw_formula(canvas: Canvas, width: float, top: float) -> None:
-    """Draw the table without numbers.
+    """Draw one row for each term of the peak formula, without numbers; :func:`formula_patch` fills them in.
 
     Parameters
     ----------

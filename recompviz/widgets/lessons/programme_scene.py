@@ -1,4 +1,4 @@
-"""The picture of the DP stepper: the graph, the recursion with numbers, the table, and the trade-off curve.
+"""The picture in the stepper of the dynamic programme: graph, recursion with numbers, table, and trade-off curve.
 
 There is one frame for each cell, and one for the finished table. Then one frame for each cell of the last row shows the
 path of its plan through the table. All numbers come from :mod:`recompviz.core.teaching.programme`.

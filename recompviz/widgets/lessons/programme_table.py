@@ -1,4 +1,4 @@
-"""The table of the DP stepper, filled cell by cell: one row for each lower set, one column for each overhead."""
+"""The table in the stepper of the dynamic programme: one row for each lower set, one column for each overhead."""
 
 from __future__ import annotations
 

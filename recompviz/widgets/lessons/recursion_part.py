@@ -1,4 +1,4 @@
-"""The equations of the DP stepper, and below them the candidates of the current cell with numbers."""
+"""The left part of the stepper of the dynamic programme: its equations, and the candidates of the current cell."""
 
 from __future__ import annotations
 

@@ -36,8 +36,9 @@ def step_strategy(
         The lower sets L₁ ⊊ … ⊊ V; V may be left out. Default: the time-centric and the memory-centric plan of
         ``budget`` are shown side by side.
     budget : int or str, optional
-        Formula bytes, or a size such as ``"3 GiB"``; only without ``sequence``. Default: the least budget at which the
-        overheads of the two plans differ, or the least feasible budget if they never differ.
+        Budget for values and their gradients only: bytes, or a size such as ``"3 GiB"``. Not allowed with ``sequence``.
+        Default: the least budget at which the overheads of the two plans differ, or the least feasible budget if they
+        never differ.
 
     Returns
     -------

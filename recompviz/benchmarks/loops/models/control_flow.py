@@ -86,7 +86,7 @@ def _() -> Any:
 class Detector(nn.Module):
     """A detector as in torchvision: it takes images of several sizes, and returns a dictionary of losses.
 
-    The values decide which positions are classified.
+    The values of the features decide which positions are classified.
     """
 
     def __init__(self) -> None:
