@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,14 @@ from torch import nn
 import recompviz as rv
 from recompviz.benchmarks.loops import distributed_loops
 from recompviz.benchmarks.loops.budgets import compiled_for, run_loop
+from recompviz.benchmarks.loops.comparison import highest
 from recompviz.benchmarks.loops.plain_loops import LOOPS
+from recompviz.core.planning.region_in_step import region_in_step
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.pytorch.internals.aot import DoubleBackward
+from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
@@ -198,3 +205,26 @@ def test_state_that_an_optimizer_adds_to_a_list_is_counted_when_it_is_there() ->
     assert len(state["old_dirs"]) > 3
     # a direction and a step of 65 numbers for each entry of the history
     assert counted[-2] - counted[-1] >= 2 * 65 * 4
+
+
+def test_a_gradient_that_arrives_transposed_is_in_memory_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view of it copies it, because its strides allow no view: the original is freed then."""
+    model = nn.Sequential(nn.Linear(8, 256), nn.GELU(), nn.Linear(256, 8), nn.Linear(8, 200))
+    compiled, targets = rv.compile(model, total="1 GiB"), torch.randint(0, 200, (4, 64))
+    budget, x = budget_of(compiled), torch.randn(4, 64, 8)
+
+    def step() -> None:
+        F.cross_entropy(compiled(x).transpose(1, 2), targets).backward()
+        model.zero_grad()
+
+    for _ in range(3):
+        step()
+    (known,) = budget.regions.values()
+    keep_nothing = np.zeros(len(known.region.folded.graph), np.bool_)
+    around = budget.models[known.region].passes[0]
+    joint = region_in_step(known.joint, around.outside, around.released)
+    simulated = simulate_schedule(make_schedule(joint, keep_nothing.tolist())).transient_peak
+    monkeypatch.setattr(budget, "choose", lambda _run: keep_nothing)
+    with memory_window(torch.device("cpu")) as window:
+        step()
+    assert highest(allocation_events(window.profiled, "cpu", ())) == simulated + around.outside.forward

@@ -2,8 +2,9 @@
 
 ``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
 and runs the recomputation and backward steps in the schedule's order. A name is set to None right after the step that
-frees its value in the schedule. Views take no memory, so they are made again where they are needed. A random operator
-that runs twice uses the same generator state both times.
+frees its value in the schedule. Views take no memory, so they are made again where they are needed. A view that the
+real strides do not allow is a copy: the original's name is set to None after its last use. A random operator that runs
+twice uses the same generator state both times.
 """
 
 from __future__ import annotations
@@ -100,13 +101,13 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
     source = (
         "def forward(_inputs):\n"
         + _unpack(inputs, "_inputs")
-        + "".join(f"    {line}\n" for line in ahead.lines)
+        + "".join(f"    {line}\n" for line in ahead.finished())
         + f"    return [{', '.join(outputs)}], [{', '.join(saved_names)}]\n\n\n"
         + "def backward(_inputs, _saved, _tangents):\n"
         + _unpack(read, "_inputs")
         + _unpack(saved_names, "_saved")
         + _unpack([node.name for node in tangents], "_tangents")
-        + "".join(f"    {line}\n" for line in behind.lines)
+        + "".join(f"    {line}\n" for line in behind.finished())
         + f"    return [{', '.join(gradients)}]\n"
     )
     exec(compile(source, "<recompviz program>", "exec"), scope)
@@ -134,6 +135,27 @@ class _Writer:
         self.holders: dict[int, list[Node]] = {}
         self.placeholders_read: set[str] = set()
         self._call_of = {node: c for c, node in enumerate(folded.call_node)}
+        self._reads = 0
+        self._last_read: dict[Node, int] = {}
+        self._viewed: list[tuple[Node, int]] = []  # (what was viewed, the read that did it)
+
+    def finished(self) -> list[str]:
+        """The lines, with ``name = None`` after each view that was the last to read a name."""
+        lines = []
+        for line in self.lines:
+            indent, viewed, number = line.partition(_VIEWED)
+            if not viewed:
+                lines.append(line)
+                continue
+            source, read = self._viewed[int(number)]
+            if self._last_read[source] == read:
+                lines.append(f"{indent}{source.name} = None")
+        return lines
+
+    def _read(self, node: Node) -> None:
+        """Note that the text written now reads the name of a node."""
+        self._reads += 1
+        self._last_read[node] = self._reads
 
     def step(self, i: int) -> None:
         """Write one step of the schedule: the call, the names of its outputs, and the names that it frees."""
@@ -185,6 +207,7 @@ class _Writer:
 
     def name_of(self, node: Node) -> str:
         """Return the node's name; first write the lines that make it if it is a view."""
+        self._read(node)
         if node in self.alive:
             return node.name
         if node.op == "placeholder":
@@ -201,6 +224,10 @@ class _Writer:
         else:
             line = f"{node.name} = {self._expression(node)}"
         self.lines.append(line)
+        if node.target in _VIEWS and node.all_input_nodes[0] in self.alive:
+            viewed = node.all_input_nodes[0]
+            self.lines.append(f"{_VIEWED}{len(self._viewed)}")
+            self._viewed.append((viewed, self._last_read[viewed]))
         self.hold(node)
         if node not in self.folded.storage_of:  # a tuple of views is freed together with the storage that it looks at
             for source in node.all_input_nodes:
@@ -211,6 +238,8 @@ class _Writer:
     def _expression(self, node: Node) -> str:
         arguments = [self._text(arg) for arg in node.args]
         arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
+        for source in node.all_input_nodes:  # this line is written after those of the views that it needs
+            self._read(source)
         target: Any = torch.reshape if node.target in _VIEWS else node.target
         target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
         return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(arguments)})"
@@ -245,6 +274,8 @@ def _name_of(value: Any) -> str:
 
 # A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible. A reshape
 # copies where the strides do not allow a view, as eager does.
+# Where a line of a view was written, before it is known whether a later line reads what was viewed.
+_VIEWED = "viewed:"
 _VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
 
