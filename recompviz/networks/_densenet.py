@@ -94,7 +94,7 @@ def densenet(
     growth : int
         Channels that each layer appends.
     width : int
-        Channels after the stem, the layers before the first block.
+        Channels before the first block.
     classes : int
         Number of logits.
 

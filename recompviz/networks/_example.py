@@ -64,7 +64,7 @@ class Field:
     shape : tuple of int
         The shape without the batch dimension.
     below : int or None
-        For integers, their exclusive upper bound. None for floating-point numbers.
+        The exclusive upper bound of random integers. None for normally distributed floating-point numbers.
     """
 
     shape: tuple[int, ...]

@@ -1,8 +1,8 @@
 """GPT-2: a decoder-only transformer with tied weights: one parameter is both the embedding and the output layer.
 
 It has causal scaled dot-product attention and learned positions. There is dropout after the embedding, inside the
-attention, and after the attention and the MLP of each block. A plan that recomputes must draw the same random numbers
-again. Parameters have the same names as in the original.
+attention, and after the attention and the MLP of each block. To recompute a dropout, a plan must draw the same random
+numbers again. Parameters have the same names as in the original.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["GPT2", "gpt2", "gpt2_xl"]
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention."""
+    """Causal multi-head self-attention for N sequences of T tokens, with ``width`` features each."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers with GELU (tanh approximation) between them."""
+    """Two linear layers with GELU (tanh approximation) between them, for N sequences of T tokens."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class GPT2(nn.Module):
-    """A GPT-2 for tokens [N, T]; see `gpt2` for the parameters."""
+    """A GPT-2 for N sequences of T tokens; see `gpt2` for the parameters."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """Llama: a decoder-only transformer with RMS norm, rotary positions, a gated MLP (SwiGLU) and no biases.
 
 With grouped queries, several query heads share one key head and one value head. :func:`llama_7b` and :func:`llama_70b`
-have the sizes of Llama 2. Call them in ``with torch.device("meta"):`` to take no memory for the parameters. Parameters
-have the same names as in Hugging Face's models, without the leading ``model.``.
+have the sizes of Llama 2. If they are called in ``with torch.device("meta"):``, the parameters take no memory.
+Parameters have the same names as in Hugging Face's models, without the leading ``model.``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions. It has ``heads`` query heads, and ``groups`` key and value heads."""
+    """Causal self-attention with rotary positions, for N sequences of T tokens with ``width`` features each.
+
+    It has ``heads`` query heads, ``groups`` key heads and ``groups`` value heads.
+    """
 
     def __init__(self, width: int, heads: int, groups: int) -> None:
         super().__init__()
@@ -56,7 +59,7 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """A gated MLP (SwiGLU): the SiLU of one linear layer multiplies another one; a third follows."""
+    """A gated MLP (SwiGLU): ``down_proj(silu(gate_proj(x)) * up_proj(x))``."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -88,7 +91,7 @@ class Block(nn.Module):
 
 
 class Llama(nn.Module):
-    """A Llama for tokens [N, T]; see `llama` for the parameters."""
+    """A Llama for N sequences of T tokens; see `llama` for the parameters."""
 
     cos: Tensor
     sin: Tensor

@@ -14,7 +14,7 @@ __all__ = ["LSTMLanguageModel", "lstm_lm"]
 
 
 class LSTMLanguageModel(nn.Module):
-    """An LSTM language model for tokens [N, T]; see `lstm_lm` for the parameters."""
+    """An LSTM language model for N sequences of T tokens; see `lstm_lm` for the parameters."""
 
     def __init__(
         self, vocabulary: int = 10000, width: int = 650, layers: int = 2, dropout: float = 0.5, tied: bool = False

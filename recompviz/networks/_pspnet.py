@@ -1,4 +1,4 @@
-"""PSPNet: a dilated ResNet, then average poolings of its features at four scales, for a classification of each pixel.
+"""PSPNet, which classifies each pixel: a dilated ResNet, then average poolings of its features at four scales.
 
 The structure is that of the authors' release, which Kusumoto et al. 2019 measured in its ChainerCV version. The stem
 has three 3×3 convolutions. The last two stages of the ResNet use dilation instead of stride, so features keep 1/8 of
@@ -37,7 +37,7 @@ def resize(x: Tensor, size: torch.Size) -> Tensor:
 
 
 class PyramidPooling(nn.Module):
-    """Average the features over grids of several sizes, resize the averages, and concatenate them with the features."""
+    """Averages of the features over grids of several sizes, resized and concatenated with the features."""
 
     def __init__(self, channels: int, bins: Sequence[int]) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ class Level(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Double height and width by repeating every pixel, then apply a 3×3 convolution."""
+    """Twice the height and width: every pixel is repeated 2×2, and a 3×3 convolution follows."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

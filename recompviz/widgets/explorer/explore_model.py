@@ -157,7 +157,7 @@ def explorer_of(
 
 
 class TraceRunner:
-    """Runs plans of a trace on its device: measures memory, compares gradients and explains the gap to the prediction.
+    """A runner for the plans of a trace: it measures memory, compares gradients and explains the gap to the prediction.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from recompviz.widgets.explorer.tables import FAMILIES
 
 
 class Questions:
-    """Asks a planner again and shows the answer in a selection.
+    """The questions of an Explorer to its planner: one at a time, in the background. A selection shows the answer.
 
     Parameters
     ----------

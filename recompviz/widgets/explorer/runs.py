@@ -56,7 +56,7 @@ class Run:
 
 
 class Runs:
-    """Runs the selected plan in the background.
+    """The runs of an Explorer: one run of the selected plan at a time, in the background.
 
     Parameters
     ----------
