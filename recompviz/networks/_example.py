@@ -78,7 +78,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make an example.
+    """A recipe of an example: how to make its network, and the shapes of its data.
 
     Attributes
     ----------

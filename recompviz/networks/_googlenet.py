@@ -98,7 +98,7 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Map images [N, 3, H, W] to logits [N, classes].
+        """Map images [N, 3, image_size, image_size] to logits [N, classes].
 
         In training mode, return three tensors of this shape: the logits of the main classifier, then those of the two
         auxiliary classifiers.

@@ -26,7 +26,7 @@ def sinusoids(steps: Tensor, width: int) -> Tensor:
 
 
 class Residual(nn.Module):
-    """A residual block: twice group norm, SiLU and convolution.
+    """A residual block: group norm, SiLU and convolution, two times.
 
     The embedded time step is added after the first convolution, and the input after the second one.
     """

@@ -55,7 +55,7 @@ class VGG(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [N, 3, H, W] to logits [N, classes]."""
+        """Map images [N, 3, image_size, image_size] to logits [N, classes]."""
         logits: Tensor = self.classifier(torch.flatten(self.features(x), 1))
         return logits
 

@@ -240,7 +240,7 @@ class Explorer(anywidget.AnyWidget):
         self._waiting = f"first plans; {why}"
 
     def _replace_tables(self, tables: Sequence[PlanTable]) -> None:
-        """Show better tables at the same budget. All changes are sent to the page as one message."""
+        """Replace the tables by better ones at the same budget. The page gets all changes as one message."""
         with self.hold_sync():
             choice = self._selection.replace_tables(tables)
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
@@ -350,9 +350,9 @@ class Explorer(anywidget.AnyWidget):
     def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
         """Show the plans that another solver finds for an objective.
 
-        The first time, the plans are searched for in the background; :meth:`wait` waits for them. Later, the table
-        found before is shown immediately. In a script, call :meth:`wait_for_plans` first: the end of the search for
-        better plans cancels this search.
+        The first time, the solver runs in the background; :meth:`wait` waits for it. Later, the table found before is
+        shown immediately. In a script, call :meth:`wait_for_plans` first: the end of the search for better plans
+        cancels the solver.
 
         Parameters
         ----------

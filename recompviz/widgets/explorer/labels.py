@@ -48,7 +48,9 @@ _SHORT = {
 
 
 def short_label(op: str) -> str:
-    """Return a short name of an operator: a fixed name for common ones, otherwise the first six characters of its name.
+    """Return a short name of an operator.
+
+    Common operators have a fixed short name. For others, it is the first six characters of the operator's name.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Questions that an Explorer asks its planner: pins, and other solvers. This file also loads plans made elsewhere.
 
-The answer to a question is one more plan table. It is found in a job, and shown at the present budget. A newer
-question cancels the job of the older one.
+The answer to a question is one more plan table. It is found in a background thread, and shown at the present budget. A
+newer question cancels the older one.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class Questions:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the question is answered, or has failed or been cancelled.
 
-        Returns immediately in a thread that holds the lock of the selection, because the job may need the lock to end.
+        Returns immediately in a thread that holds the lock of the selection, because the background thread may need the
+        lock.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Runs of the selected plan on the device, one at a time, in a job."""
+"""Runs of the selected plan on the device, one at a time, in a background thread."""
 
 from __future__ import annotations
 

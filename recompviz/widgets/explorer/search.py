@@ -45,7 +45,7 @@ def search_tables(
 
 
 class PlanSearch:
-    """The search for better plans, as a job.
+    """The search for better plans, in a background thread.
 
     Parameters
     ----------

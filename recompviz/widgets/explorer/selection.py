@@ -59,7 +59,7 @@ class Selection:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock in a ``with`` block. Code in the block must not wait for a job; see :attr:`held`."""
+        """Hold the lock in a ``with`` block. Code in the block must not wait for a background job; see :attr:`held`."""
         with self._lock:
             self._depth, self._holder = self._depth + 1, threading.get_ident()
             try:
@@ -73,7 +73,7 @@ class Selection:
     def held(self) -> bool:
         """Whether the current thread holds the lock.
 
-        A thread that holds it must not wait for a job, because the job may need the lock to end.
+        A thread that holds it must not wait for a background job, because the job may need the lock to end.
         """
         return self._holder == threading.get_ident()
 
@@ -83,14 +83,14 @@ class Selection:
         return self.tables.table(self.table)
 
     def announce(self, request: int) -> bool:
-        """Record a request number as the newest one, without waiting for the lock.
+        """Record a request number if it is higher than the newest one so far, without waiting for the lock.
 
         A choice with a lower number that is still being simulated is dropped when its simulation ends.
 
         Returns
         -------
         bool
-            False if the number is not higher than the newest one so far. Then nothing changes.
+            Whether the number was recorded.
         """
         if request <= self.request:
             return False

@@ -95,17 +95,17 @@ class Tables:
         self.pin(None)
 
     def shown(self, number: int) -> Shown | None:
-        """Return the entry with a number; None if the slot is empty or does not exist."""
+        """Return the entry of a table number; None if its slot is empty or does not exist."""
         everything = [*self.first, *self.more]
         return everything[number] if 0 <= number < len(everything) else None
 
     def table(self, number: int) -> PlanTable:
-        """Return the plan table with a number.
+        """Return the plan table of a table number.
 
         Raises
         ------
         IndexError
-            If the slot is empty or does not exist.
+            If its slot is empty or does not exist.
         """
         found = self.shown(number)
         if found is None:

@@ -22,7 +22,7 @@ from recompviz.core.graphs.graph import Graph
 
 SWEEPS = 6
 FITS = 8
-# a node whose first successor lies at least this many ranks later is moved to that successor
+# a node that could lie at least this many ranks later is moved to the rank before its first successor
 WAITS = 5
 # with more dummies than this, the longest edges are drawn as direct lines
 MOST_DUMMIES = 20_000
@@ -79,7 +79,9 @@ def ranks_of(graph: Graph) -> list[int]:
 
 
 def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
-    """Compute coordinates across the ranks for nodes, and for dummies: the points where edges cross the ranks between.
+    """Compute coordinates across the ranks, of nodes and of dummies.
+
+    A dummy is the point where an edge crosses a rank between the ranks of its ends.
 
     Parameters
     ----------

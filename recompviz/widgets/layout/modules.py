@@ -1,10 +1,9 @@
 """The modules of a graph as a tree of boxes, in which repeated blocks are folded.
 
-A box is one *call* of a module: consecutive nodes in running order that belong to the module. The graph of the boxes
-has no cycle, whichever boxes are open: no path of the graph leaves a run of consecutive nodes and enters it again. This
-also holds if a module is called twice. A single node gets no box. A module that contains all nodes of its parent shares
-one box with the parent. Consecutive siblings of equal structure are folded into one box, which shows how many there
-are.
+A box is one *call* of a module: nodes of the module that run one after the other. The graph of the boxes has no cycle,
+whichever boxes are open: no path of the graph leaves a run of consecutive nodes and enters it again. This also holds if
+a module is called twice. A single node gets no box. A module that contains all nodes of its parent shares one box with
+the parent. Consecutive siblings of equal structure are folded into one box, which shows how many there are.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class Modules:
     owner : tuple of int
         The innermost box around each node.
     children : tuple of tuples of int
-        The items of each box, in running order.
+        The items of each box, in the order in which they run.
     """
 
     names: tuple[str, ...]
@@ -63,7 +62,7 @@ class _Box:
 
 
 def running_order(graph: Graph) -> list[int]:
-    """Return the order of the node numbers if it is topological, as in a trace; otherwise another topological order."""
+    """Return the nodes in a topological order: by number if the numbers are topological, as in a trace."""
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 

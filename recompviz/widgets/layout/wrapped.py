@@ -54,7 +54,7 @@ class Line:
 def wrap(
     graph: Graph, node: tuple[float, float], view: tuple[float, float]
 ) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Lay out a graph in lines.
+    """Lay out a graph in lines from left to right, like a text.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def wrap(
     centres : list of (x, y)
         The centre of each node.
     routes : list of list of (x, y)
-        The points of each edge's line.
+        The points through which each edge is drawn.
     width, height : float
         The size of the picture.
     """
