@@ -55,8 +55,10 @@ def test_the_static_picture_shows_the_current_step() -> None:
         stepper.frame = 20
 
 
-def test_a_sequence_with_a_budget_or_a_graph_too_large_is_refused() -> None:
+def test_a_sequence_with_a_budget_a_graph_too_large_and_a_plan_of_another_graph_are_refused() -> None:
     with pytest.raises(ValueError, match="both a sequence and a budget"):
         rv.step_strategy("diamond", [{"a"}], budget=12)
     with pytest.raises(ValueError, match="17; use a smaller graph"):
         rv.step_strategy(rv.Graph.from_edges([], memory=[1] * 17), [])
+    with pytest.raises(rv.PlanMismatch, match="another graph"):
+        rv.step_strategy("chain", rv.baseline(small_graph("diamond"), "chen"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
@@ -50,6 +51,8 @@ def step_strategy(
     ValueError
         If ``sequence`` is not a lower-set sequence, if the graph is empty or has more than 16 nodes, if there is no
         small graph of this name, or if both ``sequence`` and ``budget`` are given.
+    PlanMismatch
+        If ``sequence`` is a plan of another graph.
     InfeasibleBudget
         If no plan fits the budget. The error has the least feasible budget.
 
@@ -70,6 +73,8 @@ def step_strategy(
     plan = sequence
     if not isinstance(plan, Plan):
         plan = Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
+    elif not plan.graph.same_as(graph):
+        raise PlanMismatch("the plan was made for another graph; give plan.graph as the graph, or a plan of this one")
     title = f"overhead {plan.overhead:g}, peak {plan.peak}"
     return Stepper([strategy_scene(canonical_strategy(plan), title)], "Strategy stepper")
 
