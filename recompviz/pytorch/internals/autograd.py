@@ -152,5 +152,5 @@ def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
 
 
 def version_counters_kept(tensors: Iterable[torch.Tensor]) -> contextlib.AbstractContextManager[None]:
-    """Keep autograd's version counters of tensors unchanged by the in-place writes in a block."""
+    """In a block, let in-place writes to tensors leave autograd's version counters unchanged."""
     return _unsafe_preserve_version_counter(tuple(tensors))

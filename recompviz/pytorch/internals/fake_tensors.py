@@ -20,7 +20,7 @@ __all__ = ["FakeTensor", "FakeTensorMode", "example_sizes", "real_constants_allo
 
 
 def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
-    """Return copies of a step and its arguments in which every tensor is a fake tensor on the CPU.
+    """Return copies of a training step (a module) and its arguments in which every tensor is a fake tensor on the CPU.
 
     Tensors that are fake already are used as they are.
     """
@@ -68,5 +68,5 @@ def real_constants_allowed() -> Iterator[None]:
 
 
 def real_tensors() -> contextlib.AbstractContextManager[Any]:
-    """Make real tensors in a block, also while fake tensors are traced."""
+    """In a block, make real tensors even while PyTorch traces with fake tensors."""
     return unset_fake_temporarily()

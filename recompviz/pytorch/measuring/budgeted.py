@@ -50,7 +50,7 @@ def fit_in(
     InfeasibleBudget
         If no plan fits. Its ``least`` is the least feasible total, in bytes.
     TraceError
-        If the step cannot be traced.
+        If the training step cannot be traced.
     ValueError
         If ``total`` is not a size.
 

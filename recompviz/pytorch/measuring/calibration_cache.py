@@ -31,7 +31,9 @@ _MOST_SECONDS = 1e6
 
 
 class CalibrationCache:
-    """Cache of the figures of operator calls on one device, for the present version and settings of PyTorch.
+    """Cache of the measured workspace, sizes and time of operator calls on one device (their *figures*).
+
+    A cache is valid for one version of PyTorch and for the present settings that select kernels.
 
     If the folder of the cache cannot be written, the figures are kept in this object only.
 

@@ -1,9 +1,9 @@
 """The certificate: a training step under a plan computes the same as an eager step, and saves the plan's values.
 
 Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has other
-inputs and parameters. Gradients must be bitwise equal. If two eager runs differ, because a kernel is not deterministic,
-gradients must be equal within a tolerance. All tensors that get a gradient are compared, also those outside the model.
-Loss and buffers must be equal. Autograd must hold exactly the values that the schedule saves between the passes.
+inputs and parameters. Gradients, loss and buffers must be bitwise equal. If two eager runs differ, because a kernel is
+not deterministic, they must be equal within a tolerance. The gradients of trained tensors outside the model are
+compared, too. Between the passes, autograd must hold exactly the values that the schedule saves.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     Parameters
     ----------
     trace : Trace
-        The traced step. Its arguments are the batch of the first step.
+        The traced training step. Its arguments are the batch of the first step.
     plan : Plan
     change_parameters : bool
         Whether the second step scales the parameters while it runs. Pass False if other work in this process reads

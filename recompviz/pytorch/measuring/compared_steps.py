@@ -59,7 +59,7 @@ class TwoSteps:
     Parameters
     ----------
     trace : Trace
-        The traced step. Its arguments are the batch of the first step.
+        The traced training step. Its arguments are the batch of the first step.
     change_parameters : bool
         Whether the second step runs with other values of the parameters.
     """
@@ -175,7 +175,8 @@ def changed(arguments: Arguments) -> Arguments:
     """Return other arguments of the same shapes, dtypes and strides.
 
     Real numbers are scaled by random factors between 0.97 and 1. Tensors of integers and booleans are reversed along
-    their first dimension. Values that are not plain tensors stay the same.
+    their first dimension. Other values stay the same, and so do tensors that are not leaves or whose copy would have
+    other strides.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class EagerForward:
 
 
 def eager_forward(trace: Trace) -> EagerForward:
-    """Run the forward pass of a traced step in eager PyTorch, and count what autograd would save.
+    """Run the forward pass of a traced training step in eager PyTorch, and count what autograd would save.
 
     No value is kept for a backward pass. The state of the model and of the batch is restored.
     """

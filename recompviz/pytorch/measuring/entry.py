@@ -32,7 +32,7 @@ def trace(
 ) -> Trace:
     """Trace the forward and backward pass of the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
-    The step does not run, except with ``costs="measured"``.
+    The training step does not run, except with ``costs="measured"``.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def trace(
         :func:`recompviz.calibrate` replaces them by measured times. ``"measured"`` also calibrates the trace, which
         runs the training step several times.
     device : str, optional
-        The device on which the step will run, ``"cpu"`` (the default) or ``"cuda"``. It is only for a model and inputs
-        without memory (on the meta device, or fake). Sizes are rounded as on this device. Such a trace is *estimated*,
-        because kernels differ between devices: :func:`recompviz.apply` traces again where the step runs.
+        The device on which the training step will run, ``"cpu"`` (the default) or ``"cuda"``. Give it only for a model
+        and inputs without memory (on the meta device, or fake). Sizes are rounded as on this device. Such a trace is
+        *estimated*, because kernels differ between devices: :func:`recompviz.apply` traces again where the step runs.
     optimizer : torch.optim.Optimizer, optional
         If given, its state counts as static memory, and its step ends the training step. The optimizer is not changed;
         state that it has not made yet is counted, too.
@@ -75,9 +75,9 @@ def trace(
     ValueError
         If there is no such granularity or cost model.
     TraceError
-        If the step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that is not
-        its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model with
-        memory, or ``costs="measured"`` for a model without memory.
+        If the training step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that
+        is not its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model
+        with memory, or ``costs="measured"`` for a model without memory.
 
     Examples
     --------

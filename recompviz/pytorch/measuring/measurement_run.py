@@ -1,4 +1,4 @@
-"""Repeated runs of one training step, each starting without gradients. The last run is recorded by the profiler.
+"""Repeated runs of one training step, each starting without gradients. The profiler records one of the runs.
 
 The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state; see
 :mod:`recompviz.pytorch.internals.state`.
@@ -105,8 +105,8 @@ class MeasurementRun:
         run : callable () → result
             Runs the forward pass, and returns the loss or the outputs.
         usual : list of (int, int)
-            The counts of writes of a step before. If the counts of this step differ, a note says that other work
-            trained the model.
+            The counts of writes of an earlier training step. If the counts of this step differ, a note says that other
+            work trained the model.
         """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
@@ -188,7 +188,7 @@ def overwritten_parameters(module: nn.Module) -> list[torch.Tensor]:
 
 
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:
-    """Return the parameters that a traced step overwrites."""
+    """Return the parameters that a traced training step overwrites."""
     named = dict(trace.step.named_parameters(remove_duplicate=False))
     return [
         named[str(which)]

@@ -34,7 +34,7 @@ class CallList:
     table : StorageTable
         Gets the storages that the calls allocate.
     mutated : frozenset of torch.fx.Node
-        The placeholders that the step overwrites.
+        The placeholders that the training step overwrites.
 
     Attributes
     ----------

@@ -130,7 +130,7 @@ def unit_of(costs: Costs, calibrated: bool = False) -> str:
 
 
 def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
-    """Return a copy of a folded step with the costs of another cost model. Only ``graph.time`` differs.
+    """Return a copy of a folded training step with the costs of another cost model. Only ``graph.time`` differs.
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """The speed of a device, looked up by its name, so that times can be estimated without a measurement.
 
 The figures of GPUs come from the vendor's data sheets, without sparsity. Half precision uses tensor cores, and single
-precision does not. The figures of the CPU were measured on one core of a server (AMD EPYC, AVX-512); every CPU gets
-them.
+precision does not. The figures of all CPUs were measured on one core of a server (AMD EPYC, AVX-512).
 """
 
 from __future__ import annotations

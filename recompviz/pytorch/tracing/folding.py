@@ -55,7 +55,7 @@ class Folded:
     gradients : tuple of (torch.fx.Node or None)
         The gradient of each placeholder except tangents; None if it has none.
     mutated : frozenset of torch.fx.Node
-        The placeholders that the step overwrites, for example running statistics.
+        The placeholders that the training step overwrites, for example running statistics.
     symbolic_sizes : SymbolicSizes
         The bytes of the storages whose size depends on the sizes of the inputs.
     """
@@ -74,7 +74,7 @@ class Folded:
 
     @cached_property
     def mutated_positions(self) -> frozenset[int]:
-        """The positions in ``placeholders`` of those that the step overwrites."""
+        """The positions in ``placeholders`` of those that the training step overwrites."""
         return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
 
     @property
@@ -102,19 +102,20 @@ def fold(
         The joint graph. It is rewritten in place so that forward calls can run again; see
         :mod:`recompviz.pytorch.tracing.prepared`.
     target_positions : frozenset of int
-        The flat positions of the inputs that are targets.
+        The positions of the targets in the flattened list of inputs, keyword arguments and targets.
     granularity : "operators" or "paper"
         What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     device : torch.device, optional
         The device on which the step will run, if it was traced without memory. By default the device of the trace.
     output_count : int, optional
         The number of outputs if the graph is a *region*: a part of a training step whose outputs get their gradients
-        from outside. By default the graph is a whole step and returns one scalar, the loss.
+        from outside. By default the graph is a whole training step and returns one scalar, the loss.
     role_of : callable (torch.fx.Node) → (role, which), optional
         Returns the value that a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from
         the placeholder's descriptor.
     leaves : bool
-        Whether the inputs are leaves, so that autograd accumulates their gradients. For a whole step they always are.
+        Whether the inputs are leaves, so that autograd accumulates their gradients. In a whole training step they
+        always are, and this argument is not used.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def fold(
     Raises
     ------
     TraceError
-        If the step cannot be planned. The message gives the reason and what to change.
+        If the training step cannot be planned. The message gives the reason and what to change.
     """
     output = next(iter(reversed(fx.graph.nodes)))
     prepared = prepare(fx, output_count or forward_output_count(output) or 1)

@@ -20,7 +20,7 @@ from recompviz.pytorch.tracing.folding import Folded
 
 
 class PartitionerError(RecompvizError, RuntimeError):
-    """PyTorch's min-cut partitioner could not split the traced step."""
+    """PyTorch's min-cut partitioner could not split the traced training step."""
 
 
 def min_cut(folded: Folded, ratio: float) -> Plan:
@@ -29,7 +29,7 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
     Parameters
     ----------
     folded : Folded
-        The traced step. It is not changed; the partitioner works on a copy.
+        The traced training step. It is not changed; the partitioner works on a copy.
     ratio : float
         ``torch._functorch.config.activation_memory_budget``, from 0 to 1. At 1 the partitioner saves what it saves by
         default, and at 0 the least that it can. A ratio between them is a share of saved bytes, not of peak memory.

@@ -109,7 +109,7 @@ def optimizer_bytes(
 
 
 def state_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Count the bytes that an optimizer holds between steps when all its trainable parameters get gradients.
+    """Count the bytes of state that an optimizer holds between its steps, if all trainable parameters get gradients.
 
     Parameters
     ----------
@@ -119,12 +119,12 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     Returns
     -------
     int
-        Bytes, each tensor rounded as the allocator of the parameters' device rounds it.
+        Bytes. The size of each tensor is rounded as the allocator of the parameters' device does.
 
     Raises
     ------
     TraceError
-        If the optimizer cannot step on shapes alone.
+        If the optimizer cannot step on tensors without memory.
 
     Examples
     --------

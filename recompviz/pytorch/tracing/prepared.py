@@ -27,7 +27,7 @@ class Prepared:
     Attributes
     ----------
     mutated : frozenset of torch.fx.Node
-        The placeholders that the step overwrites.
+        The placeholders that the training step overwrites.
     forward : set of torch.fx.Node
         The nodes of the forward pass.
     passed : dict of int to int
@@ -98,7 +98,7 @@ def _layout(node: Node) -> tuple[object, ...]:
 
 
 def _mutated_placeholders(fx: GraphModule, output_count: int) -> frozenset[Node]:
-    """Return the inputs that the step overwrites, inside the graph or after it with a value that the graph returns."""
+    """Return the inputs that the training step overwrites, in the graph or afterwards with a returned value."""
     descriptors = next(iter(reversed(fx.graph.nodes))).meta["desc"][:output_count]
     overwritten = [target for desc in descriptors if (target := overwritten_input(desc)) is not None]
     mutated = {node for node in fx.graph.nodes if node.op == "placeholder" and node.meta["desc"] in overwritten}
@@ -152,7 +152,7 @@ def _indifferent(node: Node, placeholder: Node) -> bool:
 
 
 def _copy_what_is_overwritten(fx: GraphModule, mutated: frozenset[Node], output_count: int) -> None:
-    """Copy each overwritten input that the backward pass reads, before the write, and make it read the copy."""
+    """Copy each overwritten input that the backward pass reads before the write, and replace these reads."""
     forward = _forward_nodes(fx, output_count)
     for placeholder in mutated:
         readers = [n for n in placeholder.users if n not in forward and not _indifferent(n, placeholder)]

@@ -25,13 +25,14 @@ def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Value
     output : torch.fx.Node
         The output node of the joint graph.
     output_count : int or None
-        The number of outputs of a region, which is a part of a training step. None for a whole step, which returns its
-        loss.
+        The number of outputs of a region, which is a part of a training step. None for a whole training step, which
+        returns its loss.
 
     Raises
     ------
     TraceError
-        If a whole step returns anything but one scalar, or overwrites a parameter or an input that requires a gradient.
+        If a whole training step returns anything but one scalar, or overwrites a parameter or an input that requires a
+        gradient.
     """
     values: Any = output.args[0]
     if output_count is not None:
@@ -48,7 +49,7 @@ def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Value
 
 
 def forward_output_count(output: Node) -> int:
-    """Count the outputs of a whole step: its loss, and the tensors that it assigns to attributes of modules."""
+    """Count the outputs of a whole training step: its loss, and the tensors that it assigns to modules' attributes."""
     return sum(map(is_forward_output, output.meta["desc"]))
 
 
@@ -70,7 +71,8 @@ def name_results(table: StorageTable, outputs: Values, gradients: Values, region
         Changed in place.
     outputs, gradients : tuple of (torch.fx.Node or None)
     region : bool
-        Whether the graph is a region. Its outputs are labelled ``"output"``, and those of a whole step ``"loss"``.
+        Whether the graph is a region, a part of a training step. Its outputs are labelled ``"output"``. The outputs of
+        a whole training step are labelled ``"loss"``.
     leaves : bool
         Whether the inputs are leaves, so that autograd accumulates their gradients.
     """

@@ -97,7 +97,7 @@ def _without_dimensions(output: torch.Tensor) -> torch.Tensor:
 
 
 def refuse_no_scalar(outputs: Sequence[Any]) -> None:
-    """Raise TraceError unless the outputs of a step are exactly one tensor with one element."""
+    """Raise TraceError unless the outputs of a training step are exactly one tensor with one element."""
     if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor):
         what = f"{len(outputs)} tensors" if len(outputs) != 1 else type(outputs[0]).__name__
         raise TraceError(

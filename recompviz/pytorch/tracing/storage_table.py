@@ -152,7 +152,7 @@ class StorageTable:
         return [self.look_up(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
     def makers(self, node: Node) -> list[int]:
-        """Return the calls that allocate the storages of a node's value. Storages from before the step have none."""
+        """Return the calls that allocate the storages of a node's value; none for storages from before the step."""
         return [maker for s in self.behind(node) if (maker := self.storages[s].maker) >= 0]
 
     @property

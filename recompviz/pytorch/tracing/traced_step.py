@@ -102,12 +102,12 @@ class Trace:
 
     @property
     def device(self) -> str:
-        """The device that the step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
+        """The device that the training step was traced for, for example ``"cpu"`` or ``"cuda:0"``."""
         return self.signature.device if self.planned_for is None else str(self.planned_for)
 
     @property
     def returns_outputs(self) -> bool:
-        """Whether the step was traced without a loss, so that it returns the model's outputs.
+        """Whether the training step was traced without a loss, so that it returns the model's outputs.
 
         The gradients of the outputs then come from outside the step. They are in memory when the backward pass starts,
         and they count as gradients in flight.
@@ -116,7 +116,7 @@ class Trace:
 
     @property
     def estimated(self) -> bool:
-        """Whether the step was traced on tensors without memory (on the meta device, or fake).
+        """Whether the training step was traced on tensors without memory (on the meta device, or fake).
 
         The sizes of its values are exact. On its device PyTorch may run other kernels, which need other memory.
         """

@@ -150,7 +150,7 @@ def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
 
 
 def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]) -> Folded:
-    """Add the storages of parameters, buffers, inputs and targets that the step does not read, for their memory."""
+    """Add the storages of parameters, buffers, inputs and targets that the training step does not read."""
     seen = {storage_key(value) for value in used if isinstance(value, torch.Tensor)}
     seen |= {storage_key(constant) for constant in folded.constants}
     device = device_of([*step.parameters(), *pytree.tree_leaves(arguments)])
@@ -174,7 +174,7 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
 
 
 def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
-    """Whether a step returns its scalar loss. If not, it returns the model's outputs.
+    """Whether a training step returns its scalar loss. If not, it returns the model's outputs.
 
     Raises
     ------
