@@ -205,7 +205,7 @@ _captures: ContextVar[list[_Capture]] = ContextVar("captures")
 
 
 def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A backend that records the joint graph in ``_captures``. Dynamo keeps backends, so the function holds no state."""
+    """A backend that records the joint graph in ``_captures``. It holds no state, because Dynamo keeps backends."""
 
     def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
         _captures.get().append((joint, input_sources(graph), list(inputs)))
