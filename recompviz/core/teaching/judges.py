@@ -167,7 +167,7 @@ def _too_high(plan: Plan, budget: int) -> Feedback:
 
 
 def table_cell(nodes: str, t: float) -> Judge:
-    """Return a judge that accepts the number R(L, t) of the budget-free table.
+    """Return a judge that accepts the number R(L, t) of the table that :func:`budget_free` fills.
 
     Parameters
     ----------

@@ -144,7 +144,9 @@ def set_text(graph: Graph, mask: int) -> str:
 
 
 def with_everything(graph: Graph, masks: Sequence[int]) -> list[int]:
-    """Return a sequence of bit masks as a list, with V appended if it does not end with V.
+    """Return a sequence of lower sets as a list of bit masks that ends with V, the set of all nodes.
+
+    V is appended if the sequence does not end with it.
 
     Examples
     --------

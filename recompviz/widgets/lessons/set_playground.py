@@ -107,7 +107,7 @@ class Playground(Lesson):
 
     @property
     def sequence(self) -> tuple[frozenset[Name], ...]:
-        """The chosen sequence of lower sets, as sets of node names; V at the end may be missing.
+        """The chosen sequence of lower sets, as sets of node names. It need not end with V, the set of all nodes.
 
         It can be set to a list of sets of node names. This raises ``ValueError`` if a set is not a lower set, or does
         not strictly contain the set before it.
@@ -122,7 +122,10 @@ class Playground(Lesson):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the sequence. V is appended if it is missing; without a sequence, V is the only segment."""
+        """The plan of the sequence. V, the set of all nodes, is appended if the sequence does not end with it.
+
+        If no sequence is chosen, the plan has the single segment V.
+        """
         return Plan.from_masks(self._graph, with_everything(self._graph, self._masks()))
 
     def _masks(self) -> list[int]:
