@@ -94,5 +94,5 @@ def test_a_graph_that_names_no_modules_or_a_name_that_is_no_baseline_is_refused(
         rv.baseline(graph, "sqrt")
     with pytest.raises(ValueError, match=r"trace\.baseline"):
         rv.baseline(graph, "min-cut 0.5")
-    with pytest.raises(TypeError, match="str"):
+    with pytest.raises(TypeError, match="graph is 'graph', expected a Graph"):
         rv.baseline("graph", "chen")  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ def step(x: torch.Tensor) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"optimizer": 5}, TypeError, "optimizer is 5, expected an optimizer"),
+        ({"optimizer": 5}, TypeError, "optimizer is 5, expected a torch.optim.Optimizer"),
         ({"steps": 2.5}, TypeError, "steps is 2.5, expected a whole number"),
         ({"steps": True}, TypeError, "steps is True"),
         ({"steps": 0}, ValueError, "steps = 0"),

@@ -6,13 +6,18 @@ units (kB, MB, GB, TB) are powers of 1000.
 
 from __future__ import annotations
 
+import math
 import re
+from numbers import Integral, Real
+
+from recompviz.core.base.arguments import shown
 
 _FACTORS: dict[str, int] = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
     prefix + suffix: int(base**power)
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
+_EXAMPLE = 'for example "10 GiB"'
 _PATTERN = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
@@ -32,8 +37,10 @@ def parse_bytes(budget: int | float | str) -> int:
 
     Raises
     ------
+    TypeError
+        If it is neither a number nor a string; True and False are no numbers here.
     ValueError
-        If a string is not a size, or a number is negative or not finite.
+        If a string is not a size, or a number is negative, not finite, or between 0 and 1.
 
     Examples
     --------
@@ -42,14 +49,46 @@ def parse_bytes(budget: int | float | str) -> int:
     """
     if isinstance(budget, str):
         match = _PATTERN.fullmatch(budget)
-        if match is None or match[2].lower() not in _FACTORS:
-            raise ValueError(f'{budget!r} is not a size; write for example "10 GiB", "800 MB" or an int')
-        return round(float(match[1]) * _FACTORS[match[2].lower()])
+        size = float(match[1]) * _FACTORS.get(match[2].lower(), math.nan) if match is not None else math.nan
+        if not math.isfinite(size):
+            raise ValueError(f'{shown(budget)} is not a size; write for example "10 GiB", "800 MB" or an int')
+        if 0 < size < 1:
+            raise ValueError(f"{budget!r} is not a size; expected at least 1 byte, {_EXAMPLE}")
+        return round(size)
+    if isinstance(budget, bool) or not isinstance(budget, Real):
+        raise TypeError(f"{shown(budget)} is not a size; expected a number of bytes or a string, {_EXAMPLE}")
     number = float(budget)
-    if not 0 <= number < float("inf"):
-        raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more")
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more, {_EXAMPLE}")
+    if 0 < number < 1:
+        raise ValueError(f"{budget!r} is not a size; expected whole bytes, not a share, {_EXAMPLE}")
     # an int is returned unchanged: a float cannot represent every number of bytes
-    return int(budget) if isinstance(budget, int) else int(number + 0.5)
+    return int(budget) if isinstance(budget, Integral) else int(number + 0.5)
+
+
+def parse_total(total: int | float | str, name: str = "total") -> int:
+    """Return the total of a training step in bytes; as :func:`parse_bytes`, but at least 1.
+
+    Parameters
+    ----------
+    total : int, float or str
+    name : str
+        The name of the argument, for the message.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`parse_bytes`, and if the total is 0.
+
+    Examples
+    --------
+    >>> parse_total("2 GB")
+    2000000000
+    """
+    size = parse_bytes(total)
+    if size < 1:
+        raise ValueError(f"{name} is {total!r}, expected at least 1 byte, {_EXAMPLE}")
+    return size
 
 
 def format_bytes(count: float) -> str:

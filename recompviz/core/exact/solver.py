@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
@@ -101,6 +102,7 @@ def solve(
     >>> solve(g, "all", recompute=[0]).time_centric.overheads.tolist()
     [2.0]
     """
+    expect(graph, Graph, "graph", "a Graph", "a trace has its curve: trace.tradeoff()")
     if family not in ("all", "paper", "prefixes", "auto"):
         raise ValueError(f'family {family!r} is unknown; choose "all", "paper", "prefixes" or "auto"')
     pins = pins_of(graph, keep, recompute)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import GraphError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.costs import by_name, checked_costs, some
@@ -135,6 +136,7 @@ class Graph:
         >>> Graph.from_edges([(0, 1), (1, 2)], memory=[3, 2, 1])
         Graph(#V=3, #E=2)
         """
+        expect(edges, Iterable, "edges", "pairs of node names", 'write [("a", "b"), ("b", "c")]')
         if names is None:
             names = tuple(memory) if isinstance(memory, Mapping) else tuple(range(len(memory)))
         index = {name: i for i, name in enumerate(names)}
@@ -142,6 +144,8 @@ class Graph:
             pairs = [(index[u], index[v]) for u, v in edges]
         except KeyError as error:
             raise GraphError(f"an edge names {error.args[0]!r}, but the nodes are {some(names)}") from None
+        except (TypeError, ValueError):
+            raise GraphError(f"edges are {shown(edges)}, expected pairs of node names: (producer, consumer)") from None
         return cls(
             tuple(names),
             by_name("memory", memory, names),
@@ -178,6 +182,8 @@ class Graph:
         >>> Graph.from_networkx(G).memory.tolist()
         [8, 8]
         """
+        if not callable(getattr(G, "edges", None)) or not callable(getattr(G, "nodes", None)):
+            raise TypeError(f"G is {shown(G)}, expected a networkx.DiGraph; for lists of edges, use Graph.from_edges")
         for name, data in G.nodes(data=True):
             if memory not in data:
                 raise GraphError(f"node {name!r} has no attribute {memory!r}; set it to the node's bytes")
@@ -331,6 +337,7 @@ class Graph:
         GraphError
             If a name is unknown.
         """
+        expect(nodes, Iterable, "nodes", "a set of node names", f"the nodes are {some(self.names)}")
         mask = 0
         for name in nodes:
             try:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
@@ -22,7 +23,7 @@ from recompviz.core.planning.cache import Cache
 from recompviz.core.planning.first_plans import first_plans
 from recompviz.core.plans.baselines import NAMES, baseline, chen_plans
 from recompviz.core.plans.curve import Objective, Tradeoff
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.paper_model import paper_step
@@ -141,6 +142,7 @@ class Planner:
         """
         if plan is None:
             return Plan.keep_all(self.graph)
+        expect_plan(plan)
         if not plan.graph.same_as(self.graph):
             return Plan.from_json(self.graph, plan.to_json())
         return plan
@@ -410,6 +412,7 @@ class Planner:
         >>> sorted(planner.baseline("chen").keep), sorted(planner.baseline("first 3").keep)
         ([1, 3, 5, 7], [0, 1, 2])
         """
+        expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, self.baseline_names))}")
         kind, _, argument = name.partition(" ")
         if make := self._more_baselines.get(kind):
             return self._cached(f"baseline {name}", lambda: make(argument))

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
@@ -62,7 +63,7 @@ def baseline(graph: Graph, name: str) -> Plan:
     Plan(chen, segments=5, kept=4/9, overhead=5, peak=8 formula bytes)
     """
     if not isinstance(graph, Graph):
-        raise TypeError(f"expected a Graph, got {type(graph).__name__}; of a trace ask trace.baseline({name!r})")
+        raise TypeError(f"graph is {shown(graph)}, expected a Graph; of a trace, write trace.baseline({name!r})")
     if name == "keep-all":
         return Plan.keep_all(graph)
     if name == "per-module":

@@ -16,7 +16,7 @@ import numpy as np
 
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.base.units import format_bytes
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,6 +211,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     kept values  -3 B; segments +1
     now recomputed: b, c
     """
+    expect_plan(a)
+    expect_plan(b)
     if a.graph.fingerprint != b.graph.fingerprint:
         raise PlanMismatch(
             f"the plans are for different graphs, {a.graph.fingerprint[:12]}… and {b.graph.fingerprint[:12]}…; "

@@ -11,10 +11,11 @@ import json
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.formula import SegmentTerms, segment_terms
@@ -350,3 +351,8 @@ class Plan:
                 "with plan.to_json()"
             )
         return plan
+
+
+def expect_plan(plan: Any) -> None:
+    """Raise TypeError unless an argument is a plan."""
+    expect(plan, Plan, "plan", "a Plan", 'make one with trace.plan("10 GiB"), or trace.baseline("keep-all")')

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.text import shortened
 
@@ -128,6 +130,9 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     SnapshotError
         If the file is not a memory snapshot.
     """
+    expect(
+        path, (str, os.PathLike), "path", "the path of a file", "write one with torch.cuda.memory._dump_snapshot(path)"
+    )
     with open(path, "rb") as file:
         data = read_plain(file)
     if isinstance(data, list):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching import judges
@@ -97,6 +98,7 @@ def exercise(name: str) -> Exercise:
     >>> exercise("2.1")
     Exercise 2.1. Diamond, sequence ∅ ⊊ {a} ⊊ {a, b, c, d} ⊊ V. What is its overhead? Answer with a number.
     """
+    expect(name, str, "name", "the name of an exercise", 'write for example "2.1"')
     found = all_exercises().get(name)
     if found is None:
         raise ValueError(f"there is no exercise {name!r}; there are {', '.join(all_exercises())}")

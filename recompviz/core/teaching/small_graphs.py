@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.graphs.graph import Graph
 
 #: The names that :func:`small_graph` accepts.
@@ -53,6 +54,20 @@ def small_graph(name: str) -> Graph:
     if name not in made:
         raise ValueError(f"there is no small graph {name!r}; choose {', '.join(map(repr, made))}")
     return made[name]()
+
+
+def graph_of(graph: Graph | str) -> Graph:
+    """Return a graph, or the small graph of a name.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a graph nor a name.
+    ValueError
+        If there is no small graph of this name.
+    """
+    expect(graph, (Graph, str), "graph", "a Graph or the name of a small graph", 'write for example "diamond"')
+    return small_graph(graph) if isinstance(graph, str) else graph
 
 
 def even_chain(length: int) -> Graph:

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import shown
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
@@ -33,7 +34,15 @@ from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
-from recompviz.pytorch.tracing.step import Loss, TraceError, as_targets, scalar
+from recompviz.pytorch.tracing.step import (
+    Loss,
+    TraceError,
+    expect_loss,
+    refuse_call,
+    refuse_foreign,
+    scalar,
+    step_arguments,
+)
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 
@@ -76,10 +85,14 @@ def examined(
         If another ``torch.profiler`` runs in this process.
     """
     if not callable(model):
-        raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function that runs one step")
+        raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module or a function that runs one step")
     if steps < 1:
         raise ValueError(f"steps = {steps}, expected at least 1; use 3 to find memory that grows")
-    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
+    arguments = step_arguments(inputs, kwargs, targets, optimizer)
+    if isinstance(model, nn.Module):
+        refuse_call(model, *arguments[:2])
+        refuse_foreign(optimizer, model, arguments)
+    expect_loss(loss)
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
     with state_restored(module, arguments, optimizer) if module is not None else contextlib.nullcontext():

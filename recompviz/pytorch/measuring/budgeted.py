@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from recompviz.core.base.units import parse_bytes
+from recompviz.core.base.units import parse_total
 from recompviz.pytorch.measuring.calibration import calibrate
 from recompviz.pytorch.measuring.entry import trace
 from recompviz.pytorch.running.planned import PlannedModule
@@ -47,6 +47,8 @@ def fit_in(
 
     Raises
     ------
+    TypeError, ValueError
+        If ``total`` is not a size, or as for :func:`recompviz.trace`.
     InfeasibleBudget
         If no plan fits. Its ``least`` is the least feasible total, in bytes.
     TraceError
@@ -62,8 +64,9 @@ def fit_in(
     >>> step = rv.fit_in(model, x, targets=(y,), loss=torch.nn.functional.mse_loss, total="10 kB")
     >>> step(x, y).backward()
     """
+    bytes_of_total = parse_total(total)
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if not traced.estimated:
         traced = calibrate(traced)
     table = traced.plans("live")
-    return PlannedModule(traced, traced.plan(total), table.plans, parse_bytes(total))
+    return PlannedModule(traced, traced.plan(total), table.plans, bytes_of_total)

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import torch
 
+from recompviz.core.base.arguments import expect_flag
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.state import state_restored
@@ -28,7 +29,7 @@ from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.step import TraceError
-from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 # number of timed steps; the median counts
 TIMED_STEPS = 3
@@ -80,6 +81,8 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     >>> len(rv.calibrate(t).joint.seconds) == len(t.joint.calls)
     True
     """
+    expect_trace(trace, "rv.calibrate(rv.trace(model, x, …))")
+    expect_flag(fresh, "fresh")
     if trace.estimated:
         raise TraceError(
             "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"

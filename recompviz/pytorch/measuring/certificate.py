@@ -15,16 +15,17 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.eager_forward import difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
 from recompviz.pytorch.running.planned import PlannedModule, apply
 from recompviz.pytorch.running.planned_budget import PlanWarning
-from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 from recompviz.pytorch.tracing.tracer import trace_again
 
 # the two runs that were compared did not start from the same state
@@ -160,6 +161,10 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     >>> rv.certify(t, t.tradeoff().plan("1 MiB")).gradients
     'bitwise'
     """
+    expect_trace(trace, "rv.certify(trace, plan)")
+    expect_plan(plan)
+    trace.check(plan)
+    expect_flag(change_parameters, "change_parameters")
     if trace.estimated:
         raise CertificateError(
             "an estimated trace has no memory to run in; trace the model on its device, and certify that"

@@ -72,8 +72,10 @@ def trace(
 
     Raises
     ------
+    TypeError
+        If ``forward`` cannot be called with these inputs, or another argument has the wrong type.
     ValueError
-        If there is no such granularity or cost model.
+        If there is no such granularity or cost model, or the optimizer trains other parameters.
     TraceError
         If the training step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that
         is not its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model
@@ -101,5 +103,5 @@ def trace(
     (True, 4000036000256)
     """
     unmeasured: Costs = "time" if costs == "measured" else costs
-    traced = trace_step(model, inputs, kwargs or {}, targets, loss, granularity, unmeasured, device, optimizer)
+    traced = trace_step(model, inputs, kwargs, targets, loss, granularity, unmeasured, device, optimizer)
     return calibrate(traced).with_costs(costs) if costs == "measured" else traced

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.plans.gap import Gap, gap_of
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:
@@ -41,4 +42,8 @@ def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> G
     >>> [step.name for step in rv.explain_gap(t, t.plan("1 MiB")).steps]
     ['formula', 'static', 'liveness', 'rounding', 'workspace']
     """
+    expect_trace(trace, "rv.explain_gap(trace, plan)")
+    expect_plan(plan)
+    if measured is not None:
+        expect(measured, Timeline, "measured", "a Timeline", "pass rv.measure(rv.apply(trace, plan), x, …)")
     return gap_of(trace.joint, trace.check(plan), measured)

@@ -13,8 +13,10 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import expect
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices import device_of, without_memory
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (
@@ -25,7 +27,7 @@ from recompviz.pytorch.measuring.measurement_run import (
 )
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.program import profiler_mark
-from recompviz.pytorch.tracing.step import Loss, as_targets
+from recompviz.pytorch.tracing.step import Loss, refuse_call, refuse_foreign, step_arguments
 
 
 def measure(
@@ -62,6 +64,8 @@ def measure(
 
     Raises
     ------
+    TypeError
+        If ``module`` is no module, or another argument has the wrong type.
     ProfilerBusy
         If another profiler runs in this process.
     TraceError
@@ -85,7 +89,15 @@ def measure(
     >>> timeline.kind, timeline.static
     ('measured', 180)
     """
-    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
+    expect(module, nn.Module, "module", "a planned module or a torch.nn.Module", "measure rv.apply(trace, plan)")
+    arguments = step_arguments(inputs, kwargs, targets, optimizer)
+    if not isinstance(module, PlannedModule):
+        refuse_call(module, *arguments[:2])
+    refuse_foreign(optimizer, module, arguments)
+    if without_memory([*module.parameters(), *pytree.tree_leaves(arguments)]):
+        raise RecompvizError(
+            "a model or batch on the meta device has no memory to measure; use rv.trace and rv.simulate"
+        )
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
     run_with = runner_of(module, arguments, loss)
     measurement = MeasurementRun(module, device, optimizer, arguments)

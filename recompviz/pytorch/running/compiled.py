@@ -18,6 +18,8 @@ from torch import nn
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import expect, expect_flag, shown
+from recompviz.core.base.units import parse_total
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
@@ -25,7 +27,7 @@ from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
-from recompviz.pytorch.tracing.step import TraceError
+from recompviz.pytorch.tracing.step import TraceError, expect_optimizer, refuse_foreign
 
 M = TypeVar("M", bound=Callable[..., Any])
 
@@ -37,7 +39,7 @@ _by_total: dict[str, StepBudget] = {}
 
 
 def backend(
-    graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
+    graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None, **others: Any
 ) -> Callable[..., Any]:
     """Compile a captured graph for ``torch.compile(model, backend="recompviz")``.
 
@@ -50,6 +52,8 @@ def backend(
     options : mapping, optional
         ``{"total": "10 GiB"}``: the most bytes that a training step may take, as in :func:`compile`. Without it, the
         total is read from the environment variable ``RECOMPVIZ_TOTAL``. Without both, every value is kept.
+    **others
+        Other arguments of ``torch.compile``, such as ``mode``. They raise an error.
 
     Returns
     -------
@@ -58,17 +62,49 @@ def backend(
 
     Raises
     ------
-    ValueError
-        If an option is unknown, or the total is not a size.
+    TypeError, ValueError
+        When the compiled graph is called, if an option is unknown or the total is not a size. ``torch.compile`` wraps
+        errors that a backend raises earlier in an error of its own type.
     """
-    given = dict(options or {})
     allow_more_captures()
-    if unknown := sorted(set(given) - set(_OPTIONS)):
-        known = ", ".join(map(repr, _OPTIONS))
-        raise ValueError(f"unknown option {unknown[0]!r} of backend 'recompviz'; known options: {known}")
-    total = given.get("total", os.environ.get(TOTAL_VARIABLE))
+    try:
+        budget = budget_for(_total_in(options, others))
+    except (TypeError, ValueError) as error:
+        return _raises(error)
     watch_optimizers()
-    return compile_region(graph, inputs, budget_for(total))
+    return compile_region(graph, inputs, budget)
+
+
+def _total_in(options: Any, others: Mapping[str, Any]) -> int | float | str | None:
+    """The total that ``torch.compile`` was given; else that of the environment variable."""
+    right = 'write options={"total": "10 GiB"}'
+    if others:
+        name, value = next(iter(others.items()))
+        raise ValueError(f"{name} is {shown(value)}, but backend 'recompviz' has no {name}; leave it out, or {right}")
+    if options is None:
+        options = {}
+    expect(options, Mapping, "options of backend 'recompviz'", "a dict", right)
+    if unknown := [name for name in options if name not in _OPTIONS]:
+        known = ", ".join(map(repr, _OPTIONS))
+        raise ValueError(f"unknown option {unknown[0]!r} of backend 'recompviz'; known options: {known}; {right}")
+    if "total" in options:
+        return cast("int | float | str | None", options["total"])
+    total = os.environ.get(TOTAL_VARIABLE)
+    if total is not None:
+        try:
+            parse_total(total)
+        except ValueError as error:
+            raise ValueError(f"the environment variable {TOTAL_VARIABLE} is wrong: {error}; or unset it") from None
+    return total
+
+
+def _raises(error: Exception) -> Callable[..., Any]:
+    """A function that raises an error."""
+
+    def compiled(*_arguments: Any) -> Any:
+        raise error
+
+    return compiled
 
 
 def budget_for(total: int | float | str | None) -> StepBudget:
@@ -123,9 +159,9 @@ def compile(
     Raises
     ------
     TypeError
-        If ``model`` is not callable, or ``optimizer`` is not a torch.optim.Optimizer.
+        If ``model`` is not callable, or another argument has the wrong type.
     ValueError
-        If ``total`` is not a size.
+        If ``total`` is not a size, or ``optimizer`` trains other parameters than those of the model.
     InfeasibleBudget
         When the compiled model is called and no plan fits the total, before the step allocates anything. Its attribute
         ``least`` is the least total that is feasible.
@@ -145,10 +181,14 @@ def compile(
     torch.Size([8, 8])
     """
     model = getattr(model, "_recompviz_original", model)  # of one that was compiled before, for another total
-    if not callable(model):
-        raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module or a function")
-    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"optimizer is {optimizer!r}, expected a torch.optim.Optimizer")
+    if not callable(model) or isinstance(model, type):
+        raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module or a function; give the model first")
+    expect_optimizer(optimizer)
+    if isinstance(model, nn.Module):
+        refuse_foreign(optimizer, model)
+    if dynamic is not None:
+        expect_flag(dynamic, "dynamic")
+    expect_flag(fullgraph, "fullgraph")
     return compile_within(model, StepBudget(total, optimizer, _state_bytes(optimizer)), dynamic, fullgraph)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
+from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.pytorch.internals.devices import device_of, rounded
 from recompviz.pytorch.internals.memory_window import memory_window
@@ -32,7 +33,7 @@ from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
 from recompviz.pytorch.running.resident_memory import state_tensors
 from recompviz.pytorch.running.split_candidates import SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
-from recompviz.pytorch.tracing.step import TraceError
+from recompviz.pytorch.tracing.step import TraceError, expect_optimizer
 
 
 class UnplannedPartition(UserWarning):
@@ -64,6 +65,8 @@ class Partitioner(CustomPartitionerFn):
 
     Raises
     ------
+    TypeError
+        If ``total`` is neither a number nor a string, or ``optimizer`` is no optimizer.
     ValueError
         If ``total`` is not a size.
     InfeasibleBudget
@@ -110,7 +113,8 @@ class Partitioner(CustomPartitionerFn):
     """
 
     def __init__(self, total: int | float | str, *, optimizer: torch.optim.Optimizer | None = None) -> None:
-        self.total = parse_bytes(total)
+        self.total = parse_total(total)
+        expect_optimizer(optimizer)
         self.optimizer = optimizer
         self.outside = 0
         self.graphs: list[PlannedGraph] = []
@@ -183,6 +187,8 @@ class Partitioner(CustomPartitionerFn):
         InfeasibleBudget
             If no combination of plans fits. Dynamo wraps this error in its own if the model is one graph.
         """
+        if not callable(step):
+            raise TypeError(f"step is {shown(step)}, expected a function that runs one training step without arguments")
         measured = self._measure(step)
         if measured > self.total and self.graphs:
             if len(self.graphs) > 1:

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.pytorch.internals.aot import own_code
 from recompviz.pytorch.internals.dynamo import forget_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
@@ -29,7 +29,7 @@ from recompviz.pytorch.running.backend import active_backend
 from recompviz.pytorch.running.planned_budget import PlannedBudget
 from recompviz.pytorch.running.program import Mark, Program, write_program
 from recompviz.pytorch.running.resident_memory import watch_optimizers
-from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 
 class PlannedModule(nn.Module):
@@ -283,4 +283,6 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     >>> model[0].weight.grad.shape
     torch.Size([8, 8])
     """
+    expect_trace(trace, "rv.apply(trace, plan)")
+    expect_plan(plan)
     return PlannedModule(trace, trace.check(plan))

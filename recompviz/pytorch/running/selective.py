@@ -10,8 +10,9 @@ from typing import Any
 
 from torch.utils.checkpoint import CheckpointPolicy
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
-from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.pytorch.internals.operators import draws_random_numbers, is_in_place, operator_name
 
 # operators that eager PyTorch on the CPU runs as several others, and the last of these
@@ -76,6 +77,8 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
     ...     x = checkpoint(layer, x, use_reentrant=False, context_fn=contexts)
     >>> x.sum().backward()
     """
+    expect_plan(plan)
+    expect(module, str, "module", "the dotted path of a module", 'write for example "layers.3"')
     return PlanPolicy(plan, module)
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.running.optional_regions import OptionalRegions
@@ -96,7 +96,7 @@ class StepBudget:
         optimizer_bytes: int = 0,
         strict: bool = True,
     ) -> None:
-        self.total = None if total is None else parse_bytes(total)
+        self.total = None if total is None else parse_total(total)
         self.strict = strict
         self.memory = ResidentMemory(optimizer, optimizer_bytes)
         self.regions: dict[Region, PlannedRegion] = {}

@@ -22,6 +22,7 @@ from torch.fx import Node
 from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
+from recompviz.core.base.arguments import shown
 from recompviz.core.graphs.costs import rounded_times
 from recompviz.pytorch.internals.devices import device_of, synchronize
 from recompviz.pytorch.tracing.device_speeds import speed_of
@@ -77,6 +78,8 @@ class Roofline:
     def __post_init__(self) -> None:
         for name in ("flops_per_second", "bytes_per_second"):
             value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise TypeError(f"{name} is {shown(value)}, expected a number above 0, for example 1e12")
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} is {value}, expected a finite number above 0")
         if not (math.isfinite(self.seconds_per_call) and self.seconds_per_call >= 0):
@@ -123,9 +126,9 @@ def unit_of(costs: Costs, calibrated: bool = False) -> str:
         "time": "ms (measured)" if calibrated else "ms (estimated)", "paper": "units of the paper", "flops": "FLOP",
         "roofline": "ms (roofline)", "measured": "ms (measured)",
     }  # fmt: skip
-    if costs not in units:
+    if not isinstance(costs, str) or costs not in units:
         choices = ", ".join(map(repr, get_args(CostName)))
-        raise ValueError(f"costs {costs!r} are unknown; choose {choices} or a Roofline(…)")
+        raise ValueError(f"costs {shown(costs)} are unknown; choose {choices} or a Roofline(…)")
     return units[costs]
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import RecompvizError
 
 Loss = Callable[..., Any]
@@ -27,9 +29,86 @@ class TraceError(RecompvizError, RuntimeError):
     """
 
 
-def as_targets(targets: Any) -> tuple[Any, ...]:
-    """Return the targets as a tuple. A single tensor is one target, not one target for each example."""
-    return (targets,) if isinstance(targets, torch.Tensor) else tuple(targets)
+Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
+
+
+def step_arguments(
+    inputs: Sequence[Any], kwargs: Mapping[str, Any] | None, targets: Any, optimizer: Any = None
+) -> Arguments:
+    """Check the arguments of a step.
+
+    Parameters
+    ----------
+    inputs : sequence
+    kwargs : mapping, optional
+    targets : sequence or torch.Tensor
+        A single tensor is one target, not one target for each example.
+    optimizer : torch.optim.Optimizer, optional
+
+    Returns
+    -------
+    (inputs, kwargs, targets)
+
+    Raises
+    ------
+    TypeError
+        If one of them has another type.
+    """
+    named = {} if kwargs is None else kwargs
+    expect(named, Mapping, "kwargs", "a dict of the model's keyword arguments", 'write kwargs={"mask": mask}')
+    for name in named:
+        expect(name, str, "a name in kwargs", "a str")
+    if isinstance(targets, torch.Tensor):
+        targets = (targets,)
+    expect(targets, (tuple, list), "targets", "a tuple of the loss's arguments after the output", "write targets=(y,)")
+    expect_optimizer(optimizer)
+    return tuple(inputs), dict(named), tuple(targets)
+
+
+def expect_optimizer(optimizer: Any) -> None:
+    """Raise TypeError unless an argument is an optimizer or None."""
+    if optimizer is not None:
+        then = "make it over the model's parameters, for example torch.optim.Adam(model.parameters())"
+        expect(optimizer, torch.optim.Optimizer, "optimizer", "a torch.optim.Optimizer", then)
+
+
+def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, arguments: Any = ()) -> None:
+    """Raise ValueError if an optimizer trains none of a model's parameters and none of the given tensors.
+
+    A model without a parameter that requires a gradient is accepted.
+    """
+    own = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
+    if optimizer is None or not own:
+        return
+    own.update(id(leaf) for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor))
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError(
+            f"optimizer is {shown(optimizer)} over other parameters, expected one over the parameters of this "
+            f"{type(model).__name__}; make it from model.parameters(), or leave it out"
+        )
+
+
+def refuse_call(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TypeError if ``forward`` of a model cannot be called with these arguments.
+
+    Hooks may change the arguments, so a model with hooks is accepted.
+    """
+    hooked = model._forward_pre_hooks or type(model).__call__ is not nn.Module.__call__
+    if hooked or isinstance(model, torch.jit.ScriptModule):
+        return
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(*inputs, **kwargs)
+    except TypeError as error:
+        names = ", ".join(str(p) if p.kind is p.VAR_POSITIONAL else p.name for p in signature.parameters.values())
+        given = f"{len(inputs)} inputs" + (f" and kwargs {', '.join(kwargs)}" if kwargs else "")
+        raise TypeError(
+            f"{type(model).__name__}.forward({names}) cannot be called with {given}: {error}; give one batch after the "
+            "model, as in rv.trace(model, x, targets=(y,), loss=…)"
+        ) from None
 
 
 class Step(nn.Module):
@@ -112,14 +191,13 @@ def refuse_no_scalar(outputs: Sequence[Any]) -> None:
 
 
 def refuse_captured_tensors(loss: Loss | None) -> None:
-    """Raise TraceError if the loss is not callable, or uses a tensor from a closure, a global or a default.
+    """Raise TraceError if the loss is no function or module, or uses a tensor from a closure, a global or a default.
 
     The trace would contain such a tensor as a constant. Every later batch would then train on the old data in it.
     """
+    expect_loss(loss)
     if loss is None or isinstance(loss, nn.Module):
         return
-    if not callable(loss):
-        raise TraceError(f"loss is {type(loss).__name__}, expected a function of the model's output and the targets")
     for name, value in _captured(loss):
         if isinstance(value, torch.Tensor):
             raise TraceError(
@@ -127,6 +205,17 @@ def refuse_captured_tensors(loss: Loss | None) -> None:
                 f"Take it as an argument and pass it as a target: loss=lambda output, {_identifier(name)}: …, "
                 f"targets=({_identifier(name)},)"
             )
+
+
+def expect_loss(loss: Loss | None) -> None:
+    """Raise TraceError unless an argument is a function, a module or None."""
+    if loss is not None and not callable(loss):
+        raise TraceError(
+            f"loss is {shown(loss)}, expected a function of the model's output and the targets, for example "
+            "torch.nn.functional.cross_entropy"
+        )
+    if isinstance(loss, type) and issubclass(loss, nn.Module):
+        raise TraceError(f"loss is {shown(loss)}, expected a module of this class; write loss={loss.__name__}()")
 
 
 def _captured(function: Any) -> list[tuple[str, Any]]:

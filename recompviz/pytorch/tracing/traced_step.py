@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph
@@ -371,4 +372,10 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     >>> rv.simulate(t).static == 4 * (8 + 1 + 32 + 4)
     True
     """
+    expect_trace(trace, "rv.simulate(trace, plan)")
     return trace.planner.simulate(plan)
+
+
+def expect_trace(trace: Any, then: str) -> None:
+    """Raise TypeError unless an argument is a trace; ``then`` is the right call, for the message."""
+    expect(trace, Trace, "trace", "a Trace from rv.trace(model, x, …)", f"write {then}")

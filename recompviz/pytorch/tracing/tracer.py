@@ -14,6 +14,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import captured_joint
@@ -34,14 +35,14 @@ from recompviz.pytorch.tracing.refusals import (
 )
 from recompviz.pytorch.tracing.results import forward_output_count, gradients_start
 from recompviz.pytorch.tracing.signature import Signature
-from recompviz.pytorch.tracing.step import Loss, Step, TraceError, as_targets
+from recompviz.pytorch.tracing.step import Loss, Step, TraceError, refuse_call, refuse_foreign, step_arguments
 from recompviz.pytorch.tracing.traced_step import Trace
 
 
 def trace_step(
     model: nn.Module,
     inputs: Sequence[Any],
-    kwargs: Mapping[str, Any],
+    kwargs: Mapping[str, Any] | None,
     targets: Sequence[Any],
     loss: Loss | None,
     granularity: Granularity,
@@ -55,19 +56,16 @@ def trace_step(
     because a new trace has no measured times.
     """
     if not isinstance(model, nn.Module):
-        raise TraceError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+        raise TraceError(f"model is {shown(model)}, expected a torch.nn.Module; give the model first, then one batch")
     if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
         raise TraceError(f"{scripted.original_name} is a scripted module; pass the module that it was scripted from")
-    if optimizer is not None and not isinstance(optimizer, torch.optim.Optimizer):
-        raise TraceError(
-            f"optimizer is {optimizer!r}, expected one made over the model's parameters, for example "
-            "torch.optim.Adam(model.parameters())"
-        )
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
-    arguments = (tuple(inputs), dict(kwargs or {}), as_targets(targets))
+    arguments = step_arguments(inputs, kwargs, targets, optimizer)
     refuse_arrays(arguments)
+    refuse_call(model, *arguments[:2])
+    refuse_foreign(optimizer, step, arguments)
     signature = Signature.of(step, arguments)
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:

@@ -95,7 +95,7 @@ def debug(
     """
     from recompviz.pytorch.debugging.session import examined
 
-    _check(model, optimizer, steps)
+    _check(model, steps)
     budget = None if fits is None else parse_bytes(fits)
     report, recording = examined(
         model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer, steps=steps
@@ -184,9 +184,7 @@ def _no_fit(model: Any, advise: bool) -> str:
     )
 
 
-def _check(model: Any, optimizer: Any, steps: Any) -> None:
-    from torch.optim import Optimizer
-
+def _check(model: Any, steps: Any) -> None:
     for call in (model, type(model).__call__, getattr(model, "forward", None)):
         if inspect.iscoroutinefunction(call) or inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
             name = getattr(model, "__name__", type(model).__name__)
@@ -196,8 +194,3 @@ def _check(model: Any, optimizer: Any, steps: Any) -> None:
             )
     if isinstance(steps, bool) or not isinstance(steps, int):
         raise TypeError(f"steps is {steps!r}, expected a whole number of steps, for example 3")
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"optimizer is {optimizer!r}, expected an optimizer of the model's parameters, for example "
-            "torch.optim.Adam(model.parameters())"
-        )

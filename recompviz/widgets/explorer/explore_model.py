@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from recompviz.core.base.arguments import expect_flag
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.base.job import Progress
@@ -121,6 +122,7 @@ def explore(
     from recompviz.pytorch.running.compiled import is_compiled
     from recompviz.pytorch.running.recorded_report import step_report
 
+    expect_flag(calibrated, "calibrated")
     if not inputs and not kwargs and is_compiled(model):
         from recompviz.widgets.explorer.step_explorer import StepExplorer
 

@@ -9,6 +9,7 @@ questions (pins, other solvers) and the runs.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +18,9 @@ import anywidget
 import numpy as np
 import traitlets
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import GraphError, PlanMismatch
-from recompviz.core.base.units import format_bytes, format_cost, parse_bytes
+from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, parse_total
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
@@ -155,8 +157,10 @@ class Explorer(anywidget.AnyWidget):
         device: str | None = None,
         cost_unit: str = "time units",
     ) -> None:
-        if isinstance(planner, Graph):
-            raise TypeError("planner is a Graph; expected a Planner: Explorer(rv.Planner(graph, joint))")
+        expect(
+            planner, Planner, "planner", "a Planner", "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"
+        )
+        expect(baselines, (tuple, list), "baselines", "a tuple of names", 'write baselines=("chen",)')
         self.planner = planner
         self.title = title
         self.cost_unit = cost_unit
@@ -189,7 +193,7 @@ class Explorer(anywidget.AnyWidget):
                 self.graph,
                 self.title,
                 self.device,
-                None if capacity is None else parse_bytes(capacity),
+                None if capacity is None else parse_total(capacity, "capacity"),
                 self.cost_unit,
             ),
             "_layout": wire.layout_message(layout),
@@ -577,6 +581,8 @@ def _budget_of(value: Any, keep_all: int) -> int:
         try:
             share = float(value.strip()[:-1]) / 100
         except ValueError:
-            raise ValueError(f"budget is {value!r}, expected a size such as '500 MiB' or '60%'") from None
+            share = math.nan
+        if not 0 <= share < math.inf:
+            raise ValueError(f"budget is {value!r}, expected a size such as '500 MiB' or '60%'")
         return int(share * keep_all)
     return parse_bytes(value)

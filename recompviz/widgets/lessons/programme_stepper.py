@@ -6,7 +6,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import parse_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.programme import budget_free, per_budget
-from recompviz.core.teaching.small_graphs import small_graph
+from recompviz.core.teaching.small_graphs import graph_of
 from recompviz.widgets.lessons.programme_scene import programme_scene
 from recompviz.widgets.lessons.stepper import Stepper
 
@@ -46,7 +46,7 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     >>> step_programme("diamond")
     Stepper(DP stepper, All budgets: Step 26 of 32. Walked back: ∅ ⊊ {a, c} ⊊ ... Overhead 1, peak 11.)
     """
-    graph = small_graph(graph) if isinstance(graph, str) else graph
+    graph = graph_of(graph)
     every = budget_free(graph)
     peaks = [cell.value for cell in every.time_centric]
     chosen = peaks[len(peaks) // 2] if budget is None else parse_bytes(budget)

@@ -16,7 +16,7 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import with_everything
-from recompviz.core.teaching.small_graphs import NAMES, small_graph
+from recompviz.core.teaching.small_graphs import NAMES, graph_of
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.base.assets import esm
 from recompviz.widgets.lessons.graph_edits import edited
@@ -135,9 +135,7 @@ class Playground(Lesson):
 
     def _show(self, graph: Graph | str) -> None:
         preset = graph if isinstance(graph, str) else "my own"
-        graph = small_graph(graph) if isinstance(graph, str) else graph
-        if not isinstance(graph, Graph):
-            raise TypeError(f"expected a Graph or the name of a small graph, got {type(graph).__name__}")
+        graph = graph_of(graph)
         if not 0 < len(graph) <= MOST_NODES:
             raise ValueError(
                 f"a playground shows 1 to {MOST_NODES} nodes, this graph has {len(graph)}; use a smaller graph"

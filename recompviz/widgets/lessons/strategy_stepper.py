@@ -9,7 +9,7 @@ from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import with_everything
-from recompviz.core.teaching.small_graphs import small_graph
+from recompviz.core.teaching.small_graphs import graph_of
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.lessons.scene import Scene, beside
 from recompviz.widgets.lessons.stepper import Stepper
@@ -61,7 +61,7 @@ def step_strategy(
     >>> step_strategy("diamond", [{"a"}, {"a", "b", "c", "d"}])
     Stepper(Strategy stepper, overhead 3, peak 11: Step 17 of 20. ...)
     """
-    graph = small_graph(graph) if isinstance(graph, str) else graph
+    graph = graph_of(graph)
     if not 0 < len(graph) <= MOST_NODES:
         raise ValueError(f"a stepper shows 1 to {MOST_NODES} nodes, this graph has {len(graph)}; use a smaller graph")
     if sequence is None:

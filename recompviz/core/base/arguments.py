@@ -1,0 +1,58 @@
+"""Checks of the arguments of public functions.
+
+An error names the argument, its value, what was expected and the next step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Longer values are shown by their type.
+_LONGEST = 40
+
+
+def shown(value: Any) -> str:
+    """Return a value as short text for an error message.
+
+    Examples
+    --------
+    >>> shown("10 GX"), shown(None), shown(int), shown([1] * 100), shown(print)
+    ("'10 GX'", 'None', 'the class int', 'a list', 'a builtin_function_or_method')
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        text = repr(value)
+        if len(text) <= _LONGEST:
+            return text
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, then: str = "") -> None:
+    """Raise TypeError unless a value has a type.
+
+    Parameters
+    ----------
+    value : object
+    kind : type or tuple of types
+    name : str
+        The name of the argument.
+    expected : str
+        What the value should be, for the message.
+    then : str
+        The next step, for the message.
+
+    Examples
+    --------
+    >>> expect(5, str, "name", "a str", "write it in quotes")
+    Traceback (most recent call last):
+    TypeError: name is 5, expected a str; write it in quotes
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {shown(value)}, expected {expected}" + (f"; {then}" if then else ""))
+
+
+def expect_flag(value: Any, name: str) -> None:
+    """Raise TypeError unless a value is True or False."""
+    expect(value, bool, name, "True or False")
