@@ -1,8 +1,8 @@
-"""A tensor's storage, version and hooks.
+"""A tensor's storage, version and hooks, and a module's hooks.
 
-Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Tensor._backward_hooks`` and
-``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
-CPU.
+Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Tensor._backward_hooks``,
+``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0,
+2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-__all__ = ["StorageWeakRef", "storage_key", "tensor_hooks", "version_of", "weak_storage"]
+__all__ = ["StorageWeakRef", "changes_arguments", "storage_key", "tensor_hooks", "version_of", "weak_storage"]
 
 
 def storage_key(tensor: torch.Tensor) -> int:
@@ -39,3 +39,8 @@ def version_of(tensor: torch.Tensor) -> int:
 def tensor_hooks(tensor: torch.Tensor) -> list[Any]:
     """Return the hooks that were registered with ``tensor.register_hook``."""
     return list((tensor._backward_hooks or {}).values())
+
+
+def changes_arguments(module: torch.nn.Module) -> bool:
+    """Return whether a module's ``forward`` may get other arguments than the module's caller gives."""
+    return bool(module._forward_pre_hooks) or type(module).__call__ is not torch.nn.Module.__call__

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.tensors import changes_arguments
 
 Loss = Callable[..., Any]
 
@@ -93,8 +94,7 @@ def refuse_call(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any
 
     Hooks may change the arguments, so a model with hooks is accepted.
     """
-    hooked = model._forward_pre_hooks or type(model).__call__ is not nn.Module.__call__
-    if hooked or isinstance(model, torch.jit.ScriptModule):
+    if changes_arguments(model) or isinstance(model, torch.jit.ScriptModule):
         return
     try:
         signature = inspect.signature(model.forward)

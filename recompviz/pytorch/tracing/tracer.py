@@ -35,7 +35,15 @@ from recompviz.pytorch.tracing.refusals import (
 )
 from recompviz.pytorch.tracing.results import forward_output_count, gradients_start
 from recompviz.pytorch.tracing.signature import Signature
-from recompviz.pytorch.tracing.step import Loss, Step, TraceError, refuse_call, refuse_foreign, step_arguments
+from recompviz.pytorch.tracing.step import (
+    Loss,
+    Step,
+    TraceError,
+    expect_optimizer,
+    refuse_call,
+    refuse_foreign,
+    step_arguments,
+)
 from recompviz.pytorch.tracing.traced_step import Trace
 
 
@@ -62,7 +70,11 @@ def trace_step(
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
-    arguments = step_arguments(inputs, kwargs, targets, optimizer)
+    try:
+        expect_optimizer(optimizer)
+    except TypeError as error:
+        raise TraceError(str(error)) from None
+    arguments = step_arguments(inputs, kwargs, targets)
     refuse_arrays(arguments)
     refuse_call(model, *arguments[:2])
     refuse_foreign(optimizer, step, arguments)
