@@ -17,7 +17,7 @@ def has_numba() -> bool:
 
 
 def is_compiled(kernels: str) -> bool:
-    """Return whether numba's cache has compiled code of a module in ``recompviz/core``.
+    """Return whether numba's cache has a file of compiled code for a module in ``recompviz/core``.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def is_compiled(kernels: str) -> bool:
     Returns
     -------
     bool
-        Whether the module has compiled code. If the environment variable ``NUMBA_CACHE_DIR`` is set, the cache is not
-        searched and the result is True.
+        Whether there is a file. It may be of an older version of the module. If the environment variable
+        ``NUMBA_CACHE_DIR`` is set, the cache is not searched and the result is True.
 
     Examples
     --------

@@ -92,7 +92,7 @@ def parse_total(total: int | float | str, name: str = "total") -> int:
 
 
 def format_bytes(count: float) -> str:
-    """Return a number of bytes as text: a binary unit and three significant figures.
+    """Return a number of bytes as text: a binary unit and at least three significant figures.
 
     Numbers below 1024 are rounded to whole bytes.
 
