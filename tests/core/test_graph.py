@@ -40,6 +40,11 @@ def test_boundary_and_closure_follow_the_definitions(graph: rv.Graph) -> None:
         assert graph.closure({name}) == min(containing, key=len)
 
 
+def test_graphviz_has_the_exact_bytes() -> None:
+    graph = rv.Graph.from_edges([], memory={"a": 123_456_789})
+    assert "M=123456789, T=1" in graph.to_graphviz().source
+
+
 def test_a_cycle_is_refused_and_named() -> None:
     with pytest.raises(rv.GraphError, match="cycle"):
         rv.Graph.from_edges([("a", "b"), ("b", "a")], memory={"a": 1, "b": 1})

@@ -2,8 +2,8 @@
 
 The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
 {L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v
-contains no node of the other branches, so these are always recomputed. :func:`prefix_family` has a few more sets per
-node. The overhead of its plans is usually close to the least possible one.
+contains no node of the other branches. A plan of this family therefore seldom keeps values of two branches.
+:func:`prefix_family` has a few more sets per node. Its plans usually have nearly the least possible overhead.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """

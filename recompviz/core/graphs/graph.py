@@ -59,7 +59,7 @@ class Graph:
     ------
     GraphError
         If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is negative or not finite; if
-        a size is not a whole number; or if an array does not have one entry for each node.
+        a size is not a whole number; or if ``memory``, ``time`` or ``info`` does not have one entry for each node.
 
     Examples
     --------
@@ -128,8 +128,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative or
-            not finite; or if a size is not a whole number.
+            If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative, not
+            finite or for an unknown node; or if a size is not a whole number.
 
         Examples
         --------
@@ -173,7 +173,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If a node has no ``memory`` attribute, G has a cycle, or a cost is negative or not finite.
+            If G has a cycle; if a node has no ``memory`` attribute; if a cost is negative or not finite; or if a size
+            is not a whole number.
 
         Examples
         --------
@@ -241,7 +242,7 @@ class Graph:
         drawing = graphviz.Digraph(node_attr={"shape": "box"})
         for v, (name, m, t, info) in enumerate(zip(self.names, self.memory, self.time, self.info, strict=True)):
             label = graphviz.escape(str(name))
-            drawing.node(str(v), label=label, tooltip=graphviz.escape(f"{info.key or name}, M={m:g}, T={t:g}"))
+            drawing.node(str(v), label=label, tooltip=graphviz.escape(f"{info.key or name}, M={m}, T={t:g}"))
         drawing.edges((str(u), str(v)) for u, v in self.edges.tolist())
         return drawing
 

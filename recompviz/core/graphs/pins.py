@@ -1,8 +1,8 @@
 """Pins: nodes that every plan must keep, and nodes that every plan must recompute.
 
-Pins restrict the lower-set sequences that a solver may use. U_k is the set of nodes that a sequence keeps. A node
-pinned to be kept must be in U_k, so it must be on the boundary of the lower set that ends its segment. A node pinned to
-be recomputed must not be in U_k, so no segment may end at a lower set with this node on its boundary.
+Pins restrict the lower-set sequences that a solver may use. U_k is the set of nodes that a sequence keeps. A node to
+keep must be in U_k, so it must be on the boundary of the lower set that ends its segment. A node to recompute must not
+be in U_k, so no segment may end at a lower set with this node on its boundary.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
     -----
     To keep a node v, a sequence needs a lower set L with v ∈ ∂(L) and no node pinned to be recomputed in ∂(L). The
     smallest candidate contains v, all ancestors of its members, and all successors of its members that are pinned to be
-    recomputed. This set is suitable unless it contains all successors of v. Given two such sets, either one contains
-    the other, or neither changes the boundary of the other. Nodes that can be kept separately can therefore be kept
-    together.
+    recomputed. This set is suitable unless it contains all successors of v.
+
+    If v is in the set of another node w, the set of v is a subset of it. Otherwise, no successor of v is in it. A
+    sequence can therefore pass through the sets of all nodes to keep, and each of these nodes is kept.
 
     Examples
     --------

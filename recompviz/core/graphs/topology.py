@@ -12,10 +12,10 @@ def topological_order(predecessors: Sequence[int], successors: Sequence[int]) ->
     """Return the topological order that always takes the smallest available node next.
 
     A node is available when all its predecessors are in the order. The order is 0, 1, 2, … if every edge goes from a
-    lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle, so its length
-    is less than the number of nodes.
+    lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle. Its length is
+    then less than the number of nodes.
 
-    ``predecessors[v]`` is the bit mask of the predecessors of node v, and ``successors[v]`` that of its successors.
+    ``predecessors[v]`` is the bit mask of the predecessors of node v. ``successors[v]`` is the same for its successors.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def lower_set_masks(order: Sequence[int], predecessors: Sequence[int]) -> Iterat
 
     ``order`` is a topological order. Element v of ``predecessors`` is the bit mask of the predecessors of node v.
     This is a depth-first search that does not store the sets already returned. A lower set is extended only by nodes
-    that come after its last node in ``order``, so the search reaches each set along exactly one path.
+    after its last node in ``order``. So the search reaches each set along exactly one path.
 
     Examples
     --------
