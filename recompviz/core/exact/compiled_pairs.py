@@ -1,7 +1,7 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
 The recursion of :mod:`recompviz.core.exact.open_segments` is faster, but passes through lower sets that are not in the
-family. The results of this file equal those of :func:`recompviz.core.exact.oracle.pairwise_front`.
+family. The results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def compiled_pairwise_front(
 ) -> ParetoFront:
     """Compute the Pareto front of overhead and peak over all sequences of lower sets of a family.
 
-    Parameters and result are those of :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once
-    for every 64 lower sets.
+    Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
+    every 64 lower sets.
 
     Raises
     ------

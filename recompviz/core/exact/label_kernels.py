@@ -38,7 +38,10 @@ class Runs(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """A node v that is removed from C: its rank, signed T_v in quanta, M_v in bytes, and whether v is kept."""
+    """A node v that is removed from C: its rank, T_v in quanta, M_v in bytes, and whether v is kept.
+
+    T_v is negative for the memory-centric objective.
+    """
 
     rank: int
     time: int
@@ -47,7 +50,7 @@ class Removal(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The cells in which a point improves on the known curve, and lower bounds on what a label still adds.
+    """The cells in which a point improves on the known curve, and lower bounds on the rest of a sequence.
 
     A sequence improves on the known curve if, for some j, its t is at most ``cells[j, 0]`` and its peak is at most
     ``cells[j, 1]``. The rest of the sequence adds at least ``least_t`` to t and at least ``least_x`` bytes to the peak.

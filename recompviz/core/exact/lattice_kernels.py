@@ -1,8 +1,8 @@
 """Compiled enumeration of the lower sets of a graph. This module needs numba and is imported only when it is used.
 
 Lower sets are visited by size, smallest first. A set L is extended by each *available* node: a node outside L with all
-its predecessors in L. The available nodes, the boundary ∂(L) and the hash of an extension are computed from those of L,
-so the work per set is small. A bitset is a row of uint64 words: node v is bit v % 64 of word v // 64.
+its predecessors in L. The available nodes, the boundary and the hash of an extension are computed from the values for
+L, so the work per set is small. A bitset is a row of uint64 words: node v is bit v % 64 of word v // 64.
 """
 
 from __future__ import annotations

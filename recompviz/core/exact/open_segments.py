@@ -10,8 +10,8 @@ y = 2M(L′∖C) + the last two terms of the peak formula for L′. If a removed
 M_n. Otherwise it is recomputed, and t grows by T_n. In both cases y grows by 2M_n. Closing the segment at C gives
 R(C, t) = max(x, y), and the next segment opens in the state (C, ∂(C)).
 
-The states of sets C with k members are computed from those with k + 1 members, so two buffers of labels suffice. Only
-closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the end of a segment
+The states of sets C with k members are computed from the states of sets with k + 1 members, so two buffers of labels
+suffice. Only closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the end of a segment
 and the number of the closed label at the end of the following segment.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1.
@@ -71,7 +71,7 @@ def open_segment_front(
         Fronts of sequences that this search allows; they make it faster. If there are any, one of them must contain the
         least peak of all allowed sequences.
     ends : iterable of int, optional
-        The lower sets, as bit masks, at which segments may end. Default: all.
+        The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 :mod:`recompviz.core.exact.open_segments` explains the recursion, and :mod:`recompviz.core.exact.label_kernels` has the
 operations on labels. A state is a lower set C and a *pattern* P = ∂(L′) ∩ C, where L′ is the end of the open segment.
-The states of all sets of one size are computed from those of the next larger size.
+The states of all sets of one size are computed from the states of all sets with one member more.
 """
 
 from __future__ import annotations
@@ -276,9 +276,9 @@ def most_needed(c, sets, old_start):
 
 @numba.njit(cache=True, inline="always")
 def rows_needed(c, used, sets, old):
-    """Return the numbers of rows that the arrays must have before :func:`solve_set` is called for C.
+    """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for C.
 
-    ``used`` has the numbers of rows that are already filled.
+    ``used`` has the numbers of rows that are already filled. The arrays of the states need one more row.
     """
     states, labels = most_needed(c, sets, old.start)
     return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)
@@ -286,7 +286,7 @@ def rows_needed(c, used, sets, old):
 
 @numba.njit(cache=True, inline="always")
 def has_rows(needed, new, closed):
-    """Return whether the arrays have at least the numbers of rows in ``needed`` (see :func:`rows_needed`)."""
+    """Return whether the arrays have the numbers of rows in ``needed``, and one more row for the states."""
     return (
         needed.states < len(new.pattern)
         and needed.labels <= len(new.labels)
@@ -326,7 +326,7 @@ def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
 
     ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
     far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
-    and ``needed`` has the numbers of rows that the arrays must have. Otherwise ``needed`` is 0 everywhere.
+    and ``needed`` is the result of :func:`rows_needed`. Otherwise ``needed`` is 0 everywhere.
     """
     level, c = cursor.level, cursor.next_set
     scratch = new_scratch(64, 1024)

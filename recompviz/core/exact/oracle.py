@@ -9,7 +9,8 @@ count the values that were cached up to L:
 Here Δm = M(∂(L′)∖L) and p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′). The budget is not part of the recursion,
 so the Pareto front of the points (t, R(∅, t)) has the plans for all budgets. The time-centric front has the least t
 under each budget, the memory-centric front the largest t. This solver visits all pairs of lower sets and is slow. It is
-the reference in the tests of the fast solvers. Where there is no compiled code, it solves small graphs.
+the reference in the tests of the fast solvers. It is also used without numba, and for small families as long as nothing
+is compiled.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1, which has the budget in its recursion.
 """

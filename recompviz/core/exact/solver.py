@@ -1,7 +1,9 @@
 """``solve``: the trade-off curve of a graph, over all lower sets or over a smaller family.
 
-The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets. Both are compiled by
-numba. Without numba, a slower solver in NumPy gives the same curve of a family, and the curve's ``note`` says so.
+The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets, or open segments if
+the graph has few other lower sets. Both are compiled by numba. Without numba, a slower solver in NumPy is used, and the
+curve's ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the
+same lower sets, all solvers find the same curve.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def solve(
     keep: Iterable[Name] = (),
     recompute: Iterable[Name] = (),
 ) -> Tradeoff:
-    """Compute the trade-off curve of a graph: the optimal plans for every budget, by the paper's peak formula.
+    """Compute the trade-off curve of a graph: the best plans of a family of lower sets for every budget.
+
+    Budgets and peaks are by the paper's peak formula.
 
     The curve has a front for each objective. The time-centric plan has the least overhead under a budget, the
     memory-centric plan the largest. The time-centric front is computed now, the memory-centric front when it is first
@@ -64,7 +68,8 @@ def solve(
         and unions of some L^v. ``"auto"``: all lower sets if a search over them takes some seconds at most, otherwise
         ``"prefixes"``, or ``"paper"`` if the former has too many sets.
     limit : int
-        The largest number of lower sets that ``"all"`` and ``"auto"`` may enumerate, ∅ and V included.
+        The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,
+        ``"all"`` raises an error and ``"auto"`` takes a smaller family.
     progress : callable (done, total), optional
         Called during the search for the time-centric front; both numbers count lower sets. Raise
         :class:`recompviz.Cancelled` in it to stop.
@@ -188,7 +193,8 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
     """Return a solver over all lower sets by open segments.
 
-    If there are many lower sets, the memory-centric search starts from fronts that are already known.
+    If there are many lower sets, the memory-centric search starts from known fronts: the time-centric front, and the
+    front over a smaller family.
     """
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
