@@ -1,8 +1,8 @@
 """The compiled lifetime simulation. This module needs numba and is imported only when it is used.
 
 It computes the schedule of :mod:`recompviz.core.steps.schedule` and the bytes of
-:mod:`recompviz.core.steps.simulation`, in about twenty microseconds instead of some milliseconds, so that a search can
-simulate thousands of plans. Tests check that the results equal those of these two modules.
+:mod:`recompviz.core.steps.simulation`. It takes about twenty microseconds instead of some milliseconds, so a search can
+simulate thousands of plans. Tests check that the results equal the results of these two modules.
 
 The arguments ``step`` and ``scratch`` are :class:`StepArrays` and :class:`Scratch`. Budgets and peaks are in transient
 bytes: the bytes allocated during the training step.
@@ -183,7 +183,10 @@ def overhead_of(step, scratch):
 
 @numba.njit(cache=True)
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
-    """Fill ``scratch.alive_at_peak``: whether the node is kept and a saved storage of it is alive at the peak."""
+    """Fill ``scratch.alive_at_peak``: whether the node is kept and a saved storage of it is alive at the peak.
+
+    If the peak is in the forward pass, storages that are saved after the peak count as well.
+    """
     alive = scratch.alive_at_peak
     alive[:] = False
     for s in range(len(step.maker)):

@@ -71,7 +71,8 @@ class LiveRun(NamedTuple):
     recomputed : numpy.ndarray of bool, shape (#V,)
         Whether the schedule recomputes the node, also for views.
     alive_at_peak : numpy.ndarray of int
-        The numbers of the kept nodes with a saved value that is alive at the peak.
+        The numbers of the kept nodes with a saved value that is alive at the peak. If the peak is in the forward pass,
+        values that are saved after the peak are included.
     step_peaks : numpy.ndarray of int64, shape (#steps,)
         The largest number of transient bytes alive within each step of the schedule. In the last step, the gradients
         arrive at the parameters.

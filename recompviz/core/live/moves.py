@@ -55,7 +55,10 @@ class Moves:
         return time.process_time() > self.deadline
 
     def refill(self, start: Candidate, budget: int) -> Candidate:
-        """Keep each further value that fits in the budget, highest T_v per byte first; return the new candidate."""
+        """Keep further values that fit in the budget, the highest T_v per byte first; return the new candidate.
+
+        On large graphs, some values that are unlikely to fit are not tried.
+        """
         keep_mask = start.keep_mask.copy()
         self.model.keep_more(keep_mask, self.dearest, budget)
         return self.candidates.add(keep_mask)
@@ -73,9 +76,9 @@ class Moves:
         """Recompute the kept value that reduces the excess over the budget most for its additional overhead.
 
         The excess is the number of bytes above the budget, summed over the steps of the schedule. On large graphs, up
-        to 1 + #V // 256 values are dropped together. Only kept values that are alive at the peak are tried. Values that
-        often failed to reduce the excess before are tried last. Of the others, values with the most bytes per T_v are
-        tried first. Each round tries twice as many values as the round before.
+        to 1 + #V // 256 values are dropped together. Only kept values that are alive at the peak are tried. Values with
+        fewer failed tries in this search come first, then values with more bytes per T_v. Each round tries twice as
+        many values as the round before. The first round in which a value reduces the excess is the last.
 
         Returns
         -------
@@ -104,10 +107,11 @@ class Moves:
         return None
 
     def settle(self) -> None:
-        """From the candidate of least peak, change the flag of one node at a time to lower the peak further.
+        """Change the flag of one node at a time to lower the peak, from the candidate of least peak.
 
-        The budget is about 0.5 % below the least peak found so far. Each change is the one that most reduces the excess
-        over this budget. The move ends when no change reduces the excess, or when the deadline has passed.
+        The budget is about 0.5 % below the least peak found so far. Each change reduces the excess over this budget as
+        much as possible. The move ends when no change reduces the excess, when the deadline has passed, or after one
+        change for each node that is not pinned.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
@@ -161,7 +165,7 @@ class Moves:
     def _exchanged(self, start: Candidate, v: int, budget: int) -> Candidate | None:
         """Keep node v, drop others until the plan fits in the budget, then refill.
 
-        Return None if the overhead reaches that of ``start`` before the plan fits.
+        Return None if no drop helps, or if the overhead reaches the overhead of ``start`` before the plan fits.
         """
         keep_mask = start.keep_mask.copy()
         keep_mask[v] = True

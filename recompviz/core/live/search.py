@@ -5,15 +5,15 @@ autograd saves fewer values than the formula counts, and storages are freed at t
 is not a sum over segments, so the recursion of the exact solver does not apply. Here a plan may keep any subset of V,
 whether or not it consists of boundaries of lower sets. Each subset is judged by the simulated peak of its schedule:
 
-*seeds*      Simulate the given plans, for example those of the formula's curves, and the plan that keeps all values.
+*seeds*      Simulate the given plans, such as plans of the formula's curves, and the plan that keeps all values.
 *descent*    Lower the budget in small steps. At each step, drop values alive at the peak until the plan fits.
-*refill*     Keep further values that fit in a budget, those with the highest T_v per byte first.
+*refill*     Keep further values that fit in a budget, the highest T_v per byte first.
 *exchange*   Keep one more value and drop others for it, as long as this reduces the overhead.
 *annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
              overhead.
 
-The result is the Pareto front of all plans simulated, so its plans are at least as good as the seeds. They are not
-proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
+The result is the Pareto front of all plans simulated, so no simulated seed is better. The plans are not proven
+optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def live_plans(
         The joint graph of the same training step. The simulation counts the operators' workspace only if the trace was
         calibrated.
     seeds : iterable of Plan
-        The plans from which the search starts, for example those of both fronts of :func:`recompviz.solve`. Of more
-        than 2,000 plans, 2,000 are used.
+        The plans from which the search starts, for example the plans of both fronts of :func:`recompviz.solve`. If
+        there are very many, only a part of them is simulated, evenly chosen: 2,000 at most.
     progress : callable (done, total), optional
         Called before each budget of the search; both numbers count budgets. Raise :class:`recompviz.Cancelled` in it to
         stop.
@@ -133,7 +133,7 @@ def _pinned(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> ND
 
 
 def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) -> None:
-    """Make all moves of the search: first for the least peak, then for the least overhead at each budget."""
+    """Make all moves of the search: first for the least peak, then for little overhead at each budget."""
     candidates, model = moves.candidates, moves.model
     n = len(model.graph)
     keep_all = candidates.with_pins(np.ones(n, np.bool_))

@@ -1,7 +1,8 @@
 """Compiled moves of the search for live plans. This module needs numba and is imported only when it is used.
 
-Each move simulates many keep masks that differ in a few nodes. Budgets and peaks are in transient bytes. For
-``step_fields`` and ``scratch_fields``, see :func:`recompviz.core.live.kernels.simulate_fully`.
+Each move simulates many keep masks that differ in a few nodes. Budgets and peaks are in transient bytes: the bytes
+allocated during the training step. For ``step_fields`` and ``scratch_fields``, see
+:func:`recompviz.core.live.kernels.simulate_fully`.
 """
 
 from __future__ import annotations
