@@ -179,6 +179,22 @@ class Refusing:
     def __class__(self, kind: type) -> None: ...
 
 
+class Proxy:
+    resolved = 0
+
+    @property
+    def __class__(self) -> Any:
+        type(self).resolved += 1
+        return dict
+
+    @__class__.setter
+    def __class__(self, kind: type) -> None: ...
+
+
+_underscored = Proxy()
+of_the_module = Proxy()
+
+
 class Unreadable:
     @property
     def __dict__(self) -> Any:  # type: ignore[override]
@@ -214,6 +230,22 @@ def test_objects_that_raise_when_they_are_read_are_skipped() -> None:
     report = rv.debug(step, advise=False)
     assert report.top is not None
     assert report.top.retainer.startswith("`kept` (")
+
+
+def test_the_search_for_references_resolves_no_proxy() -> None:
+    inside = Proxy()
+    kept: list[Any] = []
+    Proxy.resolved = 0  # pytest resolves variables of a module when it looks for tests
+
+    def step() -> None:
+        kept.append(features())
+        assert inside is not None
+        assert of_the_module is not None
+
+    report = rv.debug(step, advise=False)
+    assert report.top is not None
+    assert report.top.retainer.startswith("`kept` (")
+    assert Proxy.resolved == 0
 
 
 def test_debugging_does_not_keep_a_model_alive_that_a_step_makes() -> None:

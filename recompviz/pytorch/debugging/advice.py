@@ -57,10 +57,10 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
 
 
 def planner_advice(traced: Trace) -> list[Advice]:
-    """Advise up to two plans: one for the least total, one for a total half-way between that and the present peak.
+    """Advise up to two plans: for the least total, and for a total half-way between the least and the present peak.
 
     Plans that save less than ``LEAST_SHARE`` of the simulated peak are left out. The plan with the least recomputation
-    time comes first.
+    time comes first. If the trace is not calibrated, the plan with the largest saving comes first.
     """
     table = traced.plans("live")
     whole = simulate(traced).peak

@@ -23,7 +23,7 @@ MOST_OPERATORS = 6000
 def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
     """Return where the measured change of live memory differs from the simulated one, the largest difference first.
 
-    The measured training step is the one that contains the peak, without its optimizer step. The simulated one has no
+    The measured training step contains the peak, and is compared without its optimizer step. The simulated one has no
     recomputation. Empty if nothing was recorded, or if one of the two has more than ``MOST_OPERATORS`` operators.
     """
     if recording.peak_operator is None:

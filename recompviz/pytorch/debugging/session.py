@@ -2,7 +2,7 @@
 
 The first pass watches and profiles some training steps, and finds the peak. The second pass runs one more training step
 and pauses at the operator of the peak, to search for the objects that hold blocks. If an object of the user's keeps a
-block alive, a third pass runs one more training step, and finds the line that stores the block in that object.
+block alive, a third pass runs one more training step. It finds the line that stores the block in the object.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def examined(
 
 
 class _Session:
-    """Runs the training step of one model or function, as often as the passes need it."""
+    """A training step of one model or function, which runs as often as the passes need it."""
 
     def __init__(
         self, model: Any, arguments: Arguments, loss: Loss | None, optimizer: torch.optim.Optimizer | None

@@ -29,7 +29,7 @@ MOST_CHARACTERS = 120
 def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None = None) -> int:
     """Return the simulated peak of the training step with another batch size or dtype, without recomputation.
 
-    No tensor memory is allocated.
+    No memory is allocated for parameters, buffers, inputs, targets and results.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Tr
 
 
 def batch_size(traced: Trace) -> int:
-    """Return the first dimension of the first tensor among inputs and targets that has one; 1 if none has."""
+    """Return the first dimension of the first tensor among inputs and targets, scalars excluded; 1 if there is none."""
     leaves = pytree.tree_leaves(traced.arguments)
     return next((int(leaf.shape[0]) for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.dim()), 1)
 
@@ -101,7 +101,8 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
     """Return the largest batch size found whose training step fits in a total without recomputation.
 
     The peak is nearly linear in the batch size. So a secant search finds where the simulated peak crosses the total.
-    Usually a trace on each side confirms the result; the search stops after a fixed number of rounds.
+    Usually, traces confirm that the result fits and that one more does not. The search stops after a fixed number of
+    rounds.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def surprising_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
 
 
 def ordinary_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
-    """Return one finding for each kind of block that training needs, such as ``"saved for backward"``.
+    """Return one finding for each kind of the given allocations, such as ``"saved for backward"``.
 
     Parameters
     ----------

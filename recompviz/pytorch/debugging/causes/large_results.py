@@ -71,7 +71,7 @@ def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _is_attention(peak: PeakState, op: Operator) -> bool:
-    """Whether a softmax reads the result of a matrix product, and a matrix product reads its result."""
+    """Return whether a softmax reads the result of a matrix product, and a matrix product reads its result."""
     if op.short not in ("_softmax", "_safe_softmax") or op.phase is Phase.BACKWARD or len(op.makes) != 1:
         return False
     return nearest_source(peak, op, _multiplies, most_steps=9) is not None and _read_by_product(peak, op, 6)

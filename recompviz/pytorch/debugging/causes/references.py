@@ -35,15 +35,19 @@ def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _held_by_cycle(peak: PeakState, live: LiveBlock, path: ReferencePath) -> bool:
-    """Whether the graph of a gradient holds a block of an older training step; parameter and graph hold each other."""
+    """Return whether the graph of a gradient holds a block of an older training step.
+
+    The parameter and the graph then hold each other.
+    """
     return peak.age(live) > 0 and path.through_graph and path.expression.endswith(".grad")
 
 
 def _not_needed(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer) -> bool:
-    """Whether a held block is reported.
+    """Return whether a held block is reported.
 
-    Blocks are reported if their retainer grows. Otherwise, a block of an older training step is reported if no operator
-    reads it in the step of the peak or if an autograd graph holds it, and a newer block if nothing reads it again.
+    A block of an older training step is reported if its retainer grows, if only an autograd graph holds it, or if no
+    operator reads it in the step of the peak. A block of the step of the peak is reported if its retainer grows and
+    holds it directly, or if nothing will read it again.
     """
     grows = peak.growth(retainer.key) >= LEAST_GROWTH
     if grows and not path.through_graph:
@@ -122,7 +126,7 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
 def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if blocks of older training steps are alive that no operator in the step of the peak reads.
 
-    Only blocks count for which no reference path explains why they are alive.
+    Blocks that a reference path explains do not count.
     """
     members = [(i, live) for i, live in rows if _unexplained(peak, live)]
     if not members:

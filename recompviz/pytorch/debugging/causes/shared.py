@@ -101,7 +101,7 @@ def peak_reduction(peak: PeakState, rows: LiveRows, after: bool) -> int:
 
 
 def has_role(live: LiveBlock) -> bool:
-    """Whether a block is a parameter, buffer, gradient, optimizer state, input or target."""
+    """Return whether a block is a parameter, buffer, gradient, optimizer state, input or target."""
     return live.block is not None and bool(live.block.role)
 
 

@@ -40,7 +40,7 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if values other than inputs are in float64, which training rarely needs.
 
-    Most come from NumPy arrays. Half of the bytes count as avoidable.
+    They often come from NumPy arrays. Half of the bytes count as avoidable.
     """
     members = [
         (i, live)
@@ -64,6 +64,6 @@ def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def _makes_double(op: Operator) -> bool:
-    """Whether an operator makes a float64 value from inputs that are not all float64."""
+    """Return whether an operator makes a float64 value from inputs that are not all float64."""
     made = any(o.dtype == "float64" for o in op.makes)
     return made and not (op.reads and all(o.dtype == "float64" for o in op.reads))

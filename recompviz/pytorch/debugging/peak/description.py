@@ -17,7 +17,7 @@ _SAME_LINE = 40
 
 
 def label(peak: PeakState, live: LiveBlock) -> str:
-    """Return a name for a live allocation: that of its block, ``"workspace of …"`` or ``"unattributed"``."""
+    """Return a name for a live allocation: the name of its block, ``"workspace of …"`` or ``"unattributed"``."""
     if live.block is None:
         return f"workspace of {operator_name(live.operator)}" if live.operator is not None else "unattributed"
     return block_label(peak, live.block)
@@ -27,8 +27,8 @@ def block_label(peak: PeakState, block: Block) -> str:
     """Return a name for a block.
 
     A block with a role has its own name, such as ``"layer1.weight"``. A block that an operator made is named after the
-    variable, module and operator: ``"h (layer1/relu)"``, or ``"backward of layer1/relu"``. A block that existed before
-    is named after a reference path to it, or else after the first operator that reads it.
+    variable, module and operator: ``"h (layer1/relu)"``, or ``"backward of layer1/relu"``. Any other block is named
+    after a reference path to it, or else after the first operator that reads it.
     """
     if block.name:
         return block.name
@@ -65,7 +65,10 @@ def category(peak: PeakState, live: LiveBlock) -> Category:
 
 
 def block_category(peak: PeakState, block: Block) -> Category:
-    """Return the category of a block, from its role, or else from the operator that made it."""
+    """Return the category of a block, from its role, or else from the operator that made it.
+
+    ``INPUT`` if it has no role and no watched operator made it.
+    """
     if block.role:
         return _CATEGORIES[block.role]
     if block.maker < 0:

@@ -1,4 +1,4 @@
-"""The state at the peak: which operators read each live block, which autograd nodes saved it, and what holds it."""
+"""The state at the peak: the operators that read each live block, and the autograd nodes and objects that hold it."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class PeakState:
 
     @property
     def live(self) -> tuple[LiveBlock, ...]:
-        """The allocations alive at the peak, without those made before the first recorded training step."""
+        """The allocations alive at the peak that were made after the first recorded training step began."""
         return self.recording.live
 
     @cached_property
     def at(self) -> int:
-        """The number of the operator that runs at the peak; 0 if the peak is before the first operator."""
+        """The number of the operator that started last before the peak; 0 if none had started."""
         return max(self.recording.at_peak, 0)
 
     @cached_property
@@ -77,7 +77,10 @@ class PeakState:
 
     @cached_property
     def end(self) -> int:
-        """The number of the first operator after the training step of the peak."""
+        """The number of the first operator after the training step of the peak.
+
+        If none follows, it is the number of all operators.
+        """
         return self.recording.steps.start_of(self.step + 1)
 
     # ---------------------------------------------------------------- operators
@@ -112,18 +115,19 @@ class PeakState:
         return self.operators[after[0]] if after else None
 
     def read_in_step(self, live: LiveBlock) -> bool:
-        """Whether any operator in the training step of the peak reads a block, before or after the peak."""
+        """Return whether any operator in the training step of the peak reads a block, before or after the peak."""
         return live.block is not None and self.number_read_in_step(live.block.number)
 
     def number_read_in_step(self, block: int) -> bool:
-        """Whether any operator in the training step of the peak reads the block with this number."""
+        """Return whether any operator in the training step of the peak reads the block with this number."""
         return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
     def read_one_step_later(self, live: LiveBlock) -> bool:
-        """Whether a later training step will probably read a block.
+        """Return whether a later training step will probably read a block.
 
-        This is inferred from the training step before, in which the operator at the same position made a similar block.
-        True if a later training step read that similar block, before the end of the step of the peak.
+        This is inferred from the training step before the block was made: the operator at the same position made a
+        similar block there. The result is True if a later training step read the similar block, before the end of the
+        step of the peak.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -177,7 +181,7 @@ class PeakState:
         return run.last if run is not None else len(self.operators)
 
     def runs_in_step(self, saved: Saved) -> bool:
-        """Whether the node that saved a tensor finishes its backward before the training step of the peak ends."""
+        """Return whether the node that saved a tensor finishes its backward before the step of the peak ends."""
         return self._ends(saved) < self.end
 
     # ---------------------------------------------------------------- who holds it
@@ -198,7 +202,7 @@ class PeakState:
 
         Every reference path to the block has one candidate. These preferences are applied in order, until one decides:
         more growth per training step; a path that outlives the training step; an object rather than a variable; a
-        container.
+        collection.
 
         Returns
         -------
@@ -227,7 +231,7 @@ class PeakState:
 
     @cached_property
     def retainers(self) -> Mapping[Key, Retainer]:
-        """The retainers of blocks alive at the peak, by key, those that keep the most bytes first.
+        """The retainers of blocks alive at the peak, by key, the retainer of the most bytes first.
 
         Blocks with a role and local variables of the training step are left out. At most ``MOST_RETAINERS`` retainers.
         """

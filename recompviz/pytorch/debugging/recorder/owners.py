@@ -117,7 +117,10 @@ class Owners:
     # ---------------------------------------------------------------- names of blocks
 
     def name_given(self, values: Any, role: str) -> None:
-        """Give the blocks of the tensors in a pytree a role, such as ``"input"``, and names, such as ``"input 0"``."""
+        """Give the blocks of the tensors in a pytree a role, such as ``"input"``, and names, such as ``"input 0"``.
+
+        A block that already has a role other than ``"input"`` keeps its role and name.
+        """
         for i, leaf in enumerate(pytree.tree_leaves(values)):
             if isinstance(leaf, torch.Tensor):
                 self.table.name_once(leaf, role, f"{role} {i}")
@@ -132,7 +135,7 @@ class Owners:
                     found.role, found.name = "optimizer state", f"{name} of {owner}"
 
     def name_gradients(self) -> None:
-        """Name the blocks of the present gradients of parameters, for example ``"gradient of layer1.weight"``."""
+        """Name the blocks of the present gradients of all known modules: ``"gradient of layer1.weight"``."""
         for root in self.roots:
             for name, parameter in root.named_parameters():
                 if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:

@@ -133,15 +133,16 @@ class Recording:
         return self.operators[at] if at >= 0 and self._inside(allocation) else None
 
     def _inside(self, allocation: int) -> bool:
-        """Whether the allocation with this number was made inside an operator."""
+        """Return whether the allocation with this number was made inside an operator."""
         return self.allocations.scopes[allocation].startswith(PREFIX)
 
     @cached_property
     def static_blocks(self) -> tuple[Block, ...]:
-        """The known blocks alive at the peak that have no recorded allocation: they existed before the first step.
+        """The known blocks alive at the peak that have no recorded allocation.
 
-        A block is known if an operator reads it or if it belongs to a module, an optimizer or the batch. Of several
-        blocks at one address, only one is listed.
+        Most existed before the first training step. Others have memory that PyTorch's allocator did not allocate, for
+        example the memory of a NumPy array. A block is known if an operator reads it or if it belongs to a module, an
+        optimizer or the batch. Of several blocks at one address, only one is listed.
         """
         allocated = set(self.block_of)
         by_address: dict[int, Block] = {}  # several tensors of one NumPy array share their memory
@@ -159,7 +160,7 @@ class Recording:
 
     @cached_property
     def step_ends(self) -> tuple[int, ...]:
-        """Transient bytes alive at the end of each training step."""
+        """Transient bytes alive after each training step, just before the first operator of the next step."""
         live = self.live_before([self.steps.start_of(step + 1) for step in range(len(self.steps.step_starts))])
         return tuple(live.tolist())
 
@@ -276,8 +277,8 @@ def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
     """Yield the number of the block of each allocation; −1 if it has none.
 
     For an allocation inside an operator, the block is the operator's result at the same address. For an allocation
-    outside, it is the result of the next operator that returns a tensor at that address, if the block was not seen
-    before the allocation.
+    outside, it is the result of the next operator that returns a tensor at this address. It does not count if it was
+    seen before the allocation.
     """
     results = {(operator, address): block for operator, address, block in steps.outputs}
     later: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -293,7 +294,10 @@ def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
 
 
 def operator_label(op: Operator) -> str:
-    """Return pass, module and name of an operator: ``"backward: layer1.conv/convolution_backward"``."""
+    """Return pass, module and name of an operator: ``"backward: layer1.conv/convolution_backward"``.
+
+    The forward pass is not named: ``"layer1.conv/convolution"``. An operator of an optimizer is ``"Adam.step/mul"``.
+    """
     name = f"{op.module}/{op.short}" if op.module else op.short
     if op.optimizer:
         return f"{op.optimizer}.step/{op.short}"

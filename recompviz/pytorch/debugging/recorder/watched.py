@@ -48,14 +48,14 @@ class Operator:
     function : str
         The PyTorch function that the user called: ``"relu"``; empty if it is not known.
     module : str
-        Path of the innermost module that ran the operator; for a backward operator, that of its forward operator.
+        Path of the innermost module that ran the operator. A backward operator has the module of its forward operator.
     phase : Phase
         Forward, backward, recomputation by a checkpoint, or optimizer.
     stack : tuple of SourceLine
-        The user's lines, innermost first; for a backward operator, those of its forward operator.
+        The user's lines, innermost first. A backward operator has the lines of its forward operator.
     sequence : int
-        Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators, the
-        newest node when the operator started.
+        Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators, of
+        the newest node when the operator started.
     node : str
         Name of the autograd node for which the operator runs, ``"ReluBackward0"``; empty outside autograd nodes.
     optimizer : str

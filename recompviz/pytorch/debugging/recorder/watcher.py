@@ -41,7 +41,7 @@ _CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_a
 
 
 class Watcher:
-    """Watches the operators that run inside ``with watcher:``, which can be entered several times.
+    """An observer of the operators that run inside ``with watcher:``, which can be entered several times.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _Functions(TorchFunctionMode):
-    """Tells the watcher which function the user calls; functions that PyTorch calls inside do not count."""
+    """A mode that tells the watcher the function that the user calls, not the functions that PyTorch calls inside."""
 
     def __init__(self, watcher: Watcher) -> None:
         super().__init__()

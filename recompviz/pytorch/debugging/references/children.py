@@ -2,6 +2,7 @@
 
 Each comes with the suffix of the expression that reaches it. Objects are read without calling their own methods, for
 example with ``list.__iter__`` instead of ``iter``. So the search neither fills a lazy collection nor resolves a proxy.
+Exceptions are ``repr`` of dictionary keys, and a ``__dict__`` that a class defines itself.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, typ
 
 @dataclass(frozen=True, eq=False)
 class Namespace:
-    """Where variables are stored: the globals of a module, the locals of a frame, or the cell of a closure.
+    """The place of variables: globals of a module, locals of a frame, a cell of a closure, or defaults of a function.
 
     Attributes
     ----------
@@ -45,13 +46,16 @@ class Namespace:
 
 
 def plain(value: Any) -> bool:
-    """Whether the search skips a value: a number, string, bytes, None, Python module, code object or library class."""
+    """Return whether the search skips a value.
+
+    It skips numbers, strings, bytes, None, Python modules, code objects and classes of libraries.
+    """
     kind = type(value)
     return issubclass(kind, _PLAIN) or (issubclass(kind, type) and not _own_class(value))
 
 
 def is_long(value: Any) -> bool:
-    """Whether a collection has more than ``MOST_ITEMS`` items, so that only a part of them is read."""
+    """Return whether a collection has more than ``MOST_ITEMS`` items, so that only a part of them is read."""
     kind = type(value)
     return issubclass(kind, dict | list | tuple | deque | set | frozenset) and kind.__len__(value) > MOST_ITEMS
 
@@ -59,7 +63,8 @@ def is_long(value: Any) -> bool:
 def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
     """Yield the variables that a Python function reads: closure cells, globals, and defaults of its parameters.
 
-    For any other object, nothing is yielded. Globals of functions in installed packages are skipped.
+    For any other object, nothing is yielded. Globals that are Python modules are skipped. Of a function in an installed
+    package, only closure cells are yielded.
 
     Yields
     ------
@@ -70,7 +75,7 @@ def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
     namespace : Namespace
         Reads the variable again later.
     """
-    if not isinstance(value, types.FunctionType):
+    if not issubclass(type(value), types.FunctionType):  # isinstance would resolve a proxy, by its ``__class__``
         return
     for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
         yield _contents(cell), name, f"closure of {value.__name__}", Namespace(functools.partial(_read_cell, cell))
@@ -78,7 +83,7 @@ def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
         return  # the globals of a library would lead through all of it
     space = value.__globals__
     for name in value.__code__.co_names:
-        if name in space and not isinstance(space[name], types.ModuleType):
+        if name in space and not issubclass(type(space[name]), types.ModuleType):
             yield space[name], name, "global", Namespace(space.get)
     taken = value.__code__.co_varnames[: value.__code__.co_argcount]
     defaults = dict(zip(reversed(taken), reversed(value.__defaults__ or ()), strict=False))
@@ -101,11 +106,14 @@ def _contents(cell: types.CellType) -> Any:
 def children(value: Any) -> Iterator[tuple[Any, str]]:
     """Yield the objects that an object refers to, except the variables of a function.
 
+    Of a long collection, only some items are yielded. For most objects of PyTorch, NumPy and some other libraries,
+    nothing is yielded.
+
     Yields
     ------
     child : object
     suffix : str
-        What to append to the expression of the parent: ``[3]`` or ``.bank``; empty for an object that has no
+        The text to append to the expression of the parent: ``[3]`` or ``.bank``; empty for an object that has no
         expression of its own, such as the class of an object.
     """
     kind = type(value)
@@ -150,7 +158,10 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
-    """Yield the attributes and hooks of a tensor, as :func:`children` does, and its gradient if that has a graph."""
+    """Yield the attributes and hooks of a tensor, as :func:`children` does.
+
+    The gradient of a leaf tensor is yielded if it has an autograd graph.
+    """
     if tensor.is_leaf and tensor.grad is not None and tensor.grad.grad_fn is not None:
         yield tensor.grad, ".grad"
     for name, value in (getattr(tensor, "__dict__", None) or {}).items():
@@ -219,7 +230,7 @@ def _own_class(kind: type) -> bool:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object by name, including those in ``__slots__``, but not those of its class."""
+    """Return the attributes of an object by name, with attributes in ``__slots__``, without attributes of its class."""
     try:
         found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:

@@ -48,8 +48,8 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
     """Map the number of each live block without a role to its reference paths.
 
     A block with a role is a parameter, gradient, buffer, optimizer state, input or target. If no path reaches a block
-    directly, the path to a tensor whose autograd graph saved the block is used, if there is one. Other blocks are left
-    out.
+    directly, the path to a tensor whose autograd graph saved the block is used, if one is found. Other blocks are left
+    out. At most ``MOST_GRAPHS`` graphs are searched.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []

@@ -47,7 +47,7 @@ def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
 
 def _attribute(owner: Any, name: str) -> Any:
     """Return an attribute of an object without calling the object's own methods; None if it does not exist."""
-    if isinstance(owner, type):
+    if issubclass(type(owner), type):
         return vars(owner).get(name)
     found = attributes(owner)
     if name in found:

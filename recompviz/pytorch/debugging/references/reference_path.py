@@ -79,7 +79,7 @@ class ReferencePath:
     offset : int
         Where the tensor starts in its storage, in elements.
     bytes : int
-        Bytes of the tensor's elements. A view counts its own elements, not those of its base.
+        Bytes of the tensor's elements. A view counts its own elements, not all elements of its base.
     has_graph : bool
         Whether the tensor has an autograd graph.
     through_graph : bool
@@ -160,9 +160,9 @@ class Retainer:
 
     @property
     def key(self) -> Key:
-        """Identifies the blocks that are reported together: ``(root, expression)``.
+        """The key ``(root, expression)``. Blocks with the same key are reported together.
 
-        The expression is that of the object if it is a collection or a cache, otherwise ``slot``.
+        The expression is the object's own if it is a collection or a cache, otherwise ``slot``.
         """
         whole = self.collection or self.referrer.kind == "cache"
         return self.root, self.referrer.expression if whole else self.slot

@@ -3,7 +3,8 @@
 The walk starts from global variables, local variables of the user's frames, closures, and the attributes and hooks of
 modules. It continues breadth first through the objects that each object refers to, and records an expression for each
 tensor, such as ``log[3]['outputs']``. Local variables of the running training step come last, because they end with
-the step. A tensor with an autograd graph also keeps alive the tensors that the nodes of its graph saved.
+the step. A tensor with an autograd graph also keeps alive the tensors that the nodes of its graph saved;
+:func:`nodes_behind` lists these nodes.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Link:
     @property
     def key(self) -> tuple[str, int]:
         """The expression and the ``id`` of the object; the ``id`` of a namespace is given as 0."""
-        return self.expression, 0 if isinstance(self.owner, Namespace) else id(self.owner)
+        return self.expression, 0 if type(self.owner) is Namespace else id(self.owner)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Walk:
     Attributes
     ----------
     found : list of FoundTensor
-        Paths that outlive the training step come first. Within each group, shorter paths come first.
+        Paths that outlive the training step come first. Within each group, short paths usually come first.
     owners : dict of (root, expression) to object
         The visited objects. The dictionary keeps them alive: delete the walk after use.
     namespaces : dict of (root, name) to Namespace
@@ -134,7 +135,7 @@ class Walk:
                 global_variables[id(space)] = space
         for space in global_variables.values():
             for name, value in list(space.items()):
-                if not name.startswith("_") or isinstance(value, torch.Tensor):
+                if not name.startswith("_") or issubclass(type(value), torch.Tensor):
                     self._variable(value, name, "global", Namespace(space.get))
         for own in outside:
             self._locals(own)
