@@ -11,8 +11,8 @@ M_n. Otherwise it is recomputed, and t grows by T_n. In both cases y grows by 2M
 R(C, t) = max(x, y), and the next segment opens in the state (C, ∂(C)).
 
 The states of sets C with k members are computed from the states of sets with k + 1 members, so two buffers of labels
-suffice. Only closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the end of a segment
-and the number of the closed label at the end of the following segment.
+suffice. Only closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the
+end of a segment and the number of the closed label at the end of the following segment.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1.
 """
