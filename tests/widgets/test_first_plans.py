@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.live.model import profile_function
 from recompviz.core.planning.first_plans import first_plans
 from recompviz.core.plans.plan_table import PlanTable
@@ -186,3 +187,91 @@ def test_after_stop_a_pin_is_answered_without_the_search_and_can_be_stopped_too(
     assert explorer._solving["state"] == "cancelled"
     assert ended.wait(20)
     assert not explorer._questions.running
+
+
+def test_pins_of_the_page_and_a_solver_under_way_outlast_the_search(lab, search):
+    search.planner.what_if = lab.planner.what_if
+    explorer = lab.explorer(search.planner, background=True)
+    pins = {"request": 1, "base": 0, "keep": [], "recompute": [3]}
+    explorer._pins = pins
+    explorer.wait(60)
+    tables = explorer._selection.tables
+    assert explorer._selection.table == tables.pinned == 2
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        begun.set()
+        assert go.wait(20)
+        return lab.planner.what_if(*arguments, **options)
+
+    search.planner.what_if = slow
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert begun.wait(20)
+    assert explorer._selection.table == tables.pinned == 3  # shown until the pins are solved again
+    assert not explorer.plan.keep_mask[3]
+    assert explorer._pins == pins | {"request": 2}
+    go.set()
+    explorer.wait(60)
+    assert explorer._solving["state"] == "done"
+    again = lab.planner.what_if("time", recompute=[lab.graph.names[3]])
+    assert explorer.plan.overhead == again.plan(explorer.budget).overhead
+    assert explorer._more[1]["base"] == 0
+
+
+def test_a_solver_that_the_page_asks_for_during_the_search_is_shown_after_it(lab, search):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*arguments, **options):
+        begun.set()
+        assert go.wait(20)
+        return lab.planner.what_if(*arguments, **options)
+
+    search.planner.what_if = slow
+    explorer = lab.explorer(search.planner, background=True)
+    explorer._on_message(explorer, {"type": "solve", "objective": "time", "family": "paper"}, [])
+    assert begun.wait(20)
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert explorer._solving["state"] == "solving"
+    go.set()
+    explorer.wait(60)
+    tables = explorer._selection.tables
+    assert explorer._selection.table == tables.solved("time", "paper") == 4
+
+
+def test_the_plans_that_need_no_search_are_not_taken_for_those_of_a_solver(lab, search):
+    search.planner.what_if = lab.planner.what_if
+    explorer = lab.explorer(search.planner, background=True)
+    explorer._on_message(explorer, {"type": "solve", "objective": "time", "family": "auto"}, [])
+    explorer.wait(60)
+    assert explorer._selection.table == 3
+    assert explorer._selection.current.least_total == lab.time.least_total
+
+
+@pytest.mark.parametrize("ask", ["pin", "solver"])
+def test_pins_and_solvers_of_a_script_wait_for_the_search(lab, search, ask):
+    search.planner.what_if = lab.planner.what_if
+    explorer = lab.explorer(search.planner, background=True)
+    threading.Timer(0.1, search.go.set).start()
+    if ask == "pin":
+        explorer.pin(recompute=[lab.graph.names[3]])
+    else:
+        explorer.use_solver("paper")
+    assert not explorer._search.running
+    explorer.wait(60)
+    assert explorer._selection.table == (3 if ask == "pin" else 4)
+
+
+def test_a_first_budget_below_the_first_plans_is_searched_for(lab, search):
+    few = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profile_function(lab.graph, lab.joint))
+    search.planner.first_plans = lambda: few
+    search.go.set()
+    least = lab.time.least_total
+    assert lab.explorer(search.planner, background=True, budget=few.least_total)._search is not None
+    explorer = lab.explorer(search.planner, background=True, budget=least)
+    assert explorer.budget == explorer.timeline.peak == least < few.least_total
+    assert explorer.tables == (lab.time, lab.memory)
+    with pytest.raises(InfeasibleBudget) as raised:
+        lab.explorer(search.planner, background=True, budget=least - 1)
+    assert raised.value.least == least

@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.base.errors import ImpossiblePin, PlanMismatch
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 
@@ -226,3 +226,33 @@ def test_an_observer_may_ask_and_wait_without_a_dead_lock(lab):
     assert seen[0] == "solving"
     explorer.unobserve_all("plan")
     explorer.wait(300)
+
+
+@pytest.mark.parametrize(
+    ("family", "objective"), [("typo", None), ("auto", "typo"), ("paper", "typo"), ("paper", "live"), ("auto", "given")]
+)
+def test_a_solver_that_does_not_exist_is_refused_before_a_question_starts(lab, family, objective):
+    explorer = lab.explorer(lab.planner_with(what_if=None))
+    with pytest.raises(ValueError, match="choose"):
+        explorer.use_solver(family, objective)
+    assert explorer._questions._job is None
+
+
+def test_opposite_pins_of_one_value_are_refused_before_a_question_starts(lab):
+    explorer = lab.explorer(lab.planner_with(what_if=None))
+    with pytest.raises(ImpossiblePin):
+        explorer.pin(keep=lab.graph.names[2:4], recompute=lab.graph.names[3:5])
+    assert explorer._questions._job is None
+    assert explorer._pins["keep"] == []
+
+
+def test_an_unknown_objective_is_refused_before_a_search_starts(lab):
+    with pytest.raises(ValueError, match="typo"):
+        lab.explorer(lab.planner_with(first_plans=None), objectives=["time", "typo"], background=True)
+
+
+def test_the_first_budget_may_be_a_percentage(lab):
+    explorer, other = lab.explorer(budget="70%"), lab.explorer()
+    other.budget = "70%"
+    assert explorer.budget == other.budget == int(0.7 * int(lab.time.total_peaks[0]))
+    assert explorer.plan is other.plan

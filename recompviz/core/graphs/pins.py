@@ -78,8 +78,7 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
     Pins(keep=1, recompute=2)
     """
     pins = Pins(graph.mask(keep), graph.mask(recompute))
-    for v in bits(pins.keep & pins.recompute):
-        raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
+    check_opposite_pins(graph, pins.keep, pins.recompute)
     for v in bits(pins.keep):
         after = graph.successors[v]
         if not after:
@@ -93,6 +92,12 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
                 "boundary that is pinned to be recomputed; drop one of these pins"
             )
     return pins
+
+
+def check_opposite_pins(graph: Graph, keep: int, recompute: int) -> None:
+    """Raise :class:`ImpossiblePin` if a node is in both bit masks."""
+    for v in bits(keep & recompute):
+        raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
 
 
 def _closure(graph: Graph, v: int, recompute: int) -> int:

@@ -235,7 +235,7 @@ class Planner:
         ValueError
             If the objective is unknown.
         """
-        _check_objective(objective)
+        check_objective(objective)
 
         search = self._live_table if objective == "live" else partial(self._formula_table, objective)
         return self._cached(f"plans {objective}", lambda: search(progress), progress)
@@ -357,7 +357,7 @@ class Planner:
         >>> all("a" in plan.recompute for plan in table.plans)
         True
         """
-        _check_objective(objective)
+        check_objective(objective)
         keep, recompute = list(keep), list(recompute)
         if objective == "live" and has_numba():
             seeds = [*self.plans("live", part(progress, 0, 0.5)).plans, *self._seeds()]
@@ -475,6 +475,7 @@ def part(progress: Progress | None, start: float, stop: float) -> Progress | Non
     return lambda done, total: progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
 
 
-def _check_objective(objective: str) -> None:
+def check_objective(objective: str) -> None:
+    """Raise ValueError unless the text is ``"time"``, ``"memory"`` or ``"live"``."""
     if objective not in ("time", "memory", "live"):
         raise ValueError(f'objective {objective!r} is unknown; choose "time", "memory" or "live"')

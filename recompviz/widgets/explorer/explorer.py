@@ -24,7 +24,8 @@ from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, pa
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
-from recompviz.core.planning.planner import Planner
+from recompviz.core.graphs.pins import check_opposite_pins
+from recompviz.core.planning.planner import Planner, check_objective
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
@@ -32,7 +33,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.picture import picture
-from recompviz.widgets.explorer.questions import Questions
+from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
 from recompviz.widgets.explorer.search import Awaited, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
@@ -64,11 +65,12 @@ class Explorer(anywidget.AnyWidget):
         that the graph does not have is left out.
     background : bool, optional
         Whether to search in the background, and to show plans that need no search until the search ends. If False, the
-        constructor searches. If None, small graphs (about a second of search) are searched in the constructor.
+        constructor searches. If None, small graphs (about a second of search) are searched in the constructor. The
+        constructor also searches if no plan that needs no search fits ``budget``.
     budget : int or str, optional
-        The first budget in total bytes: a number, or a string such as ``"10 GiB"``. If None, a plan half-way between
-        the least feasible total and the total of keep-all is selected, and its total peak is the budget. Keep-all is
-        the plan that recomputes nothing.
+        The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage of the total of
+        keep-all such as ``"60%"``. Keep-all is the plan that recomputes nothing. If None, a plan half-way between the
+        least feasible total and the total of keep-all is selected, and its total peak is the budget.
     capacity : int or str, optional
         Memory of the device in bytes, which is marked on the budget. If None, nothing is marked.
     title : str
@@ -97,7 +99,7 @@ class Explorer(anywidget.AnyWidget):
         If the first budget, or a budget that is set later, is less than the total peak of every plan in the table
         shown.
     ValueError
-        If a budget or ``capacity`` is not a size, or no baseline has a given name.
+        If a budget or ``capacity`` is not a size, or an objective or the name of a baseline is unknown.
     TypeError
         If ``planner`` is a Graph.
 
@@ -105,8 +107,9 @@ class Explorer(anywidget.AnyWidget):
     -----
     The four attributes are traits: ``explorer.observe(function, "plan")`` calls a function when the plan changes.
 
-    Python code waits for a background search when it reads ``plan``, ``timeline`` or ``tables``, sets ``budget`` or
-    calls :meth:`to_html`. The page does not wait. Observers that are called because of a selection do not wait either.
+    Python code waits for a background search when it reads ``plan``, ``timeline`` or ``tables``, sets ``budget``, or
+    calls :meth:`pin`, :meth:`use_solver` or :meth:`to_html`. The page does not wait. Observers that are called because
+    of a selection do not wait either.
 
     Examples
     --------
@@ -165,18 +168,22 @@ class Explorer(anywidget.AnyWidget):
         self.title = title
         self.cost_unit = cost_unit
         self.device = planner.device.upper() if device is None else device
+        for objective in objectives:
+            check_objective(objective)
+        marked = None if capacity is None else parse_total(capacity, "capacity")
         background = not planner.is_quick if background is None else background
+        if background and budget is not None:
+            background = _fits(planner.first_plans(), budget)
         search_now = bool(objectives) and not background
         first = search_tables(planner, objectives) if search_now else [planner.first_plans()]
-        table = first[0]
-        row, budget = _first_choice(table, budget)
-        self._selection = Selection(planner, _tables_with(planner, first, baselines), self._on_selection)
+        row, budget = _first_choice(first[0], budget)
+        self._selection = Selection(planner, _tables_with(planner, first, baselines, search_now), self._on_selection)
         self._questions = Questions(planner, self._selection, self._tell_solving, self._send_more)
         self._run_jobs = None if runner is None else Runs(runner, self._selection, self._tell_run, self._on_run)
         self._search: PlanSearch | None = None
         self._settling = False
         self._numbers = LabelNumbers(self.graph)
-        super().__init__(**self._first_messages(capacity, runner is not None))
+        super().__init__(**self._first_messages(marked, runner is not None))
         self._selection.choose(0, row, budget, request=0)
         self.on_msg(self._on_message)
         if objectives and background:
@@ -186,16 +193,10 @@ class Explorer(anywidget.AnyWidget):
             )
             self._search.start()
 
-    def _first_messages(self, capacity: int | float | str | None, can_run: bool) -> dict[str, Any]:
+    def _first_messages(self, capacity: int | None, can_run: bool) -> dict[str, Any]:
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
-            "_graph": wire.graph_message(
-                self.graph,
-                self.title,
-                self.device,
-                None if capacity is None else parse_total(capacity, "capacity"),
-                self.cost_unit,
-            ),
+            "_graph": wire.graph_message(self.graph, self.title, self.device, capacity, self.cost_unit),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
             "_modules": wire.modules_message(self.graph),
@@ -244,15 +245,22 @@ class Explorer(anywidget.AnyWidget):
         self._waiting = f"first plans; {why}"
 
     def _replace_tables(self, tables: Sequence[PlanTable]) -> None:
-        """Replace the tables by better ones at the same budget. The page gets all changes as one message."""
+        """Replace the tables by better ones at the same budget. The page gets all changes as one message.
+
+        Pins are solved again, because the table that they started from is gone.
+        """
         with self.hold_sync():
-            choice = self._selection.replace_tables(tables)
+            choice, renumbered = self._selection.replace_tables(tables)
+            self._questions.renumber(renumbered)
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
             self._send_more()
-            # The tables that pins started from are gone. This also stops a question and clears its text.
-            self._pins = {"request": self._pins["request"] + 1, "base": -1, "keep": [], "recompute": []}
             self._waiting = ""
             self._selection.choose(*choice)
+            pins = self._pins
+            if pins["keep"] or pins["recompute"]:
+                self._pins = {**pins, "request": pins["request"] + 1, "base": renumbered(pins["base"])}
+            elif not self._questions.running:
+                self._tell_solving("idle", 0.0, "")
 
     # ---------------------------------------------------------------- choices
 
@@ -320,8 +328,7 @@ class Explorer(anywidget.AnyWidget):
 
         The table shown is solved again in the background, and the result is shown at the present budget. If no plan
         fits, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
-        :meth:`wait` waits for the result. In a script, call :meth:`wait_for_plans` first: pins are removed when the
-        search for better plans ends.
+        This method waits for the search for better plans; :meth:`wait` waits for the result.
 
         Parameters
         ----------
@@ -333,11 +340,16 @@ class Explorer(anywidget.AnyWidget):
         ------
         GraphError
             If a name is not the name of a node.
+        ImpossiblePin
+            If a value is pinned both to be kept and to be recomputed.
         """
-        kept, again = list(bits(self.graph.mask(keep))), list(bits(self.graph.mask(recompute)))
+        kept, again = self.graph.mask(keep), self.graph.mask(recompute)
+        check_opposite_pins(self.graph, kept, again)
+        self.wait_for_plans()
         with self._selection.changing():
             request = int(self._pins["request"]) + 1
-            self._pins = {"request": request, "base": self._questions.base, "keep": kept, "recompute": again}
+            pins = {"keep": list(bits(kept)), "recompute": list(bits(again))}
+            self._pins = {"request": request, "base": self._questions.base, **pins}
 
     @traitlets.observe("_pins")
     def _on_pins(self, change: Any) -> None:
@@ -355,21 +367,23 @@ class Explorer(anywidget.AnyWidget):
         """Show the plans that another solver finds for an objective.
 
         The first time, the solver runs in the background; :meth:`wait` waits for it. Later, the table found before is
-        shown immediately. In a script, call :meth:`wait_for_plans` first: the end of the search for better plans
-        cancels the solver.
+        shown immediately. This method waits for the search for better plans.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
-        objective : "time" or "memory", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither of the two.
+        objective : "time", "memory" or "live", optional
+            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``. The
+            search for ``"live"`` has no other family than ``"auto"``.
 
         Raises
         ------
         ValueError
-            If ``family`` is unknown.
+            If ``family`` or ``objective`` is unknown, or they do not belong together.
         """
+        check_solver(family, objective)
+        self.wait_for_plans()
         self._questions.use_solver(cast(Family, family), objective)
 
     def load(self, plan: Plan | str | Path) -> None:
@@ -456,7 +470,7 @@ class Explorer(anywidget.AnyWidget):
             self._stop()
         elif kind == "solve" and content.get("family") in FAMILIES:
             objective = content.get("objective")
-            self.use_solver(
+            self._questions.use_solver(  # without waiting for the search for better plans
                 content["family"], cast(PlanObjective, objective) if objective in ("time", "memory") else None
             )
         elif kind == "load":
@@ -553,14 +567,20 @@ def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[i
     budget is the total peak of the row.
     """
     if budget is not None:
-        return table.row(budget), parse_bytes(budget)
+        total = _budget_of(budget, int(table.total_peaks[0]))
+        return table.row(total), total
     row = table.row((table.least_total + int(table.total_peaks[0])) // 2)
     return row, int(table.total_peaks[row])
 
 
-def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str]) -> Tables:
+def _fits(table: PlanTable, budget: int | float | str) -> bool:
+    """Return whether a plan of a table fits a budget."""
+    return _budget_of(budget, int(table.total_peaks[0])) >= table.least_total
+
+
+def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
     """Return the tables of the objectives, together with those baselines that the graph has."""
-    shown = Tables(tables, planner)
+    shown = Tables(tables, planner, searched)
     plans = []
     for name in baselines:
         with contextlib.suppress(GraphError):  # for example "per-module" for a graph without repeated blocks

@@ -13,7 +13,7 @@ from typing import cast
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Name
-from recompviz.core.planning.planner import Planner
+from recompviz.core.planning.planner import Planner, check_objective
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.widgets.base.job import Job, Progress
@@ -47,6 +47,7 @@ class Questions:
         self._planner, self._selection = planner, selection
         self._told, self._added = told, added
         self._job: Job[PlanTable] | None = None
+        self._begun = 0  # the number of the table that was selected when the question was asked
 
     @property
     def running(self) -> bool:
@@ -146,16 +147,16 @@ class Questions:
         ----------
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
-        objective : "time" or "memory", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither of the two.
+        objective : "time", "memory" or "live", optional
+            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``. The
+            search for ``"live"`` has no other family than ``"auto"``.
 
         Raises
         ------
         ValueError
-            If ``family`` is unknown.
+            If ``family`` or ``objective`` is unknown, or they do not belong together.
         """
-        if family not in FAMILIES:
-            raise ValueError(f"solver {family!r} is unknown; choose {', '.join(map(repr, FAMILIES))}")
+        check_solver(family, objective)
         selection, tables = self._selection, self._selection.tables
         shown = selection.current.objective
         wanted: PlanObjective = objective or ("memory" if shown == "memory" else "time")
@@ -163,20 +164,27 @@ class Questions:
         if number >= 0:
             self._show(number, "")
             return
-        begun = selection.table
 
         def answered(table: PlanTable) -> str:
-            number, text = tables.add(table, family), f"solved: {FAMILIES[family]}"
-            if selection.table == begun:
+            number, text = tables.solved(wanted, family), f"solved: {FAMILIES[family]}"
+            if number < 0:  # The search for better plans may have found it in the meantime.
+                number = tables.add(table, family)
+            if selection.table == self._begun:
                 return self._show(number, text)
             self._added()  # Another table was chosen in the meantime. The last choice stays.
             return f"{text}; select it to see it"
 
-        self._ask(
-            f"solving, {FAMILIES[family]}",
-            lambda progress: self._planner.what_if(wanted, family, progress=progress),
-            answered,
-        )
+        with selection.changing():
+            self._begun = selection.table
+            self._ask(
+                f"solving, {FAMILIES[family]}",
+                lambda progress: self._planner.what_if(wanted, family, progress=progress),
+                answered,
+            )
+
+    def renumber(self, renumbered: Callable[[int], int]) -> None:
+        """Note that tables have new numbers. A question that is being answered goes on."""
+        self._begun = renumbered(self._begun)
 
     def load(self, plan: Plan | str | Path) -> None:
         """Select a plan that was made elsewhere. If no table has it, it is added to the given plans.
@@ -236,3 +244,15 @@ class Questions:
                 self._told("done", 1.0, answered(job.result))
             else:
                 self._told("solving" if job.state == "running" else job.state, job.fraction, job.text)
+
+
+def check_solver(family: str, objective: str | None) -> None:
+    """Raise ValueError for an unknown family or objective, or for two that do not belong together."""
+    if family not in FAMILIES:
+        raise ValueError(f"solver {family!r} is unknown; choose {', '.join(map(repr, FAMILIES))}")
+    if objective is not None:
+        check_objective(objective)
+    if objective == "live" and family != "auto":
+        raise ValueError(
+            f'solver {family!r} cannot solve for objective "live"; choose solver "auto", or objective "time" or "memory"'
+        )

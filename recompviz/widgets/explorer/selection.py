@@ -150,25 +150,25 @@ class Selection:
             self.choose(table, row, budget)
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
-    def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[int, int, int]:
-        """Replace the tables of the objectives, remove the table solved with pins, and return the choice to make next.
+    def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[tuple[int, int, int], Callable[[int], int]]:
+        """Replace the tables of the objectives, and return the choice to make next.
 
         Returns
         -------
-        tuple of int
-            The (table, row, budget) to pass to :meth:`choose`. If a given plan (a baseline or a loaded plan) or the
-            table of another solver is selected, the same row is selected again, under the table's new number.
-            Otherwise, it is the row of the first table for the present budget. If no plan fits, the budget is raised to
-            the table's least total.
+        choice : tuple of int
+            The (table, row, budget) to pass to :meth:`choose`. If a table of an objective is selected, it is the row of
+            the first table for the present budget; if no plan fits, the budget is raised to the table's least total.
+            Otherwise, the same row is selected again, under the table's new number.
+        renumbered : callable (int) → int
+            Returns the new number of a table from its old number.
         """
         with self.changing():
-            stays = self.table >= self.tables.given and self.table != self.tables.pinned
-            table = self.table + len(tables) - self.tables.given
-            self.tables.replace(tables)
+            stays = self.table >= self.tables.given
+            renumbered = self.tables.replace(tables)
             if stays:
-                return table, self.row, self.budget
-            budget = max(self.budget, tables[0].least_total)
-            return 0, tables[0].row(budget), budget
+                return (renumbered(self.table), self.row, self.budget), renumbered
+            row, budget = affordable_row(tables[0], self.budget)
+            return (0, row, budget), renumbered
 
 
 def affordable_row(table: PlanTable, budget: int) -> tuple[int, int]:

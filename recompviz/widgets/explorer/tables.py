@@ -7,7 +7,8 @@ numbers of the later ones do not change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,8 @@ class Tables:
         One for each objective.
     planner : Planner
         Simulates plans.
+    searched : bool
+        Whether a search found ``tables``. Otherwise they have plans that need no search.
 
     Attributes
     ----------
@@ -71,10 +74,11 @@ class Tables:
     more : list of Shown or None
         The slots after them: given plans, the table solved with pins, and tables of other solvers; None for an empty
         slot.
+    searched : bool
     """
 
-    def __init__(self, tables: Sequence[PlanTable], planner: Planner) -> None:
-        self._planner = planner
+    def __init__(self, tables: Sequence[PlanTable], planner: Planner, searched: bool) -> None:
+        self._planner, self.searched = planner, searched
         self.first = tuple(self._shown(table) for table in tables)
         self.more: list[Shown | None] = [None, None]
         self._given: list[tuple[str, Plan]] = []
@@ -89,10 +93,27 @@ class Tables:
         """The number of the slot of the table solved with pins."""
         return len(self.first) + 1
 
-    def replace(self, tables: Sequence[PlanTable]) -> None:
-        """Replace the tables of the objectives, and empty the slot of the table solved with pins."""
+    def replace(self, tables: Sequence[PlanTable]) -> Callable[[int], int]:
+        """Replace the tables of the objectives by tables that a search found. The other slots stay.
+
+        Returns
+        -------
+        callable (int) → int
+            Returns the new number of an old number. An objective that no longer exists becomes the first one.
+        """
+        before, after = len(self.first), len(tables)
+
+        def renumbered(number: int) -> int:
+            if number >= before:
+                return number + after - before
+            return number if number < after else 0
+
         self.first = tuple(self._shown(table) for table in tables)
-        self.pin(None)
+        self.searched = True
+        pinned = self.more[1]
+        if pinned is not None:
+            self.more[1] = dataclasses.replace(pinned, base=renumbered(pinned.base))
+        return renumbered
 
     def shown(self, number: int) -> Shown | None:
         """Return the entry of a table number; None if its slot is empty or does not exist."""
@@ -143,9 +164,10 @@ class Tables:
 
     def solved(self, objective: TableObjective, family: str) -> int:
         """Return the number of the table that a solver found for an objective; −1 if there is none yet."""
+        without_solver = {self.given, self.pinned, *(() if self.searched else range(len(self.first)))}
         for number, shown in enumerate([*self.first, *self.more]):
             fits = shown is not None and shown.table.objective == objective and shown.family == family
-            if fits and number not in (self.given, self.pinned):
+            if fits and number not in without_solver:
                 return number
         return -1
 
