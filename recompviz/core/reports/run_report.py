@@ -29,8 +29,6 @@ class RunReport:
         PyTorch, and the values of the plan are saved.
     certificate : str
         The result of each check, as text.
-    keep_all_peak : int or None
-        Measured peak of the same training step without recomputation, in bytes; None if it was not measured.
     gap : Gap or None
         The difference between the peak by the formula and the measured peak, in parts that add up; None if it was not
         computed.
@@ -42,7 +40,6 @@ class RunReport:
     seconds: float
     certified: bool
     certificate: str
-    keep_all_peak: int | None = None
     gap: Gap | None = None
 
     def deviation(self, predicted: Timeline) -> float:

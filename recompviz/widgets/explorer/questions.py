@@ -254,5 +254,5 @@ def check_solver(family: str, objective: str | None) -> None:
         check_objective(objective)
     if objective == "live" and family != "auto":
         raise ValueError(
-            f'solver {family!r} cannot solve for objective "live"; choose solver "auto", or objective "time" or "memory"'
+            f'solver {family!r} cannot solve for objective "live"; choose solver "auto" or objective "time"'
         )

@@ -177,7 +177,6 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),
         "measured_peak": float(measured.peak),
         "predicted_peak": float(predicted.peak),
-        "keep_all_peak": None if report.keep_all_peak is None else float(report.keep_all_peak),
         "device": report.device,
         "seconds": report.seconds,
         "certified": report.certified,

@@ -115,7 +115,6 @@ export function readRun(message) {
     measured: typed(Float32Array, message.measured),
     measuredPeak: message.measured_peak,
     predictedPeak: message.predicted_peak,
-    keepAllPeak: message.keep_all_peak,
     device: message.device,
     seconds: message.seconds,
     certified: message.certified,
