@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import recompviz as rv
+from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.measuring import certificate
 from recompviz.pytorch.measuring.certificate import batch_of
 from recompviz.pytorch.measuring.compared_steps import TwoSteps, changed_in_place
@@ -105,3 +106,28 @@ def test_what_other_work_trained_meanwhile_is_not_lost() -> None:
         with torch.no_grad():
             weight.mul_(3)
     assert torch.allclose(weight, torch.full((8,), 3.0), rtol=1e-6)
+
+
+def test_a_certificate_within_a_tolerance_gives_the_tolerance_and_says_why() -> None:
+    text = certificate.Certificate("close", "", True, True, True, 0).text
+    assert "rtol 0.001, atol 1e-05" in text
+    assert "eager differs from itself" in text
+    assert "bitwise" not in text
+
+
+def test_the_bits_of_two_tensors_are_compared_not_their_values() -> None:
+    pairs = torch.view_as_complex(torch.arange(8.0).reshape(4, 2))
+    for tensor in (torch.tensor(True), torch.tensor(torch.nan), pairs, pairs.conj()):
+        assert same_bits(tensor, tensor.clone())
+    matrix = torch.arange(6.0).reshape(2, 3)
+    assert same_bits(matrix.t(), matrix.t().contiguous())
+    assert not same_bits(pairs, pairs.conj())
+    assert not same_bits(torch.zeros(2), -torch.zeros(2))
+    assert not same_bits(torch.zeros(2), torch.zeros(2, 1))
+    assert not same_bits(torch.zeros(2), torch.zeros(2, dtype=torch.int32))
+    assert not same_bits(torch.zeros(2), None)
+    assert same_bits(None, None)
+    eye = torch.eye(3).to_sparse()
+    assert same_bits(eye, torch.eye(3).to_sparse())
+    assert not same_bits(eye, 2 * eye)
+    assert not same_bits(eye, torch.eye(3))

@@ -117,12 +117,13 @@ def test_arrow_keys_step_over_the_distinct_plans():
 def test_the_badge_says_bitwise_only_where_the_certificate_does():
     runs = [
         {"certified": True, "certificate": "gradients, loss and buffers bitwise equal to eager; 3 MiB saved"},
-        {"certified": True, "certificate": "gradients, loss and buffers within a tolerance of eager"},
+        {"certified": True, "certificate": "gradients, loss and buffers equal to eager within rtol 0.001"},
         {"certified": False, "certificate": "failed: gradients differ from eager"},
     ]
     badges = run("explorer/run_view.js", "v.runs.map(m.badgeText)", runs=runs)
     assert ["bitwise" in badge for badge in badges] == [True, False, False]
     assert [badge[0] for badge in badges] == ["✓", "✓", "✗"]
+    assert "tolerance" in badges[1]
 
 
 @node

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.dynamo import forget_graphs
+from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.running.compiled import backend, budget_for, forget_budgets
 from recompviz.pytorch.running.step_budget import StepBudget
 
@@ -114,19 +115,8 @@ def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple
 
 
 def different(mine: list[Any], theirs: list[Any]) -> list[str]:
-    """Compare two lists with :func:`same`; return one sentence that counts the different tensors, or an empty list."""
+    """Compare two lists bit by bit; return one sentence that counts the different tensors, or an empty list."""
     if len(mine) != len(theirs):
         return [f"{len(mine)} tensors, expected {len(theirs)}"]
-    wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same(a, b)]
+    wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same_bits(a, b)]
     return [f"{len(wrong)} of {len(mine)} tensors, the first at {wrong[0]}"] if wrong else []
-
-
-def same(mine: Tensor | None, theirs: Tensor | None) -> bool:
-    """Whether two tensors have the same dtype, shape and values, or both are None. NaN equals NaN here."""
-    if mine is None or theirs is None:
-        return mine is theirs
-    if mine.layout is not torch.strided:
-        mine, theirs = mine.to_dense(), theirs.to_dense()
-    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
-        return False
-    return bool(((mine == theirs) | (mine.isnan() & theirs.isnan())).all())

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import recompviz as rv
-from recompviz.benchmarks.loops.budgets import same
 from recompviz.pytorch.internals.dynamo import forget_graphs
+from recompviz.pytorch.internals.tensors import same_bits
 
 WIDTH = 16
 # Read by the models; changed between steps.
@@ -227,7 +227,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB") -> Outco
         for step in range(generator.choice([1, 1, 3])):
             mine = _step(compiled, model, rows, dtype, start + step)
             theirs = _step(twin, twin, rows, dtype, start + step)
-            if len(mine) != len(theirs) or not all(same(a, b) for a, b in zip(mine, theirs, strict=True)):
+            if len(mine) != len(theirs) or not all(same_bits(a, b) for a, b in zip(mine, theirs, strict=True)):
                 outcome.stale.append(f"seed {seed}, change {number}: {kind}")
                 break
     return outcome

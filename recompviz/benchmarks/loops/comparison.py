@@ -14,12 +14,12 @@ from torch.utils import _pytree as pytree
 
 import recompviz as rv
 from recompviz.benchmarks.loops import models
-from recompviz.benchmarks.loops.budgets import same
 from recompviz.benchmarks.loops.cases import CASES, ModelCase
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.internals.dynamo import forget_graphs, graph_breaks
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.running.step_model import StepModel
@@ -166,15 +166,15 @@ def differences(mine: Trained, theirs: Trained) -> list[str]:
     """Return a sentence for each difference between two results of :func:`train`; empty if all values are equal."""
     found = []
     for step, (a, b) in enumerate(zip(mine.losses, theirs.losses, strict=True)):
-        if not same(a, b):
+        if not same_bits(a, b):
             found.append(f"loss of step {step}: {a} and {b}")
     for step, (many, others) in enumerate(zip(mine.gradients, theirs.gradients, strict=True)):
-        wrong = [i for i, (a, b) in enumerate(zip(many, others, strict=True)) if not same(a, b)]
+        wrong = [i for i, (a, b) in enumerate(zip(many, others, strict=True)) if not same_bits(a, b)]
         if wrong:
             found.append(f"{len(wrong)} of {len(many)} gradients of step {step}")
     if len(mine.state) != len(theirs.state):
         found.append("number of tensors in the model")
-    elif wrong := [i for i, (a, b) in enumerate(zip(mine.state, theirs.state, strict=True)) if not same(a, b)]:
+    elif wrong := [i for i, (a, b) in enumerate(zip(mine.state, theirs.state, strict=True)) if not same_bits(a, b)]:
         found.append(f"{len(wrong)} of {len(mine.state)} tensors of the model after the last step")
     return found
 

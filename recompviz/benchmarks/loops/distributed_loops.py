@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from recompviz.benchmarks.loops.plain_loops import STEPS, Compile, Network, data
 from recompviz.pytorch.internals.dynamo import forget_graphs
+from recompviz.pytorch.internals.tensors import same_bits
 
 KINDS = ("ddp", "ddp with unused parameters", "ddp with no_sync", "fsdp2")
 WORLD = 2
@@ -168,7 +169,7 @@ def worker() -> None:
 
 
 def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
-    return len(mine) == len(theirs) and all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
+    return len(mine) == len(theirs) and all(same_bits(a, b) for a, b in zip(mine, theirs, strict=True))
 
 
 if __name__ == "__main__":

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import recompviz as rv
-from recompviz.benchmarks.loops.budgets import same
 from recompviz.benchmarks.loops.comparison import highest, resident
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.dynamo import forget_graphs, mark_dynamic
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.running.compiled import budget_of
 
 MODES = ("automatic", "mark_dynamic", "dynamic=True")
@@ -191,7 +191,7 @@ def run_lengths(mode: str, steps: int = 300, position: float = 0.3) -> LengthRow
                 row.measured, row.highest = row.measured + 1, max(row.highest, peak)
                 row.above += peak > row.total
                 row.note_time(loop.seconds, models != list(loop.budget.models.values()))
-            row.equal &= same(loss, eager.step(step, length)[0])
+            row.equal &= same_bits(loss, eager.step(step, length)[0])
     row.captures = len(loop.budget.regions)
     row.messages = [str(warning.message).splitlines()[0] for warning in caught]
     return row

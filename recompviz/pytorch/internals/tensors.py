@@ -1,4 +1,4 @@
-"""A tensor's storage, version and hooks, and a module's hooks.
+"""A tensor's bits, storage, version and hooks, and a module's hooks.
 
 Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Tensor._backward_hooks``,
 ``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0,
@@ -12,7 +12,38 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-__all__ = ["StorageWeakRef", "changes_arguments", "storage_key", "tensor_hooks", "version_of", "weak_storage"]
+__all__ = [
+    "StorageWeakRef",
+    "changes_arguments",
+    "same_bits",
+    "storage_key",
+    "tensor_hooks",
+    "version_of",
+    "weak_storage",
+]
+
+
+def same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    """Return whether two tensors have the same layout, dtype, shape and bits, or both are None.
+
+    In bits, a NaN equals the same NaN, and 0.0 differs from −0.0. A sparse tensor is compared as the dense one.
+
+    Examples
+    --------
+    >>> zero, nan = torch.zeros(1), torch.full((1,), torch.nan)
+    >>> same_bits(nan, nan.clone()), same_bits(zero, -zero)
+    (True, False)
+    """
+    if a is None or b is None:
+        return a is b
+    if a.layout != b.layout or a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(_bytes_of(a), _bytes_of(b))
+
+
+def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+    return dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
 
 
 def storage_key(tensor: torch.Tensor) -> int:

@@ -19,7 +19,7 @@ from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan, expect_plan
-from recompviz.pytorch.internals.tensors import version_of
+from recompviz.pytorch.internals.tensors import same_bits, version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.eager_forward import difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
@@ -27,6 +27,9 @@ from recompviz.pytorch.running.planned import PlannedModule, apply
 from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 from recompviz.pytorch.tracing.tracer import trace_again
+
+# the tolerances for gradients, loss and buffers if eager differs from itself
+RTOL, ATOL = 1e-3, 1e-5
 
 # the two runs that were compared did not start from the same state
 UNSTEADY = (
@@ -89,7 +92,7 @@ class Certificate:
     def text(self) -> str:
         """The results as one line of text."""
         if self.ok:
-            close = "within a tolerance of eager, which differs from itself"
+            close = f"equal to eager within rtol {RTOL:g}, atol {ATOL:g}; eager differs from itself"
             kind = "bitwise equal to eager" if self.gradients == "bitwise" else close
             return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
         failed = [
@@ -272,18 +275,11 @@ def _saved_as_planned(planned: PlannedModule, held: list[int] | None) -> bool:
 
 
 def _same(a: torch.Tensor | None, b: torch.Tensor | None, tolerant: bool = False) -> bool:
-    if a is None or b is None:
-        return a is b
+    if not tolerant or a is None or b is None:
+        return same_bits(a, b)
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    if tolerant:
-        return torch.allclose(a, b, rtol=1e-3, atol=1e-5, equal_nan=True)
-    return torch.equal(_bit_pattern(a), _bit_pattern(b))
-
-
-def _bit_pattern(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the bytes of a tensor. In bytes, a NaN equals itself, and 0.0 differs from −0.0."""
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return torch.allclose(a, b, rtol=RTOL, atol=ATOL, equal_nan=True)
 
 
 def _all_equal(a: list[StepResult], b: list[StepResult]) -> bool:
