@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
+from recompviz.core.live.candidates import Candidates
 from recompviz.core.live.model import LiveModel, Walk
 from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
@@ -163,3 +164,14 @@ def test_a_node_pinned_both_ways_is_refused() -> None:
     graph, joint = random_joint(1)
     with pytest.raises(rv.ImpossiblePin, match="drop one pin"):
         live_plans(graph, joint, [], keep=[graph.names[0]], recompute=[graph.names[0]])
+
+
+def test_a_budget_below_every_candidate_is_an_error_of_the_caller() -> None:
+    graph, joint = residual_step((1, 1))
+    candidates = Candidates(LiveModel(graph, joint), np.zeros(len(graph), np.int8))
+    with pytest.raises(ValueError, match="no candidate"):
+        candidates.best_within(0)
+    peak = candidates.add(np.ones(len(graph), np.bool_)).peak
+    assert candidates.best_within(peak).peak == peak
+    with pytest.raises(ValueError, match="no candidate"):
+        candidates.best_within(peak - 1)

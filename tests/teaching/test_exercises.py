@@ -8,6 +8,7 @@ from itertools import combinations
 import pytest
 
 import recompviz as rv
+from recompviz.core.teaching.answers import read_number, read_plan, read_set
 from recompviz.core.teaching.exercises import all_exercises
 from recompviz.core.teaching.judges import every_plan
 from tests.core.test_oracle import cost_by_definition, sequences
@@ -106,3 +107,10 @@ def test_a_playground_is_accepted_as_an_answer() -> None:
     widget = rv.playground(rv.exercise("3.2").graph)
     widget.sequence = ["abc"]
     assert rv.exercise("3.2").check(widget)
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_of_recompviz() -> None:
+    graph = rv.exercise("4.3").graph
+    for read in (lambda: read_set(graph, 5), lambda: read_plan(graph, "abc"), lambda: read_number("5")):
+        with pytest.raises(rv.RecompvizError, match="expected"):
+            read()

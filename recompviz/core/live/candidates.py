@@ -81,6 +81,12 @@ class Candidates:
     def best_within(self, budget: int) -> Candidate:
         """Return the candidate of least overhead whose peak is at most ``budget`` transient bytes.
 
-        At least one candidate must fit in the budget.
+        Raises
+        ------
+        ValueError
+            If no candidate fits in the budget.
         """
-        return next(found for found in self.front() if found.peak <= budget)
+        for found in self.front():
+            if found.peak <= budget:
+                return found
+        raise ValueError(f"no candidate fits in {budget:,} transient bytes; add one that does, or raise the budget")

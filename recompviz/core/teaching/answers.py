@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import inspect_set, set_text, with_everything
@@ -37,7 +38,7 @@ class Feedback:
         return f"{'✓' if self.right else '✗'} {self.text}"
 
 
-class AnswerError(ValueError):
+class AnswerError(RecompvizError, ValueError):
     """Raised if a value cannot be read as an answer. The message says what is expected."""
 
 
