@@ -35,3 +35,4 @@ def test_bands_are_those_that_a_walk_through_the_events_finds(steps, drawn):
     more = {"static_bytes": {}, "kind": "simulated", "device": "cpu"}
     timeline = Timeline.of_events(ordered, ["step"] * steps, [0] * steps, storage_labels=labels, **more)
     assert (timeline.bands == one_by_one(timeline)).all()
+    assert (timeline.bands.sum(axis=1) == timeline.step_peaks).all()

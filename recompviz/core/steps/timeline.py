@@ -177,8 +177,7 @@ class Timeline:
     def step_peaks(self) -> NDArray[np.int64]:
         """The most transient bytes alive during each step of the timeline, its start included, shape (#steps,)."""
         peaks = np.concatenate([[0], self.step_ends])[:-1] if len(self.phases) else self.step_ends.copy()
-        inside = self.step >= 0
-        np.maximum.at(peaks, self.step[inside], self.live[inside])
+        np.maximum.at(peaks, np.maximum(self.step, 0), self.live)  # events before the first step count in the first
         return _read_only(peaks)
 
     @property
