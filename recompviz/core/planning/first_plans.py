@@ -1,9 +1,9 @@
 """Plans that need no search. An Explorer opens with them.
 
 Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. They are: keep
-everything; a checkpoint around each repeated block; and lower-set sequences of 2 to 128 segments with about equal
-bytes. If there are at least 128 places where at most one value is needed later (Chen et al. 2016), segments end only at
-these places.
+everything; a checkpoint around each repeated block; and ten lower-set sequences of 2, 3, 4, … 128 segments with about
+equal bytes. A small graph has fewer segments. If there are at least 128 places where at most one value is needed later
+(Chen et al. 2016), segments end only at these places.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
     """Return the table of the plans that need no search.
 
-    They keep every value, checkpoint each repeated block, or have 2 to 128 segments with about equal bytes.
+    One plan keeps every value, and one puts a checkpoint around each repeated block, if the nodes name modules. The
+    others are lower-set sequences of up to 128 segments with about equal bytes.
 
     Parameters
     ----------

@@ -188,7 +188,7 @@ class Planner:
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
         """Return a fast function from a plan to the most total bytes alive within each step of its schedule.
 
-        The values are those of ``self.simulate(plan).profile``. Call the function in one thread only.
+        It returns the same values as ``self.simulate(plan).profile``. Call the function in one thread only.
         """
         return profile_function(self.graph, self.joint)
 
@@ -223,10 +223,10 @@ class Planner:
         ----------
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest overhead under each budget in formula bytes.
-            ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. Under
-            every total budget, the plan of the ``"live"`` table recomputes at most as much as those of the other
-            tables. Without numba there is no such search; the ``"live"`` table then has the plans of both other tables
-            and Chen's plans.
+            ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. The
+            search starts from the plans of both other tables and Chen's plans. Its plan for a total budget therefore
+            usually recomputes least. Without numba there is no search; the ``"live"`` table then has the plans of both
+            other tables and Chen's plans.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -278,8 +278,8 @@ class Planner:
     def first_plans(self) -> PlanTable:
         """Return a table of plans that need no search, cached.
 
-        The plans are: keep every value; a checkpoint around each repeated block; and sequences of 2 to 128 segments
-        with about equal bytes.
+        One plan keeps every value, and one puts a checkpoint around each repeated block, if the nodes name modules. The
+        others are lower-set sequences of up to 128 segments with about equal bytes.
         """
         return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
 

@@ -38,14 +38,15 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
     released : iterable of int
         Storages of outputs that the code outside frees before the backward pass.
     later : int
-        The most bytes that are alive while later regions run, between the two passes of this region. They are counted
-        above what was alive before the training step, without what this region saves.
+        The most bytes alive while later regions run, between the two passes of this region. Bytes that were alive
+        before the training step, and bytes that this region saves, are not counted.
 
     Returns
     -------
     JointGraph
-        Its simulated transient peak plus ``outside.forward`` is the most bytes alive from the start of the region's
-        forward pass to the end of its backward pass, above what was alive before the training step.
+        Its simulated transient peak plus ``outside.forward`` is the peak from the start of the region's forward pass to
+        the end of its backward pass, in bytes above the memory in use before the training step. It may be too high if
+        ``outside.backward`` is less than ``outside.forward`` plus the outputs that are not in ``released``.
 
     Examples
     --------

@@ -6,8 +6,8 @@ The recomputation of the training step is the sum of its regions' recomputation.
 alive during or between the passes.
 
 Going from the last region back to the first, each plan of the region is combined with each point of the Pareto front of
-the later regions. A point is a pair (recomputation, peak above what was alive before). No budget is needed, so that one
-front serves every budget.
+the later regions. A point is a pair of recomputation and peak. The peak is counted above the memory in use before the
+training step. No budget is needed, so that one front serves every budget.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MOST_POINTS = 2000
 class RegionPlans:
     """The plans of one region, as arrays with one entry for each plan.
 
-    The bytes do not include memory of the code outside the region, nor what other regions save.
+    The bytes do not include memory of the code outside the region, nor bytes that other regions save.
 
     Attributes
     ----------
@@ -50,10 +50,10 @@ class RegionPlans:
     backward_peak: NDArray[np.int64]
 
     def peaks(self, outside: Outside, later: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return for each plan the most bytes alive from the region's forward pass to the end of its backward pass.
+        """Return for each plan the most bytes alive from the region's forward pass to the code after its backward pass.
 
-        Bytes are counted above what was alive before the training step. Code outside and later regions are included;
-        what earlier regions save is not.
+        Bytes are counted above the memory in use before the training step. Code outside and later regions are included.
+        Bytes that earlier regions save are not.
 
         Parameters
         ----------
@@ -79,7 +79,7 @@ class RegionPlans:
 
 @dataclass(frozen=True)
 class Outside:
-    """Bytes that the code outside a region holds, above what was alive before the training step.
+    """Bytes that the code outside a region holds, above the memory in use before the training step.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class StepPlans:
     overhead : tuple of float
         The recomputation at each point: the sum of the overheads of the regions' plans.
     peak : tuple of int
-        The peak at each point, in bytes above what was alive before the training step.
+        The peak at each point, in bytes above the memory in use before the training step.
     choices : tuple of tuple of int
         For each point and each region, the position of the plan in the region's :class:`RegionPlans`.
     """
@@ -118,7 +118,7 @@ class StepPlans:
 
     @property
     def least(self) -> int:
-        """The least peak of all points, in bytes above what was alive before the training step."""
+        """The least peak of all points, in bytes above the memory in use before the training step."""
         return self.peak[-1]
 
     def fitting(self, room: int) -> int | None:
@@ -131,7 +131,8 @@ class StepPlans:
 def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
     """Return the Pareto front of recomputation and peak of a training step, from the plans of its regions.
 
-    A front of more than 2000 points is thinned to 2000.
+    A front of more than 2000 points is thinned to 2000. This holds for the result, and for the front of the later
+    regions to which a region is added.
 
     Parameters
     ----------
@@ -195,9 +196,9 @@ def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequ
 def rest_peaks(
     choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
 ) -> NDArray[np.int64]:
-    """Return for each choice of plans the peak from the forward pass of region ``first`` until its backward pass ends.
+    """Return for each choice of plans the peak from the forward pass of a region to the code after its backward pass.
 
-    Bytes are counted above what was alive before the training step. What regions before ``first`` save is not included.
+    Bytes are counted above the memory in use before the training step. Bytes that earlier regions save are left out.
 
     Parameters
     ----------
@@ -208,7 +209,7 @@ def rest_peaks(
     outside : sequence of Outside
         One for each region, in the same order.
     first : int
-        The position of a region.
+        The position of the region.
 
     Returns
     -------
