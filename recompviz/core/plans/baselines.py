@@ -38,8 +38,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     graph : Graph
     name : str
         ``"keep-all"`` keeps every value. ``"per-module"`` puts a checkpoint around each repeated block; see
-        :func:`per_module`. ``"chen"`` is Chen's √n algorithm; see :func:`chen`. ``"as-written"`` recomputes what the
-        user's own checkpoints recompute; see :func:`as_written`.
+        :func:`per_module`. ``"chen"`` is Chen's √n algorithm; see :func:`chen`. ``"as-written"`` recomputes the
+        values inside the user's own checkpoints; see :func:`as_written`.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def baseline(graph: Graph, name: str) -> Plan:
 def chen(graph: Graph) -> Plan:
     """Return Chen's √n plan: the plan of least formula peak among :func:`chen_plans`.
 
-    Of several such plans, it is the one of least overhead.
+    Of several plans with this peak, it is the plan of least overhead.
 
     Examples
     --------
@@ -230,8 +230,8 @@ def as_written(graph: Graph) -> Plan:
     Values inside a checkpoint that are read outside it are kept.
 
     A trace treats operators inside a checkpoint like any others: the planner decides which values to recompute. The
-    plan that keeps everything therefore takes more memory than such a model takes in eager PyTorch. This plan takes
-    about as much as eager PyTorch.
+    plan that keeps everything therefore takes more memory than the model takes in eager PyTorch. This plan takes about
+    as much as eager PyTorch.
 
     Raises
     ------

@@ -132,7 +132,7 @@ class Comparison:
 
     @property
     def text(self) -> str:
-        """The comparison as text, one change on each line."""
+        """The comparison as text of several lines."""
         count = int((self.a.keep_mask != self.b.keep_mask).sum())
         lines = [
             f"{self.a.kind} → {self.b.kind}: {count} of {len(self.a.graph)} nodes moved",

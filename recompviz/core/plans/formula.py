@@ -58,7 +58,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
     Returns
     -------
     tuple of (int, int)
-        M(δ⁺(L)∖L) and M(δ⁻(δ⁺(L))∖L), in bytes.
+        M(δ⁺(L)∖L) and M(δ⁻(δ⁺(L))∖L), in formula bytes.
     """
     after = 0
     for v in bits(lower):
@@ -72,7 +72,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 
 
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
-    """Return the terms of the peak formula for each segment, in order, of a sequence of bit masks L₁ … L_k = V.
+    """Return the terms of the peak formula for each segment of a sequence of bit masks L₁ … L_k = V, in order.
 
     Examples
     --------
@@ -109,6 +109,6 @@ def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
 def overhead(graph: Graph, sequence: Sequence[int]) -> float:
     """Return T(V ∖ U_k), the cost of the recomputed nodes, for a sequence of bit masks L₁ … L_k = V.
 
-    The unit is that of ``graph.time``.
+    It is in the unit of ``graph.time``.
     """
     return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

@@ -1,7 +1,7 @@
 """The gap between the formula peak of a plan and its simulated or measured peak, as steps that add up exactly.
 
-The formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than those of a
-real training step. The allocator reserves more memory than it uses. A gap has one step for each such reason. The step
+The formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than a real
+training step has. The allocator reserves more memory than it uses. A gap has one step for each such reason. The step
 is the difference of two totals, and names the blocks or operators that contribute to it.
 """
 
@@ -46,7 +46,7 @@ class GapStep:
     why : str
         The reason, in words.
     behind : tuple of (str, int)
-        What contributes to the step, with bytes: categories, blocks, operators or steps of the schedule.
+        Contributions to the step, in bytes: of categories, blocks, operators or steps of the schedule.
     """
 
     name: str
@@ -58,7 +58,7 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The steps from the formula peak of a plan to its simulated peak, and to the measured one if known; frozen.
+    """The steps from the formula peak of a plan to its simulated peak, and to its measured peak if known; frozen.
 
     The first step is the formula peak. All changes add up to the total of the last step. ``print`` shows a table.
 

@@ -56,8 +56,8 @@ class Plan:
         The peak by the paper's formula, in bytes of intermediate values and their gradients (*formula bytes*). It does
         not count parameters.
     kind : str
-        The method that made the plan: ``"canonical"`` for a given or optimal lower-set sequence, the name of a
-        baseline, or ``"live"`` for a search in simulated bytes.
+        The method that made the plan: ``"canonical"`` for a given or optimal lower-set sequence. Otherwise it is the
+        name of a baseline, ``"live"`` for a search in simulated bytes, or another name.
     """
 
     graph: Graph

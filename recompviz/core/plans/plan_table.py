@@ -39,7 +39,7 @@ class PlanTable:
     ----------
     graph : Graph
     objective : "time", "memory", "live" or "given"
-        Where the plans come from: the formula's time-centric or memory-centric optima, a search in simulated bytes, or
+        The origin of the plans: the formula's time-centric or memory-centric optima, a search in simulated bytes, or
         the caller.
     plans : tuple of Plan
         One plan for each row. No two plans keep the same values.

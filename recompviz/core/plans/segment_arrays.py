@@ -77,8 +77,8 @@ def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[n
 def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the segment number of each node for a plan that keeps any set of values.
 
-    A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. Each value is then recomputed
-    within its own segment.
+    A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. A value that is not kept is then
+    recomputed and read within its own segment.
 
     Examples
     --------
