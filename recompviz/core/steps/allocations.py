@@ -96,7 +96,7 @@ class Allocations:
 
 
 class AllocationReader:
-    """A replay that takes events one by one, for a source whose later events depend on the blocks of earlier ones.
+    """A replay that takes events one by one. A source can ask for the blocks in use between two events.
 
     Examples
     --------

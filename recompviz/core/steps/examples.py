@@ -43,8 +43,9 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
 def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: int = 224) -> tuple[Graph, JointGraph]:
     """Return the graph and the joint graph of a residual network with bottleneck blocks; ResNet-50 by default.
 
-    Shapes, sizes and the paper's costs (10 for a convolution, otherwise 1) are those of the real network. The backward
-    pass is simplified: a convolution and a batch norm read their input, and a ReLU reads its output.
+    Its values have the shapes and sizes of the real network, and the paper's costs: 10 for a convolution, otherwise 1.
+    The backward pass is simplified: a ReLU reads its output, an addition and a view read nothing, and every other
+    operator reads its input.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
     """Return the graph and the joint graph of a network with the shape of a U-Net.
 
     The output of each block on the way down is also read on the way up. A block is a convolution, a batch norm and a
-    ReLU. Height and width are halved after each quarter of the blocks on the way down.
+    ReLU. On the way down, each quarter of the blocks has half the height and width of the quarter before.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 The graph G of intermediate values is a simplification of the joint graph. A *call* is one operator call. Views,
 getitems and detaches are not calls, because they allocate nothing; they belong to the storage that they read. A
-*storage* is a block of memory that one call allocates, or that exists before the training step. A forward call that the
-backward pass depends on belongs to a node of G. The torch layer traces the joint graph; the scheduler, the simulator
-and the widgets read it.
+*storage* is a block of memory that one call allocates, or that exists before the training step. A forward call that
+contributes to the loss or to the backward pass belongs to a node of G, unless its result is a constant. The torch layer
+traces the joint graph; the scheduler, the simulator and the widgets read it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Category(IntEnum):
     PARAMETER_GRADIENT
         A gradient of a parameter.
     OUTPUT
-        The loss.
+        The loss. In the joint graph of a module or region: an output.
     WORKSPACE
         Scratch memory inside one operator.
     OTHER
@@ -105,8 +105,8 @@ class Storage:
     maker : int
         The number of the call that allocates it; −1 if it is allocated before the training step.
     category : Category
-        Its use. An output of a forward call has the category ``KEPT``, even if a plan does not keep it, or ``OUTPUT``.
-        An output of a backward call has the category ``GRADIENT`` or ``PARAMETER_GRADIENT``.
+        Its use. The loss and the outputs of a module or region are ``OUTPUT``. Other forward values are ``KEPT``, even
+        if a plan does not keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``.
     label : str
         The name of the parameter, buffer or input, or the key of the call that allocates it.
     """
@@ -124,12 +124,12 @@ class Call:
     Attributes
     ----------
     info : NodeInfo
-        Its operator, module and source line. A backward call has those of its forward call.
+        Its operator, module and source line. A backward call has the module and line of its forward call.
     backward : bool
         Whether it belongs to the backward pass.
     node : int
-        The number of the node of G to which it belongs. −1 for a backward call, for a constant, and for a value without
-        gradient. Several calls may belong to one node.
+        The number of the node of G to which it belongs. −1 for a backward call, a call that computes a constant, and a
+        call on which neither loss nor gradients depend. Several calls may belong to one node.
     reads, makes : tuple of int
         The numbers of the storages that it reads, and of the storages that it allocates, without repeats.
     pinned : bool
@@ -168,13 +168,14 @@ class JointGraph:
     results : frozenset of int
         Storages that stay allocated after the training step: the loss and the returned gradients.
     clones : tuple of (int, int)
-        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive, because their layout is not
-        the parameter's. The bytes are the size of the copy.
+        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive. It copies a gradient with
+        another layout than its parameter, and a gradient that several parameters share. The bytes are the copy's size.
     tangent_bytes : int
         Bytes of the gradient of the loss, from which the backward pass starts. This gradient is alive until the
-        backward pass ends.
+        gradients have arrived at their parameters.
     rng_bytes : int
-        Bytes on the device of one saved state of the random generator. Every recomputed random call saves one.
+        Bytes on the device of one saved state of the random generator. A random call that is recomputed saves one state
+        before its first run and another one during its second run.
     alignment : int
         The allocator rounds the size of every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
     workspace : tuple of int
@@ -238,7 +239,7 @@ class JointGraph:
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """For each call the storages that it allocates or reads, without those allocated before the training step."""
+        """For each call the storages that it allocates or reads, without storages that exist before the step."""
         return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
 
     @cached_property
@@ -265,8 +266,9 @@ class JointGraph:
     def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
         """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
 
-        A kept output is still freed in the forward pass if the backward pass does not need it. A view owns no memory:
-        if its node is kept, the call whose output it views is kept. The entries of backward calls have no meaning.
+        A kept output is still freed in the forward pass if the backward pass does not need it. The outputs of a pinned
+        call are always kept. A view owns no memory: if its node is kept, the call whose output it views is kept. The
+        entries of backward calls have no meaning.
 
         Parameters
         ----------

@@ -42,8 +42,8 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     Returns
     -------
     Timeline
-        In total bytes. Its steps are those of the schedule, then the arrival of the gradients at their parameters, and,
-        if ``joint.optimizer_scratch`` is not 0, the optimizer's step.
+        In total bytes. It has the steps of the schedule, then a step in which the gradients arrive at their
+        parameters. If ``joint.optimizer_scratch`` is not 0, the optimizer's step follows.
 
     Examples
     --------
