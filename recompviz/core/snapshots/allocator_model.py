@@ -2,7 +2,7 @@
 
 A trace has the bytes that were *requested*. The allocator counts the bytes of the block: the request rounded up to a
 multiple of 512 bytes, and more if the rest of a free block is too small to be split off. The model splits and merges
-the free memory of each segment as the allocator does, so that its sums equal those of the allocator.
+the free memory of each segment as the allocator does by default, so that its sums equal the allocator's.
 
 Source: c10/cuda/CUDACachingAllocator.cpp, ``round_size``, ``should_split``, ``free_block``.
 """
@@ -33,7 +33,7 @@ def rounded(size: int) -> int:
 
 
 class AllocatorModel:
-    """The free memory of every segment of one device, split and merged as PyTorch's allocator does.
+    """The free memory of every segment of one device, split and merged as PyTorch's allocator does by default.
 
     A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from segments
     of 2 MiB, larger requests from other segments. Each CUDA stream has its own segments.

@@ -23,7 +23,7 @@ from recompviz.core.base.text import shortened
 class SnapshotError(RecompvizError, ValueError):
     """A file is not a memory snapshot of PyTorch's allocator, or has no data for the wanted device.
 
-    The message says what was found and what was expected.
+    The message names the contents found and the contents expected.
 
     Attributes
     ----------

@@ -46,8 +46,8 @@ class DeviceHistory:
     Attributes
     ----------
     allocations : Allocations
-        Its ``at`` is the position of an event in the trace, or a negative number for the allocation of a block that
-        existed before.
+        Its ``at`` is the position of an event in the trace. It is negative for the allocation of a block that existed
+        before.
     reserved : list of int
         Bytes reserved from the device after each event of ``allocations``.
     fragmentation : list of int

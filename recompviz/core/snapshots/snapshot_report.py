@@ -1,8 +1,8 @@
 """``load_snapshot``: make a memory report from a file of ``torch.cuda.memory._dump_snapshot``.
 
-The trace is replayed from the blocks that existed when the recording began. The peak therefore equals
-``max_memory_allocated``, and each block alive at the peak has the stack that allocated it. Neither a GPU nor torch is
-needed, and nothing in the file is executed.
+The trace is replayed from the blocks that existed when the recording began. The peak of the report is therefore the
+peak of all allocated memory during the recording. Each block alive at the peak has the stack that allocated it, if the
+snapshot has this stack. Neither a GPU nor torch is needed, and nothing in the file is executed.
 """
 
 from __future__ import annotations
