@@ -27,7 +27,7 @@ COLOURS = {category: palette.CATEGORIES[category.name] for category in Category}
 def tradeoff_figure(tradeoff: Tradeoff) -> Any:
     """Draw overhead against peak for the time-centric and the memory-centric plans.
 
-    Peaks are in MiB, by the formula. A circle marks the plan that keeps every value.
+    Peaks are in MiB, by the formula. A large open circle marks the plan that keeps every value.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
 
 
 def gap_figure(gap: Gap) -> Any:
-    """Draw the steps from the peak by the formula to the measured memory as a waterfall chart, in MiB.
+    """Draw the steps from the formula peak to the simulated or measured memory as a waterfall chart, in MiB.
 
     Parameters
     ----------

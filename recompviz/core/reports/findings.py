@@ -40,11 +40,12 @@ class PeakRow:
     dtype : str
         For example ``"float32"``; empty if it is not known.
     born : str
-        The operator that allocated the block; in a snapshot, the number of the event.
+        The operator that allocated the block; empty if it is not known. In a snapshot, the number of the event, or
+        ``"allocated before the recording"``.
     last_use : str
         The operator that last read the block; empty if none is known.
     age : int
-        The number of training steps since the block was allocated; 0 in the training step of the peak.
+        The number of training steps from the allocation of the block to the peak; 0 if both are in the same step.
     attributed : bool
         Whether the origin of the block is known.
     """
@@ -81,7 +82,7 @@ class Finding:
     value : str
         Name of the largest block, or of the group.
     line : SourceLine or None
-        The line of the user's code to look at, usually the one that allocated the largest block.
+        The line of the user's code to look at, usually the line that allocated the largest block.
     size : int
         Bytes of the blocks.
     avoidable : int
@@ -119,8 +120,8 @@ class Finding:
     def matters(self, peak: int) -> bool:
         """Return whether a fix is worthwhile.
 
-        This holds for a surprising finding that grows by at least 1 KiB in each training step, or whose fix saves at
-        least 3 % of the peak.
+        A fix is worthwhile for a surprising finding that grows by at least 1 KiB in each training step, or whose fix
+        saves at least 3 % of the peak.
 
         Parameters
         ----------
@@ -151,8 +152,8 @@ class Difference:
     step : str
         Name of the operator.
     expected, measured : int
-        The simulated and the measured change of live memory, in bytes, from this operator to the next one that runs in
-        both.
+        The simulated and the measured change of live memory, in bytes, from this operator to the next operator that
+        both training steps run.
     line : SourceLine or None
         The line of the user's code that called the operator.
     """

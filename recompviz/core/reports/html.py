@@ -1,7 +1,6 @@
 """A memory report as HTML of limited size: plain tables without scripts, which every viewer of notebooks shows.
 
-All text from files and models is escaped. A table shows at most ``MOST_SHOWN`` rows; its title then says how many rows
-there are.
+All text from files and models is escaped. A table shows at most 30 rows. If there are more, its title says how many.
 """
 
 from __future__ import annotations
@@ -99,7 +98,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count:
     head : sequence of str
         Column titles.
     rows : iterable of sequence of str
-        The rows to show, at most ``MOST_SHOWN``. Cells are inserted as they are: they must be escaped already.
+        The rows to show, at most ``MOST_SHOWN`` (30). Cells are inserted as they are: they must be escaped already.
     count : int
         Number of rows before the limit. If it is larger than ``MOST_SHOWN``, it appears beside the title.
     """
@@ -116,5 +115,5 @@ def _line_html(line: SourceLine | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Shorten a text to ``MOST_CHARACTERS`` characters and escape it for HTML."""
+    """Shorten a text to at most 300 characters and escape it for HTML."""
     return escape(shortened(text, MOST_CHARACTERS))

@@ -119,7 +119,7 @@ class MemoryReport:
 
     @property
     def reached_at(self) -> str:
-        """The operator that reaches the peak, or ``"the start"``; in a snapshot, the source line."""
+        """The operator that reaches the peak, or ``"the start"``; in a snapshot, the source line if it is known."""
         step = self.timeline.peak_step
         return self.timeline.step_labels[step] if 0 <= step < len(self.timeline.step_labels) else "the start"
 
@@ -136,7 +136,7 @@ class MemoryReport:
         Raises
         ------
         ValueError
-            If the training step was not traced. The message gives the notes, or what to do if there are none.
+            If the training step was not traced. The message gives the notes, or the next step if there are none.
         """
         if self.open_explorer is None:
             why = "; ".join(self.notes) or "make it with rv.debug(model, …), without advise=False"

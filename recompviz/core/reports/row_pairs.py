@@ -1,7 +1,7 @@
 """Match the rows of two memory reports.
 
-Rows with the same value, category and text of the line form a group. Groups of the two reports are matched in three
-rounds: by value, category and text of the line; then by operator, module, shape and size; then by operator, module and
+Rows with the same value, category and text of the line form a group. Groups of the same category are matched in three
+rounds: by value and text of the line; then by operator, module, shape, dtype and size; then by operator, module and
 file. The later rounds find values whose name or line was edited between the runs.
 """
 

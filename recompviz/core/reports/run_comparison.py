@@ -79,14 +79,14 @@ class RunComparison:
     def growth(self) -> tuple[int, int]:
         """Bytes by which live memory grows in each training step, for ``a`` and for ``b``.
 
-        Of the changes from the end of one training step to the next, the one of least absolute value counts. 0 if fewer
+        It is the change of least absolute value between the ends of two consecutive training steps. It is 0 if fewer
         than two training steps are recorded.
         """
         return _per_step(self.a), _per_step(self.b)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence about the growth in each training step, if there is any.
+        """A sentence about the growth in each training step, if it is at least 1 KiB in one of the reports.
 
         Another sentence follows if the two reports recorded different numbers of training steps.
         """
@@ -139,7 +139,7 @@ def compare_runs(a: MemoryReport, b: MemoryReport) -> RunComparison:
     Parameters
     ----------
     a, b : MemoryReport
-        Reports from :func:`recompviz.debug` or :func:`recompviz.load_snapshot`. ``a`` is the one before the change.
+        Reports from :func:`recompviz.debug` or :func:`recompviz.load_snapshot`. ``a`` is the report before the change.
 
     Returns
     -------

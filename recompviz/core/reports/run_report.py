@@ -25,8 +25,8 @@ class RunReport:
     seconds : float
         Wall-clock time of the whole run: preparation, measured training step, and check of the gradients.
     certified : bool
-        Whether the run passed the checks of :func:`recompviz.certify`: gradients, loss and buffers are those of eager
-        PyTorch, and the values of the plan are saved.
+        Whether the run passed the checks of :func:`recompviz.certify`. Gradients, loss and buffers must be the same as
+        in eager PyTorch, and the values of the plan must be saved.
     certificate : str
         The result of each check, as text.
     gap : Gap or None
@@ -53,7 +53,7 @@ class RunReport:
         Returns
         -------
         float
-            For example 0.02 if the measured peak is 2 % above the prediction; 0 if the measured peak is 0.
+            For example 0.02 if the prediction is 2 % below the measured peak; 0 if the measured peak is 0.
         """
         return (self.measured.peak - predicted.peak) / self.measured.peak if self.measured.peak else 0.0
 

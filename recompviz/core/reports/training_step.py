@@ -94,7 +94,7 @@ class Island:
     line : SourceLine or None
         The line that runs the code outside the compiled model; None if ``breaks`` is not empty or the line is unknown.
     breaks : tuple of GraphBreak
-        The graph breaks for which this code is eager; empty for code outside the compiled model.
+        The graph breaks that make this code eager; empty for code outside the compiled model.
     """
 
     held: int
@@ -171,7 +171,7 @@ class StepReport:
         The Pareto front: for each point its recomputation in milliseconds, its peak in bytes above ``resident``, and
         the plan of each region.
     point : int
-        The point that the current total allows; if nothing fits, the point of least peak, and a note says so.
+        The point of least recomputation that fits ``total``; if none fits, the point of least peak, and a note says so.
     forward_time : float
         Time of the forward passes of all regions without recomputation, in milliseconds.
     notes : tuple of str
@@ -257,8 +257,9 @@ class StepReport:
         Returns
         -------
         list of Moment
-            In order of execution: forward passes, backward passes in reverse order, and the eager code after each pass.
-            The largest ``bytes`` plus ``resident`` is ``self.peak(point)``.
+            In order of execution: the eager code before the first region, the forward passes, and the backward passes
+            in reverse order. The eager code after a pass follows the pass. The largest ``bytes`` plus ``resident`` is
+            ``self.peak(point)``.
         """
         rows = [self.row(i, point) for i in range(len(self.regions))]
         saved = [0]
@@ -294,7 +295,7 @@ class StepReport:
         return f"{regions} region{'s' if regions > 1 else ''}, {count}"
 
     def kept(self, region: int, point: int | None = None) -> str:
-        """Return the bytes that a region keeps at a point, and those that it keeps without recomputation, as text.
+        """Return as text the bytes that a region saves at a point, and the bytes that it saves without recomputation.
 
         Parameters
         ----------
