@@ -39,7 +39,7 @@ class Feedback:
 
 
 class AnswerError(RecompvizError, ValueError):
-    """Raised if a value cannot be read as an answer. The message says what is expected."""
+    """Raised if a value cannot be read as an answer. The message names the expected answer."""
 
 
 def read_set(graph: Graph, answer: Any) -> int:
@@ -97,9 +97,11 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     Raises
     ------
     AnswerError
-        If the answer is a plan of another graph or not a lower-set sequence, or if a set is not a lower set.
+        If the answer is a plan of another graph, is not a lower-set sequence, or has a set that is not a lower set.
     GraphError
-        If a name is not a node, or if a set does not strictly contain the set before it.
+        If a name is not a node.
+    ValueError
+        If a set does not strictly contain the set before it.
     """
     if hasattr(answer, "sequence"):
         answer = answer.plan

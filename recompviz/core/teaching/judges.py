@@ -1,8 +1,8 @@
 """Judges of the exercises: functions (graph, answer) → Feedback that decide whether an answer is right.
 
 A judge checks a set against the definition of a lower set, a sequence against the peak formula, and an optimum against
-the exact solver or against all sequences. Functions with other parameters return a judge. A judge raises
-:class:`AnswerError` or ``GraphError`` for an answer that it cannot read.
+the exact solver or against all sequences. Functions with other parameters return a judge. A judge raises a
+``ValueError``, such as :class:`AnswerError`, for an answer that it cannot read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Judge = Callable[[Graph, Any], Feedback]
 
 
 def boundary_is(wanted: str) -> Judge:
-    """Return a judge that accepts every lower set whose boundary has the nodes ``wanted``, one letter each."""
+    """Return a judge that accepts every lower set whose boundary is the set ``wanted``, one letter for each node."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         mask = read_lower_set(graph, answer)
@@ -115,7 +115,7 @@ def peak_at_most(budget: int) -> Judge:
 
 
 def least_peak_recomputing(most: int) -> Judge:
-    """Return a judge that accepts the sequences of least peak among those that recompute at most ``most`` values."""
+    """Return a judge that accepts a sequence of least peak among all that recompute at most ``most`` values."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -222,7 +222,10 @@ def least_overhead(budget: int) -> Judge:
 
 
 def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower-set sequence with less overhead than every sequence from the paper's family {Lᵛ} of lower sets."""
+    """Accept a lower-set sequence with less overhead than every sequence in the paper's family of lower sets.
+
+    The family consists of ∅, V and the closure Lᵛ of each node v.
+    """
     plan = read_plan(graph, answer)
     best = float(solve(graph, "paper").time_centric.overheads[0])
     if plan.overhead < best:

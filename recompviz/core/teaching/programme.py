@@ -40,7 +40,7 @@ Place = tuple[int, float]  # a lower set as a bit mask, and an overhead
 
 @dataclass(frozen=True)
 class Candidate:
-    """A segment L′∖L that a cell may choose; the cell takes the candidate with the least value.
+    """A segment L′∖L that a cell may choose. The cell takes the fitting candidate with the least value.
 
     In the budget-free form the cell is at L, and the segment is the next one. In the per-budget form the cell is at L′,
     and the segment is the last one so far.
@@ -84,7 +84,7 @@ class Cell:
     candidates : tuple of Candidate
         The segments that the cell may choose; empty for the first cell of the recursion.
     best : int
-        Position in ``candidates`` of the least value among those that fit; −1 if none fits or there are none.
+        Position in ``candidates`` of the fitting candidate with the least value; −1 if none fits or there are none.
     value : int
         R(L, t) or opt[L, t], in formula bytes; −1 if no candidate fits.
     """
@@ -201,7 +201,7 @@ def budget_free(graph: Graph) -> Programme:
     TooManyLowerSets
         If the graph has more than 80 lower sets.
     ValueError
-        If the table has more than ``MOST_CELLS`` cells.
+        If the table has more than 700 cells.
 
     Examples
     --------
@@ -233,7 +233,7 @@ def per_budget(graph: Graph, budget: int) -> Programme:
     TooManyLowerSets
         If the graph has more than 80 lower sets.
     ValueError
-        If the table has more than ``MOST_CELLS`` cells.
+        If the table has more than 700 cells.
 
     Examples
     --------

@@ -111,8 +111,8 @@ class Strategy:
 def canonical_strategy(plan: Plan) -> Strategy:
     """Simulate the canonical strategy of a plan and record the state after each action.
 
-    The strategy computes one segment after the other and keeps only the boundary of each. The backward pass recomputes
-    the other values of a segment when it reaches the segment.
+    The strategy computes one segment after the other and keeps only the boundaries of the lower sets. The backward pass
+    recomputes the other values of a segment when it reaches the segment.
 
     Parameters
     ----------
