@@ -1,10 +1,9 @@
 """Compilation of a graph that Dynamo captured, by AOTAutograd, with forward and backward functions of recompviz.
 
 Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``,
-``torch._functorch.config``,
-the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and
-``_double_backward`` and ``metadata`` of the autograd function that AOTAutograd makes. Tried on torch 2.13.0 and 2.14.1,
-on the CPU.
+``torch._functorch.config``, the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of
+fx nodes, and ``_double_backward`` and ``metadata`` of the autograd function that AOTAutograd makes. Tried on torch
+2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations

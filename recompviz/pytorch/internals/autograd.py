@@ -71,7 +71,7 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
     result : pytree of torch.Tensor
         A scalar loss, or the outputs of a model. Each output that requires a gradient gets a gradient of ones.
     arrival : context manager, optional
-        Entered when the backward pass starts. The gradients of outputs are allocated inside it.
+        Entered when the backward pass starts. The gradients of outputs are allocated inside it. Not used for a scalar.
     """
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)

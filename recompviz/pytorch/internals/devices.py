@@ -55,7 +55,7 @@ def may_be_larger(alignment: int, size: int) -> int:
 
 
 def memory_of(device: str) -> int | None:
-    """Return the total memory of a CUDA device, in bytes; None for any other device."""
+    """Return the total memory of a CUDA device, in bytes; None for any other device, and without CUDA."""
     if not device.startswith("cuda") or not torch.cuda.is_available():
         return None
     return int(torch.cuda.get_device_properties(torch.device(device)).total_memory)
@@ -158,9 +158,9 @@ def processor_name(device: torch.device) -> str:
 
 
 def backend_settings(device: torch.device) -> str:
-    """Return the settings of PyTorch that decide which kernels run on a device, as one text.
+    """Return settings of PyTorch that decide which kernels run on a device, as one text.
 
-    Two runs with the same operators, device and settings run the same kernels.
+    Figures that were measured under one text are used again under the same text only.
     """
     backends: Any = torch.backends  # its attributes are set at run time
     settings: dict[str, Any] = {

@@ -1,11 +1,11 @@
 """Dynamo: settings for captures, the origin of a captured graph, and the reason why a capture ended.
 
 Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``utils.get_metrics_context``,
-``reset``, ``reset_code``, ``register_backend``),
-``Module._call_impl``, ``Module._compiled_call_impl``, the ``meta`` entry ``"stack_trace"`` of fx nodes; for the reasons
-of graph breaks ``compile_subgraph_reason`` of a captured graph, ``graph_break_reasons``,
-``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of ``torch._dynamo.utils``, and the names of the
-functions that resume after a break. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl``, ``Module._compiled_call_impl``, and the entry
+``"stack_trace"`` in ``meta`` of fx nodes. For the reasons of graph breaks: ``compile_subgraph_reason`` of a captured
+graph, ``graph_break_reasons``, ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of
+``torch._dynamo.utils``, and the names of the functions that resume after a break. Tried on torch 2.13.0 and 2.14.1, on
+the CPU.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _joint_graph(
 
 
 def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextManager[None]:
-    """In a block, let Dynamo capture recurrent layers, logging, and gradients that are taken in the forward pass.
+    """In a block, let Dynamo capture recurrent layers and gradients taken in the forward pass, and ignore logging.
 
     Parameters
     ----------

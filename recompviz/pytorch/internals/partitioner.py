@@ -49,9 +49,9 @@ Split = tuple[GraphModule, GraphModule]
 def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
     """Return the values that PyTorch's min-cut partitioner saves for the backward pass of a joint graph.
 
-    The partitioner works on a copy with its default settings: it avoids recomputing operators that it calls
-    compute-intensive, and solves the knapsack by ``dp`` over counted FLOP. Only its merging of equal subexpressions is
-    switched off, because it would change the graph.
+    The partitioner works on a copy, under the present settings of ``torch._functorch.config``. By default it avoids
+    recomputing operators that it calls compute-intensive, and solves the knapsack by ``dp`` over counted FLOP. Its
+    merging of equal subexpressions is switched off, because it would change the graph.
 
     Parameters
     ----------
