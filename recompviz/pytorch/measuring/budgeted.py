@@ -43,14 +43,16 @@ def fit_in(
     -------
     PlannedModule
         Called with the inputs and then the targets, it returns the scalar loss, or the model's outputs if there is no
-        loss. Each call runs the plan of least recomputation that fits into ``total``.
+        loss. Each call runs the plan of least recomputation, of the plans found, that fits into ``total``.
 
     Raises
     ------
     TypeError, ValueError
         If ``total`` is not a size, or as for :func:`recompviz.trace`.
     InfeasibleBudget
-        If no plan fits. Its ``least`` is the least feasible total, in bytes.
+        If no plan fits. Its ``least`` is the least total for which a plan was found, in bytes.
+    ProfilerBusy
+        If another profiler runs in this process when the training step is calibrated.
     TraceError
         If the training step cannot be traced.
     ValueError

@@ -31,11 +31,10 @@ _MOST_SECONDS = 1e6
 
 
 class CalibrationCache:
-    """Cache of the measured workspace, sizes and time of operator calls on one device (their *figures*).
+    """Cache of the *figures* of operator calls on one device: measured workspace, sizes and time.
 
-    A cache is valid for one version of PyTorch and for the present settings that select kernels.
-
-    If the folder of the cache cannot be written, the figures are kept in this object only.
+    A cache is valid for one version of PyTorch and for the present settings that select kernels. If its folder cannot
+    be written, the figures are kept in this object only.
 
     Parameters
     ----------

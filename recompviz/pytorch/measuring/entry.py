@@ -75,7 +75,8 @@ def trace(
     TypeError
         If ``forward`` cannot be called with these inputs, or another argument has the wrong type.
     ValueError
-        If there is no such granularity or cost model, or the optimizer trains other parameters.
+        If there is no such granularity or cost model, if the optimizer trains other parameters, or if
+        ``costs="roofline"`` and the device is not in this machine.
     TraceError
         If the training step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that
         is not its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model

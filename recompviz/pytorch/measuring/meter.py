@@ -45,7 +45,7 @@ def measure(
     Parameters
     ----------
     module : torch.nn.Module
-        A planned module, or any other model, which runs eagerly.
+        A planned module, or any other module, which runs as it is: eagerly, or compiled if it was compiled.
     *inputs
         One batch.
     kwargs, targets
