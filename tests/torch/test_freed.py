@@ -13,7 +13,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.pytorch.internals.dynamo import register_name
-from recompviz.pytorch.running.compiled import backend, budget_of
+from recompviz.pytorch.running.compiled import backend, budget_for, budget_of, forget_budgets
 
 
 def _trace(model: nn.Module, x: torch.Tensor) -> list[Any]:
@@ -92,3 +92,11 @@ def test_planned_modules_leave_no_tensor_behind() -> None:
     for _ in range(3):
         one()
     assert tensors() == before
+
+
+def test_one_total_has_one_budget_however_it_is_written() -> None:
+    forget_budgets()
+    assert budget_for("1 GiB") is budget_for(2**30) is budget_for(float(2**30)) is budget_for("1024 MiB")
+    assert budget_for("1 GB") is not budget_for("1 GiB")
+    assert budget_for(None).total is None
+    forget_budgets()

@@ -35,7 +35,7 @@ M = TypeVar("M", bound=Callable[..., Any])
 TOTAL_VARIABLE = "RECOMPVIZ_TOTAL"
 _OPTIONS = ("total",)
 
-_by_total: dict[str, StepBudget] = {}
+_by_total: dict[int | None, StepBudget] = {}
 
 
 def backend(
@@ -65,6 +65,11 @@ def backend(
     TypeError, ValueError
         When the compiled graph is called, if an option is unknown or the total is not a size. ``torch.compile`` wraps
         errors that a backend raises earlier in an error of its own type.
+
+    Warns
+    -----
+    UnplannedGraph
+        If the graph cannot be planned; it then runs eagerly.
     """
     allow_more_captures()
     try:
@@ -112,9 +117,10 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
     They share one budget because they share the memory of one device.
     """
-    if repr(total) not in _by_total:
-        _by_total[repr(total)] = StepBudget(total)
-    return _by_total[repr(total)]
+    size = None if total is None else parse_total(total)
+    if size not in _by_total:
+        _by_total[size] = StepBudget(size)
+    return _by_total[size]
 
 
 def forget_budgets() -> None:
@@ -163,8 +169,8 @@ def compile(
     ValueError
         If ``total`` is not a size, or ``optimizer`` trains other parameters than those of the model.
     InfeasibleBudget
-        When the compiled model is called and no plan fits the total, before the step allocates anything. Its attribute
-        ``least`` is the least total that is feasible.
+        When the compiled model is called and no plan fits the total: before the step allocates anything, or during the
+        forward pass if steps run different graphs. Its attribute ``least`` estimates the least feasible total.
 
     Warns
     -----

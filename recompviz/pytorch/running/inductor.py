@@ -59,9 +59,9 @@ class Partitioner(CustomPartitionerFn):
     Attributes
     ----------
     graphs : list of PlannedGraph
-        One for each joint graph, in the order of compilation.
+        One for each joint graph that can be planned, in the order of compilation.
     outside : int
-        Bytes that code outside the graphs adds to the peak, measured by :meth:`calibrate`; 0 before.
+        Bytes by which the peak that :meth:`calibrate` measured was above the predicted one; 0 before.
 
     Raises
     ------
@@ -70,14 +70,15 @@ class Partitioner(CustomPartitionerFn):
     ValueError
         If ``total`` is not a size.
     InfeasibleBudget
-        When the first graph is compiled and no plan of it fits, before anything is allocated. Dynamo wraps this error
-        in its own.
+        When the first graph is compiled and no plan of it fits, before the training step allocates anything. Dynamo
+        wraps this error in its own.
 
     Warns
     -----
     UnplannedPartition
-        If PyTorch splits a graph that cannot be planned, for example because it contains flex attention; or if no plan
-        of a later graph fits what the earlier graphs leave.
+        If PyTorch splits a graph that cannot be planned, for example because it contains flex attention; if no plan
+        of a later graph fits the bytes that the earlier graphs leave; or if no plan of the first graph fits and
+        Inductor's code cannot be counted.
 
     Notes
     -----
@@ -166,10 +167,10 @@ class Partitioner(CustomPartitionerFn):
     def calibrate(self, step: Callable[[], object]) -> int:
         """Measure a training step, and plan again if it takes more than the total.
 
-        The first calls of ``step`` compile the model. If the measured peak is above the total, the compiled code is
-        dropped (``torch.compiler.reset``), and the total is divided again over all graphs of the step. Then the step is
-        compiled and measured once more. Afterwards :attr:`predicted` includes :attr:`outside`, the bytes that code
-        outside the graphs takes.
+        The first call of ``step`` compiles the model, and the second is measured. If the measured peak is above the
+        total, the compiled code is dropped (``torch.compiler.reset``), and the total is divided again over all graphs
+        of the step. Then the step is compiled and measured once more. Afterwards :attr:`predicted` includes
+        :attr:`outside`.
 
         Parameters
         ----------
@@ -279,7 +280,7 @@ class Partitioner(CustomPartitionerFn):
         return candidates.split(row)
 
     def _refuse(self, gm: GraphModule, candidates: SplitCandidates, room: int) -> None:
-        """Raise an error if the graph is the first one, otherwise warn that no plan fits."""
+        """Raise an error if the graph is the first one and its bytes were counted; otherwise warn that no plan fits."""
         least = self.total - room + candidates.memory(candidates.leanest).peak
         if candidates.exact and not self.graphs:
             raise InfeasibleBudget(self.total, least, "total")

@@ -102,7 +102,7 @@ class InductorJoint:
         return cls(replace(folded, graph=graph), output_count, static)
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """Return how this graph was split."""
+        """Return the :class:`PlannedGraph` of a split of this graph; its attributes explain the parameters."""
         return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
 
     def saved_by(self, split: Split) -> int:

@@ -168,7 +168,7 @@ def _allocated_sizes(joint: JointGraph, allocations: list[tuple[int, int]], expe
     """Bytes allocated for each output.
 
     If no block has the expected size, the kernel allocated more, and the smallest larger block that stays is taken.
-    Larger outputs are matched first.
+    Larger outputs are matched first. Where the allocator rounds sizes, the expected size is kept instead.
     """
     left = [size for address, size in allocations if size > 0 and (address, -size) not in allocations]
     sizes = list(expected)

@@ -33,7 +33,7 @@ class OptionalRegions:
 
     @property
     def count(self) -> int:
-        """The number of changes so far. A result of :meth:`reserve` holds until this number changes."""
+        """The number of changes to the records. A result of :meth:`reserve` holds until this number changes."""
         return self._count
 
     def note(self, first: Region, region: Region, sizes: tuple[Any, ...]) -> None:
@@ -64,7 +64,8 @@ class OptionalRegions:
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Return the bytes to reserve for regions that the recorded step left out.
 
-        A region counts with the values that its leanest plan saves, its outputs and its gradients.
+        A region counts with the values that its leanest plan saves, its outputs and its gradients. Regions without
+        parameters do not count.
 
         Parameters
         ----------

@@ -1,9 +1,9 @@
 """``apply``: a module that trains like the model, within the memory of a plan.
 
-The module is the traced step (model and loss), compiled with the backend ``"recompviz"``. If the captured graph is the
-traced one, the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and
-training flags; a changed step is captured again. With a total it is planned again for this total. Without one it keeps
-the same values if it can, and is otherwise planned for about the bytes that the plan takes.
+The module is the traced step (model and loss), compiled by ``torch.compile``. If the captured graph is the traced one,
+the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and training
+flags; a changed step is captured again. With a total it is planned again for this total. Without one it keeps the same
+values if it can, and is otherwise planned for about the bytes that the plan takes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class PlannedModule(nn.Module):
     """The traced training step under a plan, as a module; made by :func:`apply`.
 
     ``planned(*inputs, *targets, **kwargs)`` returns the scalar loss, or the model's own outputs if the trace has no
-    loss. The module has the model's parameters, buffers and ``state_dict``.
+    loss. The module has the model's parameters, buffers and ``state_dict``. If the loss is a module, it also has the
+    parameters and buffers of the loss, with the prefix ``loss.``.
 
     Parameters
     ----------
@@ -243,7 +244,7 @@ def _compiled_once(step: nn.Module) -> Callable[..., Any]:
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
-    """Return the trace with a copy of its step in place of the step."""
+    """Return the trace with another step, for example a copy of its own."""
     return replace(trace, step=step)
 
 
@@ -270,7 +271,7 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     Warns
     -----
     PlanWarning
-        When the module is called, if the call differs from the traced step.
+        When the module is called, if the call differs from the traced step, or if the trace was estimated.
 
     Examples
     --------

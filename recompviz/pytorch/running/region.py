@@ -113,7 +113,7 @@ class Region:
     Parameters
     ----------
     folded : Folded
-        The graph, folded with ``output_count``.
+        The graph, folded by :func:`recompviz.pytorch.tracing.folding.fold` with its argument ``output_count``.
     chooser : Chooser
         Chooses the plan at each run.
     capture : Capture, optional

@@ -136,9 +136,9 @@ class SizedPlans:
         return any(a > b for a, b in zip(self._symbolic.units(sizes), self._symbolic.units(expected), strict=True))
 
     def growth(self, sizes: tuple[Any, ...]) -> float:
-        """Return the largest ratio between the bytes of a storage at ``sizes`` and at the constructor's dynamic sizes.
+        """Return the growth from the constructor's dynamic sizes to ``sizes``: the largest ratio of a storage's bytes.
 
-        The result is 1.0 if all sizes are fixed.
+        Only storages of dynamic size count. The result is 1.0 if all sizes are fixed.
         """
         if not self._symbolic or sizes == self.sizes:
             return 1.0
@@ -156,7 +156,7 @@ class SizedPlans:
         Returns
         -------
         RegionPlans
-            Overhead in milliseconds. Workspace is scaled by the largest growth of a storage.
+            Overhead in milliseconds. Workspace is scaled by the largest growth of a storage, and never shrinks.
         """
         factors = np.ones(self._saved.shape[1])
         if self._symbolic:

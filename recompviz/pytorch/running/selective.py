@@ -120,7 +120,7 @@ class PlanPolicy:
         Raises
         ------
         PlanMismatch
-            If the operator is not the next one of the plan.
+            If the plan contains the operator, but its next operator is another.
         """
         recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
         if recomputing and not self._recomputing:

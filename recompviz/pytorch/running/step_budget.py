@@ -1,8 +1,8 @@
 """One total for a training loop whose model was compiled into one or more regions.
 
-The first training steps run under the plans of least peak that need no search. One of them is recorded:
-the record shows the order of the regions, the bytes that code between them holds, and the time of each operator. Then
-plans are searched for each region and combined. Each later step runs the combination of least recomputation that fits
+The first training steps run under plans of least peak. One of them is recorded: the record shows the order of the
+regions, the bytes that code between them holds, and the time of each operator. Then plans are searched for each region
+and combined. Each later step runs the combination of least recomputation that fits
 into the memory that is free when the step starts: the total minus parameters, buffers, inputs, accumulated gradients
 and optimizer state.
 """

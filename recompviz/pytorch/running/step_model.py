@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """What is known about a training step from its recordings, and the plans that follow; frozen.
+    """The recorded memory of a training step, and the plans of its runs; frozen.
 
     Attributes
     ----------
@@ -249,7 +249,7 @@ def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> 
     """Return the size of a step, relative to the calibrated step.
 
     The calibrated step is the recorded one from which the bytes of the regions were measured. The result is the largest
-    ratio of a storage's bytes at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
+    ratio of the bytes of a storage of dynamic size at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
     """
     return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
 
@@ -280,7 +280,7 @@ def larger(one: Outside, other: Outside) -> Outside:
 
 
 def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[int], list[int]]]:
-    """Merge a model with that of a recorded step whose runs differ. The merged model has the runs of both.
+    """Merge a model with the model of a recorded step whose runs differ. The merged model has the runs of both.
 
     Parameters
     ----------
