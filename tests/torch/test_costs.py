@@ -74,6 +74,15 @@ def test_the_meta_device_has_no_roofline() -> None:
         measure_roofline(torch.device("meta"))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has the device")
+def test_a_device_that_is_not_here_has_no_roofline() -> None:
+    with torch.device("meta"):
+        model, x = nn.Linear(4, 4), torch.empty(2, 4)
+    trace = rv.trace(model, x, loss=torch.sum, device="cuda")
+    with pytest.raises(ValueError, match="no CUDA device to measure"):
+        trace.with_costs("roofline")
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, math.nan, math.inf])
 def test_a_roofline_of_no_speed_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="bytes_per_second"):
@@ -136,7 +145,14 @@ def test_default_times_keep_the_exact_curve_short() -> None:
 
 @pytest.mark.parametrize(
     ("name", "dtype", "flops"),
-    [("NVIDIA H100 80GB HBM3", torch.float32, 67e12), ("Tesla T4", torch.float16, 65e12), ("New GPU", None, 0)],
+    [
+        ("NVIDIA H100 80GB HBM3", torch.float32, 67e12),
+        ("Tesla T4", torch.float16, 65e12),
+        ("NVIDIA A10G", torch.float16, 125e12),
+        ("New GPU", None, 0),
+        ("NVIDIA L40", None, 0),  # no L4
+        ("NVIDIA T400 4GB", None, 0),  # no T4
+    ],
 )
 def test_a_gpu_has_the_speed_of_its_data_sheet(
     name: str, dtype: torch.dtype | None, flops: float, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from recompviz.core.base.arguments import shown
 from recompviz.core.graphs.costs import rounded_times
-from recompviz.pytorch.internals.devices import device_of, synchronize
+from recompviz.pytorch.internals.devices import cuda_properties, synchronize
 from recompviz.pytorch.tracing.device_speeds import speed_of
 from recompviz.pytorch.tracing.folding import Folded
 
@@ -140,12 +140,13 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
     folded : Folded
     costs : "time", "paper", "flops", "roofline", "measured" or Roofline
     device : torch.device
-        The device whose documented figures estimate times.
+        The device for which times are estimated, by its documented figures or a measured roofline.
 
     Raises
     ------
     ValueError
-        If there is no such cost model, or if it is ``"measured"`` and the step has no measured times.
+        If there is no such cost model, if it is ``"measured"`` and the step has no measured times, or if it is
+        ``"roofline"`` and the device is not in this machine.
     """
     unit_of(costs)  # raises ValueError if unknown
     times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs, device))
@@ -199,7 +200,7 @@ def _call_costs(folded: Folded, costs: Costs, device: torch.device) -> Sequence[
         return [flops(node) for node in nodes]
     if costs == "time":
         return _estimated_times(folded, nodes, device)
-    roofline = costs if isinstance(costs, Roofline) else measure_roofline(device_of(_made(nodes)), _main_dtype(nodes))
+    roofline = costs if isinstance(costs, Roofline) else measure_roofline(device, _main_dtype(nodes))
     return [1000 * roofline.seconds(flops(node), bytes_moved(node)) for node in nodes]
 
 
@@ -290,10 +291,12 @@ def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -
     Raises
     ------
     ValueError
-        If the device is the meta device, which computes nothing.
+        If the device is the meta device, which computes nothing, or a CUDA device that is not in this machine.
     """
     if device.type == "meta":
         raise ValueError("the meta device computes nothing; give the real one's numbers: costs=Roofline(…, …)")
+    if device.type == "cuda" and cuda_properties(device) is None:
+        raise ValueError("this machine has no CUDA device to measure; give its numbers: costs=Roofline(…, …)")
     side, block = (1024, 2**26) if device.type == "cpu" else (4096, 2**28)
     with torch.inference_mode():
         a = torch.ones(side, side, device=device, dtype=dtype)

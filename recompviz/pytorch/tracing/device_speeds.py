@@ -6,6 +6,7 @@ precision does not. The figures of all CPUs were measured on one core of a serve
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,7 @@ class Speed(NamedTuple):
 
 CPU = Speed(5e10, 5e10, 1e10, 2e-6, 7e-9)
 LAUNCH = 5e-6  # seconds from one eager call to the next on a GPU
-# A device has the figures of the first key that is part of its name.
+# A device has the figures of the first key that is in its name, without a digit after it.
 GPUS = {
     "B200": Speed(80e12, 2250e12, 8.0e12, LAUNCH),
     "H200": Speed(67e12, 989e12, 4.8e12, LAUNCH),
@@ -72,9 +73,9 @@ TYPICAL = GPUS["A100"]
 def speed_of(device: torch.device) -> Speed:
     """Return the speed figures of a device. All CPUs have the same figures.
 
-    A CUDA device in this machine gets the figures of the entry of ``GPUS`` whose key is part of its name. Without such
-    an entry, the figures are computed from its number of multiprocessors, its clock and its memory bus. A CUDA device
-    that is not in this machine, and any other accelerator, gets the figures of an A100.
+    A CUDA device in this machine gets the figures of the first entry of ``GPUS`` whose key is in its name, without a
+    digit after the key. If there is none, the figures are computed from its number of multiprocessors, its clock and
+    its memory bus. A CUDA device that is not in this machine, and any other accelerator, gets the figures of an A100.
 
     Examples
     --------
@@ -86,7 +87,7 @@ def speed_of(device: torch.device) -> Speed:
     found = cuda_properties(device)
     if found is None:
         return TYPICAL
-    named = next((speed for name, speed in GPUS.items() if name in found.name), None)
+    named = next((speed for name, speed in GPUS.items() if re.search(rf"{name}(?!\d)", found.name)), None)
     return named or _speed_from(found)
 
 

@@ -51,7 +51,8 @@ class Folded:
         ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and otherwise a
         position.
     outputs : tuple of (torch.fx.Node or None)
-        The values that the forward pass returns: the loss, or every output of a region.
+        The values that the forward pass returns: the loss and the tensors that the step assigns to attributes of
+        modules, or every output of a region.
     gradients : tuple of (torch.fx.Node or None)
         The gradient of each placeholder except tangents; None if it has none.
     mutated : frozenset of torch.fx.Node
@@ -74,7 +75,7 @@ class Folded:
 
     @cached_property
     def mutated_positions(self) -> frozenset[int]:
-        """The positions in ``placeholders`` of those that the training step overwrites."""
+        """The positions in ``placeholders`` of the inputs that the training step overwrites."""
         return frozenset(i for i, (node, _) in enumerate(self.placeholders) if node in self.mutated)
 
     @property

@@ -68,7 +68,7 @@ def parts_of(
     forward: set[Node],
     makers: Callable[[Node], list[int]],
 ) -> list[Part]:
-    """Return the nodes of the graph G, each as the calls or views that it stands for.
+    """Return the calls, or the views, of each node of the graph G.
 
     Parameters
     ----------

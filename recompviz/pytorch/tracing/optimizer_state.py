@@ -36,7 +36,7 @@ class OptimizerBytes:
     Attributes
     ----------
     state : int
-        Bytes of the state that the optimizer holds between its steps.
+        Bytes of the state that the optimizer holds on the device between its steps.
     scratch : int
         The most bytes that the optimizer's step has alive in addition to state, parameters and gradients.
     """

@@ -21,7 +21,8 @@ _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Z
 def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
     """Return a function that gives the role of a placeholder of the joint graph.
 
-    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``.
+    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``, and
+    ``("tangent", 0)`` for the gradient of an output.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Preparation of the joint fx graph, so that forward calls can run a second time during the backward pass.
 
-A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input
-and its value does not matter, the read is removed. If the value matters, the backward pass reads a copy made before
-the write. A forward call that reads an overwritten input must not run again: see :func:`reads_overwritten`.
+A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input,
+it reads a copy made before the write, unless the value does not matter: BatchNorm's backward operator ignores the
+running statistics. A forward call that reads an overwritten input must not run again: see :func:`reads_overwritten`.
 """
 
 from __future__ import annotations

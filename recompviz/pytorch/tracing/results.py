@@ -63,7 +63,7 @@ def name_results(table: StorageTable, outputs: Values, gradients: Values, region
     """Set the category and label of the storages of outputs and of gradients.
 
     The gradients of parameters, and of inputs if ``leaves`` is true, become parameter gradients. The gradient of any
-    other input is passed on to the code that computed the input, and its storage does not change.
+    other input is passed on to the code that computed the input, and its storage keeps its category and label.
 
     Parameters
     ----------

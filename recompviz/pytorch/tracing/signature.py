@@ -37,7 +37,8 @@ class Signature:
         One entry for each parameter and buffer: its name, followed by the same items as for a tensor in ``leaves``.
     modules : tuple
         One entry for each module: its name, its training flag, and a pair (name, value) for each plain attribute.
-        Plain attributes are numbers, strings, dtypes, None, tuples of these, and tensors without ``grad_fn``.
+        Plain attributes are numbers, strings, dtypes, None, tuples of these, and tensors without ``grad_fn``. The value
+        of a tensor is its ``id`` and version. Names that begin with an underscore are left out.
     autocast : tuple
         (device type, dtype) for each of ``"cpu"`` and ``"cuda"`` on which autocast is enabled.
     device : str

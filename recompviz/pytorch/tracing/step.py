@@ -123,7 +123,7 @@ class Step(nn.Module):
     Raises
     ------
     TraceError
-        If the loss is not callable, or uses a tensor that is not one of its arguments.
+        If the loss is not callable, or is a function that uses a tensor from a closure, a global or a default.
     """
 
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:

@@ -144,7 +144,7 @@ class Trace:
             - ``"paper"``: 10 for a convolution and 1 for any other node.
             - ``"flops"``: floating-point operations by PyTorch's formulas. An operator without a formula costs 1 for
               each element that it returns.
-            - ``"roofline"``: milliseconds, estimated by a roofline that is measured once on the traced device.
+            - ``"roofline"``: milliseconds, estimated by a roofline that is measured once on the device of the trace.
             - ``Roofline(flops_per_second, bytes_per_second)``: milliseconds, estimated by the given roofline.
             - ``"measured"``: the milliseconds of a calibrated trace, not rounded.
 
@@ -159,7 +159,7 @@ class Trace:
         ------
         ValueError
             If there is no such cost model, if ``costs`` is ``"measured"`` and the trace is not calibrated, or if it is
-            ``"roofline"`` and the trace is on the meta device.
+            ``"roofline"`` and the device is not in this machine.
 
         Examples
         --------
@@ -242,7 +242,7 @@ class Trace:
         Raises
         ------
         InfeasibleBudget
-            If no plan of the table fits. Its ``least`` is the least feasible total, in bytes.
+            If no plan of the table fits. Its ``least`` is the least total for which the table has a plan, in bytes.
         ValueError
             If ``total`` is not a size.
         """
