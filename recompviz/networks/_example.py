@@ -1,8 +1,8 @@
 """Examples: a network with a batch of random inputs and targets, and its training loss, by name.
 
-Each name has two recipes. The first one makes the published network, with the inputs and the batch size of Kusumoto et
-al. 2019 if it is one of their seven. The second one makes a small network with the same operators, which a test can
-trace and train in about a second.
+Each name has two recipes. The first one makes the network in its published size. For the seven networks of Kusumoto et
+al. 2019, the sizes of the inputs and of the batch are from the paper, too. The second one makes a small network with
+the same operators, which a test can trace and train in about a second.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 This is the network of 2014: no batch norm, local response normalisation in the stem, convolutions with bias and 5×5
 branches. As in the Chainer network that Kusumoto et al. 2019 measured, an inception module applies its last ReLU once,
-after the concatenation. Because of the four branches, its graph has many lower sets.
+after the concatenation. Because of the four branches, the graph of the network has many lower sets.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""GPT-2: a decoder-only transformer with tied weights: one parameter is both the embedding and the output layer.
+"""GPT-2: a decoder-only transformer with tied weights. One parameter is both the embedding and the output layer.
 
 It has causal scaled dot-product attention and learned positions. There is dropout after the embedding, inside the
 attention, and after the attention and the MLP of each block. To recompute a dropout, a plan must draw the same random
-numbers again. Parameters have the same names as in the original.
+numbers again. Layers have the names of the original, for example ``c_attn``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def rotary(length: int, size: int, base: float = 10000.0) -> tuple[Tensor, Tenso
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate each pair (i, i + size/2) of the last dimension by the angle of its position.
+    """Rotate each pair (i, i + size/2) of the last dimension by the angle of this pair at each position.
 
     ``x`` has the shape [N, heads, T, size]; ``cos`` and ``sin`` have the shape [T, size].
     """

@@ -115,7 +115,8 @@ def pspnet(
     classes : int
         Number of logits of each pixel.
     bins : sequence of ints
-        Side lengths of the pooling grids; 6 averages over a grid of 6×6 cells.
+        Side lengths of the pooling grids; 6 averages over a grid of 6×6 cells. The number of grids must divide
+        ``32 * width``.
 
     Returns
     -------

@@ -3,7 +3,7 @@
 The blocks are bottlenecks (1×1, 3×3, 1×1 convolutions). By default, the stride is in the 3×3 convolution ("v1.5"), as
 in torchvision. Parameters have the same names as in torchvision, so its published weights can be loaded. With
 ``original=True``, the stride is in the first 1×1 convolution, as in the publication and in the network that Kusumoto et
-al. 2019 measured. No operator works in place: every output is a separate value.
+al. 2019 measured. No ReLU or addition works in place, so every output is a separate value.
 """
 
 from __future__ import annotations

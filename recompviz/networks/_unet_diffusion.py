@@ -1,8 +1,8 @@
 """A diffusion U-Net: residual blocks that read the time step, attention at some scales, and skip connections.
 
 This is the network of denoising diffusion models, with group norm and SiLU. Every residual block adds a sinusoidal
-embedding of the time step. Each block on the way down has a skip connection to a block on the way up, so its output
-is kept until that block reads it.
+embedding of the time step. A skip connection leads from each block on the way down to a block on the way up. So the
+output of the first block lives until the second one reads it.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def unet_diffusion(
     dropout: float = 0.1,
     groups: int = 32,
 ) -> DiffusionUNet:
-    """Return a diffusion U-Net. The defaults give that of DDPM for 32×32 images, with 35,746,307 parameters.
+    """Return a diffusion U-Net. The defaults give the network of DDPM for 32×32 images, with 35,746,307 parameters.
 
     Parameters
     ----------
