@@ -42,6 +42,16 @@ def test_a_budget_is_set_in_per_cent_of_keep_all(lab):
         explorer.budget = "much%"
 
 
+def test_per_cent_are_of_keep_all_also_if_the_pinned_plans_do_not_include_it(lab):
+    explorer = lab.explorer()
+    explorer.pin(recompute=[lab.graph.names[v] for v in (~lab.time.plans[-1].keep_mask).nonzero()[0]])
+    explorer.wait()
+    pinned = explorer._selection.current
+    assert not any(plan.keep_mask.all() for plan in pinned.plans)
+    explorer.budget = "100%"
+    assert explorer.budget == lab.time.total_peaks[0] > pinned.total_peaks[0]
+
+
 def test_an_infeasible_budget_is_refused_with_the_least_one_and_changes_nothing(lab):
     explorer = lab.explorer()
     before = explorer.plan

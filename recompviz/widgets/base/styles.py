@@ -2,7 +2,7 @@
 
 A style maps SVG attributes to values. A value may be the name of a colour of :mod:`recompviz.core.base.palette`. The
 widgets use the styles as a style sheet, which follows the theme of the page. Static pictures use them as attributes, in
-light colours. Styles that differ in colour also differ in border or dash.
+light colours. Kept values have a solid border, and recomputed values a dashed one.
 """
 
 from __future__ import annotations

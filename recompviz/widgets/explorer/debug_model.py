@@ -44,8 +44,8 @@ def debug(
     model : torch.nn.Module or callable
         A model: its training step is ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and
         ``optimizer.step()``. Or a function that runs one whole training step when called as
-        ``model(*inputs, **kwargs)``. The function is called ``steps`` times to record memory, and once or twice more to
-        find what holds the memory.
+        ``model(*inputs, **kwargs)``. The function is called ``steps`` times to record memory, and up to two times more
+        to find the objects that hold it.
     *inputs, kwargs, targets, loss
         As for :func:`recompviz.trace`. In addition, the model may have data-dependent control flow, and the loss may be
         a closure. The loss must be a scalar.

@@ -97,9 +97,11 @@ def explore(
     TraceError
         If the step cannot be traced.
     StepNotRecorded
-        If no training step of a compiled model is recorded yet. It is a :class:`recompviz.RecompvizError`.
+        If no training step of a compiled model is recorded yet, or the model was compiled without a total. The error
+        is a :class:`recompviz.RecompvizError`.
     TypeError
-        If a compiled model without inputs was not compiled by recompviz.
+        If a compiled model without inputs was not compiled by recompviz, or was compiled by the backend's name and has
+        not run yet.
     ValueError
         If ``capacity`` is not a size, or no baseline has a given name.
 
@@ -170,7 +172,7 @@ class TraceRunner:
         self.trace = trace
 
     def run(self, plan: Plan, progress: Progress) -> RunReport:
-        """Run training steps under a plan and report what was measured.
+        """Run training steps under a plan and report the measurements.
 
         The steps run on a copy of the model that shares its parameters and has its own gradients and buffers. The
         original model runs instead if the trace has an optimizer or the model cannot be copied; its state is then

@@ -69,8 +69,8 @@ class Explorer(anywidget.AnyWidget):
         constructor also searches if no plan that needs no search fits ``budget``.
     budget : int or str, optional
         The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage of the total of
-        keep-all such as ``"60%"``. Keep-all is the plan that recomputes nothing. If None, a plan half-way between the
-        least feasible total and the total of keep-all is selected, and its total peak is the budget.
+        keep-all such as ``"60%"``. Keep-all is the plan that recomputes nothing. If None, the plan for the total
+        half-way between the least feasible one and the total of keep-all is selected. Its total peak is the budget.
     capacity : int or str, optional
         Memory of the device in bytes, which is marked on the budget. If None, nothing is marked.
     title : str
@@ -216,8 +216,8 @@ class Explorer(anywidget.AnyWidget):
     def tables(self) -> tuple[PlanTable, ...]:
         """The plan tables of the objectives, in order. Reading it waits for the search for better plans.
 
-        If nothing is searched, the only table has the plans that need no search. Tables of baselines, pins and other
-        solvers are not included.
+        If nothing is searched, or the search was stopped, the only table has the plans that need no search. Tables of
+        baselines, pins and other solvers are not included.
         """
         self.wait_for_plans()
         return tuple(shown.table for shown in self._selection.tables.first)
@@ -225,7 +225,9 @@ class Explorer(anywidget.AnyWidget):
     # ---------------------------------------------------------------- the search for better plans
 
     def wait_for_plans(self, seconds: float | None = None) -> None:
-        """Wait until the background search for better plans has ended; return immediately if there is none.
+        """Wait until the background search for better plans has ended or was stopped.
+
+        Returns immediately if there is none.
 
         Parameters
         ----------
@@ -267,9 +269,9 @@ class Explorer(anywidget.AnyWidget):
     @traitlets.validate("budget")
     def _valid_budget(self, proposal: Any) -> int:
         self.wait_for_plans()
-        table = self._selection.current
-        budget = _budget_of(proposal["value"], int(table.total_peaks[0]))
-        table.row(budget)  # raises InfeasibleBudget
+        keep_all = int(self._selection.tables.first[0].table.total_peaks[0])  # a table with pins may not have this plan
+        budget = _budget_of(proposal["value"], keep_all)
+        self._selection.current.row(budget)  # raises InfeasibleBudget
         return budget
 
     @traitlets.observe("budget")
@@ -326,9 +328,10 @@ class Explorer(anywidget.AnyWidget):
     def pin(self, keep: Iterable[Name] = (), recompute: Iterable[Name] = ()) -> None:
         """Pin values: show the plans that keep, or recompute, all of them. The pins replace earlier ones.
 
-        The table shown is solved again in the background, and the result is shown at the present budget. If no plan
-        fits, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
-        This method waits for the search for better plans; :meth:`wait` waits for the result.
+        The table shown is solved again in the background, and the result is shown at the present budget. If given
+        plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits, the budget
+        is raised. If no plan obeys the pins, the page says so and shows the same plans as before. This method waits for
+        the search for better plans; :meth:`wait` waits for the result.
 
         Parameters
         ----------
@@ -418,7 +421,7 @@ class Explorer(anywidget.AnyWidget):
         happens.
 
         Other cells may run in the meantime; memory that their threads allocate is not counted. If a cell trains the
-        same model or draws random numbers, the report says that the run is *contaminated*.
+        same model or draws random numbers, the run fails, or its report says that it is *contaminated*.
 
         Raises
         ------
@@ -563,8 +566,8 @@ class Explorer(anywidget.AnyWidget):
 def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
     """Return the row to select first, and its budget in total bytes.
 
-    If ``budget`` is None, the row is that for the total half-way between the least feasible total and keep-all, and the
-    budget is the total peak of the row.
+    If ``budget`` is None, the row is the best one for the total half-way between the least feasible total and keep-all,
+    and the budget is the total peak of the row.
     """
     if budget is not None:
         total = _budget_of(budget, int(table.total_peaks[0]))

@@ -101,7 +101,7 @@ class Questions:
             The number of the table.
         keep, recompute : sequence of node names
             Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
-            solved with pins is removed, and the table from which the pins started is shown.
+            solved with pins is removed. If it was shown, the table without pins is shown instead.
         """
         tables = self._selection.tables
         shown = tables.shown(base)

@@ -21,7 +21,7 @@ class Runner(Protocol):
     """An object that can run a plan for real."""
 
     def run(self, plan: Plan, progress: Progress) -> RunReport:
-        """Run training steps under a plan and report what was measured.
+        """Run training steps under a plan and report the measurements.
 
         Parameters
         ----------
@@ -35,7 +35,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was selected when a run began; frozen.
+    """The selection at the start of a run; frozen.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ def run_state(
 
 
 def smaller_total(table: PlanTable, peak: int) -> float | None:
-    """Return a smaller total to try after a plan ran out of memory, total bytes.
+    """Return a smaller total to try after a plan ran out of memory, in bytes.
 
     It is the largest total peak in the table that is at most 90 % of ``peak``, or else the largest below ``peak``. None
     if every plan has at least this peak.

@@ -1,7 +1,7 @@
 """The selection: the plan that an Explorer shows.
 
-With ipykernel 7, observers may be called in other threads than that of the cell. Searches and runs have threads of
-their own. So one lock guards every change of the selection. Each choice has a request number; a choice with a lower
+With ipykernel 7, observers may be called in a thread other than the cell's. Searches and runs have threads of their
+own. So one lock guards every change of the selection. Each choice has a request number; a choice with a lower
 number than the newest one is dropped.
 """
 

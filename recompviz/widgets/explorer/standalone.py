@@ -1,8 +1,9 @@
 """The exported page: the Explorer in one HTML file, which needs neither a kernel nor a network.
 
-The file contains the values of the widget's traits, the layouts of all modes, and the joint graph of the training step.
-From the joint graph, the page computes the schedule and the timeline of any plan (``js/data/schedule.js``,
-``js/data/simulation.js``). So the file does not contain a timeline for each of hundreds of plans.
+The file contains the values of the widget's traits, the layouts of all modes, and the joint graph: the operator calls
+of the forward and the backward pass. From the joint graph, the page computes the schedule and the timeline of any plan
+(``js/data/schedule.js``, ``js/data/simulation.js``). So the file does not contain a timeline for each of hundreds of
+plans.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The view of the recorded training step of a compiled model.
 
-It shows the planned regions and the eager code between them, with one budget for the whole step. The Explorer of each
-region opens below it. The page has the whole Pareto front, so the budget slider needs neither the kernel nor a new
-run.
+It shows the planned regions (the graphs that the compiler captured) and the eager code between them, with one budget
+for the whole step. The Explorer of each region opens below it. The page has the whole Pareto front, so the budget
+slider needs neither the kernel nor a new run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StepView(anywidget.AnyWidget):
 
 
 class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
-    """A widget that shows the recorded training step of a compiled model, and what it would keep under other totals.
+    """A widget that shows the recorded training step of a compiled model, and its plans for other totals.
 
     Parameters
     ----------
@@ -87,9 +87,9 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     def total(self) -> int:
         """The total that is shown, in bytes.
 
-        At first, it is the predicted peak of the plans that the last step started with. It can be set to a number or to
-        a string such as ``"10 GiB"``. The view then shows the plans of least recomputation that fit. The compiled model
-        does not change.
+        At first, it is the planned peak at ``report.point``, the point that the total of the compiled model allows. It
+        can be set to a number or to a string such as ``"10 GiB"``. The view then shows the plans of least recomputation
+        that fit. The compiled model does not change.
 
         Raises
         ------
@@ -117,7 +117,8 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         Returns
         -------
         Explorer
-            Its selected plan is the region's plan at the total that is shown. It follows later changes of the total.
+            Its selected plan is the region's plan at the total that is shown. While this region is the open one, the
+            Explorer follows changes of the total.
 
         Raises
         ------

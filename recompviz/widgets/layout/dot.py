@@ -62,7 +62,7 @@ def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: floa
     seconds : float
         The time limit of the first run. The second run has the same limit, but at most ``RETRY_SECONDS``.
     span : int
-        The sum of the ranks that the edges span; see :func:`recompviz.widgets.layout.layout.edge_span`.
+        The sum of the lengths of all edges, in ranks; see :func:`recompviz.widgets.layout.layout.edge_span`.
 
     Returns
     -------

@@ -4,9 +4,9 @@ It has four steps:
 
 1. Each node gets a rank: the length of its longest path from a source, or a higher one.
 2. An edge that spans several ranks gets a *dummy* on each rank between its ends.
-3. Barycenter sweeps reorder the items of each rank. The order with the fewest crossings is used.
-4. The coordinates of a rank are fitted to those of its neighbours by least squares, under a least distance between
-   items. This is an isotonic regression. Weights keep the longest path and long edges straight.
+3. Barycenter sweeps reorder the items (nodes and dummies) of each rank. The order with the fewest crossings is used.
+4. The coordinates in a rank are fitted to the coordinates in its neighbours by least squares, under a least distance
+   between items. This is an isotonic regression. Weights keep the longest path and long edges straight.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 """
@@ -242,7 +242,7 @@ def _coordinates(
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:
     """Return the non-decreasing sequence nearest to ``values`` in weighted least squares.
 
-    The algorithm is that of pool adjacent violators.
+    The algorithm is called *pool adjacent violators*.
 
     Examples
     --------

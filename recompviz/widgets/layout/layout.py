@@ -43,7 +43,7 @@ class Layout:
     ----------
     mode : "wrapped", "right" or "down"
     engine : "dot" or "layered"
-        What made the layout: Graphviz, or the built-in layout.
+        The program that computed the layout: Graphviz, or the built-in layout.
     nodes : numpy.ndarray of float32, shape (#V, 2)
         The centres of the nodes.
     points : numpy.ndarray of float32, shape (#points, 2)
@@ -69,7 +69,7 @@ def default_mode(graph: Graph) -> Mode:
 
 
 def edge_span(graph: Graph) -> int:
-    """Return the sum of the ranks that the edges span. It predicts how long ``dot`` takes."""
+    """Return the sum of the lengths of all edges, in ranks. It predicts how long ``dot`` takes."""
     rank = np.array(ranks_of(graph))
     return int((rank[graph.edges[:, 1]] - rank[graph.edges[:, 0]]).sum()) if len(graph.edges) else 0
 
@@ -83,7 +83,8 @@ def lay_out(graph: Graph, mode: Mode | None = None, seconds: float = 2.0) -> Lay
     mode : "wrapped", "right" or "down", optional
         If None, the result of :func:`default_mode`.
     seconds : float
-        The time limit of Graphviz. With 0, Graphviz is not used.
+        The time limit of the first run of Graphviz; see :func:`recompviz.widgets.layout.dot.run_dot`. With 0, Graphviz
+        is not used.
 
     Raises
     ------

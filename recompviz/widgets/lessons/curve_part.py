@@ -16,7 +16,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class CurvePart:
-    """A chart of the last row of the table, with the overhead on the x axis and the least peak on the y axis.
+    """A chart of the last row of the table, the row of ∅. Its x axis is the overhead, and its y axis the least peak.
 
     The chart is drawn when the object is made. Points and lines are hidden until a patch shows them.
 
@@ -25,9 +25,9 @@ class CurvePart:
     canvas : Canvas
         The canvas to draw on.
     table : Programme
-        A table of the budget-free form.
+        A table of the budget-free form; see :mod:`recompviz.core.teaching.programme`.
     walk_of : mapping of (int, float) to int
-        For the place of each cell of the last row, the frame that a click on its point shows.
+        For each place (lower set, overhead) of a cell in the last row, the frame that a click on its point shows.
     left, top, right : float
         Edges of the chart, in pixels.
     """
@@ -80,7 +80,10 @@ class CurvePart:
         return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
-        """Return the patch that shows the points of some cells of the last row, and with ``lines`` the two lines."""
+        """Return the patch that shows the points of some cells of the last row.
+
+        If ``lines`` is True, it also shows the lines of the time-centric and the memory-centric plans.
+        """
         patch: Change = {
             self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.optima else "point-off"}
             for cell in answers

@@ -96,7 +96,10 @@ class MemoryChart:
         return path or "M0 0"
 
     def patch(self, i: int, state: State) -> Change:
-        """Return the patch that shows actions 0 to i and veils the later ones. ``state`` is that after action i."""
+        """Return the patch that shows actions 0 to i and veils the later ones.
+
+        ``state`` is the state after action i.
+        """
         x = self.x(i + 1)
         return {
             "veil": {"x": round(x, 1), "width": round(max(self.right - x, 0.0), 1)},

@@ -73,11 +73,11 @@ class TablePart:
         canvas.box(0, 0, cell_width, ROW, "hidden", "ring", rx=3)
 
     def name(self, place: Place) -> str:
-        """Return the name of the cell at a place: ``R({a, b}, 3)``, or ``opt[{a, b}, 3]`` per budget."""
+        """Return the name of the cell at a place: ``R({a, b}, 3)``, or ``opt[{a, b}, 3]`` in a table of one budget."""
         return self._function(set_text(self.table.graph, place[0]), f"{place[1]:g}")
 
     def short_name(self, place: Place) -> str:
-        """Return the short name of the cell at a place: ``R(ab, 3)``, or ``opt[ab, 3]`` per budget."""
+        """Return the short name of the cell at a place: ``R(ab, 3)``, or ``opt[ab, 3]`` in a table of one budget."""
         return self._function(self.labels[place[0]], f"{place[1]:g}")
 
     def _function(self, lower_set: str, t: str) -> str:

@@ -30,8 +30,8 @@ MOST_NODES = 16
 def playground(graph: Graph | str | None = None) -> Playground:
     """Show a widget in which sets of nodes are chosen by clicking, and lower sets form a sequence.
 
-    The widget says whether the chosen set is a lower set. It shows all lower sets as a lattice, and the overhead and
-    peak of the sequence. The graph can be edited.
+    The widget says whether the chosen set is a lower set, and shows the overhead and peak of the sequence. If the graph
+    has at most 80 lower sets, it shows them as a lattice. The graph can be edited.
 
     Parameters
     ----------

@@ -75,7 +75,7 @@ class Stepper(Lesson):
         return self._frame or scene.still % len(scene.frames)
 
     def to_svg(self) -> str:
-        """Return a static SVG picture of the shown step; at step 0, of the scene's ``still`` instead."""
+        """Return a static SVG picture of the shown step. At step 0, it shows the scene's step ``still`` instead."""
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:

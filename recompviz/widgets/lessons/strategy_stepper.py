@@ -50,7 +50,7 @@ def step_strategy(
     ------
     ValueError
         If ``sequence`` is not a lower-set sequence, if the graph is empty or has more than 16 nodes, if there is no
-        small graph of this name, or if both ``sequence`` and ``budget`` are given.
+        small graph of this name, if ``budget`` is not a size, or if both ``sequence`` and ``budget`` are given.
     PlanMismatch
         If ``sequence`` is a plan of another graph.
     InfeasibleBudget
