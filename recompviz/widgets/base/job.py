@@ -51,9 +51,9 @@ class Job(Generic[T]):
     work : callable (progress) → result
         The function to run in the new thread. It is cancelled only where it calls ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the new thread when ``work`` reports progress (at most ten times a second), and when the job ends,
-        before :meth:`wait` returns. If it raises an error in the state ``"done"``, the state becomes ``"failed"`` with
-        this error, and ``changed`` is called again.
+        Called in the new thread when ``work`` reports progress, but at most ten times a second. It is also called when
+        the job ends, before :meth:`wait` returns. If it raises an error in the state ``"done"``, the state becomes
+        ``"failed"`` with this error, and ``changed`` is called again.
     text : str
         The activity at the start, for people.
 

@@ -64,8 +64,8 @@ def debug(
     Returns
     -------
     MemoryReport
-        Shown as tables if it is the last value of a cell. ``.top`` is the most important finding, ``.rows`` has every
-        value alive at the peak, ``.advice`` has changes and the bytes that they save, ``.explorer`` is the Explorer of
+        Shown as tables if it is the last value of a cell. ``.top`` is the most important finding. ``.rows`` has every
+        value alive at the peak. ``.advice`` has changes and the bytes that they save. ``.explorer`` is the Explorer of
         the step.
 
     Raises

@@ -85,9 +85,9 @@ class Explorer(anywidget.AnyWidget):
     plan : Plan
         The selected plan; read-only.
     budget : int
-        The budget in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a percentage of
-        the total of keep-all such as ``"60%"``. Setting it selects the plan for this budget from the table shown; see
-        :meth:`recompviz.PlanTable.row`.
+        The budget in total bytes, which include parameters, gradients and inputs. It can be set to a number, to a
+        string such as ``"10 GiB"``, or to a percentage of the total of keep-all such as ``"60%"``. Setting it selects
+        the plan for this budget from the table shown; see :meth:`recompviz.PlanTable.row`.
     timeline : Timeline
         The simulated memory of one training step under the selected plan; read-only.
     runs : tuple of RunReport
@@ -566,8 +566,8 @@ class Explorer(anywidget.AnyWidget):
 def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
     """Return the row to select first, and its budget in total bytes.
 
-    If ``budget`` is None, the row is the best one for the total half-way between the least feasible total and keep-all,
-    and the budget is the total peak of the row.
+    If ``budget`` is None, the row is the best one for the total half-way between the least feasible one and that of
+    keep-all. The budget is then the total peak of the row.
     """
     if budget is not None:
         total = _budget_of(budget, int(table.total_peaks[0]))

@@ -156,9 +156,9 @@ class Selection:
         Returns
         -------
         choice : tuple of int
-            The (table, row, budget) to pass to :meth:`choose`. If a table of an objective is selected, it is the row of
-            the first table for the present budget; if no plan fits, the budget is raised to the table's least total.
-            Otherwise, the same row is selected again, under the table's new number.
+            The (table, row, budget) to pass to :meth:`choose`. If a table of an objective is selected, the row is the
+            best one of the first table for the present budget. If no plan fits, the budget is raised to the table's
+            least total. If another table is selected, it stays selected, with its row.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.
         """

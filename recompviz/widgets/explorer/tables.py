@@ -1,8 +1,8 @@
 """The plan tables that an Explorer shows, by number.
 
-First come the tables of the objectives. Then there is a slot for given plans (baselines and loaded plans), a slot for
-the table solved with pins, and a slot for each table of another solver. The first two slots exist even if they are
-empty, so that the numbers of the later ones do not change.
+First come the tables of the objectives. The next number is for given plans (baselines and loaded plans), and the next
+one for the table solved with pins. These two are reserved, also while there is no such table: the *slot* is empty.
+Then comes each table of another solver.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class Tables:
 
     @property
     def given(self) -> int:
-        """The number of the table of given plans (baselines and loaded plans). Its slot may be empty."""
+        """The number of the table of given plans (baselines and loaded plans), also if there are none yet."""
         return len(self.first)
 
     @property
     def pinned(self) -> int:
-        """The number of the table solved with pins. Its slot may be empty."""
+        """The number of the table solved with pins, also if there are no pins yet."""
         return len(self.first) + 1
 
     def replace(self, tables: Sequence[PlanTable]) -> Callable[[int], int]:

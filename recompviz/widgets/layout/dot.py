@@ -67,7 +67,7 @@ def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: floa
     Returns
     -------
     DotDrawing or None
-        None if ``dot`` is not installed, if all runs fail or exceed their time limits, or if the graph is empty or too
+        None if ``dot`` is not installed, if no run succeeds within its time limit, or if the graph is empty or too
         large.
     """
     if span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:

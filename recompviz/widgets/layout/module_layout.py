@@ -29,7 +29,8 @@ IN, OUT = -1, -2  # the ports as ends of a line
 class ModuleLayout:
     """The rank and the place of each item in its box; items are numbered as in :class:`Modules`.
 
-    A place is a coordinate across the ranks, as in :class:`Arrangement`.
+    A place is a coordinate across the ranks, as in :class:`Arrangement`. Lines from outside enter a box at its port
+    *in*, and lines to the outside leave it at its port *out*.
 
     Attributes
     ----------
@@ -59,8 +60,8 @@ class ModuleLayout:
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
     """Return the lines in each box as pairs (from, to) of items or ports.
 
-    An edge of the graph becomes one line in each box that it leaves, one in the innermost box that contains both of its
-    ends, and one in each box that it enters.
+    An edge of the graph becomes one line in each box that it leaves or enters. A further line is in the innermost box
+    that contains both of its ends.
     """
     count = len(graph)
     around = [ancestors(modules, v) for v in range(count)]

@@ -27,7 +27,7 @@ class CurvePart:
     table : Programme
         A table of the budget-free form; see :mod:`recompviz.core.teaching.programme`.
     walk_of : mapping of (int, float) to int
-        For each place (lower set, overhead) of a cell in the last row, the frame that a click on its point shows.
+        The frame that a click on a point shows, by the place (lower set, overhead) of the cell.
     left, top, right : float
         Edges of the chart, in pixels.
     """

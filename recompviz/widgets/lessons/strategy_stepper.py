@@ -49,8 +49,8 @@ def step_strategy(
     Raises
     ------
     ValueError
-        If ``sequence`` is not a lower-set sequence, if the graph is empty or has more than 16 nodes, if there is no
-        small graph of this name, if ``budget`` is not a size, or if both ``sequence`` and ``budget`` are given.
+        If ``sequence`` is not a lower-set sequence, ``budget`` is not a size, or both are given. Also if the graph is
+        empty or has more than 16 nodes, or if there is no small graph of this name.
     PlanMismatch
         If ``sequence`` is a plan of another graph.
     InfeasibleBudget
