@@ -66,7 +66,7 @@ class Explorer(anywidget.AnyWidget):
     background : bool, optional
         Whether to search in the background, and to show plans that need no search until the search ends. If False, the
         constructor searches. If None, small graphs (about a second of search) are searched in the constructor. The
-        constructor also searches if no plan that needs no search fits ``budget``.
+        constructor also searches if ``budget`` is too small for every plan that needs no search.
     budget : int or str, optional
         The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage of the total of
         keep-all such as ``"60%"``. Keep-all is the plan that recomputes nothing. If None, the plan for the total
@@ -377,8 +377,8 @@ class Explorer(anywidget.AnyWidget):
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time", "memory" or "live", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``. The
-            search for ``"live"`` has no other family than ``"auto"``.
+            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``.
+            ``"live"`` is possible only with the family ``"auto"``.
 
         Raises
         ------

@@ -148,8 +148,8 @@ class Questions:
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time", "memory" or "live", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``. The
-            search for ``"live"`` has no other family than ``"auto"``.
+            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``.
+            ``"live"`` is possible only with the family ``"auto"``.
 
         Raises
         ------
@@ -183,7 +183,7 @@ class Questions:
             )
 
     def renumber(self, renumbered: Callable[[int], int]) -> None:
-        """Note that tables have new numbers. A question that is being answered goes on."""
+        """Adapt to new numbers of the tables. A question that is being answered goes on."""
         self._begun = renumbered(self._begun)
 
     def load(self, plan: Plan | str | Path) -> None:

@@ -99,7 +99,7 @@ class Tables:
         Returns
         -------
         callable (int) → int
-            Returns the new number of an old number. An objective that no longer exists becomes the first one.
+            Returns the new number of a table from its old number; 0 for an objective that no longer exists.
         """
         before, after = len(self.first), len(tables)
 

@@ -22,8 +22,9 @@ Change = dict[str, Mapping[str, Value]]
 class MemoryChart:
     """A bar chart of the live memory after each action. A click on a bar shows the action.
 
-    A bar stacks the cache, other values, recomputed values and gradients. Two lines are drawn over the bars. One is the value of the peak formula for the segment that runs backward. The
-    other is the live memory if everything is freed at its last use. The chart is drawn when the object is made.
+    A bar stacks the cache, other values, recomputed values and gradients. Two lines are drawn over the bars. One is the
+    value of the peak formula for the segment that runs backward. The other is the live memory if everything is freed at
+    its last use. The chart is drawn when the object is made.
 
     Parameters
     ----------

@@ -36,6 +36,8 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     ------
     TooManyLowerSets
         If the graph has more than 80 lower sets.
+    TypeError
+        If ``graph`` is neither a Graph nor a name.
     ValueError
         If there is no small graph of this name, if the budget is not a size, or if a table has more than 700 cells.
     InfeasibleBudget
