@@ -139,6 +139,8 @@ class Planner:
         ------
         PlanMismatch
             If the plan is for a graph with another fingerprint.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         if plan is None:
             return Plan.keep_all(self.graph)
@@ -163,6 +165,8 @@ class Planner:
         ------
         PlanMismatch
             If the plan is for another graph.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
 
@@ -182,6 +186,8 @@ class Planner:
         ------
         PlanMismatch
             If the plan is for another graph.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         return simulate_schedule(self.schedule(plan), self.device)
 
@@ -401,6 +407,8 @@ class Planner:
             If no baseline has this name.
         GraphError
             If the graph has no such plan, for example ``"per-module"`` if its nodes name no modules.
+        TypeError
+            If ``name`` is not a str.
 
         Examples
         --------

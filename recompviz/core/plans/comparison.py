@@ -199,6 +199,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     ------
     PlanMismatch
         If the graphs of the plans have different fingerprints.
+    TypeError
+        If ``a`` or ``b`` is not a Plan.
 
     Examples
     --------

@@ -129,6 +129,8 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
         If there is no such file.
     SnapshotError
         If the file is not a memory snapshot.
+    TypeError
+        If ``path`` is not the path of a file.
     """
     expect(
         path, (str, os.PathLike), "path", "the path of a file", "write one with torch.cuda.memory._dump_snapshot(path)"

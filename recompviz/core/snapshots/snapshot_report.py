@@ -59,7 +59,7 @@ def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryRepor
         If the file is not a memory snapshot, is truncated, refers to a class or function, or has no data for
         ``device``.
     TypeError
-        If ``device`` is not an integer.
+        If ``path`` is not the path of a file, or ``device`` is not an integer.
 
     Examples
     --------

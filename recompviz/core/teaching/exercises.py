@@ -92,6 +92,8 @@ def exercise(name: str) -> Exercise:
     ------
     ValueError
         If there is no exercise of this name. The message lists all names.
+    TypeError
+        If ``name`` is not a str.
 
     Examples
     --------
