@@ -34,7 +34,7 @@ def active(budget: Chooser) -> Iterator[None]:
 
 
 class ActiveBudget:
-    """Forwards every call to the budget of the enclosing :func:`active` block.
+    """Lets the budget of the enclosing :func:`active` block choose the plans.
 
     Outside such a block every value is kept.
     """

@@ -167,7 +167,7 @@ def compile(
     TypeError
         If ``model`` is not callable, or another argument has the wrong type.
     ValueError
-        If ``total`` is not a size, or ``optimizer`` trains other parameters than those of the model.
+        If ``total`` is not a size, or ``optimizer`` trains no parameter of the model.
     InfeasibleBudget
         When the compiled model is called and no plan fits the total: before the step allocates anything, or during the
         forward pass if steps run different graphs. Its attribute ``least`` estimates the least feasible total.

@@ -68,8 +68,8 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
 
     Examples
     --------
-    Two layers leave 8 bytes each, and the loss takes 2. Steps that ran one layer only do not show that a second layer
-    would run before the loss, so its 2 bytes count, too:
+    Two layers leave 8 bytes each, and the loss takes 2. If each recorded step ran one layer, the bytes of the loss
+    count before the second layer, too:
 
     >>> step = [Outside(0, 10, 10, 4)]
     >>> both = [Outside(0, 8, 14, 4), Outside(8, 18, 18, 14)]

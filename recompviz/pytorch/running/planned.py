@@ -163,7 +163,7 @@ class PlannedModule(nn.Module):
         return run
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
-        """Return the values that autograd holds for the backward pass of a call, in the order of ``program``.
+        """Return the values that autograd holds for the backward pass of a call, ordered as ``program.saved_storages``.
 
         Parameters
         ----------

@@ -85,7 +85,7 @@ class PlannedBudget(StepBudget):
         self._warned = False
 
     def add(self, region: Region) -> None:
-        """Note a region that was just captured, and warn once if it is not the traced graph."""
+        """Note a region that was just captured; warn if the trace was estimated, and once if the graph is another one."""
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
         joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
@@ -121,7 +121,7 @@ class PlannedBudget(StepBudget):
         return f"it is planned again for about {self.total:,} total bytes"
 
     def _keeps_same(self, region: Region) -> bool:
-        """Whether the given plan runs in a graph that was not traced.
+        """Return whether the given plan runs in a graph that was not traced.
 
         It does so if there is no total, the edges are equal, and the saved values fit into the slots.
         """
@@ -129,7 +129,10 @@ class PlannedBudget(StepBudget):
         return not self.strict and same_edges and region.fits(self.mask)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run: the given plan for the traced graph, unless there are plans to choose from.
+        """Return the keep mask of a run.
+
+        The given plan runs if the graph is the traced one, or keeps the same values. If there are plans to choose from,
+        the traced graph gets the given plan only in a measurement.
 
         Raises
         ------

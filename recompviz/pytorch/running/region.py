@@ -288,7 +288,7 @@ class Region:
         return gradients
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
-        """Return the saved values that autograd holds for the run that made an output, in the order of the program.
+        """Return the saved values that autograd holds for the run that made an output, ordered as ``saved_storages``.
 
         None if no region made the output.
         """

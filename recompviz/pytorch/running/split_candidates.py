@@ -29,7 +29,7 @@ class SplitCandidates:
     """Candidate plans for the split of one joint graph.
 
     Each plan is simulated operator by operator. Some plans are also lowered: Inductor generates their code, and its
-    buffers are counted. Because Inductor fuses operators, the code takes fewer bytes than the simulation. This
+    buffers are counted. Because Inductor fuses operators, the code usually takes fewer bytes than the simulation. This
     difference is similar for similar plans. So the difference of the last lowered plan is subtracted from every
     simulated peak.
 

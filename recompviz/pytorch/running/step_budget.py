@@ -2,9 +2,8 @@
 
 The first training steps run under plans of least peak. One of them is recorded: the record shows the order of the
 regions, the bytes that code between them holds, and the time of each operator. Then plans are searched for each region
-and combined. Each later step runs the combination of least recomputation that fits
-into the memory that is free when the step starts: the total minus parameters, buffers, inputs, accumulated gradients
-and optimizer state.
+and combined. Each later step runs the combination of least recomputation that fits into the memory that is free when
+the step starts: the total minus parameters, buffers, inputs, accumulated gradients and optimizer state.
 """
 
 from __future__ import annotations
@@ -277,7 +276,7 @@ class StepBudget:
         return self._resized[key]
 
     def _shows_more(self, model: StepModel, growth: float) -> bool:
-        """Whether to record this step: the step before it ran an unknown region, or this one has a new size."""
+        """Return whether to record this step: the step before it ran an unknown region, or this one has a new size."""
         first = model.regions[0]
         if self._record_again[first] > 0:
             return True
