@@ -33,7 +33,7 @@ __all__ = [
 
 
 def keeps_graph() -> bool:
-    """Whether the running backward pass was started with ``retain_graph=True``."""
+    """Return whether the running backward pass was started with ``retain_graph=True``."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 

@@ -26,7 +26,7 @@ def device_of(values: Iterable[Any]) -> torch.device:
 
 
 def without_memory(values: Iterable[Any]) -> bool:
-    """Whether any tensor among the values is on the meta device or fake, and so has a shape and no memory."""
+    """Return whether any tensor among the values is on the meta device or fake, and so has a shape and no memory."""
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     return any(tensor.device.type == "meta" or isinstance(tensor, FakeTensor) for tensor in tensors)
 

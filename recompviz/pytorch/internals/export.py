@@ -110,12 +110,12 @@ def placeholder_role(node: Node) -> Role:
 
 
 def is_forward_output(desc: object) -> bool:
-    """Whether the descriptor of a joint graph's output belongs to an output of the forward pass."""
+    """Return whether the descriptor of a joint graph's output belongs to an output of the forward pass."""
     return type(desc).__name__ == "PlainAOTOutput"
 
 
 def is_gradient(desc: object) -> bool:
-    """Whether the descriptor of a joint graph's output belongs to a gradient."""
+    """Return whether the descriptor of a joint graph's output belongs to a gradient."""
     return type(desc).__name__ == "GradAOTOutput"
 
 

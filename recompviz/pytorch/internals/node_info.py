@@ -115,7 +115,7 @@ def source_line(stack_trace: str) -> str:
 
 
 def is_library(file: str) -> bool:
-    """Whether a file belongs to PyTorch or to ``recompviz.pytorch``."""
+    """Return whether a file belongs to PyTorch or to ``recompviz.pytorch``."""
     return file.startswith(_LIBRARIES)
 
 

@@ -70,22 +70,22 @@ def allocating_call(node: Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] |
 
 
 def is_in_place(target: Any) -> bool:
-    """Whether an operator overwrites one of its arguments."""
+    """Return whether an operator overwrites one of its arguments."""
     return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
 
 
 def is_pointwise(target: Any) -> bool:
-    """Whether an operator computes each element of its result only from the arguments' elements at its position."""
+    """Return whether an operator computes each element of its result only from elements at the same position."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags
 
 
 def is_random(target: Any) -> bool:
-    """Whether an operator can draw from a random generator."""
+    """Return whether an operator can draw from a random generator."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
-    """Whether a call draws from a random generator. Attention with dropout probability 0 does not.
+    """Return whether a call draws from a random generator. Attention with dropout probability 0 does not.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
 
 
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
-    """Whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
+    """Return whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
 
     This holds for a number where the schema says tensor. It also holds for any number given to a ``_foreach_``
     operator, which on the CPU is a loop over single tensors.

@@ -42,5 +42,5 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the optimizer's class overrides ``state_dict``. Optimizers that wrap another optimizer do so."""
+    """Return whether the optimizer's class overrides ``state_dict``. Optimizers that wrap another optimizer do so."""
     return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict

@@ -90,7 +90,7 @@ def default_split(joint: GraphModule, inputs: Any, options: dict[str, Any]) -> S
 
 
 def is_plain_joint(joint: GraphModule) -> bool:
-    """Whether a joint graph contains only operators and constants, so that :func:`split_joint` can split it.
+    """Return whether a joint graph contains only operators and constants, so that :func:`split_joint` can split it.
 
     Any other graph is left to PyTorch's partitioner: one with a subgraph (``invoke_subgraph``, flex attention), with an
     operator that has side effects, or with an input for the offset of a random generator.
@@ -110,7 +110,7 @@ def is_plain_joint(joint: GraphModule) -> bool:
 
 
 def must_run_once(node: Node) -> bool:
-    """Whether a call must not run again in the backward pass, because it draws random numbers or communicates.
+    """Return whether a call must not run again in the backward pass, because it draws random numbers or communicates.
 
     Inductor's own random operators may run again: they compute their numbers from a seed, which is saved.
     """

@@ -29,7 +29,7 @@ def quiet_profiler() -> None:
 
 
 def profiler_runs() -> bool:
-    """Whether a profiler records in any thread of this process."""
+    """Return whether a profiler records in any thread of this process."""
     return bool(torch.autograd.profiler._is_profiler_enabled)
 
 

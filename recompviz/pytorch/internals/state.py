@@ -214,7 +214,7 @@ def _containers_copied(value: Any) -> Any:
 
 
 def _same_values(tensor: torch.Tensor, old: torch.Tensor) -> bool:
-    """Whether a tensor equals a copy; False if they cannot be compared."""
+    """Return whether a tensor equals a copy; False if they cannot be compared."""
     if tensor.device != old.device:
         return False
     try:

@@ -37,7 +37,7 @@ _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest"
 
 @cache
 def is_own(file: str) -> bool:
-    """Whether a file is the user's. Files of PyTorch, Python, recompviz, Jupyter and pytest are not."""
+    """Return whether a file is the user's. Files of PyTorch, Python, recompviz, Jupyter and pytest are not."""
     if file.startswith(_PACKAGES):
         return not is_library(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")
@@ -52,7 +52,7 @@ def source_line(file: str, number: int, function: str) -> SourceLine:
 
 @cache
 def in_packages(file: str) -> bool:
-    """Whether a file belongs to an installed package or to Python itself."""
+    """Return whether a file belongs to an installed package or to Python itself."""
     return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
 
 
@@ -130,7 +130,7 @@ _CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
 
 
 def in_file(frame: FrameType | None, ending: str) -> bool:
-    """Whether the stack has a frame in a file whose path ends with ``ending``."""
+    """Return whether the stack has a frame in a file whose path ends with ``ending``."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(ending):
             return True

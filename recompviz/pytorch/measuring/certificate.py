@@ -262,7 +262,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
 
 
 def _saved_as_planned(planned: PlannedModule, held: list[int] | None) -> bool:
-    """Whether the storages that autograd held between the passes are exactly those that the schedule saves."""
+    """Return whether the storages that autograd held between the passes are exactly those that the schedule saves."""
     schedule = planned.trace.schedule(planned.plan)
     storages = schedule.joint.storages
     expected = sorted((s, storages[s].size) for s in schedule.saved)

@@ -75,7 +75,7 @@ def trace(
     TypeError
         If ``forward`` cannot be called with these inputs, or another argument has the wrong type.
     ValueError
-        If there is no such granularity or cost model, if the optimizer trains other parameters, or if
+        If there is no such granularity or cost model, if ``optimizer`` trains no parameter of the model, or if
         ``costs="roofline"`` and the device is not in this machine.
     TraceError
         If the training step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that

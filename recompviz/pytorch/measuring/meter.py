@@ -65,7 +65,12 @@ def measure(
     Raises
     ------
     TypeError
-        If ``module`` is no module, or another argument has the wrong type.
+        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or another argument has the wrong
+        type.
+    ValueError
+        If ``optimizer`` trains neither a parameter of the module nor an input or target.
+    RecompvizError
+        If the module or the batch is on the meta device.
     ProfilerBusy
         If another profiler runs in this process.
     TraceError
@@ -78,8 +83,8 @@ def measure(
 
     Only the threads of the training step are recorded. On CUDA, the step's own peak is compared with the allocator's
     peak, which counts the whole process. If the latter is higher, ``notes`` reports by how much; ``reserved_peak`` then
-    includes the other work. ``notes`` also reports if another thread trained the same model meanwhile. Two measurements
-    in one process wait for each other.
+    includes the other work. ``notes`` also reports if another thread trained the same model meanwhile. A second
+    measurement in the process waits for the first.
 
     Examples
     --------

@@ -22,7 +22,7 @@ ARRIVE = "gradients of the outputs arrive"
 
 
 def has_arrival(joint: JointGraph) -> bool:
-    """Whether the gradients of the outputs come from outside the joint graph, as in a step traced without a loss."""
+    """Return whether the gradients of the outputs come from outside, as in a step traced without a loss."""
     return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 
 

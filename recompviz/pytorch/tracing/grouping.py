@@ -188,7 +188,7 @@ def _view_nodes(
 
 
 def _is_plain(node: Node) -> bool:
-    """Whether an alias has the shape, strides, offset and dtype of its input."""
+    """Return whether an alias has the shape, strides, offset and dtype of its input."""
     if node.target in _PLAIN:
         return True
     value, source = node.meta.get("val"), node.all_input_nodes[0].meta.get("val")

@@ -176,7 +176,7 @@ class _Builder:
         return self.info(last, last.meta["val"], False, part.name, needed=needed, output=output), size
 
     def _flags(self, makes: Iterable[int]) -> tuple[bool, bool]:
-        """Whether the backward pass needs any of these storages, and whether any is a result."""
+        """Return whether the backward pass needs any of these storages, and whether any is a result."""
         made = set(makes)
         return bool(made & (self.needed - self.results)), bool(made & self.results)
 

@@ -63,12 +63,12 @@ def prepare(fx: GraphModule, output_count: int) -> Prepared:
 
 
 def is_mutation(node: Node) -> bool:
-    """Whether an fx node overwrites one of its arguments."""
+    """Return whether an fx node overwrites one of its arguments."""
     return node.op == "call_function" and is_in_place(node.target)
 
 
 def reads_overwritten(node: Node, mutated: frozenset[Node]) -> bool:
-    """Whether a call reads an overwritten input and would give another result after the write."""
+    """Return whether a call reads an overwritten input and would give another result after the write."""
     return any(p in mutated and not _indifferent(node, p) for p in node.all_input_nodes)
 
 
@@ -139,7 +139,7 @@ def _release_running_statistics(fx: GraphModule) -> None:
 
 
 def _indifferent(node: Node, placeholder: Node) -> bool:
-    """Whether a call gives the same result before and after the placeholder is overwritten."""
+    """Return whether a call gives the same result before and after the placeholder is overwritten."""
     if is_mutation(node):
         return True
     table = _BATCH_NORM_FORWARD | _BATCH_NORM_BACKWARD

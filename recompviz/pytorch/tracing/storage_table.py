@@ -137,7 +137,7 @@ class StorageTable:
     # ---------------------------------------------------------------- reading
 
     def knows(self, value: torch.Tensor) -> bool:
-        """Whether the table contains the storage of a tensor."""
+        """Return whether the table contains the storage of a tensor."""
         return self._key(value) in self._by_key
 
     def look_up(self, value: torch.Tensor) -> int:

@@ -143,7 +143,10 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
-    """Return the trace with an optimizer: its state counts as static memory, and its step ends the training step."""
+    """Return the trace with the memory of an optimizer: its state, and the scratch memory of its step.
+
+    The attribute ``optimizer`` of the trace does not change.
+    """
     joint, folded = trace.joint, trace.folded
     given = [
         which
@@ -184,7 +187,7 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
 
 
 def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
-    """Whether a training step returns its scalar loss. If not, it returns the model's outputs.
+    """Return whether a training step returns its scalar loss. If not, it returns the model's outputs.
 
     Raises
     ------
