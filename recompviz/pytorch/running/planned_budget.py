@@ -85,7 +85,7 @@ class PlannedBudget(StepBudget):
         self._warned = False
 
     def add(self, region: Region) -> None:
-        """Note a region that was just captured; warn if the trace was estimated, and once if the graph is another one."""
+        """Note a region that was just captured; warn if the trace was estimated, and once if the graph is another."""
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
         joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)

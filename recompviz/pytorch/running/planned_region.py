@@ -1,4 +1,4 @@
-"""A region and its plans: one of least peak before a step is recorded, and those of a search afterwards."""
+"""A region and its plans: a plan of least peak before a step is recorded, and the plans of a search afterwards."""
 
 from __future__ import annotations
 
