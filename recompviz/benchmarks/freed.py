@@ -110,7 +110,7 @@ class Count:
 
 
 def once(use: Callable[[nn.Module, Tensor], None]) -> None:
-    """Make a small model, train it in one way, and delete it."""
+    """Make a small model, train it by ``use``, and delete it."""
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     use(model, torch.randn(8, 64))
 

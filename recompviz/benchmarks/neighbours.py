@@ -11,7 +11,7 @@ peak. All training steps are timed in turn, round by round.
     python -m recompviz.benchmarks.neighbours resnet50 --full --device cuda --batch 64 --json neighbours.json
 
 "recompute" is the calibrated time of the operator calls that run twice. For a neighbour that runs outside recompviz, it
-is that of the plan that keeps the same values.
+is the time for the plan that keeps the same values.
 """
 
 from __future__ import annotations

@@ -211,7 +211,10 @@ def keep_sets(graph: Graph) -> list[int]:
 
 
 def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
-    """Simulate keep masks with liveness; return the distinct pairs (overhead, peak in bytes), by rising overhead."""
+    """Simulate keep masks; return the distinct pairs (overhead, peak in bytes), by rising overhead.
+
+    Values are freed at their last use.
+    """
     reached = set()
     for kept in keep_masks:
         schedule = make_schedule(joint, kept.tolist())

@@ -68,7 +68,7 @@ def training_step(
 def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float]:
     """Return the median wall-clock time of each training step, in seconds.
 
-    Each round runs all steps once, and starts with a different one. One more round before is not measured.
+    Each round runs all steps once, and starts with a different one. One more round before them is not measured.
     """
     times: list[list[float]] = [[] for _ in steps]
     for round_ in range(rounds + 1):

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def drag(page: Any, events: int) -> dict[str, Any]:
-    """Drag the budget slider over ``events`` positions, three times across; return the times taken by the page.
+    """Drag the budget slider down, up and down again, over ``events`` positions; return the times taken by the page.
 
     The times are those of ``rvSeen`` and ``rvWire`` in :mod:`recompviz.benchmarks.explorer.probes`.
     """
@@ -106,7 +106,7 @@ def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
     events : int
         Number of slider positions in a drag.
     drags : int
-        Number of drags that are measured; one more before them is not.
+        Number of measured drags. One more drag before them is not measured.
     """
     code = "import json, time\nfrom recompviz.benchmarks.explorer import stamped\nstamped.install()\n"
     code += f"explorer = stamped.planned({name!r})\nexplorer"

@@ -97,7 +97,7 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
 
 
 def answer(page: Any) -> str:
-    """Run the last cell of the notebook and return the text that it prints after ``said`` and the time."""
+    """Run the last cell of the notebook, which prints ``said``, the time and an answer; return the answer."""
     output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
     before = output.inner_text() if output.count() else ""
     page.locator(".jp-Notebook-cell .cm-content").last.click()

@@ -59,7 +59,7 @@ class StampedExplorer(Explorer):
 
 
 def install() -> None:
-    """From now on in this process, record when a timeline has been packed into a message."""
+    """Record, from now on in this process, the time at which a timeline was packed into a message."""
     wire.timeline_message = stamped(wire.timeline_message)
 
 

@@ -273,7 +273,7 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """Return the share of the bytes kept for the backward pass that regions keep, if every value is kept.
+    """Return the regions' share of the bytes kept for the backward pass, from 0 to 1, if no value is recomputed.
 
     Code outside the regions keeps the rest: the most bytes that it holds after a forward pass.
     """

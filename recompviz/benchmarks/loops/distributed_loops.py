@@ -1,7 +1,7 @@
 """Training loops in two processes connected by gloo: DistributedDataParallel and FSDP2.
 
 :func:`run` starts the two processes. Each trains eagerly and compiled, and prints its result as one line of JSON. This
-module is also the program of one process:
+module is also the program of one process, which has its rank in environment variables:
 
     python -m recompviz.benchmarks.loops.distributed_loops ddp
 """
