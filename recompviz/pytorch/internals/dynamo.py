@@ -4,8 +4,9 @@ Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.count
 ``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl``, ``Module._compiled_call_impl``, and the entry
 ``"stack_trace"`` in ``meta`` of fx nodes. For the reasons of graph breaks: ``compile_subgraph_reason`` of a captured
 graph, ``graph_break_reasons``, ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of
-``torch._dynamo.utils``, and the names of the functions that resume after a break. Tried on torch 2.13.0 and 2.14.1, on
-the CPU.
+``torch._dynamo.utils``, and the names of the functions that resume after a break. For guards:
+``CheckFunctionManager`` of ``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of
+``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._C._dynamo import eval_frame
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
 from torch._dynamo.exc import TorchDynamoException as DynamoError
+from torch._dynamo.guards import CheckFunctionManager
 from torch._dynamo.utils import counters, get_metrics_context
 from torch.fx import GraphModule
 
@@ -54,6 +57,9 @@ GRAPHS_OF_ONE_FUNCTION = 32
 
 # How many compilations Dynamo remembers, with the reasons of those that failed; its own limit is 64.
 REMEMBERED_COMPILATIONS = 4096
+
+# the fields of Dynamo's metrics that have the text of all settings
+_SETTINGS = ("dynamo_config", "functorch_config", "inductor_config")
 
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
 # the name of the function that runs after a graph break
@@ -131,22 +137,45 @@ def register_name(name: str, backend: Callable[..., Any]) -> None:
 
 
 def forget_code(code: CodeType) -> None:
-    """Drop the graphs that Dynamo compiled for a code object.
+    """Drop the graphs that Dynamo compiled for a code object, and their guards.
 
     The compiled graphs and the code object refer to each other, and Python's garbage collector does not find this
     cycle.
     """
+    dropped = [entry.guard_manager for entry in eval_frame._debug_get_cache_entry_list(code)]
     torch._dynamo.reset_code(code)  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+    _forget_guards({id(manager) for manager in dropped})
+
+
+def _forget_guards(dropped: set[int]) -> None:
+    """Detach the finalizers that keep guards alive; ``dropped`` has the identities of their guard managers.
+
+    Dynamo registers a finalizer for each object that a guard names. Classes and functions live as long as the process,
+    and so would the guards.
+    """
+    registry: dict[Any, Any] = getattr(weakref.finalize, "_registry", {})
+    for finalizer, entry in list(registry.items()):
+        function = getattr(entry, "func", None)
+        guards = getattr(getattr(function, "func", None), "__self__", None)
+        if isinstance(guards, CheckFunctionManager) and id(getattr(guards, "guard_manager", None)) in dropped:
+            finalizer.detach()
 
 
 def forget_tracebacks() -> None:
-    """Drop the tracebacks that Dynamo's metrics keep of earlier compilations.
+    """Drop the memory that Dynamo's metrics keep of earlier compilations without need.
 
-    Without this, they and the code objects in them stay alive until the process ends.
+    Tracebacks, and the code objects in them, would stay alive until the process ends. The texts of Dynamo's settings
+    are equal in most compilations; they are kept once.
     """
     edits = getattr(get_metrics_context(), "_edits", None)
     if edits:
         edits.clear()
+    for entry in reversed(dynamo_utils.get_compilation_metrics()):
+        texts = {name: text for name in _SETTINGS if (text := getattr(entry, name, None))}
+        if all(text is sys.intern(text) for text in texts.values()):
+            return  # this entry and those before it were seen
+        for name, text in texts.items():
+            setattr(entry, name, sys.intern(text))
 
 
 def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
