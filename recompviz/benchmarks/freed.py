@@ -128,12 +128,17 @@ def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tupl
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run the benchmark and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("uses", nargs="*", help=f"some of {', '.join(map(repr, USES))} (default: all)")
     parser.add_argument("--repetitions", type=int, default=200)
-    repetitions = parser.parse_args(arguments).repetitions
+    options = parser.parse_args(arguments)
+    if unknown := sorted(set(options.uses) - set(USES)):
+        parser.error(f"{unknown[0]!r} is not one of {', '.join(map(repr, USES))}")
+    repetitions = options.repetitions
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     print(f"{'':42} {'live tensors':>14} {'own objects':>14} {'resident memory, MB':>22}")
-    for name, use in USES.items():
+    for name in options.uses or USES:
+        use = USES[name]
         before, after = measured(use, repetitions)
         tensors, own = f"{before.tensors} → {after.tensors}", f"{before.own} → {after.own}"
         megabytes = f"{before.resident / 1e6:.1f} → {after.resident / 1e6:.1f}"

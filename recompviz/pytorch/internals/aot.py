@@ -9,6 +9,7 @@ fx nodes, and ``_double_backward`` and ``metadata`` of the autograd function tha
 from __future__ import annotations
 
 import contextlib
+import functools
 import types
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -159,16 +160,15 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
     return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]
 
 
-def own_code(module: torch.nn.Module) -> types.MethodType:
-    """Return the module's ``forward`` method with a new code object.
+def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
+    """Return the ``forward`` function of a class with a new code object.
 
-    Dynamo keeps and counts its compiled versions for each code object, and modules of one class share a code object.
+    Dynamo keeps and counts its compiled versions for each code object.
     """
-    forward = type(module).forward
-    function = types.FunctionType(
+    forward = kind.forward
+    return types.FunctionType(
         forward.__code__.replace(), forward.__globals__, forward.__name__, forward.__defaults__, forward.__closure__
     )
-    return types.MethodType(function, module)
 
 
 class _Captured(BaseException):
@@ -188,14 +188,22 @@ def captured_joint(
     """
     found: list[_Capture] = []
     token = _captures.set(found)
-    compiled = torch.compile(own_code(step), backend=_capture, fullgraph=True, dynamic=False)
     try:
         with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
-            compiled(*arguments)
+            _capturing(type(step))(step, *arguments)  # type: ignore[arg-type]  # mypy looks at the hash of an instance
     finally:
         _captures.reset(token)
     forget_tracebacks()
     return found.pop() if found else None
+
+
+@functools.cache
+def _capturing(kind: type[torch.nn.Module]) -> Callable[..., Any]:
+    """Return the compiled ``forward`` of a class, which ends with :class:`_Captured`.
+
+    There is one for each class, because Dynamo keeps memory for each function that it compiles.
+    """
+    return torch.compile(own_code(kind), backend=_capture, fullgraph=True, dynamic=False)
 
 
 # joint graph, sources and inputs

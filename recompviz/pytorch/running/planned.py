@@ -237,7 +237,7 @@ _functions: weakref.WeakKeyDictionary[nn.Module, Callable[..., Any]] = weakref.W
 def _compiled_once(step: nn.Module) -> Callable[..., Any]:
     """The step's ``forward``. All planned modules of a step share its code object, so that Dynamo compiles it once."""
     if step not in _functions:
-        function = own_code(step).__func__
+        function = own_code(type(step))
         weakref.finalize(step, forget_code, function.__code__)
         _functions[step] = function
     return MethodType(_functions[step], step)
