@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,6 +23,7 @@ __all__ = [
     "after_backward",
     "autocast_off",
     "backward_of_step",
+    "backward_runs",
     "dispatch_modes_off",
     "keeps_graph",
     "leaves_of",
@@ -37,19 +40,34 @@ def keeps_graph() -> bool:
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 
-def after_backward(function: Callable[[], None]) -> None:
-    """Call a function soon after the running backward pass has returned to Python.
+def backward_runs() -> bool:
+    """Whether this thread is inside a backward pass."""
+    return bool(torch._C._current_graph_task_id() != -1)
 
-    The function runs in the main thread, as a pending call of the interpreter, once no backward pass is active. It
-    does not run in a callback of the autograd engine: the engine restores thread-local state when it returns, and a
-    profiler that was stopped in such a callback would still count as running.
+
+def after_backward(function: Callable[[], None]) -> None:
+    """Call a function soon after the running backward pass has returned to Python, in the same thread.
+
+    In the main thread the function is a pending call of the interpreter. In another thread it is called at the next
+    return of a function, unless a tool such as cProfile watches these. It does not run in a callback of the autograd
+    engine: the engine restores thread-local state when it returns, and a profiler that was stopped in such a callback
+    would still count as running.
     """
-    _waiting.append(function)
-    ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
+    if threading.current_thread() is threading.main_thread():
+        _waiting.append(function)
+        ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
+    elif sys.getprofile() is None:
+        sys.setprofile(lambda _frame, _event, _argument: _call_outside(function))
+
+
+def _call_outside(function: Callable[[], None]) -> None:
+    if not backward_runs():
+        sys.setprofile(None)
+        function()
 
 
 def _when_engine_returned(_argument: object) -> int:
-    if torch._C._current_graph_task_id() != -1:
+    if backward_runs():
         ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
         return 0
     functions = list(_waiting)

@@ -132,15 +132,12 @@ def _recorded(budget: StepBudget) -> StepModel:
         return budget.planned.model
     if budget.models and budget.room_left:
         return list(budget.models.values())[-1]
+    if budget.flaw is not None:
+        raise StepNotRecorded(f"no step was recorded, because {budget.flaw.reason}", budget.flaw.advice)
     if budget.failed_recordings:
         raise StepNotRecorded(
-            f"{budget.failed_recordings} recorded steps were dropped: no backward pass ran, or the record broke off",
-            "train steps with a backward pass and without another profiler, then ask again",
-        )
-    if budget.profiler_busy:
-        raise StepNotRecorded(
-            "no step was recorded, because another profiler was running",
-            "train three steps without it, then ask again",
+            f"{budget.failed_recordings} recorded steps were dropped, because no backward pass ran",
+            "train steps with a backward pass, then ask again",
         )
     if not budget.regions:
         raise StepNotRecorded(

@@ -2,7 +2,7 @@
 
 AOTAutograd fixes how many tensors a compiled forward pass saves; these places are called *slots*. At each run the
 program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes whose
-shape holds the number of the program and of the run, so that the backward pass runs the same program. The inputs that
+strides hold the number of the program and of the run, so that the backward pass runs the same program. The inputs that
 the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """
 
@@ -77,12 +77,14 @@ class Run:
     freed : bool
         Whether autograd has freed the graph of this run.
     ran_backward : bool
-        Whether the backward pass has started. It stays False if the run is not observed.
+        Whether the backward pass has started.
+    mask : numpy.ndarray of bool or None
+        What the run keeps, once it was chosen.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """
 
-    __slots__ = ("arguments", "freed", "observer", "ran_backward", "region", "sizes", "when_freed")
+    __slots__ = ("arguments", "freed", "mask", "observer", "ran_backward", "region", "sizes", "when_freed")
 
     def __init__(self, region: Region, arguments: list[Any]) -> None:
         self.region = region
@@ -90,6 +92,7 @@ class Run:
         self.observer: Observer | None = None
         self.freed = False
         self.ran_backward = False
+        self.mask: NDArray[np.bool_] | None = None
         self.when_freed: Callable[[Run], None] | None = None
         self.sizes = tuple(arguments[i] for i in region.symbols)
 
@@ -158,7 +161,7 @@ class Region:
         self._programs: list[NumberedProgram] = []
         self._by_mask: dict[tuple[bytes, bool], NumberedProgram] = {}
         self._run_count = 0
-        self._observed: dict[int, Run] = {}
+        self._runs: dict[int, Run] = {}  # those whose graphs exist
         self._observer: Observer | None = None
         chooser.add(self)
 
@@ -225,12 +228,14 @@ class Region:
         given = list(arguments)
         arguments.clear()
         run = Run(self, given)
-        mask = self.chooser.choose(run)
+        run.mask = self.chooser.choose(run)
         run.arguments = None
-        chosen = self.program(mask, run.observer is not None)
+        chosen = self.program(run.mask, run.observer is not None)
         self._run_count += 1
-        token = torch.empty((chosen.number, self._run_count, 0))
-        weakref.finalize(token, _set_freed, run)
+        # the numbers are strides: torch.utils.checkpoint compares the shapes of what two runs save
+        token = torch.empty_strided((1, 1, 0), (chosen.number, self._run_count, 1))
+        self._runs[self._run_count] = run
+        weakref.finalize(token, _set_freed, self._runs, self._run_count)
         checked = [given[i] for i in chosen.checked]
         # a tensor of its own on the same storage: its version counter is not that of the buffer
         unchecked = [given[i].data for i in chosen.unchecked]
@@ -239,7 +244,6 @@ class Region:
             if run.observer is None:
                 outputs, saved = chosen.program.forward(given)
             else:
-                self._observed[self._run_count] = run
                 with self._observing(run.observer, "f"):
                     outputs, saved = chosen.program.forward(given)
                 run.observer.outputs(run, outputs)
@@ -262,8 +266,10 @@ class Region:
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
-        number, run_number, _ = arguments[first].shape
-        run = self._observed.pop(run_number, None)
+        number, run_number, _ = arguments[first].stride()
+        run = self._runs.get(run_number)
+        # a second backward pass of the same graph is not observed
+        observer = run.observer if run is not None and not run.ran_backward else None
         if run is not None:
             run.ran_backward = True
         chosen = self._programs[number]
@@ -279,11 +285,11 @@ class Region:
         values.clear()
         gradients: list[torch.Tensor | None]
         with autocast_off():
-            if run is None or run.observer is None:
+            if observer is None:
                 gradients = program.backward(read, saved, tangents)
             else:
-                run.observer.tangents(tangents)
-                with self._observing(run.observer, "b"):
+                observer.tangents(tangents)
+                with self._observing(observer, "b"):
                     gradients = program.backward(read, saved, tangents)
         return gradients
 
@@ -298,7 +304,7 @@ class Region:
         saved: tuple[torch.Tensor, ...] = getattr(node, "saved_tensors", None) or ()
         if len(saved) < self.slots or saved[0].dim() != 3:
             return None
-        chosen = self._programs[saved[0].shape[0]]
+        chosen = self._programs[saved[0].stride(0)]
         first = 1 + len(chosen.checked)
         return list(saved[first : first + len(chosen.program.saved_storages)])
 
@@ -316,7 +322,9 @@ class Region:
         return [arguments[i] for i in self.parameter_positions]
 
 
-def _set_freed(run: Run) -> None:
+def _set_freed(runs: dict[int, Run], number: int) -> None:
+    """Note that autograd has freed the graph of a run."""
+    run = runs.pop(number)
     run.freed = True
     if run.when_freed is not None:
         run.when_freed(run)

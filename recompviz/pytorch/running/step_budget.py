@@ -18,6 +18,8 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import unmeasured_region
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.autograd import backward_runs
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
@@ -35,7 +37,7 @@ from recompviz.pytorch.running.step_model import (
     searched_at,
     with_size,
 )
-from recompviz.pytorch.running.step_recorder import StepRecorder
+from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, Flaw, StepRecorder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,8 +45,10 @@ if TYPE_CHECKING:
 
 # Training steps before the recorded one; while Dynamo compiles, it allocates memory of its own.
 UNRECORDED_STEPS = 1
-# After this many failed recordings, steps with the same first region run under plans of least peak.
+# After this many failed recordings, some steps run before the next one: 2, 4, 8 and so on.
 MOST_FAILED_RECORDINGS = 3
+# The most steps between two failed recordings.
+LONGEST_WAIT = 64
 # Processor time for the search of one region's plans, seconds.
 SEARCH_SECONDS = 20.0
 # A step is recorded again, and plans are searched again, if its size differs by more than this factor from all before.
@@ -53,6 +57,10 @@ RECORDED_RANGE = 2.0
 REFUSED_RANGE = 1.25
 # The most sizes for which plans are cached.
 MOST_SIZES = 512
+
+
+class UnplannedStep(UserWarning):
+    """Training steps cannot be recorded, so they run under plans of least peak."""
 
 
 class StepBudget:
@@ -79,8 +87,8 @@ class StepBudget:
     regions : dict of Region to PlannedRegion
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
-    profiler_busy : bool
-        Whether another profiler was running when a step was to be recorded.
+    flaw : Flaw or None
+        Why the last step that was to be recorded could not be used.
 
     Raises
     ------
@@ -114,7 +122,10 @@ class StepBudget:
         self._reserves: dict[StepModel, tuple[int, int]] = {}  # the number of regions that were known, and the bytes
         self._room = 0
         self._recording: StepRecorder | None = None
-        self.profiler_busy = False  # whether another profiler ran when a step was to be recorded
+        self.flaw: Flaw | None = None
+        self._next_try: dict[Region, int] = {}  # the number of unplanned steps before the next recording
+        self._warned_of: set[Flaw] = set()
+        self._left: list[Run] = []  # of earlier steps, whose graphs still exist
 
     # ---------------------------------------------------------------- called by the regions
 
@@ -136,6 +147,7 @@ class StepBudget:
         self._optional.forget(region)
         for counts in (self._warm_ups, self._failed, self._record_again):
             counts.pop(region, None)
+        self._next_try.pop(region, None)
         self._order = [other for other in self._order if other is not region]
         if self._step is not None and region in self._step.model.regions:
             self._step = None
@@ -165,9 +177,9 @@ class StepBudget:
         if region not in self.regions:  # another model of the same class was compiled first
             self.add(region)
         self.memory.note_run(run)
-        self._runs = [other for other in self._runs if not other.freed]
+        trained = self._note_ended()
         if not self._runs:
-            self._start_step(run)
+            self._start_step(run, trained)
         self._order.append(region)
         self._runs.append(run)
         self._optional.note(self._order[0], region, run.sizes)
@@ -185,10 +197,37 @@ class StepBudget:
                 step.add(known.held(mask, run.sizes))
         return mask
 
+    def _note_ended(self) -> bool:
+        """Remove from the runs of the step those that ended, and return whether a backward pass ran.
+
+        A graph that exists although a later run of the same region finished its backward pass was kept by the user, for
+        example with an output of an evaluation. It does not belong to the steps that follow; its bytes are in use.
+        """
+        if backward_runs():
+            if self._recording is None and all(run.freed for run in self._runs):
+                self._runs = []
+            return False
+        finished = {run.region: place for place, run in enumerate(self._runs) if run.ran_backward}
+        self._left = [run for run in self._left if not run.freed]
+        going_on: list[Run] = []
+        for place, run in enumerate(self._runs):
+            if not run.freed:
+                (self._left if finished.get(run.region, -1) > place else going_on).append(run)
+        self._runs = going_on
+        return bool(finished)
+
     # ---------------------------------------------------------------- steps
 
-    def _start_step(self, run: Run) -> None:
-        """Finish the previous training step, and choose the plans of the one that starts."""
+    def _start_step(self, run: Run, trained: bool) -> None:
+        """Finish the previous training step, and choose the plans of the one that starts.
+
+        Parameters
+        ----------
+        run : Run
+            The first of the step.
+        trained : bool
+            Whether a backward pass ran in the previous step.
+        """
         if self._recording is not None:
             self._finish_recording()
         if self._step is not None and self._step.unknown:
@@ -204,7 +243,9 @@ class StepBudget:
                     self._record_again[first] -= 1
             return
         self._check_least(run)
-        if self._warm_ups[first] >= UNRECORDED_STEPS and self._failed[first] < MOST_FAILED_RECORDINGS:
+        started = self._warm_ups[first]
+        waits = started < self._next_try.get(first, 0) and (self.flaw is not None or not trained)
+        if started >= UNRECORDED_STEPS and not waits:
             self._start_recording(first)
         self._warm_ups[first] += 1
 
@@ -288,7 +329,9 @@ class StepBudget:
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
         assert self.total is not None
-        return self.total - sum(self.resident(run).values())
+        left = [(self.regions[other.region], other) for other in self._left if other.region in self.regions]
+        kept = sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
+        return self.total - sum(self.resident(run).values()) - kept
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
@@ -325,8 +368,26 @@ class StepBudget:
     # ---------------------------------------------------------------- recording
 
     def _start_recording(self, first: Region) -> None:
+        if backward_runs():
+            self._note_failure(first, IN_BACKWARD)
+            return
         self._recording = StepRecorder.start(first.device)
-        self.profiler_busy = self._recording is None
+        if self._recording is None:
+            self._note_failure(first, BUSY)
+
+    def _note_failure(self, first: Region, flaw: Flaw | None) -> None:
+        """Plan the next recording, and warn if several failed. Steps without a backward pass need no warning."""
+        self.flaw = flaw
+        self._failed[first] += 1
+        wait = 2 ** (self._failed[first] + 1 - MOST_FAILED_RECORDINGS)
+        self._next_try[first] = self._warm_ups[first] + (min(wait, LONGEST_WAIT) if wait > 1 else 0)
+        if flaw is not None and self._failed[first] >= MOST_FAILED_RECORDINGS and flaw not in self._warned_of:
+            self._warned_of.add(flaw)
+            warn_user(
+                f"training steps cannot be recorded, because {flaw.reason}; until one is, they run under plans of "
+                f"least peak; {flaw.advice}",
+                UnplannedStep,
+            )
 
     def _finish_recording(self) -> None:
         """Read the recorded step and make, extend or merge the model of steps with the same first region."""
@@ -335,11 +396,13 @@ class StepBudget:
         passes = recording.finish()
         if not self._order:  # the model that was recorded is gone
             return
-        ran = [recorded.ran_backward for recorded in passes]
-        if len(passes) != len(self._order) or not any(ran) or not (recording.complete or all(ran)):
-            self._failed[self._order[0]] += 1
+        first, flaw = self._order[0], recording.flaw
+        if flaw is None and len(passes) != len(self._order):
+            flaw = DROPPED
+        if flaw is not None or not any(recorded.ran_backward for recorded in passes):
+            self._note_failure(first, flaw)
             return
-        first = self._order[0]
+        self.flaw = None
         recorded = model_of_step(
             [self.regions[region] for region in self._order],
             passes,

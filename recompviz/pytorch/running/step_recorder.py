@@ -6,19 +6,41 @@ Recording stops when the last backward pass of the step ends, because the user m
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 
-from recompviz.pytorch.internals.autograd import after_backward
+from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
 from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
 from recompviz.pytorch.running.region import Run, Stage
+
+
+class Flaw(NamedTuple):
+    """Why a training step could not be recorded, and what the user can do."""
+
+    reason: str
+    advice: str
+
+
+IN_BACKWARD = Flaw(
+    "the compiled model runs inside a backward pass, as under torch.utils.checkpoint",
+    "call it outside of checkpoint(): its plan recomputes what the total requires",
+)
+LATE = Flaw(
+    "a part of the model ran after the backward passes of the step had ended",
+    "run the backward pass after all forward passes of the step",
+)
+RAISED = Flaw("a backward pass raised an error", "a step whose backward pass ends will be recorded")
+OTHER_THREAD = Flaw("the next step ran in another thread", "run all steps in one thread")
+DROPPED = Flaw("a graph was compiled again while the step was recorded", "train steps that run the same graphs")
+BUSY = Flaw("another profiler is running", "train three steps without it")
 
 
 class StepRecorder:
@@ -33,8 +55,8 @@ class StepRecorder:
     ----------
     runs : list of PassRecord
         One for each run of a region, in the order of the forward passes.
-    complete : bool
-        Whether every run has ended: its backward pass ran, or its graph was freed without one.
+    flaw : Flaw or None
+        Why the record cannot be used, if so.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -42,9 +64,11 @@ class StepRecorder:
         self.runs: list[PassRecord] = []
         self._stack = contextlib.ExitStack()
         self._window: Any = None
-        self.complete = False
-        self._ended = 0
+        self.flaw: Flaw | None = None
+        self._open: set[int] = set()  # numbers of the runs whose graphs exist
+        self._in_backward: set[int] = set()  # those whose backward pass has started and not ended
         self._stopped = False
+        self._thread = threading.get_ident()
 
     @classmethod
     def start(cls, device: torch.device) -> StepRecorder | None:
@@ -59,35 +83,47 @@ class StepRecorder:
 
     def begin(self, run: Run) -> None:
         """Observe a run of a region that starts now."""
+        if backward_runs():
+            self.flaw = IN_BACKWARD
+        elif self._stopped:
+            self.flaw = LATE
         record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
-        run.observer = _PassObserver(len(self.runs), record, self.device, self._backward_done)
+        number = len(self.runs)
+        run.observer = _PassObserver(number, record, self.device, self)
         self.runs.append(record)
-        run.when_freed = self._graph_freed
+        self._open.add(number)
+        run.when_freed = lambda _run: self._ended(number)
 
-    def _backward_done(self) -> None:
-        """Count a backward pass that ended. After the last one of the step, stop recording."""
-        self._ended += 1
-        if self._ended == len(self.runs):
-            self.complete = True
-            after_backward(self.stop)
+    def backward_starts(self, number: int) -> None:
+        """Note that the backward pass of a run starts."""
+        self._in_backward.add(number)
 
-    def _graph_freed(self, run: Run) -> None:
-        """Count a run whose graph was freed without a backward pass. After the last one of the step, stop recording."""
-        if not run.ran_backward:
-            self._ended += 1
-            if self._ended == len(self.runs) and not self._stopped:
-                self.complete = True
-                self.stop()
+    def backward_ends(self, number: int) -> None:
+        """Note that the backward pass of a run has ended. After the last one of the step, stop recording."""
+        self._in_backward.discard(number)
+        if not keeps_graph():
+            self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        if number in self._in_backward:
+            self.flaw = RAISED
+        if number in self._open:
+            self._open.remove(number)
+            if not self._open and not self._stopped:
+                after_backward(self.stop)
 
     def stop(self) -> None:
-        """Stop the profiler. Further calls do nothing."""
-        if not self._stopped:
+        """Stop the profiler. Further calls do nothing, and neither do calls in a thread that did not start it."""
+        if not self._stopped and threading.get_ident() == self._thread:
             self._stopped = True
             self._stack.close()
 
     def finish(self) -> list[RecordedPass]:
         """Stop recording, and return the memory of each run."""
         self.stop()
+        if not self._stopped:
+            self.flaw = OTHER_THREAD
+            return []
         events = allocation_events(self._window.profiled, self.device.type, ("rv:",))
         return read_recording(events, self.runs)
 
@@ -95,22 +131,22 @@ class StepRecorder:
 class _PassObserver:
     """Marks the passes of one run for the profiler, and measures the time of each step of the schedule."""
 
-    def __init__(
-        self, number: int, record: PassRecord, device: torch.device, backward_done: Callable[[], None]
-    ) -> None:
-        self.number, self.record, self.device, self.backward_done = number, record, device, backward_done
+    def __init__(self, number: int, record: PassRecord, device: torch.device, recorder: StepRecorder) -> None:
+        self.number, self.record, self.device, self.recorder = number, record, device, recorder
         self.stage: Stage = "f"
 
     @contextlib.contextmanager
     def stage_of(self, stage: Stage) -> Iterator[None]:
         """Surround a pass with a profiler range, and mark its end with another."""
         self.stage = stage
+        if stage == "b":
+            self.recorder.backward_starts(self.number)
         with named_range(range_of(self.number, stage)):
             yield
         with named_range(END):
             pass
         if stage == "b":
-            self.backward_done()
+            self.recorder.backward_ends(self.number)
 
     @contextlib.contextmanager
     def mark(self, step: int) -> Iterator[None]:

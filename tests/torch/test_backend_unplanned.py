@@ -1,0 +1,107 @@
+"""Training steps that a budget could not record at first: they end planned, or a message says why they are not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+import recompviz as rv
+from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.step_budget import StepBudget, UnplannedStep
+
+
+@pytest.fixture(autouse=True)
+def _short_search(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.02)
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def _loop(step: Callable[[Any, int], None], count: int = 8, total: str = "1 GiB") -> StepBudget:
+    """Train a small model; return its budget."""
+    compiled = rv.compile(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1)), total=total)
+    for number in range(count):
+        step(compiled, number)
+    return budget_of(compiled)
+
+
+def _train(compiled: Any, _number: int = 0) -> None:
+    compiled(torch.randn(16, 8)).square().mean().backward()
+
+
+def test_evaluation_with_gradients_before_training_does_not_prevent_a_plan() -> None:
+    def step(compiled: Any, number: int) -> None:
+        _train(compiled) if number > 5 else compiled(torch.randn(16, 8))
+
+    assert _loop(step).planned is not None
+
+
+def test_outputs_that_are_kept_with_their_graphs_do_not_prevent_a_plan_and_their_bytes_count() -> None:
+    kept = []
+
+    def step(compiled: Any, number: int) -> None:
+        if number < 2:
+            kept.append(compiled(torch.randn(16, 8)))
+        elif number == 6:
+            room.append(budget_of(compiled).room_left)
+            kept.clear()
+        _train(compiled)
+
+    room: list[int] = []
+    budget = _loop(step)
+    assert budget.planned is not None
+    assert budget.room_left - room[0] >= 2 * 16 * 4  # each output has 16 numbers
+
+
+def test_backward_passes_that_raise_do_not_prevent_a_plan() -> None:
+    def fail(_gradient: torch.Tensor) -> None:
+        raise KeyError("a hook of the user")
+
+    def step(compiled: Any, number: int) -> None:
+        output = compiled(torch.randn(16, 8))
+        if number < 3:
+            output.register_hook(fail)
+            with pytest.raises(KeyError):
+                output.sum().backward()
+        else:
+            output.sum().backward()
+
+    assert _loop(step).planned is not None
+
+
+def test_training_in_a_thread_is_planned() -> None:
+    budgets: list[StepBudget] = []
+    thread = threading.Thread(target=lambda: budgets.append(_loop(_train)))
+    thread.start()
+    thread.join()
+    assert budgets[0].planned is not None
+    with memory_window(torch.device("cpu")):  # the profiler is free again
+        pass
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_compiled_model_under_a_checkpoint_trains_and_the_reason_without_a_plan_is_told(reentrant: bool) -> None:
+    def step(compiled: Any, _number: int) -> None:
+        x = torch.randn(16, 8, requires_grad=True)
+        checkpoint(compiled, x, use_reentrant=reentrant).square().mean().backward()
+
+    with pytest.warns(UnplannedStep, match=r"checkpoint.*outside"):
+        assert _loop(step).planned is None
+
+
+def test_a_profiler_that_runs_in_all_steps_is_named() -> None:
+    def step(compiled: Any, _number: int) -> None:
+        with torch.profiler.profile(acc_events=True):
+            _train(compiled)
+
+    with pytest.warns(UnplannedStep, match="another profiler"):
+        assert _loop(step, 5).planned is None
