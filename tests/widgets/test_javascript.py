@@ -134,6 +134,14 @@ def test_a_typed_budget_is_read_in_bytes_or_per_cent():
 
 
 @node
+def test_the_header_compares_a_pinned_plan_with_keep_all_which_its_table_does_not_have():
+    graph = {"count": 2, "timeUnit": "ms", "time": [1, 1]}
+    pinned = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [1]}
+    texts = run("explorer/header.js", "m.figures(v.g, v.t, 0, [1, 0], 40)", g=graph, t=pinned)
+    assert texts["total"][2] == "75% of keep-all"
+
+
+@node
 def test_the_cost_of_pins_is_read_from_both_curves():
     free = {"objective": "time", "rows": 3, "totalPeaks": [100, 80, 60], "overheads": [0, 2, 5]}
     pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}

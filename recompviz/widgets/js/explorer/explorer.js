@@ -159,7 +159,7 @@ function makeViews(explorer, root, id) {
     model.set("_mode", name);
     model.save_changes();
   };
-  views.header = makeHeader(root, graph);
+  views.header = makeHeader(root, graph, fixed);
   views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
   views.card = makeCard(root.querySelector(".rv-graph"), graph, { pin: pinNode, line: setLine });
   views.pins = makePinsView(root, graph, {

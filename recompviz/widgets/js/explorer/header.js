@@ -3,10 +3,9 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 
-/** The numbers of a row: name → [value, unit, remark]. */
-export function figures(graph, table, row, kept) {
+/** The numbers of a row: name → [value, unit, remark]. `keepAll` is the total peak of the plan that keeps everything. */
+export function figures(graph, table, row, kept, keepAll) {
   const forward = graph.time.reduce((sum, t) => sum + t, 0);
-  const keepAll = keepAllTotal(table);
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
   return {
@@ -24,8 +23,9 @@ export function keepAllTotal(table) {
   return best || table.totalPeaks[0];
 }
 
-/** The header. */
-export function makeHeader(parent, graph) {
+/** The header. A table with pins may not have the plan that keeps everything, so `fixed`, the tables of the objectives, gives its total. */
+export function makeHeader(parent, graph, fixed) {
+  const keepAll = keepAllTotal(fixed[0]);
   const root = html("header", "rv-header", parent);
   const title = html("div", "rv-title", root);
   html("strong", "", title, graph.title);
@@ -39,7 +39,7 @@ export function makeHeader(parent, graph) {
   }
   return {
     update(table, row, kept) {
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept))) texts.forEach((text, i) => setText(tiles[key][i], text));
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll))) texts.forEach((text, i) => setText(tiles[key][i], text));
     },
   };
 }
