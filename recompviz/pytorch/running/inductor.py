@@ -83,8 +83,8 @@ class Partitioner(CustomPartitionerFn):
     Notes
     -----
     *Several graphs.* If Dynamo breaks a model into several graphs, each is split before the next one is known. A graph
-    may use what the earlier graphs leave of the total. :meth:`calibrate` divides the total again, over all graphs of a
-    step.
+    may use the part of the total that the earlier graphs leave. :meth:`calibrate` divides the total again, over all
+    graphs of a step.
 
     *PyTorch's own split* is also rejected if its backward graph draws a random seed again, or reads a buffer that the
     forward pass has overwritten. PyTorch (2.13, 2.14) does not check this, and such a split gives wrong gradients.
@@ -168,8 +168,8 @@ class Partitioner(CustomPartitionerFn):
         """Measure a training step, and plan again if it takes more than the total.
 
         The first call of ``step`` compiles the model, and the second is measured. If the measured peak is above the
-        total, the compiled code is dropped (``torch.compiler.reset``), and the total is divided again over all graphs
-        of the step. Then the step is compiled and measured once more. Afterwards :attr:`predicted` includes
+        total, the compiled code is dropped (``torch.compiler.reset``). The total is divided again over all graphs of
+        the step, and the step is compiled and measured once more. Afterwards :attr:`predicted` includes
         :attr:`outside`.
 
         Parameters

@@ -147,7 +147,7 @@ class PlannedModule(nn.Module):
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
         """Return a function that runs the forward pass, for measuring.
 
-        Each step of the schedule runs inside ``mark(step)``, also those of the backward pass.
+        Each step of the schedule, forward and backward, runs inside ``mark(step)``.
 
         Raises
         ------
@@ -168,7 +168,7 @@ class PlannedModule(nn.Module):
         Parameters
         ----------
         result : torch.Tensor or any
-            What the call returned.
+            The value that the call returned.
 
         Returns
         -------

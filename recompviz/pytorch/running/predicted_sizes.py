@@ -1,7 +1,7 @@
 """Predict the dynamic sizes of a training step's later regions when its first region is called.
 
-If a size of a later region has always been equal to a size of the first one (the length of the batch, for example), it
-is predicted to be equal again. For any other size, the largest seen so far is predicted.
+A size of a later region may always have been equal to a size of the first region, for example the length of the batch.
+Then it is predicted to be equal again. For any other size, the largest seen so far is predicted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Sizes = tuple[Any, ...]
 
 
 class PredictedSizes:
-    """Predicts the dynamic sizes of each run in a training step from those of the first run.
+    """Predicts the dynamic sizes of each run in a training step from the sizes of the first run.
 
     Parameters
     ----------

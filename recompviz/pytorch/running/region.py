@@ -1,7 +1,7 @@
 """A region: one graph that Dynamo captured. Each run may follow another plan.
 
 AOTAutograd fixes how many tensors a compiled forward pass saves; these places are called *slots*. At each run the
-program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes whose
+program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes. Its
 strides hold the number of the program and of the run, so that the backward pass runs the same program. The inputs that
 the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """

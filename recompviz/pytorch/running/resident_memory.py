@@ -72,7 +72,7 @@ class ResidentMemory:
     def note_inputs(self, values: list[Any]) -> None:
         """Include the tensors that the model is called with in the count.
 
-        Code outside the regions may read them. They replace those of the previous call.
+        Code outside the regions may read them. They replace the tensors of the previous call.
         """
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 

@@ -57,10 +57,10 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
     - Operators that overwrite a tensor always run again.
 
     Measured on a transformer of six blocks with dropout (CPU, torch 2.13), with a checkpoint around each block:
-    gradients were bitwise equal to eager. The measured peak was above the plan's simulated peak, by 8 to 13 % at
-    budgets of 90 to 70 % of the eager peak, and by 19 to 35 % at 60 to 40 %. Eager itself was 8 % above the simulation
-    of keep-all, because its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run the plan
-    itself.
+    gradients were bitwise equal to eager. At budgets of 90 to 70 % of the eager peak, the measured peak was 8 to 13 %
+    above the plan's simulated peak; at budgets of 60 to 40 %, it was 19 to 35 % above. Eager itself was 8 % above the
+    simulation of keep-all, because its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run
+    the plan itself.
 
     Examples
     --------

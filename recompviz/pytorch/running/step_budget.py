@@ -159,7 +159,7 @@ class StepBudget:
     def note_inputs(self, values: list[Any]) -> None:
         """Include the tensors that the model is called with in the bytes in use.
 
-        Code outside the regions may read them. They replace those of the previous call.
+        Code outside the regions may read them. They replace the tensors of the previous call.
         """
         self.memory.note_inputs(values)
 
