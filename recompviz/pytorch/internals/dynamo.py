@@ -97,9 +97,9 @@ def allow_more_captures() -> None:
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:
     """Compile each ``torch.nn`` layer inside a model on its own, in place, unless it is compiled already.
 
-    If Dynamo cannot capture a function (for example a loop with a data-dependent branch), it captures the functions
-    that are called in it, but no functions of PyTorch. So PyTorch's layers are compiled here. Layers that are called in
-    a captured function belong to its graph, as without this call.
+    Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the
+    functions that such a function calls, but no functions of PyTorch. So PyTorch's layers are compiled here. Layers
+    that are called in a captured function belong to its graph, as without this call.
     """
     for module in model.modules():
         from_torch = type(module).__module__.startswith("torch.nn.modules")

@@ -1,7 +1,7 @@
 """``calibrate``: measures the workspace and time of each operator of a trace on this device.
 
 The memory between two operators follows from the lifetimes of storages. The memory that a kernel uses internally (its
-workspace) does not follow from shapes, so it is measured, once for each operator, its shapes, dtypes and device. The
+workspace) does not follow from shapes. So it is measured, once for each operator, its shapes, dtypes and device. The
 training step runs under a plan, and the profiler records each call. Further runs time each call. The figures are cached
 on disk, so that calibrating another trace with the same operators needs no such runs.
 """
@@ -38,9 +38,9 @@ TIMED_STEPS = 3
 def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs six times, under the time-centric plan with the least simulated peak, unless the figures of
-    all its operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the bytes that are
-    saved. The state of the model and of the batch is restored.
+    The training step runs six times, under the time-centric plan with the least simulated peak. It does not run if the
+    figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the
+    bytes that are saved. The state of the model and of the batch is restored.
 
     Parameters
     ----------

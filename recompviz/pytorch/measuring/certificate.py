@@ -126,8 +126,8 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
 
     Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has
     other inputs (real numbers scaled, integers in reverse order), other parameters and other random numbers. If the
-    model raises an error for the changed inputs, the second step uses those of the first. The state of the model and of
-    the batch is restored.
+    model raises an error for the changed inputs, the second step uses the inputs of the first. The state of the model
+    and of the batch is restored.
 
     If a step does not fit on the device, the batch is halved until it fits. ``notes`` of the certificate gives the
     batch size. If the graph of the smaller batch has other nodes, the plan that keeps everything is compared.

@@ -74,7 +74,7 @@ class TwoSteps:
     def eager(self) -> list[StepResult]:
         """Run both steps in eager PyTorch, and find the tensors outside the model that get a gradient.
 
-        If the model raises an error for the changed inputs, the second step uses those of the first.
+        If the model raises an error for the changed inputs, the second step uses the inputs of the first.
         """
 
         def run(arguments: Arguments) -> Any:

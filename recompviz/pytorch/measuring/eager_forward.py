@@ -1,8 +1,8 @@
 """The bytes that eager PyTorch saves in the forward pass of a training step, compared with those of the captured step.
 
 A library may run other code while it is captured (``torch.compiler.is_compiling``). Plans are then for another step
-than the one that eager PyTorch runs. The comparison runs the forward pass once. Nothing is kept for a backward pass, so
-it takes no more memory than inference.
+than the eager one. The comparison runs the forward pass once. Nothing is kept for a backward pass, so it takes no more
+memory than inference.
 """
 
 from __future__ import annotations

@@ -78,8 +78,8 @@ def trace(
         If there is no such granularity or cost model, if ``optimizer`` trains no parameter of the model, or if
         ``costs="roofline"`` and the device is not in this machine.
     TraceError
-        If the training step cannot be traced, for example because the loss is not a scalar, the loss uses a tensor that
-        is not its argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model
+        If the training step cannot be traced. For example, the loss is not a scalar or uses a tensor that is not its
+        argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model
         with memory, or ``costs="measured"`` for a model without memory.
 
     Examples

@@ -2,8 +2,8 @@
 
 With granularity ``"operators"``, every call is a node. In the paper, a node is a function of Chainer. In ATen such a
 function may be several calls (local response normalisation, softmax cross entropy), or a view and no call at all (a
-reshape, a crop). So with granularity ``"paper"`` the calls of one layer of ``torch.nn`` are one node, softmax and cross
-entropy are one node, and a view, or an unbranched chain of views, is a node.
+reshape, a crop). So with granularity ``"paper"`` the calls of one layer of ``torch.nn`` are one node, and so are
+softmax and cross entropy. A view, or an unbranched chain of views, is a node.
 """
 
 from __future__ import annotations

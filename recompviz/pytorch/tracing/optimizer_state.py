@@ -61,8 +61,8 @@ def optimizer_bytes(
         Whether a parameter gets a gradient. The optimizer skips the other parameters.
     device : torch.device
         The device of the step. On a GPU PyTorch updates all parameters together (``foreach``), which takes more scratch
-        memory. On the CPU, scratch includes 12 bytes if an operator makes a tensor of a Python number, although these
-        bytes may not be alive at the peak.
+        memory. On the CPU, scratch includes 12 bytes if an operator makes a tensor of a Python number. These bytes may
+        not be alive at the peak.
     rounded : callable (bytes) → bytes
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
 
