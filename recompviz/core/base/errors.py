@@ -34,19 +34,25 @@ class InfeasibleBudget(RecompvizError, ValueError):
     unit : str
         The bytes that both numbers count. ``"formula"``: the intermediate values and their gradients, as in the
         paper's peak formula. ``"total"``: the whole training step, with parameters, inputs and optimizer state.
+    estimated : str
+        Why ``least`` is an estimate, for the message; empty if it is exact.
     """
 
-    def __init__(self, budget: int, least: int, unit: str) -> None:
+    def __init__(self, budget: int, least: int, unit: str, estimated: str = "") -> None:
         self.budget = budget
         self.least = least
         self.unit = unit
+        self.estimated = estimated
+        asked, needed = format_bytes(budget), format_bytes(least, up=True)
+        if asked == needed:
+            asked, needed = f"{budget:,} B", f"{least:,} B"
         super().__init__(
-            f"budget {format_bytes(budget)} ({unit} bytes) is below the least feasible "
-            f"{format_bytes(least)}; raise the budget, or make the batch smaller"
+            f"budget {asked} ({unit} bytes) is below the least feasible {needed}"
+            f"{f' (estimated: {estimated})' if estimated else ''}; raise the budget, or make the batch smaller"
         )
 
-    def __reduce__(self) -> tuple[type[InfeasibleBudget], tuple[int, int, str]]:
-        return type(self), (self.budget, self.least, self.unit)
+    def __reduce__(self) -> tuple[type[InfeasibleBudget], tuple[int, int, str, str]]:
+        return type(self), (self.budget, self.least, self.unit, self.estimated)
 
 
 class TooManyLowerSets(RecompvizError):

@@ -91,15 +91,23 @@ def parse_total(total: int | float | str, name: str = "total") -> int:
     return size
 
 
-def format_bytes(count: float) -> str:
+def format_bytes(count: float, *, up: bool = False) -> str:
     """Return a number of bytes as text: a binary unit and at least three significant figures.
 
     Numbers below 1024 are rounded to whole bytes.
+
+    Parameters
+    ----------
+    count : float
+    up : bool
+        Whether to round up, so that the text is a budget of at least ``count`` bytes.
 
     Examples
     --------
     >>> format_bytes(1_610_612_736), format_bytes(512), format_bytes(-4096)
     ('1.50 GiB', '512 B', '-4.00 KiB')
+    >>> format_bytes(4097), format_bytes(4097, up=True)
+    ('4.00 KiB', '4.01 KiB')
     """
     size = abs(count)
     sign = "-" if count < 0 else ""
@@ -110,6 +118,8 @@ def format_bytes(count: float) -> str:
         if size < 1023.5 or unit == "TiB":
             break
     digits = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    if up:
+        size = math.ceil(size * 10**digits) / 10**digits
     return f"{sign}{size:.{digits}f} {unit}"
 
 

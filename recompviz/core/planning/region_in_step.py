@@ -101,3 +101,25 @@ def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> J
     outputs = [s for s in joint.results if 0 <= joint.storages[s].maker < joint.forward_count]
     held = int(outside * sum(joint.sizes[s] for s in outputs))
     return region_in_step(joint, Outside(after_forward=held), outputs)
+
+
+def expected_region(joint: JointGraph) -> JointGraph:
+    """Return the joint graph of a region with the memory that a step is expected to take at most.
+
+    As :func:`unmeasured_region`, but the caller keeps the outputs until the step ends, the loss and its gradient are
+    there, and the kernel of a convolution copies what the convolution reads and makes.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        The region's own joint graph, as for :func:`region_in_step`.
+    """
+    outputs = [s for s in joint.results if 0 <= joint.storages[s].maker < joint.forward_count]
+    loss = 2 * joint.rounded(8)
+    workspace = list(joint.workspace or [0] * len(joint.calls))
+    for c, call in enumerate(joint.calls):
+        if "convolution" in call.info.op:
+            workspace[c] = max(workspace[c], sum(joint.sizes[s] for s in {*call.reads, *call.makes}))
+    held = sum(joint.sizes[s] for s in outputs)
+    outside = Outside(after_forward=int(EXPECTED_OUTSIDE * held) + loss, backward=held + loss)
+    return region_in_step(replace(joint, workspace=tuple(workspace)), outside, released=[])

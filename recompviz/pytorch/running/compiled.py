@@ -170,7 +170,9 @@ def compile(
         If ``total`` is not a size, or ``optimizer`` trains no parameter of the model.
     InfeasibleBudget
         When the compiled model is called and no plan fits the total: before the step allocates anything, or during the
-        forward pass if steps run different graphs. Its attribute ``least`` estimates the least feasible total.
+        forward pass if steps run different graphs. Its attribute ``least`` is the least feasible total. Before a step
+        was recorded it is an estimate, which is enough for most models that are captured as one graph; the attribute
+        ``estimated`` says what it leaves out.
 
     Warns
     -----

@@ -99,6 +99,20 @@ class ResidentMemory:
         known = self._regions.get(region)
         return tuple(known.parameter_ids) if known is not None else ()
 
+    def gradients_to_come(self, region: Region) -> tuple[int, int]:
+        """Bytes of the gradients of all trainable parameters, and of those that a region does not have.
+
+        Only the parameters of :meth:`note_model` are known besides the region's own.
+        """
+        own = {id(tensor) for tensor in self.tensors_of(region)}
+        counter = _Counter(region.device.type, region.folded.joint.rounded)
+        for reference, category in [*self._regions[region].tensors, *self._of_model]:
+            tensor = reference()
+            if tensor is not None and category is Category.PARAMETER and tensor.requires_grad:
+                counter.add(tensor, Category.PARAMETER if id(tensor) in own else Category.PARAMETER_GRADIENT)
+        totals = counter.totals
+        return sum(totals.values()), totals.get(Category.PARAMETER_GRADIENT, 0)
+
     def forget(self, region: Region) -> None:
         """Forget a region that will not run again."""
         self._regions.pop(region, None)

@@ -16,7 +16,7 @@ from torch import nn
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
-from recompviz.core.planning.region_in_step import unmeasured_region
+from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.user_lines import warn_user
@@ -42,6 +42,8 @@ from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from recompviz.core.steps.joint import JointGraph
 
 # Training steps before the recorded one; while Dynamo compiles, it allocates memory of its own.
 UNRECORDED_STEPS = 1
@@ -338,11 +340,11 @@ class StepBudget:
         model = self.models.get(run.region)
         return self.memory.count(run, model.outside_gradients if model is not None else 0)
 
-    def _refuse(self, missing: int, run: Run) -> NoReturn:
+    def _refuse(self, missing: int, run: Run, estimated: str = "") -> NoReturn:
         """Raise InfeasibleBudget; the step of this run takes ``missing`` bytes more than the total."""
         assert self.total is not None
         least = self.total + missing
-        error = InfeasibleBudget(self.total, least, "total")
+        error = InfeasibleBudget(self.total, least, "total", estimated)
         resident = {category: size for category, size in self.resident(run).items() if size}
         there = ", ".join(f"{category.label} {format_bytes(size)}" for category, size in resident.items())
         error.add_note(f"Before the step there are: {there}.")
@@ -363,7 +365,19 @@ class StepBudget:
             known.lean(run.sizes, SEARCH_SECONDS)
         least = peak_of(unmeasured_region(joint, outside=0), known.lean())
         if self.strict and least > room:
-            self._refuse(least - room, run)
+            self._refuse_unrecorded(run, joint, room)
+
+    def _refuse_unrecorded(self, run: Run, joint: JointGraph, room: int) -> NoReturn:
+        """Raise InfeasibleBudget with a total that is expected to be enough."""
+        expected = peak_of(expected_region(joint), self.regions[run.region].lean())
+        gradients, others = self.memory.gradients_to_come(run.region)
+        why = "no step was recorded yet"
+        capture = run.region.capture
+        if others or (capture is not None and capture.ended_by is not None):
+            why += ", and only a part of the model was captured, so a step may take more"
+        if gradients:
+            why += f"; gradients that accumulate over several backward passes take {format_bytes(gradients)} more"
+        self._refuse(expected + others - room, run, why)
 
     # ---------------------------------------------------------------- recording
 
