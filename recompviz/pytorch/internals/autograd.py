@@ -41,7 +41,7 @@ def keeps_graph() -> bool:
 
 
 def backward_runs() -> bool:
-    """Whether this thread is inside a backward pass."""
+    """Return whether this thread is inside a backward pass."""
     return bool(torch._C._current_graph_task_id() != -1)
 
 

@@ -79,7 +79,7 @@ class Run:
     ran_backward : bool
         Whether the backward pass has started.
     mask : numpy.ndarray of bool or None
-        What the run keeps, once it was chosen.
+        The keep mask, once it is chosen; None keeps every value.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """

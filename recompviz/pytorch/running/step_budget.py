@@ -90,7 +90,8 @@ class StepBudget:
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
     flaw : Flaw or None
-        Why the last step that was to be recorded could not be used.
+        The reason why the last step that was to be recorded could not be used. None if it was used, or if it had no
+        backward pass.
 
     Raises
     ------
@@ -200,7 +201,7 @@ class StepBudget:
         return mask
 
     def _note_ended(self) -> bool:
-        """Remove from the runs of the step those that ended, and return whether a backward pass ran.
+        """Remove the runs that ended from the runs of the step, and return whether a backward pass ran.
 
         A graph that exists although a later run of the same region finished its backward pass was kept by the user, for
         example with an output of an evaluation. It does not belong to the steps that follow; its bytes are in use.
@@ -226,7 +227,7 @@ class StepBudget:
         Parameters
         ----------
         run : Run
-            The first of the step.
+            The first run of the step.
         trained : bool
             Whether a backward pass ran in the previous step.
         """
@@ -452,7 +453,7 @@ class StepBudget:
 
     @property
     def failed_recordings(self) -> int:
-        """The number of recorded steps that could not be used: no backward pass ran, or the record broke off."""
+        """The number of failed recordings: no backward pass ran, or :attr:`flaw` gave the reason."""
         return sum(self._failed.values())
 
     @property

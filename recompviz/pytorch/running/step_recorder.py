@@ -23,7 +23,7 @@ from recompviz.pytorch.running.region import Run, Stage
 
 
 class Flaw(NamedTuple):
-    """Why a training step could not be recorded, and what the user can do."""
+    """The reason why a training step could not be recorded, and an advice to the user."""
 
     reason: str
     advice: str
@@ -56,7 +56,7 @@ class StepRecorder:
     runs : list of PassRecord
         One for each run of a region, in the order of the forward passes.
     flaw : Flaw or None
-        Why the record cannot be used, if so.
+        The reason why the record cannot be used; None if there is none.
     """
 
     def __init__(self, device: torch.device) -> None:
