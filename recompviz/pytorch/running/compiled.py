@@ -179,7 +179,7 @@ def compile(
     UnplannedGraph
         When the compiled model is called, for each captured graph that cannot be planned; it runs eagerly.
     UnplannedStep
-        When training steps cannot be recorded several times; they run under plans of least peak.
+        When the compiled model is called, if several steps could not be recorded; they run under plans of least peak.
 
     Examples
     --------

@@ -23,7 +23,7 @@ from recompviz.pytorch.running.region import Run, Stage
 
 
 class Flaw(NamedTuple):
-    """The reason why a training step could not be recorded, and an advice to the user."""
+    """The reason why a training step could not be recorded, and advice for the user."""
 
     reason: str
     advice: str
