@@ -117,3 +117,16 @@ def test_calls_of_the_same_operator_and_shapes_have_the_same_time(monkeypatch: p
     (head,) = [i for i, node in enumerate(nodes) if tuple(node.meta["val"].shape) == (32, 64) and "mm" in node.name][:1]
     seconds[head] = 7.0
     assert equal_calls_alike(region.folded, seconds)[head] == 7.0
+
+
+def test_a_region_does_not_take_the_output_of_another_region_for_its_own() -> None:
+    torch._dynamo.reset()
+    models = [nn.Sequential(nn.Linear(4, 4), activation) for activation in (nn.Tanh(), nn.Sigmoid())]
+    compiled = [rv.compile(model, total="1 GiB") for model in models]
+    x = torch.randn(2, 4)
+    outputs = [model(x) for model in compiled]
+    regions = [region for model in compiled for region in budget_of(model).regions]
+    assert len({region.slots for region in regions}) == 1
+    for i, region in enumerate(regions):
+        for j, output in enumerate(outputs):
+            assert (region.saved_values(output) is not None) == (i == j)

@@ -2,13 +2,14 @@
 
 AOTAutograd fixes how many tensors a compiled forward pass saves; these places are called *slots*. At each run the
 program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes. Its
-strides hold the number of the program and of the run, so that the backward pass runs the same program. The inputs that
-the backward pass reads and the saved values follow. Empty tensors fill the rest.
+strides hold the numbers of the region, the program and the run, so that the backward pass runs the same program. The
+inputs that the backward pass reads and the saved values follow. Empty tensors fill the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from recompviz.pytorch.internals.dynamo import Capture
     from recompviz.pytorch.tracing.folding import Folded
 
+
+_region_numbers = itertools.count(1)
 
 # The forward or the backward pass of a region.
 Stage = Literal["f", "b"]
@@ -160,6 +163,7 @@ class Region:
         self.unchecked_slots = len(self._overwritten)
         self._programs: list[NumberedProgram] = []
         self._by_mask: dict[tuple[bytes, bool], NumberedProgram] = {}
+        self._number = next(_region_numbers)
         self._run_count = 0
         self._runs: dict[int, Run] = {}  # those whose graphs exist
         self._observer: Observer | None = None
@@ -233,7 +237,7 @@ class Region:
         chosen = self.program(run.mask, run.observer is not None)
         self._run_count += 1
         # the numbers are strides: torch.utils.checkpoint compares the shapes of what two runs save
-        token = torch.empty_strided((1, 1, 0), (chosen.number, self._run_count, 1))
+        token = torch.empty_strided((1, 1, 1, 0), (self._number, chosen.number, self._run_count, 1))
         self._runs[self._run_count] = run
         weakref.finalize(token, _set_freed, self._runs, self._run_count)
         checked = [given[i] for i in chosen.checked]
@@ -266,7 +270,7 @@ class Region:
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
-        number, run_number, _ = arguments[first].stride()
+        _, number, run_number, _ = arguments[first].stride()
         run = self._runs.get(run_number)
         # a second backward pass of the same graph is not observed
         observer = run.observer if run is not None and not run.ran_backward else None
@@ -296,15 +300,15 @@ class Region:
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
         """Return the saved values that autograd holds for the run that made an output, ordered as ``saved_storages``.
 
-        None if no region made the output.
+        None if this region did not make the output.
         """
         node: Any = output.grad_fn
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output
             node = next((other for other, _ in node.next_functions), None)
         saved: tuple[torch.Tensor, ...] = getattr(node, "saved_tensors", None) or ()
-        if len(saved) < self.slots or saved[0].dim() != 3:
+        if len(saved) < self.slots or saved[0].dim() != 4 or saved[0].stride(0) != self._number:
             return None
-        chosen = self._programs[saved[0].stride(0)]
+        chosen = self._programs[saved[0].stride(1)]
         first = 1 + len(chosen.checked)
         return list(saved[first : first + len(chosen.program.saved_storages)])
 
