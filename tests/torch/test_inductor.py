@@ -132,3 +132,37 @@ def test_a_buffer_that_the_forward_pass_overwrites_is_read_as_it_was() -> None:
 def test_a_total_is_checked_when_the_partitioner_is_made() -> None:
     with pytest.raises(ValueError, match="is not a size"):
         rv.Partitioner(total="ten")
+
+
+class Tied(nn.Module):
+    """Two graphs that share a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.last = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.shared(x))
+        torch._dynamo.graph_break()
+        return self.last(torch.tanh(self.shared(x))).sum()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo reads it at a graph break
+def test_parameters_that_two_graphs_share_are_predicted_once() -> None:
+    torch._dynamo.reset()
+    model, x = Tied(), torch.randn(4, 64)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    partitioner = rv.Partitioner(total="1 GiB", optimizer=optimizer)
+    compiled = torch.compile(model, options={"custom_partitioner_fn": partitioner})
+
+    def one_step() -> None:
+        compiled(x).backward()
+        optimizer.step()
+        model.zero_grad()
+
+    one_step()
+    predicted = partitioner.predicted
+    measured = partitioner.calibrate(one_step)
+    parameters = sum(parameter.nbytes for parameter in model.parameters())
+    assert len(partitioner.graphs) == 2
+    assert 2 * parameters < measured <= predicted <= 1.02 * measured

@@ -1,7 +1,7 @@
 """Fake tensors: tensors that have a shape and no memory.
 
 Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``,
-``unset_fake_temporarily``) and ``ShapeEnv.suppress_guards``.
+``unset_fake_temporarily``), the tables of its ``meta_converter``, and ``ShapeEnv.suppress_guards``.
 Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
@@ -16,7 +16,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls, unset_fake_temporarily
 from torch.utils import _pytree as pytree
 
-__all__ = ["FakeTensor", "FakeTensorMode", "example_sizes", "real_constants_allowed", "real_tensors", "without_storage"]
+from recompviz.pytorch.internals.tensors import StorageWeakRef, storage_key, weak_storage
+
+__all__ = [
+    "FakeTensor",
+    "FakeTensorMode",
+    "example_sizes",
+    "real_constants_allowed",
+    "real_storages",
+    "real_tensors",
+    "without_storage",
+]
 
 
 def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Module, Any]:
@@ -70,3 +80,40 @@ def real_constants_allowed() -> Iterator[None]:
 def real_tensors() -> contextlib.AbstractContextManager[Any]:
     """In a block, make real tensors even while PyTorch traces with fake tensors."""
     return unset_fake_temporarily()
+
+
+def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
+    """Return the storages of the real tensors from which fake tensors were made.
+
+    Parameters
+    ----------
+    values : iterable
+        Fake tensors of one compilation, among any other values.
+
+    Returns
+    -------
+    dict
+        From the key of a fake storage (:func:`storage_key`) to a weak reference to the real one. A storage whose real
+        tensor is not known is left out.
+
+    Examples
+    --------
+    >>> mode, real = FakeTensorMode(), torch.ones(3)
+    >>> fake = mode.from_tensor(real)
+    >>> real_storages([fake]) == {storage_key(fake): weak_storage(real)}
+    True
+    """
+    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    if mode is None:
+        return {}
+    try:
+        converter = mode.fake_tensor_converter.meta_converter
+        numbers, fakes = dict(converter.describer.lookup_tensor.items()), dict(converter.tensor_memo)
+    except AttributeError:  # another version of PyTorch
+        return {}
+    found = {}
+    for real, number in numbers.items():
+        fake, reference = fakes.get(number), weak_storage(real)
+        if reference is not None and isinstance(fake, torch.Tensor) and fake.layout is torch.strided:
+            found[storage_key(fake)] = reference
+    return found

@@ -29,7 +29,7 @@ from recompviz.pytorch.internals.partitioner import (
 )
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
+from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph, gradient_bytes, resident_bytes
 from recompviz.pytorch.running.resident_memory import state_tensors
 from recompviz.pytorch.running.split_candidates import SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
@@ -143,9 +143,9 @@ class Partitioner(CustomPartitionerFn):
         """The predicted peak of a training step in total bytes; None before a graph is compiled."""
         if not self.graphs:
             return None
-        held, most, gradients = 0, 0, sum(graph.gradients for graph in self.graphs)
-        for graph in self.graphs:
-            gradients -= graph.gradients  # those of later graphs are there when its backward pass runs
+        held, most = 0, 0
+        for i, graph in enumerate(self.graphs):
+            gradients = gradient_bytes(later.outside for later in self.graphs[i + 1 :])  # their backward passes ran
             most = max(most, held + graph.memory.forward, held + graph.memory.backward + gradients)
             held += graph.memory.held
         return self._resident() + most
@@ -227,7 +227,7 @@ class Partitioner(CustomPartitionerFn):
         """Bytes of parameters, buffers, inputs and optimizer state."""
         tensors = state_tensors([self.optimizer] if self.optimizer else [])
         state = sum(rounded(t.untyped_storage().nbytes(), t.device) for t in tensors)
-        return sum(graph.resident for graph in self.graphs) + state
+        return resident_bytes(graph.outside for graph in self.graphs) + state
 
     def _choose_together(self) -> None:
         """Choose the plans of all graphs of a step together."""
@@ -266,7 +266,7 @@ class Partitioner(CustomPartitionerFn):
             return candidates.split(row)
         self._known[key] = graph
         split = default_split(copied_joint(gm), inputs, options)
-        if graph.saved_by(split) + graph.gradients <= room and graph.computes_right(split):
+        if graph.saved_by(split) + gradient_bytes([graph.outside]) <= room and graph.computes_right(split):
             memory = graph.counted(split)
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
@@ -296,14 +296,13 @@ class Partitioner(CustomPartitionerFn):
 
         ``more`` is a graph that is not in :attr:`graphs` yet.
         """
-        graphs: list[Any] = [*self.graphs, *([more] if more else [])]
-        resident = int(sum(graph.resident for graph in graphs)) + self.outside
+        graphs = [graph.outside for graph in (*self.graphs, *([more] if more else []))]
+        resident = resident_bytes(graphs) + self.outside
         if self.optimizer is None:
             return resident
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
         device = device_of(trained)
-        of_graphs = int(sum(graph.gradients for graph in graphs))
-        others = sum(rounded(p.untyped_storage().nbytes(), device) for p in trained) - of_graphs
+        others = sum(rounded(p.untyped_storage().nbytes(), device) for p in trained) - gradient_bytes(graphs)
         # parameters that no graph has, and their gradients
         return resident + self._optimizer_state(trained) + 2 * max(0, others)
 

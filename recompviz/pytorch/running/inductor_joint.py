@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from torch.fx import GraphModule, Node
 
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices import device_of
-from recompviz.pytorch.internals.fake_tensors import example_sizes
+from recompviz.pytorch.internals.fake_tensors import example_sizes, real_storages
 from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
 from recompviz.pytorch.internals.operators import is_pointwise
 from recompviz.pytorch.internals.partitioner import Split, gets_gradient, must_run_once, saved_bytes
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import bytes_moved, flops, measure_roofline, node_times
 from recompviz.pytorch.tracing.folding import Folded, fold
 
@@ -27,6 +28,60 @@ if TYPE_CHECKING:
 
 # Share of the time of a pointwise operator that is left when Inductor fuses it into another kernel.
 FUSED_SHARE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class OutsideBytes:
+    """Bytes that a graph uses and does not free; frozen.
+
+    Graphs may share parameters. Their keys are equal then, so that :func:`resident_bytes` and :func:`gradient_bytes`
+    count them once.
+
+    Attributes
+    ----------
+    resident : dict
+        Bytes of parameters, buffers and inputs, by storage.
+    gradients : dict
+        Bytes of the gradients of parameters, by parameter.
+    """
+
+    resident: dict[Hashable, int]
+    gradients: dict[Hashable, int]
+
+    @classmethod
+    def of(cls, folded: Folded) -> OutsideBytes:
+        """Count the bytes of a graph. A tensor whose real storage is not known is not shared."""
+        joint = folded.joint
+        values = {node: node.meta.get("val") for node, _ in folded.placeholders}
+        real = real_storages(values.values())
+        keys: dict[int, Hashable] = {}
+        gradients: dict[int, tuple[Hashable, int]] = {}
+        for i, (node, value) in enumerate(values.items()):
+            storage = folded.storage_of.get(node)
+            if storage is None or not isinstance(value, torch.Tensor):
+                continue
+            keys[storage] = real.get(storage_key(value)) or object()
+            made = folded.gradients[i] if i < len(folded.gradients) else None
+            gradient = None if made is None else folded.storage_of.get(made)
+            if gradient is not None and joint.storages[gradient].category is Category.PARAMETER_GRADIENT:
+                parameter = keys[storage], str(value.storage_offset()), str(value.shape)
+                gradients[gradient] = parameter, joint.sizes[gradient]
+        resident = {
+            keys.get(s, object()): joint.sizes[s]
+            for s, storage in enumerate(joint.storages)
+            if storage.maker < 0 and storage.category.static
+        }
+        return cls(resident, dict(gradients.values()))
+
+
+def resident_bytes(graphs: Iterable[OutsideBytes]) -> int:
+    """Return the bytes of the parameters, buffers and inputs of several graphs. A shared storage counts once."""
+    return sum(dict(entry for graph in graphs for entry in graph.resident.items()).values())
+
+
+def gradient_bytes(graphs: Iterable[OutsideBytes]) -> int:
+    """Return the bytes of the gradients of several graphs. The gradient of a shared parameter counts once."""
+    return sum(dict(entry for graph in graphs for entry in graph.gradients.items()).values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +97,8 @@ class PlannedGraph:
     exact : bool
         Whether ``memory`` was counted in the code that Inductor generates. Otherwise it was simulated operator by
         operator, which ignores fusion.
-    resident : int
-        Bytes of the graph's parameters, buffers and inputs.
-    gradients : int
-        Bytes of the gradients of its parameters.
+    outside : OutsideBytes
+        Bytes of the graph's parameters, buffers, inputs and gradients.
     recomputed : float
         Estimated milliseconds of recomputation; 0 for PyTorch's own split, whose recomputation is not counted.
     """
@@ -53,9 +106,18 @@ class PlannedGraph:
     kind: str
     memory: InductorMemory
     exact: bool
-    resident: int
-    gradients: int
+    outside: OutsideBytes
     recomputed: float
+
+    @property
+    def resident(self) -> int:
+        """Bytes of the graph's parameters, buffers and inputs."""
+        return resident_bytes([self.outside])
+
+    @property
+    def gradients(self) -> int:
+        """Bytes of the gradients of its parameters."""
+        return gradient_bytes([self.outside])
 
     @property
     def saved(self) -> int:
@@ -76,21 +138,13 @@ class InductorJoint:
 
     Attributes
     ----------
-    resident : int
-        Bytes of the graph's parameters, buffers and inputs.
-    gradients : int
-        Bytes of the gradients of its parameters.
+    outside : OutsideBytes
+        Bytes of the graph's parameters, buffers, inputs and gradients.
     """
 
     def __init__(self, folded: Folded, output_count: int, static: Sequence[int]) -> None:
         self.folded, self.output_count, self.static = folded, output_count, static
-        joint = folded.joint
-        self.resident = sum(joint.static.values())
-        self.gradients = sum(
-            size
-            for storage, size in zip(joint.storages, joint.sizes, strict=True)
-            if storage.category is Category.PARAMETER_GRADIENT
-        )
+        self.outside = OutsideBytes.of(folded)
 
     @classmethod
     def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
@@ -103,7 +157,7 @@ class InductorJoint:
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
         """Return the :class:`PlannedGraph` of a split of this graph; its attributes explain the parameters."""
-        return PlannedGraph(kind, memory, exact, self.resident, self.gradients, recomputed)
+        return PlannedGraph(kind, memory, exact, self.outside, recomputed)
 
     def saved_by(self, split: Split) -> int:
         """Count the bytes of the values that a split saves, without inputs."""
