@@ -10,6 +10,7 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.running.planned_budget import PlanWarning
+from recompviz.pytorch.tracing.tracer import trace_again
 
 
 def on(place: str, **kwargs: str) -> tuple[networks.Example, rv.Trace]:
@@ -69,3 +70,11 @@ def test_an_estimated_plan_runs_where_the_model_gets_memory_after_a_new_trace() 
         assert torch.equal(ours.grad, theirs.grad)
     with pytest.raises(rv.RecompvizError, match="estimated"):
         rv.certify(trace, planned.plan)
+
+
+def test_an_estimated_trace_with_other_inputs_is_for_the_same_device() -> None:
+    with torch.device("meta"):
+        model, x = nn.Sequential(nn.Linear(8, 8), nn.ReLU()), torch.empty(4, 8)
+    trace = rv.trace(model, x, loss=torch.sum, device="cuda")
+    again = trace_again(trace, ((x[:2],), {}, ()))
+    assert (again.device, again.joint.alignment, again.estimated) == ("cuda", 512, True)

@@ -133,13 +133,14 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     Parameters
     ----------
     old : Trace
-        Not an estimated trace.
+        If it is estimated, the new one is estimated for the same device.
     arguments : tuple
         The inputs, keyword arguments and targets.
     """
     inputs, kwargs, targets = arguments
     costs: Costs = "time" if old.costs == "measured" else old.costs
-    return trace_step(old.model, inputs, kwargs, targets, old.step.loss, old.granularity, costs, None, old.optimizer)
+    device = old.device if old.estimated else None
+    return trace_step(old.model, inputs, kwargs, targets, old.step.loss, old.granularity, costs, device, old.optimizer)
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
