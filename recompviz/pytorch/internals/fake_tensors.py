@@ -108,11 +108,12 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
         return {}
     try:
         converter = mode.fake_tensor_converter.meta_converter
-        numbers, fakes = dict(converter.describer.lookup_tensor.items()), dict(converter.tensor_memo)
+        numbers: list[tuple[torch.Tensor, int]] = list(converter.describer.lookup_tensor.items())  # type: ignore[no-untyped-call]
+        fakes = dict(converter.tensor_memo)
     except AttributeError:  # another version of PyTorch
         return {}
     found = {}
-    for real, number in numbers.items():
+    for real, number in numbers:
         fake, reference = fakes.get(number), weak_storage(real)
         if reference is not None and isinstance(fake, torch.Tensor) and fake.layout is torch.strided:
             found[storage_key(fake)] = reference

@@ -296,7 +296,7 @@ class Partitioner(CustomPartitionerFn):
 
         ``more`` is a graph that is not in :attr:`graphs` yet.
         """
-        graphs = [graph.outside for graph in (*self.graphs, *([more] if more else []))]
+        graphs = [graph.outside for graph in self.graphs] + ([more.outside] if more else [])
         resident = resident_bytes(graphs) + self.outside
         if self.optimizer is None:
             return resident
