@@ -109,7 +109,7 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
     try:
         converter = mode.fake_tensor_converter.meta_converter
         numbers: list[tuple[torch.Tensor, int]] = list(converter.describer.lookup_tensor.items())  # type: ignore[no-untyped-call]
-        fakes = dict(converter.tensor_memo)
+        fakes: Any = dict(converter.tensor_memo)
     except AttributeError:  # another version of PyTorch
         return {}
     found = {}
