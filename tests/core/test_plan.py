@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -38,6 +39,23 @@ def test_a_plan_for_another_graph_is_refused() -> None:
     two = rv.Graph.from_edges([(0, 1)], memory=[1, 2])
     with pytest.raises(rv.PlanMismatch, match="another model"):
         rv.Plan.from_json(two, rv.Plan.keep_all(one).to_json())
+
+
+@pytest.mark.parametrize(
+    ("version", "writer"), [(None, "an older version"), ("0.0.1", r"recompviz 0\.0\.1 wrote"), (rv.__version__, None)]
+)
+def test_a_plan_of_another_version_is_read_if_the_graph_is_the_same(version: str | None, writer: str | None) -> None:
+    one = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    two = rv.Graph.from_edges([(0, 1)], memory=[1, 2])
+    data = json.loads(rv.Plan.keep_all(one).to_json())
+    assert data.pop("version") == rv.__version__
+    text = json.dumps(data if version is None else data | {"version": version})
+    assert rv.Plan.from_json(one, text).kind == "keep-all"
+    for graph, other in ((two, text), (one, text.replace("plan 1", "plan 2"))):
+        with pytest.raises(rv.PlanMismatch) as refused:
+            rv.Plan.from_json(graph, other)
+        found = re.search(writer or "wrote", str(refused.value))
+        assert (found is not None) == (writer is not None)
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_plan_saved_by_the_page_is_read_by_python(lab):
     saved = run(
         "explorer/save_view.js",
         "m.planJson(v.g, {...v.t, kept: Uint8Array.from(v.t.kept), segments: Uint16Array.from(v.t.segments)}, 3)",
-        g={"fingerprint": lab.graph.fingerprint, "count": len(lab.graph)},
+        g={"fingerprint": lab.graph.fingerprint, "version": explorer._graph["version"], "count": len(lab.graph)},
         t={
             "names": table["names"],
             "kept": list(table["kept"]),
@@ -197,6 +197,19 @@ def test_a_plan_saved_by_the_page_is_read_by_python(lab):
         },
     )
     assert saved == json.loads(lab.time.plans[3].to_json())
+
+
+@node
+@pytest.mark.parametrize(("version", "says"), [(None, "an older version"), ("0.0.1", "recompviz 0.0.1"), ("2", None)])
+def test_the_page_says_that_another_version_wrote_a_plan_of_another_graph(version, says):
+    plan = {"format": "recompviz plan 1", "fingerprint": "0" * 64} | ({"version": version} if version else {})
+    refused = "(() => { try { m.findPlan(v.text, v.g, []) } catch (error) { return error.message } })()"
+    message = run(
+        "explorer/save_view.js", refused, text=json.dumps(plan), g={"fingerprint": "1" * 64, "version": "2", "count": 1}
+    )
+    assert "000000000000…, this is 111111111111…" in message
+    assert (" wrote it" in message) == (says is not None)
+    assert (says or "") in message
 
 
 @node

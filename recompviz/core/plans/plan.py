@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz import __version__
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph, Name
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+
+# the layout of the text of a plan; a new number for every change that an older version cannot read
+FORMAT = "recompviz plan 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,8 +279,8 @@ class Plan:
     def to_json(self) -> str:
         """Return the plan as JSON text, which :meth:`from_json` reads.
 
-        The text has the fingerprint of the graph, the kind, the keep mask and the segment of each node. It does not
-        have the graph.
+        The text has the version of recompviz, the fingerprint of the graph, the kind, the keep mask and the segment of
+        each node. It does not have the graph.
 
         Examples
         --------
@@ -285,7 +290,8 @@ class Plan:
         """
         return json.dumps(
             {
-                "format": "recompviz plan 1",
+                "format": FORMAT,
+                "version": __version__,
                 "fingerprint": self.graph.fingerprint,
                 "kind": self.kind,
                 "keep": "".join("1" if kept else "0" for kept in self.keep_mask.tolist()),
@@ -311,22 +317,27 @@ class Plan:
         Raises
         ------
         PlanMismatch
-            If the text is not a plan, or the plan was made for a graph with another fingerprint.
+            If the text is not a plan, or the plan was made for a graph with another fingerprint. If another version of
+            recompviz wrote the text, the message says so.
         """
         try:
             data = json.loads(text)
-            form, fingerprint, kind = data["format"], data["fingerprint"], str(data["kind"])
+            form, version = data["format"], data.get("version")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
+        if form != FORMAT:
+            raise PlanMismatch(
+                f"the plan has format {form!r}, expected {FORMAT!r}{_written_by(version)}; write it again here"
+            )
+        try:
+            fingerprint, kind = data["fingerprint"], str(data["kind"])
             keep, segment = str(data["keep"]), [int(i) for i in data["segment"]]
         except (ValueError, KeyError, TypeError) as error:
             raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
-        if form != "recompviz plan 1":
-            raise PlanMismatch(
-                f"the plan has format {form!r}, expected 'recompviz plan 1'; write it again with this version"
-            )
         if fingerprint != graph.fingerprint:
             raise PlanMismatch(
-                f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…; "
-                "another model, shape or dtype: plan again for this trace"
+                f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…"
+                f"{_written_by(version)}; another model, shape, dtype or version of PyTorch: plan again for this trace"
             )
         if kind == "keep-all":
             return cls.keep_all(graph)
@@ -351,6 +362,14 @@ class Plan:
                 "with plan.to_json()"
             )
         return plan
+
+
+def _written_by(version: object) -> str:
+    """Return a clause for an error message: which version of recompviz wrote a plan; empty for the present version."""
+    if version == __version__:
+        return ""
+    other = "an older version of recompviz" if version is None else f"recompviz {version}"
+    return f"; {other} wrote the text, this is recompviz {__version__}"
 
 
 def expect_plan(plan: Any) -> None:

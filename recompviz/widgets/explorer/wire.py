@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz import __version__
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
@@ -46,6 +47,7 @@ def graph_message(
     ]
     return {
         "fingerprint": graph.fingerprint,
+        "version": __version__,
         "title": title,
         "device": device,
         "capacity": None if capacity is None else float(capacity),

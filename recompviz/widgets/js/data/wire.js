@@ -16,6 +16,7 @@ export function readGraph(message) {
   const fields = ["label", "key", "op", "module", "source", "shape", "dtype", "flags", "block"];
   return {
     fingerprint: message.fingerprint,
+    version: message.version,
     title: message.title,
     device: message.device,
     capacity: message.capacity ?? null,

@@ -4,10 +4,14 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { keepMask, segmentsOf } from "../data/plan_table.js";
 import { snapshot, rasterise, download } from "./picture_out.js";
 
+// as in recompviz/core/plans/plan.py
+const FORMAT = "recompviz plan 1";
+
 /** A row as the JSON that `recompviz.Plan.from_json` reads. */
 export function planJson(graph, table, row) {
   return {
-    format: "recompviz plan 1",
+    format: FORMAT,
+    version: graph.version,
     fingerprint: graph.fingerprint,
     kind: table.names[row].replace(/^loaded /, ""),
     keep: Array.from(keepMask(table, row, graph.count)).join(""),
@@ -18,8 +22,11 @@ export function planJson(graph, table, row) {
 /** The table and row with the keep mask of a plan in JSON, or null. Throws if the plan is for another graph. */
 export function findPlan(text, graph, tables) {
   const plan = JSON.parse(text);
-  if (plan.format !== "recompviz plan 1") throw new Error("this is not a recompviz plan; write one with plan.to_json()");
-  if (plan.fingerprint !== graph.fingerprint) throw new Error(`the plan was made for graph ${plan.fingerprint.slice(0, 12)}…, this is ${graph.fingerprint.slice(0, 12)}…`);
+  if (plan.format !== FORMAT) throw new Error("this is not a recompviz plan; write one with plan.to_json()");
+  if (plan.fingerprint !== graph.fingerprint) {
+    const writer = plan.version === graph.version ? "" : `; ${plan.version ? `recompviz ${plan.version}` : "an older version of recompviz"} wrote it, this is recompviz ${graph.version}`;
+    throw new Error(`the plan was made for graph ${plan.fingerprint.slice(0, 12)}…, this is ${graph.fingerprint.slice(0, 12)}…${writer}`);
+  }
   for (const [number, table] of tables.entries()) {
     for (let row = 0; table && row < table.rows; row++) {
       if (Array.from(keepMask(table, row, graph.count)).join("") === plan.keep) return { table: number, row };
