@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import recompviz as rv
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.step_budget import StepBudget, UnplannedStep
 
@@ -105,3 +106,24 @@ def test_a_profiler_that_runs_in_all_steps_is_named() -> None:
 
     with pytest.warns(UnplannedStep, match="another profiler"):
         assert _loop(step, 5).planned is None
+
+
+def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Growing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.seen = nn.Linear(8, 1), []
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.seen.append(x.detach().mean())
+            return self.linear(x) * len(self.seen)
+
+    compiled = rv.compile(Growing(), total="1 GiB")
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
+    with pytest.warns(UnplannedGraph, match=r"forward .* 3 times.*len\(self\.seen\) == 1.*out of the compiled"):
+        _repeated(compiled)
+
+
+def _repeated(compiled: Any) -> None:
+    for _ in range(5):
+        compiled(torch.randn(4, 8)).sum().backward()

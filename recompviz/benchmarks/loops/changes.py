@@ -6,23 +6,26 @@ exactly equal.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import recompviz as rv
+from recompviz.benchmarks.loops.configured_model import CHANGES as CONFIGURED_CHANGES
+from recompviz.benchmarks.loops.configured_model import WIDTH, Configured, reset_process
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.tensors import same_bits
 
-WIDTH = 16
 # Read by the models; changed between steps.
 SCALE = 1.0
 
@@ -181,66 +184,192 @@ CHANGES: dict[str, Change] = {
     "layer replaced": _swap_layer, "layer added": _append, "layer removed": _remove, "forward hook": _hook,
     "backward hook": _backward_hook, "forward() replaced": _forward,
 }  # fmt: skip
-OUTSIDE = ("global", "batch size", "dtype", "seed")
 
 
-def random_changes(seed: int, changes: int, total: int | str = "1 MiB") -> Outcome:
+@dataclass
+class Calls:
+    """How the models are called and trained.
+
+    Attributes
+    ----------
+    rows : int
+        The number of rows of the batch.
+    dtype : torch.dtype
+    seed : int
+        The seed of the first step after a change.
+    layout : str
+        How the batch lies in memory.
+    gradients : str
+        What happens to gradients before a step: "removed", "zeroed" or "kept".
+    mode : str
+        "trained", "autocast", "no_grad" or "inference".
+    input_needs_gradient : bool
+    optimizer : callable, or None
+        A class of optimizers.
+    arguments : dict of str to object
+        Keyword arguments; a number for ``bias`` stands for a tensor of this number.
+    """
+
+    rows: int = 8
+    dtype: torch.dtype = torch.float32
+    seed: int = 0
+    layout: str = "contiguous"
+    gradients: str = "removed"
+    mode: str = "trained"
+    input_needs_gradient: bool = False
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def batch(self) -> Tensor:
+        """The input of a step."""
+        shape = self.rows, WIDTH
+        if self.layout == "transposed":
+            batch = torch.randn(shape[::-1], dtype=self.dtype).t()
+        elif self.layout == "expanded":
+            batch = torch.randn(1, WIDTH, dtype=self.dtype).expand(shape)
+        elif self.layout == "sliced":
+            batch = torch.randn(2 * self.rows, WIDTH + 1, dtype=self.dtype)[::2, 1:]
+        else:
+            batch = torch.randn(shape, dtype=self.dtype)
+        return batch.requires_grad_(self.input_needs_gradient)
+
+    def surroundings(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of a call."""
+        if self.mode == "autocast":
+            return torch.autocast("cpu", torch.bfloat16)
+        if self.mode == "no_grad":
+            return torch.no_grad()
+        return torch.inference_mode() if self.mode == "inference" else contextlib.nullcontext()
+
+
+def _argument(calls: Calls, name: str, value: Any) -> None:
+    calls.arguments.pop(name, None)
+    if value is not None:
+        calls.arguments[name] = value
+
+
+def _scale(_calls: Calls, generator: random.Random) -> None:
+    sys.modules[__name__].SCALE = generator.choice([0.5, 1.0, 2.0])  # type: ignore[attr-defined]
+
+
+OF_CALLS: dict[str, Callable[[Calls, random.Random], None]] = {
+    "global": _scale,
+    "batch size": lambda calls, generator: setattr(calls, "rows", generator.randint(2, 12)),
+    "seed": lambda calls, generator: setattr(calls, "seed", generator.randrange(1000)),
+    "dtype": lambda calls, generator: setattr(calls, "dtype", generator.choice([torch.float32, torch.float64])),
+    "layout of the batch": lambda calls, generator: setattr(
+        calls, "layout", generator.choice(["contiguous", "transposed", "expanded", "sliced"])
+    ),
+    "gradients kept": lambda calls, generator: setattr(
+        calls, "gradients", generator.choice(["removed", "zeroed", "kept"])
+    ),
+    "mode": lambda calls, generator: setattr(
+        calls, "mode", generator.choice(["trained", "autocast", "no_grad", "inference"])
+    ),
+    "gradient of the input": lambda calls, generator: setattr(
+        calls, "input_needs_gradient", generator.choice([True, False])
+    ),
+    "optimizer": lambda calls, generator: setattr(
+        calls, "optimizer", generator.choice([None, torch.optim.SGD, torch.optim.AdamW])
+    ),
+}
+# For Configured only.
+OF_ARGUMENTS: dict[str, Callable[[Calls, random.Random], None]] = {
+    "optional input": lambda calls, generator: _argument(calls, "bias", generator.choice([None, 0.5, 1.0])),
+    # in inference mode Dynamo's guard of a NumPy array fails, under every backend
+    "mode": lambda calls, generator: setattr(calls, "mode", generator.choice(["trained", "autocast", "no_grad"])),
+    "keyword of the call": lambda calls, generator: _argument(calls, "power", generator.choice([None, 1, 2])),
+}
+
+
+@dataclass
+class _Trained:
+    """A model in training, compiled or not."""
+
+    called: Any
+    model: nn.Module
+    optimizer: torch.optim.Optimizer | None = None
+
+    def step(self, calls: Calls, seed: int) -> list[Tensor | str | None]:
+        """Run one training step; return the loss, the gradients, and copies of the buffers, or the error's type."""
+        for set_seed in (torch.manual_seed, random.seed, np.random.seed):
+            set_seed(seed)
+        for parameter in self.model.parameters():
+            if calls.gradients == "removed":
+                parameter.grad = None
+            elif calls.gradients == "zeroed" and parameter.grad is not None:
+                parameter.grad = torch.zeros_like(parameter.grad)
+        x = calls.batch()
+        given = {k: torch.full((WIDTH,), v, dtype=x.dtype) if k == "bias" else v for k, v in calls.arguments.items()}
+        if calls.mode == "inference":
+            x = x.detach()
+        try:
+            with calls.surroundings():
+                output = self.called(x, **given)
+                loss = output.pow(2).mean() * getattr(self.model, "weight_of_loss", 1.0)
+            if loss.requires_grad:
+                loss.backward()
+        except Exception as error:
+            return [type(error).__name__]
+        gradients = [copy.deepcopy(value.grad) for value in (x, *self.model.parameters()) if value.is_leaf]
+        if self.optimizer is not None:
+            self.optimizer.step()
+        return [loss.detach().clone(), *gradients, *(buffer.clone() for buffer in self.model.buffers())]
+
+
+def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: Sequence[str] = ()) -> Outcome:
     """Change a compiled and an eager model in the same way, and compare one or three training steps after each change.
 
     Parameters
     ----------
     seed : int
-        The seed of the models and the changes.
+        The seed of the models and the changes. Odd seeds change a :class:`Configured`, even ones a :class:`Layered`.
     changes : int
         The number of changes.
     total : int or str
         The total of the compiled model, in bytes or with a unit.
+    kinds : sequence of str, optional
+        The kinds of changes to make. Default: all.
     """
-    here = sys.modules[__name__]
-    generator, outcome = random.Random(seed), Outcome()
+    generator, outcome, calls = random.Random(seed), Outcome(), Calls()
     forget_graphs()
+    reset_process()
     torch.manual_seed(seed)
-    here.SCALE = 1.0  # type: ignore[attr-defined]
-    model, twin = Layered(random.Random(seed)), Layered(random.Random(seed))
+    sys.modules[__name__].SCALE = 1.0  # type: ignore[attr-defined]
+    of_model: dict[str, Callable[[Any, random.Random], None]] = dict(CONFIGURED_CHANGES if seed % 2 else CHANGES)
+    of_calls = {**OF_CALLS, **(OF_ARGUMENTS if seed % 2 else {})}
+    make = Configured if seed % 2 else Layered
+    model, twin = make(random.Random(seed)), make(random.Random(seed))
     twin.load_state_dict(model.state_dict())
-    compiled = rv.compile(model, total=total)
-    rows, dtype, start = 8, torch.float32, 0
-    for number in range(changes):
-        kind = generator.choice([*CHANGES, *OUTSIDE])
-        outcome.kinds[kind] = outcome.kinds.get(kind, 0) + 1
-        if kind == "global":
-            here.SCALE = generator.choice([0.5, 1.0, 2.0])  # type: ignore[attr-defined]
-        elif kind == "batch size":
-            rows = generator.randint(2, 12)
-        elif kind == "seed":
-            start = generator.randrange(1000)
-        elif kind == "dtype":
-            dtype = generator.choice([torch.float32, torch.float64])
-            model.to(dtype), twin.to(dtype)
-        else:
+    mine, theirs = _Trained(rv.compile(model, total=total), model), _Trained(twin, twin)
+    try:
+        for number in range(changes):
+            kind = generator.choice([k for k in (*of_model, *of_calls) if not kinds or k in kinds])
+            outcome.kinds[kind] = outcome.kinds.get(kind, 0) + 1
             state = generator.getstate()
-            CHANGES[kind](model, generator)
-            generator.setstate(state)
-            CHANGES[kind](twin, generator)
-            model.to(dtype), twin.to(dtype)
-        outcome.changes += 1
-        for step in range(generator.choice([1, 1, 3])):
-            mine = _step(compiled, model, rows, dtype, start + step)
-            theirs = _step(twin, twin, rows, dtype, start + step)
-            if len(mine) != len(theirs) or not all(same_bits(a, b) for a, b in zip(mine, theirs, strict=True)):
-                outcome.stale.append(f"seed {seed}, change {number}: {kind}")
-                break
+            for side in (mine, theirs):
+                generator.setstate(state)
+                if kind in of_model:
+                    of_model[kind](side.model, generator)
+                elif side is mine:
+                    of_calls[kind](calls, generator)
+                side.model.to(calls.dtype)
+                if kind == "optimizer":
+                    parameters = side.model.parameters()
+                    side.optimizer = calls.optimizer(parameters, lr=1e-3) if calls.optimizer else None
+            outcome.changes += 1
+            for step in range(generator.choice([1, 1, 3])):
+                if not _equal(mine.step(calls, calls.seed + step), theirs.step(calls, calls.seed + step)):
+                    outcome.stale.append(f"seed {seed}, change {number}: {kind}")
+                    return outcome  # from here on, the two models differ
+    finally:
+        reset_process()
     return outcome
 
 
-def _step(called: Any, model: nn.Module, rows: int, dtype: torch.dtype, seed: int) -> list[Tensor | None]:
-    """Run one training step without an optimizer; return the loss, the gradients, and copies of the buffers."""
-    torch.manual_seed(seed)
-    for parameter in model.parameters():
-        parameter.grad = None
-    x = torch.randn(rows, WIDTH, dtype=dtype)
-    loss = called(x).pow(2).mean()
-    if loss.requires_grad:
-        loss.backward()
-    gradients = [copy.deepcopy(parameter.grad) for parameter in model.parameters()]
-    return [loss.detach(), *gradients, *(buffer.clone() for buffer in model.buffers())]
+def _equal(mine: list[Any], theirs: list[Any]) -> bool:
+    """Whether two steps gave the same."""
+    if len(mine) != len(theirs):
+        return False
+    pairs = zip(mine, theirs, strict=True)
+    return all(a == b if isinstance(a, str) or isinstance(b, str) else same_bits(a, b) for a, b in pairs)

@@ -1,16 +1,18 @@
 """Dynamo: settings for captures, the origin of a captured graph, and the reason why a capture ended.
 
-Private PyTorch used here: ``torch._dynamo`` (``config``, ``exc``, ``utils.counters``, ``utils.get_metrics_context``,
-``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl``, ``Module._compiled_call_impl``, and the entry
-``"stack_trace"`` in ``meta`` of fx nodes. For the reasons of graph breaks: ``compile_subgraph_reason`` of a captured
-graph, ``graph_break_reasons``, ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of
-``torch._dynamo.utils``, and the names of the functions that resume after a break. For guards:
-``CheckFunctionManager`` of ``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of
-``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``exc``, ``guards``, ``source``,
+``symbolic_convert.tls``, ``utils.counters``, ``utils.get_metrics_context``, ``reset``, ``reset_code``,
+``register_backend``), ``Module._call_impl``, ``Module._compiled_call_impl``, and the entry ``"stack_trace"`` in
+``meta`` of fx nodes. For the reasons of graph breaks: ``compile_subgraph_reason`` of a captured graph,
+``graph_break_reasons``, ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of ``torch._dynamo.utils``,
+and the names of the functions that resume after a break. For guards: ``CheckFunctionManager`` and ``install_guard`` of
+``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0
+and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import weakref
@@ -25,8 +27,11 @@ from torch._C._dynamo import eval_frame
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
 from torch._dynamo.exc import TorchDynamoException as DynamoError
-from torch._dynamo.guards import CheckFunctionManager
+from torch._dynamo.guards import CheckFunctionManager, GuardBuilder, install_guard
+from torch._dynamo.source import AttrSource, GlobalSource
+from torch._dynamo.symbolic_convert import tls as dynamo_tls
 from torch._dynamo.utils import counters, get_metrics_context
+from torch._guards import Source
 from torch.fx import GraphModule
 
 from recompviz.core.reports.source_line import SourceLine
@@ -46,7 +51,9 @@ __all__ = [
     "forget_code",
     "forget_graphs",
     "forget_tracebacks",
+    "frequent_recompilation",
     "graph_breaks",
+    "guard_process_state",
     "mark_dynamic",
     "register_name",
     "skipped_functions",
@@ -62,6 +69,8 @@ REMEMBERED_COMPILATIONS = 4096
 _SETTINGS = ("dynamo_config", "functorch_config", "inductor_config")
 
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
+# In the reason for a recompilation: the number of the compilation, and what introduces the line of code.
+_COMPILATION, _COMMENT = re.compile(r"^\d+/\d+: "), re.compile(r"\s+# ")
 # the name of the function that runs after a graph break
 _RESUME = re.compile(r"torch_dynamo_resume_in_(?P<function>.+)_at_(?P<line>\d+)")
 _SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
@@ -92,6 +101,81 @@ def allow_more_captures() -> None:
         dynamo_config.recompile_limit = GRAPHS_OF_ONE_FUNCTION
     if len(dynamo_utils.get_compilation_metrics()) < REMEMBERED_COMPILATIONS:
         dynamo_utils.set_compilation_metrics_limit(REMEMBERED_COMPILATIONS)
+
+
+def guard_process_state() -> None:
+    """Add guards for two changes that Dynamo does not notice: of a method in its class, and of the environment.
+
+    Call it in the backend, where the guards of a graph are not built yet. A method that is replaced in an object is
+    guarded by Dynamo itself, and so is the value of an environment variable that exists.
+    """
+    translator = getattr(dynamo_tls, "current_tx", None)
+    if translator is None:
+        return
+    output = translator.output
+    traced = set(output.tracing_context.traced_code)
+
+    def source_of(value: Any) -> Source:
+        return GlobalSource(output.install_global_by_id("__recompviz_guarded", value))
+
+    for owner, name in _methods(
+        traced, [value for value in translator.f_locals.values() if isinstance(value, nn.Module)]
+    ):
+        install_guard(AttrSource(source_of(owner), name).make_guard(GuardBuilder.ID_MATCH))
+    look_up = getattr(getattr(os.environ, "encodekey", None), "__code__", None)
+    if look_up in traced:
+        environment = AttrSource(AttrSource(source_of(os), "environ"), "_data")
+        install_guard(environment.make_guard(GuardBuilder.SEQUENCE_LENGTH))
+
+
+def frequent_recompilation() -> str:
+    """Return a sentence about the function that is compiled now, if Dynamo will compile it for the last time.
+
+    Empty if Dynamo may compile the function again. Call it in the backend.
+    """
+    translator = getattr(dynamo_tls, "current_tx", None)
+    if translator is None:
+        return ""
+    code, limit = translator.f_code, dynamo_config.recompile_limit
+    if len(eval_frame._debug_get_cache_entry_list(code)) + 1 != limit:
+        return ""
+    # for example "0/31: len(self.seen) == 31  # self.seen.append(y)  # model.py:10 in forward"
+    reason = str(getattr(get_metrics_context(), "_metrics", {}).get("recompile_reason") or "")
+    condition, *comments = _COMMENT.split(_COMPILATION.sub("", reason.split("\n")[0]))
+    place = f" ({comments[-1].strip()})" if comments else ""
+    cause = f"; the last cause is that {condition.strip()}{place} no longer held" if condition.strip() else ""
+    return (
+        f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {limit} times{cause}. At the next "
+        "change of this kind it runs eagerly and keeps every value. Keep what changes in each step out of the compiled "
+        "model, or pass it as a tensor"
+    )
+
+
+# Classes that had a traced method: after it was replaced, the code of the new one does not show its class.
+_guarded_classes: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+def _methods(traced: set[CodeType], modules: list[nn.Module]) -> list[tuple[type, str]]:
+    """Return the classes and names of the methods and properties with this code."""
+    files = {code.co_filename for code in traced}
+    loaded = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
+    places = {names.get("__file__"): names for names in loaded if names.get("__file__") in files}
+    main = vars(sys.modules["__main__"])  # also for the cells of a notebook
+    for code in traced:
+        *path, _ = code.co_qualname.split(".")
+        found: Any = places.get(code.co_filename, main).get(path[0]) if path else None
+        for part in path[1:]:
+            found = getattr(found, "__dict__", {}).get(part)
+        if isinstance(found, type):
+            _guarded_classes.add(found)
+    classes = {type(part) for module in modules for part in module.modules()}
+    owners = {owner for one in (*classes, *_guarded_classes) for owner in one.__mro__}
+    return [
+        (owner, name)
+        for owner in owners
+        for name, value in list(vars(owner).items())
+        if getattr(value.fget if isinstance(value, property) else value, "__code__", None) in traced
+    ]
 
 
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:

@@ -14,7 +14,14 @@ from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
-from recompviz.pytorch.internals.dynamo import DynamoError, capture_of, first_user_line, forget_tracebacks
+from recompviz.pytorch.internals.dynamo import (
+    DynamoError,
+    capture_of,
+    first_user_line,
+    forget_tracebacks,
+    frequent_recompilation,
+    guard_process_state,
+)
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import ActiveBudget
@@ -54,7 +61,7 @@ def active_backend(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned; it then runs eagerly.
+        If the graph cannot be planned; it then runs eagerly. Also if a function was compiled as often as Dynamo allows.
     """
     return compile_region(graph, inputs, ActiveBudget(), (options or {}).get("granularity", "operators"))
 
@@ -83,9 +90,12 @@ def compile_region(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned; it then runs eagerly.
+        If the graph cannot be planned; it then runs eagerly. Also if a function was compiled as often as Dynamo allows.
     """
     forget_tracebacks()
+    guard_process_state()
+    if sentence := frequent_recompilation():
+        warn_user(sentence, UnplannedGraph)
     regions: list[Region] = []
     capture = capture_of(graph)
 
