@@ -108,7 +108,7 @@ def test_a_profiler_that_runs_in_all_steps_is_named() -> None:
         assert _loop(step, 5).planned is None
 
 
-def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> None:
     class Growing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -119,8 +119,10 @@ def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause(monkey
             return self.linear(x) * len(self.seen)
 
     compiled = rv.compile(Growing(), total="1 GiB")
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 3)
-    with pytest.warns(UnplannedGraph, match=r"forward .* 3 times.*len\(self\.seen\) == 1.*out of the compiled"):
+    with (
+        torch._dynamo.config.patch(recompile_limit=3),
+        pytest.warns(UnplannedGraph, match=r"forward .* 3 times.*len\(self\.seen\) == 1.*out of the compiled"),
+    ):
         _repeated(compiled)
 
 

@@ -90,6 +90,7 @@ class Configured(nn.Module):
         self.random_source = "none"
         self.weight_of_loss = 1.0
         self.extra: Any
+        self.handles: list[torch.utils.hooks.RemovableHandle] = []
 
     @property
     def ratio(self) -> float:
@@ -310,18 +311,18 @@ def _state_loaded(model: Configured, generator: random.Random) -> None:
 
 def _pre_hook(model: Configured, generator: random.Random) -> None:
     factor = generator.choice([0.5, 2.0])
-    _layer(model, generator).register_forward_pre_hook(lambda _module, arguments: (arguments[0] * factor,))
+    layer = _layer(model, generator)
+    model.handles.append(layer.register_forward_pre_hook(lambda _module, arguments: (arguments[0] * factor,)))
 
 
 def _hook_of_model(model: Configured, generator: random.Random) -> None:
     factor = generator.choice([0.5, 2.0])
-    model.register_forward_hook(lambda _module, _arguments, output: output * factor)
+    model.handles.append(model.register_forward_hook(lambda _module, _arguments, output: output * factor))
 
 
 def _hooks_removed(model: Configured, _generator: random.Random) -> None:
-    for module in model.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
+    while model.handles:
+        model.handles.pop().remove()
 
 
 def _gradient_hook(model: Configured, generator: random.Random) -> None:
