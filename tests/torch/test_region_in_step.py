@@ -91,7 +91,7 @@ def test_the_least_total_is_not_refused_before_a_step_was_recorded(monkeypatch: 
     assert planned.resident + planned.model.plans.peak[planned.point] == least
     with pytest.raises(rv.InfeasibleBudget) as caught:
         trained(False, False, least // 2)
-    assert least // 2 < caught.value.least <= least
+    assert least <= caught.value.least <= 1.5 * least  # an estimate that is expected to be enough
 
 
 def test_the_time_of_a_call_includes_the_work_that_the_device_does_after_the_launch(
