@@ -68,6 +68,11 @@ def cuda_properties(device: torch.device) -> Any:
     return torch.cuda.get_device_properties(device)
 
 
+def allocated_bytes(device: torch.device) -> int | None:
+    """Return the bytes of all tensors on a device, as its allocator counts them; None on the CPU, which counts none."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
 @dataclass
 class AllocatorPeaks:
     """Peaks of the device's allocator between :meth:`begin` and :meth:`end`, for the whole process.

@@ -133,6 +133,7 @@ def compile(
     *,
     total: int | float | str | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    holds: Any = None,
     dynamic: bool | None = None,
     fullgraph: bool = False,
 ) -> M:
@@ -148,11 +149,18 @@ def compile(
     total : int or str, optional
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
-        the model's forward pass starts. It does not include tensors that exist before and that the model does not read,
-        such as targets and other models; leave room for them. Each compiled model has a total of its own.
+        the model's forward pass starts. On CUDA it also includes everything else that is allocated then. On the CPU,
+        name with ``holds`` what exists before and is not given to the model, such as other models and targets. Each
+        compiled model has a total of its own.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on.
+    holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these, optional
+        What you keep in memory beside the model while it trains: a teacher, a moving average of the parameters, the
+        discriminator of a GAN and its optimizer, a data set. Counted once by storage: parameters and buffers of
+        modules, their gradients, the state of optimizers, and tensors. A function is called before each step and
+        returns such objects; this is for tensors that are new in each step, such as targets. Nothing but functions is
+        kept alive. Values that another compiled model saves for its backward pass do not count.
     dynamic, fullgraph
         As for ``torch.compile``.
 
@@ -165,7 +173,8 @@ def compile(
     Raises
     ------
     TypeError
-        If ``model`` is not callable, or another argument has the wrong type.
+        If ``model`` is not callable, ``holds`` has something else than listed above, or another argument has the wrong
+        type.
     ValueError
         If ``total`` is not a size, or ``optimizer`` trains no parameter of the model.
     InfeasibleBudget
@@ -189,6 +198,16 @@ def compile(
     >>> torch.nn.functional.mse_loss(compiled(torch.ones(4, 8)), torch.zeros(4, 1)).backward()
     >>> model[0].weight.grad.shape
     torch.Size([8, 8])
+
+    With a teacher, and targets that are new in each step:
+
+    >>> teacher = torch.nn.Linear(8, 1)
+    >>> student = rv.compile(model, total="1 MiB", holds=[teacher, lambda: target])
+    >>> for x in torch.ones(3, 4, 8):
+    ...     target = teacher(x).detach()
+    ...     torch.nn.functional.mse_loss(student(x), target).backward()
+    >>> next(note for note in rv.step_report(student).notes if "beside" in note)
+    'beside the model, 52 B are in use before the step'
     """
     model = getattr(model, "_recompviz_original", model)  # of one that was compiled before, for another total
     if not callable(model) or isinstance(model, type):
@@ -199,7 +218,7 @@ def compile(
     if dynamic is not None:
         expect_flag(dynamic, "dynamic")
     expect_flag(fullgraph, "fullgraph")
-    return compile_within(model, StepBudget(total, optimizer, _state_bytes(optimizer)), dynamic, fullgraph)
+    return compile_within(model, StepBudget(total, optimizer, _state_bytes(optimizer), holds=holds), dynamic, fullgraph)
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
 from recompviz.pytorch.internals.dynamo import Callers, breaks_at, skipped_functions
@@ -94,6 +95,8 @@ def step_report(compiled: Any) -> StepReport:
         notes.append(
             "the rest of the last step was planned again while it ran, because its sizes were not as predicted"
         )
+    if budget.memory.held_bytes:
+        notes.append(f"beside the model, {format_bytes(budget.memory.held_bytes)} are in use before the step")
     if model.symbolic:
         notes.append("bytes are for the sizes that were predicted when the last step started")
     if model.optional:

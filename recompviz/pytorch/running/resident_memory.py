@@ -15,10 +15,15 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.internals.devices import allocated_bytes
 from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.running.held_objects import HeldObjects
 
 if TYPE_CHECKING:
     from recompviz.pytorch.running.region import Region, Run
+
+# Fewer bytes that nobody named are left out, for example the loss of the step before.
+UNKNOWN_BYTES = 2 << 20
 
 _Reference = Callable[[], torch.Tensor | None]
 
@@ -41,17 +46,25 @@ class ResidentMemory:
         has stepped a parameter of a region.
     optimizer_bytes : int
         Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
+    holds : nest of tensors, modules, optimizers and functions, optional
+        See :class:`recompviz.pytorch.running.held_objects.HeldObjects`.
 
     Attributes
     ----------
     outside_gradients : int
         Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
         optimizer steps and no region has.
+    held_bytes : int
+        Bytes that the last count found beside the model. On CUDA, everything that is allocated counts.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer | None = None, optimizer_bytes: int = 0) -> None:
+    def __init__(
+        self, optimizer: torch.optim.Optimizer | None = None, optimizer_bytes: int = 0, holds: Any = None
+    ) -> None:
         self.optimizer, self.optimizer_bytes = optimizer, optimizer_bytes
         self.outside_gradients = 0
+        self.held_bytes = 0
+        self._held = HeldObjects(holds)
         self._regions: dict[Region, _OfRegion] = {}
         self._of_model: list[tuple[_Reference, Category]] = []
         self._inputs: list[_Reference] = []
@@ -60,6 +73,7 @@ class ResidentMemory:
         self._region_parameters: list[_Reference] = []
         self._signature: tuple[Any, ...] = ()  # of the lasting tensors
         self._lasting: _Counter | None = None
+        self._held_lasting: _Counter | None = None
         _counts.add(self)
 
     def note_model(self, model: nn.Module) -> None:
@@ -138,7 +152,8 @@ class ResidentMemory:
         values, parameters = self._values()
         optimizers = _optimizers_of(self.optimizer, parameters)
         trained = _parameters_of(optimizers)
-        signature = device, *_addresses(values), *_addresses(trained), *_state_counts(optimizers)
+        held = self._held.lasting()
+        signature = device, *_addresses(values), *_addresses(trained), *_addresses(held), *_state_counts(optimizers)
         if signature != self._signature:
             lasting = _Counter(device, rounded)
             for value, (_, category) in zip(values, self._references, strict=True):
@@ -147,6 +162,9 @@ class ResidentMemory:
                 lasting.add(value, Category.OPTIMIZER)
             for value in trained:
                 lasting.add(value, Category.PARAMETER)
+            self._held_lasting = _Counter(device, rounded, lasting)
+            for value in held:
+                self._held_lasting.add(value, Category.OTHER)
             self._lasting, self._signature = lasting, signature
         now = _Counter(device, rounded, self._lasting)
         for value, (_, (role, _which)) in zip(run.arguments or [], region.folded.placeholders, strict=False):
@@ -162,7 +180,16 @@ class ResidentMemory:
         for parameter in trained:
             if parameter.grad is not None:
                 now.add(parameter.grad, Category.PARAMETER_GRADIENT)
+        now.add_all(self._held_lasting, Category.OTHER)
+        for value in self._held.of_this_step():
+            now.add(value, Category.OTHER)
         totals = now.totals
+        allocated = allocated_bytes(region.device)
+        if allocated is not None:  # everything in use, also what nobody named
+            unknown = allocated - sum(totals.values())
+            unknown = unknown if unknown > UNKNOWN_BYTES else 0
+            totals[Category.OTHER] = totals.get(Category.OTHER, 0) + unknown
+        self.held_bytes = totals.get(Category.OTHER, 0)
         self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
         if not totals.get(Category.OPTIMIZER):  # it did not step yet
             totals[Category.OPTIMIZER] = self.optimizer_bytes
@@ -199,8 +226,8 @@ class _Counter:
     def __init__(self, device: str, rounded: Callable[[int], int], counted: _Counter | None = None) -> None:
         self.device, self.rounded = device, rounded
         self.totals: dict[Category, int] = dict(counted.totals) if counted is not None else {}
-        self._before = counted._storages if counted is not None else frozenset[int]()
-        self._storages: set[int] = set()
+        self._before = counted.sizes if counted is not None else {}
+        self.sizes: dict[int, int] = {}  # by storage, without those that were counted before
 
     def add(self, tensor: Any, category: Category) -> None:
         """Count a tensor; anything else is left out."""
@@ -209,10 +236,16 @@ class _Counter:
         if tensor.device.type != self.device:
             return
         key = storage_key(tensor)
-        if key not in self._storages and key not in self._before:
-            self._storages.add(key)
-            size = self.rounded(tensor.untyped_storage().nbytes())
+        if key not in self.sizes and key not in self._before:
+            size = self.sizes[key] = self.rounded(tensor.untyped_storage().nbytes())
             self.totals[category] = self.totals.get(category, 0) + size
+
+    def add_all(self, other: _Counter | None, category: Category) -> None:
+        """Count the storages of another counter, which was given what was counted before here."""
+        new = {} if other is None else {key: size for key, size in other.sizes.items() if key not in self.sizes}
+        self.sizes |= new
+        if new:
+            self.totals[category] = self.totals.get(category, 0) + sum(new.values())
 
 
 def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:

@@ -79,6 +79,8 @@ class StepBudget:
         Bytes that the optimizer's state will have, if known.
     strict : bool
         Whether a step that does not fit raises an error; otherwise it runs under the plans of least peak.
+    holds : nest of tensors, modules, optimizers and functions, optional
+        What the caller keeps in memory besides; see :func:`recompviz.compile`.
 
     Attributes
     ----------
@@ -105,10 +107,11 @@ class StepBudget:
         optimizer: torch.optim.Optimizer | None = None,
         optimizer_bytes: int = 0,
         strict: bool = True,
+        holds: Any = None,
     ) -> None:
         self.total = None if total is None else parse_total(total)
         self.strict = strict
-        self.memory = ResidentMemory(optimizer, optimizer_bytes)
+        self.memory = ResidentMemory(optimizer, optimizer_bytes, holds)
         self.regions: dict[Region, PlannedRegion] = {}
         # by the region that a step starts with
         self.models: dict[Region, StepModel] = {}

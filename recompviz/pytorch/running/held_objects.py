@@ -1,0 +1,98 @@
+"""The objects that the caller keeps in memory beside a compiled model: other models, copies of parameters, targets.
+
+The memory of a training step is counted when it starts. What only eager code reads is not known to the regions, so the
+caller names it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from recompviz.core.base.arguments import shown
+
+
+class HeldObjects:
+    """Tensors, modules and optimizers that count in the memory before a step. Only functions are kept alive.
+
+    Parameters
+    ----------
+    holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these; or None
+        A function is called before each step, and returns such objects.
+
+    Raises
+    ------
+    TypeError
+        If an object is none of these.
+    """
+
+    def __init__(self, holds: Any = None) -> None:
+        self._references: list[weakref.ref[Any]] = []
+        self._functions: list[Callable[[], Any]] = []
+        self._of_modules: list[tuple[weakref.ref[nn.Module], list[weakref.ref[torch.Tensor]]]] = []
+        for value in _leaves(holds):
+            if isinstance(value, nn.Module):
+                self._of_modules.append((weakref.ref(value), []))
+            elif isinstance(value, (torch.Tensor, torch.optim.Optimizer)):
+                self._references.append(weakref.ref(value))
+            else:
+                self._functions.append(value)
+
+    def lasting(self) -> list[torch.Tensor]:
+        """The tensors that stay from step to step: parameters, buffers, state of optimizers, and given tensors."""
+        found: list[torch.Tensor] = []
+        for i, (reference, known) in enumerate(self._of_modules):
+            tensors = [tensor for one in known if (tensor := one()) is not None]
+            module = reference()
+            if module is not None and (not known or len(tensors) < len(known)):  # the module has other tensors now
+                tensors = _tensors_of(module)
+                self._of_modules[i] = reference, [weakref.ref(tensor) for tensor in tensors]
+            found += tensors
+        for one in self._references:
+            found += _tensors_of(one())
+        return found
+
+    def of_this_step(self) -> Iterator[torch.Tensor]:
+        """The gradients of the modules' parameters, and the tensors that the functions return."""
+        for _, known in self._of_modules:
+            for reference in known:
+                tensor = reference()
+                if tensor is not None and tensor.is_leaf and tensor.grad is not None:
+                    yield tensor.grad
+        for function in self._functions:
+            for value in _leaves(function()):
+                yield from _tensors_of(value)
+                if isinstance(value, nn.Module):
+                    yield from (p.grad for p in value.parameters() if p.grad is not None)
+
+
+def _leaves(holds: Any) -> Iterator[Any]:
+    """The tensors, modules, optimizers and functions in a nest."""
+    if holds is None:
+        return
+    if isinstance(holds, Mapping):
+        holds = list(holds.values())
+    if isinstance(holds, (list, tuple, set, frozenset)):
+        for value in holds:
+            yield from _leaves(value)
+    elif isinstance(holds, (torch.Tensor, torch.optim.Optimizer)) or (callable(holds) and not isinstance(holds, type)):
+        yield holds
+    else:
+        raise TypeError(
+            f"holds has {shown(holds)}, expected tensors, modules, optimizers, or a function that returns these; write "
+            "for example holds=[teacher, teacher_optimizer]"
+        )
+
+
+def _tensors_of(value: Any) -> list[torch.Tensor]:
+    """A tensor itself, the parameters and buffers of a module, or the state of an optimizer."""
+    if isinstance(value, nn.Module):
+        return [*value.parameters(), *value.buffers()]
+    if isinstance(value, torch.optim.Optimizer):
+        value = list(value.state.values())
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
