@@ -132,7 +132,7 @@ class ResidentMemory:
         self._regions.pop(region, None)
         self._stale = True
 
-    def count(self, run: Run, outside_gradients: int = 0) -> dict[Category, int]:
+    def count(self, run: Run, outside_gradients: int = 0, kept: int = 0) -> dict[Category, int]:
         """Count the bytes in use before a training step.
 
         Parameters
@@ -141,6 +141,8 @@ class ResidentMemory:
             The first run of the step.
         outside_gradients : int
             The least bytes to count for gradients outside the regions. The step may allocate them later.
+        kept : int
+            Bytes that earlier steps hold, which the caller counts.
 
         Returns
         -------
@@ -186,7 +188,7 @@ class ResidentMemory:
         totals = now.totals
         allocated = allocated_bytes(region.device)
         if allocated is not None:  # everything in use, also what nobody named
-            unknown = allocated - sum(totals.values())
+            unknown = allocated - sum(totals.values()) - kept
             unknown = unknown if unknown > UNKNOWN_BYTES else 0
             totals[Category.OTHER] = totals.get(Category.OTHER, 0) + unknown
         self.held_bytes = totals.get(Category.OTHER, 0)

@@ -335,14 +335,17 @@ class StepBudget:
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
         assert self.total is not None
+        return self.total - sum(self.resident(run).values()) - self._kept()
+
+    def _kept(self) -> int:
+        """Count the bytes that the graphs of earlier steps hold, because the user kept their outputs."""
         left = [(self.regions[other.region], other) for other in self._left if other.region in self.regions]
-        kept = sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
-        return self.total - sum(self.resident(run).values()) - kept
+        return sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
         model = self.models.get(run.region)
-        return self.memory.count(run, model.outside_gradients if model is not None else 0)
+        return self.memory.count(run, model.outside_gradients if model is not None else 0, self._kept())
 
     def _refuse(self, missing: int, run: Run, estimated: str = "") -> NoReturn:
         """Raise InfeasibleBudget; the step of this run takes ``missing`` bytes more than the total."""
