@@ -1,11 +1,14 @@
 """A job: its progress, its end, and how it is cancelled."""
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from recompviz.core.base.errors import Cancelled
+from recompviz.widgets.base import job as job_module
 from recompviz.widgets.base.job import INTERVAL, Job
 
 SECONDS = 20
@@ -113,3 +116,40 @@ def test_a_job_does_not_wait_for_itself():
     job.start()
     assert job.wait(SECONDS)
     assert waited == [False]
+
+
+SCRIPT = """
+import threading, torch
+from recompviz.widgets.base.job import Job
+
+a, inside = torch.randn(700, 700, requires_grad=True), threading.Event()
+def work(progress):
+    while True:
+        progress(0, 1)
+        inside.set()
+        for _ in range(10):
+            (a @ a).sum().backward()
+
+Job(work, lambda job: None).start()
+inside.wait()
+print("the script ends", flush=True)
+"""
+
+
+@pytest.mark.slow  # it imports torch in a process of its own
+def test_a_script_that_ends_while_a_job_is_inside_torch_exits_normally():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "the script ends\n"), done.stderr
+
+
+def test_at_exit_jobs_are_cancelled_and_waited_for():
+    def work(progress):
+        while True:
+            progress(0, 1)
+            time.sleep(0.001)
+
+    jobs = [Job(work, lambda job: None) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    job_module._stop_at_exit()
+    assert [(job.ended, job.state) for job in jobs] == [(True, "cancelled")] * 3

@@ -5,10 +5,13 @@ The notebook can run other cells meanwhile. If the function raises an error, the
 
 from __future__ import annotations
 
+import atexit
 import contextvars
+import os
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
@@ -98,6 +101,7 @@ class Job(Generic[T]):
     def start(self) -> None:
         """Start the thread. A job can be started once."""
         self._thread.start()
+        _started.add(self)
 
     @property
     def running(self) -> bool:
@@ -169,6 +173,21 @@ class Job(Generic[T]):
     def _end(self, state: State, text: str) -> None:
         self.state, self.text, self.result = state, text, None
         self._changed(self)
+
+
+_started: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_started.clear)  # the child does not have these threads
+
+
+@atexit.register
+def _stop_at_exit() -> None:
+    """Cancel all jobs and wait for them. If the interpreter ends while a thread is inside torch, the process aborts."""
+    jobs = list(_started)
+    for job in jobs:
+        job.cancel()
+    for job in jobs:
+        job._thread.join()
 
 
 def explain(error: BaseException) -> str:
