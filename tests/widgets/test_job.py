@@ -148,7 +148,7 @@ def test_at_exit_jobs_are_cancelled_and_waited_for():
             progress(0, 1)
             time.sleep(0.001)
 
-    jobs = [Job(work, lambda job: None) for _ in range(3)]
+    jobs = [Job(work, lambda _job: None) for _ in range(3)]
     for job in jobs:
         job.start()
     job_module._stop_at_exit()
