@@ -157,3 +157,25 @@ def test_two_processes_average_the_gradients_of_the_planned_module_as_of_the_pla
     other_plain, _ = torch.load(tmp_path / "1.pt")
     assert all(torch.equal(a, b) for a, b in zip(plain, other_plain, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(plain, planned, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.planned_budget.PlanWarning")
+@pytest.mark.parametrize("by_total", [True, False], ids=["fit_in", "apply"])
+def test_a_step_is_measured_also_after_calls_of_other_shapes(by_total: bool) -> None:
+    model, loss = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1)), nn.functional.mse_loss
+
+    def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones(size, 8), torch.zeros(size, 1)
+
+    x, y = batch(4)
+    step = rv.fit_in(model, x, targets=(y,), loss=loss, total="10 kB")
+    if not by_total:
+        step = rv.apply(step.trace, step.plan)
+    before = rv.measure(step, x, targets=(y,))
+    for size in (6, 3):
+        step(*batch(size)).backward()
+    after = rv.measure(step, x, targets=(y,))
+    assert after.profile.tolist() == before.profile.tolist() == rv.simulate(step.trace, step.plan).profile.tolist()
+    x, y = batch(6)
+    larger = rv.trace(model, x, targets=(y,), loss=loss)
+    assert rv.measure(step, x, targets=(y,)).peak == rv.simulate(larger, step.plan.on(larger.graph)).peak

@@ -128,6 +128,10 @@ class PlannedBudget(StepBudget):
         same_edges = region.folded.graph.edges.tolist() == self.graph.edges.tolist()
         return not self.strict and same_edges and region.fits(self.mask)
 
+    def _other_sizes(self, region: Region) -> bool:
+        """Return whether a region is the traced graph for other sizes, so that the given plan can run in it."""
+        return region.fits(self.mask) and _same_calls(region, self.graph.edges, self.joint, sizes=False) is not None
+
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return the keep mask of a run.
 
@@ -139,20 +143,23 @@ class PlannedBudget(StepBudget):
         InfeasibleBudget
             If there is a total and no plan fits.
         RecompvizError
-            If the run is measured, and is neither of the traced graph nor of one that keeps the same values.
+            If the run is measured, and is neither of the traced graph, nor of that graph for other sizes, nor of one
+            that keeps the same values.
         """
         if run.region not in self.regions:  # another planned module of the same step was compiled first
             self.add(run.region)
-        if run.region in self.traced_regions:
-            if self._mark is not None:
-                run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
-            if not self.plans or self._mark is not None:
+        traced = run.region in self.traced_regions
+        if self._mark is not None and (traced or self._other_sizes(run.region)):
+            run.observer = _Marker(self._mark, self.joint.forward_count, has_arrival(self.joint))
+            return self.mask
+        if traced:
+            if not self.plans:
                 return self.mask
         elif self._keeps_same(run.region):
             return self.mask
         elif self._mark is not None:
             raise RecompvizError(
-                "cannot measure this plan on another step than it was traced for; trace the step again"
+                "cannot measure this plan on a step with other operators than it was traced for; trace the step again"
             )
         return super().choose(run)
 
@@ -180,20 +187,35 @@ class PlannedBudget(StepBudget):
         return next((values for values in found if values is not None), None)
 
 
-def _identity(call: Call) -> tuple[object, ...]:
+def _identity(call: Call, sizes: bool) -> tuple[object, ...]:
     """The properties of a call that must be equal in the traced and the captured graph."""
-    return call.info.op, call.info.shape, call.info.dtype, call.node
+    return call.info.op, call.info.shape if sizes else len(call.info.shape), call.info.dtype, call.node
 
 
-def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
-    """The region's joint graph with the measured figures of the traced one; None if the two graphs differ."""
+def _same_calls(
+    region: Region, edges: NDArray[np.int32], joint: JointGraph, *, sizes: bool
+) -> tuple[list[int], list[int]] | None:
+    """The operator calls of a region's joint graph, and those of the traced one; None if the two graphs differ.
+
+    With ``sizes=False``, the sizes of values may differ.
+    """
     own = region.folded.joint
     calls = [c for c, call in enumerate(own.calls) if call.info.op != ARRIVE]
     theirs = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
     if len(calls) != len(theirs) or not np.array_equal(region.folded.graph.edges, edges):
         return None
-    if any(_identity(own.calls[c]) != _identity(joint.calls[d]) for c, d in zip(calls, theirs, strict=True)):
+    pairs = zip(calls, theirs, strict=True)
+    if any(_identity(own.calls[c], sizes) != _identity(joint.calls[d], sizes) for c, d in pairs):
         return None
+    return calls, theirs
+
+
+def _same_joint(region: Region, edges: NDArray[np.int32], joint: JointGraph) -> JointGraph | None:
+    """The region's joint graph with the measured figures of the traced one; None if the two graphs differ."""
+    same = _same_calls(region, edges, joint, sizes=True)
+    if same is None:
+        return None
+    own, (calls, theirs) = region.folded.joint, same
     figures = [as_traced(own, c) for c in range(len(own.calls))]
     if joint.workspace:
         for c, d in zip(calls, theirs, strict=True):
