@@ -23,11 +23,11 @@ LEAST_SHARE = 0.01
 
 
 def checkpoint_advice(traced: Trace) -> list[Advice]:
-    """Advise which modules to checkpoint, the largest saving first.
+    """Advise which modules to checkpoint. The module whose checkpoint saves the most bytes comes first.
 
-    Modules with a path of one or two parts are tried, each by itself. Of modules with the same saving, only the one
-    with the least time remains. At most ``MOST_NAMED`` are returned; each saves at least ``LEAST_SHARE`` of the
-    simulated peak.
+    Each module whose path has one or two parts, such as ``"encoder.layer1"``, is tried by itself. If several modules
+    save equally many bytes, only the one with the least recomputation time is returned. At most ``MOST_NAMED`` modules
+    are returned. Each of them saves at least ``LEAST_SHARE`` of the simulated peak.
 
     Parameters
     ----------
@@ -57,10 +57,11 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
 
 
 def planner_advice(traced: Trace) -> list[Advice]:
-    """Advise up to two plans: for the least total, and for a total half-way between the least and the present peak.
+    """Advise up to two plans: one for the least feasible total, and one for a larger total.
 
-    Plans that save less than ``LEAST_SHARE`` of the simulated peak are left out. The plan with the least recomputation
-    time comes first. If the trace is not calibrated, the plan with the largest saving comes first.
+    The larger total lies half-way between the least and the simulated peak without recomputation. Plans that save less
+    than ``LEAST_SHARE`` of this peak are left out. The plan with the least recomputation time comes first. If the trace
+    is not calibrated, the plan with the largest saving comes first.
     """
     table = traced.plans("live")
     whole = simulate(traced).peak

@@ -160,8 +160,8 @@ def _secant(known: dict[int, int], budget: int) -> int:
 def what_ifs(traced: Trace, total: int | None) -> list[str]:
     """Return notes with the simulated peak at half and double the batch size, and in bfloat16.
 
-    If the training step cannot be traced that way, the note gives the error. The note about bfloat16 is only for models
-    with float32 parameters.
+    If the training step cannot be traced with the other batch size or dtype, the note gives the error. The note about
+    bfloat16 is only for models with float32 parameters.
 
     Parameters
     ----------

@@ -144,9 +144,8 @@ def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
 def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about values cast to a wider dtype, and about values computed from them.
 
-    Casts from half precision to float32 and from half precision or float32 to float64 count, whether the user or
-    autocast makes them. There is one finding for each source line, or two if it has casts of both kinds. Half of the
-    bytes count as avoidable.
+    The wider dtype is float32 or float64. The user may make the cast, or autocast. There is one finding for each source
+    line, or two if the line has casts by the user and casts by autocast. Half of the bytes count as avoidable.
     """
     groups: dict[tuple[SourceLine | None, bool], list[tuple[int, LiveBlock, Operator]]] = defaultdict(list)
     for i, live in rows:

@@ -22,7 +22,7 @@ from recompviz.pytorch.debugging.peak.peak_state import PeakState
 
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if saved values are alive after their backward has run, because the graph was retained."""
+    """Yield a finding if a graph was retained: nodes whose backward has run still keep the values that they saved."""
     members = [(i, live) for i, live in rows if not has_role(live) and peak.retained(live)]
     if not members:
         return

@@ -30,10 +30,11 @@ _NEAR = 40
 
 
 def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield findings about attention without a fused kernel, which stores its matrix.
+    """Yield findings about attention without a fused kernel. Such attention stores the attention matrix.
 
-    Attention is recognized by a softmax between two matrix products. Blocks with the shape of its result, made by
-    operators close to it, belong to the finding. There is one finding for each source line.
+    Attention is recognized by a softmax between two matrix products. A block belongs to the finding if it has the
+    shape of the softmax's result, and an operator close to the softmax made it. There is one finding for each source
+    line.
     """
     softmaxes = [op for op in peak.operators if _is_attention(peak, op)]
     groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
@@ -89,10 +90,10 @@ def _read_by_product(peak: PeakState, op: Operator, most_steps: int) -> bool:
 
 
 def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield findings about large results of broadcasting elementwise operators, and values computed from such results.
+    """Yield findings about elementwise operators that broadcast their inputs to a large result.
 
-    A result is large if it has at least ``BROADCAST_FACTOR`` times the elements of the largest input. There is one
-    finding for each source line and result shape.
+    A result is large if it has at least ``BROADCAST_FACTOR`` times as many elements as the largest input. A finding
+    also contains large values computed from the result. There is one finding for each source line and result shape.
     """
     groups: dict[int, LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -148,7 +149,8 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
 
-    One is about its state, if this is its first step, and one about its temporaries.
+    One is about the optimizer's state, if the optimizer makes it in this step. The other is about the temporary values
+    of the update.
     """
     state = [
         (i, live)
@@ -182,7 +184,10 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
 
 def dense_embedding_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each dense embedding gradient, if the batch looked up at most half of the rows."""
+    """Yield a finding for each dense gradient of an embedding.
+
+    An embedding is left out if the batch may have looked up more than half of its rows.
+    """
     for i, live in rows:
         op = live.operator
         if op is None or live.block is None or op.short not in ("embedding_dense_backward", "_embedding_bag_backward"):

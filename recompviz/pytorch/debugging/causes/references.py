@@ -22,7 +22,11 @@ Member = tuple[int, LiveBlock, ReferencePath, Retainer]
 
 
 def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each object that holds blocks without need, or holds more bytes with each training step."""
+    """Yield a finding for each object of the user's that holds blocks although no operator is expected to read them.
+
+    An object is also reported if it holds more bytes after each training step, or if it keeps blocks of older training
+    steps alive through an autograd graph.
+    """
     groups: dict[Key, list[Member]] = defaultdict(list)
     for i, live in rows:
         if live.block is None or has_role(live) or (held := peak.retainer(live)) is None:
@@ -124,9 +128,10 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
 
 
 def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if blocks of older training steps are alive that no operator in the step of the peak reads.
+    """Yield one finding about blocks of older training steps that are alive at the peak for no known reason.
 
-    Blocks that a reference path explains do not count.
+    These are blocks that no operator reads in the step of the peak, and to which no reference path was found. A path
+    does not count if it is only a local variable of the training step, or leads through the graph of a gradient.
     """
     members = [(i, live) for i, live in rows if _unexplained(peak, live)]
     if not members:

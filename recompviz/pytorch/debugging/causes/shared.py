@@ -90,7 +90,8 @@ def peak_reduction(peak: PeakState, rows: LiveRows, after: bool) -> int:
     rows : list of (int, LiveBlock)
         The allocations that would be freed.
     after : bool
-        True if each is freed after its last reader, False if before, as when the reader overwrites its input.
+        If True, each allocation is freed after its last reader has run. If False, it is freed before: the last reader
+        would overwrite it with its own result.
     """
     freed = {}
     for _, live in rows:

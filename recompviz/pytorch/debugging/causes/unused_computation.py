@@ -12,9 +12,9 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
 def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if there are gradients of parameters that no optimizer updates, for example of a teacher.
+    """Yield a finding if parameters have gradients but no optimizer updates them, for example those of a teacher model.
 
-    Nothing is yielded if no optimizer is known.
+    Nothing is yielded if no optimizer is known, or if the step of the peak has no backward pass.
     """
     stepped = peak.recording.steps.stepped
     if not stepped or not peak.has_backward:

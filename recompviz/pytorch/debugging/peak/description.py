@@ -58,7 +58,10 @@ def _variable(peak: PeakState, op: Operator) -> str:
 
 
 def category(peak: PeakState, live: LiveBlock) -> Category:
-    """Return the category of a live allocation; ``WORKSPACE`` or ``OTHER`` if it has no block."""
+    """Return the category of a live allocation.
+
+    Without a block, it is ``WORKSPACE`` if an operator allocated it, otherwise ``OTHER``.
+    """
     if live.block is None:
         return Category.WORKSPACE if live.operator is not None else Category.OTHER
     return block_category(peak, live.block)
@@ -162,5 +165,5 @@ def operator_name(op: Operator | None) -> str:
 
 
 def blocks_and_bytes(count: int, size: int) -> str:
-    """Return number and bytes as text: ``"3 blocks, 12.0 MiB"``."""
+    """Return a number of blocks and their bytes as text: ``"3 blocks, 12.0 MiB"``."""
     return f"{count} block{'s' if count > 1 else ''}, {format_bytes(size)}"

@@ -101,7 +101,7 @@ class PeakState:
     def last_read(self, live: LiveBlock) -> Operator | None:
         """Return the last operator that read a block, up to and including the operator at the peak; None if none did.
 
-        ``detach`` and ``alias`` do not count: they read no element.
+        ``detach`` and ``alias`` do not count.
         """
         before = [n for n in self._reads_of(live) if n <= self.at and self.operators[n].short not in _NO_READ]
         return self.operators[before[-1]] if before else None
@@ -109,7 +109,7 @@ class PeakState:
     def next_read(self, live: LiveBlock) -> Operator | None:
         """Return the first operator after the peak, in the same training step, that reads a block; None if none does.
 
-        ``detach`` does not count: it reads no element.
+        ``detach`` does not count.
         """
         after = [n for n in self._reads_of(live) if self.at < n < self.end and self.operators[n].short != "detach"]
         return self.operators[after[0]] if after else None
@@ -125,9 +125,9 @@ class PeakState:
     def read_one_step_later(self, live: LiveBlock) -> bool:
         """Return whether a later training step will probably read a block.
 
-        This is inferred from the training step before the block was made: the operator at the same position made a
-        similar block there. The result is True if a later training step read the similar block, before the end of the
-        step of the peak.
+        The training step before the one that made the block serves as an example. In it, the operator at the same
+        position made a similar block. The result is True if an operator of a later training step, up to the step of
+        the peak, read that similar block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -162,16 +162,16 @@ class PeakState:
         return self.blocks[operand.block].saved
 
     def waiting(self, live: LiveBlock) -> list[Saved]:
-        """Return the tensors on a block that autograd nodes saved, for nodes that still need them at the peak.
+        """Return the tensors on a block that were saved by autograd nodes which still need them at the peak.
 
         These are the nodes that have not finished their backward, or that never run it.
         """
         return [saved for saved in _saved(live) if self._ends(saved) >= self.at]
 
     def retained(self, live: LiveBlock) -> list[Saved]:
-        """Return the tensors on a block that autograd nodes saved and retain, though their backward has run.
+        """Return the tensors on a block that autograd nodes saved and still retain after their own backward.
 
-        Their backward ended before the peak, with ``retain_graph`` or ``create_graph``.
+        The backward of these nodes ended before the peak, with ``retain_graph`` or ``create_graph``.
         """
         runs = self.recording.steps.runs
         return [s for s in _saved(live) if self._ends(s) < self.at and runs[s.sequence].keeps_graph]
@@ -189,8 +189,8 @@ class PeakState:
     def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
         """Return the reference paths to a block; empty if none was found.
 
-        For an older block, they are the paths at the start of the step of the peak, if there are any. Otherwise, they
-        are the paths at the peak.
+        For a block of an earlier training step, they are the paths that existed when the step of the peak began. If
+        there were none, and for any other block, they are the paths at the peak.
         """
         if live.block is None:
             return []
@@ -221,7 +221,15 @@ class PeakState:
         return min(candidates, key=order, default=None)
 
     def growth(self, key: Key) -> int:
-        """Return the average growth of a retainer in bytes per training step; 0 if it does not grow with every step."""
+        """Return by how many bytes the blocks that a retainer holds grow per training step, on average.
+
+        It is 0 if they do not grow with every step.
+
+        Parameters
+        ----------
+        key : (root, expression)
+            The key of the retainer.
+        """
         return self._growths.get(key, 0)
 
     @cached_property
@@ -231,9 +239,10 @@ class PeakState:
 
     @cached_property
     def retainers(self) -> Mapping[Key, Retainer]:
-        """The retainers of blocks alive at the peak, by key, the retainer of the most bytes first.
+        """The retainers of blocks alive at the peak, by key. The retainer that holds the most bytes comes first.
 
-        Blocks with a role and local variables of the training step are left out. At most ``MOST_RETAINERS`` retainers.
+        Blocks with a role, such as parameters and inputs, are not counted. Blocks that only a local variable of the
+        training step holds are not counted either. There are at most ``MOST_RETAINERS`` retainers.
         """
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}

@@ -38,7 +38,8 @@ class LiveBlock:
     size : int
         Bytes, as recorded by the allocator.
     operator : Operator or None
-        The operator that returned the block, or inside which the workspace was allocated. None outside all operators.
+        The operator that returned the block, or inside which the workspace was allocated. None for an
+        allocation outside all operators.
     block : Block or None
         The storage; None for workspace and unattributed memory.
     allocation : int
@@ -63,7 +64,8 @@ class Recording:
     steps : WatchedSteps
         The operators and blocks that the watcher observed.
     allocations : Allocations
-        Every allocation and free. ``at`` is the number of the operator that started last; −1 before the first.
+        Every allocation and free. For each of them, ``at`` has the number of the operator that started last before it;
+        −1 if none had started.
     block_of : tuple of int
         For each allocation, the number of its block; −1 for workspace and unattributed memory.
     device : str
@@ -203,7 +205,7 @@ class Recording:
         categories : sequence of Category
             A category for each block.
         static : dict of Category to int
-            Bytes that exist before the first training step, by category.
+            Bytes that have no recorded allocation, such as those of the parameters, by category.
         """
         storage_labels = [*labels]
         numbers: dict[str, int] = {}
@@ -254,8 +256,8 @@ def recorded(
     steps : WatchedSteps
         The observations of the watcher.
     events : iterable of AllocationEvent
-        In the order in which they happened. The scope of operator 12 is ``"rv:12"``. An event of size 0 marks where a
-        scope starts.
+        In the order in which they happened. An event inside operator 12 has the scope ``"rv:12"``. An event of size 0
+        marks where a scope starts.
     device, alignment, reserved, seconds, notes
         As in :class:`Recording`.
     """

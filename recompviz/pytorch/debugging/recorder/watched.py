@@ -54,8 +54,8 @@ class Operator:
     stack : tuple of SourceLine
         The user's lines, innermost first. A backward operator has the lines of its forward operator.
     sequence : int
-        Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators, of
-        the newest node when the operator started.
+        Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators,
+        the number of the newest node when the operator started.
     node : str
         Name of the autograd node for which the operator runs, ``"ReluBackward0"``; empty outside autograd nodes.
     optimizer : str

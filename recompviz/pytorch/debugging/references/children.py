@@ -1,8 +1,9 @@
 """List the objects that an object refers to: items, attributes, variables and hooks.
 
-Each comes with the suffix of the expression that reaches it. Objects are read without calling their own methods, for
-example with ``list.__iter__`` instead of ``iter``. So the search neither fills a lazy collection nor resolves a proxy.
-Exceptions are ``repr`` of dictionary keys, and a ``__dict__`` that a class defines itself.
+Each comes with a suffix, such as ``[3]``: appended to the expression of the first object, it makes an expression that
+reaches the other. Objects are read without calling their own methods, for example with ``list.__iter__`` instead of
+``iter``. So the search neither fills a lazy collection nor resolves a proxy. Exceptions are ``repr`` of dictionary
+keys, and a ``__dict__`` that a class defines itself.
 """
 
 from __future__ import annotations
@@ -158,9 +159,9 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
-    """Yield the attributes and hooks of a tensor, as :func:`children` does.
+    """Yield the attributes and hooks of a tensor, in the form of :func:`children`.
 
-    The gradient of a leaf tensor is yielded if it has an autograd graph.
+    The gradient of a leaf tensor is yielded only if the gradient itself has an autograd graph.
     """
     if tensor.is_leaf and tensor.grad is not None and tensor.grad.grad_fn is not None:
         yield tensor.grad, ".grad"
@@ -230,7 +231,10 @@ def _own_class(kind: type) -> bool:
 
 
 def attributes(value: Any) -> dict[str, Any]:
-    """Return the attributes of an object by name, with attributes in ``__slots__``, without attributes of its class."""
+    """Return the attributes that an object itself has, by name.
+
+    Attributes in ``__slots__`` are included; attributes of the class are not.
+    """
     try:
         found = dict(object.__getattribute__(value, "__dict__"))
     except AttributeError:

@@ -79,7 +79,8 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
     """Return the average growth of each retainer, in bytes per training step.
 
-    A retainer that does not grow with every step is left out. With fewer than two steps, the result is empty.
+    The growth is that of the bytes that the retainer holds. A retainer that does not grow with every step is left out.
+    With fewer than two steps, the result is empty.
 
     Parameters
     ----------

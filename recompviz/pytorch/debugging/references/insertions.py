@@ -30,8 +30,8 @@ def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
     Returns
     -------
     callable or None
-        A function without arguments. For a collection or a cache, it returns that object. Otherwise it returns the
-        present value of the variable or attribute. None if the walk did not find the retainer.
+        A function without arguments. If the retainer is a collection or a cache, the function returns that object.
+        Otherwise it returns the present value of the variable or attribute. None if the walk did not find the retainer.
     """
     if retainer.referrer.kind == "variable":
         namespace = walk.namespaces.get((retainer.root, retainer.slot))

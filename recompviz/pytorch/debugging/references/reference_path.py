@@ -3,6 +3,7 @@
 A reference path leads from a variable through objects to a tensor. For example, ``log[3]['outputs']`` leads through the
 list ``log`` and the dictionary ``log[3]``, which a training step appended. The *retainer* is the innermost object on
 the path that existed before that step, here ``log``. The *slot* is where the retainer holds the block, here ``log[3]``.
+A path from a variable begins with the *namespace* of the variable, such as the globals of a module.
 Objects are described by expression and ``id``, so a path keeps no tensor alive.
 """
 
@@ -115,7 +116,10 @@ class ReferencePath:
 
     @property
     def local(self) -> bool:
-        """Whether the path is only a local variable of the training step, which ends when its function returns."""
+        """Whether the path is a local variable of the training step, and leads through no other object.
+
+        Such a path ends when the function of the variable returns.
+        """
         return not self.outlives and len(self.referrers) == 1
 
     @property
@@ -171,7 +175,8 @@ class Retainer:
 def retainer_of(path: ReferencePath, before: frozenset[tuple[str, int]]) -> Retainer:
     """Return the innermost object on a path that existed before the training step that made the block.
 
-    If there is none, the outermost object is the retainer. If a cache contains the object, the cache is the retainer.
+    If no object on the path existed then, the outermost object is returned. If a cache on the path contains the object
+    so found, the cache is returned instead.
 
     Parameters
     ----------
