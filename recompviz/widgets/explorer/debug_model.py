@@ -65,8 +65,8 @@ def debug(
     -------
     MemoryReport
         Shown as tables if it is the last value of a cell. ``.top`` is the most important finding. ``.rows`` has every
-        value alive at the peak. ``.advice`` has changes and the bytes that they save. ``.explorer`` is the Explorer of
-        the step.
+        value alive at the peak. ``.advice`` has checkpoints and plans, with the bytes that each would save.
+        ``.explorer`` is the Explorer of the step.
 
     Raises
     ------
@@ -147,7 +147,8 @@ def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: T
 def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
     """Return one note if at least 5 % of the measured peak lie outside the traced step, otherwise an empty list.
 
-    The note says how many bytes the what-ifs and the advice leave out, and what holds them, as far as that is known.
+    The what-ifs (predicted peaks for other batch sizes and dtypes) and the advice count only the traced step. The note
+    says how many bytes they leave out, and what holds these bytes, as far as that is known.
 
     Parameters
     ----------

@@ -70,8 +70,8 @@ def explore(
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        If left out, as for :func:`recompviz.trace`: the model's output, or its ``.loss``, is the scalar loss. Any other
-        model is traced without its loss.
+        If left out, the loss is the model's output if that is one number, or the ``loss`` in the output. Any other
+        model is traced without its loss; see :func:`recompviz.trace`.
     optimizer : torch.optim.Optimizer, optional
         If given, its state counts as memory, and the training step ends with an optimizer step. This function does not
         step it.

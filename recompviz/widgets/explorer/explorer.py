@@ -214,8 +214,9 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def tables(self) -> tuple[PlanTable, ...]:
-        """The plan tables of the objectives, in order. Reading it waits for the search for better plans.
+        """The plan tables, one for each objective, in the order given to the constructor.
 
+        Reading this attribute waits for the search for better plans.
         If nothing is searched, or the search was stopped, the only table has the plans that need no search. Tables of
         baselines, pins and other solvers are not included.
         """
@@ -326,7 +327,9 @@ class Explorer(anywidget.AnyWidget):
     # ---------------------------------------------------------------- questions
 
     def pin(self, keep: Iterable[Name] = (), recompute: Iterable[Name] = ()) -> None:
-        """Pin values: show the plans that keep, or recompute, all of them. The pins replace earlier ones.
+        """Pin values: show plans that keep all values in ``keep`` and recompute all values in ``recompute``.
+
+        The pins replace earlier ones.
 
         The table shown is solved again in the background, and the result is shown at the present budget. If given
         plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits, the budget

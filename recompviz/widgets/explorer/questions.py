@@ -22,7 +22,9 @@ from recompviz.widgets.explorer.tables import FAMILIES
 
 
 class Questions:
-    """The questions of an Explorer to its planner: one at a time, in the background. A selection shows the answer.
+    """The questions of an Explorer to its planner, answered one at a time in the background.
+
+    The answer is a plan table. The selection then shows a row of it.
 
     Parameters
     ----------
@@ -81,8 +83,8 @@ class Questions:
     def base(self) -> int:
         """The number of the table to solve again when the user pins a value.
 
-        This is the table shown. If the table shown was itself solved with pins, it is the table without them. If given
-        plans (baselines, loaded plans) are shown, it is the first table.
+        Usually this is the table shown. If the table shown was itself solved with pins, it is the table of the same
+        objective and solver without pins. If given plans (baselines and loaded plans) are shown, it is the first table.
         """
         tables, number = self._selection.tables, self._selection.table
         if number == tables.pinned:
@@ -93,15 +95,16 @@ class Questions:
     def pin(self, base: int, keep: Sequence[Name], recompute: Sequence[Name]) -> None:
         """Solve a table again under pins, and show the answer.
 
-        Nothing happens if the table does not exist or holds given plans.
+        Nothing happens if the table does not exist, or holds given plans (baselines and loaded plans).
 
         Parameters
         ----------
         base : int
-            The number of the table.
+            The number of the table to solve again.
         keep, recompute : sequence of node names
             Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
-            solved with pins is removed. If it was shown, the table without pins is shown instead.
+            solved with earlier pins is removed. If it was shown, the table of the same objective and
+            solver without pins is shown instead.
         """
         tables = self._selection.tables
         shown = tables.shown(base)
@@ -183,11 +186,19 @@ class Questions:
             )
 
     def renumber(self, renumbered: Callable[[int], int]) -> None:
-        """Adapt to new numbers of the tables. A question that is being answered goes on."""
+        """Adapt to new numbers of the tables. A question that is being answered goes on.
+
+        Parameters
+        ----------
+        renumbered : callable (int) → int
+            Returns the new number of a table from its old number.
+        """
         self._begun = renumbered(self._begun)
 
     def load(self, plan: Plan | str | Path) -> None:
-        """Select a plan that was made elsewhere. If no table has it, it is added to the given plans.
+        """Select a plan that was made elsewhere.
+
+        If no table contains the plan, it is added to the table of given plans (baselines and loaded plans).
 
         Parameters
         ----------

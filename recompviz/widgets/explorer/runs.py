@@ -126,7 +126,7 @@ class Runs:
 def run_state(
     number: int, state: str, fraction: float, text: str, *, can: bool = True, offer: float | None = None
 ) -> dict[str, Any]:
-    """Return the value of the ``_run`` trait; ``wire.md`` lists its fields."""
+    """Return the value of the ``_run`` trait. The parameters are its fields, which ``wire.md`` explains."""
     return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
 
 

@@ -55,7 +55,7 @@ class PlanSearch:
     selection : Selection
         Its lock is held while the callables below are called.
     progressed : callable (fraction)
-        Called during the search with the part that is done, 0 to 1.
+        Called during the search with the part of it that is done, 0 to 1.
     found : callable (tables)
         Called with one plan table for each objective when the search is done.
     stopped : callable (why)

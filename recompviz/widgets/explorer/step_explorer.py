@@ -1,8 +1,8 @@
 """The view of the recorded training step of a compiled model.
 
 It shows the planned regions, which are the graphs that the compiler captured, and the eager code between them. One
-budget is for the whole step. The Explorer of each region opens below it. The page has the whole Pareto front, so the
-budget slider needs neither the kernel nor a new run.
+budget is for the whole step. The Explorer of each region opens below it. The page has the whole Pareto front of plans,
+so the budget slider needs neither the kernel nor a new run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The plan tables that an Explorer shows, by number.
 
-First come the tables of the objectives. The next number is for given plans (baselines and loaded plans), and the next
-one for the table solved with pins. These two are reserved, also while there is no such table: the *slot* is empty.
-Then comes each table of another solver.
+First come the tables of the objectives, one for each. The next number belongs to the table of *given plans* (baselines
+and loaded plans), and the number after it to the table solved with pins. These two numbers are reserved even while
+there is no such table. Then comes each table of another solver. The place of a number is called its *slot*; the slot of
+a reserved number may be empty.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Shown:
     family : str
         The family of lower sets that the solver used.
     base : int
-        For a table solved with pins, the number of the table without them; otherwise −1.
+        For a table solved with pins: the number of the table of the same objective and solver without pins. Otherwise
+        −1.
     """
 
     table: PlanTable
@@ -72,8 +74,8 @@ class Tables:
     first : tuple of Shown
         The tables of the objectives. Their numbers are their positions.
     more : list of Shown or None
-        The slots after them: given plans, the table solved with pins, and tables of other solvers; None for an empty
-        slot.
+        The slots after those in ``first``: the table of given plans, the table solved with pins, and the tables of
+        other solvers. None stands for an empty slot.
     searched : bool
     """
 
@@ -139,7 +141,7 @@ class Tables:
         return found is not None and 0 <= row < len(found.table)
 
     def give(self, plans: Iterable[tuple[str, Plan]]) -> None:
-        """Add (name, plan) pairs to the given plans."""
+        """Add plans, as (name, plan) pairs, to the table of given plans."""
         self._given += plans
         names = {plan.keep_mask.tobytes(): name for name, plan in reversed(self._given)}
         table = self._planner.table([plan for _, plan in self._given])
@@ -153,7 +155,7 @@ class Tables:
         table : PlanTable or None
             None empties the slot.
         base : int
-            The number of the table without pins.
+            The number of the table of the same objective and solver without pins.
         """
         self.more[1] = None if table is None else self._shown(table, base=base)
 
@@ -163,7 +165,14 @@ class Tables:
         return len(self.first) + len(self.more) - 1
 
     def solved(self, objective: TableObjective, family: str) -> int:
-        """Return the number of the table that a solver found for an objective; −1 if there is none yet."""
+        """Return the number of the table that a solver found for an objective; −1 if there is none yet.
+
+        Parameters
+        ----------
+        objective : "time", "memory" or "live"
+        family : str
+            The family of lower sets that the solver uses.
+        """
         without_solver = {self.given, self.pinned, *(() if self.searched else range(len(self.first)))}
         for number, shown in enumerate([*self.first, *self.more]):
             fits = shown is not None and shown.table.objective == objective and shown.family == family
