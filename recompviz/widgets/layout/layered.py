@@ -2,10 +2,10 @@
 
 It has four steps:
 
-1. Each node gets a rank: the length of its longest path from a source, or a higher one.
+1. Each node gets a rank: the length of the longest path from a source to it, or a higher number.
 2. An edge that spans several ranks gets a *dummy* on each rank between its ends.
 3. Barycenter sweeps reorder the items (nodes and dummies) of each rank. The order with the fewest crossings is used.
-4. The coordinates in a rank are fitted to the coordinates in its neighbours by least squares, under a least distance
+4. The coordinates in a rank are fitted to those in the neighbouring ranks by least squares, with a least distance
    between items. This is an isotonic regression. Weights keep the longest path and long edges straight.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
@@ -52,7 +52,7 @@ class Arrangement:
 
 
 def ranks_of(graph: Graph) -> list[int]:
-    """Return the rank of each node: the length of its longest path from a source, in edges.
+    """Return the rank of each node: the number of edges on the longest path from a source to it.
 
     A node that could lie five or more ranks later is moved to the rank before its first successor. Otherwise, values
     that layers use all along a network, such as projections of one embedding, would form one long column. A node with
@@ -90,7 +90,8 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
     edges : sequence of (u, v)
         Edges between node numbers; v must have a higher rank than u.
     most_dummies : int
-        The most dummies. The shortest edges get them first; the others are drawn as direct lines.
+        The largest number of dummies. The shortest edges get theirs first. Edges for which none are left are drawn as
+        direct lines.
 
     Returns
     -------

@@ -60,8 +60,8 @@ class ModuleLayout:
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
     """Return the lines in each box as pairs (from, to) of items or ports.
 
-    An edge of the graph becomes one line in each box that it leaves or enters. A further line is in the innermost box
-    that contains both of its ends.
+    An edge of the graph becomes one line in each box that it leaves or enters, and one more line in the innermost box
+    that contains both of the edge's ends.
     """
     count = len(graph)
     around = [ancestors(modules, v) for v in range(count)]

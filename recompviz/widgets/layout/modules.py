@@ -1,9 +1,10 @@
 """The modules of a graph as a tree of boxes, in which repeated blocks are folded.
 
-A box is one *call* of a module: nodes of the module that run one after the other. The graph of the boxes has no cycle,
-whichever boxes are open: no path of the graph leaves a run of consecutive nodes and enters it again. This also holds if
-a module is called twice. A single node gets no box. A module that contains all nodes of its parent shares one box with
-the parent. Consecutive siblings of equal structure are folded into one box, which shows how many there are.
+A box is one *call* of a module: nodes of the module that run one after the other, with no other node between them. So a
+path that leaves a box never enters it again, and the graph of the boxes has no cycle, whichever boxes are open. If
+other nodes run between two calls of a module, each call has a box of its own. A single node gets no box. A module that
+contains all nodes of its parent shares one box with the parent. Consecutive siblings of equal structure are folded into
+one box, which shows how many there are.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ class _Box:
 
 
 def running_order(graph: Graph) -> list[int]:
-    """Return the nodes in a topological order: by number if the numbers are topological, as in a trace."""
+    """Return the nodes in a topological order.
+
+    If every edge leads to a node with a higher number, as in a trace, it is the order of the numbers.
+    """
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 

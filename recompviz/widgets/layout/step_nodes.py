@@ -2,8 +2,8 @@
 
 The label of a forward or recompute step is the key of its node. The label of a backward step names the backward
 operator, in the module of the forward call. The backward pass runs in reverse order. So the k-th backward operator of
-a kind in a module belongs to the k-th last forward operator of this kind. If their numbers differ, these backward
-steps belong to no node.
+a kind in a module belongs to the k-th last forward operator of this kind. If there are more of the one than of the
+other, these backward steps belong to no node.
 """
 
 from __future__ import annotations

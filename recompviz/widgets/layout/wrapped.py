@@ -40,7 +40,7 @@ class Line:
     members : tuple of int
         The numbers of its nodes, in the order of ``arrangement.across``.
     edges : tuple of int
-        The numbers of the edges inside it. ``arrangement.lines`` numbers edges by their position here.
+        The numbers of the edges inside it. The keys of ``arrangement.lines`` are positions in this tuple.
     """
 
     first: int
@@ -62,7 +62,8 @@ def wrap(
     node : (width, height)
         The size of every node in pixels.
     view : (width, height)
-        The size of the window in pixels. The number of ranks in a line is chosen so that the graph fills it.
+        The size of the window in pixels. The number of ranks in a line is chosen so that the graph fills the
+        window.
 
     Returns
     -------
