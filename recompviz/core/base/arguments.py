@@ -30,7 +30,7 @@ def shown(value: Any) -> str:
 
 
 def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, then: str = "") -> None:
-    """Raise TypeError unless a value has a type.
+    """Raise TypeError unless ``value`` is an instance of ``kind``.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, 
     name : str
         The name of the argument.
     expected : str
-        What the value should be, for the message.
+        What the value should be, in the words of the error message.
     then : str
-        The next step, for the message.
+        What the user should do next, in the words of the error message; empty to leave it out.
 
     Examples
     --------

@@ -12,8 +12,8 @@ LONGEST_WORD = 0.4
 def shortened(text: str, most: int) -> str:
     """Return the text if it has at most ``most`` characters, otherwise its beginning and ``…``.
 
-    The result has at most ``most`` characters. The beginning ends after a whole word, unless it would then have less
-    than 60 % of ``most`` characters.
+    The result, with its ``…``, is not longer than ``most``. The beginning ends after a whole word if at least 60 % of
+    this length remain, otherwise within a word.
 
     Examples
     --------

@@ -38,7 +38,7 @@ def parse_bytes(budget: int | float | str) -> int:
     Raises
     ------
     TypeError
-        If it is neither a number nor a string; True and False are no numbers here.
+        If ``budget`` is neither a number nor a string. True and False do not count as numbers.
     ValueError
         If a string is not a size, or a number is negative, not finite, or between 0 and 1.
 
@@ -67,18 +67,19 @@ def parse_bytes(budget: int | float | str) -> int:
 
 
 def parse_total(total: int | float | str, name: str = "total") -> int:
-    """Return the total of a training step in bytes; as :func:`parse_bytes`, but at least 1.
+    """Return a budget for the total memory of a training step, in bytes. It must be at least 1 byte.
 
     Parameters
     ----------
     total : int, float or str
+        The budget, as for :func:`parse_bytes`.
     name : str
-        The name of the argument, for the message.
+        The name of the argument, for the error message.
 
     Raises
     ------
     TypeError, ValueError
-        As for :func:`parse_bytes`, and if the total is 0.
+        As for :func:`parse_bytes`. Also ValueError if the budget is 0.
 
     Examples
     --------
@@ -92,15 +93,15 @@ def parse_total(total: int | float | str, name: str = "total") -> int:
 
 
 def format_bytes(count: float, *, up: bool = False) -> str:
-    """Return a number of bytes as text: a binary unit and at least three significant figures.
+    """Return a number of bytes as text, with a binary unit and at least three significant figures.
 
-    Numbers below 1024 are rounded to whole bytes.
+    A number below 1024 is rounded to whole bytes, so it may have fewer figures.
 
     Parameters
     ----------
     count : float
     up : bool
-        Whether to round up, so that the text is a budget of at least ``count`` bytes.
+        Whether to round up instead of to the nearest number, so that a budget of this text is at least ``count`` bytes.
 
     Examples
     --------
