@@ -59,7 +59,8 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
     time : numpy.ndarray of float64
         The times, in any unit; not negative.
     parts : int
-        How fine the times are: the unit is the largest power of two that is at most 1/parts of their sum.
+        How fine the rounded times are. The unit is the largest power of two that is at most 1/``parts`` of the sum of
+        all times.
 
     Returns
     -------
@@ -79,7 +80,10 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:
-    """Return the first ``most`` values as text for an error message, and the number of values if there are more."""
+    """Return the first ``most`` values as text for an error message.
+
+    If there are more values, the text also says how many values there are in total.
+    """
     values = list(values)
     text = ", ".join(map(repr, values[:most])) or "none"
     return text + (f", … ({len(values)} in total)" if len(values) > most else "")

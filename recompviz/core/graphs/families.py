@@ -1,9 +1,10 @@
-"""Families of lower sets to search: all lower sets, the paper's family, or a wider one with prefixes of orders.
+"""Families of lower sets to search: all lower sets, the paper's family, or a larger family.
 
 The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
 {L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v
-contains no node of the other branches. A plan of this family therefore seldom keeps values of two branches.
-:func:`prefix_family` has a few more sets per node. Its plans usually have nearly the least possible overhead.
+contains no node of the other branches. A plan of this family therefore seldom keeps values of two parallel branches.
+:func:`prefix_family` adds prefixes of topological orders, and unions of some sets L^v. The overhead of its plans is
+usually close to the least overhead under the same budget.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """
@@ -49,9 +50,10 @@ def prefix_family(graph: Graph) -> list[int]:
     """Return the paper's family, all prefixes of five topological orders, and some unions of sets L^v, as bit masks.
 
     One order is ``graph.order``. The other four are depth-first orders, which finish a branch before they start the
-    next one. They sort the branches by position in ``graph.order``, rising or falling, or by M_v, rising or falling.
-    A union joins the L^v of two or three nodes that are near each other in ``graph.order``. None of these nodes is an
-    ancestor of another. There are at most 5,000 unions.
+    next one. They differ in which of several branches comes first: the branch whose first node is first or last in
+    ``graph.order``, or the branch whose first node has the smallest or largest size M_v. A union joins the L^v of two
+    or three nodes that are near each other in ``graph.order``. None of these nodes is an ancestor of another. There are
+    at most 5,000 unions.
     """
     masks = dict.fromkeys(paper_family(graph))
     for order in _orders(graph):

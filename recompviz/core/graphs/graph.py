@@ -220,8 +220,8 @@ class Graph:
     def to_graphviz(self) -> graphviz.Digraph:
         """Return the graph as a ``graphviz.Digraph``, which Graphviz can render.
 
-        The id of a node is its number, and the label is its name. The tooltip has the key (or the name if the key is
-        empty), M_v in bytes and T_v.
+        The id of a node is its number, and its label is its name. Its tooltip has the key of its :class:`NodeInfo` (its
+        name if the key is empty), M_v in bytes, and T_v.
 
         Returns
         -------

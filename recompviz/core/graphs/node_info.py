@@ -17,8 +17,8 @@ class NodeInfo:
     op : str
         The operator that computes the value, for example ``"aten.convolution"``.
     module : str
-        Dotted path of the module that calls the operator; empty for the model itself. Outside all modules, ``"loss"``
-        in the forward pass and ``"backward"`` in the backward pass.
+        Dotted path of the module that calls the operator; empty for the model itself. If no module calls the operator,
+        it is ``"loss"`` in the forward pass and ``"backward"`` in the backward pass.
     source : str
         The user's source line that calls the operator: ``file:line``, a tab, and the text of the line.
     shape : tuple of int
@@ -28,10 +28,11 @@ class NodeInfo:
     block : str
         The series of repeated modules that the node belongs to, for example ``"layer1.*"``; empty if there is none.
     checkpoint : str
-        Number of the user's ``torch.utils.checkpoint`` call that recomputes the value; empty if there is none.
+        The user's ``torch.utils.checkpoint`` call that recomputes the value, as a number in a str; empty if there is
+        none.
     needed : bool
-        Whether the backward pass reads the value directly. False for an output of the training step, and for a view,
-        which has no memory of its own.
+        Whether a backward call reads the value. False for an output of the training step, even if a backward call reads
+        it, and for a view, which has no memory of its own.
     output : bool
         Whether the value is an output of the training step.
     mutation : bool

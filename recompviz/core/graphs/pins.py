@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pins:
-    """The pinned nodes of one graph. Pins are true if any node is pinned.
+    """The pinned nodes of one graph. ``bool(pins)`` is True if at least one node is pinned.
 
     Attributes
     ----------
@@ -63,12 +63,13 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
 
     Notes
     -----
-    To keep a node v, a sequence needs a lower set L with v ∈ ∂(L) and no node pinned to be recomputed in ∂(L). The
-    smallest candidate contains v, all ancestors of its members, and all successors of its members that are pinned to be
-    recomputed. This set is suitable unless it contains all successors of v.
+    To keep a node v, a sequence needs a lower set whose boundary contains v, but no node of ``recompute``. The smallest
+    candidate S(v) contains v. It also contains all ancestors of each member, and all successors of each member that is
+    in ``recompute``. S(v) is suitable unless it contains all successors of v.
 
-    If v is in the set of another node w, the set of v is a subset of it. Otherwise, no successor of v is in it. A
-    sequence can therefore pass through the sets of all nodes to keep, and each of these nodes is kept.
+    If another such set S(w) contains v, S(v) is a subset of S(w). Otherwise S(w) contains no successor of v. A sequence
+    can therefore add the sets S(v) of the nodes of ``keep`` one after another, smaller sets first. It then keeps each
+    of these nodes.
 
     Examples
     --------
@@ -95,7 +96,7 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
 
 
 def check_opposite_pins(graph: Graph, keep: int, recompute: int) -> None:
-    """Raise :class:`ImpossiblePin` if a node is in both bit masks."""
+    """Raise :class:`ImpossiblePin` if a node is both in ``keep`` and in ``recompute``. Both are bit masks."""
     for v in bits(keep & recompute):
         raise ImpossiblePin(f"{graph.names[v]!r} is pinned both to be kept and to be recomputed; drop one pin")
 

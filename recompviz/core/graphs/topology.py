@@ -9,7 +9,7 @@ from recompviz.core.graphs.bitsets import bits
 
 
 def topological_order(predecessors: Sequence[int], successors: Sequence[int]) -> list[int]:
-    """Return the topological order that always takes the smallest available node next.
+    """Return the topological order that always takes the available node of lowest number next.
 
     A node is available when all its predecessors are in the order. The order is 0, 1, 2, … if every edge goes from a
     lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle. Its length is
