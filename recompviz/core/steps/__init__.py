@@ -1,1 +1,1 @@
-"""One training step as operator calls: its joint graph, its schedule, the simulation of lifetimes, and the timeline."""
+"""One training step as operator calls: its joint graph, its schedule, the simulation of its memory, its timeline."""

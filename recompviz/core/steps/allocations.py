@@ -24,9 +24,10 @@ class AllocationEvent(NamedTuple):
     Attributes
     ----------
     at : int
-        The position of the event as its source counts, for example a step of the schedule, an operator, or an entry of
-        a trace.
+        The position of the event. What it counts depends on the source of the events, for example steps of the
+        schedule, operators, or entries of a memory snapshot's trace.
     address : int
+        The address at which the block begins.
     size : int
         Bytes, positive for an allocation and negative for a free. For a free only the sign is used.
     scope : str
@@ -39,7 +40,7 @@ class AllocationEvent(NamedTuple):
     scope: str = ""
 
     def counted_at(self, at: int) -> AllocationEvent:
-        """Return the same event at another position."""
+        """Return the same event with another position ``at``."""
         return AllocationEvent(at, self.address, self.size, self.scope)
 
 
@@ -52,7 +53,7 @@ class Allocations:
     Attributes
     ----------
     at : numpy.ndarray of int64, shape (#events,)
-        The position of each event as its source counts; see :class:`AllocationEvent`.
+        The position of each event, which counts for example steps or operators; see :class:`AllocationEvent`.
     block : numpy.ndarray of int64, shape (#events,)
         The number of the block that the event allocates or frees.
     delta : numpy.ndarray of int64, shape (#events,)
@@ -96,7 +97,7 @@ class Allocations:
 
 
 class AllocationReader:
-    """A replay that takes events one by one. A source can ask for the blocks in use between two events.
+    """A replay that takes events one by one. Between two events, :meth:`in_use` tells whether an address is in use.
 
     Examples
     --------
@@ -117,7 +118,7 @@ class AllocationReader:
         self._unseen_frees = 0
 
     def in_use(self, address: int) -> bool:
-        """Return whether a block in use begins at an address."""
+        """Return whether a block begins at an address and is in use, that is, allocated and not yet freed."""
         return address in self._open
 
     def allocate(self, at: int, address: int, size: int, scope: str = "") -> int:

@@ -1,7 +1,8 @@
 """The transient blocks of a timeline as a table, each with the range of steps at whose peaks it is alive.
 
-For each step of the timeline, the bytes of the blocks with ``first <= step < stop`` add up to the step's peak in
-transient bytes.
+*Transient* blocks are all blocks except static memory, such as parameters, which is allocated before the training step
+and stays allocated after it. For each step of the timeline, the bytes of the blocks with ``first <= step < stop`` add
+up to the step's peak in transient bytes.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ class Blocks:
     Attributes
     ----------
     storage : numpy.ndarray of int32, shape (#blocks,)
-        Positions in the timeline's ``storage_labels``.
+        The storage of each block, as a position in the timeline's ``storage_labels``.
     category : numpy.ndarray of int8, shape (#blocks,)
         The :class:`Category` of each block.
     size : numpy.ndarray of int64, shape (#blocks,)
-        Bytes.
+        The bytes of each block.
     first, stop : numpy.ndarray of int32, shape (#blocks,)
-        The block is alive at the peaks of the steps ``first`` to ``stop − 1``. ``stop`` is the number of steps for a
-        block that is not freed.
+        Each block is alive at the peaks of the steps ``first`` to ``stop − 1``. For a block that is not freed, ``stop``
+        is the number of steps in the timeline.
     """
 
     storage: NDArray[np.int32]
@@ -106,7 +107,7 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 def binding(timeline: Timeline) -> str:
     """Return a description of a timeline's peak: the step, the three largest items alive, and the sum of the others.
 
-    An item is a transient block, or all static memory of one category.
+    An item is a transient block, or all static memory of one category, for example all parameters.
 
     Examples
     --------

@@ -44,8 +44,8 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
     """Return the graph and the joint graph of a residual network with bottleneck blocks; ResNet-50 by default.
 
     Its values have the shapes and sizes of the real network, and the paper's costs: 10 for a convolution, otherwise 1.
-    The backward pass is simplified: a ReLU reads its output, an addition and a view read nothing, and every other
-    operator reads its input.
+    The backward pass is simplified. Each backward call reads the gradients that arrive at its node. It also reads the
+    output of a ReLU, nothing more for an addition or a view, and the inputs of any other operator.
 
     Parameters
     ----------

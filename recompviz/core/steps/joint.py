@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Category(IntEnum):
-    """The use of a block of memory.
+    """What a block of memory is used for.
 
     The first five categories are *static*: their blocks are allocated before the training step and stay allocated after
     it.
@@ -43,9 +43,9 @@ class Category(IntEnum):
     GRADIENT
         A gradient of an intermediate value, or another temporary of the backward pass.
     PARAMETER_GRADIENT
-        A gradient of a parameter.
+        A gradient of a parameter, or of an input for which autograd accumulates a gradient.
     OUTPUT
-        The loss. In the joint graph of a module or region: an output.
+        The loss. In the joint graph of a module, or of a region (a graph that Dynamo captured): one of its outputs.
     WORKSPACE
         Scratch memory inside one operator.
     OTHER
@@ -105,10 +105,11 @@ class Storage:
     maker : int
         The number of the call that allocates it; −1 if it is allocated before the training step.
     category : Category
-        Its use. The loss and the outputs of a module or region are ``OUTPUT``. Other forward values are ``KEPT``, even
-        if a plan does not keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``.
+        What it is used for. The loss, and the outputs of a module or region, are ``OUTPUT``. Other forward values are
+        ``KEPT``, even if a plan does not keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``.
     label : str
-        The name of the parameter, buffer or input, or the key of the call that allocates it.
+        Its name in figures and texts: the name of a parameter, buffer or input; ``"loss"`` or ``"output"``;
+        ``"gradient of …"`` for a parameter gradient; otherwise the key of the call that allocates it.
     """
 
     size: int
@@ -166,10 +167,12 @@ class JointGraph:
         In the order they were traced.
     storages : tuple of Storage
     results : frozenset of int
-        Storages that stay allocated after the training step: the loss and the returned gradients.
+        Storages that stay allocated after the training step: the loss or the other outputs of the forward pass, and the
+        gradients that the backward pass returns.
     clones : tuple of (int, int)
-        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive. It copies a gradient with
-        another layout than its parameter, and a gradient that several parameters share. The bytes are the copy's size.
+        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive at their parameters. It
+        copies a gradient with another layout than its parameter. It also copies a gradient that several parameters
+        share, for all of them but one. The bytes are the copy's size.
     tangent_bytes : int
         Bytes of the gradient of the loss, from which the backward pass starts. This gradient is alive until the
         gradients have arrived at their parameters.
@@ -266,9 +269,9 @@ class JointGraph:
     def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
         """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
 
-        A kept output is still freed in the forward pass if the backward pass does not need it. The outputs of a pinned
-        call are always kept. A view owns no memory: if its node is kept, the call whose output it views is kept. The
-        entries of backward calls have no meaning.
+        A kept output that no backward or recomputed call reads is still freed in the forward pass. The outputs of a
+        pinned call (:attr:`Call.pinned`) are always kept. A view owns no memory: if its node is kept, the call whose
+        output it views is kept. The entries of backward calls have no meaning.
 
         Parameters
         ----------

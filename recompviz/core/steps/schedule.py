@@ -24,11 +24,11 @@ class Phase(IntEnum):
     Attributes
     ----------
     FORWARD, RECOMPUTE, BACKWARD
-        A forward call, a forward call that runs a second time, or a backward call.
+        The step runs a forward call, runs a forward call a second time, or runs a backward call.
     ACCUMULATE
-        The gradients arrive at their parameters. Occurs in timelines only.
+        In this step the gradients arrive at their parameters. Only timelines have such a step.
     OPTIMIZER
-        The optimizer's step. Occurs in timelines only.
+        The step of the optimizer. Only timelines have such a step.
     """
 
     FORWARD = 0

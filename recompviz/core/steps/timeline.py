@@ -57,7 +57,8 @@ class Timeline:
     Under a plan, each *step of the timeline* is a step of the schedule. Without a plan, it is one operator, in the
     order the operators ran. The arrival of the gradients at their parameters and the optimizer's step may follow as
     further steps. In the timeline of a memory snapshot, a step is one or several consecutive events. *Static* memory is
-    allocated before the training step and stays allocated after it. The events are the *transient* memory.
+    allocated before the training step and stays allocated after it; it has no events. All other memory is *transient*:
+    the events allocate and free it.
 
     Attributes
     ----------
@@ -66,7 +67,7 @@ class Timeline:
     storage : numpy.ndarray of int32, shape (#events,)
         The storage that each event allocates or frees, as a position in ``storage_labels``.
     category : numpy.ndarray of int8, shape (#events,)
-        The :class:`Category` of each block.
+        The :class:`Category` of the block that each event allocates or frees.
     delta : numpy.ndarray of int64, shape (#events,)
         Bytes, positive for an allocation and negative for a free.
     step_labels : tuple of str
@@ -80,6 +81,7 @@ class Timeline:
     kind : str
         ``"simulated"`` or ``"measured"``.
     device : str
+        The name of the device whose memory the timeline counts, for example ``"cuda"``.
     reserved_peak : int or None
         The most bytes that the allocator reserved on the device; None on the CPU and for a simulation.
     seconds : float or None
@@ -175,21 +177,28 @@ class Timeline:
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
-        """The most transient bytes alive during each step of the timeline, its start included, shape (#steps,)."""
+        """The most transient bytes alive during each step of the timeline, shape (#steps,).
+
+        The bytes alive at the start of a step count too.
+        """
         peaks = np.concatenate([[0], self.step_ends])[:-1] if len(self.phases) else self.step_ends.copy()
         np.maximum.at(peaks, np.maximum(self.step, 0), self.live)  # events before the first step count in the first
         return _read_only(peaks)
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """The most total bytes alive during each step of the timeline, its start included, shape (#steps,)."""
+        """The most total bytes alive during each step of the timeline, shape (#steps,).
+
+        The bytes alive at the start of a step count too. Total bytes are static and transient bytes.
+        """
         return self.step_peaks + self.static
 
     @cached_property
     def step_peak_events(self) -> NDArray[np.int64]:
-        """For each step of the timeline the number of events that happen until its peak, shape (#steps,).
+        """For each step, the number of events from the start of the timeline to the peak of the step, shape (#steps,).
 
-        The peak of a step is at its start or after one of its events. Of several equal peaks the first counts.
+        The peak of a step is at its start or after one of its events. If a step has several equal peaks, the first
+        counts.
         """
         steps = len(self.phases)
         owner = np.maximum(self.step, 0)
