@@ -1,4 +1,4 @@
 """Plans: which values are kept for the backward pass, and which are recomputed.
 
-This room holds plans, the peak formula, trade-off curves, plan tables, baselines and comparisons.
+This package holds plans, the peak formula, trade-off curves, plan tables, baselines and comparisons.
 """

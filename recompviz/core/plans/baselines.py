@@ -53,8 +53,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     ValueError
         If no baseline has this name.
     GraphError
-        If ``name`` is ``"per-module"`` and the nodes of the graph name no modules, or ``name`` is ``"as-written"`` and
-        the model has no checkpoints.
+        If ``name`` is ``"per-module"`` and no node of the graph names a module, or if ``name`` is ``"as-written"`` and
+        no value is computed inside a checkpoint.
 
     Examples
     --------
@@ -170,7 +170,7 @@ def per_module(graph: Graph) -> Plan:
     Raises
     ------
     GraphError
-        If the nodes name no modules, as in a graph made by hand.
+        If no node names a module (``NodeInfo.module``), as in a graph made by hand.
 
     Examples
     --------

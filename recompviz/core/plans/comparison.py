@@ -187,7 +187,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     a, b : Plan
     timelines : (Timeline, Timeline), optional
         The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``.
-        They are needed for the change of the total peak, and for the blocks alive at one peak only.
+        They are needed for the change of the total peak, and for the blocks that are alive at only one of the two
+        peaks.
 
     Returns
     -------

@@ -1,7 +1,8 @@
 """The trade-off curve: the optimal plans of a graph for all budgets.
 
-A solver returns a Pareto front of (overhead, peak) pairs for each objective, and a function that computes the lower-set
-sequence of a point. The plan for a budget needs no further search. All peaks are in formula bytes.
+For each objective, a solver returns a Pareto front of (overhead, peak) pairs, and a function that computes the
+lower-set sequence of a point of this front. The plan for a budget needs no further search. All peaks are in formula
+bytes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class ParetoFront:
     peaks : numpy.ndarray of int64
         Formula peaks in formula bytes, strictly falling.
     walk_back : callable (int) → sequence of int
-        Returns the lower-set sequence of a position in the front, as bit masks L₁ … L_k.
+        Returns the lower-set sequence of the pair at a position in the front, as bit masks L₁ … L_k.
     """
 
     overheads: NDArray[np.float64]
@@ -132,8 +133,9 @@ class Tradeoff:
         budget : int, float or str
             Formula bytes, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
-            ``"time"`` returns the plan of least overhead. ``"memory"`` returns the plan of largest overhead; its
-            simulated peak is often lower, because liveness analysis frees values early.
+            ``"time"`` returns the plan of least overhead. ``"memory"`` returns the plan of largest overhead. The
+            simulated peak of this plan is often lower, because it keeps less and liveness analysis frees each
+            recomputed value after its last use.
 
         Raises
         ------
@@ -150,11 +152,11 @@ class Tradeoff:
         return self.plan_at(position, objective)
 
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
-        """Return the plan at a position of a front, counted from 0 for the largest formula peak."""
+        """Return the plan at a position of the front of an objective. Position 0 has the largest formula peak."""
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """Return the plans of a front, largest formula peak first.
+        """Return the plans of the front of an objective, largest formula peak first.
 
         Parameters
         ----------
@@ -174,5 +176,5 @@ class Tradeoff:
         )
 
     def figure(self) -> Any:
-        """Return both curves as a Plotly figure: overhead against formula peak, in MiB."""
+        """Return both fronts as a Plotly figure: overhead against formula peak in MiB."""
         return render("tradeoff_figure", self)

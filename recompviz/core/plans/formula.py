@@ -42,7 +42,10 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four terms, in formula bytes. The formula peak is the largest sum of all segments."""
+        """The sum of the four terms of this segment, in formula bytes.
+
+        The formula peak is the largest of the sums of all segments.
+        """
         return self.cache + self.segment + self.gradients + self.needed
 
 

@@ -46,7 +46,8 @@ class GapStep:
     why : str
         The reason, in words.
     behind : tuple of (str, int)
-        Contributions to the step, in bytes: of categories, blocks, operators or steps of the schedule.
+        Pairs (name, bytes): what contributes to the change, and how much. The name is that of a category, a block, an
+        operator or a step of the schedule.
     """
 
     name: str

@@ -145,7 +145,7 @@ class Plan:
         """Return a plan that keeps a given set of values. They need not be boundaries of lower sets.
 
         A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. The formula peak is computed
-        for these segments; all kept values of earlier segments count as the cache.
+        for these segments; its term *cache* (:class:`SegmentTerms`) counts all kept values of earlier segments.
 
         Parameters
         ----------
@@ -242,13 +242,14 @@ class Plan:
     def terms(self) -> tuple[SegmentTerms, ...]:
         """The four terms of the peak formula for each segment, in formula bytes.
 
-        The largest total is :attr:`peak` for a canonical plan. A plan that also keeps values outside the boundaries of
-        its lower sets may have a larger peak, because ``SegmentTerms.cache`` counts the boundaries only.
+        For a canonical plan, the largest of the segments' totals is :attr:`peak`. A plan that also keeps values outside
+        the boundaries of its lower sets may have a larger :attr:`peak`, because ``SegmentTerms.cache`` counts only the
+        values on the boundaries.
         """
         return segment_terms(self.graph, self.masks)
 
     def on(self, graph: Graph) -> Plan:
-        """Return the plan with the same kept nodes for a graph with other costs.
+        """Return the plan that keeps the same nodes, for a graph with other sizes M_v or costs T_v.
 
         Parameters
         ----------
@@ -258,7 +259,7 @@ class Plan:
         Returns
         -------
         Plan
-            Its overhead and formula peak are computed from the costs of ``graph``.
+            Its overhead and formula peak are computed from the costs and sizes of ``graph``.
 
         Raises
         ------

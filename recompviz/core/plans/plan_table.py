@@ -39,8 +39,8 @@ class PlanTable:
     ----------
     graph : Graph
     objective : "time", "memory", "live" or "given"
-        The origin of the plans: the formula's time-centric or memory-centric optima, a search in simulated bytes, or
-        the caller.
+        Where the plans come from. ``"time"`` and ``"memory"``: the formula's time-centric or memory-centric optima.
+        ``"live"``: a search in simulated bytes. ``"given"``: the caller, for example baselines.
     plans : tuple of Plan
         One plan for each row. No two plans keep the same values.
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
@@ -48,7 +48,7 @@ class PlanTable:
     total_peaks : numpy.ndarray of int64, shape (#rows,)
         The simulated peak of each plan, in total bytes.
     outlines : numpy.ndarray of float32, shape (#rows, 256)
-        The simulated total bytes over the training step, in 256 points for each plan; see :func:`outline`.
+        The simulated total bytes over the training step, reduced to 256 points for each plan; see :func:`outline`.
     """
 
     graph: Graph
@@ -104,9 +104,10 @@ class PlanTable:
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
-        """Return the row of the best plan whose simulated total peak fits a budget.
+        """Return the row number of the best plan whose simulated total peak fits a budget.
 
-        It is the plan of largest overhead in a memory-centric table, and the plan of least overhead in any other.
+        Of the plans that fit, the best is the one of least overhead. If the objective of the table is ``"memory"``, the
+        best is the one of largest overhead.
 
         Parameters
         ----------
@@ -129,7 +130,8 @@ class PlanTable:
     def plan(self, total: int | float | str) -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
 
-        It is the plan of largest overhead in a memory-centric table, and the plan of least overhead in any other.
+        Of the plans that fit, the best is the one of least overhead. If the objective of the table is ``"memory"``, the
+        best is the one of largest overhead.
 
         Parameters
         ----------
@@ -147,9 +149,10 @@ class PlanTable:
 
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return a profile in 256 points. Each point is the maximum of an equal part of the profile.
+    """Reduce a profile, the most bytes alive in each step of a schedule, to 256 points.
 
-    A profile of fewer than 256 steps is stretched: neighbouring points repeat.
+    The profile is divided into 256 equal parts, and each point is the maximum of one part. A profile of fewer than 256
+    steps is stretched: neighbouring points repeat.
     """
     steps = len(profile)
     starts = np.arange(OUTLINE_POINTS) * steps // OUTLINE_POINTS

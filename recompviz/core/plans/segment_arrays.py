@@ -7,8 +7,8 @@ range of segments:
 - w belongs to δ⁺(L_i)∖L_i for f(w) ≤ i < s(w).
 - u belongs to δ⁻(δ⁺(L_i))∖L_i for f ≤ i < s(u), where f is the lowest f(w) of a successor w of u.
 
-The peak therefore takes O(#V + #E) time, fast enough for each movement of a slider. :mod:`recompviz.core.plans.formula`
-computes the same from sets, as in the paper.
+Computing the peak therefore takes O(#V + #E) time, which is fast enough for each movement of a slider.
+:mod:`recompviz.core.plans.formula` computes the same from sets, as in the paper.
 """
 
 from __future__ import annotations

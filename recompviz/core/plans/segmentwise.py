@@ -58,8 +58,8 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
 def segment_of_steps(schedule: Schedule, plan: Plan) -> list[int]:
     """Return the segment number of each step of the schedule.
 
-    In the forward pass it is the highest segment of the nodes computed so far. In the backward pass it is the highest
-    segment of the forward values that this step or a later one reads.
+    For a step of the forward pass, it is the highest segment number of the nodes computed so far. For any later step,
+    it is the highest segment number of the forward values that this step or a later one reads.
     """
     joint, segment = schedule.joint, plan.segment
     found: list[int] = []
