@@ -27,11 +27,12 @@ class KnownCurve:
     Parameters
     ----------
     fronts : sequence of ParetoFront
-        Fronts of sequences that the search allows; may be empty. If there are any, one of them must contain the least
-        peak of all allowed sequences.
+        Fronts of sequences that the search allows; may be empty. If there are any, one of them must have a point with
+        the least peak of all allowed sequences.
     quanta : float
-        Number of quanta per unit of overhead, with a minus sign for the memory-centric objective. The solver's
-        integer t is an overhead times ``quanta``.
+        Number of quanta per unit of overhead, with a minus sign for the memory-centric objective. A quantum is the unit
+        of integer costs (:mod:`recompviz.core.exact.whole_times`). The solver's integer t is an overhead times
+        ``quanta``.
     """
 
     def __init__(self, fronts: Sequence[ParetoFront], quanta: float) -> None:
@@ -58,9 +59,9 @@ class KnownCurve:
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
 
     def joined(self, found: ParetoFront) -> ParetoFront:
-        """Return the Pareto front of the points of ``found`` and of the known fronts.
+        """Return the Pareto front of all points, those of ``found`` and those of the known fronts.
 
-        Of equal points, the one in ``found`` is taken.
+        If ``found`` and a known front have an equal point, the one of ``found`` is taken.
         """
         if not self.fronts:
             return found

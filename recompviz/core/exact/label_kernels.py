@@ -2,17 +2,18 @@
 
 :mod:`recompviz.core.exact.open_segments` explains states (C, P) and labels (t, x, y). Here a label is a row (t, x, y,
 origin, last) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the rank
-of the node that was removed last from C. The rank of a node is its position in the topological order. A label *beats*
-another label of the same state if the other cannot lead to a better result. Two rules keep the number of labels small.
+of the node that was removed last from C. The rank of a node is its position in the topological order. Times are in
+quanta, the integer units of :mod:`recompviz.core.exact.whole_times`. A label *beats* another label of the same state if
+the other cannot lead to a better result. Two rules keep the number of labels small.
 
-*Dominance.* Removing a node adds at most half as much to x as to y. If y is at least x, it therefore remains so. Labels
-of a state are compared by (t, z, y) with z = max(x, y): a label beats another if none of its three values is larger.
-The labels of a state are sorted by (t, z, y), and none of them beats another.
+*Dominance.* Removing a node adds at most half as much to x as to y. Once y is at least x, it therefore stays at least
+x. Labels of a state are compared by (t, z, y) with z = max(x, y): a label beats another if none of its three values is
+larger. The labels of a state are sorted by (t, z, y), and none of them beats another.
 
 *One path.* Nodes are removed only in the order of falling rank. A segment therefore grows along one path only, and a
 label reaches each state once. If a label is dropped, some label that beats it reaches every state that the dropped
-label would have reached. For this, ties must be broken by values whose order no further removal changes: the smaller x,
-then the smaller origin.
+label would have reached. This holds because ties between labels are broken by values whose order no further removal
+changes: the smaller x, then the smaller origin.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class Removal(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The cells in which a point improves on the known curve, and lower bounds on the rest of a sequence.
+    """The cells in which a point improves on the known curve, and lower bounds on what is added to a label.
 
     A sequence improves on the known curve if, for some j, its t is at most ``cells[j, 0]`` and its peak is at most
-    ``cells[j, 1]``. The rest of the sequence adds at least ``least_t`` to t and at least ``least_x`` bytes to the peak.
+    ``cells[j, 1]``. The part of the sequence that a label does not have yet adds at least ``least_t`` to t and at least
+    ``least_x`` bytes to the peak.
     """
 
     cells: NDArray[np.int64]
@@ -65,9 +67,9 @@ class Bound(NamedTuple):
 def shift_run(source, first, last, removal, out, at):
     """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
-    A kept node adds M_v to x, a recomputed node adds T_v to t, and both add 2M_v to y. Labels whose last removed node
-    does not have a larger rank are left out, and so are some labels that another new label beats. The new labels are
-    sorted by (t, z, y). Return the row after the last one.
+    A kept node adds M_v to x, a recomputed node adds T_v to t, and both add 2M_v to y. Only labels whose last removed
+    node has a larger rank than this node are used. Some labels that another new label beats are left out. The new
+    labels are sorted by (t, z, y). Return the row after the last one.
     """
     dt = 0 if removal.kept else removal.time
     dx = removal.memory if removal.kept else 0

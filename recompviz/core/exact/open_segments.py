@@ -68,8 +68,8 @@ def open_segment_front(
     pins : Pins
         Nodes that every sequence must keep, and nodes that every sequence must recompute.
     known : sequence of ParetoFront
-        Fronts of sequences that this search allows; they make it faster. If there are any, one of them must contain the
-        least peak of all allowed sequences.
+        Fronts of sequences that this search allows. They make the search faster. If there are any, one of them must
+        have a point with the least peak of all allowed sequences.
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
 

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 class Nodes(NamedTuple):
     """Four numbers for each node.
 
-    ``time`` is T_v in quanta, negative for the memory-centric objective. ``memory`` is M_v in bytes. ``rank`` is the
-    position in the topological order. ``pinned`` is True if the node must be kept.
+    ``time`` is T_v in quanta (:mod:`recompviz.core.exact.whole_times`), negative for the memory-centric objective.
+    ``memory`` is M_v in bytes. ``rank`` is the position in the topological order. ``pinned`` is True if the node must
+    be kept.
     """
 
     time: NDArray[np.int64]
@@ -98,7 +99,7 @@ class Cursor(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Numbers of rows: states of the current set size, their labels, closed labels, and points of the last front."""
+    """Numbers of filled rows: states of the current set size, their labels, closed labels, points of the last front."""
 
     states: int
     labels: int
@@ -278,7 +279,7 @@ def most_needed(c, sets, old_start):
 def rows_needed(c, used, sets, old):
     """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for C.
 
-    ``used`` has the numbers of rows that are already filled. The arrays of the states need one more row.
+    ``used`` has the numbers of rows that are already filled. The arrays of the states need one row more than the bound.
     """
     states, labels = most_needed(c, sets, old.start)
     return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)

@@ -36,10 +36,11 @@ class Family(NamedTuple):
 
 
 class NodeSums(NamedTuple):
-    """Numbers of the nodes, for sums over sets.
+    """Costs, pins and sizes of the nodes, prepared for sums over sets of nodes.
 
-    ``time`` is :func:`byte_sums` of T_v in quanta. ``pinned`` is :func:`byte_sums` of 1 for each node that must be kept
-    and 0 for the others. ``memory`` is M_v in bytes, and ``total_time`` is T(V) in quanta.
+    ``time`` is :func:`byte_sums` of T_v in quanta (:mod:`recompviz.core.exact.whole_times`). ``pinned`` is
+    :func:`byte_sums` of 1 for each node that must be kept and 0 for the others. ``memory`` is M_v in bytes, and
+    ``total_time`` is T(V) in quanta.
     """
 
     time: NDArray[np.int64]
@@ -49,7 +50,7 @@ class NodeSums(NamedTuple):
 
 
 class Move(NamedTuple):
-    """The labels of L′ in rows ``first`` to ``end − 1``, and how they become labels of L.
+    """A step of the recursion from L′ to L: the labels of L′ in rows ``first`` to ``end − 1`` become labels of L.
 
     The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set`` is the number of L′.
     """
@@ -66,7 +67,8 @@ class Move(NamedTuple):
 def byte_sums(values):
     """Return a table of sums of ``values``, shape (number of bytes in a bitset, 256).
 
-    Entry [b, c] is the sum over the members of a bitset in its byte b, if this byte has the value c.
+    If byte b of a bitset has the value c, entry [b, c] is the sum of ``values`` over the members in this byte. The
+    table turns a sum over a bitset into one look-up for each byte.
     """
     blocks = (len(values) + 7) // 8
     sums = np.zeros((8 * ((blocks + 7) // 8), 256), np.int64)
@@ -118,8 +120,9 @@ def is_beaten(front, size, t, peak):
 def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that no label of ``front`` beats, or ``move.end`` if there is none.
 
-    A label beats another label if neither its t nor its R is larger. Both lists are sorted by t, so the search advances
-    in steps that double.
+    The labels of the move are compared with the t and R that they have as labels of L (:class:`Move`). A label beats
+    another label if neither its t nor its R is larger. Both lists are sorted by t, so the search advances in steps that
+    double.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first

@@ -53,7 +53,7 @@ def solve(
 ) -> Tradeoff:
     """Compute the trade-off curve of a graph: the best plans of a family of lower sets for every budget.
 
-    Budgets and peaks are by the paper's peak formula.
+    Budgets and peaks are in the bytes that the paper's peak formula counts.
 
     The curve has a front for each objective. The time-centric plan has the least overhead under a budget, the
     memory-centric plan the largest. The time-centric front is computed now, the memory-centric front when it is first

@@ -2,8 +2,8 @@
 
 Two solvers that add the same costs T_v in different orders must get the same overhead. Otherwise rounding errors would
 decide between plans of equal overhead. Costs are therefore counted in *quanta*. A quantum is a power of two. It is so
-large that every sum is exact in int64 and float64, and so small that rounding a cost to quanta changes little (less
-than 2⁻⁴⁹ of T(V)). If all costs are integers with a sum below 2⁵⁰, as the paper's 10 and 1, the quantum is 1.
+large that every sum is exact in int64 and float64, and so small that rounding a cost to quanta changes it by less than
+2⁻⁴⁹ of T(V). If all costs are integers with a sum below 2⁵⁰, as the paper's 10 and 1, the quantum is 1.
 """
 
 from __future__ import annotations
