@@ -354,7 +354,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: S
                 elif side is mine:
                     of_calls[kind](calls, generator)
                 side.model.to(calls.dtype)
-                if kind == "optimizer":
+                if kind in ("optimizer", "dtype"):  # the state of an optimizer keeps its dtype
                     parameters = side.model.parameters()
                     side.optimizer = calls.optimizer(parameters, lr=1e-3) if calls.optimizer else None
             outcome.changes += 1
