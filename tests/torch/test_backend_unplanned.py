@@ -108,6 +108,18 @@ def test_a_profiler_that_runs_in_all_steps_is_named() -> None:
         assert _loop(step, 5).planned is None
 
 
+def test_a_profiler_in_planned_steps_is_no_failure() -> None:
+    compiled = rv.compile(nn.Linear(8, 8), total="1 GiB", dynamic=True)
+    for _ in range(3):
+        _train(compiled)
+    with torch.profiler.profile(acc_events=True):
+        for number in range(4):  # larger steps, which are recorded again if they can
+            compiled(torch.randn(200 * (number + 1), 8)).square().mean().backward()
+    budget = budget_of(compiled)
+    assert budget.planned is not None
+    assert budget.flaw is None
+
+
 def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> None:
     class Growing(nn.Module):
         def __init__(self) -> None:

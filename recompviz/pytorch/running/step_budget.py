@@ -397,7 +397,12 @@ class StepBudget:
             self._note_failure(first, BUSY)
 
     def _note_failure(self, first: Region, flaw: Flaw | None) -> None:
-        """Plan the next recording, and warn if several failed. Steps without a backward pass need no warning."""
+        """Plan the next recording, and warn if several failed.
+
+        Steps without a backward pass need no warning, and neither do steps that are planned already.
+        """
+        if first in self.models:
+            return
         self.flaw = flaw
         self._failed[first] += 1
         wait = 2 ** (self._failed[first] + 1 - MOST_FAILED_RECORDINGS)
