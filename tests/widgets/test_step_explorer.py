@@ -123,3 +123,31 @@ def test_without_a_page_the_report_is_shown_as_text(steps):
     bundle = steps._repr_mimebundle_()
     assert bundle["text/plain"] == steps.report.text
     assert PRINTED.reason in bundle["text/html"]
+
+
+def test_budget_is_the_total_of_all_regions():
+    steps = StepExplorer(report_of(5))
+    region = steps.open_region(1)
+    least, most = steps.report.least_total, steps.report.peak(0)
+    for value, total in ((least, least), ("100%", most), (f"{most} B", most)):
+        steps.budget = value
+        assert steps.budget == steps.total == total
+        mask = steps.report.regions[0].masks[steps.report.row(0, steps.report.point_for(total))]
+        assert region.plan.keep_mask.tolist() == list(mask)
+    with pytest.raises(InfeasibleBudget):
+        steps.budget = least - 1
+    for wrong, kind in ((True, TypeError), ("10 GX", ValueError), (-1, ValueError)):
+        with pytest.raises(kind, match="is not a size"):
+            steps.budget = wrong
+
+
+@pytest.mark.parametrize("name", ["plan", "timeline", "runs", "capacity", "bugdet"])
+def test_what_a_step_does_not_have_cannot_be_set(steps, name):
+    with pytest.raises(AttributeError, match=rf"{name}.*set total.*open_region\(1\)"):
+        setattr(steps, name, 5)
+
+
+@pytest.mark.parametrize("name", ["plan", "run", "pin", "to_html"])
+def test_what_only_the_explorer_of_a_region_has_is_explained(steps, name):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}'.*open_region\(1\)"):
+        getattr(steps, name)

@@ -271,7 +271,7 @@ class Explorer(anywidget.AnyWidget):
     def _valid_budget(self, proposal: Any) -> int:
         self.wait_for_plans()
         keep_all = int(self._selection.tables.first[0].table.total_peaks[0])  # a table with pins may not have this plan
-        budget = _budget_of(proposal["value"], keep_all)
+        budget = budget_bytes(proposal["value"], keep_all)
         self._selection.current.row(budget)  # raises InfeasibleBudget
         return budget
 
@@ -573,7 +573,7 @@ def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[i
     keep-all. The budget is then the total peak of the row.
     """
     if budget is not None:
-        total = _budget_of(budget, int(table.total_peaks[0]))
+        total = budget_bytes(budget, int(table.total_peaks[0]))
         return table.row(total), total
     row = table.row((table.least_total + int(table.total_peaks[0])) // 2)
     return row, int(table.total_peaks[row])
@@ -581,7 +581,7 @@ def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[i
 
 def _fits(table: PlanTable, budget: int | float | str) -> bool:
     """Return whether a plan of a table fits a budget."""
-    return _budget_of(budget, int(table.total_peaks[0])) >= table.least_total
+    return budget_bytes(budget, int(table.total_peaks[0])) >= table.least_total
 
 
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
@@ -597,7 +597,7 @@ def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Seque
     return shown
 
 
-def _budget_of(value: Any, keep_all: int) -> int:
+def budget_bytes(value: Any, keep_all: int) -> int:
     """Return a budget in bytes.
 
     It is read by :func:`parse_bytes`, or is a percentage such as ``"60%"`` of ``keep_all``, the total bytes of

@@ -15,14 +15,15 @@ import ipywidgets
 import traitlets
 
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.core.base.units import parse_bytes
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.training_step import StepReport
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
-from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.explorer import BASELINES, Explorer, budget_bytes
 from recompviz.widgets.explorer.step_wire import step_message
+
+_NEXT = "set total (or budget) for the whole step, or use the Explorer of one region: open_region(1)"
 
 
 class StepView(anywidget.AnyWidget):
@@ -46,6 +47,8 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
 
     Attributes
     ----------
+    total, budget : int
+        The one budget of all regions that is shown; it can be set.
     report : StepReport
     explorer : Explorer or None
         The Explorer of the region that was opened last; None if no region was opened yet.
@@ -88,8 +91,8 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         """The total that is shown, in bytes.
 
         At first, it is the planned peak at ``report.point``, the point that the total of the compiled model allows. It
-        can be set to a number or to a string such as ``"10 GiB"``. The view then shows the plans of least recomputation
-        that fit. The compiled model does not change.
+        can be set to a number, to a string such as ``"10 GiB"``, or to a percentage of the peak of keep-all such as
+        ``"60%"``. The view then shows the plans of least recomputation that fit. The compiled model does not change.
 
         Raises
         ------
@@ -100,11 +103,29 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
 
     @total.setter
     def total(self, value: int | float | str) -> None:
-        total = parse_bytes(value)
+        total = budget_bytes(value, self.report.peak(0))
         point = self.report.point_for(total)
         if point is None:
             raise InfeasibleBudget(total, self.report.least_total, "total")
         self._view._chosen = {"point": point, "budget": float(total)}
+
+    @property
+    def budget(self) -> int:
+        """The same as :attr:`total`: the one budget of all regions."""
+        return self.total
+
+    @budget.setter
+    def budget(self, value: int | float | str) -> None:
+        self.total = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and name not in ("report", "explorer") and not hasattr(type(self), name):
+            raise AttributeError(f"a StepExplorer has no attribute {name!r} to set; {_NEXT}")
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        then = f"; {_NEXT}" if hasattr(Explorer, name) else ""
+        raise AttributeError(f"a StepExplorer has no attribute {name!r}{then}")
 
     def open_region(self, region: int) -> Explorer:
         """Show the Explorer of a region below the step.
