@@ -21,8 +21,9 @@ MOST_OPERATORS = 6000
 
 
 def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
-    """Return where the measured change of live memory differs from the simulated one, the largest difference first.
+    """Return the operators at which live memory changes by more or less than in the simulation.
 
+    The largest difference comes first.
     The measured training step contains the peak, and is compared without its optimizer step. The simulated one has no
     recomputation. Empty if nothing was recorded, or if one of the two has more than ``MOST_OPERATORS`` operators.
     """

@@ -101,8 +101,8 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
     """Return the largest batch size found whose training step fits in a total without recomputation.
 
     The peak is nearly linear in the batch size. So a secant search finds where the simulated peak crosses the total.
-    Usually, traces confirm that the result fits and that one more does not. The search stops after a fixed number of
-    rounds.
+    Usually, traces confirm that the result fits and that a batch larger by one does not. The search stops after a
+    fixed number of rounds.
 
     Parameters
     ----------

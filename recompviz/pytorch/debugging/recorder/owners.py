@@ -117,7 +117,7 @@ class Owners:
     # ---------------------------------------------------------------- names of blocks
 
     def name_given(self, values: Any, role: str) -> None:
-        """Give the blocks of the tensors in a pytree a role, such as ``"input"``, and names, such as ``"input 0"``.
+        """Name the blocks of the tensors in a pytree, for example ``"input 0"``, and set their role to ``role``.
 
         A block that already has a role other than ``"input"`` keeps its role and name.
         """
