@@ -13,7 +13,7 @@ def shortened(text: str, most: int) -> str:
     """Return the text if it has at most ``most`` characters, otherwise its beginning and ``…``.
 
     The result, with its ``…``, is not longer than ``most``. The beginning ends after a whole word if at least 60 % of
-    this length remain, otherwise within a word.
+    this length remains, otherwise within a word.
 
     Examples
     --------

@@ -134,7 +134,7 @@ class Tradeoff:
             Formula bytes, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
             ``"time"`` returns the plan of least overhead. ``"memory"`` returns the plan of largest overhead. The
-            simulated peak of this plan is often lower, because it keeps less and liveness analysis frees each
+            simulated peak of this plan is often lower, because it recomputes more, and liveness analysis frees each
             recomputed value after its last use.
 
         Raises

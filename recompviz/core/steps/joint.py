@@ -109,7 +109,8 @@ class Storage:
         ``KEPT``, even if a plan does not keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``.
     label : str
         Its name in figures and texts: the name of a parameter, buffer or input; ``"loss"`` or ``"output"``;
-        ``"gradient of …"`` for a parameter gradient; otherwise the key of the call that allocates it.
+        ``"gradient of …"`` for a gradient of a parameter, input or output; otherwise the key of the call that allocates
+        it.
     """
 
     size: int
@@ -167,8 +168,8 @@ class JointGraph:
         In the order they were traced.
     storages : tuple of Storage
     results : frozenset of int
-        Storages that stay allocated after the training step: the loss or the other outputs of the forward pass, and the
-        gradients that the backward pass returns.
+        Storages that stay allocated after the training step: the outputs of the forward pass, for example the loss, and
+        the gradients that the backward pass returns.
     clones : tuple of (int, int)
         Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive at their parameters. It
         copies a gradient with another layout than its parameter. It also copies a gradient that several parameters

@@ -56,9 +56,11 @@ class Timeline:
 
     Under a plan, each *step of the timeline* is a step of the schedule. Without a plan, it is one operator, in the
     order the operators ran. The arrival of the gradients at their parameters and the optimizer's step may follow as
-    further steps. In the timeline of a memory snapshot, a step is one or several consecutive events. *Static* memory is
-    allocated before the training step and stays allocated after it; it has no events. All other memory is *transient*:
-    the events allocate and free it.
+    further steps. In the timeline of a memory snapshot, a step is one or several consecutive events.
+
+    *Static* memory is allocated before the training step and stays allocated after it; it has no events. All other
+    memory is *transient*: the events allocate and free it. In the timeline of a memory snapshot, all memory counts as
+    transient.
 
     Attributes
     ----------
