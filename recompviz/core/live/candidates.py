@@ -24,7 +24,7 @@ class Candidate:
     overhead : float
         The sum of T_v over the nodes that the schedule recomputes, in the unit of ``graph.time``.
     keep_mask : numpy.ndarray of bool, shape (#V,)
-        Whether the value of the node is kept for the backward pass. False for views.
+        For each node, whether its value is kept for the backward pass. False for views.
     """
 
     peak: int
@@ -33,7 +33,7 @@ class Candidate:
 
 
 class Candidates:
-    """All candidates of one search.
+    """All candidates of one search: the keep masks that it has simulated, each with its peak and overhead.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ class Candidates:
         Returns
         -------
         Candidate
-            Its keep mask has all nodes that the schedule of ``keep_mask`` does not recompute, except views. If there
-            already was a candidate with this keep mask, it is returned.
+            Its keep mask has all nodes that the schedule of ``keep_mask`` does not recompute, except views. If the
+            search already has a candidate with the same keep mask, that candidate is returned.
         """
         run = self.model.simulate(np.ascontiguousarray(keep_mask))
         recomputed, peak = run.recomputed, run.peak

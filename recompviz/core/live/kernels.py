@@ -17,7 +17,7 @@ from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
 
 @numba.njit(cache=True, inline="always")
 def find_kept_calls(keep_mask, step, scratch):
-    """Fill ``scratch.kept``: whether the outputs of each forward call are kept (:meth:`JointGraph.kept_calls`)."""
+    """Fill ``scratch.kept``: for each forward call, whether its outputs are kept (:meth:`JointGraph.kept_calls`)."""
     node, pinned, kept = step.node, step.pinned, scratch.kept
     view_start, views, follow_start, follows = step.view_start, step.views, step.follow_start, step.follows
     for c in range(step.forward_count):
@@ -183,9 +183,9 @@ def overhead_of(step, scratch):
 
 @numba.njit(cache=True)
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
-    """Fill ``scratch.alive_at_peak``: whether the node is kept and a saved storage of it is alive at the peak.
+    """Fill ``scratch.alive_at_peak``: for each node, whether it is kept and has a saved storage alive at the peak.
 
-    If the peak is in the forward pass, storages that are saved after the peak count as well.
+    If the peak is in the forward pass, every saved storage counts, also one that is allocated after the peak.
     """
     alive = scratch.alive_at_peak
     alive[:] = False
@@ -199,10 +199,11 @@ def find_alive_at_peak(keep_mask, peak_step, step, scratch):
 
 @numba.njit(cache=True)
 def simulate_fully(keep_mask, step_fields, scratch_fields, budget):
-    """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead), see :class:`Totals`.
+    """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead).
 
-    Fill the scratch arrays except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples
-    as plain tuples, because numba reads a plain tuple from Python in half the time.
+    The first three are explained in :class:`Totals`, and the overhead in :func:`overhead_of`. Fill the scratch arrays
+    except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples as plain tuples, because
+    numba reads a plain tuple from Python in half the time.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)

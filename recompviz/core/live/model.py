@@ -34,8 +34,8 @@ FEW = 600
 def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
     """Return a function that computes the profile of a plan.
 
-    The profile is the largest number of bytes alive within each step of the plan's schedule, an array of int64. It
-    counts all memory of the training step, with parameters, inputs and optimizer state.
+    The profile is an array of int64 with one number for each step of the plan's schedule: the most bytes alive within
+    this step. It counts all memory of the training step, with parameters, inputs and optimizer state.
 
     The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
     Otherwise it uses the slower simulator.
@@ -65,14 +65,15 @@ class LiveRun(NamedTuple):
     peak : int
         The largest number of transient bytes alive at one time.
     excess : int
-        Transient bytes above the budget, summed over the steps of the schedule.
+        By how many transient bytes each step of the schedule exceeds the budget, summed over the steps; 0 if no budget
+        was given.
     overhead : float
         The sum of T_v over the recomputed nodes, in the unit of ``graph.time``.
     recomputed : numpy.ndarray of bool, shape (#V,)
-        Whether the schedule recomputes the node, also for views.
+        For each node, views included, whether the schedule recomputes it.
     alive_at_peak : numpy.ndarray of int
-        The numbers of the kept nodes with a saved value that is alive at the peak. If the peak is in the forward pass,
-        values that are saved after the peak are included.
+        The numbers of the kept nodes whose values are saved for the backward pass and are alive at the peak. If the
+        peak is in the forward pass, all kept nodes with saved values are listed, also those computed after the peak.
     step_peaks : numpy.ndarray of int64, shape (#steps,)
         The largest number of transient bytes alive within each step of the schedule. In the last step, the gradients
         arrive at the parameters.
@@ -90,7 +91,8 @@ class Walk(NamedTuple):
     """Parameters of simulated annealing.
 
     The energy of a keep mask is the number of bytes by which its peak exceeds the budget, plus ``weight`` for each unit
-    of overhead. A proposal that raises the energy by d is accepted with probability exp(−d / temperature).
+    of overhead. A proposal changes a few random flags of the keep mask. A proposal that raises the energy by d is
+    accepted with probability exp(−d / temperature).
 
     Attributes
     ----------
@@ -141,7 +143,10 @@ class LiveModel:
         return self.simulate(keep_mask).peak
 
     def simulate(self, keep_mask: NDArray[np.bool_], budget: int = ENDLESS) -> LiveRun:
-        """Simulate the schedule of a keep mask. ``budget``, in transient bytes, only affects the excess."""
+        """Simulate the schedule of a keep mask.
+
+        ``budget`` is in transient bytes. Only the ``excess`` of the result depends on it.
+        """
         from recompviz.core.live.kernels import simulate_fully
 
         self.simulations += 1
@@ -201,8 +206,8 @@ class LiveModel:
         Returns
         -------
         numpy.ndarray of bool, shape (#V,)
-            Of the keep masks met, the one whose peak exceeds the budget least. If several exceed it equally, this is
-            the one with the least overhead.
+            The start or an accepted proposal: the keep mask whose peak exceeds the budget least. If several exceed it
+            equally, or several fit in it, this is the one of them with the least overhead.
         """
         from recompviz.core.live.search_kernels import anneal
 

@@ -1,6 +1,7 @@
 """The moves of the search for live plans.
 
-A move starts from a keep mask, simulates others that differ in some nodes, and adds the results to the candidates.
+A move starts from a keep mask, simulates others that differ in some nodes, and adds the results to the candidates. To
+*drop* a value is to recompute it instead of keeping it.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ class Moves:
         return time.process_time() > self.deadline
 
     def refill(self, start: Candidate, budget: int) -> Candidate:
-        """Keep further values that fit in the budget, the highest T_v per byte first; return the new candidate.
+        """Keep further values that fit in the budget, and return the new candidate.
 
-        On large graphs, some values that are unlikely to fit are not tried.
+        The values that ``start`` does not keep are tried in turn, the highest T_v per byte first. On large graphs, some
+        values that are unlikely to fit are not tried.
         """
         keep_mask = start.keep_mask.copy()
         self.model.keep_more(keep_mask, self.dearest, budget)
@@ -73,12 +75,13 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Recompute the kept value that reduces the excess over the budget most for its additional overhead.
+        """Recompute one more value: the one that reduces the excess most per unit of additional overhead.
 
-        The excess is the number of bytes above the budget, summed over the steps of the schedule. On large graphs, up
-        to 1 + #V // 256 values are dropped together. Only kept values that are alive at the peak are tried. Values with
-        fewer failed tries in this search come first, then values with more bytes per T_v. Each round tries twice as
-        many values as the round before. The first round in which a value reduces the excess is the last.
+        The excess is the number of bytes above the budget, summed over the steps of the schedule. Only kept values that
+        are alive at the peak are tried, in rounds. Each round tries twice as many values as the round before, and the
+        first round in which a value reduces the excess is the last. Values that failed less often in this search are
+        tried first; among equals, values with more bytes per T_v. On graphs of 256 nodes or more, up to 1 + #V // 256
+        values are dropped together.
 
         Returns
         -------
@@ -107,11 +110,11 @@ class Moves:
         return None
 
     def settle(self) -> None:
-        """Change the flag of one node at a time to lower the peak, from the candidate of least peak.
+        """Starting from the candidate of least peak, change the flag of one node at a time to lower the peak.
 
         The budget is about 0.5 % below the least peak found so far. Each change reduces the excess over this budget as
-        much as possible. The move ends when no change reduces the excess, when the deadline has passed, or after one
-        change for each node that is not pinned.
+        much as possible. The move ends when no change reduces the excess, when the deadline has passed, or after as
+        many changes as there are nodes that are not pinned.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
@@ -128,16 +131,21 @@ class Moves:
             best = candidate if candidate.peak < best.peak else best
 
     def anneal_peak(self, tries: int) -> None:
-        """Search for a lower peak by simulated annealing with ``tries`` proposals, from the candidate of least peak."""
+        """Starting from the candidate of least peak, search for a lower peak by simulated annealing.
+
+        ``tries`` is the number of proposals; see :class:`Walk`.
+        """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
         walk = Walk(0.02 * start.peak, weight, tries)
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk))
 
     def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int) -> None:
-        """Search for less overhead within a budget by simulated annealing, from the best candidate that fits.
+        """Search for less overhead within a budget by simulated annealing.
 
-        ``highest`` is the peak of keeping all values. Temperature and weight are proportional to it.
+        It starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget of the
+        whole search; temperature and weight of the :class:`Walk` are proportional to it. ``tries`` is the number of
+        proposals, and ``seed`` is the seed of the random generator.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
@@ -145,10 +153,10 @@ class Moves:
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed))
 
     def exchange(self, budget: int, most_simulations: int) -> None:
-        """Keep one more value and drop others for it, from the best candidate that fits in the budget.
+        """Keep one more value and drop others for it.
 
-        This is repeated as long as it reduces the overhead. The move ends early when the number of simulations of the
-        model exceeds ``most_simulations``.
+        The move starts from the candidate of least overhead that fits in the budget, and is repeated as long as it
+        reduces the overhead. It ends early when ``model.simulations`` exceeds ``most_simulations``.
         """
         best = self.candidates.best_within(budget)
         improved = True

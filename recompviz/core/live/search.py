@@ -3,7 +3,9 @@
 The formula's curves are optimal in the paper's memory model. In a real training step, parameter gradients accumulate,
 autograd saves fewer values than the formula counts, and storages are freed at their last use. The peak of a real step
 is not a sum over segments, so the recursion of the exact solver does not apply. Here a plan may keep any subset of V,
-whether or not it consists of boundaries of lower sets. Each subset is judged by the simulated peak of its schedule:
+whether or not it consists of boundaries of lower sets. Each subset is judged by the simulated peak of its schedule.
+
+To *drop* a value is to recompute it instead of keeping it. The parts of the search are:
 
 *seeds*      Simulate the given plans, such as plans of the formula's curves, and the plan that keeps all values.
 *descent*    Lower the budget in small steps. At each step, drop values alive at the peak until the plan fits.
@@ -83,11 +85,11 @@ def live_plans(
         Called before each budget of the search; both numbers count budgets. Raise :class:`recompviz.Cancelled` in it to
         stop.
     keep, recompute : iterable of node names
-        Nodes that every plan must keep, and nodes that every plan must recompute. A node that no schedule recomputes
-        counts as kept in any case, for example if no backward call needs its value.
+        Nodes that every plan must keep, and nodes that every plan must recompute. A node that the schedule has no need
+        to recompute counts as kept, even if ``recompute`` names it: for example if no backward call needs its value.
     seconds : float
-        Processor time in seconds after which the search ends early and returns the plans found. Seeds and descents are
-        always completed.
+        Processor time in seconds after which the search ends early and returns the plans found. It always simulates the
+        seeds and completes the descents; see the docstring of the module.
 
     Returns
     -------

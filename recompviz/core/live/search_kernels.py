@@ -54,7 +54,10 @@ def find_absences(steps, step, scratch):
 
 @numba.njit(cache=True)
 def would_fit(v, step, scratch, budget):
-    """Return whether M_v more bytes fit in the budget in every step of the schedule in which node v is absent."""
+    """Return whether M_v more bytes fit in the budget in every step of the schedule in which node v is absent.
+
+    :func:`find_absences` explains absence.
+    """
     for i in range(scratch.absent[v, 0], scratch.absent[v, 1]):
         if scratch.step_peaks[i] + step.memory[v] > budget:
             return False
@@ -128,9 +131,9 @@ def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
     The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
-    overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. Of the keep masks met,
-    ``best`` is filled with the one whose peak exceeds the budget least. If several exceed it equally, this is the one
-    with the least overhead. ``keep_mask`` is overwritten.
+    overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled
+    with the start or an accepted proposal: the keep mask whose peak exceeds the budget least. If several exceed it
+    equally, or several fit in it, this is the one of them with the least overhead. ``keep_mask`` is overwritten.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     flips = np.zeros(4, np.int64)
