@@ -2,8 +2,8 @@
 
 Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. They are: keep
 everything; a checkpoint around each repeated block; and ten lower-set sequences of 2, 3, 4, … 128 segments with about
-equal bytes. A small graph has fewer segments. If there are at least 128 places where at most one value is needed later
-(Chen et al. 2016), segments end only at these places.
+equal bytes. On a small graph, a sequence may have fewer segments. If the graph has at least 128 places after which at
+most one earlier value is needed (Chen et al. 2016), segments end only at these places.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
     """Return the table of the plans that need no search.
 
-    One plan keeps every value, and one puts a checkpoint around each repeated block, if the nodes name modules. The
-    others are lower-set sequences of up to 128 segments with about equal bytes.
+    One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of the
+    graph do not say to which module they belong. The others are lower-set sequences of up to 128 segments with about
+    equal bytes.
 
     Parameters
     ----------

@@ -106,15 +106,16 @@ class Planner:
         return f"Planner(#V={len(self.graph)}, #E={len(self.graph.edges)}, {len(self.joint.calls)} calls)"
 
     def reuse_curves(self, other: Planner) -> None:
-        """Take over the trade-off curves of another planner, if its graph has the same fingerprint and costs T.
+        """Take over the cached trade-off curves of another planner.
 
-        The curves do not depend on the joint graph. The cached curves, tables and baselines of this planner are
-        dropped.
+        The curves do not depend on the joint graph. What this planner has cached itself is dropped: curves, tables and
+        baselines.
 
         Parameters
         ----------
         other : Planner
-            If its graph is different, nothing happens.
+            If its graph differs from the graph of this planner in fingerprint or costs T (:meth:`Graph.same_as`),
+            nothing happens.
         """
         if other.graph.same_as(self.graph):
             self._cache = other._cache.copy_of("tradeoff")
@@ -220,19 +221,20 @@ class Planner:
         return self._cached(f"tradeoff {family}", lambda: solve(self.graph, family, progress=progress), progress)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """Return the table of the plans found for an objective, cached. It has formula peaks and simulated total peaks.
+        """Return the table of the plans found for an objective, cached.
 
-        If a curve of the formula has more than ``most_rows`` points (512 by default), the table has the optimal plans
-        for ``most_rows`` evenly spaced budgets, from the least to the largest formula peak.
+        The table has the formula peak and the simulated total peak of each plan. If a curve of the formula has more
+        than ``most_rows`` points (512 by default), the table has the optimal plans for ``most_rows`` evenly spaced
+        budgets, from the least to the largest formula peak.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest overhead under each budget in formula bytes.
             ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. The
-            search starts from the plans of both other tables and Chen's plans. Its plan for a total budget therefore
-            usually recomputes least. Without numba there is no search; the ``"live"`` table then has the plans of both
-            other tables and Chen's plans.
+            search starts from the plans of the two other tables and the plans of Chen et al. 2016. Of the three tables,
+            this one therefore usually has the plan of least overhead for a budget in total bytes. Without numba there
+            is no search; the ``"live"`` table then has the plans from which a search would start.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -284,8 +286,9 @@ class Planner:
     def first_plans(self) -> PlanTable:
         """Return a table of plans that need no search, cached.
 
-        One plan keeps every value, and one puts a checkpoint around each repeated block, if the nodes name modules. The
-        others are lower-set sequences of up to 128 segments with about equal bytes.
+        One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of
+        the graph do not say to which module they belong. The others are lower-set sequences of up to 128 segments with
+        about equal bytes.
         """
         return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
 
@@ -406,7 +409,8 @@ class Planner:
         ValueError
             If no baseline has this name.
         GraphError
-            If the graph has no such plan, for example ``"per-module"`` if its nodes name no modules.
+            If the graph has no such plan, for example ``"per-module"`` if its nodes do not say to which module they
+            belong.
         TypeError
             If ``name`` is not a str.
 

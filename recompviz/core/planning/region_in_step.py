@@ -36,7 +36,7 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
     outside : Outside
         Bytes that the code outside the region holds.
     released : iterable of int
-        Storages of outputs that the code outside frees before the backward pass.
+        The numbers of the storages of those outputs that the code outside frees before the region's backward pass.
     later : int
         The most bytes alive while later regions run, between the two passes of this region. Bytes that were alive
         before the training step, and bytes that this region saves, are not counted.
@@ -45,8 +45,8 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
     -------
     JointGraph
         Its simulated transient peak plus ``outside.forward`` is the peak from the start of the region's forward pass to
-        the end of its backward pass, in bytes above the memory in use before the training step. It may be too high if
-        ``outside.backward`` is less than ``outside.forward`` plus the outputs that are not in ``released``.
+        the end of its backward pass, in bytes above the memory in use before the training step. This sum may be too
+        high if ``outside.backward`` is less than ``outside.forward`` plus the outputs that are not in ``released``.
 
     Examples
     --------
@@ -86,9 +86,10 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
 
 
 def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> JointGraph:
-    """Return the joint graph of a region with the expected memory of the code around it, before a step is recorded.
+    """Return the joint graph of a region with the memory that the code around it is expected to take.
 
-    The code outside is expected to free the region's outputs before the backward pass.
+    It is used before a training step is recorded. The code outside is expected to free the region's outputs before the
+    region's backward pass.
 
     Parameters
     ----------
@@ -104,10 +105,11 @@ def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> J
 
 
 def expected_region(joint: JointGraph) -> JointGraph:
-    """Return the joint graph of a region with the memory that a step is expected to take at most.
+    """Return the joint graph of a region with the most memory that a training step is expected to take.
 
-    As :func:`unmeasured_region`, but the caller keeps the outputs until the step ends, the loss and its gradient are
-    there, and the kernel of a convolution copies what the convolution reads and makes.
+    It is used before a training step is recorded, like :func:`unmeasured_region`, and counts more: the caller keeps the
+    outputs until the step ends; the loss and its gradient take memory; and each convolution needs a workspace as large
+    as the storages that it reads and allocates.
 
     Parameters
     ----------

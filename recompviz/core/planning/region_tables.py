@@ -1,5 +1,7 @@
 """The plans of one region, found within a given time, for costs of any kind.
 
+A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured.
+
 The exact solver is fast only for costs that are small integers, and measured milliseconds are not. Therefore it solves
 the graph with rounded costs. Its plans, and plans that need no search, are the seeds of a search in simulated bytes
 that has a time limit.
@@ -52,8 +54,8 @@ def region_masks(
     Returns
     -------
     list of numpy.ndarray of bool
-        After a search, its plans by rising overhead and falling simulated peak. Without a search, the known plans,
-        baselines and optimal plans for rounded costs, not sorted.
+        After a search, the plans that it found, by rising overhead and falling simulated peak. Without a search, not
+        sorted: the seeds, baselines, and plans that the exact solver found for rounded costs.
 
     Examples
     --------

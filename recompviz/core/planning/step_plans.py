@@ -1,5 +1,6 @@
 """The plans of a training step that runs several planned regions with unplanned code between them.
 
+A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured.
 The training step runs the forward passes of its regions in order, and their backward passes in reverse order. While a
 region runs, the values that earlier regions saved are alive. The memory of the code between the regions is alive too.
 The recomputation of the training step is the sum of its regions' recomputation. Its peak is the largest number of bytes
@@ -122,7 +123,10 @@ class StepPlans:
         return self.peak[-1]
 
     def fitting(self, room: int) -> int | None:
-        """Return the point of least recomputation whose peak is at most ``room`` bytes; None if no point fits."""
+        """Return the position of the point of least recomputation whose peak is at most ``room``; None if none fits.
+
+        ``room`` is in bytes above the memory in use before the training step, as ``peak``.
+        """
         # peaks fall, so their negatives rise
         first = bisect_right([-peak for peak in self.peak], -room - 1)
         return first if first < len(self.peak) else None
@@ -131,8 +135,8 @@ class StepPlans:
 def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
     """Return the Pareto front of recomputation and peak of a training step, from the plans of its regions.
 
-    A front of more than 2000 points is thinned to 2000. This holds for the result, and for the front of the later
-    regions to which a region is added.
+    The regions are added one by one, from the last to the first. Each time, a front of more than 2000 points is thinned
+    to 2000 points.
 
     Parameters
     ----------
@@ -168,10 +172,10 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
 
 
 def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Return a front with peaks for plans whose bytes have changed, for example because the batch is larger.
+    """Return a front with new peaks, for plans whose bytes have changed, for example because the batch is larger.
 
-    The choices of plans stay the same. Points that are no longer on the Pareto front are left out. This is faster than
-    :func:`step_plans`, but points with other choices are missing.
+    Each point keeps its choice of plans. Points that are no longer on the Pareto front are left out. This is faster
+    than :func:`step_plans`, but points with other choices are missing.
 
     Parameters
     ----------
