@@ -96,7 +96,7 @@ class Finding:
     surprising : bool
         True if training does not need this memory, False for ordinary memory such as values saved for backward.
     growth : int
-        Bytes by which the memory grows in each training step; 0 if it does not grow.
+        Bytes by which the memory with this cause grows in each training step; 0 if it does not grow.
     retainer : str
         The object that holds the blocks, and the scope of its variable, for example ``"`log` (global)"``. Empty if
         none was found.
@@ -120,8 +120,8 @@ class Finding:
     def matters(self, peak: int) -> bool:
         """Return whether a fix is worthwhile.
 
-        A fix is worthwhile for a surprising finding that grows by at least 1 KiB in each training step, or whose fix
-        saves at least 3 % of the peak.
+        A fix is worthwhile if the finding is surprising and meets one of two conditions: its memory grows by at least
+        1 KiB in each training step, or the fix saves at least 3 % of the peak.
 
         Parameters
         ----------
@@ -152,8 +152,8 @@ class Difference:
     step : str
         Name of the operator.
     expected, measured : int
-        The simulated and the measured change of live memory, in bytes, from this operator to the next operator that
-        both training steps run.
+        The simulated and the measured change of live memory, in bytes. Both are taken from this operator to the next
+        operator that the simulated and the measured training step have in common.
     line : SourceLine or None
         The line of the user's code that called the operator.
     """

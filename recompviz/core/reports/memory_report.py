@@ -119,7 +119,10 @@ class MemoryReport:
 
     @property
     def reached_at(self) -> str:
-        """The operator that reaches the peak, or ``"the start"``; in a snapshot, the source line if it is known."""
+        """The operator at which memory reaches the peak, or ``"the start"`` if the peak is before the first operator.
+
+        In a snapshot, the source line that allocates at the peak, if it is known.
+        """
         step = self.timeline.peak_step
         return self.timeline.step_labels[step] if 0 <= step < len(self.timeline.step_labels) else "the start"
 
@@ -145,7 +148,7 @@ class MemoryReport:
 
     @property
     def text(self) -> str:
-        """The report as plain text, with the largest rows of each part."""
+        """The report as plain text, with the first entries of each part."""
         return str(render("report_text", self))
 
     def __repr__(self) -> str:

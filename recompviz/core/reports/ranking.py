@@ -10,10 +10,12 @@ from recompviz.core.reports.findings import LEAST_GROWTH, LEAST_SHARE, Finding
 def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """Order findings by importance and drop the redundant ones.
 
-    Findings that matter (:meth:`Finding.matters`) come first, and among them the findings that grow in each training
-    step. Both groups are sorted by the bytes that a fix saves. The remaining findings follow, largest first. A finding
-    that matters is dropped if more than half of its blocks belong to findings before it. A surprising finding that does
-    not matter is dropped if its fix saves less than 1 % of the peak.
+    Findings that matter (:meth:`Finding.matters`) come first. Among them, those whose memory grows by at least 1 KiB in
+    each training step are before the others; within both groups, findings whose fix saves more bytes come first. The
+    findings that do not matter follow, largest first.
+
+    A finding that matters is dropped if more than half of its blocks belong to findings that matter and come before it.
+    A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
 
     Parameters
     ----------

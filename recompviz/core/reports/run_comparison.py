@@ -77,18 +77,19 @@ class RunComparison:
 
     @property
     def growth(self) -> tuple[int, int]:
-        """Bytes by which live memory grows in each training step, for ``a`` and for ``b``.
+        """Bytes by which live memory grows from one training step to the next: for ``a``, and for ``b``.
 
-        It is the change of least absolute value between the ends of two consecutive training steps. It is 0 if fewer
-        than two training steps are recorded.
+        Live memory is compared at the ends of consecutive training steps. Of these changes, the one of least absolute
+        value is taken. The number is 0 if the report has fewer than two recorded training steps.
         """
         return _per_step(self.a), _per_step(self.b)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A sentence about the growth in each training step, if it is at least 1 KiB in one of the reports.
+        """Up to two sentences about memory that grows from one training step to the next.
 
-        Another sentence follows if the two reports recorded different numbers of training steps.
+        The first gives :attr:`growth`, if it is at least 1 KiB in one of the reports. The second warns that the two
+        reports have different numbers of recorded training steps; it needs recorded training steps in both.
         """
         notes = []
         before, after = self.growth

@@ -37,7 +37,7 @@ class SourceLine:
     def assigned(self) -> str:
         """The variable, attribute or item that the line assigns to, as source text.
 
-        Empty if the line is not an assignment with a single target.
+        Empty if the line is not a complete statement ``target = …`` with one such target.
 
         Examples
         --------

@@ -104,7 +104,7 @@ class Island:
 
     @property
     def where(self) -> str:
-        """Lines and reasons of the graph breaks; without one, the line and ``outside the compiled model``."""
+        """Lines and reasons of the graph breaks. If there are none: the line, and ``outside the compiled model``."""
         if self.breaks:
             return "; ".join(found.text for found in self.breaks)
         place = f"{self.line.place}, " if self.line else ""
@@ -126,11 +126,12 @@ class Moment:
     eager : bool
         False for the pass itself, True for the eager code after it.
     saved : int
-        Bytes that regions have saved for their backward passes.
+        Bytes that completed forward passes have saved for backward passes that are not completed.
     outside : int
-        The most bytes that eager code holds.
+        The most bytes that eager code holds during this part. For the code before the first region: the bytes that it
+        holds when the first region starts.
     own : int
-        The most bytes that the pass itself takes in addition; 0 for eager code.
+        The most bytes that the pass takes besides ``saved`` and ``outside``; 0 for eager code.
     """
 
     region: int
@@ -215,7 +216,7 @@ class StepReport:
         return self.front.fitting(total - self.resident)
 
     def row(self, region: int, point: int | None = None) -> int:
-        """Return the row of the plan that a region has at a point.
+        """Return the number of the plan that a region has at a point.
 
         Parameters
         ----------
