@@ -24,8 +24,8 @@ def unused_memory_finding(
     """Return the finding about memory that is reserved but not allocated, or None if there is no such memory.
 
     If requests failed because of fragmentation, the finding is about one of them: the request for which the most bytes
-    were free. Otherwise it says how many reserved bytes are free at the peak, and how many were reserved because of
-    fragmentation.
+    were free. Otherwise the finding says how many reserved bytes are free at the peak, and how many bytes had been
+    reserved because of fragmentation.
 
     Parameters
     ----------

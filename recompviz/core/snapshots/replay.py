@@ -26,7 +26,8 @@ class OutOfMemory:
     requested, device_free : int
         Bytes requested, and bytes free on the device, as the trace says; 0 if it does not say.
     cached : int
-        Bytes that were reserved and free for such requests, in pieces too small for this one.
+        Free bytes in the reserved segments that serve requests of this size and stream. No piece of them was large
+        enough for this request.
     """
 
     requested: int
@@ -46,15 +47,15 @@ class DeviceHistory:
     Attributes
     ----------
     allocations : Allocations
-        Its ``at`` is the position of an event in the trace. It is negative for the allocation of a block that existed
-        before.
+        For each event, ``allocations.at`` has its position in the trace. The position is negative for the allocation of
+        a block that existed before the recording began.
     reserved : list of int
         Bytes reserved from the device after each event of ``allocations``.
     fragmentation : list of int
         Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``.
     frames_before : dict of int to frames
-        The stacks of blocks that existed before, as in the snapshot (None if not recorded). The key is the negative
-        ``at`` of the block's allocation.
+        The stacks of the blocks that existed before the recording began, as in the snapshot (None if not recorded). The
+        key is the negative position of the block's allocation in ``allocations.at``.
     out_of_memory : tuple of OutOfMemory
         The requests that failed, in the order of the trace.
     contradictions : int

@@ -26,7 +26,8 @@ class Stack:
     lines : tuple of SourceLine
         The user's source lines, innermost first. If no line is the user's, all Python lines.
     category : Category
-        A guess from file and function names: ``OPTIMIZER``, ``GRADIENT``, otherwise ``KEPT``; ``OTHER`` without a
+        The use of the memory, guessed from file and function names: ``OPTIMIZER`` if a frame is in a directory
+        ``optim``, else ``GRADIENT`` if the name of a function contains "backward", else ``KEPT``. ``OTHER`` without a
         stack.
     label : str
         File and line number of the innermost of ``lines``; empty without lines.
