@@ -72,7 +72,7 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
     Raises
     ------
     AnswerError
-        If the set is not a lower set. The message names an edge that enters the set, and gives its closure.
+        If the set is not a lower set. The message names an edge that enters the set, and gives the closure of the set.
     """
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))

@@ -76,7 +76,10 @@ def largest_boundary(graph: Graph, answer: Any) -> Feedback:
 
 
 def overhead_of(sequence: tuple[str, ...]) -> Judge:
-    """Return a judge that accepts the overhead of a lower-set sequence as a number."""
+    """Return a judge that accepts one number: the overhead of the given lower-set sequence.
+
+    Each set of ``sequence`` is a string with one letter for each node.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
@@ -89,7 +92,10 @@ def overhead_of(sequence: tuple[str, ...]) -> Judge:
 
 
 def peak_of(sequence: tuple[str, ...]) -> Judge:
-    """Return a judge that accepts the peak of a lower-set sequence, by the formula, as a number."""
+    """Return a judge that accepts one number: the formula peak of the given lower-set sequence.
+
+    Each set of ``sequence`` is a string with one letter for each node.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
@@ -167,7 +173,7 @@ def _too_high(plan: Plan, budget: int) -> Feedback:
 
 
 def table_cell(nodes: str, t: float) -> Judge:
-    """Return a judge that accepts the number R(L, t) of the table that :func:`budget_free` fills.
+    """Return a judge that accepts one number: the value R(L, t) in the table that :func:`budget_free` fills.
 
     Parameters
     ----------

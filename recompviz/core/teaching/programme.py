@@ -122,11 +122,11 @@ class Programme:
     infeasible: tuple[Cell, ...] = ()
 
     def cell(self, place: Place) -> Cell | None:
-        """Return the cell at a place (bit mask of L, overhead t); None if there is no value."""
+        """Return the cell at a place (bit mask of L, overhead t); None if the table has no value there."""
         return next((cell for cell in self.cells if cell.place == place), None)
 
     def walk(self, place: Place) -> tuple[Place, ...]:
-        """Return the places on the way from a cell through best candidates to the first cell of the recursion.
+        """Follow the best candidates from a cell to the first cell of the recursion, and return the places on the way.
 
         Raises
         ------

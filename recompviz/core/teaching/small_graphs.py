@@ -23,7 +23,7 @@ def small_graph(name: str) -> Graph:
     name : str
         ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"`` and ``"u-net"`` have the shapes of networks.
         On ``"branches"``, ``"uneven chain"`` and ``"long skip"`` a simple planning rule is not optimal. Upper and lower
-        case are the same.
+        case make no difference.
 
     Returns
     -------
@@ -57,12 +57,12 @@ def small_graph(name: str) -> Graph:
 
 
 def graph_of(graph: Graph | str) -> Graph:
-    """Return a graph, or the small graph of a name.
+    """Return a given graph itself, or the small graph with a given name.
 
     Raises
     ------
     TypeError
-        If it is neither a graph nor a name.
+        If the argument is neither a graph nor a str.
     ValueError
         If there is no small graph of this name.
     """

@@ -33,8 +33,8 @@ Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 class State:
     """The live values and gradients right after one action of a canonical strategy.
 
-    Sets of nodes are bit masks. Memory is in formula bytes: values and gradients count, parameters do not. L_i, V_i and
-    U_i are defined in the docstring of the module.
+    Only ``live_until_last_use`` is about the time during the action. Sets of nodes are bit masks. Memory is in formula
+    bytes: values and gradients count, parameters do not. L_i, V_i and U_i are defined in the docstring of the module.
 
     Attributes
     ----------
@@ -62,7 +62,8 @@ class State:
     live : int
         The size M of the live values and gradients.
     live_until_last_use : int
-        The live memory with liveness analysis: every value and gradient is freed right after its last use.
+        The live memory during the action, if every value and gradient is freed right after the action that uses it
+        last. A value or gradient counts in all actions from the one that computes it to the one that uses it last.
     """
 
     verb: Verb
