@@ -80,7 +80,7 @@ class CurvePart:
         return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
-        """Return the patch that shows the points of some cells of the last row.
+        """Return the patch that shows the points of the cells ``answers``, which are cells of the last row.
 
         If ``lines`` is True, it also shows the lines of the time-centric and the memory-centric plans.
         """

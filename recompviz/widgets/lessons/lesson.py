@@ -16,7 +16,7 @@ def lesson_css() -> str:
 
 
 class Lesson(anywidget.AnyWidget):
-    """A widget that can also be shown as a static picture with a caption. Subclasses define both."""
+    """A widget that can also be shown as a static picture with a caption. Subclasses define picture and caption."""
 
     _css = lesson_css()
 

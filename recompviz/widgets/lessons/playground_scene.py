@@ -31,6 +31,9 @@ def diagram_of(graph: Graph) -> Hasse | None:
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
     """Return the scene of a graph. Its only frame shows a set and a sequence of lower sets.
 
+    The set is shown in the graph, and the sequence in the lattice of all lower sets. A graph with more than 80 lower
+    sets has no lattice, so its scene does not show the sequence.
+
     Parameters
     ----------
     graph : Graph
@@ -92,7 +95,9 @@ def lattice_centres(graph: Graph) -> list[list[float]] | None:
 
 
 def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:
-    """Return the patch that shows a chosen set and a sequence of lower sets.
+    """Return the patch that shows a chosen set and a sequence of lower sets in the scene of a graph.
+
+    If the graph has more than 80 lower sets, the patch shows only the chosen set.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ class TablePart:
         return patch
 
     def current(self, i: int) -> Change:
-        """Return the patch that shows cells 0 to i, and marks cell i, the cells that it reads, and the best one."""
+        """Return the patch that shows cells 0 to i. It marks cell i, the cells that it reads, and the best of those."""
         cell = self.cells[i]
         patch = self.filled(i)
         for candidate in cell.candidates:

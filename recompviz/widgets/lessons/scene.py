@@ -38,9 +38,10 @@ class Element:
     key : str
         Name of the element in patches; empty if the element never changes.
     go : int
-        The frame that a click on the element shows; −1 if a click has no effect.
+        The frame that a click on the element shows; −1 if it shows none. The page of the playground handles clicks on
+        its boxes itself.
     label : str
-        The effect of a click, in words, for screen readers.
+        What a click on the element shows, in words, for screen readers.
     """
 
     tag: str
@@ -87,7 +88,7 @@ class Scene:
     frames : tuple of Frame
         The steps, in order.
     chapters : tuple of (int, str)
-        Number and label of frames that have a button of their own.
+        The frames that have a button of their own, as pairs (number of the frame, text of the button).
     still : int
         The number of the frame that a static picture shows; negative numbers count from the end.
     """

@@ -89,7 +89,10 @@ class Playground(Lesson):
 
     @property
     def graph(self) -> Graph:
-        """The graph that is shown. It can be set: this empties the sequence and keeps chosen nodes of the same name."""
+        """The graph that is shown. It can be set.
+
+        Setting it empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
+        """
         return self._graph
 
     @graph.setter

@@ -57,7 +57,7 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     pitch : float
         Horizontal distance between neighbouring nodes, in pixels.
     most_width : float
-        The pitch is reduced, to 70 pixels at least, if the drawing would be wider than this, in pixels.
+        The intended greatest width, in pixels. If the drawing would be wider, ``pitch`` is reduced, but not below 70.
 
     Returns
     -------

@@ -79,7 +79,7 @@ class Stepper(Lesson):
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:
-        """Return number and caption of the step in the static picture."""
+        """Return the number and the caption of the step that the static picture shows."""
         scene = self.scenes[self._shown]
         return f"Step {self._still + 1} of {len(scene.frames)}. {scene.frames[self._still].caption}"
 

@@ -38,8 +38,8 @@ def step_strategy(
         ``budget`` are shown side by side.
     budget : int or str, optional
         Budget for values and their gradients only: bytes, or a size such as ``"3 GiB"``. Not allowed with ``sequence``.
-        Default: the least budget at which the overheads of the two plans differ, or the least feasible budget if they
-        never differ.
+        Default: of the peaks of all memory-centric plans, the least one for which the time-centric and the
+        memory-centric plan differ in overhead. If there is none, the least feasible budget.
 
     Returns
     -------
