@@ -120,7 +120,7 @@ class Job(Generic[T]):
 
     @property
     def is_here(self) -> bool:
-        """Whether the code that asks runs in the job's own thread."""
+        """Whether the calling code runs in the job's own thread."""
         return self._thread is threading.current_thread()
 
     def cancel(self) -> None:
