@@ -202,8 +202,8 @@ def simulate_fully(keep_mask, step_fields, scratch_fields, budget):
     """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead).
 
     The first three are explained in :class:`Totals`, and the overhead in :func:`overhead_of`. Fill the scratch arrays
-    except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples as plain tuples, because
-    numba reads a plain tuple from Python in half the time.
+    except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples as plain tuples,
+    because numba reads a plain tuple from Python in half the time.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)

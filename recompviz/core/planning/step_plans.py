@@ -53,8 +53,8 @@ class RegionPlans:
     def peaks(self, outside: Outside, later: int | NDArray[np.int64]) -> NDArray[np.int64]:
         """Return for each plan the most bytes alive from the region's forward pass to the code after its backward pass.
 
-        Bytes are counted above the memory in use before the training step. Code outside and later regions are included.
-        Bytes that earlier regions save are not.
+        Bytes are counted above the memory in use before the training step. Memory of the code outside and of later
+        regions is included. Bytes that earlier regions save are not included.
 
         Parameters
         ----------

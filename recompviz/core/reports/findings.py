@@ -176,7 +176,7 @@ class Advice:
     Attributes
     ----------
     what : str
-        For example ``"checkpointing `layer3`"``.
+        What is recomputed, for example ``"checkpointing `layer3`"``.
     saves : int
         Bytes by which the simulated peak falls.
     milliseconds : float or None

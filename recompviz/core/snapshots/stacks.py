@@ -24,7 +24,7 @@ class Stack:
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's source lines, innermost first. If no line is the user's, all Python lines.
+        The user's source lines, innermost first. If none is the user's, all Python lines.
     category : Category
         The use of the memory, guessed from file and function names: ``OPTIMIZER`` if a frame is in a directory
         ``optim``, else ``GRADIENT`` if the name of a function contains "backward", else ``KEPT``. ``OTHER`` without a

@@ -32,7 +32,7 @@ class TablePart:
     cells : list of Cell
         The cells with candidates or a value, row by row. Cells whose candidates all exceed the budget are included.
     number : dict of (int, float) to int
-        For each place, the position of its cell in ``cells``. It is also the number of the frame that fills the cell.
+        For each place, the position of its cell in ``cells``. The frame that fills the cell has the same number.
     right, bottom : float
         Right and bottom edge of the table, in pixels.
     """
