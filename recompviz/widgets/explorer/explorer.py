@@ -600,8 +600,13 @@ def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Seque
 def budget_bytes(value: Any, keep_all: int) -> int:
     """Return a budget in bytes.
 
-    It is read by :func:`parse_bytes`, or is a percentage such as ``"60%"`` of ``keep_all``, the total bytes of
-    keep-all.
+    Parameters
+    ----------
+    value : int or str
+        A size that :func:`~recompviz.core.base.units.parse_bytes` reads, or a percentage of ``keep_all`` such as
+        ``"60%"``.
+    keep_all : int
+        The total bytes of the plan that recomputes nothing.
     """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:

@@ -48,7 +48,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     Attributes
     ----------
     total, budget : int
-        The one budget of all regions that is shown; it can be set.
+        Two names for the same number: the budget of the whole step that the view shows, in total bytes. It can be set.
     report : StepReport
     explorer : Explorer or None
         The Explorer of the region that was opened last; None if no region was opened yet.
@@ -91,8 +91,9 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         """The total that is shown, in bytes.
 
         At first, it is the planned peak at ``report.point``, the point that the total of the compiled model allows. It
-        can be set to a number, to a string such as ``"10 GiB"``, or to a percentage of the peak of keep-all such as
-        ``"60%"``. The view then shows the plans of least recomputation that fit. The compiled model does not change.
+        can be set to a number, to a string such as ``"10 GiB"``, or to a percentage such as ``"60%"``. The
+        percentage is of the peak at point 0, which recomputes least. The view then shows the plans of least
+        recomputation that fit. The compiled model does not change.
 
         Raises
         ------
@@ -111,7 +112,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
 
     @property
     def budget(self) -> int:
-        """The same as :attr:`total`: the one budget of all regions."""
+        """The same as :attr:`total`: one budget for the whole step."""
         return self.total
 
     @budget.setter
