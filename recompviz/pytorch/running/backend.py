@@ -1,7 +1,8 @@
 """Compile one captured graph: AOTAutograd makes its joint graph, and a plan decides which values are saved.
 
-Dynamo captures the graph. PyTorch itself handles guards, graph breaks, side effects, module wrappers, dynamic shapes
-and errors. A graph that cannot be planned runs eagerly, with a warning.
+A graph that is compiled in this way is a *region*. Dynamo captures the graph. PyTorch itself handles guards, graph
+breaks, side effects, module wrappers, dynamic shapes and errors. A graph that cannot be planned runs eagerly, with a
+warning.
 """
 
 from __future__ import annotations

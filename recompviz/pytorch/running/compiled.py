@@ -113,7 +113,7 @@ def _raises(error: Exception) -> Callable[..., Any]:
 
 
 def budget_for(total: int | float | str | None) -> StepBudget:
-    """Return the budget that all models compiled by the backend's name with this total share.
+    """Return the budget for a total. All models that are compiled by the backend's name with this total share it.
 
     They share one budget because they share the memory of one device.
     """
@@ -149,18 +149,18 @@ def compile(
     total : int or str, optional
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
-        the model's forward pass starts. On CUDA it also includes everything else that is allocated then. On the CPU,
-        name with ``holds`` what exists before and is not given to the model, such as other models and targets. Each
-        compiled model has a total of its own.
+        the model's forward pass starts. On CUDA it also includes everything else that is allocated when the forward
+        pass starts. On the CPU, name with ``holds`` what exists before the forward pass and is not given to the model,
+        such as other models and targets. Each compiled model has a total of its own.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on.
     holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these, optional
         What you keep in memory beside the model while it trains: a teacher, a moving average of the parameters, the
-        discriminator of a GAN and its optimizer, a data set. Counted once by storage: parameters and buffers of
-        modules, their gradients, the state of optimizers, and tensors. A function is called before each step and
-        returns such objects; this is for tensors that are new in each step, such as targets. Nothing but functions is
-        kept alive. Values that another compiled model saves for its backward pass do not count.
+        discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
+        state of optimizers, and tensors count, each storage once. Values that another compiled model saves for its
+        backward pass do not count. A function is called before each step and returns such objects; this is for tensors
+        that are new in each step, such as targets. Functions are kept alive, and the other objects are not.
     dynamic, fullgraph
         As for ``torch.compile``.
 
@@ -180,8 +180,8 @@ def compile(
     InfeasibleBudget
         When the compiled model is called and no plan fits the total: before the step allocates anything, or during the
         forward pass if steps run different graphs. Its attribute ``least`` is the least feasible total. Before a step
-        was recorded it is an estimate, which is enough for most models that are captured as one graph; the attribute
-        ``estimated`` says what it leaves out.
+        was recorded, ``least`` is an estimate. A total of this size is enough for most models that are captured as one
+        graph. The attribute ``estimated`` says what the estimate leaves out.
 
     Warns
     -----

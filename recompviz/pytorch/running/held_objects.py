@@ -18,7 +18,9 @@ from recompviz.core.base.arguments import shown
 
 
 class HeldObjects:
-    """Tensors, modules and optimizers that count in the memory before a step. Only functions are kept alive.
+    """Tensors, modules and optimizers whose bytes count as in use before a training step.
+
+    Functions are kept alive, and the other objects are not.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""A joint graph that Inductor compiles, folded for planning, and the bytes that a split of it takes."""
+"""A joint graph that Inductor compiles, folded for planning, and the bytes that a split of it takes.
+
+Folding turns the graph into operator calls and storages; see :mod:`recompviz.pytorch.tracing.folding`.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,10 @@ FUSED_SHARE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class OutsideBytes:
-    """Bytes that a graph uses and does not free; frozen.
+    """The bytes of a graph's parameters, buffers, inputs and gradients; frozen.
 
-    Graphs may share parameters. Their keys are equal then, so that :func:`resident_bytes` and :func:`gradient_bytes`
-    count them once.
+    Several graphs may share a parameter. It has the same key in each of them, so that :func:`resident_bytes` and
+    :func:`gradient_bytes` count it once.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ class OutsideBytes:
 
     @classmethod
     def of(cls, folded: Folded) -> OutsideBytes:
-        """Count the bytes of a graph. A tensor whose real storage is not known is not shared."""
+        """Count the bytes of a graph. A tensor whose real storage is not known counts as not shared."""
         joint = folded.joint
         values = {node: node.meta.get("val") for node, _ in folded.placeholders}
         real = real_storages(values.values())
@@ -116,7 +119,7 @@ class PlannedGraph:
 
     @property
     def gradients(self) -> int:
-        """Bytes of the gradients of its parameters."""
+        """Bytes of the gradients of the graph's parameters."""
         return gradient_bytes([self.outside])
 
     @property
@@ -166,9 +169,9 @@ class InductorJoint:
     def computes_right(self, split: Split) -> bool:
         """Return whether a split computes the right gradients.
 
-        Its backward graph must not run a call that must run once, and must not read an input that the forward pass
-        overwrites. PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed of a dropout
-        again.
+        The backward graph of the split must not repeat a call that may run only once, and must not read an input that
+        the forward pass overwrites. PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed
+        of a dropout again.
         """
         joint = self.folded.joint
         calls = zip(joint.calls, self.folded.call_node, strict=True)

@@ -1,8 +1,8 @@
 """Merge recorded training steps that ran different regions.
 
 A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
-recorded step in order. The bytes that code outside the regions holds are added up run by run: a recorded step that ran
-a region shows how many bytes stay outside after this run.
+recorded step in order. The bytes that code outside the regions holds before a run are the sum of what the earlier
+runs leave outside. How much a run leaves is known from the recorded steps that contain it.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
 
     Examples
     --------
-    Two layers leave 8 bytes each, and the loss takes 2. If each recorded step ran one layer, the bytes of the loss
-    count before the second layer, too:
+    Each of two layers leaves 8 bytes outside, and the loss takes 2. If each recorded step ran only one of the layers,
+    it is not known which bytes belong to the loss. Its bytes then count before the second layer, too:
 
     >>> step = [Outside(0, 10, 10, 4)]
     >>> both = [Outside(0, 8, 14, 4), Outside(8, 18, 18, 14)]

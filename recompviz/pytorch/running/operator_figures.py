@@ -43,7 +43,7 @@ class OperatorFigures:
 
 
 def as_traced(joint: JointGraph, c: int) -> OperatorFigures:
-    """Return the figures of a call that was not measured: traced sizes, no workspace, zero seconds."""
+    """Return figures for call ``c``, which was not measured: its traced sizes, no workspace, and zero seconds."""
     return OperatorFigures(0, tuple(joint.storages[s].size for s in joint.calls[c].makes), 0.0)
 
 

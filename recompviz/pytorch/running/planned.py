@@ -133,7 +133,7 @@ class PlannedModule(nn.Module):
         Warns
         -----
         PlanWarning
-            If the call differs from the traced step, reported once; or if the trace was estimated.
+            If the call differs from the traced step (reported once), or if the trace was estimated.
         """
         arguments = (values[: self._input_count], kwargs, values[self._input_count :])
         if not torch.is_grad_enabled():
@@ -244,7 +244,7 @@ def _compiled_once(step: nn.Module) -> Callable[..., Any]:
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
-    """Return the trace with another step, for example a copy of its own."""
+    """Return the trace with ``step`` in place of its own step, for example with a copy of it."""
     return replace(trace, step=step)
 
 

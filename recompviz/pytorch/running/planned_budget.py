@@ -85,7 +85,10 @@ class PlannedBudget(StepBudget):
         self._warned = False
 
     def add(self, region: Region) -> None:
-        """Note a region that was just captured; warn if the trace was estimated, and once if the graph is another."""
+        """Note a region that was just captured.
+
+        Warn if the trace was estimated. Warn once if the region's graph is not the traced one.
+        """
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
         joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
@@ -135,16 +138,16 @@ class PlannedBudget(StepBudget):
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return the keep mask of a run.
 
-        The given plan runs if the graph is the traced one, or keeps the same values. If there are plans to choose from,
-        the traced graph gets the given plan only in a measurement.
+        The given plan runs in the traced graph, unless the budget has several plans to choose from. Without a total, it
+        also runs in another graph that has the same edges. While a run is measured, the given plan always runs in the
+        traced graph, and in the same graph for other sizes.
 
         Raises
         ------
         InfeasibleBudget
             If there is a total and no plan fits.
         RecompvizError
-            If the run is measured, and is neither of the traced graph, nor of that graph for other sizes, nor of one
-            that keeps the same values.
+            If the run is measured, and the given plan does not run in its graph.
         """
         if run.region not in self.regions:  # another planned module of the same step was compiled first
             self.add(run.region)
@@ -180,7 +183,7 @@ class PlannedBudget(StepBudget):
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
         """Return the values that autograd holds for the backward pass of ``result``, the return value of a call.
 
-        None if no traced graph made it.
+        None if the call did not run the traced graph.
         """
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         found = (region.saved_values(output) for region in self.traced_regions for output in outputs)

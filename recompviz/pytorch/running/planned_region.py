@@ -33,7 +33,8 @@ class Around(NamedTuple):
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     later : tuple of int
-        Bytes that later regions may take between the passes of this run. Plans are searched for each of these values.
+        Bytes that later regions may take between the forward and the backward pass of this run. Plans are searched for
+        each of these values.
     """
 
     outside: Outside
@@ -74,16 +75,16 @@ class PlannedRegion:
     def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
         """Return the plan of least simulated peak, found without measurements.
 
-        Of plans with the same peak, it is the one that saves the fewest bytes. This matters if the gradients of
-        parameters are the peak of every plan: with larger inputs, saved values may become the peak.
+        Of plans with the same peak, it is the one that saves the fewest bytes. This matters if the gradients of the
+        parameters determine the peak of every plan: with larger inputs, saved values may determine it.
 
         Parameters
         ----------
         sizes : tuple, optional
             The dynamic sizes of the inputs for which plans are simulated. If left out, the sizes at the capture.
         seconds : float
-            Processor time of a search, in seconds. 0 returns the known plan, or else the leanest of the plans that need
-            no search.
+            Processor time of a search, in seconds. With 0 nothing is searched: the result is the plan that the last
+            call returned. At the first call, it is the leanest of the plans that need no search.
 
         Returns
         -------

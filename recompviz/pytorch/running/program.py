@@ -2,9 +2,9 @@
 
 ``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
 and runs the recomputation and backward steps in the schedule's order. A name is set to None right after the step that
-frees its value in the schedule. Views take no memory, so they are made again where they are needed. A view that the
-real strides do not allow is a copy: the original's name is set to None after its last use. A random operator that runs
-twice uses the same generator state both times.
+frees its value in the schedule. Views take no memory, so they are made again where they are needed. If the real strides
+of a tensor do not allow a traced view, the program makes a copy instead. So the name of a viewed tensor is set to None
+after its last use. A random operator that runs twice uses the same generator state both times.
 """
 
 from __future__ import annotations

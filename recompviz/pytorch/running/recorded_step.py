@@ -29,7 +29,7 @@ class PassRecord:
     sizes : tuple
         The dynamic sizes of the run's inputs.
     outputs : dict of int to int
-        The storages of the outputs in the joint graph, by the addresses of their blocks.
+        The index of each output's storage in the joint graph, by the address of its block.
     tangents : set of int
         Addresses of the blocks that hold the gradients of the outputs.
     seconds : dict of (stage, int) to float
@@ -52,7 +52,7 @@ class RecordedPass:
     Attributes
     ----------
     outside : Outside
-        Bytes that code outside the region held.
+        Bytes that code outside the regions held around the run.
     released : frozenset of int
         Storages of the outputs that were freed before the backward pass started.
     events : dict of int to list of (address, bytes)

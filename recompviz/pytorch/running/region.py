@@ -102,13 +102,28 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class NumberedProgram:
-    """A program of a region, with its number and the inputs that its backward pass reads; frozen."""
+    """A program of a region, with its number and the inputs that its backward pass reads; frozen.
+
+    Attributes
+    ----------
+    number : int
+        The index of the program among the programs of the region.
+    program : Program
+    schedule : Schedule
+        The schedule that the program runs.
+    checked : tuple of int
+        Positions of the inputs that the backward pass reads and that autograd checks for changes.
+    unchecked : tuple of int
+        Positions of the inputs that the backward pass reads and that the region itself overwrites.
+    padding, unchecked_padding : tuple of torch.Tensor
+        The empty tensors that fill the remaining slots: those that autograd checks, and those that it does not check.
+    """
 
     number: int
     program: Program
     schedule: Schedule
-    checked: tuple[int, ...]  # positions of inputs; autograd checks that they are not changed
-    unchecked: tuple[int, ...]  # positions of inputs that the region itself overwrites
+    checked: tuple[int, ...]
+    unchecked: tuple[int, ...]
     padding: tuple[torch.Tensor, ...]
     unchecked_padding: tuple[torch.Tensor, ...]
 
@@ -130,7 +145,7 @@ class Region:
     slots : int
         The number of tensors that the forward pass saves and that autograd checks for changes.
     unchecked_slots : int
-        The number of saved inputs that the region itself overwrites; autograd does not check them.
+        The number of inputs that the region itself overwrites. Each has a slot that autograd does not check.
     symbols : tuple of int
         Positions of the inputs that are dynamic sizes, not tensors.
     device : torch.device

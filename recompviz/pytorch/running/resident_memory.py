@@ -42,8 +42,8 @@ class ResidentMemory:
     Parameters
     ----------
     optimizer : torch.optim.Optimizer, optional
-        An optimizer of the regions' parameters. It counts from the first step on. Any other optimizer counts once it
-        has stepped a parameter of a region.
+        An optimizer of the regions' parameters. Its state counts from the first step on. The state of any other
+        optimizer counts once it has stepped a parameter of a region.
     optimizer_bytes : int
         Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
     holds : nest of tensors, modules, optimizers and functions, optional
@@ -55,7 +55,8 @@ class ResidentMemory:
         Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
         optimizer steps and no region has.
     held_bytes : int
-        Bytes that the last count found beside the model. On CUDA, everything that is allocated counts.
+        Bytes in use beside the model, from the last :meth:`count`: those of ``holds``, and on CUDA also everything else
+        that is allocated.
     """
 
     def __init__(
@@ -114,9 +115,10 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Bytes of the gradients of all trainable parameters, and of those that a region does not have.
+        """Return the gradient bytes of all known parameters, and of those among them that a region does not have.
 
-        Only the parameters of :meth:`note_model` are known besides the region's own.
+        The known parameters are the trainable ones of the region, and of the models that were given to
+        :meth:`note_model`.
         """
         own = {id(tensor) for tensor in self.tensors_of(region)}
         counter = _Counter(region.device.type, region.folded.joint.rounded)
@@ -140,14 +142,16 @@ class ResidentMemory:
         run : Run
             The first run of the step.
         outside_gradients : int
-            The least bytes to count for gradients outside the regions. The step may allocate them later.
+            The least bytes to count for the gradients of parameters outside the regions, because the step may allocate
+            such gradients later.
         kept : int
-            Bytes that earlier steps hold, which the caller counts.
+            Bytes that the graphs of earlier steps still hold. They are left out here, because the caller counts them.
 
         Returns
         -------
         dict of Category to int
-            Bytes by category, each storage rounded as the allocator rounds it. Tensors on other devices do not count.
+            Bytes by category, each storage rounded as the allocator rounds it. Only tensors on the region's type of
+            device count.
         """
         region = run.region
         rounded, device = region.folded.joint.rounded, region.device.type

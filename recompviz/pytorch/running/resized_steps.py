@@ -2,7 +2,7 @@
 
 The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms: a constant
 times a *unit*, an expression of the sizes (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for
-each unit gives the constants; in it only the storages of that unit have a size.
+each unit gives the constants. In this simulation, only the storages whose bytes are a multiple of the unit have a size.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class SizedPlans:
         return any(a > b for a, b in zip(self._symbolic.units(sizes), self._symbolic.units(expected), strict=True))
 
     def growth(self, sizes: tuple[Any, ...]) -> float:
-        """Return the growth from the constructor's dynamic sizes to ``sizes``: the largest ratio of a storage's bytes.
+        """Return the largest factor by which a storage grows from the constructor's dynamic sizes to ``sizes``.
 
         Only storages of dynamic size count. The result is 1.0 if all sizes are fixed.
         """
@@ -156,7 +156,8 @@ class SizedPlans:
         Returns
         -------
         RegionPlans
-            Overhead in milliseconds. Workspace is scaled by the largest growth of a storage, and never shrinks.
+            Overhead in milliseconds. Workspace is scaled by :meth:`growth`, but not below its bytes at the sizes given
+            to the constructor.
         """
         factors = np.ones(self._saved.shape[1])
         if self._symbolic:
@@ -186,7 +187,8 @@ def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> Joint
 def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], sizes: tuple[Any, ...]) -> JointGraph:
     """Return a calibrated joint graph for other sizes of the inputs.
 
-    Workspace is scaled by the largest growth of a storage, and never shrinks.
+    Workspace is multiplied by the largest factor by which a storage grows from ``recorded`` to ``sizes``. It does not
+    become smaller than in ``joint``.
 
     Parameters
     ----------
@@ -213,9 +215,10 @@ def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outs
     Parameters
     ----------
     recorded : sequence of (float, Outside)
-        The recorded sizes of the step, rising, with the bytes held at each.
+        For each recorded size of the step, rising: the size, and the bytes that the code outside held. Sizes are
+        relative to the calibrated step; see :func:`recompviz.pytorch.running.step_model.growth_of`.
     growth : float
-        The size of the step, relative to the calibrated step.
+        The size of the step for which bytes are estimated, relative to the calibrated step.
 
     Returns
     -------

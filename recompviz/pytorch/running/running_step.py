@@ -42,8 +42,8 @@ class RunningStep:
     unknown : bool
         Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes by which the forward pass of the last run exceeds ``room``; not positive if it fits. It stays 0 unless
-        steps may leave regions out.
+        Bytes by which the forward pass of the last run exceeds ``room``; zero or negative if it fits. Always 0 if the
+        steps of ``model`` leave no region out.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RunningStep:
 
     @property
     def growth(self) -> float:
-        """The size of this step, relative to the calibrated step: the largest ratio of a storage's bytes."""
+        """The size of this step, relative to the calibrated step; see :func:`growth_of`. 1.0 if all sizes are fixed."""
         return growth_of(self.model.sized, self._sizes) if self._sizes is not None else 1.0
 
     def mask(self, run: Run) -> NDArray[np.bool_] | None:

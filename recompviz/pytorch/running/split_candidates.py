@@ -105,7 +105,7 @@ class SplitCandidates:
     def options(self) -> RegionPlans:
         """Return all plans with estimated bytes, for a combination with the plans of other graphs.
 
-        The estimated peak is the simulated one minus the difference to the last lowered plan.
+        The estimated peak of a plan is its simulated peak minus the difference that the last lowered plan showed.
         """
         joint = self.graph.folded.joint
         count, less = joint.forward_count, self._difference
@@ -120,8 +120,8 @@ class SplitCandidates:
     def least_recomputation(self, room: int) -> int | None:
         """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
 
-        At most ``MOST_LOWERED`` plans are lowered, and the leanest plan if none of them fits. The result is None if
-        the leanest plan does not fit either.
+        At most ``MOST_LOWERED`` plans are lowered. If none of them fits, the leanest plan is lowered, too. The result
+        is None if the leanest plan does not fit either.
         """
         best: int | None = None
         for _ in range(MOST_LOWERED):
@@ -147,7 +147,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """Return the fx nodes that make these storages."""
+    """Return the fx node that makes each of the given storages."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

@@ -80,7 +80,7 @@ class StepBudget:
     strict : bool
         Whether a step that does not fit raises an error; otherwise it runs under the plans of least peak.
     holds : nest of tensors, modules, optimizers and functions, optional
-        What the caller keeps in memory besides; see :func:`recompviz.compile`.
+        What the caller keeps in memory beside the compiled model; see :func:`recompviz.compile`.
 
     Attributes
     ----------
@@ -89,11 +89,12 @@ class StepBudget:
     memory : ResidentMemory
         Counts the bytes in use before a step.
     regions : dict of Region to PlannedRegion
+        The captured regions, each with its plans.
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
     flaw : Flaw or None
-        The reason why the last step that was to be recorded could not be used. None if it was used, or if it had no
-        backward pass.
+        The reason why the last recording of a step failed. None if it did not fail, or if it failed because the step
+        had no backward pass.
 
     Raises
     ------
@@ -464,7 +465,11 @@ class StepBudget:
 
     @property
     def failed_recordings(self) -> int:
-        """The number of failed recordings: no backward pass ran, or :attr:`flaw` gave the reason."""
+        """The number of training steps that could not be recorded.
+
+        A recording fails for a reason that :attr:`flaw` holds, or because the step has no backward pass. Failures of
+        steps whose first region was removed do not count.
+        """
         return sum(self._failed.values())
 
     @property

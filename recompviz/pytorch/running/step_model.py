@@ -1,4 +1,8 @@
-"""The model of a training step: the plans of its runs, combined into a Pareto front of recomputation against peak."""
+"""The model of a training step: the plans of its runs, combined into a Pareto front of recomputation against peak.
+
+The *size of a step* is relative to the *calibrated step*: the recorded step from which the bytes of the regions were
+measured; see :func:`growth_of`.
+"""
 
 from __future__ import annotations
 
@@ -162,7 +166,7 @@ def model_of_step(
 
 
 def model_of_region(known: PlannedRegion) -> StepModel:
-    """Return the model of a step that is one run of a region of fixed sizes, with the loss inside the region.
+    """Return the model of a step that is one run of a region. Its sizes are fixed, and the loss is inside it.
 
     Parameters
     ----------
@@ -249,7 +253,8 @@ def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> 
     """Return the size of a step, relative to the calibrated step.
 
     The calibrated step is the recorded one from which the bytes of the regions were measured. The result is the largest
-    ratio of the bytes of a storage of dynamic size at ``sizes`` to its calibrated bytes; 1.0 if all sizes are fixed.
+    factor by which a storage grows when the sizes of the inputs change from those of the calibrated step to ``sizes``.
+    It is 1.0 if all sizes are fixed.
     """
     return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
 
@@ -272,7 +277,7 @@ def with_size(model: StepModel, other: StepModel) -> StepModel:
 
 
 def larger(one: Outside, other: Outside) -> Outside:
-    """Return the bytes outside a region with the larger value of each attribute."""
+    """Return the larger of two values for each attribute of :class:`Outside`."""
     return Outside(
         max(one.forward, other.forward), max(one.after_forward, other.after_forward),
         max(one.backward, other.backward), max(one.after_backward, other.after_backward),

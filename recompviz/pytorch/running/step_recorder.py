@@ -95,11 +95,14 @@ class StepRecorder:
         run.when_freed = lambda _run: self._ended(number)
 
     def backward_starts(self, number: int) -> None:
-        """Note that the backward pass of a run starts."""
+        """Note that the backward pass of a run starts. ``number`` is the position of the run in ``runs``."""
         self._in_backward.add(number)
 
     def backward_ends(self, number: int) -> None:
-        """Note that the backward pass of a run has ended. After the last one of the step, stop recording."""
+        """Note that the backward pass of a run has ended. After the last backward pass of the step, stop recording.
+
+        ``number`` is the position of the run in ``runs``.
+        """
         self._in_backward.discard(number)
         if not keeps_graph():
             self._ended(number)
