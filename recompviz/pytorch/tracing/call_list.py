@@ -42,7 +42,7 @@ class CallList:
     nodes : list of torch.fx.Node
         The fx node of each call.
     info : InfoMaker
-        Makes the names of the calls, and of the nodes of G that are views or several calls.
+        Makes the names of the calls. Also makes the names of the nodes of G that stand for views or for several calls.
     """
 
     def __init__(self, table: StorageTable, mutated: frozenset[Node]) -> None:
@@ -93,7 +93,8 @@ class CallList:
         Parameters
         ----------
         fallback : torch.fx.Node
-            The fx node of the call if the graph has no tangents, which are the placeholders of these gradients.
+            The fx node to record for the call if the graph has no tangents. Tangents are the placeholders of the
+            gradients of the outputs.
         """
         table = self._table
         tangents = [node for node, (role, _) in table.placeholders if role == "tangent"]

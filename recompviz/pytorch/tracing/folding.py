@@ -51,8 +51,8 @@ class Folded:
         ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and otherwise a
         position.
     outputs : tuple of (torch.fx.Node or None)
-        The values that the forward pass returns: the loss and the tensors that the step assigns to attributes of
-        modules, or every output of a region.
+        The values that the forward pass returns. In a whole training step they are the loss and the tensors that the
+        step assigns to attributes of modules. In a region they are its outputs.
     gradients : tuple of (torch.fx.Node or None)
         The gradient of each placeholder except tangents; None if it has none.
     mutated : frozenset of torch.fx.Node

@@ -32,7 +32,8 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
         The traced training step. It is not changed; the partitioner works on a copy.
     ratio : float
         ``torch._functorch.config.activation_memory_budget``, from 0 to 1. At 1 the partitioner saves what it saves by
-        default, and at 0 the least that it can. A ratio between them is a share of saved bytes, not of peak memory.
+        default, and at 0 the least that it can. A ratio between 0 and 1 limits the saved bytes to a value between these
+        two. It does not limit the peak memory.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class NodeGraph:
     node_calls : tuple of tuple of int
         The calls of each node; none for a node of views.
     calls : tuple of Call
-        All calls of the training step, with ``node``, ``views`` and ``follows`` set.
+        All calls of the training step. Their attributes ``node``, ``views`` and ``follows`` are set.
     """
 
     graph: Graph

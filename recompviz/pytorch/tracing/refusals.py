@@ -16,9 +16,9 @@ from recompviz.pytorch.tracing.step import Step, TraceError
 
 
 def refuse_computed_constants(step: Step, constants: Sequence[torch.Tensor]) -> None:
-    """Raise TraceError if the step reads an attribute that has a ``grad_fn`` as a constant.
+    """Raise TraceError if a constant of the trace is a module's attribute that has a ``grad_fn``.
 
-    In eager mode the attribute gets a gradient, and a constant of a trace gets none.
+    In eager PyTorch the attribute gets a gradient. As a constant of a trace it would get none.
     """
     keys = {storage_key(constant) for constant in constants}
     for name, tensor in computed_attributes(step).items():

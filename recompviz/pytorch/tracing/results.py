@@ -54,7 +54,10 @@ def forward_output_count(output: Node) -> int:
 
 
 def gradients_start(output: Node) -> int:
-    """Return the position of the first gradient among the outputs of a joint graph; their number if there is none."""
+    """Return the position of the first gradient among the outputs of a joint graph.
+
+    If no output is a gradient, return the number of outputs.
+    """
     found = [i for i, desc in enumerate(output.meta["desc"]) if is_gradient(desc)]
     return found[0] if found else len(output.meta["desc"])
 

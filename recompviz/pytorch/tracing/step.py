@@ -53,7 +53,7 @@ def step_arguments(
     Raises
     ------
     TypeError
-        If one of them has another type.
+        If an argument has the wrong type.
     """
     named = {} if kwargs is None else kwargs
     expect(named, Mapping, "kwargs", "a dict of the model's keyword arguments", 'write kwargs={"mask": mask}')
@@ -133,9 +133,10 @@ class Step(nn.Module):
         self.loss = loss
 
     def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> Any:
-        """Return the scalar loss of one batch.
+        """Return the scalar loss of one batch, or the model's output if the step is traced without its loss.
 
-        Without a loss function, without targets and without one number in the output, return the model's output.
+        That is the case if there are neither a loss function nor targets, and the model's output is not one number and
+        contains no ``loss`` that is one number.
         """
         output = self.model(*inputs, **kwargs)
         if self.loss is None and not targets and not _is_one_number(_loss_in(output)):
