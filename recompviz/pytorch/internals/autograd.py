@@ -48,10 +48,10 @@ def backward_runs() -> bool:
 def after_backward(function: Callable[[], None]) -> None:
     """Call a function soon after the running backward pass has returned to Python, in the same thread.
 
-    In the main thread the function is a pending call of the interpreter. In another thread it is called at the next
-    return of a function, unless a tool such as cProfile watches these. It does not run in a callback of the autograd
-    engine: the engine restores thread-local state when it returns, and a profiler that was stopped in such a callback
-    would still count as running.
+    In the main thread, the function is a pending call of the interpreter. In another thread, it is called when the next
+    Python function is called or returns. If a tool such as cProfile has set a profile function in that thread, it is
+    never called. It does not run in a callback of the autograd engine: the engine restores thread-local state when it
+    returns, and a profiler that was stopped in such a callback would still count as running.
     """
     if threading.current_thread() is threading.main_thread():
         _waiting.append(function)

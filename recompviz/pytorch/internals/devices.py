@@ -46,10 +46,10 @@ def rounded(size: int, device: torch.device) -> int:
 
 
 def may_be_larger(alignment: int, size: int) -> int:
-    """Return the bytes by which a block of ``size`` bytes may exceed the rounded request.
+    """Return by how many bytes a block of ``size`` bytes may exceed the rounded request that it serves.
 
-    CUDA's caching allocator may reuse a larger free block without splitting it; half the block is allowed for that. The
-    CPU's allocator (``alignment`` 1) never does that.
+    CUDA's caching allocator may serve a request with a larger free block without splitting it. The difference may be up
+    to half of the block. The CPU's allocator (``alignment`` 1) never does that.
     """
     return 0 if alignment == 1 else size // 2
 
@@ -165,7 +165,7 @@ def processor_name(device: torch.device) -> str:
 def backend_settings(device: torch.device) -> str:
     """Return settings of PyTorch that decide which kernels run on a device, as one text.
 
-    Figures that were measured under one text are used again under the same text only.
+    Figures that were measured on the device are used again only while this text stays the same.
     """
     backends: Any = torch.backends  # its attributes are set at run time
     settings: dict[str, Any] = {

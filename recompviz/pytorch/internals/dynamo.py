@@ -104,10 +104,11 @@ def allow_more_captures() -> None:
 
 
 def guard_process_state() -> None:
-    """Add guards for two changes that Dynamo does not notice: of a method in its class, and of the environment.
+    """Add guards for two changes that Dynamo does not notice.
 
-    Call it in the backend, where the guards of a graph are not built yet. A method that is replaced in an object is
-    guarded by Dynamo itself, and so is the value of an environment variable that exists.
+    One is the replacement of a method in its class. The other is a change of the number of environment variables.
+    Dynamo itself guards a method that is replaced in an object, and the value of an environment variable that exists.
+    Call this function in the backend: Dynamo builds the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -183,7 +184,7 @@ def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool 
 
     Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the
     functions that such a function calls, but no functions of PyTorch. So PyTorch's layers are compiled here. Layers
-    that are called in a captured function belong to its graph, as without this call.
+    that are called in a captured function belong to the graph of this function, even if they were compiled here.
     """
     for module in model.modules():
         from_torch = type(module).__module__.startswith("torch.nn.modules")
@@ -246,10 +247,10 @@ def _forget_guards(dropped: set[int]) -> None:
 
 
 def forget_tracebacks() -> None:
-    """Drop the memory that Dynamo's metrics keep of earlier compilations without need.
+    """Free memory that Dynamo's metrics hold for earlier compilations.
 
-    Tracebacks, and the code objects in them, would stay alive until the process ends. The texts of Dynamo's settings
-    are equal in most compilations; they are kept once.
+    Tracebacks are dropped. Otherwise they, and the code objects in them, would stay alive until the process ends. The
+    texts of Dynamo's settings are equal in most compilations. Equal texts are kept only once.
     """
     edits = getattr(get_metrics_context(), "_edits", None)
     if edits:
@@ -299,7 +300,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class Callers:
-    """The functions that call a region (a captured graph) in one call of it, innermost first; frozen.
+    """The functions on the stack during one call of a region (a captured graph), innermost first; frozen.
 
     Attributes
     ----------

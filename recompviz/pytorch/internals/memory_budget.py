@@ -43,7 +43,10 @@ class Partition:
 
     @classmethod
     def of(cls, forward: GraphModule, backward: GraphModule) -> Partition:
-        """Return the partition of a forward and a backward graph. Operators with the same name are the same."""
+        """Return the partition of a forward and a backward graph.
+
+        An operator counts as recomputed if the backward graph has an operator of the same name.
+        """
         again = {node.name for node in backward.graph.nodes if node.op == "call_function"}
         nodes = tuple(node for node in forward.graph.nodes if node.op == "call_function")
         return cls(nodes, tuple(node for node in nodes if node.name in again))

@@ -50,8 +50,9 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
     """Return the values that PyTorch's min-cut partitioner saves for the backward pass of a joint graph.
 
     The partitioner works on a copy, under the present settings of ``torch._functorch.config``. By default it avoids
-    recomputing operators that it calls compute-intensive, and solves the knapsack by ``dp`` over counted FLOP. Its
-    merging of equal subexpressions is switched off, because it would change the graph.
+    recomputing operators that it calls compute-intensive. For a ratio below 1 it solves a knapsack problem to choose
+    the saved values: by default with dynamic programming, and with FLOP as the cost of recomputing a value. The merging
+    of equal subexpressions is switched off, because it would change the graph.
 
     Parameters
     ----------

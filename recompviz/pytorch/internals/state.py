@@ -66,7 +66,8 @@ class WriteCounts:
     def so_far(self) -> list[tuple[int, int]]:
         """Return two counts for each parameter and differentiable input: of writes to its data, and to its gradient.
 
-        The first count starts when the object is made. The second is −1 if there is no gradient.
+        The first counts writes since the :class:`WriteCounts` object was made. The second counts all writes to the
+        gradient; it is −1 if there is no gradient.
         """
         return [
             (version_of(holder) - start, -1 if holder.grad is None else version_of(holder.grad))

@@ -30,7 +30,7 @@ class SymbolicSizes:
     """The bytes of storages as a function of the sizes of a graph's inputs.
 
     A size is left out if it contains a symbol that is not the size of an input, for example a number of nonzero values.
-    The object is false if no size remains.
+    ``bool()`` of the object is False if no size remains.
 
     Parameters
     ----------
