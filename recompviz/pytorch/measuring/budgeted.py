@@ -43,7 +43,7 @@ def fit_in(
     -------
     PlannedModule
         Called with the inputs and then the targets, it returns the scalar loss, or the model's outputs if there is no
-        loss. Each call runs the plan of least recomputation, of the plans found, that fits into ``total``.
+        loss. Of the plans that were found and fit into ``total``, each call runs the one of least recomputation.
 
     Raises
     ------
@@ -55,8 +55,6 @@ def fit_in(
         If another profiler runs in this process when the training step is calibrated.
     TraceError
         If the training step cannot be traced.
-    ValueError
-        If ``total`` is not a size.
 
     Examples
     --------

@@ -40,7 +40,7 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
 
     The training step runs six times, under the time-centric plan with the least simulated peak. It does not run if the
     figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the
-    bytes that are saved. The state of the model and of the batch is restored.
+    bytes that it saves with those of the captured step. The state of the model and of the batch is restored.
 
     Parameters
     ----------

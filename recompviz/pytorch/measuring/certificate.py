@@ -1,9 +1,10 @@
 """The certificate: a training step under a plan computes the same as an eager step, and saves the plan's values.
 
-Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has other
-inputs and parameters. Gradients, loss and buffers must be bitwise equal. If two eager runs differ, because a kernel is
-not deterministic, they must be equal within a tolerance. The gradients of trained tensors outside the model are
-compared, too. Between the passes, autograd must hold exactly the values that the schedule saves.
+Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The second
+step of each pair has other inputs and parameters. Gradients, loss and buffers of the planned steps must be bitwise
+equal to those of the eager steps. They need to be equal only within a tolerance if two eager runs differ from each
+other, because a kernel is not deterministic. The gradients of trained tensors outside the model are compared, too.
+Between the passes, autograd must hold exactly the values that the schedule saves.
 """
 
 from __future__ import annotations
@@ -124,10 +125,10 @@ class Certificate:
 def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Certificate:
     """Check that training steps under a plan give the results of eager steps, and that the plan's values are saved.
 
-    Two training steps in a row run eagerly, and two run under the plan, from the same state. The second of them has
-    other inputs (real numbers scaled, integers in reverse order), other parameters and other random numbers. If the
-    model raises an error for the changed inputs, the second step uses the inputs of the first. The state of the model
-    and of the batch is restored.
+    Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The
+    second step of each pair has other inputs (real numbers scaled, integers in reverse order), other parameters and
+    other random numbers. If the model raises an error for the changed inputs, the second step uses the inputs of the
+    first. The state of the model and of the batch is restored.
 
     If a step does not fit on the device, the batch is halved until it fits. ``notes`` of the certificate gives the
     batch size. If the graph of the smaller batch has other nodes, the plan that keeps everything is compared.

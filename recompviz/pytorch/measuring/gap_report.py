@@ -12,14 +12,14 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:
     """Split the difference between a plan's formula peak and its measured peak into causes.
 
-    The changes in the steps of the gap add up. They lead from the peak in the paper's formula to the simulated peak,
-    then to the measured peak, and on CUDA to the bytes that the allocator reserved.
+    The gap is a list of causes, each with a change in bytes. Together the changes lead from the peak in the paper's
+    formula to the simulated peak, then to the measured peak, and on CUDA to the bytes that the allocator reserved.
 
     Parameters
     ----------
     trace : Trace
         Workspace inside operators counts only if the trace is calibrated (:func:`recompviz.calibrate`). Otherwise the
-        step ``"workspace"`` has a change of 0 bytes.
+        cause ``"workspace"`` has a change of 0 bytes.
     plan : Plan
     measured : Timeline, optional
         The result of :func:`recompviz.measure` for this plan. If it is omitted, the gap ends at the simulated peak.

@@ -157,10 +157,10 @@ class MeasurementRun:
 
 
 def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:
-    """Return a function from a mark to a function that runs the forward pass of a training step.
+    """Return a function that takes a mark, and returns a function that runs the forward pass of a training step.
 
-    A planned module enters ``mark(step)`` around each step of its schedule. Other modules, and the mark None, are not
-    marked.
+    The mark is a function from a step of a schedule to a context manager, or None. A planned module runs each step of
+    its schedule inside ``mark(step)``. The mark is not used if it is None, or if the module is not a planned module.
     """
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
