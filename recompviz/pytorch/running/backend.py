@@ -51,8 +51,8 @@ def active_backend(
     inputs : sequence
         Its example inputs.
     options : mapping, optional
-        ``{"granularity": "operators"}`` (the default) or ``{"granularity": "paper"}``: what one node of the region's
-        graph stands for.
+        ``{"granularity": "operators"}`` (the default) or ``{"granularity": "paper"}``: what one node of the planned
+        graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def compile_region(
         Chooses the plan at each run. It gets the region of the graph before the first run. A graph without a backward
         pass has no region.
     granularity : "operators" or "paper"
-        What one node of the region's graph stands for.
+        What one node of the planned graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
 
     Returns
     -------

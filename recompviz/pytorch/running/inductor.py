@@ -53,8 +53,8 @@ class Partitioner(CustomPartitionerFn):
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. It includes parameters,
         gradients, inputs, optimizer state, and the buffers of the forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
-        The total then includes the state of the optimizer, all its parameters and their gradients. If left out, the
-        total includes only the tensors of the graphs: parameters, buffers, inputs and gradients.
+        If given, the total includes the state of the optimizer, all its parameters and their gradients. If left out,
+        the total includes only the tensors of the graphs: parameters, buffers, inputs and gradients.
 
     Attributes
     ----------

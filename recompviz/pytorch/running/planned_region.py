@@ -56,11 +56,11 @@ class PlannedRegion:
     masks : list of keep mask
         The plans; empty before a step was recorded.
     sizes : tuple
-        The dynamic sizes of the inputs for which the bytes of ``joint`` hold.
+        The bytes of ``joint`` hold for these dynamic sizes of the inputs.
     leanest : keep mask or None
         The plan that :meth:`lean` returned last.
     searched : set of tuple
-        The dynamic sizes of the inputs for which a leaner plan was searched before a step was recorded.
+        For these dynamic sizes of the inputs, a leaner plan was searched before a step was recorded.
     """
 
     region: Region
@@ -81,7 +81,7 @@ class PlannedRegion:
         Parameters
         ----------
         sizes : tuple, optional
-            The dynamic sizes of the inputs for which plans are simulated. If left out, the sizes at the capture.
+            Plans are simulated for these dynamic sizes of the inputs; by default for the sizes at the capture.
         seconds : float
             Processor time of a search, in seconds. With 0 nothing is searched: the result is the plan that the last
             call returned. At the first call, it is the leanest of the plans that need no search.

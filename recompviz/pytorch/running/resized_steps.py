@@ -44,7 +44,7 @@ class SizedPlans:
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     sizes : tuple, optional
-        The dynamic sizes of the inputs for which the bytes of ``joint`` hold. If left out, all sizes count as fixed.
+        The bytes of ``joint`` hold for these dynamic sizes of the inputs. If left out, all sizes count as fixed.
 
     Attributes
     ----------
@@ -198,7 +198,7 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
     recorded : tuple
         The dynamic sizes of the inputs in the calibrating run.
     sizes : tuple
-        The dynamic sizes for which the result holds.
+        The bytes of the result hold for these dynamic sizes of the inputs.
     """
     symbolic = region.folded.symbolic_sizes
     if not symbolic:
@@ -218,7 +218,7 @@ def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outs
         For each recorded size of the step, rising: the size, and the bytes that the code outside held. Sizes are
         relative to the calibrated step; see :func:`recompviz.pytorch.running.step_model.growth_of`.
     growth : float
-        The size of the step for which bytes are estimated, relative to the calibrated step.
+        Bytes are estimated for a step of this size, relative to the calibrated step.
 
     Returns
     -------

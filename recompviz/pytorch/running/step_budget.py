@@ -93,8 +93,8 @@ class StepBudget:
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
     flaw : Flaw or None
-        The reason why the last recording of a step failed. None if it did not fail, or if it failed because the step
-        had no backward pass.
+        The reason why the last recording of an unplanned step failed. None if it did not fail, or if it failed because
+        the step had no backward pass.
 
     Raises
     ------
@@ -467,8 +467,8 @@ class StepBudget:
     def failed_recordings(self) -> int:
         """The number of training steps that could not be recorded.
 
-        A recording fails for a reason that :attr:`flaw` holds, or because the step has no backward pass. Failures of
-        steps whose first region was removed do not count.
+        A recording fails for a reason that :attr:`flaw` holds, or because the step has no backward pass. A failure does
+        not count if the step was already planned from an earlier recording, or if its first region was removed.
         """
         return sum(self._failed.values())
 

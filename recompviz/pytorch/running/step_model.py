@@ -53,13 +53,13 @@ class StepModel:
         For each recorded size of the step, rising: the size relative to the calibrated step, and the bytes that code
         outside held around each run.
     sizes : tuple of tuple
-        The dynamic sizes of the inputs of each run, for which ``plans``, ``options`` and ``outside`` hold.
+        The dynamic sizes of the inputs of each run. ``plans``, ``options`` and ``outside`` hold for these sizes.
     outside : tuple of Outside
         The bytes that code outside holds around each run, at ``sizes``.
     optional : bool
         Whether a step may leave out some of the runs.
     searched : tuple of float
-        The sizes of the step for which plans were searched, relative to the calibrated step.
+        Plans were searched for steps of these sizes, relative to the calibrated step.
     """
 
     regions: tuple[Region, ...]
@@ -296,7 +296,7 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
     Returns
     -------
     (StepModel, (list of int, list of int))
-        The merged model, and the positions in it of the runs of ``model`` and of ``other``.
+        The merged model; then the positions of the runs of ``model`` in it, and those of the runs of ``other``.
     """
     first, second, regions = merged_positions(model.regions, other.regions)
     where: list[tuple[StepModel, int]] = [(model, 0)] * len(regions)
