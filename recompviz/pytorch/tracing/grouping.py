@@ -96,7 +96,7 @@ def parts_of(
 
 
 def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
-    """Return the input of an fx node that shares a storage with its value; None if no input does."""
+    """Return the input of an fx node with which the node's value shares a storage; None if there is none."""
     mine = set(storages(alias))
     return next((source for source in alias.all_input_nodes if mine & set(storages(source))), None)
 

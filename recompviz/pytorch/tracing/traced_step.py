@@ -377,5 +377,5 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
 
 
 def expect_trace(trace: Any, then: str) -> None:
-    """Raise TypeError unless an argument is a trace; ``then`` is the right call, for the message."""
+    """Raise TypeError unless an argument is a trace. The message recommends the call ``then``."""
     expect(trace, Trace, "trace", "a Trace from rv.trace(model, x, …)", f"write {then}")
