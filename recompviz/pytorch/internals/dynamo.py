@@ -289,7 +289,7 @@ class Capture:
     Attributes
     ----------
     line : SourceLine or None
-        The user's line of the first call in the graph; None if no call is in the user's code.
+        The line of the first call in the graph that comes from the user's code; None if no call does.
     ended_by : GraphBreak or None
         The graph break at which the graph ends; None if it ends with the return of the captured function.
     """
