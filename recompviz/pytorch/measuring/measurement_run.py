@@ -207,7 +207,8 @@ def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
     deltas : sequence of int
         The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most bytes by which the allocations of the whole process rose; None where the allocator does not count.
+        The most bytes by which the allocations of the whole process rose in the training step; None where the allocator
+        does not count.
 
     Examples
     --------
