@@ -101,3 +101,19 @@ def test_the_largest_batch_counts_the_state_of_the_optimizer() -> None:
     for batch, fits in ((largest, True), (largest + 1, False)):
         traced = rv.trace(model, torch.randn(batch, 16), loss=torch.sum, optimizer=optimizer)
         assert (rv.simulate(traced).peak <= 400 << 10) == fits
+
+
+def test_the_users_optimizer_is_not_stepped() -> None:
+    model = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)
+    called: list[str] = []
+    optimizer.register_step_pre_hook(lambda *_arguments: called.append("hook"))
+    before = {name: value for name, value in vars(optimizer).items() if name != "param_groups"}
+    rv.debug(
+        model, torch.ones(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss, optimizer=optimizer,
+        advise=False,
+    )  # fmt: skip
+    assert not called
+    assert {name: vars(optimizer)[name] for name in before} == before
+    assert (scheduler.last_epoch, optimizer.state) == (0, {})

@@ -31,6 +31,7 @@ from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.report import report_of
 from recompviz.pytorch.internals.devices import alignment, device_of
 from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
@@ -110,6 +111,7 @@ class _Session:
         self, model: Any, arguments: Arguments, loss: Loss | None, optimizer: torch.optim.Optimizer | None
     ) -> None:
         self.model, self.arguments, self.loss, self.optimizer = model, arguments, loss, optimizer
+        self._plain = None if optimizer is None else plain_optimizer(optimizer)
         self.module = model if isinstance(model, nn.Module) else None
         tensors = [*self.module.parameters()] if self.module is not None else []
         self.device = device_of([*tensors, *pytree.tree_leaves(arguments)])
@@ -137,8 +139,8 @@ class _Session:
         if not loss.requires_grad:
             raise TraceError("the loss needs no gradient: there is no backward pass to watch")
         torch.autograd.backward(loss)
-        if self.optimizer is not None and optimize:
-            self.optimizer.step()
+        if self._plain is not None and optimize:
+            self._plain.step()
 
     def _clear(self) -> None:
         if self.module is not None:
