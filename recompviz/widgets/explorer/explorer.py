@@ -606,7 +606,7 @@ def budget_bytes(value: Any, keep_all: int) -> int:
         A size that :func:`~recompviz.core.base.units.parse_bytes` reads, or a percentage of ``keep_all`` such as
         ``"60%"``.
     keep_all : int
-        The total bytes of the plan that recomputes nothing.
+        The total bytes that 100 % stands for: those of the plan that recomputes least.
     """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
