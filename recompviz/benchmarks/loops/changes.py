@@ -3,7 +3,7 @@
 A second model gets the same changes and runs eagerly. After each change, losses, gradients and buffers of both must be
 exactly equal.
 
-One kind of difference is not stale: under autocast, a parameter that is used twice gets a gradient that may differ in the
+One kind of difference is not stale: under autocast, the gradient of a parameter that is used twice may differ in the
 last bits. Eager PyTorch casts the parameter once and adds the gradients in bfloat16; AOTAutograd casts it at each use.
 """
 
