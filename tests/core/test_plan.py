@@ -64,6 +64,7 @@ def test_a_plan_of_another_version_is_read_if_the_graph_is_the_same(version: str
         lambda d: d.update(segment=[1]),
         lambda d: d.update(segment=[1, 3]),
         lambda d: d.update(segment=[2, 1]),
+        lambda d: d.update(segment=[float("inf"), 1]),
         lambda d: d.update(keep="00"),
         lambda d: d.update(format="other"),
         lambda d: d.pop("keep"),

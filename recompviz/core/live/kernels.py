@@ -185,7 +185,8 @@ def overhead_of(step, scratch):
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
     """Fill ``scratch.alive_at_peak``: for each node, whether it is kept and has a saved storage alive at the peak.
 
-    If the peak is in the forward pass, every saved storage counts, also one that is allocated after the peak.
+    If the peak is in the forward pass, every saved storage counts, also one that is allocated after the peak. If it is
+    in the backward pass, outputs of the step do not count.
     """
     alive = scratch.alive_at_peak
     alive[:] = False

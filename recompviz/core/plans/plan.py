@@ -318,8 +318,8 @@ class Plan:
         Raises
         ------
         PlanMismatch
-            If the text is not a plan, or the plan was made for a graph with another fingerprint. If another version of
-            recompviz wrote the text, the message says so.
+            If the text is not a plan, or the plan was made for a graph with another fingerprint. If the format
+            or the fingerprint differs and another version of recompviz wrote the text, the message says so.
         """
         try:
             data = json.loads(text)
@@ -333,7 +333,7 @@ class Plan:
         try:
             fingerprint, kind = data["fingerprint"], str(data["kind"])
             keep, segment = str(data["keep"]), [int(i) for i in data["segment"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
         if fingerprint != graph.fingerprint:
             raise PlanMismatch(

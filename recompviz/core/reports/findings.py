@@ -73,7 +73,9 @@ class PeakRow:
 
 @dataclass(frozen=True)
 class Finding:
-    """A group of blocks that are alive at the peak for the same cause, and how to fix it.
+    """Memory at the peak that has one cause, and how to fix it.
+
+    The memory is a group of blocks that are alive at the peak, or free memory that the allocator reserves.
 
     Attributes
     ----------
@@ -84,7 +86,7 @@ class Finding:
     line : SourceLine or None
         The line of the user's code to look at, usually the line that allocated the largest block.
     size : int
-        Bytes of the blocks.
+        Bytes of the memory.
     avoidable : int
         Bytes that would be saved without this cause.
     why : str
@@ -92,7 +94,7 @@ class Finding:
     fix : str
         How to fix it; empty if there is no fix to suggest.
     rows : tuple of int
-        Positions of the blocks in :attr:`MemoryReport.rows`.
+        Positions of the blocks in :attr:`MemoryReport.rows`; empty for free memory.
     surprising : bool
         True if training does not need this memory, False for ordinary memory such as values saved for backward.
     growth : int

@@ -24,7 +24,10 @@ Judge = Callable[[Graph, Any], Feedback]
 
 
 def boundary_is(wanted: str) -> Judge:
-    """Return a judge that accepts every lower set whose boundary is the set ``wanted``, one letter for each node."""
+    """Return a judge that accepts every lower set with a given boundary.
+
+    ``wanted`` has the letters of the nodes of that boundary.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         mask = read_lower_set(graph, answer)

@@ -142,7 +142,10 @@ def _joint_graph(
 
 
 def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextManager[None]:
-    """In a block, let Dynamo capture recurrent layers and gradients taken in the forward pass, and ignore logging.
+    """In a block, let Dynamo capture recurrent layers, gradients taken in the forward pass, and methods of loggers.
+
+    A method of ``logging.Logger`` is not called while Dynamo captures. Functions such as ``logging.info`` still end a
+    graph.
 
     Parameters
     ----------

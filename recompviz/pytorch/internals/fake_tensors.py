@@ -83,12 +83,12 @@ def real_tensors() -> contextlib.AbstractContextManager[Any]:
 
 
 def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
-    """Return the storages of the real tensors from which fake tensors were made.
+    """Return the real storages behind all fake tensors of one compilation.
 
     Parameters
     ----------
     values : iterable
-        Fake tensors of one compilation, among any other values.
+        Any values. The first fake tensor among them tells the compilation.
 
     Returns
     -------

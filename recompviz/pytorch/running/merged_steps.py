@@ -68,8 +68,8 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
 
     Examples
     --------
-    Each of two layers leaves 8 bytes outside, and the loss takes 2. If each recorded step ran only one of the layers,
-    it is not known which bytes belong to the loss. Its bytes then count before the second layer, too:
+    Each of two layers leaves 8 bytes outside, and the loss takes 2. No recorded step ran both layers, so the 2 bytes of
+    the loss cannot be told from the 8 of the layer. All 10 bytes are assumed to be held when the second layer starts:
 
     >>> step = [Outside(0, 10, 10, 4)]
     >>> both = [Outside(0, 8, 14, 4), Outside(8, 18, 18, 14)]

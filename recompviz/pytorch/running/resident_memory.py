@@ -115,10 +115,10 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Return the gradient bytes of all known parameters, and of those among them that a region does not have.
+        """Return two numbers of bytes: the gradients of all known parameters, and the part outside ``region``.
 
         The known parameters are the trainable ones of the region, and of the models that were given to
-        :meth:`note_model`.
+        :meth:`note_model`. The second number counts the parameters that the region does not have.
         """
         own = {id(tensor) for tensor in self.tensors_of(region)}
         counter = _Counter(region.device.type, region.folded.joint.rounded)

@@ -120,8 +120,9 @@ class SplitCandidates:
     def least_recomputation(self, room: int) -> int | None:
         """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
 
-        At most ``MOST_LOWERED`` plans are lowered. If none of them fits, the leanest plan is lowered, too. The result
-        is None if the leanest plan does not fit either.
+        At most ``MOST_LOWERED`` plans are lowered, those that recompute least by the estimate first. If none of them
+        fits, but the leanest plan does, a bisection lowers as many plans between. The result is None if the leanest
+        plan does not fit either.
         """
         best: int | None = None
         for _ in range(MOST_LOWERED):
@@ -142,8 +143,31 @@ class SplitCandidates:
             if peak <= room:
                 best = row
         if best is None and self.memory(self.leanest).peak <= room:
-            best = self.leanest
+            best = self._bisected(room)
         return best
+
+    def _bisected(self, room: int) -> int:
+        """Return a plan that fits, between the lowered plans that do not fit and the leanest plan, which fits."""
+        failed = max((self.overhead[i] for i, found in self._memory.items() if found.peak > room), default=-1.0)
+        rows = [row for row in self._front() if self.overhead[row] > failed]
+        low, high = 0, len(rows) - 1
+        for _ in range(MOST_LOWERED):
+            if low >= high:
+                break
+            middle = (low + high) // 2
+            if self.memory(rows[middle]).peak <= room:
+                high = middle
+            else:
+                low = middle + 1
+        return rows[high] if rows else self.leanest
+
+    def _front(self) -> list[int]:
+        """Return the plans of the Pareto front of simulated peak and overhead, by rising overhead; the leanest last."""
+        front: list[int] = []
+        for row in sorted(range(len(self.masks)), key=lambda i: (self.overhead[i], self.simulated[i])):
+            if not front or self.simulated[row] < self.simulated[front[-1]]:
+                front.append(row)
+        return front
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:

@@ -102,7 +102,7 @@ class Runs:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the run has ended.
 
-        Returns immediately in a thread that holds the lock of the selection, because the run may need the lock to end.
+        Returns immediately in a thread that holds the lock of the selection, because the run may need it to finish.
 
         Parameters
         ----------

@@ -96,8 +96,8 @@ class PlanSearch:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the search has ended or was stopped.
 
-        Returns immediately in the thread of the search, and in a thread that holds the lock of the selection. The
-        search may need the lock to end.
+        Returns immediately in the thread of the search, and in a thread that holds the lock of the selection: the
+        search may need this lock before it can finish, so the two would wait for each other.
 
         Parameters
         ----------

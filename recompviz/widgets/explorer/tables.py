@@ -44,7 +44,8 @@ class Shown:
         For the plan of least total peak: the step of the schedule at which the peak is reached, and the largest values
         alive there.
     family : str
-        The family of lower sets that the solver used.
+        The family of lower sets that the user asked for. ``"auto"`` for every other table, also for one solved with
+        pins.
     base : int
         For a table solved with pins: the number of the table of the same objective and solver without pins. Otherwise
         −1.

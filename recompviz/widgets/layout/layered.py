@@ -32,14 +32,16 @@ NODE_GAP, MIXED_GAP, LINE_GAP = 29.0, 18.0, 6.0
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Coordinates of nodes and edges across the ranks. In a layout from left to right, they are the y coordinates.
+    """Positions of nodes and edges within their ranks.
+
+    In a layout from left to right, a rank is a column, and the positions are y coordinates.
 
     A *dummy* is the point where an edge crosses a rank between the ranks of its ends.
 
     Attributes
     ----------
     across : tuple of float
-        The coordinate of each node in pixels; the least coordinate of all nodes and dummies is 0.
+        The position of each node in pixels; the least position of all nodes and dummies is 0.
     lines : dict of int to tuple of (rank, across)
         The dummies of an edge, by the number of the edge. Edges without dummies are absent.
     extent : float

@@ -31,8 +31,8 @@ def diagram_of(graph: Graph) -> Hasse | None:
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
     """Return the scene of a graph. Its only frame shows a set and a sequence of lower sets.
 
-    The set is shown in the graph, and the sequence in the lattice of all lower sets. A graph with more than 80 lower
-    sets has no lattice, so its scene does not show the sequence.
+    The set is shown in the graph, and the sequence in the lattice of all lower sets. The lattice is drawn for up to 80
+    lower sets. Without it, the sequence is not shown.
 
     Parameters
     ----------

@@ -32,7 +32,8 @@ def programme_scene(table: Programme, title: str) -> Scene:
     Parameters
     ----------
     table : Programme
-        The budget-free form, or the table of one budget, which has no trade-off curve.
+        A table without a budget, or for one budget. The scene draws the trade-off curve only for a table without a
+        budget.
     title : str
         Title of the scene.
     """

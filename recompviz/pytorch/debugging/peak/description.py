@@ -68,9 +68,11 @@ def category(peak: PeakState, live: LiveBlock) -> Category:
 
 
 def block_category(peak: PeakState, block: Block) -> Category:
-    """Return the category of a block, from its role, or else from the operator that made it.
+    """Return the category of a block.
 
-    ``INPUT`` if it has no role and no watched operator made it.
+    A block with a role has the category of the role. Any other block has the category of the operator that made it.
+    A block of the forward pass is ``KEPT`` if autograd saved it, else ``TRANSIENT``. A block that no watched operator
+    made is ``INPUT``.
     """
     if block.role:
         return _CATEGORIES[block.role]
