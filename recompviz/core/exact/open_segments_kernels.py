@@ -99,7 +99,11 @@ class Cursor(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Numbers of filled rows: states of the current set size, their labels, closed labels, points of the last front."""
+    """How many rows of each table are filled.
+
+    ``states``: states whose sets have the current size. ``labels``: labels of these states. ``closed``: closed labels.
+    ``front``: points of the front of the set that was closed last.
+    """
 
     states: int
     labels: int

@@ -39,8 +39,8 @@ class NodeSums(NamedTuple):
     """Costs, pins and sizes of the nodes, prepared for sums over sets of nodes.
 
     ``time`` is :func:`byte_sums` of T_v in quanta (:mod:`recompviz.core.exact.whole_times`). ``pinned`` is
-    :func:`byte_sums` of 1 for each node that must be kept and 0 for the others. ``memory`` is M_v in bytes, and
-    ``total_time`` is T(V) in quanta.
+    :func:`byte_sums` of an array that is 1 for nodes that must be kept and 0 for the others. ``memory`` is M_v in
+    bytes, and ``total_time`` is T(V) in quanta.
     """
 
     time: NDArray[np.int64]

@@ -88,7 +88,7 @@ class Allocations:
 
     @property
     def peak_event(self) -> int:
-        """The number of the first event after which the most bytes are in use; −1 if there are no events."""
+        """The number of the event after which the bytes in use are at their maximum; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     def alive_after(self, event: int) -> NDArray[np.int64]:

@@ -311,9 +311,9 @@ class Callers:
     functions : tuple of (file, int)
         File and first line of all functions on the stack inside the compiled model, PyTorch's functions included.
     resumed_at : tuple of (file, int)
-        File and line of the graph break after which a function on the stack resumed.
+        For each function on the stack that resumed after a graph break: file and line of that break.
     parameters : tuple of weakref.ref
-        The parameters with which the region is called. They tell the layers apart that share one region.
+        The parameters with which the region is called. They distinguish layers that share one region.
     """
 
     inside: tuple[SourceLine, ...] = ()

@@ -140,7 +140,7 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 
 @contextlib.contextmanager
 def lines_traced(on_line: object) -> Iterator[None]:
-    """In a block, call ``on_line(frame, event)`` before each line of the user's functions and when they return.
+    """In the ``with`` block, call ``on_line(frame, event)`` before each line of the user's functions and at returns.
 
     The event is ``"line"`` or ``"return"``.
     """

@@ -217,7 +217,7 @@ class Explorer(anywidget.AnyWidget):
         """The plan tables, one for each objective, in the order given to the constructor.
 
         Reading this attribute waits for the search for better plans.
-        If nothing is searched, or the search was stopped, the only table has the plans that need no search. Tables of
+        If there was no search, or it was stopped, there is one table; it has the plans that need no search. Tables of
         baselines, pins and other solvers are not included.
         """
         self.wait_for_plans()

@@ -84,7 +84,7 @@ class Questions:
         """The number of the table to solve again when the user pins a value.
 
         Usually this is the table shown. If the table shown was itself solved with pins, it is the table of the same
-        objective and solver without pins. If given plans (baselines and loaded plans) are shown, it is the first table.
+        objective and solver without pins. While baselines or loaded plans are shown, the base is the first table.
         """
         tables, number = self._selection.tables, self._selection.table
         if number == tables.pinned:

@@ -75,7 +75,10 @@ class Stepper(Lesson):
         return self._frame or scene.still % len(scene.frames)
 
     def to_svg(self) -> str:
-        """Return a static SVG picture of the shown step. At step 0, it shows the scene's step ``still`` instead."""
+        """Return a static SVG picture of the shown step. If that is step 0, draw ``Scene.still`` instead.
+
+        ``Scene.still`` is the step that a static picture shows.
+        """
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 
     def caption(self) -> str:

@@ -118,7 +118,7 @@ class ReferencePath:
     def local(self) -> bool:
         """Whether the path is a local variable of the training step, and leads through no other object.
 
-        Such a path ends when the function of the variable returns.
+        The variable ends when its function returns.
         """
         return not self.outlives and len(self.referrers) == 1
 
