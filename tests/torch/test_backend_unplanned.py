@@ -79,14 +79,26 @@ def test_backward_passes_that_raise_do_not_prevent_a_plan() -> None:
     assert _loop(step).planned is not None
 
 
-def test_training_in_a_thread_is_planned() -> None:
-    budgets: list[StepBudget] = []
-    thread = threading.Thread(target=lambda: budgets.append(_loop(_train)))
-    thread.start()
-    thread.join()
-    assert budgets[0].planned is not None
-    with memory_window(torch.device("cpu")):  # the profiler is free again
+def test_training_in_a_thread_runs_and_the_reason_without_a_plan_is_told() -> None:
+    """A profiler in another thread than the main one cannot be stopped safely after a backward pass."""
+    compiled = rv.compile(nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1)), total="1 GiB")
+
+    def train(count: int) -> None:
+        for _ in range(count):
+            _train(compiled)
+
+    def train_in_a_thread() -> None:
+        thread = threading.Thread(target=train, args=(6,))
+        thread.start()
+        thread.join()
+
+    with pytest.warns(UnplannedStep, match="main thread"):
+        train_in_a_thread()
+    assert budget_of(compiled).planned is None
+    with memory_window(torch.device("cpu")):  # no profiler was left running
         pass
+    train(12)  # in the main thread
+    assert budget_of(compiled).planned is not None
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import sys
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,24 +44,14 @@ def backward_runs() -> bool:
 
 
 def after_backward(function: Callable[[], None]) -> None:
-    """Call a function soon after the running backward pass has returned to Python, in the same thread.
+    """Call a function soon after the running backward pass has returned to Python. For the main thread only.
 
-    In the main thread, the function is a pending call of the interpreter. In another thread, it is called when the next
-    Python function is called or returns. If a tool such as cProfile has set a profile function in that thread, it is
-    never called. It does not run in a callback of the autograd engine: the engine restores thread-local state when it
-    returns, and a profiler that was stopped in such a callback would still count as running.
+    The function is a pending call of the interpreter. It does not run in a callback of the autograd engine: the engine
+    restores thread-local state when it returns, and a profiler that was stopped in such a callback would still count as
+    running.
     """
-    if threading.current_thread() is threading.main_thread():
-        _waiting.append(function)
-        ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
-    elif sys.getprofile() is None:
-        sys.setprofile(lambda _frame, _event, _argument: _call_outside(function))
-
-
-def _call_outside(function: Callable[[], None]) -> None:
-    if not backward_runs():
-        sys.setprofile(None)
-        function()
+    _waiting.append(function)
+    ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
 
 
 def _when_engine_returned(_argument: object) -> int:

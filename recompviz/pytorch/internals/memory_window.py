@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -79,9 +78,7 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
     ProfilerBusy
         If a profiler that recompviz did not start runs in this process.
     """
-    in_main = threading.current_thread() is threading.main_thread()
-    # a window in another thread may stay open when its thread ends; it would hold the lock for ever
-    with one_at_a_time if in_main else contextlib.nullcontext():
+    with one_at_a_time:
         while _open_ended:
             _open_ended.pop()()
         if profiler_runs():

@@ -266,7 +266,8 @@ class Partitioner(CustomPartitionerFn):
             return candidates.split(row)
         self._known[key] = graph
         split = default_split(copied_joint(gm), inputs, options)
-        if graph.saved_by(split) + gradient_bytes([graph.outside]) <= room and graph.computes_right(split):
+        # cheap checks first; the saved values and all gradients need not be in use at the same time
+        if graph.saved_by(split) <= room and graph.computes_right(split):
             memory = graph.counted(split)
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))

@@ -8,6 +8,7 @@ the step starts: the total minus parameters, buffers, inputs, accumulated gradie
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -37,7 +38,7 @@ from recompviz.pytorch.running.step_model import (
     searched_at,
     with_size,
 )
-from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, Flaw, StepRecorder
+from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, IN_THREAD, Flaw, StepRecorder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -392,6 +393,9 @@ class StepBudget:
     def _start_recording(self, first: Region) -> None:
         if backward_runs():
             self._note_failure(first, IN_BACKWARD)
+            return
+        if threading.current_thread() is not threading.main_thread():
+            self._note_failure(first, IN_THREAD)
             return
         self._recording = StepRecorder.start(first.device)
         if self._recording is None:

@@ -40,6 +40,7 @@ LATE = Flaw(
 RAISED = Flaw("a backward pass raised an error", "a step whose backward pass ends will be recorded")
 OTHER_THREAD = Flaw("the next step ran in another thread", "run all steps in one thread")
 DROPPED = Flaw("a graph was compiled again while the step was recorded", "train steps that run the same graphs")
+IN_THREAD = Flaw("they do not run in the main thread", "train three steps in the main thread")
 BUSY = Flaw("another profiler is running", "train three steps without it")
 
 
@@ -72,7 +73,10 @@ class StepRecorder:
 
     @classmethod
     def start(cls, device: torch.device) -> StepRecorder | None:
-        """Start recording a step; return None if another profiler is running."""
+        """Start recording a step, in the main thread. Return None if another profiler is running.
+
+        A profiler that another thread started cannot be stopped safely when the backward pass has ended.
+        """
         recorder = cls(device)
         try:
             recorder._window = recorder._stack.enter_context(memory_window(device))
