@@ -12,7 +12,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
-from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals import memory_window as windows
+from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
 from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
@@ -153,3 +154,21 @@ def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> N
 def _repeated(compiled: Any) -> None:
     for _ in range(5):
         compiled(torch.randn(4, 8)).sum().backward()
+
+
+def test_the_profiler_never_stops_inside_a_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, the profiler would write the end of the call into memory that is free."""
+    inside: list[bool] = []
+    monkeypatch.setattr(windows, "synchronize", lambda _device: inside.append(in_compiled_call()))
+    kept: list[torch.Tensor] = []
+
+    def step(compiled: Any, number: int) -> None:
+        if number in (1, 3):
+            kept.append(compiled(torch.randn(16, 8)))  # its graph stays alive, so that its record stays open
+        loss = compiled(torch.randn(16, 8)).square().mean()
+        loss.backward()
+        kept.append(loss)
+
+    assert _loop(step, 10).planned is not None
+    assert inside
+    assert not any(inside)

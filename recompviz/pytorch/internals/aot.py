@@ -25,6 +25,7 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.dynamo import forget_tracebacks
 from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
+from recompviz.pytorch.internals.memory_window import compiled_call
 from recompviz.pytorch.internals.operators import operators_kept_whole
 
 __all__ = ["DoubleBackward", "captured_joint", "compile_joint", "input_sources", "own_code"]
@@ -107,7 +108,8 @@ class _AsEager:
         self.seen = False
 
     def __call__(self, *arguments: Any) -> Any:
-        outputs = self.compiled(*arguments)
+        with compiled_call():
+            outputs = self.compiled(*arguments)
         if not self.seen:
             self._see(outputs)
         return outputs

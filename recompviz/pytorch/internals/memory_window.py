@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from torch.profiler import profile
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.devices import AllocatorPeaks, profiler_activities, synchronize
 from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler
 from recompviz.pytorch.internals.state import one_at_a_time
@@ -62,6 +64,65 @@ _open_ended: list[Callable[[], None]] = []
 def close_before_next(close: Callable[[], None]) -> None:
     """Register a function that closes an open window. It is called before the next window opens."""
     _open_ended.append(close)
+
+
+class _Calls(threading.local):
+    """The compiled graphs that run in a thread: how many calls are inside each other."""
+
+    depth = 0
+
+
+_calls = _Calls()
+# functions that close a window, and wait until no compiled graph runs
+_waiting: list[Callable[[], None]] = []
+# functions that close a window if its training step is over; called before a compiled graph runs
+_before_calls: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def compiled_call() -> Iterator[None]:
+    """Surround the call of a compiled graph, so that no window is closed inside it.
+
+    PyTorch's profiler marks the call of an autograd function. If the profiler stopped before the call ends, the end of
+    the mark would be written into memory that is free.
+    """
+    if not _calls.depth:
+        for close in list(_before_calls):
+            close()
+    _calls.depth += 1
+    try:
+        yield
+    finally:
+        _calls.depth -= 1
+        if _waiting and not _calls.depth and not backward_runs():
+            while _waiting:
+                _waiting.pop()()
+
+
+def in_compiled_call() -> bool:
+    """Return whether this thread is inside :func:`compiled_call`."""
+    return _calls.depth > 0
+
+
+def close_after_call(close: Callable[[], None]) -> None:
+    """Call a function that closes a window when the running compiled graph has returned."""
+    _waiting.append(close)
+
+
+def closes_wait() -> bool:
+    """Return whether a window waits to be closed."""
+    return bool(_waiting)
+
+
+def close_before_calls(close: Callable[[], None]) -> None:
+    """Call a function before each compiled graph runs, until :func:`no_longer_before_calls`."""
+    _before_calls.append(close)
+
+
+def no_longer_before_calls(close: Callable[[], None]) -> None:
+    """Undo :func:`close_before_calls`."""
+    if close in _before_calls:
+        _before_calls.remove(close)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_runs
+from recompviz.pytorch.internals.memory_window import closes_wait
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
@@ -397,6 +398,8 @@ class StepBudget:
         if threading.current_thread() is not threading.main_thread():
             self._note_failure(first, IN_THREAD)
             return
+        if closes_wait():  # the window of an earlier step is closed after this call
+            return
         self._recording = StepRecorder.start(first.device)
         if self._recording is None:
             self._note_failure(first, BUSY)
@@ -428,6 +431,9 @@ class StepBudget:
         if not self._order:  # the model that was recorded is gone
             return
         first, flaw = self._order[0], recording.flaw
+        if not recording.stopped and flaw is None:  # its graphs were kept, and no backward pass ended it
+            self._note_failure(first, None)
+            return
         if flaw is None and len(passes) != len(self._order):
             flaw = DROPPED
         if flaw is not None or not any(recorded.ran_backward for recorded in passes):

@@ -16,7 +16,15 @@ import torch
 from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
 from recompviz.pytorch.internals.devices import synchronize
 from recompviz.pytorch.internals.dynamo import callers
-from recompviz.pytorch.internals.memory_window import ProfilerBusy, close_before_next, memory_window
+from recompviz.pytorch.internals.memory_window import (
+    ProfilerBusy,
+    close_after_call,
+    close_before_calls,
+    close_before_next,
+    in_compiled_call,
+    memory_window,
+    no_longer_before_calls,
+)
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
 from recompviz.pytorch.running.region import Run, Stage
@@ -58,6 +66,8 @@ class StepRecorder:
         One for each run of a region, in the order of the forward passes.
     flaw : Flaw or None
         The reason why the record cannot be used; None if there is none.
+    stopped : bool
+        Whether the profiler was stopped.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -68,7 +78,8 @@ class StepRecorder:
         self.flaw: Flaw | None = None
         self._open: set[int] = set()  # numbers of the runs whose graphs exist
         self._in_backward: set[int] = set()  # those whose backward pass has started and not ended
-        self._stopped = False
+        self._trained: set[int] = set()  # those whose backward pass has ended
+        self.stopped = False
         self._thread = threading.get_ident()
 
     @classmethod
@@ -83,13 +94,14 @@ class StepRecorder:
         except ProfilerBusy:
             return None
         close_before_next(recorder.stop)
+        close_before_calls(recorder.stop_if_over)
         return recorder
 
     def begin(self, run: Run) -> None:
         """Observe a run of a region that starts now."""
         if backward_runs():
             self.flaw = IN_BACKWARD
-        elif self._stopped:
+        elif self.stopped:
             self.flaw = LATE
         record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
         number = len(self.runs)
@@ -101,6 +113,8 @@ class StepRecorder:
     def backward_starts(self, number: int) -> None:
         """Note that the backward pass of a run starts. ``number`` is the position of the run in ``runs``."""
         self._in_backward.add(number)
+        if self.stopped and self.flaw is None:
+            self.flaw = LATE
 
     def backward_ends(self, number: int) -> None:
         """Note that the backward pass of a run has ended. After the last backward pass of the step, stop recording.
@@ -108,6 +122,7 @@ class StepRecorder:
         ``number`` is the position of the run in ``runs``.
         """
         self._in_backward.discard(number)
+        self._trained.add(number)
         if not keeps_graph():
             self._ended(number)
 
@@ -116,20 +131,34 @@ class StepRecorder:
             self.flaw = RAISED
         if number in self._open:
             self._open.remove(number)
-            if not self._open and not self._stopped:
+            if not self._open and not self.stopped:
                 after_backward(self.stop)
 
     def stop(self) -> None:
-        """Stop the profiler. Further calls do nothing, and neither do calls in a thread that did not start it."""
-        if not self._stopped and threading.get_ident() == self._thread:
-            self._stopped = True
-            self._stack.close()
+        """Stop the profiler. Further calls do nothing, and neither do calls in a thread that did not start it.
+
+        Inside the call of a compiled graph, the profiler is stopped when that call has returned.
+        """
+        if self.stopped or threading.get_ident() != self._thread:
+            return
+        if in_compiled_call():
+            close_after_call(self.stop)
+            return
+        self.stopped = True
+        no_longer_before_calls(self.stop_if_over)
+        self._stack.close()
+
+    def stop_if_over(self) -> None:
+        """Stop if the backward passes of all runs have ended, though the user keeps a graph (``retain_graph``)."""
+        if self.runs and not self._in_backward and self._open <= self._trained and not backward_runs():
+            self.stop()
 
     def finish(self) -> list[RecordedPass]:
-        """Stop recording, and return the memory of each run."""
+        """Stop recording, and return the memory of each run; an empty list if recording cannot stop now."""
         self.stop()
-        if not self._stopped:
-            self.flaw = OTHER_THREAD
+        if not self.stopped:
+            if threading.get_ident() != self._thread:
+                self.flaw = OTHER_THREAD
             return []
         events = allocation_events(self._window.profiled, self.device.type, ("rv:",))
         return read_recording(events, self.runs)
