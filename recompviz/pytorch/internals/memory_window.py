@@ -10,9 +10,9 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.profiler import profile
@@ -57,26 +57,50 @@ class MemoryWindow:
     allocated: int | None = None
 
 
-# functions that close windows that are still open, because the training step in them has not ended
-_open_ended: list[Callable[[], None]] = []
+class OpenWindow(Protocol):
+    """A window without a ``with`` block: it stays open until its training step ends."""
+
+    def stop(self) -> None:
+        """Close the window."""
+
+    def stop_if_over(self) -> None:
+        """Close the window if its training step has ended."""
 
 
-def close_before_next(close: Callable[[], None]) -> None:
-    """Register a function that closes an open window. It is called before the next window opens."""
-    _open_ended.append(close)
+_open_windows: list[OpenWindow] = []
+
+
+def note_open(window: OpenWindow) -> None:
+    """Register an open window.
+
+    ``stop`` is called before another window opens, and ``stop_if_over`` before each compiled graph runs.
+    """
+    _open_windows.append(window)
+
+
+def note_closed(window: OpenWindow) -> None:
+    """Undo :func:`note_open`."""
+    if window in _open_windows:
+        _open_windows.remove(window)
 
 
 class _Calls(threading.local):
-    """The compiled graphs that run in a thread: how many calls are inside each other."""
+    """The calls of compiled graphs in one thread.
 
-    depth = 0
+    Attributes
+    ----------
+    depth : int
+        How many calls are inside each other now.
+    waiting : list of OpenWindow
+        Windows to close when the outermost call has returned.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.waiting: list[OpenWindow] = []
 
 
 _calls = _Calls()
-# functions that close a window, and wait until no compiled graph runs
-_waiting: list[Callable[[], None]] = []
-# functions that close a window if its training step is over; called before a compiled graph runs
-_before_calls: list[Callable[[], None]] = []
 
 
 @contextlib.contextmanager
@@ -87,16 +111,16 @@ def compiled_call() -> Iterator[None]:
     the mark would be written into memory that is free.
     """
     if not _calls.depth:
-        for close in list(_before_calls):
-            close()
+        for window in list(_open_windows):
+            window.stop_if_over()
     _calls.depth += 1
     try:
         yield
     finally:
         _calls.depth -= 1
-        if _waiting and not _calls.depth and not backward_runs():
-            while _waiting:
-                _waiting.pop()()
+        if _calls.waiting and not _calls.depth and not backward_runs():
+            while _calls.waiting:
+                _calls.waiting.pop().stop()
 
 
 def in_compiled_call() -> bool:
@@ -104,25 +128,14 @@ def in_compiled_call() -> bool:
     return _calls.depth > 0
 
 
-def close_after_call(close: Callable[[], None]) -> None:
-    """Call a function that closes a window when the running compiled graph has returned."""
-    _waiting.append(close)
+def close_after_call(window: OpenWindow) -> None:
+    """Close a window when the compiled graph that this thread calls has returned."""
+    _calls.waiting.append(window)
 
 
 def closes_wait() -> bool:
-    """Return whether a window waits to be closed."""
-    return bool(_waiting)
-
-
-def close_before_calls(close: Callable[[], None]) -> None:
-    """Call a function before each compiled graph runs, until :func:`no_longer_before_calls`."""
-    _before_calls.append(close)
-
-
-def no_longer_before_calls(close: Callable[[], None]) -> None:
-    """Undo :func:`close_before_calls`."""
-    if close in _before_calls:
-        _before_calls.remove(close)
+    """Return whether a window of this thread waits to be closed."""
+    return bool(_calls.waiting)
 
 
 @contextlib.contextmanager
@@ -140,8 +153,8 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
         If a profiler that recompviz did not start runs in this process.
     """
     with one_at_a_time:
-        while _open_ended:
-            _open_ended.pop()()
+        while _open_windows:
+            _open_windows.pop().stop()
         if profiler_runs():
             raise ProfilerBusy
         yield from _recorded(device)

@@ -19,11 +19,10 @@ from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import (
     ProfilerBusy,
     close_after_call,
-    close_before_calls,
-    close_before_next,
     in_compiled_call,
     memory_window,
-    no_longer_before_calls,
+    note_closed,
+    note_open,
 )
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
@@ -93,8 +92,7 @@ class StepRecorder:
             recorder._window = recorder._stack.enter_context(memory_window(device))
         except ProfilerBusy:
             return None
-        close_before_next(recorder.stop)
-        close_before_calls(recorder.stop_if_over)
+        note_open(recorder)
         return recorder
 
     def begin(self, run: Run) -> None:
@@ -142,10 +140,10 @@ class StepRecorder:
         if self.stopped or threading.get_ident() != self._thread:
             return
         if in_compiled_call():
-            close_after_call(self.stop)
+            close_after_call(self)
             return
         self.stopped = True
-        no_longer_before_calls(self.stop_if_over)
+        note_closed(self)
         self._stack.close()
 
     def stop_if_over(self) -> None:
