@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import recompviz as rv
 from recompviz import networks
@@ -159,6 +162,22 @@ def test_retain_graph_gives_the_same_gradients_twice_and_a_second_pass_without_i
     assert torch.equal(first, case.model[0].weight.grad)
     with pytest.raises(RuntimeError, match=r"retain_graph|second time"):
         loss.backward()
+
+
+@pytest.mark.parametrize("retained", [{0}, {2}, {1, 3}])
+def test_any_step_may_retain_its_graph(retained: set[int]) -> None:
+    torch.manual_seed(0)
+    eager = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+    compiled = rv.compile(copy.deepcopy(eager), total="1 GiB")
+    for step in range(4):
+        x = torch.randn(16, 8)
+        for model in (eager, compiled):
+            loss = model(x).square().mean()
+            loss.backward(retain_graph=step in retained)
+            if step in retained:
+                torch.autograd.grad(loss, next(model.parameters()), retain_graph=True)
+                loss.backward()
+        assert all(torch.equal(a.grad, b.grad) for a, b in zip(eager.parameters(), compiled.parameters(), strict=True))
 
 
 def test_state_dict_is_the_models_own() -> None:

@@ -96,11 +96,11 @@ class DoubleBackward(RecompvizError, RuntimeError):
 
 
 class _AsEager:
-    """Calls a compiled graph, and changes its autograd function in two ways.
+    """Calls a compiled graph, and changes its autograd function in three ways.
 
     A second derivative raises :class:`DoubleBackward`, whose message says what to do; AOTAutograd's own error does not.
-    Gradients of outputs keep their strides. The changes are made after the first call, because the autograd function
-    can only be reached from an output.
+    Gradients of outputs keep their strides. ``backward(retain_graph=True)`` is allowed in every step. The changes are
+    made after the first call, because the autograd function can only be reached from an output.
     """
 
     def __init__(self, compiled: Callable[..., Any]) -> None:
@@ -122,6 +122,7 @@ class _AsEager:
             if function is not None and hasattr(function, "_double_backward"):
                 function._double_backward = staticmethod(_refused)
                 _keep_strides(function)
+                _donate_nothing(function)
                 self.seen = True
                 return
             if function is None:  # a view of an output
@@ -136,6 +137,16 @@ def _keep_strides(function: Any) -> None:
     for tangent in getattr(getattr(function, "metadata", None), "subclass_tangent_meta", ()):
         if type(tangent).__name__ == "PlainTensorMeta":
             tangent.memory_format = types.SimpleNamespace(memory_format=None, size=_EqualsAll(), stride=_EqualsAll())
+
+
+def _donate_nothing(function: Any) -> None:
+    """Say that the backward function takes no saved tensor for its own use.
+
+    A list that was never filled in counts as "some tensors" in AOTAutograd, which then refuses ``retain_graph=True``
+    after a step without it.
+    """
+    if getattr(getattr(function, "metadata", None), "bw_donated_idxs", None) is None:
+        function.metadata.bw_donated_idxs = []
 
 
 class _EqualsAll:
