@@ -21,7 +21,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.core.plans.plan_table import PlanTable
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
 from recompviz.pytorch.tracing.step import Loss
 
@@ -59,8 +59,7 @@ def training_step(
 
     def step() -> None:
         measurement.one_step(run)
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)
+        runtime(device).synchronize()
 
     return step
 
@@ -86,9 +85,10 @@ def recompute_seconds(trace: rv.Trace, plan: rv.Plan) -> float:
 
 
 def device_name(device: str) -> str:
-    """Return a description of a device: name of the GPU and CUDA version, or type of the CPU and number of threads."""
-    if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    """Return a description of a device: name and software of the vendor, or type of the CPU and number of threads."""
+    used = runtime(device)
+    if used.software():
+        return f"{used.name()}, {used.software()}"
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
 
 

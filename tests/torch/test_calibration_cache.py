@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import recompviz as rv
+from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.operators import lstm_in_single_operators as mkldnn_off
 from recompviz.pytorch.measuring import calibration
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, cache_folder
@@ -145,7 +146,7 @@ def test_settings_that_choose_other_kernels_have_another_file(monkeypatch: pytes
         paths.add(CalibrationCache(CPU).path)
     finally:
         torch.use_deterministic_algorithms(False)
-    monkeypatch.setattr("recompviz.pytorch.internals.devices.processor_name", lambda _device: "another processor")
+    monkeypatch.setattr(CpuRuntime, "name", lambda _runtime: "another processor")
     paths.add(CalibrationCache(CPU).path)
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.internals.devices.cuda import CudaRuntime
 from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing import costs as costing
 from recompviz.pytorch.tracing import device_speeds
@@ -161,7 +162,7 @@ def test_a_gpu_has_the_speed_of_its_data_sheet(
         multi_processor_count, clock_rate, memory_clock_rate, memory_bus_width = 100, 1_000_000, 1_000_000, 4096
 
     Properties.name = name  # type: ignore[attr-defined]
-    monkeypatch.setattr(device_speeds, "cuda_properties", lambda _device: Properties)
+    monkeypatch.setattr(CudaRuntime, "properties", lambda _runtime: Properties)
     speed = device_speeds.speed_of(torch.device("cuda"))
     if dtype is not None:
         assert speed.flops_per_second(dtype) == flops

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.internals.devices import AllocatorPeaks, alignment, backend_settings, device_of
+from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
+from recompviz.pytorch.internals.devices.runtimes import backend_settings, device_of, runtime
 
 pytestmark = [
     pytest.mark.cuda,
@@ -78,7 +79,7 @@ def test_the_allocators_peak_is_counted_from_the_start_of_the_period() -> None:
     peaks.end()
     assert device_of([before, inside]) == device
     assert peaks.allocated == 3 << 20
-    assert (3 << 20) % alignment(device) == 0
+    assert (3 << 20) % runtime(device).alignment == 0
     assert peaks.reserved is not None
     assert peaks.reserved >= peaks.allocated
 

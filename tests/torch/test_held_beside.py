@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running import resident_memory
 from recompviz.pytorch.running.compiled import budget_of
 
 WIDTH, BATCH = 64, 256
@@ -152,7 +152,7 @@ def test_where_the_allocator_counts_nothing_has_to_be_named(monkeypatch: pytest.
     known = _bytes(model.parameters()) + x.nbytes
     compiled = rv.compile(model, total="1 GiB")
     for unknown, counted in ((0, 0), (1000, 0), (64 << 20, 64 << 20)):  # a few bytes are the loss of the step before
-        monkeypatch.setattr(resident_memory, "allocated_bytes", lambda _device, now=known + unknown: now)
+        monkeypatch.setattr(CpuRuntime, "allocated", lambda _runtime, now=known + unknown: now)
         compiled(x).sum().backward()
         model.zero_grad()
         assert budget_of(compiled).memory.held_bytes == counted

@@ -11,7 +11,7 @@ from torch import nn, optim
 import recompviz as rv
 from recompviz import networks
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.internals import devices
+from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes, state_bytes
 from tests.torch.test_execution import plans_of
 
@@ -132,5 +132,5 @@ def test_each_tensor_of_the_state_is_rounded_as_the_allocator_rounds_it(monkeypa
     frozen = nn.Parameter(torch.zeros(1000), requires_grad=False)
     optimizer = optim.SGD([nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(200)), frozen], 0.1, momentum=0.9)
     assert state_bytes(optimizer) == 4 * (1 + 200)
-    monkeypatch.setattr(devices, "alignment", lambda _device: 512)
+    monkeypatch.setattr(CpuRuntime, "alignment", 512)
     assert state_bytes(optimizer) == 512 + 1024

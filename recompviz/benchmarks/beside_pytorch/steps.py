@@ -22,7 +22,7 @@ from recompviz import networks
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.memory_budget import Engine, Partition, compiled_in_memory_budget
 from recompviz.pytorch.measuring.measurement_run import TRAINED, MeasurementRun, runner_of

@@ -29,7 +29,7 @@ from recompviz.pytorch.debugging.references.insertions import contents, reader
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.report import report_of
-from recompviz.pytorch.internals.devices import alignment, device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of, present_accelerator, runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.profiler import allocation_events
@@ -115,8 +115,8 @@ class _Session:
         self.module = model if isinstance(model, nn.Module) else None
         tensors = [*self.module.parameters()] if self.module is not None else []
         self.device = device_of([*tensors, *pytree.tree_leaves(arguments)])
-        if self.module is None and torch.cuda.is_available():
-            self.device = torch.device("cuda", torch.cuda.current_device())
+        if self.module is None:
+            self.device = present_accelerator() or self.device
         self.watcher = Watcher(self.module)
         self.between: list[HeldAfterStep] = []
 
@@ -177,7 +177,7 @@ class _Session:
             self.watcher.watched(),
             allocation_events(window.profiled, self.device.type, ("rv:",)),
             device=str(self.device),
-            alignment=alignment(self.device),
+            alignment=runtime(self.device).alignment,
             reserved=window.reserved,
             seconds=window.seconds,
             notes=threads.notes,

@@ -72,7 +72,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     new_leaves = [fake(leaf, True) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
     step = copy.deepcopy(traced.step, memo)
     inputs, kwargs, targets = pytree.tree_unflatten(new_leaves, spec)
-    device = "cuda" if traced.device.startswith("cuda") else "cpu"
+    device = torch.device(traced.device).type
     other = trace(step.model, *inputs, kwargs=kwargs, targets=targets, loss=step.loss, device=device)
     return simulate(_with_state_of(traced, other, dtype)).peak
 

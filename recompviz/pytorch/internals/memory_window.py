@@ -19,7 +19,8 @@ from torch.profiler import profile
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.autograd import backward_runs
-from recompviz.pytorch.internals.devices import AllocatorPeaks, profiler_activities, synchronize
+from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler
 from recompviz.pytorch.internals.state import one_at_a_time
 
@@ -166,11 +167,11 @@ def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
     peaks.begin()
     quiet_profiler()
     # acc_events: there is only one profiling cycle, and torch 2.10 warns about several
-    with profile(activities=profiler_activities(device), profile_memory=True, acc_events=True) as profiled:
+    with profile(activities=runtime(device).profiler_activities(), profile_memory=True, acc_events=True) as profiled:
         window = MemoryWindow(profiled)
         start = time.perf_counter()
         yield window
-        synchronize(device)
+        runtime(device).synchronize()
         window.seconds = time.perf_counter() - start
     peaks.end()
     window.reserved, window.allocated = peaks.reserved, peaks.allocated

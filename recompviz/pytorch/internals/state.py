@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices import device_of, generators_restored
+from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.internals.optimizers import has_own_state_dict
 from recompviz.pytorch.internals.tensors import version_of
 
@@ -111,7 +111,7 @@ def state_restored(
         stack.enter_context(_buffers_in_place(module))
         stack.enter_context(_attributes_restored(module))
         stack.enter_context(_python_generators_restored())
-        stack.enter_context(generators_restored(device_of([*module.parameters(), *tensors])))
+        stack.enter_context(runtime(device_of([*module.parameters(), *tensors])).generators_restored())
         yield
 
 

@@ -18,7 +18,7 @@ import torch
 
 from recompviz.core.base.arguments import expect_flag
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.internals.devices import synchronize
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
@@ -183,9 +183,9 @@ class _TimedStep(AbstractContextManager[None]):
         self.clock, self.step = clock, step
 
     def __enter__(self) -> None:
-        synchronize(self.clock.device)
+        runtime(self.clock.device).synchronize()
         self.start = time.perf_counter()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        synchronize(self.clock.device)
+        runtime(self.clock.device).synchronize()
         self.clock.times[self.step].append(time.perf_counter() - self.start)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from recompviz.pytorch.internals.devices import backend_settings
+from recompviz.pytorch.internals.devices.runtimes import backend_settings
 from recompviz.pytorch.running.operator_figures import OperatorFigures
 
 # increase this when the meaning of a figure changes, so that older files are ignored

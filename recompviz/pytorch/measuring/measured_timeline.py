@@ -13,7 +13,7 @@ from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_STEP, category_of
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.internals.devices import may_be_larger
+from recompviz.pytorch.internals.devices.runtimes import may_be_larger
 from recompviz.pytorch.measuring.measurement_run import Reading
 
 

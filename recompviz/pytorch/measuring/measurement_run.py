@@ -20,7 +20,7 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_of_step
-from recompviz.pytorch.internals.devices import alignment
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
@@ -133,7 +133,7 @@ class MeasurementRun:
         inputs, kwargs, targets = self.arguments
         found: dict[Category, int] = {}
         seen: set[int] = set()
-        rounding = alignment(self.device)
+        rounding = runtime(self.device).alignment
         state = self.optimizer.state_dict()["state"] if self.optimizer is not None else {}
         for category, values in (
             (Category.PARAMETER, list(self.module.parameters())),

@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.internals.devices import device_of, without_memory
+from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (

@@ -18,7 +18,7 @@ from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.step_plans import Outside, step_plans
-from recompviz.pytorch.internals.devices import device_of, rounded
+from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
@@ -226,7 +226,7 @@ class Partitioner(CustomPartitionerFn):
     def _before_step(self) -> int:
         """Bytes of parameters, buffers, inputs and optimizer state."""
         tensors = state_tensors([self.optimizer] if self.optimizer else [])
-        state = sum(rounded(t.untyped_storage().nbytes(), t.device) for t in tensors)
+        state = sum(runtime(t.device).rounded(t.untyped_storage().nbytes()) for t in tensors)
         return resident_bytes(graph.outside for graph in self.graphs) + state
 
     def _choose_together(self) -> None:
@@ -303,7 +303,7 @@ class Partitioner(CustomPartitionerFn):
             return resident
         trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.requires_grad]
         device = device_of(trained)
-        others = sum(rounded(p.untyped_storage().nbytes(), device) for p in trained) - gradient_bytes(graphs)
+        others = sum(runtime(device).rounded(p.untyped_storage().nbytes()) for p in trained) - gradient_bytes(graphs)
         # parameters that no graph has, and their gradients
         return resident + self._optimizer_state(trained) + 2 * max(0, others)
 

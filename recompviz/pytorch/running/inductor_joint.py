@@ -15,7 +15,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.fake_tensors import example_sizes, real_storages
 from recompviz.pytorch.internals.inductor_code import InductorMemory, inductor_memory
 from recompviz.pytorch.internals.operators import is_pointwise

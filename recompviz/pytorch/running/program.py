@@ -20,7 +20,7 @@ from torch.fx import Node
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.internals.devices import generator_state, replay
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.fast_calls import fast_call
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.operators import lstm_for_training
@@ -76,7 +76,7 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
     -------
     Program
     """
-    scope: dict[str, Any] = {"_replay": replay, "_mark": mark, "_generator_state": generator_state}
+    scope: dict[str, Any] = {"_runtime": runtime, "_mark": mark}
     ahead = _Writer(folded, schedule, scope, marked=mark is not None)
     behind = _Writer(folded, schedule, scope, marked=mark is not None)
     border = folded.joint.forward_count
@@ -170,7 +170,7 @@ class _Writer:
         expression = self._expression(node)
         twice = call.random and c in self.schedule.recomputed
         if twice and phase is Phase.FORWARD:
-            block.append(f"_state{c} = _generator_state({self._constant(_device_of(node))})")
+            block.append(f"_state{c} = _runtime({self._constant(_device_of(node))}).generator_state()")
         work = [f"{node.name} = {expression}"]
         outputs = _outputs(node)
         if outputs != [node]:
@@ -179,7 +179,10 @@ class _Writer:
         for output in outputs:
             self.hold(output)
         if twice and phase is not Phase.FORWARD:
-            work = [f"with _replay(_state{c}, {self._constant(_device_of(node))}):", *(f"    {w}" for w in work)]
+            work = [
+                f"with _runtime({self._constant(_device_of(node))}).replay(_state{c}):",
+                *(f"    {w}" for w in work),
+            ]
             work.append(f"_state{c} = None")
         block += work
         self._free(i)

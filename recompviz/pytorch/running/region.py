@@ -20,7 +20,7 @@ import torch
 
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.running.program import Program, write_program
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.joint import Category
-from recompviz.pytorch.internals.devices import allocated_bytes
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 
@@ -190,7 +190,7 @@ class ResidentMemory:
         for value in self._held.of_this_step():
             now.add(value, Category.OTHER)
         totals = now.totals
-        allocated = allocated_bytes(region.device)
+        allocated = runtime(region.device).allocated()
         if allocated is not None:  # everything in use, also what nobody named
             unknown = allocated - sum(totals.values()) - kept
             unknown = unknown if unknown > UNKNOWN_BYTES else 0

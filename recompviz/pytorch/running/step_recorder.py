@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
-from recompviz.pytorch.internals.devices import synchronize
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import (
     ProfilerBusy,
@@ -185,11 +185,11 @@ class _PassObserver:
     @contextlib.contextmanager
     def mark(self, step: int) -> Iterator[None]:
         """Surround one step of the schedule with a profiler range, and measure the time until it is finished."""
-        synchronize(self.device)
+        runtime(self.device).synchronize()
         start = time.perf_counter()
         with named_range(f"{range_of(self.number, self.stage)}:{step}"):
             yield
-        synchronize(self.device)
+        runtime(self.device).synchronize()
         self.record.seconds[self.stage, step] = time.perf_counter() - start
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:

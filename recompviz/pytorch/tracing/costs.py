@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from recompviz.core.base.arguments import shown
 from recompviz.core.graphs.costs import rounded_times
-from recompviz.pytorch.internals.devices import cuda_properties, synchronize
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.tracing.device_speeds import speed_of
 from recompviz.pytorch.tracing.folding import Folded
 
@@ -291,12 +291,14 @@ def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -
     Raises
     ------
     ValueError
-        If the device is the meta device, which computes nothing, or a CUDA device that is not in this machine.
+        If the device is the meta device, which computes nothing, or a device that is not in this machine.
     """
     if device.type == "meta":
         raise ValueError("the meta device computes nothing; give the real one's numbers: costs=Roofline(…, …)")
-    if device.type == "cuda" and cuda_properties(device) is None:
-        raise ValueError("this machine has no CUDA device to measure; give its numbers: costs=Roofline(…, …)")
+    if not runtime(device).is_available():
+        raise ValueError(
+            f"this machine has no {device.type.upper()} device to measure; give its numbers: costs=Roofline(…, …)"
+        )
     side, block = (1024, 2**26) if device.type == "cpu" else (4096, 2**28)
     with torch.inference_mode():
         a = torch.ones(side, side, device=device, dtype=dtype)
@@ -312,10 +314,10 @@ def _least_seconds(action: Callable[[], object], device: torch.device, repeats: 
     """Return the shortest of several runs of an action, in seconds. One run before them warms up."""
 
     def run() -> float:
-        synchronize(device)
+        runtime(device).synchronize()
         start = time.perf_counter()
         action()
-        synchronize(device)
+        runtime(device).synchronize()
         return time.perf_counter() - start
 
     run()

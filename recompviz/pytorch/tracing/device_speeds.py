@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from recompviz.pytorch.internals.devices import cuda_properties
+from recompviz.pytorch.internals.devices.runtimes import runtime
 
 
 class Speed(NamedTuple):
@@ -85,7 +85,7 @@ def speed_of(device: torch.device) -> Speed:
     """
     if device.type == "cpu":
         return CPU
-    found = cuda_properties(device)
+    found = runtime(device).properties()
     if found is None:
         return TYPICAL
     named = next((speed for name, speed in GPUS.items() if re.search(rf"{name}(?!\d)", found.name)), None)

@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Category, JointGraph
-from recompviz.pytorch.internals.devices import alignment, generator_bytes
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.export import Role, placeholder_role
 from recompviz.pytorch.internals.symbolic_sizes import SymbolicSizes
 from recompviz.pytorch.tracing.call_list import CallList
@@ -153,15 +153,15 @@ def fold(
     name_results(table, outputs, gradients, region, leaves)
     results = frozenset(table.storage_of[v] for v in (*outputs, *gradients) if v in table.storage_of)
     made = node_graph(table, calls, prepared.forward, results, granularity)
-    runs_on = device or table.device
+    runs_on = runtime(device or table.device)
     joint = JointGraph(
         made.calls,
         tuple(table.storages),
         frozenset(s for s in results if table.storages[s].maker >= 0),
         copied_gradients(table, gradients, leaves),
         sum(s.size for s in table.storages if s.maker < 0 and s.category is Category.GRADIENT),
-        generator_bytes(runs_on),
-        alignment(runs_on),
+        runs_on.generator_bytes(),
+        runs_on.alignment,
     )
     return Folded(
         joint,

@@ -18,7 +18,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recompviz.pytorch.internals.devices import device_of, rounded
+from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
 from recompviz.pytorch.internals.operators import takes_number_as_tensor
 from recompviz.pytorch.internals.optimizers import plain_optimizer
@@ -133,7 +133,7 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     400
     """
     device = device_of(parameter for group in optimizer.param_groups for parameter in group["params"])
-    counted = optimizer_bytes(optimizer, lambda p: p.requires_grad, device, lambda size: rounded(size, device))
+    counted = optimizer_bytes(optimizer, lambda p: p.requires_grad, device, runtime(device).rounded)
     return counted.state
 
 
@@ -162,7 +162,7 @@ def _shadow(
             copies.append(fake)
         options = {name: value for name, value in group.items() if name != "params"}
         if options.get("foreach", False) is None and not options.get("fused"):
-            options["foreach"] = device.type == "cuda"
+            options["foreach"] = runtime(device).foreach_optimizers
         shadow.param_groups.append({"params": copies, **options})
     return shadow
 

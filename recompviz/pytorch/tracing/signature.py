@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import autocast_devices, device_of
 from recompviz.pytorch.internals.tensors import version_of
 
 _PLAIN = (int, float, bool, str, type(None), torch.dtype)
@@ -40,7 +40,7 @@ class Signature:
         Plain attributes are numbers, strings, dtypes, None, tuples of these, and tensors without ``grad_fn``. The value
         of a tensor is its ``id`` and version. Names that begin with an underscore are left out.
     autocast : tuple
-        (device type, dtype) for each of ``"cpu"`` and ``"cuda"`` on which autocast is enabled.
+        (device type, dtype) for each kind of device on which autocast is enabled.
     device : str
         The device of the step, for example ``"cuda:0"``.
     """
@@ -63,7 +63,7 @@ class Signature:
             tuple((name, *_leaf(tensor)) for name, tensor in tensors),
             tuple((name, module.training, *_plain(module)) for name, module in step.named_modules()),
             tuple(
-                (kind, torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)
+                (kind, torch.get_autocast_dtype(kind)) for kind in autocast_devices() if torch.is_autocast_enabled(kind)
             ),
             str(device_of([*(tensor for _, tensor in tensors), *leaves])),
         )

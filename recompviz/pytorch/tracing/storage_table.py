@@ -13,7 +13,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.joint import Category, Storage
-from recompviz.pytorch.internals.devices import device_of
+from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.export import Role
 from recompviz.pytorch.internals.symbolic_sizes import symbolic_bytes
 from recompviz.pytorch.internals.tensors import storage_key

@@ -18,7 +18,7 @@ from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import captured_joint
-from recompviz.pytorch.internals.devices import device_of, without_memory
+from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
 from recompviz.pytorch.internals.fake_tensors import without_storage
 from recompviz.pytorch.internals.tensors import storage_key

@@ -147,15 +147,15 @@ def explorer_of(
     capacity, baselines
         As for :func:`explore`.
     """
-    from recompviz.pytorch.internals.devices import memory_of
+    from recompviz.pytorch.internals.devices.runtimes import runtime
 
     return Explorer(
         traced.planner,
         None if traced.estimated else TraceRunner(traced),
         baselines=baselines,
-        capacity=memory_of(traced.device) if capacity is None else capacity,
+        capacity=runtime(traced.device).total_memory() if capacity is None else capacity,
         title=f"{type(traced.model).__name__}, training step",
-        device=device_name(traced.device),
+        device=runtime(traced.device).label(),
         cost_unit=traced.cost_unit,
     )
 
@@ -193,6 +193,7 @@ class TraceRunner:
         RecompvizError
             If the model changed after it was traced, or the run failed because another cell trained the model.
         """
+        from recompviz.pytorch.internals.devices.runtimes import runtime
         from recompviz.pytorch.measuring.certificate import certify
         from recompviz.pytorch.measuring.gap_report import explain_gap
         from recompviz.pytorch.measuring.meter import measure
@@ -214,18 +215,9 @@ class TraceRunner:
         return RunReport(
             plan,
             measured,
-            device_name(self.trace.device),
+            runtime(self.trace.device).label(),
             time.perf_counter() - began,
             certificate.ok,
             certificate.text,
             gap=explain_gap(self.trace, plan, measured),
         )
-
-
-def device_name(device: str) -> str:
-    """Return the name of a device for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H100)"``."""
-    import torch
-
-    if device.startswith("cuda") and torch.cuda.is_available():
-        return f"CUDA ({torch.cuda.get_device_name(torch.device(device))})"
-    return device.upper()

@@ -118,7 +118,7 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if path.bytes < (live.block.size if live.block is not None else 0):
         return f"`.clone()` the part that goes into `{named}`: a view keeps its whole base alive"
     parts = "store only what is needed: a number, or a part by `.clone()`"
-    if peak.recording.device.startswith("cuda"):
+    if peak.recording.device != "cpu":
         parts += ", or a copy on the CPU by `.cpu()`"
     if retainer.collection:
         return f"{parts}; or empty `{named}` regularly"

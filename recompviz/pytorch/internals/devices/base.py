@@ -1,0 +1,155 @@
+"""``DeviceRuntime``: the functions that differ between devices. Each kind of device implements them in its own file.
+
+The methods that are not abstract suit a device without statistics, such as the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+from torch.profiler import ProfilerActivity
+
+
+class Stopwatch(Protocol):
+    """Measures the time that a device takes for the work between :meth:`start` and :meth:`stop`."""
+
+    def start(self) -> None:
+        """Note the start of the work. The device may have finished earlier work before it."""
+
+    def stop(self) -> None:
+        """Note the end of the work. The device may finish it later."""
+
+    def seconds(self) -> float:
+        """Return the time of the work in seconds. Call this after the device was synchronised."""
+
+
+class DeviceRuntime(ABC):
+    """Allocator, random generator, clock, name and settings of a device.
+
+    Parameters
+    ----------
+    device : torch.device
+
+    Attributes
+    ----------
+    alignment : int
+        The device's allocator rounds sizes up to multiples of this number of bytes.
+    foreach_optimizers : bool
+        Whether PyTorch's optimizers update all parameters together on this device, if the user does not choose.
+    """
+
+    alignment: int = 1
+    foreach_optimizers: bool = False
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    # -------------------------------------------------------------------- the device
+
+    @abstractmethod
+    def is_available(self) -> bool:
+        """Return whether this machine has such a device."""
+
+    @abstractmethod
+    def name(self) -> str:
+        """Return the name of the processor, for example ``"NVIDIA H200"`` or ``"AMD EPYC 7763 64-Core Processor"``."""
+
+    @abstractmethod
+    def label(self) -> str:
+        """Return the kind of the device and its name for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H200)"``."""
+
+    def software(self) -> str:
+        """Return the name and version of the vendor's software, for example ``"CUDA 12.8"``; empty if there is none."""
+        return ""
+
+    def properties(self) -> Any | None:
+        """Return an object with the name and clocks of the device; None if they are unknown, and on the CPU."""
+        return None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of PyTorch that decide which kernels run on the device."""
+        backends: Any = torch.backends  # its attributes are set at run time
+        return {
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "fp32 precision": backends.fp32_precision,
+            "mkldnn": backends.mkldnn.is_available() and backends.mkldnn.enabled,
+            "processor": self.name(),
+        }
+
+    # -------------------------------------------------------------------- the allocator
+
+    def rounded(self, size: int) -> int:
+        """Return the bytes of the block that the device's allocator uses for a request of ``size`` bytes."""
+        return -(-size // self.alignment) * self.alignment
+
+    def total_memory(self) -> int | None:
+        """Return the memory of the device in bytes; None if it is unknown, and on the CPU."""
+        return None
+
+    def allocated(self) -> int | None:
+        """Return the bytes of all tensors on the device, as its allocator counts them; None if it does not count."""
+        return None
+
+    @abstractmethod
+    def reset_peaks(self) -> None:
+        """Start new peaks of the allocator's statistics. Do nothing if the allocator does not count."""
+
+    def peak_allocated(self) -> int | None:
+        """Return the most bytes allocated since :meth:`reset_peaks`; None if the allocator does not count."""
+        return None
+
+    def peak_reserved(self) -> int | None:
+        """Return the most bytes reserved since :meth:`reset_peaks`; None if the allocator does not count."""
+        return None
+
+    def profiler_activities(self) -> list[ProfilerActivity]:
+        """Return the activities that PyTorch's profiler must record to see the device's allocations."""
+        return [ProfilerActivity.CPU]
+
+    # -------------------------------------------------------------------- the random generator
+
+    @abstractmethod
+    def generator_bytes(self) -> int:
+        """Return the bytes that a saved generator state takes on the device; 0 if the state is on the host."""
+
+    @abstractmethod
+    def generator_state(self) -> torch.Tensor:
+        """Return the present state of the random generator."""
+
+    @abstractmethod
+    def set_generator_state(self, state: torch.Tensor) -> None:
+        """Set the state of the random generator."""
+
+    @contextlib.contextmanager
+    def replay(self, state: torch.Tensor) -> Iterator[None]:
+        """Run a block with an earlier state of the random generator, and restore the present state afterwards."""
+        present = self.generator_state()
+        self.set_generator_state(state)
+        try:
+            yield
+        finally:
+            self.set_generator_state(present)
+
+    @contextlib.contextmanager
+    def generators_restored(self) -> Iterator[None]:
+        """Restore the random generators of the CPU and of the device after a block."""
+        host, own = torch.get_rng_state(), self.generator_state()
+        try:
+            yield
+        finally:
+            torch.set_rng_state(host)
+            self.set_generator_state(own)
+
+    # -------------------------------------------------------------------- the clock
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has finished all its work."""
+
+    @abstractmethod
+    def stopwatch(self) -> Stopwatch:
+        """Return a new stopwatch for work on the device."""

@@ -1,0 +1,78 @@
+"""The CPU. Its allocator has no statistics, and its work is finished when a call returns."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recompviz.pytorch.internals.devices.base import DeviceRuntime
+
+
+class CpuRuntime(DeviceRuntime):
+    """The CPU, and devices without memory (the meta device)."""
+
+    def is_available(self) -> bool:
+        return True
+
+    def name(self) -> str:
+        return _processor_name()
+
+    def label(self) -> str:
+        return str(self.device).upper()
+
+    def settings(self) -> dict[str, Any]:
+        backends: Any = torch.backends  # its attributes are set at run time
+        return super().settings() | {
+            "matmul precision": backends.mkldnn.matmul.fp32_precision,
+            "capability": backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def reset_peaks(self) -> None:
+        pass
+
+    def generator_bytes(self) -> int:
+        return torch.get_rng_state().numel()
+
+    def generator_state(self) -> torch.Tensor:
+        return torch.get_rng_state()
+
+    def set_generator_state(self, state: torch.Tensor) -> None:
+        torch.set_rng_state(state)
+
+    def synchronize(self) -> None:
+        pass
+
+    def stopwatch(self) -> WallClock:
+        return WallClock()
+
+
+class WallClock:
+    """A stopwatch for work that is finished when a call returns."""
+
+    def __init__(self) -> None:
+        self._start = self._seconds = 0.0
+
+    def start(self) -> None:
+        self._start = time.perf_counter()
+
+    def stop(self) -> None:
+        self._seconds = time.perf_counter() - self._start
+
+    def seconds(self) -> float:
+        return self._seconds
+
+
+@cache
+def _processor_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,41 @@
+"""Peaks of a device's allocator between two moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from recompviz.pytorch.internals.devices.runtimes import runtime
+
+
+@dataclass
+class AllocatorPeaks:
+    """Peaks of the device's allocator between :meth:`begin` and :meth:`end`, for the whole process.
+
+    Attributes
+    ----------
+    device : torch.device
+    reserved : int or None
+        The most bytes reserved; None on the CPU, whose allocator does not count.
+    allocated : int or None
+        The most bytes allocated, less the bytes allocated at the start; None on the CPU.
+    """
+
+    device: torch.device
+    reserved: int | None = None
+    allocated: int | None = None
+    _start: int = 0
+
+    def begin(self) -> None:
+        """Reset the allocator's peaks."""
+        counts = runtime(self.device)
+        counts.reset_peaks()
+        self._start = counts.allocated() or 0
+
+    def end(self) -> None:
+        """Read the allocator's peaks into ``reserved`` and ``allocated``."""
+        counts = runtime(self.device)
+        self.reserved = counts.peak_reserved()
+        most = counts.peak_allocated()
+        self.allocated = None if most is None else most - self._start
