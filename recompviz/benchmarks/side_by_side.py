@@ -85,7 +85,7 @@ def recompute_seconds(trace: rv.Trace, plan: rv.Plan) -> float:
 
 
 def device_name(device: str) -> str:
-    """Return a description of a device: name and software of the vendor, or type of the CPU and number of threads."""
+    """Return a description of a device: name and software of an accelerator, or type and threads of the CPU."""
     used = runtime(device)
     if used.software():
         return f"{used.name()}, {used.software()}"

@@ -1,4 +1,4 @@
-"""Accelerators, through the names that PyTorch's device modules share (``torch.cuda``, ``torch.xpu``, those of vendors).
+"""Accelerators, through the names that PyTorch's modules of devices share (``torch.cuda``, ``torch.xpu`` and others).
 
 If a device module lacks a function, the figure is unknown. A device needs a file of its own for the rounding of its
 allocator and for the settings that choose its kernels. Nothing here was tried on a device.
