@@ -22,7 +22,19 @@ COMMAND = "python -m tests.rooms"
 
 # a room may import itself and the rooms before it
 ROOMS = {
-    "core": ("base", "graphs", "steps", "plans", "exact", "live", "planning", "reports", "snapshots", "teaching"),
+    "core": (
+        "base",
+        "allocator",
+        "graphs",
+        "steps",
+        "plans",
+        "exact",
+        "live",
+        "planning",
+        "reports",
+        "snapshots",
+        "teaching",
+    ),
     "pytorch": ("internals", "tracing", "running", "measuring", "debugging"),
     "widgets": ("base", "layout", "explorer", "lessons"),
 }

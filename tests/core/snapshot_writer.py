@@ -57,10 +57,10 @@ class Allocator:
         ]
         if not fits:
             total = 2 << 20 if small else 20 << 20 if size < 10 << 20 else -(-size // (2 << 20)) * (2 << 20)
+            self.next_address -= total  # CUDA's driver mostly gives lower addresses to later segments
             pieces = [Piece(self.next_address, total)]
             self.segments.append((self.next_address, total, kind, pieces))
             self.event("segment_alloc", self.next_address, total, frames)
-            self.next_address += total
             fits = [(total, pieces[0].address, pieces, 0)]
         _, _, pieces, i = min(fits, key=lambda fit: fit[:2])
         piece = pieces[i]

@@ -1,0 +1,557 @@
+"""The caching allocator as a model: where it puts each block, and which segments it reserves for them.
+
+A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from small
+segments, larger ones from large segments; each stream and each private pool has its own. The allocator takes the
+smallest free block that is large enough, and the one with the lowest address among equals. It splits off the rest
+unless the rest is too small. A freed block is merged with its free neighbours in the segment. Freed segments stay
+reserved; they are released when the device's memory is used up, or by garbage collection.
+
+An *expandable* segment is a range of addresses. Memory is mapped to the lowest unmapped addresses, in pages of 2 MiB
+for the small pool and 20 MiB for the large one.
+
+Source: c10/cuda/CUDACachingAllocator.cpp, ``malloc``, ``get_free_block``, ``should_split``, ``try_merge_blocks``,
+``release_cached_blocks``, ``garbage_collect_cached_blocks``, ``find_expandable_block``.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from recompviz.core.allocator.settings import BLOCK, SMALL, AllocatorSettings
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.units import format_bytes
+
+# a private pool: the pair of numbers by which PyTorch identifies it
+PoolId = tuple[int, int]
+DEFAULT_POOL: PoolId = (0, 0)
+FREE, USED, UNMAPPED = range(3)
+# addresses of an expandable segment if the device's memory is not known
+ADDRESSES = 1 << 44
+# segments that are reserved later get lower addresses, as CUDA's driver gives them
+FIRST_ADDRESS = 1 << 56
+
+
+class DeviceFull(RecompvizError, MemoryError):
+    """A request does not fit into the memory of the device, although everything unused was released.
+
+    Attributes
+    ----------
+    requested, reserved, allocated : int
+        Bytes of the block that was asked for, and bytes that were reserved from the device and allocated then.
+    """
+
+    def __init__(self, requested: int, reserved: int, allocated: int, limit: int) -> None:
+        self.requested, self.reserved, self.allocated = requested, reserved, allocated
+        super().__init__(
+            f"a block of {format_bytes(requested)} does not fit into {format_bytes(limit)} of device memory: "
+            f"{format_bytes(reserved)} are reserved, of which {format_bytes(allocated)} are in use"
+        )
+
+
+@dataclass(frozen=True)
+class SegmentState:
+    """A segment and its blocks at one moment; frozen.
+
+    Attributes
+    ----------
+    address, size : int
+        Where it begins, and its bytes. Of an expandable segment, one range of mapped memory.
+    small : bool
+        Whether it serves requests of up to 1 MiB.
+    stream : int
+    pool : (int, int)
+        The private pool, for example of a CUDA graph; (0, 0) is the default pool.
+    expandable : bool
+        Whether it is a part of an expandable segment.
+    blocks : tuple of (int, int, bool)
+        Address, bytes, and whether it is in use, of each block in the order of addresses.
+    """
+
+    address: int
+    size: int
+    small: bool
+    stream: int
+    pool: PoolId
+    expandable: bool
+    blocks: tuple[tuple[int, int, bool], ...]
+
+    @property
+    def free(self) -> int:
+        """Bytes of the blocks that are not in use."""
+        return sum(size for _, size, used in self.blocks if not used)
+
+
+class _Block:
+    """A piece of a segment. ``before`` and ``after`` are its neighbours there."""
+
+    __slots__ = ("address", "after", "before", "expandable", "pool", "since", "size", "state")
+
+    def __init__(self, address: int, size: int, pool: _Pool, state: int, expandable: bool) -> None:
+        self.address, self.size, self.pool = address, size, pool
+        self.state, self.expandable = state, expandable
+        self.since = 0  # the number of searches when the block was freed
+        self.before: _Block | None = None
+        self.after: _Block | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a segment of its own."""
+        return self.before is None and self.after is None
+
+
+class _Pool:
+    """The free and the unmapped blocks of one stream and one size class."""
+
+    __slots__ = ("free", "page", "private", "size_free", "small", "stream", "unmapped")
+
+    def __init__(self, small: bool, stream: int, private: PoolId, page: int) -> None:
+        self.small, self.stream, self.private, self.page = small, stream, private, page
+        self.free: list[tuple[int, int]] = []  # (bytes, address) of free blocks, ascending
+        self.unmapped: list[int] = []  # addresses of unmapped blocks, ascending
+        self.size_free = 0
+
+
+class CachingAllocator:
+    """PyTorch's CUDA caching allocator for one device, without the device.
+
+    Parameters
+    ----------
+    settings : AllocatorSettings
+        Default: PyTorch's defaults.
+    device_memory : int, optional
+        Bytes that can be reserved from the device. Default: no limit, so that nothing is ever released.
+
+    Attributes
+    ----------
+    reserved, allocated : int
+        Bytes reserved from the device, and bytes of the blocks in use.
+    fragmentation : int
+        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
+    retries : int
+        How often everything unused had to be released before a request could be served.
+
+    Examples
+    --------
+    >>> allocator = CachingAllocator()
+    >>> first = allocator.allocate(6 << 20)
+    >>> second = allocator.allocate(3 << 20)
+    >>> allocator.reserved >> 20, allocator.allocated >> 20
+    (20, 9)
+    >>> allocator.free(first)
+    >>> third = allocator.allocate(15 << 20)  # 17 MiB are free, but the largest piece has 11 MiB
+    >>> allocator.reserved >> 20, allocator.fragmentation >> 20
+    (36, 16)
+    """
+
+    def __init__(self, settings: AllocatorSettings | None = None, device_memory: int | None = None) -> None:
+        self.settings = settings or AllocatorSettings()
+        self.device_memory = device_memory
+        self.reserved = self.allocated = self.fragmentation = self.retries = 0
+        fraction = self.settings.memory_fraction
+        self._allowed = int(fraction * device_memory) if fraction is not None and device_memory is not None else None
+        self._collects = self._allowed is not None and self.settings.garbage_collection_threshold > 0
+        self._pools: dict[tuple[PoolId, int, bool], _Pool] = {}
+        self._blocks: dict[int, _Block] = {}  # by address: free, used and unmapped ones
+        self._lowest = FIRST_ADDRESS
+        self._searches = 0  # in the large default pools
+
+    def allocate(self, size: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
+        """Allocate a block for a request of ``size`` bytes and return its address.
+
+        Parameters
+        ----------
+        size : int
+            Bytes requested; it is rounded up.
+        stream : int
+            The stream that the request is for.
+        pool : (int, int)
+            The private pool, for example of a CUDA graph.
+
+        Raises
+        ------
+        DeviceFull
+            If the request does not fit into ``device_memory``.
+        """
+        settings = self.settings
+        size = settings.rounded(size)
+        owner = self._pool(size <= SMALL, stream, pool)
+        block = self._search(owner, size)
+        if block is None:
+            enough, before = owner.size_free >= size, self.reserved
+            block = self._new(owner, size)
+            if enough:
+                self.fragmentation += max(self.reserved - before, 0)
+        rest = block.size - size
+        if owner.small or settings.expandable_segments:
+            split = rest >= BLOCK
+        else:
+            split = rest > SMALL and (settings.max_split_size is None or size < settings.max_split_size)
+        if split:
+            self._split(block, size)
+        block.state = USED
+        self.allocated += block.size
+        return block.address
+
+    def free(self, address: int) -> None:
+        """Free the block at an address. It stays reserved.
+
+        Raises
+        ------
+        KeyError
+            If no block in use begins there.
+        """
+        block = self._blocks[address]
+        if block.state != USED:
+            raise KeyError(address)
+        self.allocated -= block.size
+        self._insert(self._merged(block, FREE))
+
+    def block_size(self, address: int) -> int:
+        """Return the bytes of the block at an address; 0 if none in use begins there."""
+        block = self._blocks.get(address)
+        return block.size if block is not None and block.state == USED else 0
+
+    def empty_cache(self) -> None:
+        """Release every segment that has no block in use, as ``torch.cuda.empty_cache``."""
+        for pool in self._pools.values():
+            for _, address in list(pool.free):
+                block = self._blocks[address]
+                if block.expandable:
+                    self._unmap(block)
+                elif block.whole:
+                    self._release(block)
+
+    def cached(self, size: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
+        """Return the free bytes, in pieces of any size, of all segments that serve such a request."""
+        found = self._pools.get((pool, stream, self.settings.rounded(size) <= SMALL))
+        return found.size_free if found is not None else 0
+
+    def add_segment(
+        self,
+        address: int,
+        size: int,
+        blocks: Iterable[tuple[int, int]] = (),
+        *,
+        small: bool = False,
+        stream: int = 0,
+        pool: PoolId = DEFAULT_POOL,
+        expandable: bool = False,
+    ) -> None:
+        """Add a segment that exists already, for example at the start of a recording.
+
+        Parameters
+        ----------
+        address, size : int
+            Where it begins, and its bytes.
+        blocks : iterable of (int, int)
+            Address and bytes of its blocks in use, in rising order. What is between them is free.
+        small, stream, pool, expandable
+            As in :class:`SegmentState`.
+        """
+        owner = self._pool(small, stream, pool)
+        before: _Block | None = None
+        at, end = address, address + size
+
+        def add(start: int, length: int, state: int) -> None:
+            nonlocal before
+            block = _Block(start, length, owner, state, expandable)
+            block.before = before
+            if before is not None:
+                before.after = block
+            before = self._blocks[start] = block
+            if state == FREE:
+                self._insert(block)
+
+        for start, length in blocks:
+            if not at <= start < start + length <= end:
+                raise ValueError(f"the block at {start} is outside the segment at {address}, or overlaps another")
+            if start > at:
+                add(at, start - at, FREE)
+            add(start, length, USED)
+            self.allocated += length
+            at = start + length
+        if at < end:
+            add(at, end - at, FREE)
+        self.reserved += size
+        self._lowest = min(self._lowest, address)
+
+    def segments(self) -> Iterator[SegmentState]:
+        """Yield the segments in the order of their addresses."""
+        starts = [
+            block
+            for block in self._blocks.values()
+            if block.state != UNMAPPED and (block.before is None or block.before.state == UNMAPPED)
+        ]
+        for first in sorted(starts, key=lambda block: block.address):
+            blocks = []
+            block: _Block | None = first
+            while block is not None and block.state != UNMAPPED:
+                blocks.append((block.address, block.size, block.state == USED))
+                block = block.after
+            size = sum(length for _, length, _ in blocks)
+            pool = first.pool
+            yield SegmentState(
+                first.address, size, pool.small, pool.stream, pool.private, first.expandable, tuple(blocks)
+            )
+
+    def _pool(self, small: bool, stream: int, private: PoolId) -> _Pool:
+        key = (private, stream, small)
+        if key not in self._pools:
+            self._pools[key] = _Pool(small, stream, private, self.settings.page_size(small))
+        return self._pools[key]
+
+    def _insert(self, block: _Block) -> None:
+        """Add a block to the free blocks of its pool."""
+        pool = block.pool
+        block.state, block.since = FREE, self._searches
+        insort(pool.free, (block.size, block.address))
+        pool.size_free += block.size
+
+    def _remove(self, block: _Block) -> None:
+        """Remove a block from the free blocks of its pool."""
+        pool = block.pool
+        del pool.free[bisect_left(pool.free, (block.size, block.address))]
+        pool.size_free -= block.size
+
+    def _search(self, pool: _Pool, size: int) -> _Block | None:
+        """Take the best free block of at least ``size`` bytes out of its pool; None if there is none."""
+        if not pool.small and pool.private == DEFAULT_POOL:
+            self._searches += 1
+        i = bisect_left(pool.free, (size, 0))
+        if i == len(pool.free):
+            return None
+        block = self._blocks[pool.free[i][1]]
+        if self.settings.expandable_segments:
+            # a block that can grow counts with the size that it can grow to
+            while block.expandable and i + 1 < len(pool.free):
+                other = self._blocks[pool.free[i + 1][1]]
+                if _room(other) >= _room(block):
+                    break
+                block, i = other, i + 1
+        limit = self.settings.max_split_size
+        if limit is not None and (
+            block.size >= limit if size < limit else block.size >= size + self.settings.max_non_split_rounding
+        ):
+            return None
+        self._remove(block)
+        return block
+
+    def _new(self, pool: _Pool, size: int) -> _Block:
+        """Reserve memory for a block of ``size`` bytes, and release cached memory if the device is full."""
+        if self._collects:
+            self._collect()
+        block = self._reserve(pool, size)
+        if block is None and self._release_oversize(pool, size):
+            block = self._reserve(pool, size)
+        if block is None:
+            self.retries += 1
+            self.empty_cache()
+            block = self._reserve(pool, size)
+        if block is None:
+            raise DeviceFull(size, self.reserved, self.allocated, self._limit())
+        return block
+
+    def _limit(self) -> int:
+        limits = [limit for limit in (self.device_memory, self._allowed) if limit is not None]
+        return min(limits, default=ADDRESSES)
+
+    def _reserve(self, pool: _Pool, size: int) -> _Block | None:
+        """Reserve a segment, or map memory to an expandable one; None if the device is full."""
+        total = self.settings.segment_size(size)
+        if self._allowed is not None and self.reserved + total > self._allowed:
+            return None
+        if self.settings.expandable_segments:
+            return self._expand(pool, size)
+        if self.device_memory is not None and self.reserved + total > self.device_memory:
+            return None
+        block = _Block(self._addresses(total), total, pool, FREE, False)
+        self._blocks[block.address] = block
+        self.reserved += total
+        return block
+
+    def _addresses(self, size: int) -> int:
+        """Return the start of a range of addresses that no segment has."""
+        self._lowest -= size
+        return self._lowest
+
+    def _expand(self, pool: _Pool, size: int) -> _Block | None:
+        """Map memory until a free block has ``size`` bytes; return the block, which is not in ``pool.free``."""
+        start = self._expandable(pool, size)
+        if start.state == UNMAPPED:
+            if not self._map(start, min(start.size, size)):
+                return None
+            start = self._merged_free(start)
+        while start.size < size:
+            after = start.after
+            assert after is not None
+            if not self._map(after, min(size - start.size, after.size)):
+                return None
+            start = self._merged_free(after)
+        self._remove(start)
+        return start
+
+    def _expandable(self, pool: _Pool, size: int) -> _Block:
+        """Return the first block of the lowest run of free and unmapped blocks that has room for ``size`` bytes."""
+        for address in pool.unmapped:
+            block = self._blocks[address]
+            if block.before is not None and block.before.state == FREE:
+                block = block.before
+            room, next_block = 0, block
+            while next_block is not None and next_block.state != USED and room < size:
+                room += next_block.size
+                next_block = next_block.after  # type: ignore[assignment]
+            if room >= size:
+                return block
+        length = ADDRESSES if self.device_memory is None else self.device_memory + self.device_memory // 8
+        length = max(-(-length // pool.page), -(-size // pool.page)) * pool.page
+        block = _Block(self._addresses(length), length, pool, UNMAPPED, True)
+        self._blocks[block.address] = block
+        insort(pool.unmapped, block.address)
+        return block
+
+    def _map(self, block: _Block, size: int) -> bool:
+        """Map pages to the first ``size`` bytes of an unmapped block; False if the device is full."""
+        pool = block.pool
+        size = min(-(-size // pool.page) * pool.page, block.size)
+        if self._full(size):
+            return False
+        del pool.unmapped[bisect_left(pool.unmapped, block.address)]
+        if size < block.size:
+            rest = self._cut(block, size)
+            insort(pool.unmapped, rest.address)
+        block.state = FREE
+        self.reserved += size
+        return True
+
+    def _full(self, size: int) -> bool:
+        return self.device_memory is not None and self.reserved + size > self.device_memory
+
+    def _merged_free(self, block: _Block) -> _Block:
+        """Merge newly mapped memory with its free neighbours and add it to the free blocks."""
+        block = self._merged(block, FREE)
+        self._insert(block)
+        return block
+
+    def _split(self, block: _Block, size: int) -> None:
+        """Shorten a block to ``size`` bytes and add the rest to the free blocks."""
+        self._insert(self._cut(block, size))
+
+    def _cut(self, block: _Block, size: int) -> _Block:
+        """Shorten a block to ``size`` bytes; return a new block of the rest, of the same state."""
+        rest = _Block(block.address + size, block.size - size, block.pool, block.state, block.expandable)
+        rest.before, rest.after = block, block.after
+        if block.after is not None:
+            block.after.before = rest
+        block.after, block.size = rest, size
+        self._blocks[rest.address] = rest
+        return rest
+
+    def _merged(self, block: _Block, state: int) -> _Block:
+        """Merge a block with its neighbours of a state, which leave the lists of their pool; return the result."""
+        before, after = block.before, block.after
+        if after is not None and after.state == state:
+            self._unlist(after)
+            self._absorb(block, after)
+        if before is not None and before.state == state:
+            self._unlist(before)
+            self._absorb(before, block)
+            block = before
+        return block
+
+    def _unlist(self, block: _Block) -> None:
+        if block.state == FREE:
+            self._remove(block)
+        else:
+            unmapped = block.pool.unmapped
+            del unmapped[bisect_left(unmapped, block.address)]
+
+    def _absorb(self, block: _Block, after: _Block) -> None:
+        block.size += after.size
+        block.after = after.after
+        if after.after is not None:
+            after.after.before = block
+        del self._blocks[after.address]
+
+    def _release(self, block: _Block) -> None:
+        """Return a free segment to the device."""
+        self._remove(block)
+        del self._blocks[block.address]
+        self.reserved -= block.size
+
+    def _unmap(self, block: _Block) -> None:
+        """Unmap the whole pages of a free block of an expandable segment."""
+        pool, page = block.pool, block.pool.page
+        first = self._start(block)
+        start = first + -(-(block.address - first) // page) * page
+        end = first + (block.address + block.size - first) // page * page
+        if start >= end:
+            return
+        self._remove(block)
+        if start > block.address:
+            whole = self._cut(block, start - block.address)
+            self._insert(block)
+            block = whole
+        if end < block.address + block.size:
+            self._split(block, end - block.address)
+        self.reserved -= block.size
+        block.state = UNMAPPED
+        block = self._merged(block, UNMAPPED)
+        if block.whole:
+            del self._blocks[block.address]
+        else:
+            insort(pool.unmapped, block.address)
+
+    def _start(self, block: _Block) -> int:
+        """Return the address at which the segment of a block begins."""
+        while block.before is not None:
+            block = block.before
+        return block.address
+
+    def _release_oversize(self, pool: _Pool, size: int) -> bool:
+        """Release blocks that are never split, until ``size`` bytes are released; return whether they were."""
+        limit = self.settings.max_split_size
+        if limit is None:
+            return False
+        size = max(size, limit)
+        i = bisect_left(pool.free, (size, 0))
+        if i < len(pool.free) and not self._blocks[pool.free[i][1]].expandable:
+            self._release(self._blocks[pool.free[i][1]])
+            return True
+        released = 0
+        while released < size and i and pool.free[i - 1][0] >= limit:
+            i -= 1
+            block = self._blocks[pool.free[i][1]]
+            if not block.expandable:
+                released += block.size
+                self._release(block)
+        return released >= size
+
+    def _collect(self) -> None:
+        """Release large segments that were not used for long, if more is reserved than the threshold allows."""
+        assert self._allowed is not None
+        excess = self.reserved - int(self.settings.garbage_collection_threshold * self._allowed)
+        if excess <= 0:
+            return
+        ages = {
+            block: self._searches - block.since
+            for pool in self._pools.values()
+            if not pool.small and pool.private == DEFAULT_POOL
+            for block in (self._blocks[address] for _, address in pool.free)
+            if block.whole and not block.expandable
+        }
+        released = 0
+        while released < excess and ages:
+            oldest = sum(ages.values()) / len(ages)
+            chosen = [block for block, age in ages.items() if age >= oldest]
+            for block in chosen:
+                released += block.size
+                del ages[block]
+                self._release(block)
+
+
+def _room(block: _Block) -> int:
+    """Return the size that a free block can grow to."""
+    after = block.after
+    return block.size + (after.size if after is not None and after.state == UNMAPPED else 0)
