@@ -22,7 +22,7 @@ from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.pytorch.internals.dynamo import forget_tracebacks
+from recompviz.pytorch.internals.dynamo import trim_metrics
 from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.memory_window import compiled_call
@@ -206,7 +206,7 @@ def captured_joint(
             _capturing(type(step))(step, *arguments)  # type: ignore[arg-type]  # mypy looks at the hash of an instance
     finally:
         _captures.reset(token)
-    forget_tracebacks()
+    trim_metrics()
     return found.pop() if found else None
 
 

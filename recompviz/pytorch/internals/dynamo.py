@@ -1,13 +1,10 @@
-"""Dynamo: settings for captures, the origin of a captured graph, and the reason why a capture ended.
+"""Dynamo: settings for captures, guards of our own, and what Dynamo keeps of earlier captures.
 
 Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``exc``, ``guards``, ``source``,
-``symbolic_convert.tls``, ``utils.counters``, ``utils.get_metrics_context``, ``reset``, ``reset_code``,
-``register_backend``), ``Module._call_impl``, ``Module._compiled_call_impl``, and the entry ``"stack_trace"`` in
-``meta`` of fx nodes. For the reasons of graph breaks: ``compile_subgraph_reason`` of a captured graph,
-``graph_break_reasons``, ``get_compilation_metrics`` and ``set_compilation_metrics_limit`` of ``torch._dynamo.utils``,
-and the names of the functions that resume after a break. For guards: ``CheckFunctionManager`` and ``install_guard`` of
-``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0
-and 2.14.1, on the CPU.
+``symbolic_convert.tls``, ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
+``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl`` and
+``Module._compiled_call_impl``. For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards``
+and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -16,9 +13,8 @@ import os
 import re
 import sys
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import CodeType, FrameType
+from collections.abc import Callable
+from types import CodeType
 from typing import Any
 
 import torch
@@ -32,31 +28,19 @@ from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.symbolic_convert import tls as dynamo_tls
 from torch._dynamo.utils import counters, get_metrics_context
 from torch._guards import Source
-from torch.fx import GraphModule
-
-from recompviz.core.reports.source_line import SourceLine
-from recompviz.core.reports.training_step import GraphBreak
-from recompviz.pytorch.internals.user_lines import is_own, source_line
 
 __all__ = [
-    "Callers",
-    "Capture",
     "DynamoError",
     "allow_more_captures",
-    "breaks_at",
-    "callers",
-    "capture_of",
     "compile_layers",
-    "first_user_line",
     "forget_code",
     "forget_graphs",
-    "forget_tracebacks",
     "frequent_recompilation",
     "graph_breaks",
     "guard_process_state",
     "mark_dynamic",
     "register_name",
-    "skipped_functions",
+    "trim_metrics",
 ]
 
 # Dynamo's default is 8 graphs for one function; then it runs the function eagerly.
@@ -68,17 +52,8 @@ REMEMBERED_COMPILATIONS = 4096
 # the fields of Dynamo's metrics that have the text of all settings
 _SETTINGS = ("dynamo_config", "functorch_config", "inductor_config")
 
-_LINE = re.compile(r'File "([^"]+)", line (\d+)')
 # In the reason for a recompilation: the number of the compilation, and what introduces the line of code.
 _COMPILATION, _COMMENT = re.compile(r"^\d+/\d+: "), re.compile(r"\s+# ")
-# the name of the function that runs after a graph break
-_RESUME = re.compile(r"torch_dynamo_resume_in_(?P<function>.+)_at_(?P<line>\d+)")
-_SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
-# in Dynamo's explanations: the path of a file of PyTorch
-_FILE = re.compile(r" in file `[^`]*`")
-# hints of Dynamo that say nothing about the user's code
-_NO_ADVICE = ("Please report an issue", "This graph break may have been", "It may be possible to write Dynamo")
-_EVALUATION = torch._dynamo.eval_frame.__file__
 
 
 def allow_more_captures() -> None:
@@ -205,16 +180,6 @@ def _caller(module: nn.Module) -> Callable[..., Any]:
     return call
 
 
-def first_user_line(graph: GraphModule) -> str:
-    """Return ``file:line`` of the first call of a captured graph that is in the user's code; empty if none is."""
-    for node in graph.graph.nodes:
-        lines = _LINE.findall(node.meta.get("stack_trace") or "")
-        own = [f"{file}:{number}" for file, number in lines if is_own(file)]
-        if own:
-            return own[-1]
-    return ""
-
-
 def register_name(name: str, backend: Callable[..., Any]) -> None:
     """Register a backend under a name in this process, unless the package's entry point has registered it."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
@@ -246,7 +211,7 @@ def _forget_guards(dropped: set[int]) -> None:
             finalizer.detach()
 
 
-def forget_tracebacks() -> None:
+def trim_metrics() -> None:
     """Free memory that Dynamo's metrics hold for earlier compilations.
 
     Tracebacks are dropped. Otherwise they, and the code objects in them, would stay alive until the process ends. The
@@ -277,144 +242,3 @@ def forget_graphs() -> None:
 def graph_breaks() -> int:
     """Return the number of graph breaks in this process since :func:`forget_graphs`."""
     return int(sum(counters["graph_break"].values()))
-
-
-# -------------------------------------------------------------------- why a capture ended
-
-
-@dataclass(frozen=True)
-class Capture:
-    """The origin of a captured graph; frozen.
-
-    Attributes
-    ----------
-    line : SourceLine or None
-        The line of the first call in the graph that comes from the user's code; None if no call does.
-    ended_by : GraphBreak or None
-        The graph break at which the graph ends; None if it ends with the return of the captured function.
-    """
-
-    line: SourceLine | None = None
-    ended_by: GraphBreak | None = None
-
-
-@dataclass(frozen=True)
-class Callers:
-    """The functions on the stack during one call of a region (a captured graph), innermost first; frozen.
-
-    Attributes
-    ----------
-    inside : tuple of SourceLine
-        The user's lines on the stack inside the compiled model.
-    outside : SourceLine or None
-        The user's line that calls the compiled model.
-    functions : tuple of (file, int)
-        File and first line of all functions on the stack inside the compiled model, PyTorch's functions included.
-    resumed_at : tuple of (file, int)
-        For each function on the stack that resumed after a graph break: file and line of that break.
-    parameters : tuple of weakref.ref
-        The parameters with which the region is called. They distinguish layers that share one region.
-    """
-
-    inside: tuple[SourceLine, ...] = ()
-    outside: SourceLine | None = None
-    functions: tuple[tuple[str, int], ...] = ()
-    resumed_at: tuple[tuple[str, int], ...] = ()
-    parameters: tuple[weakref.ref[torch.Tensor], ...] = ()
-
-
-def capture_of(graph: GraphModule) -> Capture:
-    """Return the origin of a captured graph and the graph break that ended it. Call this in the backend."""
-    found = getattr(graph, "compile_subgraph_reason", None)
-    ended_by = None
-    if found is not None and found.graph_break:
-        ended_by = _graph_break(found.reason, _innermost(found.user_stack))
-    place = first_user_line(graph)
-    file, _, number = place.rpartition(":")
-    return Capture(source_line(file, int(number), "") if place else None, ended_by)
-
-
-def callers(parameters: Sequence[torch.Tensor] = ()) -> Callers:
-    """Return the functions on the stack, from the caller of this function to the caller of the compiled model.
-
-    Parameters
-    ----------
-    parameters : sequence of torch.Tensor
-        The parameters with which the region is called.
-    """
-    frames = []
-    frame, last = sys._getframe(1), -1
-    while frame is not None:
-        frames.append(frame)
-        if frame.f_code.co_filename == _EVALUATION:
-            last = len(frames)
-        frame = frame.f_back  # type: ignore[assignment]
-    own = [(i, frame) for i, frame in enumerate(frames) if is_own(frame.f_code.co_filename)]
-    names = [(frame.f_code.co_filename, _RESUME.fullmatch(frame.f_code.co_name)) for i, frame in own if i < last]
-    return Callers(
-        tuple(_line_of(frame) for i, frame in own if i < last),
-        next((_line_of(frame) for i, frame in own if i >= last), None),
-        tuple((frame.f_code.co_filename, frame.f_code.co_firstlineno) for frame in frames[: max(last, 0)]),
-        tuple((file, int(resumed["line"])) for file, resumed in names if resumed),
-        tuple(weakref.ref(parameter) for parameter in parameters),
-    )
-
-
-def _line_of(frame: FrameType) -> SourceLine:
-    code = frame.f_code
-    resumed = _RESUME.fullmatch(code.co_name)
-    return source_line(code.co_filename, frame.f_lineno, resumed["function"] if resumed else code.co_name)
-
-
-def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
-    """Return the functions that Dynamo runs eagerly as a whole, as (file, first line), and the reason for each.
-
-    The ``line`` of the reason is None if it is not in the user's code.
-    """
-    found = {}
-    for entry in dynamo_utils.get_compilation_metrics():
-        if entry.fail_type and entry.co_filename is not None and entry.co_firstlineno is not None:
-            file, number = entry.fail_user_frame_filename, entry.fail_user_frame_lineno
-            line = source_line(file, number, "") if file and number and is_own(file) else None
-            found[entry.co_filename, entry.co_firstlineno] = _graph_break(entry.fail_reason or entry.fail_type, line)
-    return found
-
-
-def breaks_at(file: str, number: int) -> list[GraphBreak]:
-    """Return the distinct graph breaks whose stack contains line ``number`` of a file."""
-    found = []
-    for reason in dynamo_utils.graph_break_reasons:
-        line = _innermost(reason.user_stack)
-        if any((frame.filename, frame.lineno) == (file, number) for frame in reason.user_stack):
-            found.append(_graph_break(reason.reason, line))
-    return list(dict.fromkeys(found))
-
-
-def _innermost(stack: list[Any]) -> SourceLine | None:
-    """Return the innermost line of the user's code in a stack of Dynamo; None if there is none."""
-    for frame in reversed(stack):
-        if is_own(frame.filename) and frame.lineno:
-            return source_line(frame.filename, frame.lineno, "")
-    return None
-
-
-def _graph_break(text: str, line: SourceLine | None) -> GraphBreak:
-    """Parse Dynamo's text for a graph break: a title, then lines that start with ``Explanation:`` and ``Hint:``.
-
-    Examples
-    --------
-    >>> found = _graph_break("Call of print\\n  Explanation: print is not traced.\\n  Hint: Remove it.", None)
-    >>> found.reason, found.hints
-    ('print is not traced', ('Remove it',))
-    """
-    explanation, hints = "", []
-    for row in text.split("\n"):
-        head, _, rest = row.strip().partition(": ")
-        if head == "Explanation":
-            explanation = explanation or rest  # a second one says that the break is in a loop
-        elif head == "Hint" and not rest.startswith(_NO_ADVICE):
-            hints.append(rest.rstrip("."))
-    reason = _SENTENCE.split(explanation or text.strip().split("\n")[0], maxsplit=1)[0].rstrip(".")
-    if reason.startswith("generic_jump"):
-        reason = "A branch depends on the value of a tensor"
-    return GraphBreak(line, _FILE.sub("", reason), tuple(hints))

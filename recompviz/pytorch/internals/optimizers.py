@@ -1,4 +1,4 @@
-"""An optimizer's step without the hooks and the scheduler that a user attached to the optimizer.
+"""Optimizers: the tensors in their state, and a step without the hooks and the scheduler that a user attached.
 
 A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimizer, and hooks run
 around every step. A measurement that steps the optimizer must trigger neither.
@@ -10,10 +10,12 @@ hooks. Tried on torch 2.13.0, on the CPU.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 
 import torch
+from torch.utils import _pytree as pytree
 
-__all__ = ["has_own_state_dict", "plain_optimizer"]
+__all__ = ["has_own_state_dict", "plain_optimizer", "state_tensors"]
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -44,3 +46,9 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
     """Return whether the optimizer's class overrides ``state_dict``. Optimizers that wrap another optimizer do so."""
     return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict
+
+
+def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
+    """Return the tensors in the states of optimizers, also those in lists, as LBFGS has them."""
+    leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
+    return [value for value in leaves if isinstance(value, torch.Tensor)]

@@ -15,14 +15,8 @@ from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
-from recompviz.pytorch.internals.dynamo import (
-    DynamoError,
-    capture_of,
-    first_user_line,
-    forget_tracebacks,
-    frequent_recompilation,
-    guard_process_state,
-)
+from recompviz.pytorch.internals.captures import capture_of, first_user_line
+from recompviz.pytorch.internals.dynamo import DynamoError, frequent_recompilation, guard_process_state, trim_metrics
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import ActiveBudget
@@ -93,7 +87,7 @@ def compile_region(
     UnplannedGraph
         If the graph cannot be planned; it then runs eagerly. Also if a function was compiled as often as Dynamo allows.
     """
-    forget_tracebacks()
+    trim_metrics()
     guard_process_state()
     if sentence := frequent_recompilation():
         warn_user(sentence, UnplannedGraph)

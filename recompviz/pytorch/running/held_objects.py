@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import shown
+from recompviz.pytorch.internals.optimizers import state_tensors
 
 
 class HeldObjects:
@@ -96,5 +97,5 @@ def _tensors_of(value: Any) -> list[torch.Tensor]:
     if isinstance(value, nn.Module):
         return [*value.parameters(), *value.buffers()]
     if isinstance(value, torch.optim.Optimizer):
-        value = list(value.state.values())
+        return state_tensors([value])
     return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]

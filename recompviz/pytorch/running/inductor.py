@@ -20,6 +20,7 @@ from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals.optimizers import state_tensors
 from recompviz.pytorch.internals.partitioner import (
     CustomPartitionerFn,
     Split,
@@ -30,7 +31,6 @@ from recompviz.pytorch.internals.partitioner import (
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph, gradient_bytes, resident_bytes
-from recompviz.pytorch.running.resident_memory import state_tensors
 from recompviz.pytorch.running.split_candidates import SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer

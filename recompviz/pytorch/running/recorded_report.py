@@ -13,7 +13,7 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
-from recompviz.pytorch.internals.dynamo import Callers, breaks_at, skipped_functions
+from recompviz.pytorch.internals.captures import Callers, breaks_at, skipped_functions
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.region import Region
 from recompviz.pytorch.running.resized_steps import at_sizes

@@ -13,7 +13,7 @@ from typing import Any
 
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
-from recompviz.pytorch.internals.dynamo import Callers
+from recompviz.pytorch.internals.captures import Callers
 from recompviz.pytorch.running.region import Stage
 
 # The range that follows the last pass of the step.

@@ -26,7 +26,7 @@ from recompviz.pytorch.running.program import Program, write_program
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.pytorch.internals.dynamo import Capture
+    from recompviz.pytorch.internals.captures import Capture
     from recompviz.pytorch.tracing.folding import Folded
 
 

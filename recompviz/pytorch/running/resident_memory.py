@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.internals.optimizers import state_tensors
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 
@@ -306,9 +306,3 @@ def _state_counts(optimizers: list[torch.optim.Optimizer]) -> list[int]:
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     lists = [len(value) for state in states for value in state.values() if type(value) is list]
     return [*map(len, states), *lists]
-
-
-def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
-    """Return the tensors in the states of optimizers, also those in lists, as LBFGS has them."""
-    leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
-    return [value for value in leaves if isinstance(value, torch.Tensor)]

@@ -22,7 +22,7 @@ from recompviz.pytorch.running.resized_steps import SizedPlans, outside_at
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.pytorch.internals.dynamo import Callers
+    from recompviz.pytorch.internals.captures import Callers
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import torch
 
 from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
+from recompviz.pytorch.internals.captures import callers
 from recompviz.pytorch.internals.devices.runtimes import runtime
-from recompviz.pytorch.internals.dynamo import callers
 from recompviz.pytorch.internals.memory_window import (
     ProfilerBusy,
     close_after_call,
