@@ -1,4 +1,4 @@
-"""The type of callbacks that report progress: ``progress(done, total)``."""
+"""The type of callbacks that report the progress of a search. They are called as ``progress(done, total)``."""
 
 from __future__ import annotations
 

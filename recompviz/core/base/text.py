@@ -1,7 +1,4 @@
-"""Shorten a text to a maximum length, after a whole word where possible.
-
-Half a word could be read as another word.
-"""
+"""Shorten a text to a maximum length, after a whole word where possible."""
 
 from __future__ import annotations
 

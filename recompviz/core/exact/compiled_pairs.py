@@ -1,7 +1,7 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
-The recursion of :mod:`recompviz.core.exact.open_segments` is faster, but passes through lower sets that are not in the
-family. The results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`.
+The results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`. The recursion of
+:mod:`recompviz.core.exact.open_segments` is faster per set, but visits lower sets that are not in the family.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def compiled_pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """Compute the Pareto front of overhead and peak over all sequences of lower sets of a family.
+    """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
     Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
     every 64 lower sets.

@@ -3,7 +3,7 @@
 Known fronts come from a smaller family of lower sets or from the other objective. The solver searches only for points
 (overhead, peak) that improve on the known fronts. These points lie in rectangular cells. Labels (partial solutions)
 that cannot end in a cell are dropped. The points found are then merged with the known fronts. The result is exact,
-because a dropped label cannot improve on a known point.
+because a dropped label leads to no point that improves on the known fronts.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class KnownCurve:
     Parameters
     ----------
     fronts : sequence of ParetoFront
-        Fronts of sequences that the search allows; may be empty. If there are any, one of them must have a point with
-        the least peak of all allowed sequences.
+        Fronts of sequences that the search allows; may be empty. If it is not empty, one of the fronts must have a
+        point with the least peak of all allowed sequences.
     quanta : float
         Number of quanta per unit of overhead, with a minus sign for the memory-centric objective. A quantum is the unit
         of integer costs (:mod:`recompviz.core.exact.whole_times`). The solver's integer t is an overhead times
@@ -42,8 +42,9 @@ class KnownCurve:
     def cells(self) -> NDArray[np.int64]:
         """Return the cells in which a point (t, peak) improves on the known fronts.
 
-        A row is (largest t, largest peak in bytes). A point is in the cell if neither of its numbers is larger. The
-        largest t rises from row to row and the largest peak falls. Without known fronts, one cell contains all points.
+        Here t is the overhead times ``quanta``. Each row is one cell: (largest t, largest peak in bytes). A point is in
+        the cell if neither its t nor its peak is larger. From row to row, the largest t rises and the largest peak
+        falls. Without known fronts, one cell contains all points.
 
         Examples
         --------
@@ -59,9 +60,9 @@ class KnownCurve:
         return np.stack([t - 1, np.concatenate([[ENDLESS], known.peaks[:-1] - 1])], axis=1)
 
     def joined(self, found: ParetoFront) -> ParetoFront:
-        """Return the Pareto front of all points, those of ``found`` and those of the known fronts.
+        """Return the Pareto front of the points of ``found`` and of the known fronts.
 
-        If ``found`` and a known front have an equal point, the one of ``found`` is taken.
+        If ``found`` and a known front have an equal point, the point of ``found`` is taken.
         """
         if not self.fronts:
             return found

@@ -31,7 +31,10 @@ COLUMNS = 5
 
 
 class Runs(NamedTuple):
-    """Sorted lists of labels in one array. Run k is the rows ``first[k]`` to ``last[k] − 1`` of ``labels``."""
+    """Several sorted lists of labels (partial solutions) in one array.
+
+    List k is the rows ``first[k]`` to ``last[k] − 1`` of ``labels``. The docstring of the module explains labels.
+    """
 
     labels: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -39,9 +42,10 @@ class Runs(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """A node v that is removed from C: its rank, T_v in quanta, M_v in bytes, and whether v is kept.
+    """A node v that is removed from C, the lower set before an open segment. The segment then contains v.
 
-    T_v is negative for the memory-centric objective.
+    ``rank`` is the position of v in the topological order. ``time`` is T_v in quanta (integer units of cost), negative
+    for the memory-centric objective. ``memory`` is M_v in bytes. ``kept`` says whether the value of v is kept.
     """
 
     rank: int
@@ -51,11 +55,11 @@ class Removal(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """The cells in which a point improves on the known curve, and lower bounds on what is added to a label.
+    """A test for labels (partial solutions) that cannot lead to a better result than the curve known before the search.
 
-    A sequence improves on the known curve if, for some j, its t is at most ``cells[j, 0]`` and its peak is at most
-    ``cells[j, 1]``. The part of the sequence that a label does not have yet adds at least ``least_t`` to t and at least
-    ``least_x`` bytes to the peak.
+    A sequence of lower sets improves on the known curve if, for some j, its overhead t is at most ``cells[j, 0]`` and
+    its peak is at most ``cells[j, 1]``. The part of the sequence that is missing in a label adds at least ``least_t``
+    to t and at least ``least_x`` bytes to the peak.
     """
 
     cells: NDArray[np.int64]
@@ -67,9 +71,10 @@ class Bound(NamedTuple):
 def shift_run(source, first, last, removal, out, at):
     """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
-    A kept node adds M_v to x, a recomputed node adds T_v to t, and both add 2M_v to y. Only labels whose last removed
-    node has a larger rank than this node are used. Some labels that another new label beats are left out. The new
-    labels are sorted by (t, z, y). Return the row after the last one.
+    The docstring of the module explains C and the labels (t, x, y). A kept node v adds M_v to x. A recomputed node
+    adds T_v to t. Both add 2M_v to y. Labels whose last removed node has no larger rank than this node are left out,
+    and so are some labels that another new label beats. The new labels are sorted by (t, z, y), where z = max(x, y).
+    Return the row after the last new label.
     """
     dt = 0 if removal.kept else removal.time
     dx = removal.memory if removal.kept else 0
@@ -91,7 +96,10 @@ def shift_run(source, first, last, removal, out, at):
 
 @numba.njit(cache=True)
 def is_useful(t, z, bound):
-    """Return whether a label with overhead t and peak z can still improve on the known curve (:class:`Bound`)."""
+    """Return whether a label (partial solution) with overhead t and peak z can still improve on the known curve.
+
+    ``bound`` describes the known curve; see :class:`Bound`.
+    """
     cells = bound.cells
     t, z = t + bound.least_t, z + bound.least_x
     low, high = 0, len(cells)
@@ -106,7 +114,10 @@ def is_useful(t, z, bound):
 
 @numba.njit(cache=True)
 def is_before(labels, a, b):
-    """Return whether label ``a`` comes before label ``b`` by (t, z, y), then by x, then by origin."""
+    """Return whether row ``a`` of ``labels`` comes before row ``b`` when sorted by (t, z, y, x, origin).
+
+    z is max(x, y). The docstring of the module explains the columns.
+    """
     if labels[a, T] != labels[b, T]:
         return labels[a, T] < labels[b, T]
     z_a, z_b = max(labels[a, X], labels[a, Y]), max(labels[b, X], labels[b, Y])
@@ -121,10 +132,11 @@ def is_before(labels, a, b):
 
 @numba.njit(cache=True)
 def merge_runs(runs, count, stair, bound, out, at):
-    """Merge the first ``count`` runs into one Pareto front of (t, z, y), and write it to ``out[at:]``.
+    """Merge the first ``count`` lists of labels into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
-    Labels that cannot improve on the known curve are left out (:func:`is_useful`). ``stair`` is scratch memory for the
-    (z, y) front of the labels merged so far: z rises and y falls. Return the row after the last label written.
+    Each label is a row (t, x, y, …), and z is max(x, y). Labels that cannot improve on the known curve are left out
+    (:func:`is_useful`). ``stair`` is scratch memory for the pairs (z, y) of the front so far, by rising z and falling
+    y. Return the row after the last label written.
     """
     # one function: split into smaller ones, the whole solver took 5 to 15 % longer
     labels, run_first, run_last = runs.labels, runs.first, runs.last
@@ -172,9 +184,10 @@ def merge_runs(runs, count, stair, bound, out, at):
 
 @numba.njit(cache=True)
 def close_front(runs, count, out):
-    """Close the segments of all labels, and write the Pareto front of (t, R) with R = max(x, y) to ``out``.
+    """Close the open segments of all labels, and write the Pareto front of (t, R) to ``out``.
 
-    The rows are (t, R, origin), by rising t and falling R. Return their number.
+    Here t is the overhead and R = max(x, y) the peak of the segments after C; the docstring of the module explains x,
+    y and origin. The rows of ``out`` are (t, R, origin), by rising t and falling R. Return the number of rows.
     """
     labels = runs.labels
     least = np.iinfo(np.int64).max

@@ -1,7 +1,7 @@
-"""All lower sets of a graph as arrays: the sets by size, their boundaries, and which set covers which.
+"""All lower sets of a graph as arrays: the sets by size, their boundaries, and the sets that cover each set.
 
-L ∪ {v} *covers* L if both are lower sets and v is not in L. The compiled solver needs, for each lower set, the sets
-that cover it. This file calls the compiled enumeration and sorts the covers by the covered set.
+L ∪ {v} *covers* L if both are lower sets and v is not in L. This file calls the compiled enumeration, and sorts the
+pairs (L, L ∪ {v}) by L for the compiled solver.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Lattice:
     inflow : numpy.ndarray of int64, shape (count,)
         M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) in bytes, the last two terms of the peak formula.
     cover_start : numpy.ndarray of int64, shape (count + 1,)
-        The covers of set i are the entries ``cover_start[i]`` to ``cover_start[i + 1] − 1`` of the next two arrays.
+        The sets that cover set i are the entries ``cover_start[i]`` to ``cover_start[i + 1] − 1`` of ``cover_set``. A
+        set covers set i if it is set i with one more node.
     cover_set, cover_node : numpy.ndarray of int32
         The number of the set that covers set i, and the node that is in this set but not in set i.
     """
@@ -63,7 +64,7 @@ class Lattice:
         return len(self.sets)
 
     def mask(self, i: int) -> int:
-        """Return set i as a bit mask (a Python int), as :class:`Graph` and :class:`Plan` use it."""
+        """Return lower set number i as a bit mask: a Python int whose bit v is 1 if node v is in the set."""
         return int.from_bytes(self._bytes[i * self._stride : (i + 1) * self._stride], "little")
 
     @cached_property

@@ -22,7 +22,9 @@ LOW_SIX = np.uint64(63)
 class Rows(NamedTuple):
     """The lower sets found so far. Row i of each array belongs to lower set i.
 
-    ``sets``, ``available`` and ``boundary`` are bitsets. ``hashes`` has one column, the hash of the set.
+    ``sets`` has the members of the set, ``available`` the nodes outside the set whose predecessors are all in the set,
+    and ``boundary`` the members with a successor outside the set. These three are bitsets: node v is bit v % 64 of word
+    v // 64. ``hashes`` has one column, the hash of the set.
     """
 
     sets: NDArray[np.uint64]
@@ -35,8 +37,8 @@ class LowerSets(NamedTuple):
     """All lower sets of a graph by rising size.
 
     ``number`` is the number of lower sets, or −1 if there are more than the limit. ``sets`` and ``boundaries`` are
-    bitsets. The sets with k members are the rows ``level_start[k]`` to ``level_start[k + 1] − 1``. A row of ``covers``
-    is (number of L, node v, number of L ∪ {v}).
+    bitsets with one row for each set: node v is bit v % 64 of word v // 64. The sets with k members are the rows
+    ``level_start[k]`` to ``level_start[k + 1] − 1``. A row of ``covers`` is (number of L, node v, number of L ∪ {v}).
     """
 
     number: int
@@ -48,19 +50,19 @@ class LowerSets(NamedTuple):
 
 @numba.njit(cache=True, inline="always")
 def has(words, v):
-    """Return whether node v is in a bitset."""
+    """Return whether node v is in a bitset, a row of uint64 words."""
     return (words[v >> 6] >> (np.uint64(v) & LOW_SIX)) & ONE != np.uint64(0)
 
 
 @numba.njit(cache=True, inline="always")
 def put(words, v):
-    """Add node v to a bitset."""
+    """Add node v to a bitset, a row of uint64 words."""
     words[v >> 6] |= ONE << (np.uint64(v) & LOW_SIX)
 
 
 @numba.njit(cache=True, inline="always")
 def drop(words, v):
-    """Remove node v from a bitset."""
+    """Remove node v from a bitset, a row of uint64 words."""
     words[v >> 6] &= ~(ONE << (np.uint64(v) & LOW_SIX))
 
 
@@ -77,7 +79,10 @@ def trailing_zeros(word):
 
 @numba.njit(cache=True, inline="always")
 def extend(i, v, child, rows, adjacency):
-    """Write L ∪ {v}, its available nodes and its boundary to row ``child``. L is row ``i``."""
+    """Write the lower set L ∪ {v} to row ``child`` of ``rows``, with its available nodes and its boundary.
+
+    L is row ``i``. :class:`Rows` explains available nodes.
+    """
     sets, available, boundary = rows.sets, rows.available, rows.boundary
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     for w in range(sets.shape[1]):
@@ -116,7 +121,10 @@ def grown(array, rows):
 
 @numba.njit(cache=True)
 def first_row(n, adjacency, zobrist):
-    """Return :class:`Rows` with space for 1024 sets. Row 0 is ∅, and its available nodes are the graph's sources."""
+    """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set.
+
+    Its available nodes are the nodes without predecessors.
+    """
     width = max(1, (n + 63) // 64)
     rows = Rows(
         np.zeros((1024, width), np.uint64),
@@ -221,7 +229,7 @@ def _rehash(hashes, first, last, size):
 
 @numba.njit(cache=True)
 def boundaries_of(sets, adjacency):
-    """Return the boundary ∂(L) of each lower set as a bitset."""
+    """Return the boundary ∂(L) of each lower set L as a bitset: the members that have a successor outside L."""
     succ_start, succ = adjacency.succ_start, adjacency.succ
     result = np.zeros_like(sets)
     for i in range(len(sets)):
@@ -249,7 +257,11 @@ def sums_of(sets, values):
 
 @numba.njit(cache=True)
 def inflows(sets, boundary, memory, adjacency):
-    """Return M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), the last two terms of the peak formula, for each lower set in bytes."""
+    """Return for each lower set L the sum of the last two terms of the paper's peak formula, in bytes.
+
+    The sum is M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L). δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and
+    M(S) is the sum of its sizes.
+    """
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape
     result = np.zeros(count, np.int64)

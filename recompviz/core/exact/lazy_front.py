@@ -1,6 +1,7 @@
 """A Pareto front that is computed when it is first used.
 
-The memory-centric front is often not needed, and with many lower sets it takes as long as the time-centric front.
+The front of the plans of largest overhead is often not needed. With many lower sets, computing it takes as long as
+computing the front of the plans of least overhead.
 """
 
 from __future__ import annotations

@@ -68,15 +68,16 @@ def open_segment_front(
     pins : Pins
         Nodes that every sequence must keep, and nodes that every sequence must recompute.
     known : sequence of ParetoFront
-        Fronts of sequences that this search allows. They make the search faster. If there are any, one of them must
-        have a point with the least peak of all allowed sequences.
+        Fronts of sequences that this search allows. They make the search faster. If ``known`` is not empty, one of the
+        fronts must have a point with the least peak of all allowed sequences.
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
 
     Returns
     -------
     ParetoFront
-        Overheads in the unit of ``graph.time``, peaks in formula bytes. Empty if no sequence obeys the pins.
+        Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence obeys the
+        pins.
 
     Raises
     ------

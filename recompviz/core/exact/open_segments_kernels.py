@@ -68,10 +68,10 @@ class Sets(NamedTuple):
 
 
 class States(NamedTuple):
-    """The states of all lower sets of one size.
+    """The states of all lower sets of one size. A state is a pair (lower set C, pattern P); see the module's docstring.
 
-    ``pattern[s]`` is the pattern P of state s as a bitset. The labels of state s are the rows ``start[s]`` to
-    ``start[s + 1] − 1`` of ``labels``.
+    ``pattern[s]`` is the pattern of state s as a bitset. The labels (partial solutions) of state s are the rows
+    ``start[s]`` to ``start[s + 1] − 1`` of ``labels``.
     """
 
     pattern: NDArray[np.uint64]
@@ -80,11 +80,11 @@ class States(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """The labels of closed segments.
+    """The labels (partial solutions) whose segment is complete, from which the sequences of lower sets are read.
 
-    A row of ``labels`` is (lower set, parent): the number of the lower set at the end of a segment, and the row of the
-    closed label at the end of the following segment. The parent is −1 if the lower set is V. ``front`` has the (t, R)
-    front of the set that was closed last, as rows (t, R, origin).
+    A row of ``labels`` is (lower set, parent). The lower set is the end of a segment. The parent is the row of the
+    label for the following segment, or −1 if the lower set is V. ``front`` has the Pareto front of overhead t and peak
+    R of the lower set solved last, as rows (t, R, origin); origin is a row of ``labels``.
     """
 
     labels: NDArray[np.int32]
@@ -99,10 +99,10 @@ class Cursor(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many rows of each table are filled.
+    """The number of filled rows of each table of the open-segment recursion.
 
-    ``states``: states whose sets have the current size. ``labels``: labels of these states. ``closed``: closed labels.
-    ``front``: points of the front of the set that was closed last.
+    ``states`` and ``labels`` count the rows of :class:`States` for the current set size. ``closed`` and ``front`` count
+    the rows of :class:`Closed`.
     """
 
     states: int
@@ -112,7 +112,7 @@ class Counts(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Scratch memory of a sweep.
+    """Scratch memory of a sweep over the lower sets.
 
     A row of ``moves`` is (old state, node removed, new state). ``runs`` has lists of labels to merge, and ``stair`` is
     used by :func:`recompviz.core.exact.label_kernels.merge_runs`.
@@ -156,10 +156,11 @@ def sum_over(words, values):
 
 @numba.njit(cache=True, inline="always")
 def find_states(c, base, nodes, sets, old, new, moves):
-    """Find the states of C that follow from the states of the sets that cover C.
+    """Find the states of lower set ``c`` that follow from the states of the lower sets with one node more.
 
-    Write their patterns to ``new``, from row ``base`` on. Write each way to reach one of them to ``moves``, as a row
-    (old state, node removed, new state). Return the row after the last state, and the number of moves.
+    The docstring of the module explains states. Write the patterns of the states to ``new``, from row ``base`` on.
+    Write a row (old state, node removed, new state) to ``moves`` for each pair of states. Return the row after the last
+    state, and the number of moves.
     """
     states, count = base, 0
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
@@ -181,9 +182,10 @@ def find_states(c, base, nodes, sets, old, new, moves):
 
 @numba.njit(cache=True, inline="always")
 def put_opening_last(c, base, states, count, sets, new, moves):
-    """Move the state (C, ∂(C)) to the last place of the states of C, or add it there.
+    """Move the state (C, ∂(C)) to the last row of the states of lower set C (number ``c``), or add it there.
 
-    Segments that end at C open in this state. Return the row after the last state.
+    In this state, the segments that end at C begin. The docstring of the module explains states. Return the row after
+    the last state.
     """
     boundary, pattern = sets.boundary, new.pattern
     s = base
@@ -205,9 +207,9 @@ def put_opening_last(c, base, states, count, sets, new, moves):
 
 @numba.njit(cache=True, inline="always")
 def fill_state(s, count, nodes, old, new, scratch, bound, at):
-    """Compute the labels of state ``s`` from all moves to it, and write them to ``new.labels[at:]``.
+    """Compute the labels (partial solutions) of state ``s``, and write them to ``new.labels[at:]``.
 
-    Return the row after the last label.
+    They follow from the labels of the old states in ``scratch.moves``. Return the row after the last label.
     """
     moves, runs = scratch.moves, scratch.runs
     used, k = 0, 0
@@ -224,9 +226,10 @@ def fill_state(s, count, nodes, old, new, scratch, bound, at):
 
 @numba.njit(cache=True)
 def front_of(c, base, states, sets, new, closed, scratch):
-    """Close the open segments at C, and write the (t, R) front of C to ``closed.front``.
+    """Close the open segments at lower set C (number ``c``), and write its Pareto front to ``closed.front``.
 
-    Return the size of the front. It is 0 if no segment may end at C. For C = V it is the one point R(V, 0) = 0.
+    A point of the front is (t, R), the overhead and the peak of the segments after C. Return the number of points. It
+    is 0 if no segment may end at C. For C = V, the only point is (0, 0).
     """
     if c == len(sets.boundary) - 1:
         closed.front[0, 0], closed.front[0, 1], closed.front[0, 2] = 0, 0, -1  # R(V, 0) = 0
@@ -241,10 +244,11 @@ def front_of(c, base, states, sets, new, closed, scratch):
 
 @numba.njit(cache=True, inline="always")
 def open_segment(c, highest, made, sets, new, closed, scratch, bound):
-    """Open a segment that ends at C for each useful point of the front of C.
+    """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
-    The labels of these segments are merged with the labels of the last state, which is (C, ∂(C)). ``made`` has the
-    numbers of rows filled so far. ``highest`` is larger than every rank. Return the new numbers of rows.
+    The labels of these segments are merged with the labels of the last state of C, which is (C, ∂(C)); the docstring of
+    the module explains states. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of
+    every node. Return the new numbers of rows.
     """
     runs, stair, inflow, labels = scratch.runs, scratch.stair, sets.inflow[c], scratch.runs.labels
     start, closed_count = new.start[made.states - 1], made.closed
@@ -270,7 +274,7 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound):
 
 @numba.njit(cache=True, inline="always")
 def most_needed(c, sets, old_start):
-    """Return upper bounds on the number of states of C, and on the number of labels of all these states."""
+    """Return upper bounds on the number of states of lower set ``c``, and on the number of labels of these states."""
     states, labels = 2, 2
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
         first, last = sets.state_first[sets.cover_set[e]], sets.state_last[sets.cover_set[e]]
@@ -281,7 +285,7 @@ def most_needed(c, sets, old_start):
 
 @numba.njit(cache=True, inline="always")
 def rows_needed(c, used, sets, old):
-    """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for C.
+    """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for lower set ``c``.
 
     ``used`` has the numbers of rows that are already filled. The arrays of the states need one row more than the bound.
     """
@@ -291,7 +295,10 @@ def rows_needed(c, used, sets, old):
 
 @numba.njit(cache=True, inline="always")
 def has_rows(needed, new, closed):
-    """Return whether the arrays have the numbers of rows in ``needed``, and one more row for the states."""
+    """Return whether the arrays of ``new`` and ``closed`` have at least the numbers of rows in ``needed``.
+
+    The arrays of the states need one row more.
+    """
     return (
         needed.states < len(new.pattern)
         and needed.labels <= len(new.labels)
@@ -302,7 +309,7 @@ def has_rows(needed, new, closed):
 
 @numba.njit(cache=True, inline="always")
 def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
-    """Compute the states of C, close segments at C, and open segments that end at C.
+    """Compute the states of lower set ``c``, close the segments that start there, and open the segments that end there.
 
     ``used`` has the numbers of rows filled so far. Return the new numbers of rows.
     """
@@ -327,11 +334,11 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
 
 @numba.njit(cache=True)
 def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
-    """Solve the next ``count`` lower sets, from the largest size to the smallest (:func:`solve_set`).
+    """Call :func:`solve_set` for the next ``count`` lower sets. Sets with more members come first.
 
     ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
     far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
-    and ``needed`` is the result of :func:`rows_needed`. Otherwise ``needed`` is 0 everywhere.
+    and ``needed`` is the result of :func:`rows_needed`. Otherwise all numbers in ``needed`` are 0.
     """
     level, c = cursor.level, cursor.next_set
     scratch = new_scratch(64, 1024)

@@ -23,9 +23,9 @@ T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
 class Family(NamedTuple):
     """The lower sets of a family by falling size: set 0 is V and the last set is ∅.
 
-    Each array has one row for each set L. ``sets`` and ``boundaries`` are L and ∂(L) as bitsets. ``memory_of`` is M(L),
-    and ``inflow`` is the sum of the last two terms of the peak formula, both in bytes. ``closable`` says whether a
-    segment may end at L.
+    Each array has one row for each set L. ``sets`` and ``boundaries`` are L and its boundary ∂(L) as bitsets.
+    ``memory_of`` is M(L), and ``inflow`` is the sum of the last two terms of the paper's peak formula, both in bytes.
+    ``closable`` says whether a segment may end at L.
     """
 
     sets: NDArray[np.uint64]
@@ -50,9 +50,10 @@ class NodeSums(NamedTuple):
 
 
 class Move(NamedTuple):
-    """A step of the recursion from L′ to L: the labels of L′ in rows ``first`` to ``end − 1`` become labels of L.
+    """A step of the recursion from a lower set L′ to a smaller lower set L.
 
-    The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set`` is the number of L′.
+    The labels of L′ in rows ``first`` to ``end − 1`` become labels of L. A label has an overhead t and a peak R. The
+    new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set`` is the number of L′.
     """
 
     end_set: int
@@ -65,10 +66,9 @@ class Move(NamedTuple):
 
 @numba.njit(cache=True)
 def byte_sums(values):
-    """Return a table of sums of ``values``, shape (number of bytes in a bitset, 256).
+    """Return a table with which a sum over a bitset takes one look-up per byte; shape (number of bytes, 256).
 
-    If byte b of a bitset has the value c, entry [b, c] is the sum of ``values`` over the members in this byte. The
-    table turns a sum over a bitset into one look-up for each byte.
+    Entry [b, c] is the sum of ``values`` over the nodes whose bits are 1 in byte b of the bitset, if this byte is c.
     """
     blocks = (len(values) + 7) // 8
     sums = np.zeros((8 * ((blocks + 7) // 8), 256), np.int64)
@@ -81,9 +81,10 @@ def byte_sums(values):
 
 @numba.njit(cache=True)
 def pair_costs(low, high, edge, inner_sums, memory):
-    """Return T((L′∖L)∖∂(L′)) in quanta and M(∂(L′)∖L) in bytes, or (−1, −1) if L is not a subset of L′.
+    """Return the recomputation and the kept bytes of a segment L′∖L, or (−1, −1) if L is not a subset of L′.
 
-    ``low``, ``high`` and ``edge`` are the bitsets of L, L′ and ∂(L′). ``inner_sums`` is :func:`byte_sums` of T_v.
+    The recomputation is T((L′∖L)∖∂(L′)) in quanta (integer units of cost), and the kept bytes are M(∂(L′)∖L). ``low``,
+    ``high`` and ``edge`` are the bitsets of L, L′ and ∂(L′). ``inner_sums`` is :func:`byte_sums` of T_v.
     """
     for w in range(len(low)):
         if low[w] & ~high[w] != np.uint64(0):
@@ -105,7 +106,7 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 @numba.njit(cache=True)
 def is_beaten(front, size, t, peak):
-    """Return whether one of the first ``size`` labels of ``front`` has no larger t and no larger R than (t, peak)."""
+    """Return whether one of the first ``size`` rows of ``front`` has no larger overhead than t and no larger peak."""
     low, high = 0, size
     while low < high:
         middle = (low + high) >> 1
@@ -118,11 +119,12 @@ def is_beaten(front, size, t, peak):
 
 @numba.njit(cache=True)
 def first_unbeaten(front, size, labels, move):
-    """Return the row of the first label of a move that no label of ``front`` beats, or ``move.end`` if there is none.
+    """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
-    The labels of the move are compared with the t and R that they have as labels of L (:class:`Move`). A label beats
-    another label if neither its t nor its R is larger. Both lists are sorted by t, so the search advances in steps that
-    double.
+    If there is none, ``move.end`` is returned.
+
+    The labels of the move are compared after the step to L (:class:`Move`). A label beats another label if neither its
+    overhead t nor its peak R is larger. Both lists are sorted by t, so the search advances in steps that double.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first
@@ -155,9 +157,10 @@ def first_unbeaten(front, size, labels, move):
 
 @numba.njit(cache=True)
 def useful_end(labels, move):
-    """Return the row after the first label of a move with Δm + R ≤ p, or ``move.end`` if there is none.
+    """Return the row after the last label of a move that is needed (:class:`Move`).
 
-    The labels after this one are not needed: their R at L is p as well, and their t is larger.
+    This is the first label with ``delta_m`` + R ≤ ``p``. The later labels would get the same peak ``p`` and a larger t.
+    If there is no such label, ``move.end`` is returned.
     """
     end, high = move.first, move.end - 1
     while end < high:
@@ -171,10 +174,10 @@ def useful_end(labels, move):
 
 @numba.njit(cache=True)
 def absorb(front, size, labels, move, merged):
-    """Merge the labels of a move into the first ``size`` labels of ``front``, and write the result to ``merged``.
+    """Merge the labels of a move (:class:`Move`) into the first ``size`` labels of ``front``; write them to ``merged``.
 
-    Of equal labels, the one of the front stays. Return the number of labels in ``merged``. If no label of the move
-    improves the front, return 0 and leave ``merged`` unchanged.
+    Of two equal labels, the label of ``front`` is taken. Return the number of labels in ``merged``. If no label of the
+    move improves the front, return 0 and leave ``merged`` unchanged.
     """
     extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
     end = useful_end(labels, move)
@@ -211,11 +214,11 @@ def absorb(front, size, labels, move, merged):
 
 @numba.njit(cache=True)
 def pair_sweep(first, last, family, sums, sign, labels, start):
-    """Compute the labels of the sets ``first`` to ``last − 1`` of a family.
+    """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 
-    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``, and this function fills both
-    arrays. ``sign`` is 1 to minimize the overhead and −1 to maximize it. Return ``labels``, or a larger array in its
-    place if it was too small.
+    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. This function fills both
+    arrays. ``sign`` is 1 to minimize the overhead and −1 to maximize the overhead. Return ``labels``, or a larger copy
+    if ``labels`` is too small.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time

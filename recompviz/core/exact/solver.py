@@ -1,4 +1,4 @@
-"""``solve``: the trade-off curve of a graph, over all lower sets or over a smaller family.
+"""``solve`` computes the trade-off curve of a graph, over all lower sets or over a smaller family.
 
 The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets, or open segments if
 the graph has few other lower sets. Both are compiled by numba. Without numba, a slower solver in NumPy is used, and the
@@ -55,9 +55,9 @@ def solve(
 
     Budgets and peaks are in the bytes that the paper's peak formula counts.
 
-    The curve has a front for each objective. The time-centric plan has the least overhead under a budget, the
-    memory-centric plan the largest. The time-centric front is computed now, the memory-centric front when it is first
-    used.
+    The curve has two Pareto fronts of overhead (cost of recomputation) and peak. A time-centric plan has the least
+    overhead under a budget, a memory-centric plan the largest. The time-centric front is computed now. The
+    memory-centric front is computed when it is first used.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def solve(
         The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: the paper's
         L^v = {w : v is reachable from w}. ``"prefixes"``: the sets of ``"paper"``, prefixes of five topological orders,
         and unions of some L^v. ``"auto"``: all lower sets if a search over them takes some seconds at most, otherwise
-        ``"prefixes"``, or ``"paper"`` if the former has too many sets.
+        ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
     limit : int
         The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,
         ``"all"`` raises an error and ``"auto"`` takes a smaller family.
@@ -79,8 +79,8 @@ def solve(
     Returns
     -------
     Tradeoff
-        Overheads are in the unit of ``graph.time``. Peaks are in formula bytes (intermediate values and their
-        gradients). The attribute ``note`` names the family that ``"auto"`` chose, and says if numba is missing.
+        Overheads are in the unit of ``graph.time``, peaks in bytes. The attribute ``note`` names the family that
+        ``"auto"`` chose, and says if numba is missing.
 
     Raises
     ------
@@ -130,12 +130,12 @@ FrontSolver = Callable[[Objective, "Progress | None"], ParetoFront]
 
 
 class Search(NamedTuple):
-    """A choice of solver and family.
+    """A solver, and the family of lower sets that it searches.
 
     Attributes
     ----------
     front : callable (objective, progress) → ParetoFront
-        Computes the front of an objective.
+        Computes the Pareto front of an objective.
     family : str
         The name of the family that is searched.
     lower_set_count : int

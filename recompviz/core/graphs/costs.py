@@ -66,6 +66,7 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
     -------
     numpy.ndarray of float64
         The rounded times, in the same unit as ``time``. A time above 0 is rounded to at least one unit, and 0 stays 0.
+        If all times are 0, ``time`` itself.
 
     Examples
     --------
@@ -80,7 +81,7 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:
-    """Return the first ``most`` values as text for an error message.
+    """Return the first ``most`` values as text for an error message; ``"none"`` if there are no values.
 
     If there are more values, the text also says how many values there are in total.
     """

@@ -1,4 +1,4 @@
-"""Families of lower sets to search: all lower sets, the paper's family, or a larger family.
+"""Families of lower sets to search: all lower sets, the paper's small family, and a family between these two.
 
 The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
 {L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v

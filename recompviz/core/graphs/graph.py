@@ -53,7 +53,7 @@ class Graph:
     edges : numpy.ndarray of int32, shape (#E, 2)
         Pairs (producer, consumer) of node numbers, sorted and without repetitions.
     info : tuple of NodeInfo
-        More facts about each node. By default every entry is an empty ``NodeInfo()``.
+        Facts about each node, such as its operator and module. By default every entry is an empty ``NodeInfo()``.
 
     Raises
     ------
@@ -130,6 +130,8 @@ class Graph:
         GraphError
             If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative, not
             finite or for an unknown node; or if a size is not a whole number.
+        TypeError
+            If ``edges`` is not iterable.
 
         Examples
         --------
@@ -173,8 +175,10 @@ class Graph:
         Raises
         ------
         GraphError
-            If G has a cycle; if a node has no ``memory`` attribute; if a cost is negative or not finite; or if a size
-            is not a whole number.
+            If G has a cycle; if a node has no attribute for M_v; if a cost is negative or not finite; or if a size is
+            not a whole number.
+        TypeError
+            If G is not a graph of networkx.
 
         Examples
         --------

@@ -15,7 +15,7 @@ def topological_order(predecessors: Sequence[int], successors: Sequence[int]) ->
     lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle. Its length is
     then less than the number of nodes.
 
-    ``predecessors[v]`` is the bit mask of the predecessors of node v. ``successors[v]`` is the same for its successors.
+    ``predecessors[v]`` and ``successors[v]`` are the bit masks of the predecessors and successors of node v.
 
     Examples
     --------

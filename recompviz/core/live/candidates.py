@@ -20,7 +20,8 @@ class Candidate:
     Attributes
     ----------
     peak : int
-        The largest number of transient bytes alive (see :class:`LiveRun`).
+        The most bytes alive, in transient bytes: parameters and other memory allocated before the training step are not
+        counted.
     overhead : float
         The sum of T_v over the nodes that the schedule recomputes, in the unit of ``graph.time``.
     keep_mask : numpy.ndarray of bool, shape (#V,)
@@ -33,7 +34,9 @@ class Candidate:
 
 
 class Candidates:
-    """All candidates of one search: the keep masks that it has simulated, each with its peak and overhead.
+    """The candidates of one search: all keep masks that the search has simulated, with their peaks and overheads.
+
+    A keep mask says for each node whether its value is kept for the backward pass.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ class Candidates:
         self._has_constants = any(call.follows for call in model.joint.calls)
 
     def with_pins(self, keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a copy of the keep mask that obeys the pins."""
+        """Return a copy of the keep mask in which the flags of pinned nodes are set as the pins demand."""
         return (keep_mask | (self.pinned > 0)) & (self.pinned >= 0)
 
     def add(self, keep_mask: NDArray[np.bool_]) -> Candidate:
@@ -57,8 +60,8 @@ class Candidates:
         Returns
         -------
         Candidate
-            Its keep mask has all nodes that the schedule of ``keep_mask`` does not recompute, except views. If the
-            search already has a candidate with the same keep mask, that candidate is returned.
+            Its keep mask has all nodes that the schedule does not recompute, except views, so it may differ from
+            ``keep_mask``. If there is a candidate with the same keep mask already, that candidate is returned.
         """
         run = self.model.simulate(np.ascontiguousarray(keep_mask))
         recomputed, peak = run.recomputed, run.peak
@@ -79,7 +82,7 @@ class Candidates:
         return front
 
     def best_within(self, budget: int) -> Candidate:
-        """Return the candidate of least overhead whose peak is at most ``budget`` transient bytes.
+        """Return the candidate of least overhead whose peak is at most ``budget``, in transient bytes.
 
         Raises
         ------

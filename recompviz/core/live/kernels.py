@@ -1,11 +1,10 @@
 """The compiled lifetime simulation. This module needs numba and is imported only when it is used.
 
-It computes the schedule of :mod:`recompviz.core.steps.schedule` and the bytes of
-:mod:`recompviz.core.steps.simulation`. It takes about twenty microseconds instead of some milliseconds, so a search can
-simulate thousands of plans. Tests check that the results equal the results of these two modules.
+The results equal those of :mod:`recompviz.core.steps.schedule` and :mod:`recompviz.core.steps.simulation`. One
+simulation takes about twenty microseconds instead of some milliseconds, so a search can simulate thousands of plans.
 
 The arguments ``step`` and ``scratch`` are :class:`StepArrays` and :class:`Scratch`. Budgets and peaks are in transient
-bytes: the bytes allocated during the training step.
+bytes: parameters and other memory allocated before the training step are not counted.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ def find_kept_calls(keep_mask, step, scratch):
 
 @numba.njit(cache=True, inline="always")
 def order_calls(keep_mask, step, scratch):
-    """Write the calls to ``scratch.order``, in the order in which they run, and return their number.
+    """Write the operator calls to ``scratch.order``, in the order in which they run, and return their number.
 
-    A recomputed call is in the order twice. Also fill ``scratch.kept``, ``scratch.saved`` and ``scratch.recomputed``.
+    A recomputed call is written twice. Also fill ``scratch.kept``, ``scratch.saved`` and ``scratch.recomputed``.
     """
     find_kept_calls(keep_mask, step, scratch)
     read_start, reads, maker, kept = step.read_start, step.reads, step.maker, scratch.kept
@@ -107,9 +106,10 @@ def find_last_uses(steps, step, scratch):
 
 @numba.njit(cache=True)
 def simulate(keep_mask, step, scratch, budget):
-    """Simulate the schedule of a keep mask and return its :class:`Totals`.
+    """Simulate the schedule of a keep mask, and return peak, number of steps and excess as :class:`Totals`.
 
-    Fill ``scratch``, except for ``recomputed_nodes``, ``alive_at_peak`` and ``absent``.
+    ``budget`` is in transient bytes (allocated during the training step). Fill ``scratch``, except for
+    ``recomputed_nodes``, ``alive_at_peak`` and ``absent``.
     """
     steps = order_calls(keep_mask, step, scratch)
     find_last_uses(steps, step, scratch)
@@ -161,7 +161,7 @@ def simulate(keep_mask, step, scratch, budget):
 
 @numba.njit(cache=True)
 def overhead_of(step, scratch):
-    """Return the sum of T_v over the nodes that the last simulated schedule recomputes.
+    """Return the sum of the costs T_v over the nodes that the last simulated schedule recomputes.
 
     Also fill ``scratch.recomputed_nodes``.
     """
@@ -185,8 +185,8 @@ def overhead_of(step, scratch):
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
     """Fill ``scratch.alive_at_peak``: for each node, whether it is kept and has a saved storage alive at the peak.
 
-    If the peak is in the forward pass, every saved storage counts, also one that is allocated after the peak. If it is
-    in the backward pass, outputs of the step do not count.
+    If the peak is in the forward pass, every saved storage counts as alive, also one that is allocated after the peak.
+    If the peak is in the backward pass, outputs of the training step do not count.
     """
     alive = scratch.alive_at_peak
     alive[:] = False
@@ -202,9 +202,9 @@ def find_alive_at_peak(keep_mask, peak_step, step, scratch):
 def simulate_fully(keep_mask, step_fields, scratch_fields, budget):
     """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead).
 
-    The first three are explained in :class:`Totals`, and the overhead in :func:`overhead_of`. Fill the scratch arrays
-    except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of the named tuples as plain tuples,
-    because numba reads a plain tuple from Python in half the time.
+    :class:`Totals` explains peak, steps and excess, and :func:`overhead_of` the overhead. All arrays of ``Scratch`` are
+    filled, except ``absent``. ``step_fields`` and ``scratch_fields`` are the fields of a ``StepArrays`` and a
+    ``Scratch`` as plain tuples, because numba reads a plain tuple from Python in half the time.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)

@@ -34,8 +34,8 @@ FEW = 600
 def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
     """Return a function that computes the profile of a plan.
 
-    The profile is an array of int64 with one number for each step of the plan's schedule: the most bytes alive within
-    this step. It counts all memory of the training step, with parameters, inputs and optimizer state.
+    The profile is an array of int64 with one number for each step of the plan's schedule (one operator call): the most
+    bytes alive within this step. These bytes include parameters, inputs and optimizer state.
 
     The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
     Otherwise it uses the slower simulator.
@@ -65,8 +65,7 @@ class LiveRun(NamedTuple):
     peak : int
         The largest number of transient bytes alive at one time.
     excess : int
-        By how many transient bytes each step of the schedule exceeds the budget, summed over the steps; 0 if no budget
-        was given.
+        The transient bytes above the budget, summed over the steps of the schedule; 0 if no budget was given.
     overhead : float
         The sum of T_v over the recomputed nodes, in the unit of ``graph.time``.
     recomputed : numpy.ndarray of bool, shape (#V,)
@@ -88,11 +87,11 @@ class LiveRun(NamedTuple):
 
 
 class Walk(NamedTuple):
-    """Parameters of simulated annealing.
+    """Parameters of simulated annealing over keep masks (for each node, whether its value is kept).
 
     The energy of a keep mask is the number of bytes by which its peak exceeds the budget, plus ``weight`` for each unit
     of overhead. A proposal changes a few random flags of the keep mask. A proposal that raises the energy by d is
-    accepted with probability exp(−d / temperature).
+    accepted with probability exp(−d / temperature). Any other proposal is accepted.
 
     Attributes
     ----------
@@ -139,13 +138,13 @@ class LiveModel:
         self.simulations = 0
 
     def peak(self, keep_mask: NDArray[np.bool_]) -> int:
-        """Return the peak of a keep mask, in transient bytes."""
+        """Return the simulated peak of a keep mask in transient bytes, which do not include parameters."""
         return self.simulate(keep_mask).peak
 
     def simulate(self, keep_mask: NDArray[np.bool_], budget: int = ENDLESS) -> LiveRun:
         """Simulate the schedule of a keep mask.
 
-        ``budget`` is in transient bytes. Only the ``excess`` of the result depends on it.
+        ``budget`` is in transient bytes (:class:`LiveRun`). Only the ``excess`` of the result depends on the budget.
         """
         from recompviz.core.live.kernels import simulate_fully
 
@@ -162,12 +161,14 @@ class LiveModel:
         )
 
     def flip_each(self, keep_mask: NDArray[np.bool_], nodes: NDArray[np.int64], budget: int) -> NDArray[np.float64]:
-        """Simulate the keep mask with the flag of one node changed, for each node in ``nodes``.
+        """For each node in ``nodes``, change the flag of this node in the keep mask, and simulate the result.
+
+        ``budget`` is in transient bytes (:class:`LiveRun`). ``keep_mask`` is unchanged afterwards.
 
         Returns
         -------
         numpy.ndarray of float64, shape (len(nodes), 3)
-            Rows (peak, excess over ``budget``, overhead), see :class:`LiveRun`.
+            For each node, peak, excess over the budget, and overhead; see :class:`LiveRun`.
         """
         from recompviz.core.live.search_kernels import flip_each
 
@@ -177,9 +178,10 @@ class LiveModel:
         return results
 
     def keep_more(self, keep_mask: NDArray[np.bool_], nodes: NDArray[np.int64], budget: int) -> None:
-        """Add nodes to the keep mask in place: each node in turn, unless the peak would exceed the budget.
+        """Add each of the nodes to the keep mask, in place, unless the peak would then exceed the budget.
 
-        On large graphs, some nodes that are unlikely to fit are not tried.
+        The nodes are tried in their order. ``budget`` is in transient bytes (:class:`LiveRun`). On graphs of more than
+        600 nodes, some nodes that are unlikely to fit are not tried.
         """
         from recompviz.core.live.search_kernels import keep_more
 
@@ -206,8 +208,8 @@ class LiveModel:
         Returns
         -------
         numpy.ndarray of bool, shape (#V,)
-            The start or an accepted proposal: the keep mask whose peak exceeds the budget least. If several exceed it
-            equally, or several fit in it, this is the one of them with the least overhead.
+            The best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
+            bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead.
         """
         from recompviz.core.live.search_kernels import anneal
 

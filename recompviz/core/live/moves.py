@@ -34,8 +34,8 @@ class Moves:
     candidates : Candidates
         The moves read the candidates and add to them.
     deadline : float
-        A processor time of this process in seconds, as in ``time.process_time()``. The caller should start no move
-        after it.
+        The processor time of this process, in seconds as ``time.process_time()`` returns it, after which the caller
+        should start no further move.
     """
 
     def __init__(self, candidates: Candidates, deadline: float = math.inf) -> None:
@@ -58,15 +58,19 @@ class Moves:
     def refill(self, start: Candidate, budget: int) -> Candidate:
         """Keep further values that fit in the budget, and return the new candidate.
 
-        The values that ``start`` does not keep are tried in turn, the highest T_v per byte first. On large graphs, some
-        values that are unlikely to fit are not tried.
+        The values that ``start`` does not keep are tried one after another, in order of falling cost T_v per byte.
+        ``budget`` is in transient bytes (:class:`LiveRun`). On graphs of more than 600 nodes, some values that are
+        unlikely to fit are not tried.
         """
         keep_mask = start.keep_mask.copy()
         self.model.keep_more(keep_mask, self.dearest, budget)
         return self.candidates.add(keep_mask)
 
     def descend(self, keep_mask: NDArray[np.bool_], step: int) -> None:
-        """Lower the peak of a keep mask in steps of ``step`` bytes, by :meth:`drop`, until no drop helps."""
+        """Lower the peak of a keep mask in steps of ``step`` bytes, by calls of :meth:`drop`, until no drop helps.
+
+        All keep masks on the way are added to the candidates.
+        """
         candidate: Candidate | None = self.candidates.add(keep_mask)
         target = candidate.peak - step if candidate else 0
         while candidate is not None:
@@ -75,13 +79,13 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Recompute one more value: the one that reduces the excess most per unit of additional overhead.
+        """Recompute one more value: the value that reduces the excess most per unit of additional overhead.
 
         The excess is the number of bytes above the budget, summed over the steps of the schedule. Only kept values that
-        are alive at the peak are tried, in rounds. Each round tries twice as many values as the round before, and the
-        first round in which a value reduces the excess is the last. Values that failed less often in this search are
-        tried first; among equals, values with more bytes per T_v. On graphs of 256 nodes or more, up to 1 + #V // 256
-        values are dropped together.
+        are alive at the peak are tried, in rounds. Each round tries twice as many values as the round before. The first
+        round in which a value reduces the excess is the last. Values that reduced no excess less often in this search
+        are tried first. Among equals, values with more bytes per unit of cost come first. On graphs of 256 nodes or
+        more, up to 1 + #V // 256 values are recomputed at once.
 
         Returns
         -------
@@ -110,11 +114,12 @@ class Moves:
         return None
 
     def settle(self) -> None:
-        """Starting from the candidate of least peak, change the flag of one node at a time to lower the peak.
+        """Lower the least peak found so far by changing the flag of one node at a time.
 
-        The budget is about 0.5 % below the least peak found so far. Each change reduces the excess over this budget as
-        much as possible. The move ends when no change reduces the excess, when the deadline has passed, or after as
-        many changes as there are nodes that are not pinned.
+        The move starts from the candidate of least peak. Its budget is about 0.5 % below the least peak found so far.
+        Each change reduces the excess over this budget (the bytes above it, summed over the steps of the schedule) as
+        much as possible. The move ends when no change reduces the excess, or when the deadline has passed. It makes at
+        most one change for each node that is not pinned.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
@@ -131,7 +136,7 @@ class Moves:
             best = candidate if candidate.peak < best.peak else best
 
     def anneal_peak(self, tries: int) -> None:
-        """Starting from the candidate of least peak, search for a lower peak by simulated annealing.
+        """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
         ``tries`` is the number of proposals; see :class:`Walk`.
         """
@@ -143,9 +148,9 @@ class Moves:
     def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int) -> None:
         """Search for less overhead within a budget by simulated annealing.
 
-        It starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget of the
-        whole search; temperature and weight of the :class:`Walk` are proportional to it. ``tries`` is the number of
-        proposals, and ``seed`` is the seed of the random generator.
+        The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
+        of the whole search. The temperature and the weight of the :class:`Walk` are proportional to ``highest``.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
@@ -153,7 +158,7 @@ class Moves:
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed))
 
     def exchange(self, budget: int, most_simulations: int) -> None:
-        """Keep one more value and drop others for it.
+        """Keep one more value, and recompute other values in its place, so that the overhead falls.
 
         The move starts from the candidate of least overhead that fits in the budget, and is repeated as long as it
         reduces the overhead. It ends early when ``model.simulations`` exceeds ``most_simulations``.

@@ -80,16 +80,17 @@ def live_plans(
         calibrated.
     seeds : iterable of Plan
         The plans from which the search starts, for example the plans of both fronts of :func:`recompviz.solve`. If
-        there are very many, only a part of them is simulated, evenly chosen: 2,000 at most.
+        there are more than 2,000 plans, 2,000 evenly spaced ones are simulated.
     progress : callable (done, total), optional
         Called before each budget of the search; both numbers count budgets. Raise :class:`recompviz.Cancelled` in it to
         stop.
     keep, recompute : iterable of node names
-        Nodes that every plan must keep, and nodes that every plan must recompute. A node that the schedule has no need
-        to recompute counts as kept, even if ``recompute`` names it: for example if no backward call needs its value.
+        Nodes that every plan must keep, and nodes that every plan must recompute. A node that the schedule need not
+        recompute counts as kept, even if it is in ``recompute``. An example is a node whose value no backward call
+        reads.
     seconds : float
-        Processor time in seconds after which the search ends early and returns the plans found. It always simulates the
-        seeds and completes the descents; see the docstring of the module.
+        Processor time in seconds after which the search ends early and returns the plans found. The search always
+        simulates the seeds and completes the descents (see the docstring of the module), even if they take longer.
 
     Returns
     -------

@@ -16,10 +16,10 @@ from recompviz.core.live.step_arrays import Scratch, StepArrays
 
 @numba.njit(cache=True)
 def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
-    """Simulate the keep mask with the flag of one node changed, for each node in ``nodes``.
+    """For each node in ``nodes``, change the flag of this node in the keep mask, and simulate the result.
 
-    Write (peak, excess, overhead) for node ``nodes[k]`` to ``results[k]``. The excess is the number of bytes above
-    ``budget``, summed over the steps of the schedule. ``keep_mask`` is unchanged afterwards.
+    Write (peak, excess, overhead) for node ``nodes[k]`` to ``results[k]``. Peaks are in transient bytes. The excess is
+    the number of bytes above ``budget``, summed over the steps of the schedule. ``keep_mask`` is unchanged afterwards.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     for k in range(len(nodes)):
@@ -33,10 +33,11 @@ def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
 
 @numba.njit(cache=True)
 def find_absences(steps, step, scratch):
-    """Fill ``scratch.absent`` for the recomputed nodes, after a simulation of ``steps`` calls.
+    """Find between which steps of the schedule the value of each recomputed node is not in memory.
 
-    A recomputed node v is absent in the steps ``absent[v, 0]`` to ``absent[v, 1] − 1`` of the schedule: after its last
-    use in the forward pass and before its recomputation. Other nodes have (0, 0).
+    A simulation of ``steps`` calls must have filled ``scratch``. The value of node v is absent in the steps
+    ``absent[v, 0]`` to ``absent[v, 1] − 1`` of the schedule: after its last use in the forward pass and before its
+    recomputation. ``scratch.absent`` is filled with these numbers. Nodes that are not recomputed have (0, 0).
     """
     absent, make_start, forward = scratch.absent, step.make_start, step.forward_count
     absent[:, 0], absent[:, 1] = 0, 0
@@ -54,9 +55,9 @@ def find_absences(steps, step, scratch):
 
 @numba.njit(cache=True)
 def would_fit(v, step, scratch, budget):
-    """Return whether M_v more bytes fit in the budget in every step of the schedule in which node v is absent.
+    """Return whether the value of node v would fit in the budget in every step of the schedule in which it is absent.
 
-    :func:`find_absences` explains absence.
+    :func:`find_absences` explains absence. ``budget`` is in transient bytes.
     """
     for i in range(scratch.absent[v, 0], scratch.absent[v, 1]):
         if scratch.step_peaks[i] + step.memory[v] > budget:
@@ -66,11 +67,10 @@ def would_fit(v, step, scratch, budget):
 
 @numba.njit(cache=True)
 def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budget):
-    """Add nodes to the keep mask in place: each node in turn, unless the peak would exceed the budget.
+    """Add each of the nodes to the keep mask, in place, unless the peak would then exceed the budget.
 
-    With ``skip_unlikely``, nodes that :func:`would_fit` rejects are not simulated. Some of them would fit, because
-    keeping them frees other values. Simulating them is worth the time only on small graphs. Return the number of
-    simulations.
+    The nodes are tried in their order. With ``skip_unlikely``, nodes that :func:`would_fit` rejects are not simulated.
+    A few of them would fit, because a kept value may make other values unnecessary. Return the number of simulations.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     totals = simulate(keep_mask, step, scratch, budget)
@@ -100,10 +100,10 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
 
 @numba.njit(cache=True)
 def propose(keep_mask, free, flips, rng):
-    """Change random flags of the keep mask in place, and return their number.
+    """Change random flags of the keep mask in place, and return the number of changes.
 
-    Change one node, exchange a kept and a recomputed node, or change two to four nodes. Only nodes in ``free`` are
-    changed. Their numbers are written to ``flips``.
+    A proposal changes the flag of one node, exchanges a kept and a recomputed node, or changes the flags of two to four
+    nodes. Only nodes in ``free`` are changed. The numbers of the changed nodes are written to ``flips``.
     """
     n = len(free)
     kind = rng.random()
@@ -132,8 +132,9 @@ def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng
 
     The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
     overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled
-    with the start or an accepted proposal: the keep mask whose peak exceeds the budget least. If several exceed it
-    equally, or several fit in it, this is the one of them with the least overhead. ``keep_mask`` is overwritten.
+    with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
+    bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead. ``keep_mask`` is
+    overwritten.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     flips = np.zeros(4, np.int64)

@@ -54,14 +54,16 @@ class StepArrays(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays that each simulation overwrites. They describe the schedule that was simulated last:
+    """Arrays that each simulation overwrites. They describe the schedule that was simulated last.
 
-    - for each step of the schedule: ``order`` (the call that runs) and ``step_peaks`` (the most transient bytes alive);
-    - for each call: ``kept`` (its outputs are kept for the backward pass) and ``recomputed``;
-    - for each storage: ``saved`` (carried from the forward to the backward pass) and ``last_use`` (see
-      :func:`recompviz.core.live.kernels.find_last_uses`);
-    - for each node: ``recomputed_nodes``, ``alive_at_peak``, and ``absent`` (see
-      :func:`recompviz.core.live.search_kernels.find_absences`).
+    - For each step of the schedule: ``order`` is the call that runs, and ``step_peaks`` the most transient bytes alive.
+    - For each call: ``kept`` says whether its outputs are kept for the backward pass, and ``recomputed`` whether it
+      runs a second time.
+    - For each storage: ``saved`` says whether it stays allocated from the forward to the backward pass. For
+      ``last_use``, see :func:`recompviz.core.live.kernels.find_last_uses`.
+    - For each node: ``recomputed_nodes`` says whether it is recomputed. For ``alive_at_peak``, see
+      :func:`recompviz.core.live.kernels.find_alive_at_peak`, and for ``absent``,
+      :func:`recompviz.core.live.search_kernels.find_absences`.
 
     ``stack``, ``pulled`` and ``allocated`` are used only during a simulation.
     """
@@ -83,9 +85,9 @@ class Scratch(NamedTuple):
 class Totals(NamedTuple):
     """Results of one simulation.
 
-    ``peak`` is the largest number of transient bytes alive, and ``peak_step`` is the step of the schedule in which they
-    are alive. ``steps`` is the number of steps. In the last step, the gradients arrive at the parameters. ``excess`` is
-    the number of bytes above the budget, summed over the steps.
+    ``peak`` is the largest number of transient bytes alive (parameters are not counted), and ``peak_step`` is the step
+    of the schedule in which they are alive. ``steps`` is the number of steps. In the last step, the gradients arrive at
+    the parameters. ``excess`` is the number of bytes above the budget, summed over the steps.
     """
 
     peak: int

@@ -16,7 +16,7 @@ class Cache:
     """A cache of results by key, for use by several threads.
 
     Two threads never compute the same key at the same time, and threads with different keys do not wait for each other.
-    The computation of a key may ask for other keys, but two keys must not need each other.
+    The computation of a key may ask for other keys. Two keys whose computations ask for each other can deadlock.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Cache:
             lock.release()
 
     def peek(self, key: str) -> Any:
-        """Return the cached value of a key, or None, without waiting."""
+        """Return the cached value of a key; None if there is none yet. This never waits for a running computation."""
         return self._values.get(key)
 
     def copy_of(self, prefix: str) -> Cache:

@@ -1,9 +1,10 @@
 """Plans that need no search. An Explorer opens with them.
 
-Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. They are: keep
-everything; a checkpoint around each repeated block; and ten lower-set sequences of 2, 3, 4, … 128 segments with about
-equal bytes. On a small graph, a sequence may have fewer segments. If the graph has at least 128 places after which at
-most one earlier value is needed (Chen et al. 2016), segments end only at these places.
+Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. One plan keeps every
+value. One puts a checkpoint around each repeated block. Ten plans divide the graph into 2, 3, 4, … 128 consecutive
+segments with about equal bytes, and keep only the values that later segments read. On a small graph, a plan may have
+fewer segments. If the graph has at least 128 places after which at most one earlier value is needed (Chen et al. 2016),
+segments end only at these places.
 """
 
 from __future__ import annotations
@@ -31,19 +32,20 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     """Return the table of the plans that need no search.
 
     One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of the
-    graph do not say to which module they belong. The others are lower-set sequences of up to 128 segments with about
-    equal bytes.
+    graph do not say to which module they belong. Each of the others divides the graph into up to 128 consecutive
+    segments with about equal bytes, and keeps only the values that later segments read.
 
     Parameters
     ----------
     graph : Graph
     profile : callable (Plan) → numpy.ndarray of int64
-        Returns the most total bytes alive within each step of the plan's schedule.
+        Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters
+        included.
 
     Returns
     -------
     PlanTable
-        Its objective is ``"time"``.
+        The plans with their peaks, by rising overhead. Its objective is ``"time"``.
 
     Examples
     --------

@@ -49,22 +49,24 @@ MakeBaseline = Callable[[str], Plan]
 
 
 class Planner:
-    """The plans of one training step for every memory budget. They are found when first asked for, and cached.
+    """Find the plans of one training step for every memory budget. Results are computed when first needed, and cached.
+
+    A plan says which intermediate values are kept for the backward pass. The other values are recomputed.
 
     Parameters
     ----------
     graph : Graph
         The intermediate values of the forward pass.
     joint : JointGraph, optional
-        The forward and backward pass of the same training step, on which total bytes are simulated. If left out, the
-        paper's memory model is used: every value has a gradient of the same size, and nothing else takes memory.
+        The operator calls of the same training step, forward and backward, on which memory is simulated. If left out,
+        the paper's memory model is used: every value has a gradient of the same size, and nothing else takes memory.
     baselines : mapping of str to callable (str) → Plan, optional
         Further baselines by name. The callable gets the text after the name, for example ``"0.5"`` for ``"min-cut
         0.5"``.
     device : str
         The name of the device for ``Timeline.device``. It does not change the plans.
     most_rows : int
-        The largest number of the formula's optimal plans in one table.
+        The largest number of optimal plans in a table of the objective ``"time"`` or ``"memory"``; see :meth:`plans`.
 
     Attributes
     ----------
@@ -108,14 +110,14 @@ class Planner:
     def reuse_curves(self, other: Planner) -> None:
         """Take over the cached trade-off curves of another planner.
 
-        The curves do not depend on the joint graph. What this planner has cached itself is dropped: curves, tables and
-        baselines.
+        The curves depend only on the graph, not on the joint graph. The curves, tables and baselines that this planner
+        has cached are dropped.
 
         Parameters
         ----------
         other : Planner
-            If its graph differs from the graph of this planner in fingerprint or costs T (:meth:`Graph.same_as`),
-            nothing happens.
+            If its graph differs from the graph of this planner in fingerprint or costs ``graph.time``
+            (:meth:`Graph.same_as`), nothing happens.
         """
         if other.graph.same_as(self.graph):
             self._cache = other._cache.copy_of("tradeoff")
@@ -133,8 +135,8 @@ class Planner:
         Returns
         -------
         Plan
-            ``plan`` itself, if it was made for this graph with the same costs T. If the costs T differ, a plan that
-            keeps the same values, with the overhead for the costs of this graph.
+            ``plan`` itself, if it was made for this graph with the same costs ``graph.time``. If these costs differ, a
+            plan that keeps the same values, with the overhead for the costs of this graph.
 
         Raises
         ------
@@ -151,7 +153,7 @@ class Planner:
         return plan
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Return the operator calls of the training step under a plan, in order, and the storages freed after each.
+        """Return the operator calls of the training step under a plan, and the storages that are freed after each call.
 
         Parameters
         ----------
@@ -172,7 +174,7 @@ class Planner:
         return make_schedule(self.joint, self.check(plan).keep_mask.tolist())
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Return the simulated memory of the training step under a plan, in total bytes.
+        """Return the simulated memory of the training step under a plan: all bytes, parameters included.
 
         Parameters
         ----------
@@ -193,16 +195,20 @@ class Planner:
         return simulate_schedule(self.schedule(plan), self.device)
 
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
-        """Return a fast function from a plan to the most total bytes alive within each step of its schedule.
+        """Return a fast function from a plan to the most bytes alive within each step of its schedule.
 
-        It returns the same values as ``self.simulate(plan).profile``. Call the function in one thread only.
+        A step of the schedule is one operator call. The bytes include parameters and other static memory.
+
+        The function returns the same values as ``self.simulate(plan).profile``. Call it in one thread only.
         """
         return profile_function(self.graph, self.joint)
 
     # ---------------------------------------------------------------- curves and tables
 
     def tradeoff(self, family: Family = "auto", progress: Progress | None = None) -> Tradeoff:
-        """Return the trade-off curve of the graph in formula bytes, cached.
+        """Return the trade-off curve of the graph: its optimal plans for all budgets. It is cached.
+
+        Budgets count *formula bytes*: intermediate values and their gradients, as in the paper's peak formula.
 
         Parameters
         ----------
@@ -223,18 +229,18 @@ class Planner:
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
         """Return the table of the plans found for an objective, cached.
 
-        The table has the formula peak and the simulated total peak of each plan. If a curve of the formula has more
-        than ``most_rows`` points (512 by default), the table has the optimal plans for ``most_rows`` evenly spaced
-        budgets, from the least to the largest formula peak.
+        The table has two peaks of each plan: the peak by the paper's formula, and the simulated peak of the whole
+        training step. If there are more than ``most_rows`` optimal plans (512 by default), the tables ``"time"`` and
+        ``"memory"`` have the optimal plans for ``most_rows`` evenly spaced budgets.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            ``"time"`` and ``"memory"``: the plans of least and of largest overhead under each budget in formula bytes.
-            ``"live"``: the plans found by a search in simulated bytes; see :mod:`recompviz.core.live.search`. The
-            search starts from the plans of the two other tables and the plans of Chen et al. 2016. Of the three tables,
-            this one therefore usually has the plan of least overhead for a budget in total bytes. Without numba there
-            is no search; the ``"live"`` table then has the plans from which a search would start.
+            ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under each budget on the
+            formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
+            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables and the plans of
+            Chen et al. 2016. It usually finds plans that recompute less under the same budget on the simulated peak.
+            Without numba there is no search, and the ``"live"`` table has the plans from which it would start.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -251,13 +257,13 @@ class Planner:
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
 
-        It is the plan of least overhead, or of largest overhead for the objective ``"memory"``.
+        It is the plan of least recomputation, or of largest recomputation for the objective ``"memory"``.
 
         Parameters
         ----------
         total : int, float or str
-            The budget in total bytes, or a string such as ``"10 GiB"``. It covers parameters, gradients, inputs,
-            intermediate values and, if it is part of the training step, the optimizer's state.
+            The budget in bytes, or a string such as ``"10 GiB"``. It covers parameters, gradients, inputs, intermediate
+            values and, if the training step has an optimizer, the optimizer's state.
         objective : "time", "memory" or "live"
             The table from which the plan is taken; see :meth:`plans`.
 
@@ -271,9 +277,9 @@ class Planner:
         return self.plans(objective).plan(total)
 
     def use_plans(self, plans: Sequence[Plan]) -> None:
-        """Use given plans as the table of the objective ``"live"``, instead of searching for them.
+        """Use given plans as the table of the objective ``"live"``, instead of searching for plans.
 
-        If this table was made already, nothing happens.
+        If the planner already has this table, nothing changes.
 
         Parameters
         ----------
@@ -287,8 +293,8 @@ class Planner:
         """Return a table of plans that need no search, cached.
 
         One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of
-        the graph do not say to which module they belong. The others are lower-set sequences of up to 128 segments with
-        about equal bytes.
+        the graph do not say to which module they belong. Each of the others divides the graph into up to 128
+        consecutive segments with about equal bytes, and keeps only the values that later segments read.
         """
         return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
 
@@ -331,17 +337,15 @@ class Planner:
         recompute: Iterable[Name] = (),
         progress: Progress | None = None,
     ) -> PlanTable:
-        """Return the table of an objective under pins, or for another family of lower sets.
-
-        It has simulated total peaks, like the tables of :meth:`plans`. It is not cached.
+        """Return the plan table of an objective under pins, or for another family of lower sets. It is not cached.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            As for :meth:`plans`. Without numba, ``"live"`` gives the plans of ``"time"``.
+            As for :meth:`plans`. Without numba, ``"live"`` gives the same plans as ``"time"``.
         family : "auto", "all", "paper" or "prefixes"
-            The lower sets that the plans of ``"time"`` and ``"memory"`` may use; see :func:`recompviz.solve`. The
-            search for ``"live"`` does not use it.
+            The lower sets that the plans of ``"time"`` and ``"memory"`` may use; see :func:`recompviz.solve`. It has
+            no effect on the search for ``"live"``.
         keep, recompute : iterable of node names
             Pins: values that every plan must keep, and values that every plan must recompute.
         progress : callable (done, total), optional
@@ -384,7 +388,10 @@ class Planner:
 
     @property
     def is_quick(self) -> bool:
-        """Whether all tables are found in about a second: at most 40 nodes, and no numba kernel has to be compiled."""
+        """Whether finding all tables takes about a second.
+
+        True if the graph has at most 40 nodes, and no numba kernel must be compiled first.
+        """
         return len(self.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
 
     # ---------------------------------------------------------------- baselines
@@ -395,7 +402,7 @@ class Planner:
         return (*NAMES, *self._more_baselines)
 
     def baseline(self, name: str) -> Plan:
-        """Return a baseline: a plan made by a common method that needs no planner. It is cached.
+        """Return a baseline: a plan made by a common method, without a search. It is cached.
 
         Parameters
         ----------

@@ -1,10 +1,9 @@
 """The joint graph of a region, together with the memory of the code around the region.
 
 A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured. The
-region's own joint graph does not show the code between its forward and backward pass, such as the loss. Nor does it
-show whether the caller keeps the region's outputs. A recorded training step shows both. The search for plans needs
-both, because a plan that saves less lowers the peak between the passes, even if the region's own backward pass takes
-more.
+region's own joint graph has no memory of the code between its forward and backward pass, such as the loss. It also does
+not show whether the caller keeps the region's outputs. Both are known from a recorded training step. The search for
+plans needs both: if the peak of the training step is between the two passes, only plans that save less lower it.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ EXPECTED_OUTSIDE = 3.0
 
 
 def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int], later: int = 0) -> JointGraph:
-    """Return the joint graph of a region with the memory of the code around it.
+    """Return a region's joint graph, extended by the memory of the code around the region.
 
     Parameters
     ----------
@@ -86,10 +85,10 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
 
 
 def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> JointGraph:
-    """Return the joint graph of a region with the memory that the code around it is expected to take.
+    """Return a region's joint graph, extended by the memory that the code around the region is expected to take.
 
-    It is used before a training step is recorded. The code outside is expected to free the region's outputs before the
-    region's backward pass.
+    Plans are made with this graph until a training step is recorded. The code outside is expected to free the region's
+    outputs before the region's backward pass.
 
     Parameters
     ----------
@@ -105,11 +104,11 @@ def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> J
 
 
 def expected_region(joint: JointGraph) -> JointGraph:
-    """Return the joint graph of a region with the most memory that a training step is expected to take.
+    """Return a region's joint graph, extended by the most memory that the code around the region is expected to take.
 
-    It is used before a training step is recorded, like :func:`unmeasured_region`, and counts more: the caller keeps the
-    outputs until the step ends; the loss and its gradient take memory; and each convolution needs a workspace as large
-    as the storages that it reads and allocates.
+    Like :func:`unmeasured_region`, it is used until a training step is recorded. It counts more memory. The caller
+    keeps the outputs until the training step ends. The loss and its gradient take memory. Each convolution needs a
+    workspace as large as the storages that it reads and allocates.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
-"""The plans of one region, found within a given time, for costs of any kind.
+"""Find the plans of one region within a given time, for costs that may be measured milliseconds.
 
 A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured.
 
-The exact solver is fast only for costs that are small integers, and measured milliseconds are not. Therefore it solves
-the graph with rounded costs. Its plans, and plans that need no search, are the seeds of a search in simulated bytes
-that has a time limit.
+The exact solver is fast only for costs that are small integers. It therefore solves the graph with rounded costs. A
+search with a time limit then simulates the memory of plans. It starts from the solver's plans, and from plans that
+need no search.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ MOST_SEEDED_NODES = 3000
 def region_masks(
     graph: Graph, joint: JointGraph, seconds: float, seeds: Iterable[NDArray[np.bool_]] = ()
 ) -> list[NDArray[np.bool_]]:
-    """Return the keep masks of a region's plans, without repeats. The first keeps every value.
+    """Return the keep masks of a region's plans, without repeats. The first plan keeps every value.
+
+    A keep mask has one bool for each node: whether the plan keeps the node's value for the backward pass.
 
     Parameters
     ----------
@@ -47,15 +49,15 @@ def region_masks(
     joint : JointGraph
         The joint graph on which plans are simulated, for example from :func:`region_in_step`.
     seconds : float
-        Processor time of the search in simulated bytes. With 0, or without numba, there is no such search.
-    seeds : iterable of keep mask
-        Plans that are already known.
+        Processor time of the search by simulation. With 0, or without numba, there is no such search.
+    seeds : iterable of numpy.ndarray of bool, shape (#V,)
+        The keep masks of plans that are already known. The search starts from them too.
 
     Returns
     -------
     list of numpy.ndarray of bool
-        After a search, the plans that it found, by rising overhead and falling simulated peak. Without a search, not
-        sorted: the seeds, baselines, and plans that the exact solver found for rounded costs.
+        After a search, the plans that it found, by rising overhead and falling simulated peak. Without a search, the
+        seeds, baselines, and plans that the exact solver found for rounded costs, in no particular order.
 
     Examples
     --------

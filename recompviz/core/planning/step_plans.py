@@ -6,9 +6,9 @@ region runs, the values that earlier regions saved are alive. The memory of the 
 The recomputation of the training step is the sum of its regions' recomputation. Its peak is the largest number of bytes
 alive during or between the passes.
 
-Going from the last region back to the first, each plan of the region is combined with each point of the Pareto front of
-the later regions. A point is a pair of recomputation and peak. The peak is counted above the memory in use before the
-training step. No budget is needed, so that one front serves every budget.
+The regions are combined one after another, from the last to the first. Each plan of a region is combined with each
+point of the Pareto front of the later regions. A point is a pair of recomputation and peak. The peak is counted above
+the memory in use before the training step. The computation needs no budget, so the front has the plans for all budgets.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class RegionPlans:
         outside : Outside
             Bytes that the code outside the region holds.
         later : int or numpy.ndarray of int64, shape (#points,)
-            The most bytes alive while later regions run, counted in the same way. An array has one entry for each point
-            of their Pareto front.
+            The most bytes alive while later regions run, above the memory in use before the training step. An array has
+            one entry for each point of the Pareto front of the later regions.
 
         Returns
         -------
@@ -125,7 +125,7 @@ class StepPlans:
     def fitting(self, room: int) -> int | None:
         """Return the position of the point of least recomputation whose peak is at most ``room``; None if none fits.
 
-        ``room`` is in bytes above the memory in use before the training step, as ``peak``.
+        ``room`` counts bytes above the memory in use before the training step, as :attr:`peak` does.
         """
         # peaks fall, so their negatives rise
         first = bisect_right([-peak for peak in self.peak], -room - 1)
@@ -172,10 +172,10 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
 
 
 def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> StepPlans:
-    """Return a front with new peaks, for plans whose bytes have changed, for example because the batch is larger.
+    """Compute the peaks of a front again for plans whose bytes have changed, for example because the batch is larger.
 
-    Each point keeps its choice of plans. Points that are no longer on the Pareto front are left out. This is faster
-    than :func:`step_plans`, but points with other choices are missing.
+    Each point keeps its choice of plans. Points that are no longer on the Pareto front are left out. This function is
+    faster than :func:`step_plans`, but tries only the choices of ``front``.
 
     Parameters
     ----------
@@ -200,9 +200,10 @@ def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequ
 def rest_peaks(
     choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
 ) -> NDArray[np.int64]:
-    """Return for each choice of plans the peak from the forward pass of a region to the code after its backward pass.
+    """Return the peaks from the forward pass of a region to the code after its backward pass, for choices of plans.
 
-    Bytes are counted above the memory in use before the training step. Bytes that earlier regions save are left out.
+    A choice has one plan for each region. Bytes are counted above the memory in use before the training step. Bytes
+    that earlier regions save are left out.
 
     Parameters
     ----------
@@ -218,6 +219,7 @@ def rest_peaks(
     Returns
     -------
     numpy.ndarray of int64, shape (#choices,)
+        The peak of each choice, in bytes.
     """
     need = np.zeros(len(choices), np.int64)
     for i in reversed(range(first, len(regions))):

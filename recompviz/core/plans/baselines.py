@@ -1,8 +1,8 @@
-"""Baselines: plans made by common methods that need no planner. The planner's plans are compared with them.
+"""Baselines: plans made by common methods, without a search. The planner's plans are compared with them.
 
-The methods are: keep everything; checkpoint each repeated block as ``torch.utils.checkpoint`` does; follow the
-checkpoints that the user wrote; and Chen's √n algorithm, whose segments end only where at most one value is needed
-later.
+There are four methods: keep every value; checkpoint each repeated block as ``torch.utils.checkpoint`` does; recompute
+what the user's own checkpoints recompute; and Chen's √n algorithm. Chen's algorithm divides the graph into segments
+that end only where at most one value is needed later.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -31,7 +31,9 @@ LOSS = "loss"
 
 
 def baseline(graph: Graph, name: str) -> Plan:
-    """Return a baseline plan of a graph. ``trace.baseline(name)`` also knows ``"min-cut"``.
+    """Return a baseline plan of a graph: a plan made by a common method, without a search.
+
+    The baseline ``"min-cut"`` needs a trace: ``trace.baseline("min-cut 0.5")``.
 
     Parameters
     ----------
@@ -80,9 +82,9 @@ def baseline(graph: Graph, name: str) -> Plan:
 
 
 def chen(graph: Graph) -> Plan:
-    """Return Chen's √n plan: the plan of least formula peak among :func:`chen_plans`.
+    """Return Chen's √n plan: of :func:`chen_plans`, the plan with the least peak by the paper's formula.
 
-    Of several plans with this peak, it is the plan of least overhead.
+    If several plans have this peak, the plan that recomputes least is returned.
 
     Examples
     --------
@@ -95,10 +97,10 @@ def chen(graph: Graph) -> Plan:
 def chen_plans(graph: Graph) -> list[Plan]:
     """Return the plans that Chen's Algorithm 3 makes for all segment budgets b, by rising b.
 
-    A segment may end only where at most one value is needed later; see :func:`cut_prefixes`. Going forward, each
-    segment ends at the first such place at which its values take more than b bytes. Chen et al. try some values of b
-    around √(checkpoints × largest segment). Here b starts at 0 and rises to each value that changes the plan, so no
-    plan is missed.
+    The algorithm divides the nodes, in their order, into segments. It keeps the values that later segments read. A
+    segment may end only where at most one value is needed later; see :func:`cut_prefixes`. It ends at the first such
+    place at which its values take more than b bytes. Chen et al. try some values of b around √(checkpoints × largest
+    segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed.
 
     Examples
     --------
@@ -120,9 +122,9 @@ def chen_plans(graph: Graph) -> list[Plan]:
 
 
 def cut_prefixes(graph: Graph) -> list[int]:
-    """Return the prefixes of ``graph.order`` with at most one value that is needed later, as bit masks.
+    """Return the prefixes of ``graph.order`` of which later nodes read at most one value, as bit masks.
 
-    ∅ and V are left out. The boundary of each returned set has at most one node.
+    The empty prefix and the prefix of all nodes are left out.
 
     Examples
     --------
@@ -206,7 +208,10 @@ def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[o
 
 
 def block_of_nodes(graph: Graph) -> list[str]:
-    """Return for each node the path of the block in which :func:`per_module` checkpoints it; empty if in none."""
+    """Return for each node the path of the block in which :func:`per_module` checkpoints it.
+
+    The path is for example ``"layer1.0"``. It is empty for a node in no block.
+    """
     members = [_member(info) for info in graph.info]
     sizes = Counter(member for member in members if member)
     series = {info.block for info, member in zip(graph.info, members, strict=True) if sizes[member] > 1}

@@ -1,8 +1,9 @@
 """Compare two plans of one graph.
 
-A comparison lists the nodes that only one of the plans recomputes. It has the change of overhead, formula peak and kept
-bytes. With a timeline of each plan, simulated or measured, it also has the change of the total peak, and the blocks
-that are alive at only one of the two peaks.
+A comparison lists the nodes that only one of the plans recomputes. It has the changes of three numbers: the overhead
+(the cost of the recomputation), the peak by the paper's formula, and the bytes of the kept values. With a timeline of
+each plan, simulated or measured, it also has the change of the peak of the training step, and the blocks that are alive
+at only one of the two peaks.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ class Comparison:
 
     @property
     def overhead_change(self) -> float:
-        """The overhead of ``b`` minus the overhead of ``a``, in the unit of ``graph.time``."""
+        """The overhead (cost of recomputation) of ``b`` minus the overhead of ``a``, in the unit of ``graph.time``."""
         return self.b.overhead - self.a.overhead
 
     @property
     def peak_change(self) -> int:
-        """The formula peak of ``b`` minus the formula peak of ``a``, in formula bytes."""
+        """The peak of ``b`` minus the peak of ``a``, both by the paper's formula, in bytes."""
         return self.b.peak - self.a.peak
 
     @property
@@ -74,14 +75,14 @@ class Comparison:
 
     @property
     def segments_change(self) -> int:
-        """The number of segments of ``b`` minus the number of segments of ``a``."""
+        """The number of segments (:attr:`Plan.segments`) of ``b`` minus the number of segments of ``a``."""
         return int(self.b.segment.max(initial=0)) - int(self.a.segment.max(initial=0))
 
     # ---------------------------------------------------------------- in total bytes
 
     @property
     def total_change(self) -> int | None:
-        """The total peak of ``b`` minus the total peak of ``a``, in bytes; None without timelines."""
+        """The peak of the training step under ``b`` minus the peak under ``a``, in bytes; None without timelines."""
         return self.timelines and self.timelines[1].peak - self.timelines[0].peak
 
     @cached_property
@@ -187,14 +188,14 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     a, b : Plan
     timelines : (Timeline, Timeline), optional
         The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``.
-        They are needed for the change of the total peak, and for the blocks that are alive at only one of the two
-        peaks.
+        Without them, the comparison has neither the change of the training step's peak nor the blocks that are alive
+        at only one of the two peaks.
 
     Returns
     -------
     Comparison
         The changes from ``a`` to ``b``; ``print`` shows them as text. If the graphs of the plans have different costs
-        T, both overheads are computed with the costs of ``a``'s graph.
+        (``graph.time``), both overheads are computed with the costs of ``a``'s graph.
 
     Raises
     ------

@@ -1,8 +1,10 @@
 """The trade-off curve: the optimal plans of a graph for all budgets.
 
-For each objective, a solver returns a Pareto front of (overhead, peak) pairs, and a function that computes the
-lower-set sequence of a point of this front. The plan for a budget needs no further search. All peaks are in formula
-bytes.
+There are two objectives. A *time-centric* plan has the least overhead (cost of recomputation) under a budget, a
+*memory-centric* plan the largest. For each objective, a solver returns the Pareto front of overhead and peak, and a
+function that computes the lower-set sequence of a point of this front. The plan for a budget then needs no further
+search. All peaks are in *formula bytes*: they are computed by the paper's formula, which counts intermediate values and
+their gradients.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ Objective = Literal["time", "memory"]
 
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """The (overhead, peak) pairs of the optimal plans of one objective, by falling peak; frozen.
+    """The pairs of overhead and peak of the optimal plans of one objective, by falling peak; frozen.
+
+    The overhead is the cost of the recomputed nodes. The peak is computed by the paper's formula.
 
     Attributes
     ----------
@@ -35,7 +39,7 @@ class ParetoFront:
         In the unit of ``graph.time``. Rising for the time-centric front (least overhead under a budget), falling for
         the memory-centric front (largest overhead under a budget).
     peaks : numpy.ndarray of int64
-        Formula peaks in formula bytes, strictly falling.
+        Peaks in bytes, strictly falling.
     walk_back : callable (int) → sequence of int
         Returns the lower-set sequence of the pair at a position in the front, as bit masks L₁ … L_k.
     """
@@ -52,7 +56,10 @@ class ParetoFront:
         return len(self.peaks)
 
     def position(self, budget: int) -> int:
-        """Return the position of the optimal plan under a budget in formula bytes; ``len(self)`` if none fits."""
+        """Return the position of the optimal plan whose peak is at most ``budget`` bytes.
+
+        If no plan fits, ``len(self)`` is returned.
+        """
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
     def positions(self, most: int) -> list[int]:
@@ -82,10 +89,10 @@ class Tradeoff:
     ----------
     graph : Graph
     family : str
-        The family of lower sets that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``. A sequence has only
-        members of this family, and the plans are optimal among such sequences.
+        The family of lower sets that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``. Each plan is a sequence
+        of lower sets of this family, and is optimal among such sequences.
     time_centric, memory_centric : ParetoFront
-        The plans of least overhead, and of largest overhead, under each budget.
+        The plans of least overhead (cost of recomputation), and of largest overhead, under each budget.
     lower_set_count : int
         The number of lower sets in the family, ∅ and V included.
     note : str
@@ -110,7 +117,7 @@ class Tradeoff:
 
     @property
     def least_budget(self) -> int:
-        """The least budget for which there is a plan, in formula bytes."""
+        """The least budget for which there is a plan: the least peak by the paper's formula, in bytes."""
         return int(self.time_centric.peaks[-1])
 
     def front(self, objective: Objective) -> ParetoFront:
@@ -126,16 +133,15 @@ class Tradeoff:
         return self.time_centric if objective == "time" else self.memory_centric
 
     def plan(self, budget: int | float | str, objective: Objective = "time") -> Plan:
-        """Return the optimal plan under a budget in formula bytes.
+        """Return the optimal plan under a budget for the peak by the paper's formula.
 
         Parameters
         ----------
         budget : int, float or str
-            Formula bytes, or a string such as ``"3 GiB"``.
+            In *formula bytes*, which count intermediate values and their gradients, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
-            ``"time"`` returns the plan of least overhead. ``"memory"`` returns the plan of largest overhead. The
-            simulated peak of this plan is often lower, because it recomputes more, and liveness analysis frees each
-            recomputed value after its last use.
+            ``"time"`` returns the plan that recomputes least, ``"memory"`` the plan that recomputes most. The second
+            often has the lower simulated peak, because each recomputed value is freed after its last use.
 
         Raises
         ------
@@ -152,18 +158,18 @@ class Tradeoff:
         return self.plan_at(position, objective)
 
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
-        """Return the plan at a position of the front of an objective. Position 0 has the largest formula peak."""
+        """Return the plan at a position of the Pareto front of an objective. Position 0 has the largest peak."""
         return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """Return the plans of the front of an objective, largest formula peak first.
+        """Return the plans of the Pareto front of an objective, largest peak by the paper's formula first.
 
         Parameters
         ----------
         objective : "time" or "memory"
         most : int, optional
-            The largest number of plans. If the front has more, the optimal plans of ``most`` evenly spaced budgets are
-            returned. If left out, all plans are returned.
+            The largest number of plans. If the front has more plans, the optimal plans of ``most`` evenly spaced
+            budgets are returned. If left out, all plans are returned.
         """
         front = self.front(objective)
         return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]
@@ -176,5 +182,5 @@ class Tradeoff:
         )
 
     def figure(self) -> Any:
-        """Return both fronts as a Plotly figure: overhead against formula peak in MiB."""
+        """Return both Pareto fronts as a Plotly figure: overhead against the peak by the paper's formula, in MiB."""
         return render("tradeoff_figure", self)

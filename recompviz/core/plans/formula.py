@@ -18,7 +18,7 @@ from recompviz.core.graphs.graph import Graph
 
 @dataclass(frozen=True)
 class SegmentTerms:
-    """The four terms of the peak formula for a segment V_i = L_i ∖ L_{i−1}, in formula bytes.
+    """The four terms of the paper's peak formula for a segment V_i = L_i ∖ L_{i−1}, in bytes.
 
     δ⁺(S) are the successors of a set S of nodes, and δ⁻(S) its predecessors. M(S) is the sum of the sizes of S. U_{i−1}
     is the union of the boundaries of L₁ … L_{i−1}.
@@ -42,15 +42,12 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four terms of this segment, in formula bytes.
-
-        The formula peak is the largest of the sums of all segments.
-        """
+        """The sum of the four terms of this segment, in bytes. The peak of a plan is the largest sum of its segments."""
         return self.cache + self.segment + self.gradients + self.needed
 
 
 def inflow(graph: Graph, lower: int) -> tuple[int, int]:
-    """Return the last two terms of the peak formula for a lower set L.
+    """Return the last two terms of the paper's peak formula (:class:`SegmentTerms`) for a lower set L.
 
     Parameters
     ----------
@@ -61,7 +58,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
     Returns
     -------
     tuple of (int, int)
-        M(δ⁺(L)∖L) and M(δ⁻(δ⁺(L))∖L), in formula bytes.
+        M(δ⁺(L)∖L) and M(δ⁻(δ⁺(L))∖L), in bytes. δ⁺(S) are the successors of a set S, and δ⁻(S) its predecessors.
     """
     after = 0
     for v in bits(lower):
@@ -75,7 +72,9 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 
 
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
-    """Return the terms of the peak formula for each segment of a sequence of bit masks L₁ … L_k = V, in order.
+    """Return the terms of the paper's peak formula for each segment of a lower-set sequence L₁ … L_k = V, in order.
+
+    ``sequence`` has the lower sets as bit masks.
 
     Examples
     --------
@@ -102,16 +101,17 @@ def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
 
 
 def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
-    """Return the formula peak of a sequence of bit masks L₁ … L_k = V, in formula bytes.
+    """Return the peak of a lower-set sequence L₁ … L_k = V by the paper's formula, in bytes.
 
-    It is max_i M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i), or 0 for an empty sequence.
+    ``sequence`` has the lower sets as bit masks. The peak is the maximum over the segments i of M(U_{i−1}) + 2M(V_i) +
+    M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. It is 0 for an empty sequence.
     """
     return max((terms.total for terms in segment_terms(graph, sequence)), default=0)
 
 
 def overhead(graph: Graph, sequence: Sequence[int]) -> float:
-    """Return T(V ∖ U_k), the cost of the recomputed nodes, for a sequence of bit masks L₁ … L_k = V.
+    """Return T(V ∖ U_k), the cost of the recomputed nodes of a lower-set sequence L₁ … L_k = V.
 
-    It is in the unit of ``graph.time``.
+    ``sequence`` has the lower sets as bit masks. The cost is in the unit of ``graph.time``.
     """
     return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

@@ -1,8 +1,8 @@
 """The gap between the formula peak of a plan and its simulated or measured peak, as steps that add up exactly.
 
-The formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than a real
-training step has. The allocator reserves more memory than it uses. A gap has one step for each such reason. The step
-is the difference of two totals, and names the blocks or operators that contribute to it.
+The paper's formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than a
+real training step has. The allocator reserves more memory than is in use. A gap has one step for each such reason. A
+step has the bytes that it adds, and names the blocks or operators that contribute to them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class GapStep:
     Attributes
     ----------
     name : str
-        ``"formula"``: the formula peak. ``"static"``: parameters and other static memory. ``"liveness"``: the blocks
-        alive at the simulated peak, instead of the terms of the formula. ``"rounding"``: sizes rounded by the
-        allocator. ``"workspace"``: scratch memory inside operators. ``"measured"``: the difference of measured and
-        simulated peak. ``"reserved"``: memory that the allocator reserves and does not use.
+        ``"formula"``: the peak by the paper's formula. ``"static"``: parameters and other static memory.
+        ``"liveness"``: the blocks alive at the simulated peak, instead of the terms of the formula. ``"rounding"``:
+        sizes rounded by the allocator. ``"workspace"``: scratch memory inside operators. ``"measured"``: the difference
+        of measured and simulated peak. ``"reserved"``: memory that the allocator reserves and that is not in use.
     change : int
         The bytes that the step adds to the total; negative if it lowers the total.
     total : int
@@ -59,9 +59,10 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The steps from the formula peak of a plan to its simulated peak, and to its measured peak if known; frozen.
+    """The steps from a plan's peak by the paper's formula to its simulated and, if known, measured peak; frozen.
 
-    The first step is the formula peak. All changes add up to the total of the last step. ``print`` shows a table.
+    The first step is the peak by the formula. The changes of all steps add up to the total of the last step. ``print``
+    shows the steps as a table.
 
     Attributes
     ----------
@@ -92,7 +93,7 @@ class Gap:
 
 
 def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """Return the gap of a plan: the steps from its formula peak to its simulated and measured peak.
+    """Return the gap of a plan: the steps from its peak by the paper's formula to its simulated and measured peak.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A plan: the values of a graph that are kept for the backward pass. The other values are recomputed.
 
 A canonical plan is a lower-set sequence L₁ ⊊ … ⊊ L_k = V. It keeps U_k, the union of the boundaries ∂(L₁) … ∂(L_k). A
-plan may also keep any other set of values. Examples are the baseline that keeps everything, and the plans found by a
-search in simulated bytes. A plan is valid only for graphs with the fingerprint of its own graph.
+plan may also keep any other set of values. Examples are the baseline that keeps every value, and the plans found by a
+search that simulates memory. A plan is valid only for graphs with the fingerprint of its own graph.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Plan:
     A lower-set sequence L₁ ⊊ … ⊊ L_k = V divides the nodes into segments V_i = L_i ∖ L_{i−1}. A *canonical* plan keeps
     U_k, the union of the boundaries ∂(L₁) … ∂(L_k). Other plans keep any set of values.
 
-    A planner chooses a plan for a budget (:meth:`recompviz.Planner.plan`). :meth:`from_lower_sets`,
-    :meth:`from_keep_mask` and :meth:`keep_all` make a given one.
+    :meth:`recompviz.Planner.plan` chooses a plan for a budget. :meth:`from_lower_sets`, :meth:`from_keep_mask` and
+    :meth:`keep_all` make a plan that the caller describes.
 
     Attributes
     ----------
@@ -61,8 +61,8 @@ class Plan:
         The peak by the paper's formula, in bytes of intermediate values and their gradients (*formula bytes*). It does
         not count parameters.
     kind : str
-        The method that made the plan: ``"canonical"`` for a given or optimal lower-set sequence. Otherwise it is the
-        name of a baseline, ``"live"`` for a search in simulated bytes, or another name.
+        The method that made the plan: ``"canonical"`` for a lower-set sequence, given or optimal; ``"live"`` for a
+        search that simulates memory; the name of a baseline; or another name.
     """
 
     graph: Graph
@@ -78,7 +78,9 @@ class Plan:
 
     @classmethod
     def from_masks(cls, graph: Graph, sequence: Sequence[int], kind: str = "canonical") -> Plan:
-        """Return the plan of a lower-set sequence L₁ ⊊ … ⊊ L_k = V, given as bit masks. It keeps U_k.
+        """Return the plan of a lower-set sequence L₁ ⊊ … ⊊ L_k = V, given as bit masks.
+
+        The plan keeps the values of U_k, the union of the boundaries ∂(L₁) … ∂(L_k).
 
         Parameters
         ----------
@@ -86,7 +88,7 @@ class Plan:
         sequence : sequence of int
             The lower sets in rising order, without ∅. Bit v of a mask stands for node v.
         kind : str
-            The ``kind`` of the plan.
+            The method that made the plan; see :class:`Plan`.
 
         Raises
         ------
@@ -101,13 +103,15 @@ class Plan:
 
     @classmethod
     def from_lower_sets(cls, graph: Graph, sequence: Iterable[Iterable[Name]]) -> Plan:
-        """Return the canonical plan of a lower-set sequence, given as sets of node names.
+        """Return the plan of a lower-set sequence L₁ ⊊ … ⊊ L_k = V, given as sets of node names.
+
+        The plan keeps the values of U_k, the union of the boundaries ∂(L₁) … ∂(L_k).
 
         Parameters
         ----------
         graph : Graph
         sequence : iterable of iterables of node names
-            L₁ ⊊ … ⊊ L_k = V, without ∅.
+            The lower sets in rising order, without ∅.
 
         Raises
         ------
@@ -129,7 +133,7 @@ class Plan:
     def keep_all(cls, graph: Graph) -> Plan:
         """Return the plan that keeps every value and recomputes nothing.
 
-        It has one segment. Its formula peak is 2M(V), the bytes of all values and their gradients.
+        It has one segment. Its peak by the paper's formula is 2M(V), the bytes of all values and their gradients.
 
         Examples
         --------
@@ -142,10 +146,11 @@ class Plan:
 
     @classmethod
     def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
-        """Return a plan that keeps a given set of values. They need not be boundaries of lower sets.
+        """Return a plan that keeps a given set of values. The set need not be a union of boundaries of lower sets.
 
-        A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. The formula peak is computed
-        for these segments; its term *cache* (:class:`SegmentTerms`) counts all kept values of earlier segments.
+        A segment of the plan ends after each prefix of ``graph.order`` whose whole boundary is kept. The peak by the
+        paper's formula is computed for these segments. Its term *cache* (:class:`SegmentTerms`) counts all kept values
+        of earlier segments.
 
         Parameters
         ----------
@@ -230,21 +235,21 @@ class Plan:
 
     @property
     def keep(self) -> frozenset[Name]:
-        """The names of the nodes whose value is kept; U_k for a canonical plan."""
+        """The names of the nodes whose value is kept for the backward pass."""
         return frozenset(self.graph.names[v] for v in np.flatnonzero(self.keep_mask).tolist())
 
     @property
     def recompute(self) -> frozenset[Name]:
-        """The names of the nodes whose value is not kept; V ∖ U_k for a canonical plan."""
+        """The names of the nodes whose value is not kept for the backward pass."""
         return frozenset(self.graph.names[v] for v in np.flatnonzero(~self.keep_mask).tolist())
 
     @property
     def terms(self) -> tuple[SegmentTerms, ...]:
-        """The four terms of the peak formula for each segment, in formula bytes.
+        """The four terms of the paper's peak formula for each segment, in bytes.
 
-        For a canonical plan, the largest of the segments' totals is :attr:`peak`. A plan that also keeps values outside
-        the boundaries of its lower sets may have a larger :attr:`peak`, because ``SegmentTerms.cache`` counts only the
-        values on the boundaries.
+        For a canonical plan, the largest of the segments' totals is :attr:`peak`. Another plan may have a larger
+        :attr:`peak`: it may keep values outside the boundaries of its lower sets, which ``SegmentTerms.cache`` does not
+        count.
         """
         return segment_terms(self.graph, self.masks)
 
@@ -259,7 +264,7 @@ class Plan:
         Returns
         -------
         Plan
-            Its overhead and formula peak are computed from the costs and sizes of ``graph``.
+            Its overhead and peak are computed from the costs and sizes of ``graph``.
 
         Raises
         ------
@@ -307,7 +312,7 @@ class Plan:
         Parameters
         ----------
         graph : Graph
-            The graph of the plan, or a graph with the same fingerprint and other costs T.
+            The graph of the plan, or a graph with the same fingerprint. Only names, costs and source lines may differ.
         text : str
 
         Returns

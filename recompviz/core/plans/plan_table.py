@@ -33,22 +33,24 @@ TableObjective = Literal["time", "memory", "live", "given"]
 class PlanTable:
     """Plans with their peaks, sorted by rising overhead; frozen. ``len(table)`` is the number of plans.
 
-    The first plan keeps every value, unless the table was made without it, for example because pins forbid it.
+    The first plan keeps every value. It is missing if the table was made without it, for example because pins forbid
+    it.
 
     Attributes
     ----------
     graph : Graph
     objective : "time", "memory", "live" or "given"
-        Where the plans come from. ``"time"`` and ``"memory"``: the formula's time-centric or memory-centric optima.
-        ``"live"``: a search in simulated bytes. ``"given"``: the caller, for example baselines.
+        Where the plans come from. ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under
+        each budget on the peak by the paper's formula. ``"live"``: a search that simulates the whole training step.
+        ``"given"``: the caller, for example baselines.
     plans : tuple of Plan
         One plan for each row. No two plans keep the same values.
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
-        The peak of each plan by the paper's formula, in formula bytes.
+        The peak of each plan by the paper's formula, in bytes of intermediate values and their gradients.
     total_peaks : numpy.ndarray of int64, shape (#rows,)
-        The simulated peak of each plan, in total bytes.
+        The simulated peak of the training step under each plan, in bytes, parameters included.
     outlines : numpy.ndarray of float32, shape (#rows, 256)
-        The simulated total bytes over the training step, reduced to 256 points for each plan; see :func:`outline`.
+        The simulated bytes over the training step, reduced to 256 points for each plan; see :func:`outline`.
     """
 
     graph: Graph
@@ -68,9 +70,7 @@ class PlanTable:
         *,
         with_keep_all: bool = True,
     ) -> PlanTable:
-        """Simulate plans and return their table.
-
-        Of several plans that keep the same values, the first is taken.
+        """Simulate plans and return their table. If several plans keep the same values, the table has the first.
 
         Parameters
         ----------
@@ -78,7 +78,8 @@ class PlanTable:
         objective : "time", "memory", "live" or "given"
         plans : sequence of Plan
         profile : callable (Plan) → numpy.ndarray of int64
-            Returns the most total bytes alive within each step of the plan's schedule.
+            Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters
+            included.
         with_keep_all : bool
             Whether to add the plan that keeps every value.
         """
@@ -100,19 +101,19 @@ class PlanTable:
 
     @property
     def least_total(self) -> int:
-        """The least budget for which the table has a plan, in total bytes."""
+        """The least budget for which the table has a plan, in bytes: the least of ``total_peaks``."""
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
         """Return the row number of the best plan whose simulated total peak fits a budget.
 
-        Of the plans that fit, the best is the one of least overhead. If the objective of the table is ``"memory"``, the
-        best is the one of largest overhead.
+        Of the plans that fit, the best is the plan of least overhead. If the objective of the table is ``"memory"``, it
+        is the plan of largest overhead.
 
         Parameters
         ----------
         total : int, float or str
-            The budget in total bytes, or a string such as ``"10 GiB"``.
+            The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
 
         Raises
         ------
@@ -130,13 +131,13 @@ class PlanTable:
     def plan(self, total: int | float | str) -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
 
-        Of the plans that fit, the best is the one of least overhead. If the objective of the table is ``"memory"``, the
-        best is the one of largest overhead.
+        Of the plans that fit, the best is the plan of least overhead. If the objective of the table is ``"memory"``, it
+        is the plan of largest overhead.
 
         Parameters
         ----------
         total : int, float or str
-            The budget in total bytes, or a string such as ``"10 GiB"``.
+            The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
 
         Raises
         ------
@@ -149,10 +150,10 @@ class PlanTable:
 
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Reduce a profile, the most bytes alive in each step of a schedule, to 256 points.
+    """Reduce a profile to 256 points. A profile has the most bytes alive in each step of a schedule.
 
-    The profile is divided into 256 equal parts, and each point is the maximum of one part. A profile of fewer than 256
-    steps is stretched: neighbouring points repeat.
+    The profile is divided into 256 equal parts, and each point is the maximum of one part. If the profile has fewer
+    than 256 steps, neighbouring points repeat.
     """
     steps = len(profile)
     starts = np.arange(OUTLINE_POINTS) * steps // OUTLINE_POINTS

@@ -1,7 +1,8 @@
-"""The peak formula in array form, computed from the segment number of each node.
+"""The paper's peak formula in array form, computed from the segment number of each node.
 
-Let s(v) be the segment of v, and f(v) the lowest segment of a predecessor of v. Each term of the formula then covers a
-range of segments:
+The lower sets L₁ ⊊ … ⊊ L_k divide the nodes into segments. δ⁺(S) are the successors of a set S, δ⁻(S) its predecessors,
+and U_i is the union of the boundaries of L₁ … L_i. Let s(v) be the segment of v, and f(v) the lowest segment of a
+predecessor of v. Each term of the formula then counts a node in a range of segments i:
 
 - v belongs to U_i for i ≥ s(v) if it has a successor in a later segment.
 - w belongs to δ⁺(L_i)∖L_i for f(w) ≤ i < s(w).
@@ -64,10 +65,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
 
 
 def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return the keep mask of U_k, computed from the segment number of each node.
-
-    A node belongs to U_k if it has a successor in a later segment.
-    """
+    """Return for each node whether its value is kept: whether the node has a successor in a later segment."""
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     kept = np.zeros(len(graph), dtype=np.bool_)
     kept[u[segment[u] < segment[v]]] = True
@@ -75,7 +73,7 @@ def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[n
 
 
 def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the segment number of each node for a plan that keeps any set of values.
+    """Return the segment number of each node, counted from 1, for a plan that keeps any set of values.
 
     A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. A value that is not kept is then
     recomputed and read within its own segment.
@@ -103,10 +101,10 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
 def peaks_by_segment(
     graph: Graph, segment: NDArray[np.int32], keep_mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """Return the sum of the four terms of the peak formula for each segment, in formula bytes, shape (k,).
+    """Return the sum of the four terms of the paper's peak formula for each of the k segments, in bytes, shape (k,).
 
-    The sum for segment i is M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i). If ``keep_mask`` is given, the
-    kept nodes of L_{i−1} take the place of U_{i−1}.
+    The sum for segment i is M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. If
+    ``keep_mask`` is given, the kept nodes of L_{i−1} are used in place of U_{i−1}.
 
     Examples
     --------

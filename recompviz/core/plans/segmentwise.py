@@ -56,10 +56,10 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
 
 
 def segment_of_steps(schedule: Schedule, plan: Plan) -> list[int]:
-    """Return the segment number of each step of the schedule.
+    """Return the segment number of each step of the schedule, counted from 1.
 
-    For a step of the forward pass, it is the highest segment number of the nodes computed so far. For any later step,
-    it is the highest segment number of the forward values that this step or a later one reads.
+    A step of the forward pass has the highest segment number of the nodes computed so far. Any later step has the
+    highest segment number of the forward values that this step or a later step reads.
     """
     joint, segment = schedule.joint, plan.segment
     found: list[int] = []

@@ -1,7 +1,6 @@
 """Plotly figures of trade-off curves, timelines and gaps, for the ``.figure()`` methods of these classes.
 
-The Explorer does not use them: it draws its charts in the page, without the kernel. Plotly is imported when the first
-figure is made.
+Plotly is imported when the first figure is made. The Explorer draws its own charts in the page.
 """
 
 from __future__ import annotations
@@ -25,9 +24,10 @@ COLOURS = {category: palette.CATEGORIES[category.name] for category in Category}
 
 
 def tradeoff_figure(tradeoff: Tradeoff) -> Any:
-    """Draw overhead against peak for the time-centric and the memory-centric plans.
+    """Draw overhead against peak for the plans of least (time-centric) and of largest (memory-centric) overhead.
 
-    Peaks are in MiB, by the formula. A large open circle marks the plan that keeps every value.
+    The overhead is the cost of the recomputation. Peaks are computed by the paper's formula, and drawn in MiB. A large
+    open circle marks the plan that keeps every value.
 
     Parameters
     ----------
@@ -83,17 +83,17 @@ def tradeoff_figure(tradeoff: Tradeoff) -> Any:
 
 
 def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
-    """Draw the memory in each step of the schedule, stacked by category.
+    """Draw the memory at the peak of each step of a timeline, stacked by category, in MiB.
 
-    The height is the total memory at the peak of the step, parameters and optimizer state included, in MiB.
+    The height of the stack is all memory, parameters and optimizer state included.
 
     Parameters
     ----------
     timeline : Timeline
         Drawn as stacked areas.
     other : Timeline, optional
-        Its total memory is drawn over the areas as a line, for example measured over simulated memory. If the two
-        timelines have different numbers of steps, ``other`` is scaled to the same width.
+        A second timeline, for example a measured one. The sum of its memory is drawn as a line over the areas. If the
+        two timelines have different numbers of steps, ``other`` is scaled to the same width.
 
     Returns
     -------
@@ -154,12 +154,12 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
 
 
 def gap_figure(gap: Gap) -> Any:
-    """Draw the steps from the formula peak to the simulated or measured memory as a waterfall chart, in MiB.
+    """Draw the steps from the peak by the paper's formula to the simulated or measured peak as a waterfall chart.
 
     Parameters
     ----------
     gap : Gap
-        Each of its steps becomes one bar.
+        Each of its steps becomes one bar, in MiB.
 
     Returns
     -------

@@ -27,12 +27,12 @@ class PeakRow:
     why : str
         Why the block is alive.
     operator : str
-        The operator that allocated the block; empty if it is not known, as in a snapshot.
+        The operator that allocated the block; empty if it is not known, as in the report of a memory snapshot.
     module : str
         The module that ran the operator, or that owns the parameter or buffer; empty if there is none.
     line : SourceLine or None
-        The line of the user's code that allocated the block. For a value of the backward pass: the line of its forward
-        operator.
+        The line of the user's code that allocated the block; None if it is not known. A value of the backward pass has
+        the line of its forward operator.
     stack : tuple of SourceLine
         The lines of the user's code on the stack when the block was allocated, innermost first.
     shape : tuple of int
@@ -40,8 +40,8 @@ class PeakRow:
     dtype : str
         For example ``"float32"``; empty if it is not known.
     born : str
-        The operator that allocated the block; empty if it is not known. In a snapshot, the number of the event, or
-        ``"allocated before the recording"``.
+        The operator that allocated the block; empty if it is not known. In the report of a memory snapshot, the
+        allocating event, for example ``"event 1,204"``, or ``"allocated before the recording"``.
     last_use : str
         The operator that last read the block; empty if none is known.
     age : int
@@ -84,15 +84,16 @@ class Finding:
     value : str
         Name of the largest block, or of the group.
     line : SourceLine or None
-        The line of the user's code to look at, usually the line that allocated the largest block.
+        The line of the user's code to look at, usually the line that allocated the largest block; None if there is
+        none.
     size : int
         Bytes of the memory.
     avoidable : int
-        Bytes that would be saved without this cause.
+        Bytes that the fix would save.
     why : str
-        The explanation.
+        Why the memory is in use at the peak.
     fix : str
-        How to fix it; empty if there is no fix to suggest.
+        How to remove the cause; empty if there is nothing to suggest.
     rows : tuple of int
         Positions of the blocks in :attr:`MemoryReport.rows`; empty for free memory.
     surprising : bool
@@ -122,8 +123,8 @@ class Finding:
     def matters(self, peak: int) -> bool:
         """Return whether a fix is worthwhile.
 
-        A fix is worthwhile if the finding is surprising and meets one of two conditions: its memory grows by at least
-        1 KiB in each training step, or the fix saves at least 3 % of the peak.
+        Only a surprising finding matters. Its memory must also grow by at least 1 KiB in each training step, or its fix
+        must save at least 3 % of the peak.
 
         Parameters
         ----------
@@ -154,8 +155,8 @@ class Difference:
     step : str
         Name of the operator.
     expected, measured : int
-        The simulated and the measured change of live memory, in bytes. Both are taken from this operator to the next
-        operator that the simulated and the measured training step have in common.
+        The simulated and the measured change of live memory, in bytes. A change is counted from this operator to the
+        next operator that both the simulated and the measured training step have.
     line : SourceLine or None
         The line of the user's code that called the operator.
     """
@@ -167,7 +168,7 @@ class Difference:
 
     @property
     def change(self) -> int:
-        """The measured minus the expected change, in bytes."""
+        """The measured minus the simulated change of live memory, in bytes."""
         return self.measured - self.expected
 
 

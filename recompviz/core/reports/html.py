@@ -1,4 +1,4 @@
-"""A memory report as HTML of limited size: plain tables without scripts, which every viewer of notebooks shows.
+"""A memory report as HTML of limited size. It has plain tables and no scripts, so every viewer of notebooks shows it.
 
 All text from files and models is escaped. A table shows at most 30 rows. If there are more, its title says how many.
 """
@@ -100,7 +100,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count:
     rows : iterable of sequence of str
         The rows to show, at most ``MOST_SHOWN`` (30). Cells are inserted as they are: they must be escaped already.
     count : int
-        Number of rows before the limit. If it is larger than ``MOST_SHOWN``, it appears beside the title.
+        Number of rows before the limit of 30. If there are more than 30, the title says how many rows there are.
     """
     bounded = f" (showing {MOST_SHOWN:,} of {count:,})" if count > MOST_SHOWN else ""
     cells = "".join(f'<th style="text-align:left">{name}</th>' for name in head)

@@ -69,12 +69,12 @@ class MemoryReport:
 
     @property
     def device(self) -> str:
-        """The device whose memory was measured."""
+        """The device whose memory was measured, for example ``"cuda:0"``."""
         return self.timeline.device
 
     @property
     def unattributed(self) -> int:
-        """Bytes of the rows whose origin is not known."""
+        """Bytes of the blocks at the peak whose origin is not known."""
         return sum(row.size for row in self.rows if not row.attributed)
 
     @property
@@ -105,7 +105,7 @@ class MemoryReport:
 
     @cached_property
     def by_module(self) -> dict[str, int]:
-        """Bytes at the peak for each module, largest first.
+        """Bytes at the peak for each module that allocated or owns them, largest first.
 
         Blocks without a module are counted under their category, for example ``"(inputs)"``.
         """
@@ -121,7 +121,8 @@ class MemoryReport:
     def reached_at(self) -> str:
         """The operator at which memory reaches the peak, or ``"the start"`` if the peak is before the first operator.
 
-        In a snapshot, the source line that allocates at the peak, if it is known.
+        For a memory snapshot, it is the source line that allocates at the peak. If that line is not known, it is a text
+        such as ``"no stack recorded"``.
         """
         step = self.timeline.peak_step
         return self.timeline.step_labels[step] if 0 <= step < len(self.timeline.step_labels) else "the start"
@@ -139,7 +140,7 @@ class MemoryReport:
         Raises
         ------
         ValueError
-            If the training step was not traced. The message gives the notes, or the next step if there are none.
+            If the training step was not traced. The message says why.
         """
         if self.open_explorer is None:
             why = "; ".join(self.notes) or "make it with rv.debug(model, …), without advise=False"
@@ -148,7 +149,7 @@ class MemoryReport:
 
     @property
     def text(self) -> str:
-        """The report as plain text, with the first entries of each part."""
+        """The report as plain text, with at most 6 findings, 12 blocks and 5 differences."""
         return str(render("report_text", self))
 
     def __repr__(self) -> str:
@@ -158,7 +159,7 @@ class MemoryReport:
         return str(render("report_html", self))
 
     def figure(self) -> Any:
-        """Draw memory by category over the operators, with the peak marked.
+        """Draw the memory of each category over the operators, with a mark at the peak.
 
         Returns
         -------

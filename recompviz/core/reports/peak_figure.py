@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def peak_figure(report: MemoryReport) -> Any:
-    """Draw the timeline of a report; a label at the peak names the most important finding.
+    """Draw the memory of each category over the operators. A label at the peak names the most important finding.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The order of findings: the most important first, without findings about the same blocks."""
+"""Order the findings of a memory report by importance, and drop findings about the same blocks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from recompviz.core.reports.findings import LEAST_GROWTH, LEAST_SHARE, Finding
 def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """Order findings by importance and drop the redundant ones.
 
-    Findings that matter (:meth:`Finding.matters`) come first. Among them, those whose memory grows by at least 1 KiB in
-    each training step are before the others; within both groups, findings whose fix saves more bytes come first. The
-    findings that do not matter follow, largest first.
+    The order has three groups. In the first are findings that matter (:meth:`Finding.matters`) and whose memory grows
+    by at least 1 KiB in each training step. In the second are the other findings that matter. In both groups, findings
+    whose fix saves more bytes come first. In the third are findings that do not matter, largest first.
 
     A finding that matters is dropped if more than half of its blocks belong to findings that matter and come before it.
     A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.

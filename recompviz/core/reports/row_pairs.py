@@ -1,8 +1,8 @@
-"""Match the rows of two memory reports.
+"""Match the rows of two memory reports. A row is one block of memory.
 
-Rows with the same value, category and text of the line form a group. Groups of the same category are matched in three
-rounds: by value and text of the line; then by operator, module, shape, dtype and size; then by operator, module and
-file. The later rounds find values whose name or line was edited between the runs.
+Rows with the same value, category and text of the source line form a group. Groups of the same category are matched in
+three rounds: by value and text of the source line; then by operator, module, shape, dtype and size; then by operator,
+module and file. The later rounds find values whose name or line was edited between the runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Group:
 
     @property
     def first(self) -> PeakRow:
-        """The first row, which represents the group."""
+        """The first row of the group. Its name and source line are shown for the group."""
         return self.rows[0]
 
     @property
@@ -63,10 +63,10 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
 
 
 def line_text(row: PeakRow) -> str:
-    """Return a text that identifies the source line of a row: the text of the line; ``""`` if the row has no line.
+    """Return the text of the source line of a row; ``""`` if the row has no line.
 
-    The number does not identify a line, because every edit above the line changes it. File name and number are
-    returned only if the text is not known.
+    If the text is not known, file name and line number are returned. The text identifies a line better than its number,
+    which changes with every edit above the line.
     """
     return row.line.text.strip() or row.line.place if row.line else ""
 

@@ -1,7 +1,7 @@
-"""Compare two memory reports: the values that take more or less memory at the peak.
+"""Compare two memory reports: find the values that take more or less memory at the peak.
 
-Blocks are matched by name, source line and operator, not by address. Runs with different batch sizes or edited code can
-be compared. The growth of memory from one training step to the next is compared too: it shows whether a leak is fixed.
+Blocks are matched by name, source line and operator, so runs with different batch sizes or edited code can be compared.
+The growth of memory from one training step to the next is compared too. It shows whether a leak is fixed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Growth:
     line : str
         Text of the source line that allocated it; empty if it is not known.
     before, after : int
-        Bytes at the peak of the first and of the second report; 0 if the value is not alive there.
+        Bytes at the peak of the first and of the second report; 0 if the value is not alive at that peak.
     """
 
     value: str
@@ -62,7 +62,7 @@ class RunComparison:
 
     @property
     def peak_change(self) -> int:
-        """The second peak minus the first peak, in bytes; negative if the peak fell."""
+        """The peak of ``b`` minus the peak of ``a``, in bytes; negative if the peak fell."""
         return self.b.peak - self.a.peak
 
     @property
@@ -77,10 +77,10 @@ class RunComparison:
 
     @property
     def growth(self) -> tuple[int, int]:
-        """Bytes by which live memory grows from one training step to the next: for ``a``, and for ``b``.
+        """The bytes by which live memory grows from one training step to the next in ``a``, and the same for ``b``.
 
-        Live memory is compared at the ends of consecutive training steps. Of these changes, the one of least absolute
-        value is taken. The number is 0 if the report has fewer than two recorded training steps.
+        Live memory is compared at the ends of consecutive training steps. Of the changes between them, the smallest in
+        absolute value is taken. The number is 0 if the report has fewer than two recorded training steps.
         """
         return _per_step(self.a), _per_step(self.b)
 
@@ -88,8 +88,8 @@ class RunComparison:
     def notes(self) -> tuple[str, ...]:
         """Up to two sentences about memory that grows from one training step to the next.
 
-        The first gives :attr:`growth`, if it is at least 1 KiB in one of the reports. The second warns that the two
-        reports have different numbers of recorded training steps; it needs recorded training steps in both.
+        The first sentence gives :attr:`growth`, if it is at least 1 KiB in one of the reports. The second sentence
+        warns if both reports have recorded training steps, but different numbers of them.
         """
         notes = []
         before, after = self.growth

@@ -1,4 +1,4 @@
-"""The result of one run of a plan on a device: measured memory, time, and the check of the gradients."""
+"""The result of one run of a plan on a device: measured memory, time, and whether the gradients are correct."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class RunReport:
     certificate : str
         The result of each check, as text.
     gap : Gap or None
-        The difference between the peak by the formula and the measured peak, in parts that add up; None if it was not
-        computed.
+        The difference between the peak by the paper's formula and the measured peak, in parts that add up; None if it
+        was not computed.
     """
 
     plan: Plan

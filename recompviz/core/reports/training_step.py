@@ -1,8 +1,8 @@
 """A recorded training step of a compiled model: its planned regions, and the eager code between them.
 
-The compiler may capture a model as several graphs, its *regions*. The eager code between two regions is an *island*,
-which holds memory that no plan controls. One Pareto front of peak memory against recomputation covers the whole
-training step.
+The compiler may capture a model as several graphs. Each graph is a *region*, which runs under a plan. The eager code
+between two regions is an *island*. No plan controls the memory that an island holds. One Pareto front of peak memory
+and recomputation covers the whole training step.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class GraphBreak:
 
 @dataclass(frozen=True, eq=False)
 class StepRegion:
-    """One run of a planned region. A region that runs twice in a training step appears twice.
+    """One run of a region: a graph that the compiler captured and that runs under a plan.
+
+    A region that runs twice in a training step appears twice.
 
     Attributes
     ----------
@@ -64,11 +66,12 @@ class StepRegion:
     joint : JointGraph
         The operator calls of its forward and backward passes.
     masks : list of numpy.ndarray of bool
-        One keep mask over the nodes of ``graph`` for each plan; the first keeps every value.
+        For each plan, one bool for each node of ``graph``: whether the plan keeps the value for the backward pass. The
+        first plan keeps every value.
     plans : RegionPlans
         Bytes and recomputation of the same plans, in the same order.
     outside : Outside
-        Bytes that code outside the region holds during and after its passes.
+        Bytes that code outside the region holds during and after the passes of the region.
     """
 
     name: str
@@ -82,13 +85,13 @@ class StepRegion:
 
 @dataclass(frozen=True)
 class Island:
-    """Eager code after the forward pass of a region, or before the first region.
+    """Eager code after the forward pass of a region (a captured graph), or before the first region.
 
     Attributes
     ----------
     held : int
-        Bytes that this code adds and that are still alive when the next pass of a region starts. Outputs of the region
-        before it are included.
+        Bytes that this code adds and that are still alive when the next pass of a region starts. Outputs of the
+        preceding region are included.
     most : int
         The largest number of bytes that this code adds while it runs; at least ``held``.
     line : SourceLine or None
@@ -104,7 +107,10 @@ class Island:
 
     @property
     def where(self) -> str:
-        """Lines and reasons of the graph breaks. If there are none: the line, and ``outside the compiled model``."""
+        """Where this code is, as text: the line and reason of each graph break.
+
+        Without graph breaks, it is the line of the code and ``outside the compiled model``.
+        """
         if self.breaks:
             return "; ".join(found.text for found in self.breaks)
         place = f"{self.line.place}, " if self.line else ""
@@ -128,8 +134,8 @@ class Moment:
     saved : int
         Bytes that completed forward passes have saved for backward passes that are not completed.
     outside : int
-        The most bytes that eager code holds during this part. For the code before the first region: the bytes that it
-        holds when the first region starts.
+        The most bytes that eager code holds during this part. For the eager code before the first region, it is the
+        bytes that this code holds when the first region starts.
     own : int
         The most bytes that the pass takes besides ``saved`` and ``outside``; 0 for eager code.
     """
@@ -149,10 +155,10 @@ class Moment:
 
 @dataclass(frozen=True, eq=False)
 class StepReport:
-    """The recorded training step of a compiled model, with its plans for every total.
+    """The recorded training step of a compiled model, with its plans for every memory budget.
 
-    :func:`recompviz.step_report` makes it. A *point* is a position in ``front``: it gives each region one of its plans.
-    Points are ordered by rising recomputation and falling peak; point 0 recomputes least.
+    :func:`recompviz.step_report` returns it. A *region* is a graph that the compiler captured. A *point* is a position
+    in ``front``, and gives each region one of its plans. Points are ordered by rising recomputation and falling peak.
 
     Attributes
     ----------
@@ -172,7 +178,8 @@ class StepReport:
         The Pareto front: for each point its recomputation in milliseconds, its peak in bytes above ``resident``, and
         the plan of each region.
     point : int
-        The point of least recomputation that fits ``total``; if none fits, the point of least peak, and a note says so.
+        The point of least recomputation whose peak fits ``total``. If none fits, it is the point of least peak, and a
+        note says so.
     forward_time : float
         Time of the forward passes of all regions without recomputation, in milliseconds.
     notes : tuple of str
@@ -192,7 +199,7 @@ class StepReport:
 
     @property
     def breaks(self) -> tuple[GraphBreak, ...]:
-        """The graph breaks of all islands, without repetitions, in order of execution."""
+        """The graph breaks of the training step, without repetitions, in order of execution."""
         return tuple(dict.fromkeys(found for island in self.islands for found in island.breaks))
 
     @property
@@ -216,7 +223,7 @@ class StepReport:
         return self.front.fitting(total - self.resident)
 
     def row(self, region: int, point: int | None = None) -> int:
-        """Return the number of the plan that a region has at a point.
+        """Return which of its plans a region has at a point of the front.
 
         Parameters
         ----------
@@ -233,7 +240,7 @@ class StepReport:
         return self.front.choices[self.point if point is None else point][region]
 
     def peak(self, point: int | None = None) -> int:
-        """Return the planned peak of the training step at a point.
+        """Return the planned peak of the training step at a point of the front.
 
         Parameters
         ----------
@@ -248,7 +255,7 @@ class StepReport:
         return self.resident + self.front.peak[self.point if point is None else point]
 
     def moments(self, point: int | None = None) -> list[Moment]:
-        """Return the bytes alive in each part of the training step at a point.
+        """Return the bytes alive in each part of the training step under the plans of a point of the front.
 
         Parameters
         ----------
@@ -280,7 +287,7 @@ class StepReport:
 
     @property
     def text(self) -> str:
-        """A table of regions and islands, with bytes, source lines and reasons of graph breaks."""
+        """A table of the regions and the eager code between them: bytes, source lines and reasons of graph breaks."""
         return str(render("step_text", self))
 
     def __repr__(self) -> str:
@@ -296,7 +303,7 @@ class StepReport:
         return f"{regions} region{'s' if regions > 1 else ''}, {count}"
 
     def kept(self, region: int, point: int | None = None) -> str:
-        """Return as text the bytes that a region saves at a point, and the bytes that it saves without recomputation.
+        """Return as text the bytes that a region saves for its backward pass, with and without recomputation.
 
         Parameters
         ----------
@@ -308,7 +315,7 @@ class StepReport:
         Returns
         -------
         str
-            For example ``"12.0 MiB of 48.0 MiB"``.
+            For example ``"12.0 MiB of 48.0 MiB"``: 12 MiB under the plan of the point, 48 MiB without recomputation.
         """
         plans = self.regions[region].plans
         now, everything = int(plans.saved[self.row(region, point)]), int(plans.saved[0])

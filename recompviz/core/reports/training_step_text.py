@@ -1,4 +1,4 @@
-"""A recorded training step as plain text: regions and islands in order, with line and reason of each graph break."""
+"""A recorded training step as plain text: captured graphs and the eager code between them, with all graph breaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAME = 34
 
 
 def step_text(report: StepReport) -> str:
-    """Return the report as text: totals, a table of regions and islands, hints and notes."""
+    """Return the report as text: peaks, a table of the regions and the eager code between them, hints and notes."""
     share = report.front.overhead[report.point] / report.forward_time if report.forward_time else 0.0
     lines = [
         f"{report.title} on {report.device}: {report.summary}",

@@ -1,4 +1,4 @@
-"""Judge the memory that is reserved but not allocated at the peak: is it ordinary cache, or fragmentation?
+"""Judge whether memory that is reserved but not allocated at the peak is ordinary cache or fragmentation.
 
 The allocator keeps freed memory for later requests. This cache does no harm, because the allocator returns it to the
 device before memory runs out. The memory is fragmented if no free piece was large enough for a request, although all
@@ -23,16 +23,17 @@ def unused_memory_finding(
 ) -> Finding | None:
     """Return the finding about memory that is reserved but not allocated, or None if there is no such memory.
 
-    If requests failed because of fragmentation, the finding is about one of them: the request for which the most bytes
-    were free. Otherwise the finding says how many reserved bytes are free at the peak, and how many bytes had been
-    reserved because of fragmentation.
+    If requests failed because of fragmentation, the finding is about the failed request for which the most bytes were
+    free. Otherwise the finding says how many reserved bytes are free at the peak, and how many bytes had been reserved
+    because of fragmentation.
 
     Parameters
     ----------
     peak, reserved : int
         Bytes allocated at the peak, and bytes reserved from the device at that moment.
     fragmentation : int
-        Bytes of all segments that were reserved before the peak although enough bytes were free, in smaller pieces.
+        Bytes of all segments that the allocator reserved before the peak although enough bytes were free, in smaller
+        pieces. A segment is memory that the allocator reserves from the device at once.
     out_of_memory : sequence of OutOfMemory
         The requests that failed.
 

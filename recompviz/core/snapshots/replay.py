@@ -1,8 +1,9 @@
-"""Replay the trace of one device: when blocks were allocated and freed, and how much memory was reserved for them.
+"""Replay the recorded events (the *trace*) of one device in a memory snapshot of PyTorch's CUDA allocator.
 
-Recording often begins in the middle of a run, and its ring buffer drops the oldest events. Therefore the replay starts
-with the blocks that must have existed before. These are the blocks in the snapshot that the trace does not allocate,
-and the blocks that the trace frees without allocating them.
+The replay finds when blocks were allocated and freed, and how much memory was reserved for them. Recording often begins
+in the middle of a run, and its ring buffer drops the oldest events. Therefore the replay starts with the blocks that
+must have existed before. These are the blocks in the snapshot that the trace does not allocate, and the blocks that the
+trace frees without allocating them.
 
 Only a replay can tell fragmentation from memory cached for later requests: with fragmentation, a request reserves a new
 segment although enough bytes are free, in smaller pieces.
@@ -19,15 +20,15 @@ from recompviz.core.steps.allocations import AllocationReader, Allocations
 
 @dataclass(frozen=True)
 class OutOfMemory:
-    """A request for memory that failed.
+    """A request for memory that failed, in the recorded events of a memory snapshot.
 
     Attributes
     ----------
     requested, device_free : int
-        Bytes requested, and bytes free on the device, as the trace says; 0 if it does not say.
+        Bytes requested, and bytes free on the device; 0 if they were not recorded.
     cached : int
-        Free bytes in the reserved segments that serve requests of this size and stream. No piece of them was large
-        enough for this request.
+        Free bytes in the reserved segments from which the allocator serves requests of this size and CUDA stream. No
+        single piece was large enough for this request.
     """
 
     requested: int
@@ -42,17 +43,18 @@ class OutOfMemory:
 
 @dataclass(frozen=True, eq=False)
 class DeviceHistory:
-    """The replayed trace of one device; frozen.
+    """The replayed events of one device, from a memory snapshot; frozen.
 
     Attributes
     ----------
     allocations : Allocations
-        For each event, ``allocations.at`` has its position in the trace. The position is negative for the allocation of
-        a block that existed before the recording began.
+        The blocks and their events. ``allocations.at`` is the position of an event in the trace. It is negative for the
+        allocation of a block that existed before the recording began.
     reserved : list of int
         Bytes reserved from the device after each event of ``allocations``.
     fragmentation : list of int
-        Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``.
+        Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``. Fragmentation
+        means that enough bytes were free, but in smaller pieces.
     frames_before : dict of int to frames
         The stacks of the blocks that existed before the recording began, as in the snapshot (None if not recorded). The
         key is the negative position of the block's allocation in ``allocations.at``.
@@ -71,7 +73,7 @@ class DeviceHistory:
 
 
 def replay(segments: list[Any], trace: list[Any]) -> DeviceHistory:
-    """Replay the trace of one device.
+    """Replay the recorded events of one device.
 
     Parameters
     ----------

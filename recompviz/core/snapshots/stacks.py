@@ -24,13 +24,13 @@ class Stack:
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's source lines, innermost first. If none is the user's, all Python lines.
+        The user's source lines, innermost first. If no line of the stack is the user's, all lines of Python files.
     category : Category
         The use of the memory, guessed from file and function names: ``OPTIMIZER`` if a frame is in a directory
         ``optim``, else ``GRADIENT`` if the name of a function contains "backward", else ``KEPT``. ``OTHER`` without a
         stack.
     label : str
-        File and line number of the innermost of ``lines``; empty without lines.
+        File and line number of the first of ``lines``; empty if there are no lines.
     """
 
     lines: tuple[SourceLine, ...] = ()

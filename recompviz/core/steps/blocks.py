@@ -1,4 +1,4 @@
-"""The transient blocks of a timeline as a table, each with the range of steps at whose peaks it is alive.
+"""The transient blocks of a timeline as a table. For each block, the table has the steps at whose peaks it is alive.
 
 *Transient* blocks are all blocks except static memory, such as parameters, which is allocated before the training step
 and stays allocated after it. For each step of the timeline, the bytes of the blocks with ``first <= step < stop`` add
@@ -107,7 +107,8 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 def binding(timeline: Timeline) -> str:
     """Return a description of a timeline's peak: the step, the three largest items alive, and the sum of the others.
 
-    An item is a transient block, or all static memory of one category, for example all parameters.
+    An item is a transient block, or all static memory of one category, for example all parameters. If the timeline has
+    no allocation, the text says so.
 
     Examples
     --------

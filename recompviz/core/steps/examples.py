@@ -14,8 +14,8 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
     """Return a chain of values as a graph, and the joint graph of its training step.
 
-    The backward call of node i allocates the gradient of its value. It reads value i−1 and the gradient of value i+1,
-    if they exist. The last value is the loss; no backward call reads it.
+    The backward call of node i allocates the gradient of value i. This call reads value i−1 and the gradient of value
+    i+1, if they exist. The last value is the loss; no backward call reads it.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
     nodes : int
         Approximate number of nodes.
     batch : int
-        The number of images in a batch. They are 64 pixels high and wide.
+        The number of images in a batch. Each image is 64 pixels high and wide.
 
     Examples
     --------

@@ -137,12 +137,12 @@ class Call:
     pinned : bool
         Whether it must not run a second time, because it reads memory that is overwritten later in the training step.
     random : bool
-        Whether it draws random numbers. A second run must start from the generator's state of the first.
+        Whether it draws random numbers. A second run must start from the generator's state before the first run.
     views : tuple of int
         The nodes of G that are views of an output of this call. If such a node is kept, the output is kept.
     follows : tuple of int
-        For a call that computes a constant: the nodes of G that read the constant. The constant is kept if all these
-        nodes are kept.
+        The nodes of G that read the constant which this call computes; empty for any other call. The constant is kept
+        if all these nodes are kept.
     """
 
     info: NodeInfo
@@ -243,7 +243,7 @@ class JointGraph:
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """For each call the storages that it allocates or reads, without storages that exist before the step."""
+        """For each call the storages that it allocates or reads, without storages that existed before the step."""
         return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
 
     @cached_property
@@ -271,8 +271,8 @@ class JointGraph:
         """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
 
         A kept output that no backward or recomputed call reads is still freed in the forward pass. The outputs of a
-        pinned call (:attr:`Call.pinned`) are always kept. A view owns no memory: if its node is kept, the call whose
-        output it views is kept. The entries of backward calls have no meaning.
+        pinned call (:attr:`Call.pinned`) are always kept. If the node of a view is kept, the output that it views is
+        kept, because a view owns no memory. The entries of backward calls have no meaning.
 
         Parameters
         ----------

@@ -1,9 +1,8 @@
 """The schedule: all operator calls of a training step under a plan, in order, and the storages freed after each call.
 
-A schedule is made from a joint graph and a keep mask. The simulator adds up its bytes, a generated program runs it, and
-the widgets draw it. Forward calls run in the order they were traced. Values that a backward call needs and that were
-not kept are recomputed just before it. No call is recomputed twice. Each storage is freed right after its last use
-(liveness analysis).
+A schedule is made from a joint graph and a keep mask, which says for each node whether its value is kept. Forward calls
+run in the order they were traced. Values that a backward call needs and that were not kept are recomputed just before
+this call. No call is recomputed twice. Each storage is freed right after its last use (liveness analysis).
 
 Source: Kusumoto et al. 2019, section 3 (canonical strategy) and section 4.4 (liveness analysis).
 """
@@ -75,12 +74,12 @@ class Schedule:
 
     @property
     def saved_bytes(self) -> int:
-        """The bytes of the saved storages, rounded up as the allocator does. Parameters and inputs are not counted."""
+        """The bytes of the storages in :attr:`saved`, rounded up as the allocator does. Parameters are not counted."""
         return sum(self.joint.sizes[s] for s in self.saved)
 
     @cached_property
     def recomputed(self) -> frozenset[int]:
-        """The forward calls that run a second time."""
+        """The forward calls that run a second time, as positions in ``joint.calls``."""
         return frozenset(c for c, phase in zip(self.calls, self.phases, strict=True) if phase is Phase.RECOMPUTE)
 
 

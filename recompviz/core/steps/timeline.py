@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Alive:
-    """One block of memory that is alive after an event of a timeline.
+    """One block of memory that is alive right after an event (an allocation or a free) of a timeline.
 
     Attributes
     ----------
@@ -37,6 +37,7 @@ class Alive:
     label : str
         The name of its storage.
     category : Category
+        What the block is used for.
     size : int
         Bytes.
     born : int

@@ -1,7 +1,8 @@
 """Read an answer to an exercise as a bit mask, a plan or a number.
 
 A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, if all names are single letters, ``"ab"``. A sequence is a list
-of sets. A playground may also be given: its chosen set or sequence is then the answer.
+of sets. A playground (the widget of :func:`recompviz.playground`) may also be given. Its chosen set or sequence is then
+the answer.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recompviz.core.teaching.sets import inspect_set, set_text, with_everything
 
 @dataclass(frozen=True)
 class Feedback:
-    """The verdict on an answer. In a condition, it is true if the answer is right.
+    """The verdict on an answer. ``bool(feedback)`` is True if the answer is right.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class AnswerError(RecompvizError, ValueError):
 
 
 def read_set(graph: Graph, answer: Any) -> int:
-    """Return the bit mask of a set of node names, or of the set chosen in a playground.
+    """Return the bit mask of a set of node names, or of the set chosen in a playground (a lesson widget).
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
     Raises
     ------
     AnswerError
-        If the set is not a lower set. The message names an edge that enters the set, and gives the closure of the set.
+        If the set is not a lower set. The message names an edge that enters the set, and the smallest lower set that
+        contains the set.
     """
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))
@@ -86,7 +88,7 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
 
 
 def read_plan(graph: Graph, answer: Any) -> Plan:
-    """Return the plan of a lower-set sequence.
+    """Return the plan of an answer that is a lower-set sequence.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The exercises of the course: fourteen questions, each about one small graph.
 
-:mod:`recompviz.core.teaching.judges` checks the answers from definitions and solvers, not against stored solutions.
-Every correct answer is accepted, and the feedback on a wrong answer gives the reason.
+:mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every correct answer is
+accepted. The feedback on a wrong answer gives the reason.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Judges of the exercises: functions (graph, answer) → Feedback that decide whether an answer is right.
 
-A judge checks a set against the definition of a lower set, a sequence against the peak formula, and an optimum against
-the exact solver or against all sequences. Functions with other parameters return a judge. A judge raises a
-``ValueError``, such as :class:`AnswerError`, for an answer that it cannot read.
+A judge checks a set against the definition of a lower set, a sequence against the paper's peak formula, and an optimum
+against the exact solver or against all sequences. It raises a ``ValueError``, such as :class:`AnswerError`, for an
+answer that it cannot read. Functions of this file with other parameters than (graph, answer) return a judge.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ Judge = Callable[[Graph, Any], Feedback]
 
 
 def boundary_is(wanted: str) -> Judge:
-    """Return a judge that accepts every lower set with a given boundary.
+    """Return a judge that accepts every lower set with a given boundary: the nodes with a successor outside the set.
 
-    ``wanted`` has the letters of the nodes of that boundary.
+    ``wanted`` has one letter for each node of the boundary.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
@@ -65,7 +65,10 @@ def closure_of(nodes: str) -> Judge:
 
 
 def largest_boundary(graph: Graph, answer: Any) -> Feedback:
-    """Accept an answer that is a lower set L with the largest M(∂(L)) of all lower sets of the graph."""
+    """Accept a lower set whose boundary takes the most memory of all lower sets of the graph.
+
+    The boundary consists of the nodes with a successor outside the set.
+    """
     mask = read_lower_set(graph, answer)
     size = graph.memory_of(graph.boundary_mask(mask))
     largest = max(graph.memory_of(boundary) for boundary in hasse(graph).boundaries)
@@ -79,7 +82,7 @@ def largest_boundary(graph: Graph, answer: Any) -> Feedback:
 
 
 def overhead_of(sequence: tuple[str, ...]) -> Judge:
-    """Return a judge that accepts one number: the overhead of the given lower-set sequence.
+    """Return a judge that accepts one number: the overhead (cost of recomputation) of the given lower-set sequence.
 
     Each set of ``sequence`` is a string with one letter for each node.
     """
@@ -95,7 +98,7 @@ def overhead_of(sequence: tuple[str, ...]) -> Judge:
 
 
 def peak_of(sequence: tuple[str, ...]) -> Judge:
-    """Return a judge that accepts one number: the formula peak of the given lower-set sequence.
+    """Return a judge that accepts one number: the peak of the given lower-set sequence by the paper's formula.
 
     Each set of ``sequence`` is a string with one letter for each node.
     """
@@ -112,7 +115,7 @@ def peak_of(sequence: tuple[str, ...]) -> Judge:
 
 
 def peak_at_most(budget: int) -> Judge:
-    """Return a judge that accepts every lower-set sequence whose peak is at most ``budget`` formula bytes."""
+    """Return a judge that accepts every lower-set sequence whose peak by the paper's formula fits ``budget`` bytes."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -124,7 +127,10 @@ def peak_at_most(budget: int) -> Judge:
 
 
 def least_peak_recomputing(most: int) -> Judge:
-    """Return a judge that accepts a sequence of least peak among all that recompute at most ``most`` values."""
+    """Return a judge that accepts a lower-set sequence that recomputes at most ``most`` values, with the least peak.
+
+    No other sequence that recomputes at most ``most`` values may have a lower peak by the paper's formula.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -158,7 +164,10 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
 
 
 def fullest(plan: Plan) -> str:
-    """Return a sentence that names the segment with the largest memory in the peak formula, with its four terms."""
+    """Return a sentence about the segment of a plan that takes the most memory in the paper's peak formula.
+
+    The sentence gives the four terms of the formula for this segment.
+    """
     terms = plan.terms
     i = max(range(len(terms)), key=lambda j: terms[j].total)
     t = terms[i]
@@ -176,14 +185,14 @@ def _too_high(plan: Plan, budget: int) -> Feedback:
 
 
 def table_cell(nodes: str, t: float) -> Judge:
-    """Return a judge that accepts one number: the value R(L, t) in the table that :func:`budget_free` fills.
+    """Return a judge that accepts one number: the value R(L, t) in the table of :func:`budget_free`.
 
     Parameters
     ----------
     nodes : str
-        The nodes of L, one letter each.
+        The nodes of the lower set L, one letter each.
     t : float
-        The remaining overhead.
+        The overhead (cost of recomputation) after L.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
@@ -198,7 +207,10 @@ def table_cell(nodes: str, t: float) -> Judge:
 
 
 def largest_overhead(budget: int) -> Judge:
-    """Return a judge that accepts memory-centric plans: largest overhead, peak at most ``budget`` formula bytes."""
+    """Return a judge that accepts the plans of largest overhead whose peak is at most ``budget`` bytes.
+
+    The overhead is the cost of the recomputation. The peak is computed by the paper's formula.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -213,7 +225,10 @@ def largest_overhead(budget: int) -> Judge:
 
 
 def least_overhead(budget: int) -> Judge:
-    """Return a judge that accepts time-centric plans: least overhead, peak at most ``budget`` formula bytes."""
+    """Return a judge that accepts the plans of least overhead whose peak is at most ``budget`` bytes.
+
+    The overhead is the cost of the recomputation. The peak is computed by the paper's formula.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
@@ -233,7 +248,8 @@ def least_overhead(budget: int) -> Judge:
 def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
     """Accept a lower-set sequence with less overhead than every sequence in the paper's family of lower sets.
 
-    The family consists of ∅, V and the closure Lᵛ of each node v.
+    The overhead is the cost of the recomputation. The family consists of ∅, V, and for each node v the set of v and all
+    its ancestors.
     """
     plan = read_plan(graph, answer)
     best = float(solve(graph, "paper").time_centric.overheads[0])
@@ -249,7 +265,7 @@ def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
 
 
 def below_chen(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower-set sequence whose peak, by the formula, is below the peak of the plan of Chen et al. 2016."""
+    """Accept a lower-set sequence whose peak by the paper's formula is below the peak of Chen's √n plan."""
     plan, chen = read_plan(graph, answer), baseline(graph, "chen")
     if plan.peak < chen.peak:
         least = solve(graph, "all").least_budget

@@ -40,26 +40,27 @@ Place = tuple[int, float]  # a lower set as a bit mask, and an overhead
 
 @dataclass(frozen=True)
 class Candidate:
-    """A segment L′∖L that a cell may choose. The cell takes the fitting candidate with the least value.
+    """A segment L′∖L among which a cell of the table chooses. The cell takes the fitting segment with the least value.
 
-    In the budget-free form the cell is at L, and the segment is the next one. In the per-budget form the cell is at L′,
-    and the segment is the last one so far.
+    The docstring of the module has the two recursions. In the budget-free form, the cell belongs to L, and the segment
+    follows L. In the per-budget form, the cell belongs to L′, and the segment ends at L′. M(S) and T(S) are the bytes
+    and the cost of a set S of nodes, and ∂ is the boundary.
 
     Attributes
     ----------
     other : (int, float)
-        The place of the cell at the other end of the segment: L′ and the remaining overhead, or, per budget, L and the
-        overhead so far.
+        The place of the cell at the other end of the segment: L′ and the remaining overhead. In the per-budget form, L
+        and the overhead so far.
     needed : int
-        The value of this other cell, in formula bytes.
+        The value of this other cell, in bytes.
     p : int
-        2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), in formula bytes.
+        2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), in bytes.
     delta_m : int
-        M(∂(L′)∖L), in formula bytes.
+        M(∂(L′)∖L): the values that the segment keeps, in bytes.
     extra_t : float
-        T((L′∖L)∖∂(L′)): the overhead of the segment.
+        T((L′∖L)∖∂(L′)): the cost of the values that the segment recomputes.
     value : int
-        The value that this candidate gives to the cell, in formula bytes.
+        The value that this candidate gives to the cell, in bytes.
     fits : bool
         Whether ``needed + p`` is at most the budget; always True in the budget-free form.
     """
@@ -75,7 +76,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell of the table.
+    """A cell of the table of a dynamic programme: the best value for one lower set and one overhead.
 
     Attributes
     ----------
@@ -86,7 +87,7 @@ class Cell:
     best : int
         Position in ``candidates`` of the fitting candidate with the least value; −1 if none fits or there are none.
     value : int
-        R(L, t) or opt[L, t], in formula bytes; −1 if no candidate fits.
+        R(L, t) or opt[L, t] of the module's docstring, in bytes; −1 if no candidate fits.
     """
 
     place: Place
@@ -103,7 +104,7 @@ class Programme:
     ----------
     graph : Graph
     budget : int or None
-        The budget in formula bytes; None for the budget-free form.
+        The budget in bytes for the peak by the paper's formula; None for the budget-free form.
     sets : tuple of int
         The rows: all lower sets as bit masks, in the order in which they are filled.
     times : tuple of float
@@ -122,11 +123,11 @@ class Programme:
     infeasible: tuple[Cell, ...] = ()
 
     def cell(self, place: Place) -> Cell | None:
-        """Return the cell at a place (bit mask of L, overhead t); None if the table has no value there."""
+        """Return the cell at a place (a lower set as a bit mask, an overhead); None if the table has no value there."""
         return next((cell for cell in self.cells if cell.place == place), None)
 
     def walk(self, place: Place) -> tuple[Place, ...]:
-        """Follow the best candidates from a cell to the first cell of the recursion, and return the places on the way.
+        """Follow the best candidates from a cell to the first cell of the recursion. Return the places of these cells.
 
         Raises
         ------
@@ -143,22 +144,25 @@ class Programme:
             path.append(cell.candidates[cell.best].other)
 
     def plan(self, place: Place) -> Plan:
-        """Return the plan of a cell in the last row; ``place`` must be the place of one of ``answers``."""
+        """Return the plan of a cell of the last row. ``place`` is the place of one of :attr:`answers`."""
         masks = [mask for mask, _ in self.walk(place)]
         rising = masks if self.budget is None else masks[::-1]
         return Plan.from_masks(self.graph, rising[1:])
 
     @property
     def answers(self) -> tuple[Cell, ...]:
-        """The cells of the last row, ∅ (budget-free) or V (per budget), by increasing overhead."""
+        """The cells of the last row by increasing overhead. Each has one complete plan.
+
+        The last row belongs to ∅ in the budget-free form, and to V in the per-budget form.
+        """
         return tuple(cell for cell in self.cells if cell.place[0] == self.sets[-1])
 
     @property
     def time_centric(self) -> tuple[Cell, ...]:
-        """The cells of the time-centric plans, by increasing overhead and falling peak.
+        """The cells of the plans of least overhead under each budget, by increasing overhead and falling peak.
 
-        A cell of the last row is left out if another one has less overhead and at most the same peak. In the per-budget
-        form, only the cell of least overhead remains. Empty if no sequence fits.
+        A cell of the last row is left out if another cell has less overhead and at most the same peak. In the
+        per-budget form, only the cell of least overhead remains. The result is empty if no sequence fits.
         """
         if self.budget is not None:
             return self.answers[:1]
@@ -170,10 +174,10 @@ class Programme:
 
     @property
     def memory_centric(self) -> tuple[Cell, ...]:
-        """The cells of the memory-centric plans, by decreasing overhead and falling peak.
+        """The cells of the plans of largest overhead under each budget, by decreasing overhead and falling peak.
 
-        A cell of the last row is left out if another one has more overhead and at most the same peak. In the per-budget
-        form, only the cell of largest overhead remains. Empty if no sequence fits.
+        A cell of the last row is left out if another cell has more overhead and at most the same peak. In the
+        per-budget form, only the cell of largest overhead remains. The result is empty if no sequence fits.
         """
         if self.budget is not None:
             return self.answers[-1:]
@@ -185,7 +189,9 @@ class Programme:
 
 
 def budget_free(graph: Graph) -> Programme:
-    """Fill the table R(L, t), which holds for every budget.
+    """Fill the table R(L, t), the least peak of the segments after lower set L if they have overhead t.
+
+    The peak does not count values cached before L. The table serves every budget.
 
     Parameters
     ----------
@@ -213,16 +219,17 @@ def budget_free(graph: Graph) -> Programme:
 
 
 def per_budget(graph: Graph, budget: int) -> Programme:
-    """Fill the paper's table opt[L, t] for one budget.
+    """Fill the paper's table opt[L, t], the least bytes kept by a sequence up to lower set L with overhead t.
 
-    If no sequence fits the budget, the last row of the table has no value.
+    Only sequences whose peak by the paper's formula fits the budget count. If no sequence fits, the last row of the
+    table has no value.
 
     Parameters
     ----------
     graph : Graph
         A graph with at most 80 lower sets.
     budget : int
-        Formula bytes.
+        In bytes of intermediate values and their gradients.
 
     Returns
     -------

@@ -26,7 +26,7 @@ class SetReport:
     Attributes
     ----------
     chosen : int
-        The set, as a bit mask of node numbers.
+        The set as a bit mask, a Python int whose bit v is 1 if node v is in the set.
     closure : int
         The smallest lower set that contains the set, as a bit mask.
     boundary : int
@@ -99,7 +99,7 @@ def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
     ----------
     graph : Graph
     limit : int
-        Largest number of lower sets.
+        The largest number of lower sets allowed.
 
     Returns
     -------

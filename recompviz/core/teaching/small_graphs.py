@@ -1,6 +1,6 @@
 """The small graphs of the course. Each shows one idea, and has few enough lower sets to draw them all.
 
-Sizes M_v are whole formula bytes, at most 16. Costs T_v are integers from 1 to 5.
+Sizes M_v are integers from 1 to 16, in bytes. Costs T_v are integers from 1 to 5.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@ A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V has the segments V_i = L_i �
 with a successor outside L. U_i = ∂(L₁) ∪ … ∪ ∂(L_i) is the cache after segment i. δ⁺(S) are the successors of a set S,
 and δ⁻(S) its predecessors.
 
-Forward: for i = 1 … k compute V_i, then discard V_i except ∂(L_i). Backward: for i = k … 1 recompute V_i ∖ U_k, run
-backward over V_i, then keep only U_{i−1}, the gradients of δ⁺(L_{i−1})∖L_{i−1} and the values of
-δ⁻(δ⁺(L_{i−1}))∖L_{i−1}. In this model every value has a gradient of its own size, computed when the backward pass
-reaches the value. The largest live memory is then the peak of the formula.
+The forward pass goes through the segments i = 1 … k. It computes V_i, then discards V_i except ∂(L_i). The backward
+pass goes through the segments i = k … 1. It recomputes V_i ∖ U_k and runs backward over V_i. It then keeps only
+U_{i−1}, the gradients of δ⁺(L_{i−1})∖L_{i−1} and the values of δ⁻(δ⁺(L_{i−1}))∖L_{i−1}. In this model every value has a
+gradient of the same size, computed when the backward pass reaches the value. The largest live memory is then the peak
+by the paper's formula.
 
 Each state also has the live memory of the same actions with liveness analysis, where every value and gradient is freed
 right after its last use.
@@ -33,8 +34,9 @@ Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 class State:
     """The live values and gradients right after one action of a canonical strategy.
 
-    Only ``live_until_last_use`` is about the time during the action. Sets of nodes are bit masks. Memory is in formula
-    bytes: values and gradients count, parameters do not. L_i, V_i and U_i are defined in the docstring of the module.
+    A plan divides the nodes into segments V₁ … V_k. L_i is the union of V₁ … V_i, ∂(L_i) its boundary, and U_k the
+    union of all boundaries. Sets of nodes are bit masks. Memory is in bytes of values and gradients. Only
+    ``live_until_last_use`` is about the time during the action.
 
     Attributes
     ----------
@@ -63,7 +65,7 @@ class State:
         The size M of the live values and gradients.
     live_until_last_use : int
         The live memory during the action, if every value and gradient is freed right after the action that uses it
-        last. A value or gradient counts in all actions from the one that computes it to the one that uses it last.
+        last. Each counts from the action that computes it to the action that uses it last, both included.
     """
 
     verb: Verb
@@ -91,7 +93,7 @@ class Strategy:
     states : tuple of State
         The state at the start and after each action.
     terms : tuple of SegmentTerms
-        The four terms of the peak formula, for each of the segments 1 … k.
+        The four terms of the paper's peak formula for each segment.
     """
 
     plan: Plan
@@ -100,20 +102,20 @@ class Strategy:
 
     @property
     def peak(self) -> int:
-        """The largest live memory, in formula bytes; equals ``plan.peak``."""
+        """The largest live memory in bytes of values and gradients. It equals ``plan.peak``."""
         return max(state.live for state in self.states)
 
     @property
     def peak_with_liveness(self) -> int:
-        """The largest live memory with liveness analysis, in formula bytes."""
+        """The largest live memory, in bytes, if every value and gradient is freed right after its last use."""
         return max(state.live_until_last_use for state in self.states)
 
 
 def canonical_strategy(plan: Plan) -> Strategy:
     """Simulate the canonical strategy of a plan and record the state after each action.
 
-    The strategy computes one segment after the other and keeps only the boundaries of the lower sets. The backward pass
-    recomputes the other values of a segment when it reaches the segment.
+    The strategy computes one segment after the other, and keeps only the values that later segments read. The backward
+    pass recomputes the other values of a segment when it reaches the segment.
 
     Parameters
     ----------
