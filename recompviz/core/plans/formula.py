@@ -42,7 +42,7 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four terms of this segment, in bytes. The peak of a plan is the largest sum of its segments."""
+        """The sum of the four terms of this segment, in bytes. The peak of a plan is the largest of these sums."""
         return self.cache + self.segment + self.gradients + self.needed
 
 
