@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import recompviz
+from recompviz.core.base.files import write_file
 
 NOTEBOOK = "explore.ipynb"
 _STARTER = (
@@ -131,7 +132,7 @@ def find_notebook(here: Path | None = None) -> Path:
         if candidate.is_file():
             return candidate
     starter = here / NOTEBOOK
-    starter.write_text(json.dumps(starter_notebook(), indent=1), encoding="utf-8")
+    write_file(starter, json.dumps(starter_notebook(), indent=1))
     print(f"this installation has no notebooks; wrote a starter notebook: {starter}")
     return starter
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 import recompviz as rv
+from recompviz.core.base.files import write_file
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
@@ -106,4 +107,4 @@ def about(device: str) -> dict[str, str]:
 def write_json(path: Path, device: str, **tables: Any) -> None:
     """Write tables as one JSON object, together with the entries of :func:`about`."""
     text = json.dumps({**about(device), **tables}, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_file(path, text + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,21 @@ def test_cached_operators_are_not_measured_again(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "\x00\x00"])
-def test_a_file_that_is_no_table_counts_as_empty_and_is_replaced(text: str) -> None:
-    CalibrationCache(CPU).path.write_text(text, encoding="utf-8")
-    CalibrationCache(CPU).store({"a": FIGURES})
+def test_a_file_that_is_no_table_counts_as_empty_with_one_warning_and_is_replaced(text: str) -> None:
+    cache = CalibrationCache(CPU)
+    cache.path.write_text(text, encoding="utf-8")
+    with pytest.warns(RuntimeWarning, match="is ignored") as warned:
+        CalibrationCache(CPU).store({"a": FIGURES})
+    assert len(warned) == 1
     assert rows().keys() == {"a"}
+
+
+@pytest.mark.usefixtures("folder")
+def test_concurrent_writers_lose_no_figures() -> None:
+    keys = [f"{writer}-{i}" for writer in range(8) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: CalibrationCache(CPU).store({key: FIGURES}), keys))
+    assert rows().keys() == set(keys)
 
 
 @pytest.mark.usefixtures("folder")
@@ -113,12 +125,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(folder: Path, monke
     def no_space(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", no_space)
+    monkeypatch.setattr(os, "replace", no_space)
     cache = CalibrationCache(CPU)
     cache.store({"b": FIGURES})
     assert cache.find(["a", "b"], [2, 2]) == [FIGURES, FIGURES]  # in memory
     assert rows().keys() == {"a"}
-    assert os.listdir(folder) == [cache.path.name]
+    assert sorted(os.listdir(folder)) == [cache.path.name, f"{cache.path.name}.lock"]
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

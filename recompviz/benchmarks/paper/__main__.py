@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from recompviz.benchmarks.paper.measured import run
 from recompviz.benchmarks.paper.page import write_page
 from recompviz.benchmarks.paper.predicted import predict
 from recompviz.benchmarks.side_by_side import about
+from recompviz.core.base.files import write_file
 
 # The parts of a network's data. The name of a measured part ends with the device.
 PREDICTED, BATCHES = "predicted", "batches"
@@ -101,9 +101,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
 def save(path: Path, data: dict[str, Any]) -> None:
     """Write a network's data as JSON. If the program is stopped meanwhile, the old file remains."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_file(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from recompviz.benchmarks.paper.page_tables import (
     worst_off,
 )
 from recompviz.benchmarks.paper.reported import K40C, REPORTED
+from recompviz.core.base.files import write_file
 
 # A simulation with a larger error, in percent, is listed as a limitation.
 MOST_OFF = 1.0
@@ -46,7 +47,7 @@ def write_page(out: Path) -> Path:
     """Write page, figures and CSV files from the data in ``out/data``; return the path of the page."""
     for path, text in pages(read(out)).items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
-        (out / path).write_text(text, encoding="utf-8")
+        write_file(out / path, text)
     return out / "README.md"
 
 

@@ -6,6 +6,8 @@ A message gives the invalid value, the expected value and the next step. :class:
 
 from __future__ import annotations
 
+from typing import Any
+
 from recompviz.core.base.units import format_bytes
 
 
@@ -83,7 +85,60 @@ class ImpossiblePin(RecompvizError, ValueError):
 
 
 class PlanMismatch(RecompvizError, ValueError):
-    """A plan does not belong to the graph or model that it is used with, or the text of a saved plan is invalid."""
+    """A plan does not belong to the graph or model that it is used with, or the text of a saved plan is invalid.
+
+    Parameters
+    ----------
+    message : str
+    key : str
+        The key of a saved plan whose value is wrong; empty if the error is not about one key.
+    expected : str
+        What the value should be; empty if the error is not about one key.
+    """
+
+    def __init__(self, message: str, key: str = "", expected: str = "") -> None:
+        super().__init__(message)
+        self.key, self.expected = key, expected
+
+
+class FileError(RecompvizError, OSError):
+    """A file cannot be read or written.
+
+    Parameters
+    ----------
+    path : str
+        The path of the file. It is also the attribute ``filename``.
+    why : str or Exception
+        What is wrong. Of an OSError, the error number becomes the attribute ``errno``.
+    then : str
+        The next step of the user.
+    reads : bool
+        Whether the file was to be read, for the message.
+    """
+
+    def __init__(self, path: str, why: str | BaseException, then: str, *, reads: bool = False) -> None:
+        text = why if isinstance(why, str) else (getattr(why, "strerror", None) or str(why) or type(why).__name__)
+        shown = ascii(path)[1:-1] if not path.isprintable() else path
+        self._message = f"cannot {'read' if reads else 'write'} {shown}: {text}; {then}"
+        super().__init__(getattr(why, "errno", None) or 0, text, path)
+        self._arguments = path, text, then, reads
+
+    def __str__(self) -> str:
+        return self._message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path, text, then, reads = self._arguments
+        return _file_error, (type(self), self.errno, path, text, then, reads)
+
+
+class MissingFile(FileError, FileNotFoundError):
+    """A file, or the folder in which it should be written, does not exist."""
+
+
+def _file_error(kind: type[FileError], number: int, path: str, text: str, then: str, reads: bool) -> FileError:
+    error = kind(path, text, then, reads=reads)
+    error.errno = number
+    return error
 
 
 class Cancelled(RecompvizError):

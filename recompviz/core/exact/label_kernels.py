@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from recompviz.core.base.cached_kernels import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ class Bound(NamedTuple):
     least_x: np.int64
 
 
-@numba.njit(cache=True)
+@kernel
 def shift_run(source, first, last, removal, out, at):
     """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
@@ -94,7 +95,7 @@ def shift_run(source, first, last, removal, out, at):
     return at
 
 
-@numba.njit(cache=True)
+@kernel
 def is_useful(t, z, bound):
     """Return whether a label (partial solution) with overhead t and peak z can still improve on the known curve.
 
@@ -112,7 +113,7 @@ def is_useful(t, z, bound):
     return low < len(cells) and z <= cells[low, 1]
 
 
-@numba.njit(cache=True)
+@kernel
 def is_before(labels, a, b):
     """Return whether row ``a`` of ``labels`` comes before row ``b`` when sorted by (t, z, y, x, origin).
 
@@ -130,7 +131,7 @@ def is_before(labels, a, b):
     return labels[a, ORIGIN] < labels[b, ORIGIN]
 
 
-@numba.njit(cache=True)
+@kernel
 def merge_runs(runs, count, stair, bound, out, at):
     """Merge the first ``count`` lists of labels into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
@@ -182,7 +183,7 @@ def merge_runs(runs, count, stair, bound, out, at):
         at += 1
 
 
-@numba.njit(cache=True)
+@kernel
 def close_front(runs, count, out):
     """Close the open segments of all labels, and write the Pareto front of (t, R) to ``out``.
 

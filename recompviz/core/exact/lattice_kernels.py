@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
+
+from recompviz.core.base.cached_kernels import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,25 +49,25 @@ class LowerSets(NamedTuple):
     covers: NDArray[np.int32]
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def has(words, v):
     """Return whether node v is in a bitset, a row of uint64 words."""
     return (words[v >> 6] >> (np.uint64(v) & LOW_SIX)) & ONE != np.uint64(0)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def put(words, v):
     """Add node v to a bitset, a row of uint64 words."""
     words[v >> 6] |= ONE << (np.uint64(v) & LOW_SIX)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def drop(words, v):
     """Remove node v from a bitset, a row of uint64 words."""
     words[v >> 6] &= ~(ONE << (np.uint64(v) & LOW_SIX))
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def trailing_zeros(word):
     """Return the position of the lowest bit that is 1 in a word; the word must not be 0."""
     count = 0
@@ -77,7 +78,7 @@ def trailing_zeros(word):
     return count
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def extend(i, v, child, rows, adjacency):
     """Write the lower set L ∪ {v} to row ``child`` of ``rows``, with its available nodes and its boundary.
 
@@ -111,7 +112,7 @@ def extend(i, v, child, rows, adjacency):
             drop(boundary[child], pred[k])
 
 
-@numba.njit(cache=True)
+@kernel
 def grown(array, rows):
     """Return a copy of a two-dimensional array with ``rows`` rows. New rows are 0."""
     bigger = np.zeros((rows, array.shape[1]), array.dtype)
@@ -119,7 +120,7 @@ def grown(array, rows):
     return bigger
 
 
-@numba.njit(cache=True)
+@kernel
 def first_row(n, adjacency, zobrist):
     """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set.
 
@@ -138,7 +139,7 @@ def first_row(n, adjacency, zobrist):
     return rows
 
 
-@numba.njit(cache=True)
+@kernel
 def enumerate_sets(n, adjacency, zobrist, limit):
     """Enumerate all lower sets of a graph of ``n`` nodes; return :class:`LowerSets`.
 
@@ -193,7 +194,7 @@ def enumerate_sets(n, adjacency, zobrist, limit):
     )
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _slot_of(table, key, sets, hashes, i, v):
     """Return the slot of the hash table that holds L ∪ {v}, or the free slot for it. L is row ``i``."""
     slot = np.int64(key & np.uint64(len(table) - 1))
@@ -205,7 +206,7 @@ def _slot_of(table, key, sets, hashes, i, v):
     return slot
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def _is_extension(sets, i, v, other):
     for w in range(sets.shape[1]):
         word = sets[i, w]
@@ -216,7 +217,7 @@ def _is_extension(sets, i, v, other):
     return True
 
 
-@numba.njit(cache=True)
+@kernel
 def _rehash(hashes, first, last, size):
     table = np.full(size, -1, np.int64)
     for i in range(first, last):
@@ -227,7 +228,7 @@ def _rehash(hashes, first, last, size):
     return table
 
 
-@numba.njit(cache=True)
+@kernel
 def boundaries_of(sets, adjacency):
     """Return the boundary ∂(L) of each lower set L as a bitset: the members that have a successor outside L."""
     succ_start, succ = adjacency.succ_start, adjacency.succ
@@ -242,7 +243,7 @@ def boundaries_of(sets, adjacency):
     return result
 
 
-@numba.njit(cache=True)
+@kernel
 def sums_of(sets, values):
     """Return, for each bitset, the sum of ``values`` over its members."""
     result = np.zeros(len(sets), np.int64)
@@ -255,7 +256,7 @@ def sums_of(sets, values):
     return result
 
 
-@numba.njit(cache=True)
+@kernel
 def inflows(sets, boundary, memory, adjacency):
     """Return for each lower set L the sum of the last two terms of the paper's peak formula, in bytes.
 

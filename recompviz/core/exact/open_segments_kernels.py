@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.exact.label_kernels import (
     COLUMNS,
     LAST,
@@ -123,14 +123,14 @@ class Scratch(NamedTuple):
     stair: NDArray[np.int64]
 
 
-@numba.njit(cache=True)
+@kernel
 def new_scratch(moves, labels):
     """Return scratch memory for the given numbers of moves and labels."""
     runs = Runs(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
     return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 2), np.int64))
 
 
-@numba.njit(cache=True)
+@kernel
 def same_without(a, v, b):
     """Return whether bitset ``a`` without node v equals bitset ``b``. With v = −1, compare the bitsets themselves."""
     for w in range(len(a)):
@@ -142,7 +142,7 @@ def same_without(a, v, b):
     return True
 
 
-@numba.njit(cache=True)
+@kernel
 def sum_over(words, values):
     """Return the sum of ``values`` over the members of a bitset."""
     total = np.int64(0)
@@ -154,7 +154,7 @@ def sum_over(words, values):
     return total
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def find_states(c, base, nodes, sets, old, new, moves):
     """Find the states of lower set ``c`` that follow from the states of the lower sets with one node more.
 
@@ -180,7 +180,7 @@ def find_states(c, base, nodes, sets, old, new, moves):
     return states, count
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def put_opening_last(c, base, states, count, sets, new, moves):
     """Move the state (C, ∂(C)) to the last row of the states of lower set C (number ``c``), or add it there.
 
@@ -205,7 +205,7 @@ def put_opening_last(c, base, states, count, sets, new, moves):
     return states
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def fill_state(s, count, nodes, old, new, scratch, bound, at):
     """Compute the labels (partial solutions) of state ``s``, and write them to ``new.labels[at:]``.
 
@@ -224,7 +224,7 @@ def fill_state(s, count, nodes, old, new, scratch, bound, at):
     return merge_runs(runs, k, scratch.stair, bound, new.labels, at)
 
 
-@numba.njit(cache=True)
+@kernel
 def front_of(c, base, states, sets, new, closed, scratch):
     """Close the open segments at lower set C (number ``c``), and write its Pareto front to ``closed.front``.
 
@@ -242,7 +242,7 @@ def front_of(c, base, states, sets, new, closed, scratch):
     return close_front(Runs(new.labels, first, last), states - base, closed.front)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def open_segment(c, highest, made, sets, new, closed, scratch, bound):
     """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
@@ -272,7 +272,7 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound):
     return Counts(made.states, end, closed_count, made.front)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def most_needed(c, sets, old_start):
     """Return upper bounds on the number of states of lower set ``c``, and on the number of labels of these states."""
     states, labels = 2, 2
@@ -283,7 +283,7 @@ def most_needed(c, sets, old_start):
     return states, labels
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def rows_needed(c, used, sets, old):
     """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for lower set ``c``.
 
@@ -293,7 +293,7 @@ def rows_needed(c, used, sets, old):
     return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def has_rows(needed, new, closed):
     """Return whether the arrays of ``new`` and ``closed`` have at least the numbers of rows in ``needed``.
 
@@ -307,7 +307,7 @@ def has_rows(needed, new, closed):
     )
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
     """Compute the states of lower set ``c``, close the segments that start there, and open the segments that end there.
 
@@ -332,7 +332,7 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
     return used
 
 
-@numba.njit(cache=True)
+@kernel
 def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
     """Call :func:`solve_set` for the next ``count`` lower sets. Sets with more members come first.
 

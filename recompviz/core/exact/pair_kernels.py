@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numba
 import numpy as np
 
+from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.exact.lattice_kernels import grown, trailing_zeros
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Move(NamedTuple):
     p: int
 
 
-@numba.njit(cache=True)
+@kernel
 def byte_sums(values):
     """Return a table with which a sum over a bitset takes one look-up per byte; shape (number of bytes, 256).
 
@@ -79,7 +79,7 @@ def byte_sums(values):
     return sums
 
 
-@numba.njit(cache=True)
+@kernel
 def pair_costs(low, high, edge, inner_sums, memory):
     """Return the recomputation and the kept bytes of a segment L′∖L, or (−1, −1) if L is not a subset of L′.
 
@@ -104,7 +104,7 @@ def pair_costs(low, high, edge, inner_sums, memory):
     return extra_t, delta_m
 
 
-@numba.njit(cache=True)
+@kernel
 def is_beaten(front, size, t, peak):
     """Return whether one of the first ``size`` rows of ``front`` has no larger overhead than t and no larger peak."""
     low, high = 0, size
@@ -117,7 +117,7 @@ def is_beaten(front, size, t, peak):
     return low > 0 and front[low - 1, R] <= peak
 
 
-@numba.njit(cache=True)
+@kernel
 def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
@@ -155,7 +155,7 @@ def first_unbeaten(front, size, labels, move):
     return end
 
 
-@numba.njit(cache=True)
+@kernel
 def useful_end(labels, move):
     """Return the row after the last label of a move that is needed (:class:`Move`).
 
@@ -172,7 +172,7 @@ def useful_end(labels, move):
     return end + 1
 
 
-@numba.njit(cache=True)
+@kernel
 def absorb(front, size, labels, move, merged):
     """Merge the labels of a move (:class:`Move`) into the first ``size`` labels of ``front``; write them to ``merged``.
 
@@ -212,7 +212,7 @@ def absorb(front, size, labels, move, merged):
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def pair_sweep(first, last, family, sums, sign, labels, start):
     """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 

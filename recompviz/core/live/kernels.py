@@ -9,12 +9,11 @@ bytes: parameters and other memory allocated before the training step are not co
 
 from __future__ import annotations
 
-import numba
-
+from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def find_kept_calls(keep_mask, step, scratch):
     """Fill ``scratch.kept``: for each forward call, whether its outputs are kept (:meth:`JointGraph.kept_calls`)."""
     node, pinned, kept = step.node, step.pinned, scratch.kept
@@ -30,7 +29,7 @@ def find_kept_calls(keep_mask, step, scratch):
         kept[c] = stays
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def order_calls(keep_mask, step, scratch):
     """Write the operator calls to ``scratch.order``, in the order in which they run, and return their number.
 
@@ -75,7 +74,7 @@ def order_calls(keep_mask, step, scratch):
     return steps
 
 
-@numba.njit(cache=True, inline="always")
+@kernel(inline="always")
 def find_last_uses(steps, step, scratch):
     """Fill ``scratch.last_use``: the step of the schedule after which each storage is freed.
 
@@ -104,7 +103,7 @@ def find_last_uses(steps, step, scratch):
             last[1, s] = -1
 
 
-@numba.njit(cache=True)
+@kernel
 def simulate(keep_mask, step, scratch, budget):
     """Simulate the schedule of a keep mask, and return peak, number of steps and excess as :class:`Totals`.
 
@@ -159,7 +158,7 @@ def simulate(keep_mask, step, scratch, budget):
     return Totals(peak, peak_step, steps + 1, excess)
 
 
-@numba.njit(cache=True)
+@kernel
 def overhead_of(step, scratch):
     """Return the sum of the costs T_v over the nodes that the last simulated schedule recomputes.
 
@@ -181,7 +180,7 @@ def overhead_of(step, scratch):
     return total
 
 
-@numba.njit(cache=True)
+@kernel
 def find_alive_at_peak(keep_mask, peak_step, step, scratch):
     """Fill ``scratch.alive_at_peak``: for each node, whether it is kept and has a saved storage alive at the peak.
 
@@ -198,7 +197,7 @@ def find_alive_at_peak(keep_mask, peak_step, step, scratch):
             alive[v] = True
 
 
-@numba.njit(cache=True)
+@kernel
 def simulate_fully(keep_mask, step_fields, scratch_fields, budget):
     """Simulate the schedule of a keep mask and return (peak, steps, excess, overhead).
 

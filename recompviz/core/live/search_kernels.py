@@ -7,14 +7,14 @@ allocated during the training step. For ``step_fields`` and ``scratch_fields``, 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.kernels import overhead_of, simulate
 from recompviz.core.live.step_arrays import Scratch, StepArrays
 
 
-@numba.njit(cache=True)
+@kernel
 def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
     """For each node in ``nodes``, change the flag of this node in the keep mask, and simulate the result.
 
@@ -31,7 +31,7 @@ def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
         keep_mask[v] = not keep_mask[v]
 
 
-@numba.njit(cache=True)
+@kernel
 def find_absences(steps, step, scratch):
     """Find between which steps of the schedule the value of each recomputed node is not in memory.
 
@@ -53,7 +53,7 @@ def find_absences(steps, step, scratch):
             absent[v, 1] = max(absent[v, 1], i)
 
 
-@numba.njit(cache=True)
+@kernel
 def would_fit(v, step, scratch, budget):
     """Return whether the value of node v would fit in the budget in every step of the schedule in which it is absent.
 
@@ -65,7 +65,7 @@ def would_fit(v, step, scratch, budget):
     return True
 
 
-@numba.njit(cache=True)
+@kernel
 def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budget):
     """Add each of the nodes to the keep mask, in place, unless the peak would then exceed the budget.
 
@@ -98,7 +98,7 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
     return count
 
 
-@numba.njit(cache=True)
+@kernel
 def propose(keep_mask, free, flips, rng):
     """Change random flags of the keep mask in place, and return the number of changes.
 
@@ -126,7 +126,7 @@ def propose(keep_mask, free, flips, rng):
     return count
 
 
-@numba.njit(cache=True)
+@kernel
 def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng):
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 

@@ -1,7 +1,8 @@
 """The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
 
-A file is replaced as a whole (by a temporary file and a rename), so that a reader never sees half of it. A file that
-cannot be read counts as empty, and an invalid row as missing.
+A file is replaced as a whole, so that a reader never sees half of it, and a lock lets concurrent writers add to each
+other's rows. A file that cannot be read counts as empty, with one warning if it is damaged. An invalid row counts as
+missing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from recompviz.core.base.files import locked, read_text, write_file
 from recompviz.pytorch.internals.devices.runtimes import backend_settings
 from recompviz.pytorch.running.operator_figures import OperatorFigures
 
@@ -28,6 +31,10 @@ FORMAT = 2
 # larger figures are errors of the file
 _MOST_BYTES = 2**50
 _MOST_SECONDS = 1e6
+# a larger file is not one of a calibration: a row has about 100 characters
+_MOST_TEXT = 256 << 20
+# the files that a warning was about
+_warned: set[Path] = set()
 
 
 class CalibrationCache:
@@ -72,10 +79,13 @@ class CalibrationCache:
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
         """Add figures to the cache and write them to its file, together with those that another process wrote there."""
-        self._figures = _read(self.path) | self._figures | dict(figures)  # another process may have added some
-        with contextlib.suppress(OSError):
+        self._figures |= figures
+        with contextlib.suppress(OSError, ValueError):  # ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _write(self.path, json.dumps({key: asdict(row) for key, row in self._figures.items()}))
+            with locked(self.path):
+                self._figures = _read(self.path) | self._figures  # another process may have added some
+                text = json.dumps({key: asdict(row) for key, row in self._figures.items()})
+                write_file(self.path, text, durable=False)
 
 
 def call_key(node: Node) -> str:
@@ -91,10 +101,8 @@ def cache_folder() -> Path:
     Without a home folder, it is ``recompviz`` in the folder of temporary files.
     """
     chosen = os.environ.get("RECOMPVIZ_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
     try:
-        return Path.home() / ".cache" / "recompviz"
+        return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "recompviz"
     except RuntimeError:  # no home folder
         return Path(tempfile.gettempdir()) / "recompviz"
 
@@ -103,14 +111,32 @@ def cache_folder() -> Path:
 
 
 def _read(path: Path) -> dict[str, OperatorFigures]:
-    """Return the valid rows of a file; none if it cannot be read."""
+    """Return the valid rows of a file; none if it cannot be read. Warn once in this process if it is damaged."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        text = read_text(path, _MOST_TEXT)
+    except OSError as error:
+        if not error.errno:  # the file was found, and is no text
+            _warn(path, str(error))
         return {}
+    try:
+        rows = json.loads(text)
+    except (ValueError, RecursionError):
+        rows = None
     if not isinstance(rows, dict):
+        _warn(path, "it is not a JSON object")
         return {}
     return {key: figures for key, row in rows.items() if (figures := _figures_of(row)) is not None}
+
+
+def _warn(path: Path, why: str) -> None:
+    if path not in _warned:
+        _warned.add(path)
+        warnings.warn(
+            f"the calibration cache {path} is ignored: {why}. Operators are measured again; delete the file if the "
+            "warning comes again",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _figures_of(row: Any) -> OperatorFigures | None:
@@ -132,19 +158,6 @@ def _figures_of(row: Any) -> OperatorFigures | None:
 
 def _is_bytes(value: Any) -> bool:
     return type(value) is int and 0 <= value <= _MOST_BYTES
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file as a whole. If this fails, the temporary file is removed."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.close()
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 def _described(value: Any) -> str:

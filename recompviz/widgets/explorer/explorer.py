@@ -20,6 +20,7 @@ import traitlets
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import GraphError, PlanMismatch
+from recompviz.core.base.files import write_file
 from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, parse_total
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
@@ -535,18 +536,23 @@ class Explorer(anywidget.AnyWidget):
         Parameters
         ----------
         path : str or Path, optional
-            A file to which the page is also written.
+            A file to which the page is also written, whole or not at all.
 
         Returns
         -------
         str
             The HTML text.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written. An old file then stays as it was. The error is also an OSError.
         """
         self.wait_for_plans()
         traits = {name: getattr(self, name) for name in self.synchronised()}
         text = standalone_page(self.graph, self.planner.joint, traits, self.title, self.to_svg())
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_file(path, text)
         return text
 
     def __repr__(self) -> str:

@@ -75,15 +75,16 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
         "joint": joint_message(graph, joint),
     }
     text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
-    return _PAGE.format(
+    page = _PAGE.format(
         title=html.escape(f"{title}: recompviz"),
         css=assets.css(),
         light=palette.LIGHT,
         dark=palette.DARK,
         fallback=fallback,
-        data=base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode(),
+        data=base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode(),
         script=assets.esm("explorer/standalone.js").replace("</script", "<\\/script"),
     )
+    return _encoded(page).decode()
 
 
 def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
@@ -114,6 +115,11 @@ def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
             *("generator state", "workspace", "gradient of the loss", OPTIMIZER_SCRATCH, ARRIVAL, OPTIMIZER_STEP),
         ],
     }
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text in UTF-8. Lone surrogates, for example of a file name that is not UTF-8, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _buffer(value: Any) -> dict[str, str]:

@@ -1,0 +1,116 @@
+"""``@kernel``: compile a function with numba, and keep the compiled code on disk where that is possible.
+
+numba's own cache raises an error where no folder can be written, when the disk is full, and when a file is damaged.
+Here, each of these means that the function is compiled in this process. Files end with a checksum, so that damaged
+machine code is never executed. This module needs numba and is imported only by the modules of kernels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+_DIGEST = hashlib.sha256().digest_size
+_warned: set[str] = set()
+
+
+def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never") -> Any:
+    """Compile a function with numba when it is first called. Used as ``@kernel`` or ``@kernel(inline="always")``.
+
+    Parameters
+    ----------
+    function : callable, optional
+    inline : "never" or "always"
+        As for ``numba.njit``.
+    """
+    if function is None:
+        return lambda function: kernel(function, inline=inline)
+    compiled: Any = numba.njit(inline=inline)(function)
+    try:
+        compiled._cache = _Cache(function)
+    except Exception as error:  # RuntimeError where no folder can be written; other errors in other versions of numba
+        _warn(error)
+    return compiled
+
+
+class _CheckedFiles(IndexDataCacheFile):
+    """The files of the cache of one function, with a checksum at their end."""
+
+    def _dump(self, obj: Any) -> bytes:
+        data: bytes = super()._dump(obj)
+        return data + hashlib.sha256(data).digest()
+
+    def _load_index(self) -> Any:
+        try:
+            data = Path(self._index_path).read_bytes()
+        except FileNotFoundError:
+            return {}
+        file = io.BytesIO(data)
+        if pickle.load(file) != self._version:
+            return {}
+        stamp, overloads = pickle.loads(_checked(file.read()))
+        return overloads if stamp == self._source_stamp else {}
+
+    def _load_data(self, name: str) -> Any:
+        return pickle.loads(_checked(Path(self._data_path(name)).read_bytes()))
+
+
+class _Damaged(Exception):
+    """A file of the cache is damaged."""
+
+
+def _checked(data: bytes) -> bytes:
+    content, digest = data[:-_DIGEST], data[-_DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise _Damaged("a file of the cache is damaged")
+    return content
+
+
+class _Cache(FunctionCache):
+    """numba's cache of one function. A damaged file counts as missing; if a file cannot be written, there is none."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        files = self._cache_file
+        self._cache_file = _CheckedFiles(self.cache_path, self._impl.filename_base, files._source_stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # a damaged file can raise any type of error
+            self._forget()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except _Damaged:
+            self._forget()
+        except Exception as error:  # for example a full disk
+            _warn(error)
+
+    def _forget(self) -> None:
+        """Replace a damaged index by an empty one."""
+        try:
+            self._cache_file.flush()
+        except Exception as error:
+            _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    """Say once in this process that compiled code cannot be kept, and what to do."""
+    if not _warned:
+        _warned.add("warned")
+        warnings.warn(
+            f"numba cannot keep compiled code on disk ({type(error).__name__}: {str(error)[:160]}), so each process "
+            "compiles it again, which takes up to a minute; set NUMBA_CACHE_DIR to a folder that can be written",
+            RuntimeWarning,
+            stacklevel=2,
+        )
