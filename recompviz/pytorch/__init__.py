@@ -1,4 +1,4 @@
 """The PyTorch layer: trace a training step, run it under a plan, and measure its memory.
 
-This layer imports :mod:`recompviz.core`, and never :mod:`recompviz.widgets`.
+This layer imports :mod:`recompviz.core`, but not :mod:`recompviz.widgets`.
 """

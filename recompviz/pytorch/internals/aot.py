@@ -176,7 +176,7 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
 def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
     """Return the ``forward`` function of a class with a new code object.
 
-    Dynamo stores and counts compiled versions by code object. So the new function has versions of its own.
+    Dynamo stores and counts compiled versions by code object. The new function therefore has versions of its own.
     """
     forward = kind.forward
     return types.FunctionType(

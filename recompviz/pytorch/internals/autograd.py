@@ -1,4 +1,4 @@
-"""The autograd engine and the dispatcher: the backward pass and node that run now, and context managers.
+"""Access to the autograd engine and the dispatcher: the running backward pass and node, and context managers.
 
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
@@ -46,9 +46,8 @@ def backward_runs() -> bool:
 def after_backward(function: Callable[[], None]) -> None:
     """Call a function soon after the running backward pass has returned to Python. For the main thread only.
 
-    The function is a pending call of the interpreter. It does not run in a callback of the autograd engine: the engine
-    restores thread-local state when it returns, and a profiler that was stopped in such a callback would still count as
-    running.
+    The function runs as a pending call of the interpreter, not as a callback of the autograd engine. The engine
+    restores thread-local state after its callbacks, so a profiler that a callback stops would still count as running.
     """
     _waiting.append(function)
     ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
@@ -77,7 +76,8 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
     result : pytree of torch.Tensor
         A scalar loss, or the outputs of a model. Each output that requires a gradient gets a gradient of ones.
     arrival : context manager, optional
-        Entered when the backward pass starts. The gradients of outputs are allocated inside it. Not used for a scalar.
+        Entered when the backward pass starts. The gradients of outputs are allocated inside it. It is not used if
+        ``result`` is a scalar.
     """
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)

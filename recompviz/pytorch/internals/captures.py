@@ -1,4 +1,4 @@
-"""Captured graphs: the user's line that each comes from, and the reason why its capture ended.
+"""The origin of captured graphs: the user's line from which each graph comes, and the reason why its capture ended.
 
 Private PyTorch used here: the entry ``"stack_trace"`` in ``meta`` of fx nodes, ``compile_subgraph_reason`` of a
 captured graph, ``graph_break_reasons`` and ``get_compilation_metrics`` of ``torch._dynamo.utils``, and the names of the
@@ -37,7 +37,7 @@ _EVALUATION = torch._dynamo.eval_frame.__file__
 
 
 def first_user_line(graph: GraphModule) -> str:
-    """Return ``file:line`` of the first call of a captured graph that is in the user's code; empty if none is."""
+    """Return ``file:line`` of the first call in a captured graph that is in the user's code; empty if none is."""
     for node in graph.graph.nodes:
         lines = _LINE.findall(node.meta.get("stack_trace") or "")
         own = [f"{file}:{number}" for file, number in lines if is_own(file)]
@@ -99,7 +99,7 @@ def capture_of(graph: GraphModule) -> Capture:
 
 
 def callers(parameters: Sequence[torch.Tensor] = ()) -> Callers:
-    """Return the functions on the stack, from the caller of this function to the caller of the compiled model.
+    """Return the functions on the stack, from the caller of ``callers`` to the caller of the compiled model.
 
     Parameters
     ----------
@@ -131,9 +131,9 @@ def _line_of(frame: FrameType) -> SourceLine:
 
 
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
-    """Return the functions that Dynamo runs eagerly as a whole, as (file, first line), and the reason for each.
+    """Return the functions that Dynamo runs eagerly as a whole, and the reason for each.
 
-    The ``line`` of the reason is None if it is not in the user's code.
+    A key is (file, first line of the function). The ``line`` of a reason is None if it is not in the user's code.
     """
     found = {}
     for entry in dynamo_utils.get_compilation_metrics():
@@ -145,7 +145,7 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
 
 
 def breaks_at(file: str, number: int) -> list[GraphBreak]:
-    """Return the distinct graph breaks whose stack contains line ``number`` of a file."""
+    """Return the graph breaks whose stack contains line ``number`` of a file, without repetitions."""
     found = []
     for reason in dynamo_utils.graph_break_reasons:
         line = _innermost(reason.user_stack)

@@ -1,4 +1,4 @@
-"""Dynamo: settings for captures, guards of our own, and what Dynamo keeps of earlier captures.
+"""Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
 Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``exc``, ``guards``, ``source``,
 ``symbolic_convert.tls``, ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
@@ -59,9 +59,9 @@ _COMPILATION, _COMMENT = re.compile(r"^\d+/\d+: "), re.compile(r"\s+# ")
 def allow_more_captures() -> None:
     """Let Dynamo capture recurrent layers and gradients taken inside a model, and notice hooks that are added later.
 
-    The settings hold for the whole process. By default Dynamo runs such code eagerly, so that it cannot be planned, and
-    does not notice hooks added after a capture. Dynamo's limits on the graphs of one function, and on the compilations
-    that it remembers, are also raised.
+    The settings hold for the whole process. By default, Dynamo runs such layers and gradients eagerly, so that they
+    cannot be planned, and does not notice hooks added after a capture. Dynamo's limits on the graphs of one function,
+    and on the compilations that it remembers, are also raised.
     """
     wanted = {
         "allow_rnn": True,
@@ -82,8 +82,8 @@ def guard_process_state() -> None:
     """Add guards for two changes that Dynamo does not notice.
 
     One is the replacement of a method in its class. The other is a change of the number of environment variables.
-    Dynamo itself guards a method that is replaced in an object, and the value of an environment variable that exists.
-    Call this function in the backend: Dynamo builds the guards of a graph after the backend has returned.
+    Dynamo itself notices a method that is replaced in an object, and a new value of an existing environment variable.
+    Call this function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -105,9 +105,10 @@ def guard_process_state() -> None:
 
 
 def frequent_recompilation() -> str:
-    """Return a sentence about the function that is compiled now, if Dynamo will compile it for the last time.
+    """Return a warning if Dynamo will not compile the present function again, because it reached the limit.
 
-    Empty if Dynamo may compile the function again. Call it in the backend.
+    The warning names the function and the cause of the last compilation. It is empty if Dynamo may compile the function
+    again. Call this in the backend.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -157,9 +158,9 @@ def _methods(traced: set[CodeType], modules: list[nn.Module]) -> list[tuple[type
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:
     """Compile each ``torch.nn`` layer inside a model on its own, in place, unless it is compiled already.
 
-    Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the
-    functions that such a function calls, but no functions of PyTorch. So PyTorch's layers are compiled here. Layers
-    that are called in a captured function belong to the graph of this function, even if they were compiled here.
+    Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the user's
+    functions that such a function calls, but no functions of PyTorch. Therefore PyTorch's layers are compiled here. A
+    layer that is called in a captured function still belongs to the graph of this function.
     """
     for module in model.modules():
         from_torch = type(module).__module__.startswith("torch.nn.modules")

@@ -48,11 +48,11 @@ MOST_VERSIONS = 256
 
 
 class BufferSet(Exception):
-    """A training step assigns a new tensor to a buffer, which a trace would omit. The message names the buffers."""
+    """A training step assigns a new tensor to a buffer, which a trace would lose. The message names the buffers."""
 
 
 def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModule:
-    """Return the joint forward and backward ATen graph of ``step(*arguments)``, functionalised and not compiled.
+    """Return the joint forward and backward ATen graph of ``step(*arguments)``, without in-place operators.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[A
 
 
 def placeholder_role(node: Node) -> Role:
-    """Return the value that a placeholder of the joint graph stands for.
+    """Return what the value of a placeholder of the joint graph is in the training step.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def _buffer_warning(action: Any) -> Iterator[None]:
 
 
 def quiet_capture() -> contextlib.AbstractContextManager[None]:
-    """In a block, suppress the warnings that Dynamo causes while it captures, on which a user cannot act."""
+    """In a block, suppress warnings that Dynamo causes while it captures and that a user cannot avoid."""
     return _buffer_warning("ignore")
 
 

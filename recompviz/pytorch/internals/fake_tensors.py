@@ -88,12 +88,12 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
     Parameters
     ----------
     values : iterable
-        Any values. The first fake tensor among them tells the compilation.
+        Any values. The first fake tensor among them identifies the compilation.
 
     Returns
     -------
     dict
-        From the key of a fake storage (:func:`storage_key`) to a weak reference to the real one. A storage whose real
+        Key of a fake storage (:func:`storage_key`) → weak reference to the real storage. A fake storage whose real
         tensor is not known is left out.
 
     Examples

@@ -1,4 +1,4 @@
-"""The fastest callable for an operator. A generated program calls hundreds of operators, and each call has overhead.
+"""Find the fastest callable for an operator. A generated program calls hundreds of operators, and each call takes time.
 
 A call through ``torch.ops`` converts its arguments one by one and takes about 2 µs. PyTorch's own Python functions take
 half of that time, and run the same kernel. Private PyTorch used here: ``OpOverload._op``. Tried on torch 2.13.0 and

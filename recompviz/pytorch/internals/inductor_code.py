@@ -32,14 +32,14 @@ __all__ = ["InductorMemory", "inductor_memory"]
 class InductorMemory:
     """The memory of a forward and a backward graph under Inductor, in bytes; frozen.
 
-    The inputs of the forward graph, parameters among them, never count.
+    The inputs of the forward graph, for example parameters, are not counted.
 
     Attributes
     ----------
     forward : int
         The most bytes alive in the forward pass.
     held : int
-        Bytes alive between the passes: outputs and saved values.
+        Bytes of outputs and saved values, which are alive between the forward and the backward pass.
     saved : int
         Bytes of the saved values that share no storage with an output.
     backward : int

@@ -1,7 +1,8 @@
 """The memory window: a block of code during which PyTorch's profiler records every allocation and free.
 
-Only one profiler may run in a process: two that overlap in different threads end it with a segmentation fault. So a
-window waits until another window is closed, and raises :class:`ProfilerBusy` while the user's own profiler runs.
+Only one profiler may run in a process, because two that overlap in different threads cause a segmentation fault. A
+window therefore waits until another window is closed, and raises :class:`ProfilerBusy` while the user's own profiler
+runs.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class MemoryWindow:
     reserved : int or None
         The most bytes that the device's allocator had reserved; None on the CPU.
     allocated : int or None
-        The most bytes that the whole process had allocated on the device, less those allocated before the block; None
-        on the CPU.
+        The most bytes that the whole process had allocated on the device, minus the bytes allocated before the block;
+        None on the CPU.
     """
 
     profiled: Any
@@ -59,10 +60,10 @@ class MemoryWindow:
 
 
 class OpenWindow(Protocol):
-    """A window without a ``with`` block: it stays open until its training step ends."""
+    """A memory window that is opened without a ``with`` block, and stays open until its training step ends."""
 
     def stop(self) -> None:
-        """Close the window."""
+        """Close the window. If it is closed already, do nothing."""
 
     def stop_if_over(self) -> None:
         """Close the window if its training step has ended."""
@@ -72,15 +73,16 @@ _open_windows: list[OpenWindow] = []
 
 
 def note_open(window: OpenWindow) -> None:
-    """Register an open window.
+    """Register an open memory window, which was opened without a ``with`` block.
 
-    ``stop`` is called before another window opens, and ``stop_if_over`` before each compiled graph runs.
+    Its method ``stop`` is called before another window opens. ``stop_if_over`` is called before each compiled graph
+    runs.
     """
     _open_windows.append(window)
 
 
 def note_closed(window: OpenWindow) -> None:
-    """Undo :func:`note_open`."""
+    """Remove a memory window that :func:`note_open` registered. If it is not registered, do nothing."""
     if window in _open_windows:
         _open_windows.remove(window)
 
@@ -106,10 +108,10 @@ _calls = _Calls()
 
 @contextlib.contextmanager
 def compiled_call() -> Iterator[None]:
-    """Surround the call of a compiled graph, so that no window is closed inside it.
+    """Surround the call of a compiled graph, so that no memory window is closed during the call.
 
-    PyTorch's profiler marks the call of an autograd function. If the profiler stopped before the call ends, the end of
-    the mark would be written into memory that is free.
+    PyTorch's profiler records the start and the end of the call of an autograd function. If the profiler stopped before
+    the call ends, the end would be written into memory that is already free.
     """
     if not _calls.depth:
         for window in list(_open_windows):

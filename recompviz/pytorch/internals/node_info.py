@@ -1,7 +1,7 @@
 """The origin of a value: module path, operator, occurrence, and the user's source line.
 
 The key of a node consists of its module path, its operator and its occurrence (0 for the first call of the operator in
-the module). So the key is the same in every trace of the same model.
+the module). It is the same in every trace of the same model.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ class InfoMaker:
 
 
 def module_path(node: Node) -> str:
-    """Return the dotted path of the module whose forward called the operator; empty for the model itself.
+    """Return the dotted path of the module whose ``forward`` called an operator; empty for the model itself.
 
-    A backward operator has the module of its forward operator.
+    An operator of the backward pass has the path of its forward operator.
     """
     stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
     path = str(next(reversed(stack.values()))[0]) if stack else ""
@@ -91,7 +91,7 @@ def _in_loss(node: Node) -> bool:
 
 
 def block_of(module: str) -> str:
-    """Return the series of repeated blocks that a module belongs to, or an empty text.
+    """Return the series of repeated blocks to which a module belongs; empty if it belongs to none.
 
     Examples
     --------
@@ -106,7 +106,10 @@ def block_of(module: str) -> str:
 
 
 def source_line(stack_trace: str) -> str:
-    """Return the innermost frame of a stack trace in the user's code as ``file:line<TAB>text``; empty if none."""
+    """Return the innermost frame of a stack trace that is in the user's code, as ``file:line<TAB>text``.
+
+    If no frame is in the user's code, the result is empty.
+    """
     best = ""
     for match in _FRAME.finditer(stack_trace):
         if not is_library(match["file"]):

@@ -85,7 +85,7 @@ def is_random(target: Any) -> bool:
 
 
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether a call draws from a random generator. Attention with dropout probability 0 does not.
+    """Return whether a call draws from a random generator. Attention with a dropout probability of 0 does not.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
     """Return whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
 
-    This holds for a number where the schema says tensor. It also holds for any number given to a ``_foreach_``
-    operator, which on the CPU is a loop over single tensors.
+    The kernel does so for a number given for a tensor parameter, and for any number given to a ``_foreach_`` operator.
+    On the CPU, a ``_foreach_`` operator is a loop over single tensors.
     """
     many = target._schema.name.startswith("aten::_foreach_")
     return any(
@@ -127,7 +127,7 @@ def lstm_in_single_operators() -> Iterator[None]:
 def lstm_for_training(*arguments: Any) -> Any:
     """Run MKL-DNN's fused LSTM with the workspace that its backward pass reads.
 
-    The kernel makes this workspace only if gradients are enabled, and in a compiled forward pass they are disabled.
+    The kernel makes this workspace only if gradients are enabled. In a compiled forward pass they are disabled.
     """
     with torch._C._AutoDispatchBelowAutograd(), torch.enable_grad():
         return torch.ops.aten.mkldnn_rnn_layer.default(*arguments)

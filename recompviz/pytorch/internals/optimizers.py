@@ -49,6 +49,6 @@ def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
 
 
 def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:
-    """Return the tensors in the states of optimizers, also those in lists, as LBFGS has them."""
+    """Return the tensors in the states of optimizers, also tensors inside lists (as in LBFGS)."""
     leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
     return [value for value in leaves if isinstance(value, torch.Tensor)]

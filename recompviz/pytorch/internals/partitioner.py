@@ -50,9 +50,9 @@ def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
     """Return the values that PyTorch's min-cut partitioner saves for the backward pass of a joint graph.
 
     The partitioner works on a copy, under the present settings of ``torch._functorch.config``. By default it avoids
-    recomputing operators that it calls compute-intensive. For a ratio below 1 it solves a knapsack problem to choose
-    the saved values: by default with dynamic programming, and with FLOP as the cost of recomputing a value. The merging
-    of equal subexpressions is switched off, because it would change the graph.
+    recomputing operators that it calls compute-intensive. For a ratio below 1, it chooses the saved values by a
+    knapsack problem, in which recomputing a value costs its FLOP by default. Equal subexpressions are not merged,
+    because merging would change the graph.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def default_split(joint: GraphModule, inputs: Any, options: dict[str, Any]) -> S
 def is_plain_joint(joint: GraphModule) -> bool:
     """Return whether a joint graph contains only operators and constants, so that :func:`split_joint` can split it.
 
-    Any other graph is left to PyTorch's partitioner: one with a subgraph (``invoke_subgraph``, flex attention), with an
-    operator that has side effects, or with an input for the offset of a random generator.
+    False for a graph with a subgraph (``invoke_subgraph``, flex attention), with an operator that has side effects, or
+    with an input for the offset of a random generator. PyTorch's partitioner splits such graphs.
     """
     for node in joint.graph.nodes:
         if node.op == "placeholder":
@@ -113,7 +113,7 @@ def is_plain_joint(joint: GraphModule) -> bool:
 def must_run_once(node: Node) -> bool:
     """Return whether a call must not run again in the backward pass, because it draws random numbers or communicates.
 
-    Inductor's own random operators may run again: they compute their numbers from a seed, which is saved.
+    Inductor's own random operators may run again, because they compute their numbers from a saved seed.
     """
     if not isinstance(node.target, torch._ops.OpOverload):
         return False

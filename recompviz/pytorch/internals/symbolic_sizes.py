@@ -35,7 +35,7 @@ class SymbolicSizes:
     Parameters
     ----------
     inputs : sequence
-        The inputs of the graph as fake values. The inputs that are not tensors are sizes.
+        The inputs of the graph as fake values. Every input that is not a tensor is a size.
     sizes : mapping of int to expression
         The bytes of storages as symbolic expressions.
 

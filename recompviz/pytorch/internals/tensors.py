@@ -1,4 +1,4 @@
-"""A tensor's bits, storage, version and hooks, and a module's hooks.
+"""Access to a tensor's bits, storage, version and hooks, and to a module's hooks.
 
 Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Tensor._backward_hooks``,
 ``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0,
@@ -26,7 +26,7 @@ __all__ = [
 def same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     """Return whether two tensors have the same layout, dtype, shape and bits, or both are None.
 
-    In bits, a NaN equals the same NaN, and 0.0 differs from −0.0. A sparse tensor is compared as the dense one.
+    In bits, a NaN equals the same NaN, and 0.0 differs from −0.0. Sparse tensors are made dense for the comparison.
 
     Examples
     --------
@@ -54,8 +54,8 @@ def storage_key(tensor: torch.Tensor) -> int:
 def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
     """Return a weak reference to the tensor's storage; None for a layout without a storage (a sparse tensor).
 
-    Two references are equal if they refer to the same storage. While a reference exists, its identity is not given to
-    another storage.
+    Two references are equal if they refer to the same storage. A reference stays different from references to storages
+    that are made later.
     """
     if tensor.layout is not torch.strided:
         return None

@@ -1,4 +1,4 @@
-"""The user's source lines on the Python stack: frames of PyTorch, Python, recompviz, Jupyter and pytest are omitted."""
+"""Find the user's source lines on the Python stack: frames that belong to neither a library nor recompviz."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def in_packages(file: str) -> bool:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Issue a warning at the line of the user's innermost frame on the stack."""
+    """Issue a warning that names the user's innermost line on the stack."""
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and not is_own(frame.f_code.co_filename):
@@ -80,8 +80,8 @@ def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
     Yields
     ------
     (frame, inside)
-        ``inside`` is whether the frame belongs to the user's training step. Of the frames outside the step, only the
-        innermost is yielded: the line that called recompviz.
+        ``inside`` says whether the frame belongs to the user's training step. Of the frames outside the step, only the
+        innermost, which called recompviz, is yielded.
     """
     inside = True
     while frame is not None:
@@ -113,7 +113,7 @@ def own_stack(frame: FrameType | None = None) -> tuple[SourceLine, ...]:
 
 
 def checkpointed_at(frame: FrameType | None) -> SourceLine | None:
-    """Return the user's line that called ``torch.utils.checkpoint``: the outermost one, or None if there is none."""
+    """Return the user's outermost line on the stack that called ``torch.utils.checkpoint``; None if there is none."""
     found, inside = None, False
     while frame is not None:
         file = frame.f_code.co_filename
@@ -142,7 +142,7 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 def lines_traced(on_line: object) -> Iterator[None]:
     """In the ``with`` block, call ``on_line(frame, event)`` before each line of the user's functions and at returns.
 
-    The event is ``"line"`` or ``"return"``.
+    The event is ``"line"`` before a line, and ``"return"`` at a return.
     """
     before = sys.gettrace()
 

@@ -1,1 +1,1 @@
-"""Measuring: the memory and time of a training step, and whether it computes the same as in eager PyTorch."""
+"""Measure the memory and time of a training step, and check that it computes the same results as eager PyTorch."""

@@ -1,4 +1,4 @@
-"""``fit_in``: makes a module that trains a model within a total, in one call."""
+"""``fit_in`` makes a module that trains a model within a memory budget, in one call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fit_in(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> PlannedModule:
-    """Make a module whose training step fits into a total: trace, calibrate, plan and apply in one call.
+    """Make a module whose training step fits into a memory budget: trace, calibrate, plan and apply in one call.
 
     Calibration runs the training step six times, unless its operators were measured before, and the forward pass once;
     see :func:`recompviz.calibrate`. A model on the meta device is not calibrated.
@@ -43,7 +43,7 @@ def fit_in(
     -------
     PlannedModule
         Called with the inputs and then the targets, it returns the scalar loss, or the model's outputs if there is no
-        loss. Of the plans that were found and fit into ``total``, each call runs the one of least recomputation.
+        loss. Each call runs the plan of least recomputation, of those that were found and fit into ``total``.
 
     Raises
     ------

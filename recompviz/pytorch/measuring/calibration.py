@@ -1,9 +1,9 @@
-"""``calibrate``: measures the workspace and time of each operator of a trace on this device.
+"""``calibrate`` measures the workspace and time of each operator of a trace on this device.
 
-The memory between two operators follows from the lifetimes of storages. The memory that a kernel uses internally (its
-workspace) does not follow from shapes. So it is measured, once for each operator, its shapes, dtypes and device. The
-training step runs under a plan, and the profiler records each call. Further runs time each call. The figures are cached
-on disk, so that calibrating another trace with the same operators needs no such runs.
+The memory that a kernel uses internally (its workspace) cannot be derived from shapes. It is measured once for each
+combination of operator, shapes, dtypes and device. The training step runs under a plan, and the profiler records each
+call. Further runs time each call. The measured figures are cached on disk, so calibrating another trace with the same
+operators runs no training step.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
 
-A file is replaced as a whole, so that a reader never sees half of it, and a lock lets concurrent writers add to each
-other's rows. A file that cannot be read counts as empty, with one warning if it is damaged. An invalid row counts as
-missing.
+A file is replaced as a whole, so no reader sees an incomplete file. A lock lets concurrent processes add their figures
+to the same file. A file that cannot be read counts as empty; a warning is given once if it is damaged. An invalid row
+of the file counts as missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _warned: set[Path] = set()
 
 
 class CalibrationCache:
-    """Cache of the *figures* of operator calls on one device: measured workspace, sizes and time.
+    """Cache of measured figures of operator calls on one device: workspace, sizes of the outputs, and time.
 
     A cache is valid for one version of PyTorch and for the present settings that select kernels. If its folder cannot
     be written, the figures are kept in this object only.
@@ -64,7 +64,7 @@ class CalibrationCache:
         self._figures = _read(self.path)
 
     def find(self, keys: Sequence[str], counts: Sequence[int]) -> list[OperatorFigures] | None:
-        """Return the figures of each key in order, or None if the figures of any key are missing.
+        """Return the figures of the keys, in their order, or None if the figures of any key are missing.
 
         Parameters
         ----------
@@ -78,7 +78,7 @@ class CalibrationCache:
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add figures to the cache and write them to its file, together with those that another process wrote there."""
+        """Add figures to the cache, and write all figures to its file. Figures of other processes stay in the file."""
         self._figures |= figures
         with contextlib.suppress(OSError, ValueError):  # ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)

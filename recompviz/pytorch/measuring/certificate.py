@@ -57,7 +57,7 @@ class CertificateError(RecompvizError, AssertionError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """The result of :func:`recompviz.certify`: one result for each check; frozen.
+    """The result of :func:`recompviz.certify`, with one result for each check; frozen.
 
     Attributes
     ----------
@@ -69,9 +69,10 @@ class Certificate:
     buffers, loss : bool
         Whether buffers and loss (or outputs) equal eager's: bitwise, or within the tolerance if gradients are close.
     saved : bool
-        Whether the storages that autograd held between the passes are exactly the storages that the plan saves.
+        Whether the storages that autograd held between the forward and backward pass are exactly those that the plan
+        saves.
     saved_bytes : int
-        Bytes that the plan saves between the passes, not rounded, without parameters and inputs.
+        Bytes that the plan saves between the forward and backward pass, not rounded, without parameters and inputs.
     notes : tuple of str
         Remarks for the reader, for example that a smaller batch was used, or that other work trained the model.
     """
@@ -123,7 +124,7 @@ class Certificate:
 
 
 def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Certificate:
-    """Check that training steps under a plan give the results of eager steps, and that the plan's values are saved.
+    """Check that training steps under a plan give the results of eager steps, and save the values that the plan keeps.
 
     Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The
     second step of each pair has other inputs (real numbers scaled, integers in reverse order), other parameters and

@@ -1,8 +1,8 @@
 """Two training steps in a row whose results are recorded, so that eager steps and planned steps can be compared.
 
-The first step starts from the present state. The second step continues with the buffers and random generators as the
-first left them, and with other inputs and parameters. A value that was wrongly frozen when the step was traced then
-gives other results. The state is restored afterwards.
+The first step starts from the present state. The second step starts from the buffers and random generators that the
+first step left, and has other inputs and parameters. If a value was wrongly frozen when the step was traced, the
+results of the second step differ. The state is restored afterwards.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StepResult:
     Attributes
     ----------
     loss : torch.Tensor
-        The loss; for a model without a loss, all numbers in its outputs.
+        The loss; for a step without a loss, all numbers in the model's outputs as one tensor.
     gradients : dict of str to torch.Tensor or None
         The gradients of parameters, of inputs, and of trained tensors outside the model, by name. None if a tensor got
         no gradient.
@@ -95,14 +95,15 @@ class TwoSteps:
     def under(self, run: Run, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
         """Run both steps with ``run`` as their forward pass.
 
-        Call :meth:`eager` first: it finds the trained tensors outside the model.
+        Call :meth:`eager` before, because it finds the trained tensors outside the model.
 
         Parameters
         ----------
         run : callable (arguments) → result
             Takes (inputs, kwargs, targets), and returns the loss or the outputs.
         held_by : callable (result) → list of torch.Tensor or None
-            Returns the values that autograd holds for the backward pass from a result.
+            Takes the result of ``run``. Returns the values that autograd holds for the backward pass; None if they are
+            not known.
         """
         return self._results(run, held_by=held_by)
 

@@ -1,7 +1,7 @@
 """The bytes that eager PyTorch saves in the forward pass of a training step, compared with those of the captured step.
 
-A library may run other code while it is captured (``torch.compiler.is_compiling``). Plans are then for another step
-than the eager one. The comparison runs the forward pass once. Nothing is kept for a backward pass, so it takes no more
+A library may run other code while it is captured (``torch.compiler.is_compiling``). A plan is then for another step
+than the eager one. The comparison runs the forward pass once. It keeps nothing for a backward pass, so it takes no more
 memory than inference.
 """
 
@@ -78,7 +78,7 @@ def eager_forward(trace: Trace) -> EagerForward:
 
 
 def difference_from_eager(trace: Trace) -> str:
-    """Describe the difference if a captured step saves over 5 % more bytes for the backward pass than the eager step.
+    """Return a text if the captured step saves over 5 % more bytes for the backward pass than the eager step.
 
     The captured step is counted with all values saved, except those that the model's own checkpoints recompute.
 

@@ -1,7 +1,4 @@
-"""``trace``, the public function: traces a training step, and sets the costs of its nodes.
-
-It is in this room because ``costs="measured"`` runs the step.
-"""
+"""``trace`` traces a training step, and sets the costs of the nodes of its graph."""
 
 from __future__ import annotations
 
@@ -46,13 +43,13 @@ def trace(
     loss : callable or torch.nn.Module, optional
         A function of the model's output and the targets that returns a scalar. Without it, the loss is the model's
         output if that is one number, or the ``loss`` in the output. Any other model without targets is traced without
-        its loss: the step returns the model's outputs, and their gradients come from outside when the backward pass
-        starts. In simulated memory, the outputs and their gradients count with their full size.
+        its loss. Its step returns the model's outputs. The caller provides their gradients for the backward pass.
+        Simulated memory includes the outputs and their gradients.
     granularity : "operators" or "paper"
         The meaning of a node of the graph. With ``"operators"``, a node is one operator call that allocates memory.
-        With ``"paper"``, it is one function as the paper counts them: a layer of ``torch.nn`` is one node, softmax and
-        cross entropy are one node, and a view (a reshape, a crop) is a node. Keeping a view keeps the value whose
-        memory it shares.
+        With ``"paper"``, a node is one function as in the paper. A layer of ``torch.nn`` is one node, softmax and cross
+        entropy are one node, and a view (a reshape, a crop) is a node. A plan that keeps a view keeps the value whose
+        memory the view shares.
     costs : "time", "paper", "flops", "roofline", "measured" or Roofline
         The cost model of the forward costs T_v; see :meth:`Trace.with_costs`. The default is estimated milliseconds.
         :func:`recompviz.calibrate` replaces them by measured times. ``"measured"`` also calibrates the trace, which
@@ -60,10 +57,11 @@ def trace(
     device : str, optional
         The device on which the training step will run, ``"cpu"`` (the default) or ``"cuda"``. Give it only for a model
         and inputs without memory (on the meta device, or fake). Sizes are rounded as on this device. Such a trace is
-        *estimated*, because kernels differ between devices: :func:`recompviz.apply` traces again where the step runs.
+        *estimated*, because kernels differ between devices. :func:`recompviz.apply` traces the step again on the device
+        on which it runs.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state counts as static memory, and its step ends the training step. The optimizer is not changed;
-        state that it has not made yet is counted, too.
+        If given, its state counts as static memory, also if the optimizer has not made it yet, and its step ends the
+        training step. The optimizer is not changed.
 
     Returns
     -------

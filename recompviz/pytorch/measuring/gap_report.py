@@ -1,4 +1,4 @@
-"""``explain_gap``: the difference between the formula peak and the measured peak of a plan, split into causes."""
+"""``explain_gap`` splits the difference between a plan's peak by the paper's formula and its measured peak by cause."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 
 def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """Split the difference between a plan's formula peak and its measured peak into causes.
+    """Split the difference between a plan's peak by the paper's formula and its measured peak into causes.
 
-    The gap is a list of causes, each with a change in bytes. Together the changes lead from the peak in the paper's
-    formula to the simulated peak, then to the measured peak, and on CUDA to the bytes that the allocator reserved.
+    The gap is a list of causes, each with a change in bytes. The changes add up from the peak by the formula to the
+    simulated peak, then to the measured peak, and on CUDA to the bytes that the allocator reserved.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Measured timelines: turns the allocator's events in one training step into a timeline.
+"""Turn the allocator's events in one training step into a measured timeline.
 
 The timeline of a planned module has the steps of its schedule. Each allocated block is matched to a storage that the
 schedule allocates in the same step. Without a schedule, consecutive events of one operator are one step.

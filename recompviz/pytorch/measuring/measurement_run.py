@@ -1,7 +1,7 @@
-"""Repeated runs of one training step, each starting without gradients. The profiler records one of the runs.
+"""Repeated runs of one training step. Each run starts without gradients. The profiler records one of the runs.
 
-The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state; see
-:mod:`recompviz.pytorch.internals.state`.
+The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state of the
+model afterwards; see :mod:`recompviz.pytorch.internals.state`.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Reading:
 class MeasurementRun:
     """Runs training steps of one module on one device. Each step starts without gradients.
 
-    The caller restores the state afterwards.
+    The caller restores the state of the model and the optimizer afterwards.
 
     Parameters
     ----------
@@ -157,10 +157,10 @@ class MeasurementRun:
 
 
 def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:
-    """Return a function that takes a mark, and returns a function that runs the forward pass of a training step.
+    """Return a function ``with_mark(mark)`` that returns a function ``run()`` for the forward pass of a training step.
 
-    The mark is a function from a step of a schedule to a context manager, or None. A planned module runs each step of
-    its schedule inside ``mark(step)``. The mark is not used if it is None, or if the module is not a planned module.
+    ``mark`` is a function from the number of a step of a schedule to a context manager, or None. A planned module runs
+    each step of its schedule inside ``mark(step)``. Any other module does not use the mark.
     """
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
@@ -179,8 +179,8 @@ def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[
 def overwritten_parameters(module: nn.Module) -> list[torch.Tensor]:
     """Return the parameters that the forward pass may overwrite, for example those of a momentum encoder.
 
-    For a planned module they are known from its trace. For any other module they are all parameters that require no
-    gradient.
+    The trace of a planned module tells which these are. For any other module, all parameters that require no gradient
+    are returned.
     """
     if isinstance(module, PlannedModule):
         return overwritten_in(module.trace)
@@ -207,8 +207,8 @@ def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
     deltas : sequence of int
         The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most bytes by which the allocations of the whole process rose in the training step; None where the allocator
-        does not count.
+        The most bytes by which the allocations of the whole process rose in the training step; None if they are not
+        known.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``measure``: records the allocations and frees of one training step at the allocator.
+"""``measure`` records the allocations and frees of one training step at the allocator.
 
 Two training steps warm up. Then one step starts without gradients, and the profiler records every allocation and free
 on the device. A planned module marks its operators, so that its measured timeline has the steps of the simulated one.
@@ -59,8 +59,8 @@ def measure(
     Returns
     -------
     Timeline
-        A measured timeline in total bytes. For a planned module it has the steps of the plan's schedule. For any other
-        module each step is an operator, in the order in which the operators ran.
+        A measured timeline. Its peak includes parameters and optimizer state. For a planned module, it has the steps of
+        the plan's schedule. For any other module, each step is an operator, in the order in which the operators ran.
 
     Raises
     ------
@@ -82,9 +82,9 @@ def measure(
     and the parameters. See :mod:`recompviz.pytorch.internals.state`.
 
     Only the threads of the training step are recorded. On CUDA, the step's own peak is compared with the allocator's
-    peak, which counts the whole process. If the latter is higher, ``notes`` reports by how much; ``reserved_peak`` then
-    includes the other work. ``notes`` also reports if another thread trained the same model meanwhile. A second
-    measurement in the process waits for the first.
+    peak, which counts the whole process. If the allocator's peak is over 2 MiB higher, ``notes`` of the timeline says
+    by how much, and ``reserved_peak`` includes the other work. ``notes`` also says if another thread trained the same
+    model meanwhile. A second measurement in the process waits for the first.
 
     Examples
     --------

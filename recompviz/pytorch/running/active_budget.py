@@ -1,7 +1,7 @@
 """The budget of the compiled module that runs now.
 
-Dynamo caches compiled code for each function of the user, not for each model. So models of one class share their
-regions, and a region asks the budget of the model that calls it for a plan.
+Dynamo caches compiled code for each function of the user, not for each model. Models of one class therefore share their
+regions (captured graphs). A region asks the budget of the model that calls it for a plan.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 
 @contextlib.contextmanager
 def active(budget: Chooser) -> Iterator[None]:
-    """Let a budget choose the plans of the regions that run inside this block."""
+    """Let a budget choose the plans of the regions (captured graphs) that run inside this block."""
     _used.add(budget)
     token = _active.set(budget)
     try:
@@ -34,9 +34,9 @@ def active(budget: Chooser) -> Iterator[None]:
 
 
 class ActiveBudget:
-    """Lets the budget of the enclosing :func:`active` block choose the plans.
+    """Lets the budget of the enclosing :func:`active` block choose the plans of regions (captured graphs).
 
-    Outside such a block every value is kept.
+    Outside such a block, every value is kept.
     """
 
     def add(self, region: Region) -> None:
@@ -46,11 +46,11 @@ class ActiveBudget:
             budget.add(region)
 
     def remove(self, region: Region) -> None:
-        """Remove a region from every budget that has been active. The region will not run again."""
+        """Remove a region from every budget that has been active, because the region will not run again."""
         for budget in list(_used):
             budget.remove(region)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run that starts now; None keeps every value."""
+        """Return for each node whether its value is kept in the run that starts now; None keeps every value."""
         budget = _active.get()
         return None if budget is None else budget.choose(run)

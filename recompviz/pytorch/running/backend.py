@@ -1,4 +1,4 @@
-"""Compile one captured graph: AOTAutograd makes its joint graph, and a plan decides which values are saved.
+"""Compile one captured graph. AOTAutograd makes its joint graph, and a plan decides which values are saved.
 
 A graph that is compiled in this way is a *region*. Dynamo captures the graph. PyTorch itself handles guards, graph
 breaks, side effects, module wrappers, dynamic shapes and errors. A graph that cannot be planned runs eagerly, with a
@@ -33,10 +33,10 @@ class UnplannedGraph(UserWarning):
 def active_backend(
     graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Compile a captured graph; the active budget chooses its plans. A backend of ``torch.compile``.
+    """Compile a captured graph whose plans the active budget chooses. This is a backend of ``torch.compile``.
 
-    ``torch.compile`` holds a backend and its options until the process ends. So they hold no budget; the active budget
-    is set by :func:`recompviz.pytorch.running.active_budget.active`.
+    ``torch.compile`` holds a backend and its options until the process ends, so they must not hold a budget.
+    :func:`recompviz.pytorch.running.active_budget.active` sets the active budget.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def active_backend(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned; it then runs eagerly. Also if a function was compiled as often as Dynamo allows.
+        If the graph cannot be planned and runs eagerly, or if a function was compiled as often as Dynamo allows.
     """
     return compile_region(graph, inputs, ActiveBudget(), (options or {}).get("granularity", "operators"))
 
@@ -72,8 +72,8 @@ def compile_region(
     inputs : sequence
         Its example inputs.
     chooser : Chooser
-        Chooses the plan at each run. It gets the region of the graph before the first run. A graph without a backward
-        pass has no region.
+        Chooses the plan at each run. It is given the :class:`Region` of the graph before the first run. A graph without
+        a backward pass has no region.
     granularity : "operators" or "paper"
         What one node of the planned graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
 
@@ -85,7 +85,7 @@ def compile_region(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned; it then runs eagerly. Also if a function was compiled as often as Dynamo allows.
+        If the graph cannot be planned and runs eagerly, or if a function was compiled as often as Dynamo allows.
     """
     trim_metrics()
     guard_process_state()

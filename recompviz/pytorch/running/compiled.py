@@ -113,7 +113,7 @@ def _raises(error: Exception) -> Callable[..., Any]:
 
 
 def budget_for(total: int | float | str | None) -> StepBudget:
-    """Return the budget for a total. All models that are compiled by the backend's name with this total share it.
+    """Return the budget for a total. All models compiled by ``backend="recompviz"`` with this total share it.
 
     They share one budget because they share the memory of one device.
     """
@@ -124,7 +124,7 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
 
 def forget_budgets() -> None:
-    """Forget the budgets of models that were compiled by the backend's name. Models compiled later get new ones."""
+    """Forget the budgets of models compiled by ``backend="recompviz"``. Models compiled later get new budgets."""
     _by_total.clear()
 
 
@@ -146,7 +146,7 @@ def compile(
     ----------
     model : torch.nn.Module or callable
         A model, or a function that runs a training step.
-    total : int or str, optional
+    total : int, float or str, optional
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
         the model's forward pass starts. On CUDA it also includes everything else that is allocated when the forward
@@ -178,17 +178,18 @@ def compile(
     ValueError
         If ``total`` is not a size, or ``optimizer`` trains no parameter of the model.
     InfeasibleBudget
-        When the compiled model is called and no plan fits the total: before the step allocates anything, or during the
-        forward pass if steps run different graphs. Its attribute ``least`` is the least feasible total. Before a step
-        was recorded, ``least`` is an estimate. A total of this size is enough for most models that are captured as one
-        graph. The attribute ``estimated`` says what the estimate leaves out.
+        When the compiled model is called and no plan fits the total. The error is raised before the step allocates
+        anything, or during the forward pass if steps run different graphs. Its attribute ``least`` is the least
+        feasible total. Before a step was recorded, ``least`` is an estimate. A total of this size is enough for most
+        models that are captured as one graph. The attribute ``estimated`` says what the estimate leaves out.
 
     Warns
     -----
     UnplannedGraph
-        When the compiled model is called, for each captured graph that cannot be planned; it runs eagerly.
+        When the compiled model is called, for each captured graph that cannot be planned and runs eagerly.
     UnplannedStep
-        When the compiled model is called, if several steps could not be recorded; they run under plans of least peak.
+        When the compiled model is called, if several steps could not be recorded. Such steps run under plans of least
+        peak.
 
     Examples
     --------
@@ -280,7 +281,7 @@ def budget_of(compiled: Any) -> StepBudget:
     Parameters
     ----------
     compiled : torch.nn.Module or callable
-        The result of :func:`recompviz.compile`; or a model that was compiled by
+        The result of :func:`recompviz.compile`, or a model that was compiled by
         ``torch.compile(model, backend="recompviz")`` and has run.
 
     Returns
@@ -290,7 +291,7 @@ def budget_of(compiled: Any) -> StepBudget:
     Raises
     ------
     TypeError
-        If ``compiled`` was compiled otherwise, or was compiled by the backend's name and has not run yet.
+        If ``compiled`` is any other object, or was compiled by ``backend="recompviz"`` and has not run yet.
     """
     found = getattr(compiled, "_recompviz_budget", None)
     if isinstance(found, StepBudget):
@@ -306,7 +307,7 @@ def budget_of(compiled: Any) -> StepBudget:
 
 
 def is_compiled(model: Any) -> bool:
-    """Return whether a model was compiled, by recompviz or by ``torch.compile``."""
+    """Return whether a model was compiled by recompviz or by ``torch.compile``."""
     try:
         budget_of(model)
     except TypeError:

@@ -1,7 +1,7 @@
 """The objects that the caller keeps in memory beside a compiled model: other models, copies of parameters, targets.
 
-The memory of a training step is counted when it starts. What only eager code reads is not known to the regions, so the
-caller names it.
+The bytes in use are counted when a training step starts. The captured graphs show only the tensors that they read.
+Therefore the caller names the objects that only eager code reads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class HeldObjects:
                 self._functions.append(value)
 
     def lasting(self) -> list[torch.Tensor]:
-        """The tensors that stay from step to step: parameters, buffers, state of optimizers, and given tensors."""
+        """Return the tensors that stay from step to step: parameters, buffers, optimizer state, and given tensors."""
         found: list[torch.Tensor] = []
         for i, (reference, known) in enumerate(self._of_modules):
             tensors = [tensor for one in known if (tensor := one()) is not None]
@@ -61,7 +61,7 @@ class HeldObjects:
         return found
 
     def of_this_step(self) -> Iterator[torch.Tensor]:
-        """The gradients of the modules' parameters, and the tensors that the functions return."""
+        """Iterate over the gradients of the modules' parameters, and over the tensors that the functions return."""
         for _, known in self._of_modules:
             for reference in known:
                 tensor = reference()

@@ -1,4 +1,4 @@
-"""``rv.Partitioner``: a plan decides which values a graph saves, and Inductor makes the kernels.
+"""``rv.Partitioner`` lets a plan decide which values a graph saves, while Inductor makes the kernels.
 
 Inductor asks its partitioner to split each joint graph into a forward and a backward graph. The backward graph
 recomputes every value that it needs and that the forward graph does not save. The split is made once, when the graph is
@@ -44,8 +44,8 @@ class Partitioner(CustomPartitionerFn):
     """A partitioner for Inductor that splits each joint graph so that a training step fits a total.
 
     Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise plans are searched
-    for the graph and simulated. For a few of them Inductor generates code, without compiling kernels, and the buffers
-    in this code are counted. Of these plans, the one that fits and recomputes least is used.
+    and simulated. For a few of these plans, Inductor generates code without compiling kernels, and the buffers in this
+    code are counted. The plan that fits and recomputes least is used.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Partitioner(CustomPartitionerFn):
     graphs : list of PlannedGraph
         One for each joint graph that can be planned, in the order of compilation.
     outside : int
-        Bytes by which the peak that :meth:`calibrate` measured was above the predicted one; 0 before.
+        Bytes by which the peak that :meth:`calibrate` measured was above the predicted peak; 0 before that call.
 
     Raises
     ------
@@ -82,21 +82,22 @@ class Partitioner(CustomPartitionerFn):
 
     Notes
     -----
-    *Several graphs.* If Dynamo breaks a model into several graphs, each is split before the next one is known. A graph
-    may use the part of the total that the earlier graphs leave. :meth:`calibrate` divides the total again, over all
-    graphs of a step.
+    *Several graphs.* If Dynamo breaks a model into several graphs, each graph is split before the next one is known. A
+    graph may use the part of the total that the earlier graphs leave. :meth:`calibrate` divides the total again, over
+    all graphs of a step.
 
     *PyTorch's own split* is also rejected if its backward graph draws a random seed again, or reads a buffer that the
     forward pass has overwritten. PyTorch (2.13, 2.14) does not check this, and such a split gives wrong gradients.
 
-    *Not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients), memory that kernels
-    use internally, and gradients that accumulate over several backward passes. :meth:`calibrate` measures these.
+    *Memory that is not known when a graph is compiled*: memory of code outside the graphs (a loss, its gradients),
+    memory that kernels use internally, and gradients that accumulate over several backward passes. :meth:`calibrate`
+    measures these.
 
-    *Random numbers.* Inductor draws a seed, which is saved, so that a recomputed dropout drops the same elements. With
-    ``fallback_random`` the results of random operators are saved. Results of collectives are always saved.
+    *Random numbers.* Inductor draws a seed and saves it, so a recomputed dropout drops the same elements. With
+    ``fallback_random``, the results of random operators are saved. Results of collectives are always saved.
 
-    *Dynamic shapes.* A symbolic size counts as in the example with which the graph was compiled. With larger sizes a
-    training step takes more.
+    *Dynamic shapes.* A symbolic size counts with its value in the example with which the graph was compiled. With
+    larger sizes, a training step takes more.
 
     *Checkpoints* (``torch.utils.checkpoint``) inside a graph are replaced by the plan.
 
@@ -128,7 +129,7 @@ class Partitioner(CustomPartitionerFn):
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
-        """Return the key under which Inductor caches graphs. It changes with every graph.
+        """Return the key under which Inductor caches graphs. It changes with every graph, so no graph is reused.
 
         The bytes that a graph may take depend on the graphs before it, and a graph from the cache would not be counted.
         """
@@ -140,7 +141,7 @@ class Partitioner(CustomPartitionerFn):
 
     @property
     def predicted(self) -> int | None:
-        """The predicted peak of a training step in total bytes; None before a graph is compiled."""
+        """The predicted peak of a training step in bytes, parameters included; None before a graph is compiled."""
         if not self.graphs:
             return None
         held, most = 0, 0
@@ -167,9 +168,9 @@ class Partitioner(CustomPartitionerFn):
     def calibrate(self, step: Callable[[], object]) -> int:
         """Measure a training step, and plan again if it takes more than the total.
 
-        The first call of ``step`` compiles the model, and the second is measured. If the measured peak is above the
-        total, the compiled code is dropped (``torch.compiler.reset``). The total is divided again over all graphs of
-        the step, and the step is compiled and measured once more. Afterwards :attr:`predicted` includes
+        The first call of ``step`` compiles the model, and the second call is measured. If the measured peak is above
+        the total, the compiled code is dropped (``torch.compiler.reset``). The total is then divided again over all
+        graphs of the step, and the step is compiled and measured once more. Afterwards, :attr:`predicted` includes
         :attr:`outside`.
 
         Parameters
@@ -181,7 +182,7 @@ class Partitioner(CustomPartitionerFn):
         Returns
         -------
         int
-            The peak of the last measurement, in total bytes.
+            The peak of the last measurement in bytes, parameters included.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""A joint graph that Inductor compiles, folded for planning, and the bytes that a split of it takes.
+"""A joint graph that Inductor compiles, prepared for planning, and the bytes that a split of this graph takes.
 
-Folding turns the graph into operator calls and storages; see :mod:`recompviz.pytorch.tracing.folding`.
+A split divides the joint graph into a forward and a backward graph.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ FUSED_SHARE = 0.1
 class OutsideBytes:
     """The bytes of a graph's parameters, buffers, inputs and gradients; frozen.
 
-    Several graphs may share a parameter. It has the same key in each of them, so that :func:`resident_bytes` and
-    :func:`gradient_bytes` count it once.
+    Several graphs may share a parameter. A shared parameter has the same key in each graph, so that
+    :func:`resident_bytes` and :func:`gradient_bytes` count it once.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class OutsideBytes:
 
     @classmethod
     def of(cls, folded: Folded) -> OutsideBytes:
-        """Count the bytes of a graph. A tensor whose real storage is not known counts as not shared."""
+        """Count the bytes of a graph. If the real storage of a tensor is not known, the tensor counts as not shared."""
         joint = folded.joint
         values = {node: node.meta.get("val") for node, _ in folded.placeholders}
         real = real_storages(values.values())
@@ -98,8 +98,8 @@ class PlannedGraph:
     memory : InductorMemory
         Bytes of the buffers of the forward and the backward graph.
     exact : bool
-        Whether ``memory`` was counted in the code that Inductor generates. Otherwise it was simulated operator by
-        operator, which ignores fusion.
+        Whether ``memory`` was counted in the code that Inductor generates. If False, it was simulated operator by
+        operator, without fusion.
     outside : OutsideBytes
         Bytes of the graph's parameters, buffers, inputs and gradients.
     recomputed : float
@@ -124,16 +124,17 @@ class PlannedGraph:
 
     @property
     def saved(self) -> int:
-        """Bytes of the values that the forward graph saves, without inputs and outputs."""
+        """Bytes of the values that the forward graph saves for the backward graph, without inputs and outputs."""
         return self.memory.saved
 
 
 class InductorJoint:
-    """A joint graph that Inductor compiles, folded for planning.
+    """A joint graph that Inductor compiles, prepared for planning.
 
     Parameters
     ----------
     folded : Folded
+        The joint graph as calls and storages; see :mod:`recompviz.pytorch.tracing.folding`.
     output_count : int
         The number of outputs of the forward graph, without saved values.
     static : sequence of int
@@ -151,7 +152,7 @@ class InductorJoint:
 
     @classmethod
     def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
-        """Fold a joint graph, which is rewritten in place."""
+        """Prepare a joint graph for planning. The joint graph is rewritten in place."""
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
             folded = _runs_random_once(folded)
@@ -159,7 +160,7 @@ class InductorJoint:
         return cls(replace(folded, graph=graph), output_count, static)
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """Return the :class:`PlannedGraph` of a split of this graph; its attributes explain the parameters."""
+        """Return the :class:`PlannedGraph` of a split of this graph. Its attributes explain the parameters."""
         return PlannedGraph(kind, memory, exact, self.outside, recomputed)
 
     def saved_by(self, split: Split) -> int:
@@ -170,8 +171,8 @@ class InductorJoint:
         """Return whether a split computes the right gradients.
 
         The backward graph of the split must not repeat a call that may run only once, and must not read an input that
-        the forward pass overwrites. PyTorch's own partitioner checks neither (torch 2.13, 2.14): it may draw the seed
-        of a dropout again.
+        the forward pass overwrites. PyTorch's own partitioner checks neither (torch 2.13, 2.14). It may for example
+        draw the seed of a dropout again.
         """
         joint = self.folded.joint
         calls = zip(joint.calls, self.folded.call_node, strict=True)

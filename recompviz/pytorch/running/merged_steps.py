@@ -1,8 +1,8 @@
-"""Merge recorded training steps that ran different regions.
+"""Merge recorded training steps that ran different regions (captured graphs).
 
 A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
-recorded step in order. The bytes that code outside the regions holds before a run are the sum of what the earlier
-runs leave outside. How much a run leaves is known from the recorded steps that contain it.
+recorded step in order. Before a run, code outside the regions holds the bytes that each earlier run has left there. The
+recorded steps that contain a run show how many bytes it leaves.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def merged_positions(first: Sequence[T], second: Sequence[T]) -> tuple[list[int]
 
 
 def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[Outside]]]) -> tuple[Outside, ...]:
-    """Return the bytes that code outside the regions holds in a merged step.
+    """Return the bytes that code outside the regions (captured graphs) holds in a merged step.
 
     Parameters
     ----------
@@ -68,8 +68,9 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
 
     Examples
     --------
-    Each of two layers leaves 8 bytes outside, and the loss takes 2. No recorded step ran both layers, so the 2 bytes of
-    the loss cannot be told from the 8 of the layer. All 10 bytes are assumed to be held when the second layer starts:
+    Each of two layers leaves 8 bytes outside, and the loss takes 2. In the first call no recorded step ran both layers,
+    so the bytes of the loss and of the layer are known only together. All 10 bytes are assumed to be held when the
+    second layer starts:
 
     >>> step = [Outside(0, 10, 10, 4)]
     >>> both = [Outside(0, 8, 14, 4), Outside(8, 18, 18, 14)]

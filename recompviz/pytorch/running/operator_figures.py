@@ -74,7 +74,7 @@ def calibrated_region(
     events: Mapping[int, list[tuple[int, int]]],
     seconds: Mapping[tuple[Stage, int], float],
 ) -> tuple[JointGraph, NDArray[np.float64]]:
-    """Calibrate the joint graph of a region by one recorded run.
+    """Put the measured figures of one recorded run into the joint graph of a region (a captured graph).
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def calibrated_region(
 def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
     """Replace the time of each call by the median over equal calls.
 
-    Calls are equal if they run the same operator on inputs of the same shapes and dtypes. The median is needed because
-    a recorded step runs each call once: another process may interrupt a call, which then looks expensive.
+    Calls are equal if they run the same operator on inputs of the same shapes and dtypes. A recorded step runs each
+    call only once. If another process interrupts a call, its time is too long; the median over equal calls is not.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def figures_of_call(
     seconds : float
         Wall-clock time of the call.
     replayed : bool
-        Whether the call runs again later in the step. Before such a call, if it is random, the program saves the
+        Whether the call runs again later in the step. Before a random call that runs again, the program saves the
         generator's state. This allocation is left out, because the simulation counts it separately.
     """
     call = joint.calls[c]

@@ -1,8 +1,8 @@
-"""Memory for regions that some training steps run and others leave out.
+"""Reserve memory for regions (captured graphs) that some training steps run and others leave out.
 
-Such regions are dropped layers, branches and early exits. A step may run a region that the recorded step left out, so
-memory is reserved for it. Two graphs with the same parameters, captured for different shapes for example, count as one
-region.
+Examples are dropped layers, branches and early exits. A step may run a region that the recorded step left out, so
+memory is reserved for this region. Two graphs with the same parameters, for example captured for different shapes,
+count as one region.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class OptionalRegions:
-    """Records which regions ran in which training steps.
+    """Records which regions (captured graphs) ran in which training steps.
 
     Parameters
     ----------
     memory : ResidentMemory
-        Gives the ids of each region's parameters.
+        Knows the ``id`` of each region's parameters.
     """
 
     def __init__(self, memory: ResidentMemory) -> None:
@@ -33,7 +33,7 @@ class OptionalRegions:
 
     @property
     def count(self) -> int:
-        """The number of changes to the records. A result of :meth:`reserve` holds until this number changes."""
+        """The number of changes to the records. A result of :meth:`reserve` is valid until this number changes."""
         return self._count
 
     def note(self, first: Region, region: Region, sizes: tuple[Any, ...]) -> None:
@@ -64,8 +64,8 @@ class OptionalRegions:
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Return the bytes to reserve for regions that the recorded step left out.
 
-        A region counts with the values that its leanest plan saves, its outputs and its gradients. Regions without
-        parameters do not count.
+        The bytes of a region are those of the values that its plan of least peak saves, of its outputs and of its
+        gradients. Regions without parameters do not count.
 
         Parameters
         ----------

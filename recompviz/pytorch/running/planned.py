@@ -1,9 +1,9 @@
-"""``apply``: a module that trains like the model, within the memory of a plan.
+"""``apply`` makes a module that trains like the model, within the memory of a plan.
 
-The module is the traced step (model and loss), compiled by ``torch.compile``. If the captured graph is the traced one,
-the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and training
-flags; a changed step is captured again. With a total it is planned again for this total. Without one it keeps the same
-values if it can, and is otherwise planned for about the bytes that the plan takes.
+The module is the traced step (model and loss), compiled by ``torch.compile``. If the captured graph is the traced
+graph, the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and
+training flags. A changed step is captured again. If there is a total, the changed step is planned again for this total.
+Otherwise it keeps the same values if it can, or is planned for about the bytes that the given plan takes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class PlannedModule(nn.Module):
     plan : Plan
         A plan of the trace's graph.
     plans : sequence of Plan, optional
-        If given, each call runs the plan among these that fits ``total`` and recomputes least. Otherwise ``plan`` runs.
+        If given, each call runs the one of these plans that fits ``total`` and recomputes least. Otherwise ``plan``
+        runs.
     total : int, optional
         The most bytes that a training step may take, parameters included.
 
@@ -111,12 +112,12 @@ class PlannedModule(nn.Module):
     # ---------------------------------------------------------------- running
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """Run the forward pass of one training step. Where gradients are disabled, it runs eagerly.
+        """Run the forward pass of one training step. If gradients are disabled, the model runs eagerly.
 
         Parameters
         ----------
         *values
-            The inputs, then the targets, as many of each as were traced.
+            The inputs, then the targets. Their numbers must be those of the traced step.
         **kwargs
             Keyword arguments of the model.
 
@@ -128,7 +129,7 @@ class PlannedModule(nn.Module):
         Raises
         ------
         InfeasibleBudget
-            If the module has a total and no plan fits, before anything is allocated.
+            If the module has a total and no plan fits. The error is raised before anything is allocated.
 
         Warns
         -----
@@ -145,9 +146,10 @@ class PlannedModule(nn.Module):
             return self._compiled(*arguments)
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
-        """Return a function that runs the forward pass, for measuring.
+        """Return a function that runs the forward pass with marks, for a measurement.
 
-        Each step of the schedule, forward and backward, runs inside ``mark(step)``.
+        Each step of the plan's schedule, in the forward and in the backward pass, runs inside the context manager
+        ``mark(step)``.
 
         Raises
         ------
@@ -255,7 +257,7 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     ----------
     trace : Trace
     plan : Plan
-        A plan of ``trace``'s graph. Several plans of one trace can be applied, each as a module of its own.
+        A plan of the trace's graph. Several plans of one trace can be applied. Each call returns a new module.
 
     Returns
     -------

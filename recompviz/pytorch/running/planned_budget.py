@@ -1,4 +1,4 @@
-"""The budget of a planned module. It recognises the traced graph and runs it under the given plan."""
+"""The budget of a planned module. It recognises the traced graph, and chooses the given plan for this graph."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class PlannedBudget(StepBudget):
     plan : Plan
         The plan of the traced graph.
     plans : sequence of Plan
-        If not empty, each call of the traced graph runs the plan among these that fits ``total`` and recomputes least.
-        If empty, ``plan`` runs.
+        If not empty, each call of the traced graph runs the one of these plans that fits ``total`` and recomputes
+        least. If empty, ``plan`` runs.
     total : int or None
-        The most bytes that a training step may take, parameters included. If None, another graph keeps the same values
-        if it has the same edges as the traced one. Otherwise it is planned for about the bytes that ``plan`` takes, and
-        may take more.
+        The most bytes that a training step may take, parameters included. If None, a graph that was not traced keeps
+        the same values if it has the same edges as the traced graph. If it has other edges, it is planned for about the
+        bytes that ``plan`` takes, and may take more.
     """
 
     def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
@@ -85,9 +85,9 @@ class PlannedBudget(StepBudget):
         self._warned = False
 
     def add(self, region: Region) -> None:
-        """Note a region that was just captured.
+        """Register a region: a graph that was just captured.
 
-        Warn if the trace was estimated. Warn once if the region's graph is not the traced one.
+        Warn if the trace was estimated. Warn once if the captured graph is not the traced graph.
         """
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
@@ -136,18 +136,18 @@ class PlannedBudget(StepBudget):
         return region.fits(self.mask) and _same_calls(region, self.graph.edges, self.joint, sizes=False) is not None
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run.
+        """Return for each node whether its value is kept in a run that starts now.
 
         The given plan runs in the traced graph, unless the budget has several plans to choose from. Without a total, it
         also runs in another graph that has the same edges. While a run is measured, the given plan always runs in the
-        traced graph, and in the same graph for other sizes.
+        traced graph, and in the same graph with other sizes.
 
         Raises
         ------
         InfeasibleBudget
             If there is a total and no plan fits.
         RecompvizError
-            If the run is measured, and the given plan does not run in its graph.
+            If the run is measured, and the given plan cannot run in the captured graph.
         """
         if run.region not in self.regions:  # another planned module of the same step was compiled first
             self.add(run.region)
@@ -183,7 +183,7 @@ class PlannedBudget(StepBudget):
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
         """Return the values that autograd holds for the backward pass of ``result``, the return value of a call.
 
-        None if the call did not run the traced graph.
+        If the call did not run the traced graph, None is returned.
         """
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         found = (region.saved_values(output) for region in self.traced_regions for output in outputs)

@@ -1,4 +1,7 @@
-"""A region and its plans: a plan of least peak before a step is recorded, and the plans of a search afterwards."""
+"""A region (a captured graph) and its plans.
+
+Before a training step is recorded, a region has one plan of least peak. Afterwards it has the plans of a search.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Around(NamedTuple):
-    """The memory of a training step around one run of a region.
+    """The memory of a training step around one run of a region (a captured graph).
 
     Attributes
     ----------
@@ -44,7 +47,7 @@ class Around(NamedTuple):
 
 @dataclass(eq=False)
 class PlannedRegion:
-    """A region and its plans.
+    """A region (a captured graph) and its plans. A plan is a keep mask: for each node, whether its value is kept.
 
     Attributes
     ----------
@@ -53,11 +56,11 @@ class PlannedRegion:
         The joint graph with measured bytes, workspace and times; None before a step was recorded.
     time : numpy.ndarray or None
         Milliseconds of each node; None before a step was recorded.
-    masks : list of keep mask
+    masks : list of numpy.ndarray of bool
         The plans; empty before a step was recorded.
     sizes : tuple
         The bytes of ``joint`` hold for these dynamic sizes of the inputs.
-    leanest : keep mask or None
+    leanest : numpy.ndarray of bool or None
         The plan that :meth:`lean` returned last.
     searched : set of tuple
         For these dynamic sizes of the inputs, a leaner plan was searched before a step was recorded.
@@ -75,20 +78,21 @@ class PlannedRegion:
     def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
         """Return the plan of least simulated peak, found without measurements.
 
-        Of plans with the same peak, it is the one that saves the fewest bytes. This matters if the gradients of the
-        parameters determine the peak of every plan: with larger inputs, saved values may determine it.
+        If several plans have this peak, the plan that saves the fewest bytes is returned. It is the better plan for
+        larger inputs, for which saved values may determine the peak.
 
         Parameters
         ----------
         sizes : tuple, optional
             Plans are simulated for these dynamic sizes of the inputs; by default for the sizes at the capture.
         seconds : float
-            Processor time of a search, in seconds. With 0 nothing is searched: the result is the plan that the last
-            call returned. At the first call, it is the leanest of the plans that need no search.
+            Processor time of a search, in seconds. With 0, the plan that the last call returned is returned again. The
+            first call with 0 returns the best of the plans that need no search.
 
         Returns
         -------
-        keep mask
+        numpy.ndarray of bool, shape (#V,)
+            For each node, whether its value is kept.
         """
         if self.leanest is None or seconds:
             folded = self.region.folded
@@ -100,11 +104,11 @@ class PlannedRegion:
         return self.leanest
 
     def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
-        """Count the bytes that a run keeps from its forward to its backward pass: saved values and outputs.
+        """Count the bytes of saved values and outputs that a run keeps from its forward to its backward pass.
 
         Parameters
         ----------
-        mask : keep mask
+        mask : numpy.ndarray of bool, shape (#V,)
             The plan of the run.
         sizes : tuple
             The dynamic sizes of the run's inputs.
@@ -124,7 +128,7 @@ class PlannedRegion:
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
 
     def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
-        """Search plans for given sizes, and add them to ``masks``. The region must be calibrated.
+        """Search plans for given sizes of the inputs, and add them to ``masks``. Call :meth:`calibrate` before.
 
         Parameters
         ----------
@@ -150,7 +154,7 @@ class PlannedRegion:
         self._sized.clear()
 
     def sized(self, released: frozenset[int]) -> SizedPlans:
-        """Return the bytes of the plans as a function of the input sizes; cached. The region must be calibrated.
+        """Return the bytes of the plans as a function of the input sizes; cached. Call :meth:`calibrate` before.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
-"""Predict the dynamic sizes of a training step's later regions when its first region is called.
+"""Predict the dynamic sizes of a training step's later regions (captured graphs) when its first region is called.
 
-A size of a later region may always have been equal to a size of the first region, for example the length of the batch.
-Then it is predicted to be equal again. For any other size, the largest seen so far is predicted.
+If a size of a later region was equal to a size of the first region in all steps so far, it is predicted to be equal
+again. An example is the length of the batch. For any other size, the largest value so far is predicted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Sizes = tuple[Any, ...]
 
 
 class PredictedSizes:
-    """Predicts the dynamic sizes of each run in a training step from the sizes of the first run.
+    """Predicts the dynamic input sizes of each run of a graph in a training step from the sizes of the first run.
 
     Parameters
     ----------
@@ -69,8 +69,8 @@ class PredictedSizes:
         first : tuple
             The sizes of the first run.
         fewest : bool
-            Whether to take the smallest size seen so far, instead of the largest, where a size does not follow from
-            ``first``.
+            Whether to predict the smallest value so far, instead of the largest, for a size that is not always equal to
+            a size in ``first``.
 
         Returns
         -------

@@ -3,8 +3,8 @@
 ``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
 and runs the recomputation and backward steps in the schedule's order. A name is set to None right after the step that
 frees its value in the schedule. Views take no memory, so they are made again where they are needed. If the real strides
-of a tensor do not allow a traced view, the program makes a copy instead. So the name of a viewed tensor is set to None
-after its last use. A random operator that runs twice uses the same generator state both times.
+of a tensor do not allow a traced view, the program makes a copy instead. A random operator that runs twice uses the
+same generator state both times.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Program:
     forward : callable
         ``forward(inputs) -> (outputs, saved values)``; all three are lists.
     backward : callable
-        ``backward(inputs, saved values, tangents) -> gradients``; all are lists. ``inputs`` are those at the positions
-        ``reads_in_backward``; ``tangents`` are the gradients of the outputs.
+        ``backward(inputs, saved values, tangents) -> gradients``; all four are lists. ``inputs`` are the inputs of the
+        forward function at the positions ``reads_in_backward``. ``tangents`` are the gradients of the outputs.
     source : str
         The Python source of both functions.
     saved_storages : tuple of int
@@ -63,7 +63,7 @@ class Program:
 
 
 def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) -> Program:
-    """Generate the program of a schedule.
+    """Generate the forward and the backward function that run a schedule.
 
     Parameters
     ----------
@@ -313,5 +313,5 @@ def _device_of(node: Node) -> str:
 
 
 def profiler_mark(step: int) -> contextlib.AbstractContextManager[None]:
-    """Return a profiler range that attributes memory to one step of the schedule."""
+    """Return a named range of the profiler that attributes allocations to step number ``step`` of a schedule."""
     return named_range(f"rv:{step}")

@@ -1,4 +1,7 @@
-"""``step_report``: the recorded training step of a compiled model, as regions and the eager code between them."""
+"""``step_report`` describes the recorded training step of a compiled model.
+
+The step consists of captured graphs, which run under plans, and of the eager code between them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class StepNotRecorded(RecompvizError, ValueError):
     Parameters
     ----------
     reason : str
-        Why there is none; also an attribute.
+        Why there is no recorded step; also an attribute.
     advice : str
         The next step for the user; also an attribute.
     """
@@ -46,7 +49,8 @@ class StepNotRecorded(RecompvizError, ValueError):
 def step_report(compiled: Any) -> StepReport:
     """Return the recorded training step of a compiled model.
 
-    It consists of planned regions and of the eager code between them, the islands.
+    The step consists of *regions*, the captured graphs that run under plans, and of *islands*, the eager code between
+    them.
 
     Parameters
     ----------
@@ -63,7 +67,7 @@ def step_report(compiled: Any) -> StepReport:
     Raises
     ------
     TypeError
-        If ``compiled`` was compiled otherwise, or was compiled by the backend's name and has not run yet.
+        If ``compiled`` is any other object, or was compiled by ``backend="recompviz"`` and has not run yet.
     StepNotRecorded
         If no step was recorded yet, or if the model was compiled without a total.
 

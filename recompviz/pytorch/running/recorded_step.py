@@ -1,7 +1,8 @@
 """One recorded training step: the memory that code outside the regions holds, and the events of each operator.
 
-The profiler records every allocation and free. Those inside a region's forward or backward pass belong to the region.
-All others belong to the code outside: losses, layers that could not be captured, hooks, optimizers.
+A region is a captured graph. The profiler records every allocation and free. Events inside a region's forward or
+backward pass belong to the region. All other events belong to the code outside: losses, layers that could not be
+captured, hooks, optimizers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ END = "rv:end"
 
 @dataclass
 class PassRecord:
-    """The data that one run of a region reports while a training step is recorded.
+    """The data that one run of a region (a captured graph) reports while a training step is recorded.
 
     Attributes
     ----------
@@ -47,7 +48,7 @@ class PassRecord:
 
 @dataclass(frozen=True)
 class RecordedPass:
-    """The memory of one run of a region, read from a recording.
+    """The memory of one run of a region (a captured graph), read from the recording of a training step.
 
     Attributes
     ----------
@@ -68,14 +69,14 @@ class RecordedPass:
 
 
 def range_of(run: int, stage: Stage) -> str:
-    """Return the name of the profiler range around one pass of a run."""
+    """Return the name of the profiler range around the forward (``"f"``) or backward (``"b"``) pass of a run."""
     return f"rv:{run}:{stage}"
 
 
 def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) -> list[RecordedPass]:
-    """Attribute the allocator's events of a training step to its regions and to the code outside.
+    """Attribute the allocator's events of a training step to its regions (captured graphs) and to the code outside.
 
-    The step ends with the last backward pass of a region. Events after it do not count.
+    The step ends with the last backward pass of a region. Later events do not count.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """A region: one graph that Dynamo captured. Each run may follow another plan.
 
-AOTAutograd fixes how many tensors a compiled forward pass saves; these places are called *slots*. At each run the
-program of the chosen plan decides which values fill them. The first slot holds a token: a tensor without bytes. Its
-strides hold the numbers of the region, the program and the run, so that the backward pass runs the same program. The
-inputs that the backward pass reads and the saved values follow. Empty tensors fill the rest.
+AOTAutograd fixes the number of tensors that a compiled forward pass saves. The place of each saved tensor is a *slot*.
+At each run, the program of the chosen plan fills the slots. The first slot holds a token, which is a tensor without
+bytes. Its strides hold the numbers of the region, the program and the run, so that the backward pass runs the same
+program. The inputs that the backward pass reads and the saved values follow. Empty tensors fill the other slots.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Stage = Literal["f", "b"]
 
 
 class Observer(Protocol):
-    """Observes one run of a region, for a recording or a measurement."""
+    """Observes one run of a region (a captured graph), for a recording or a measurement."""
 
     def stage_of(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
         """Return a context manager in which the forward (``"f"``) or backward (``"b"``) pass runs."""
@@ -53,20 +53,20 @@ class Observer(Protocol):
 
 
 class Chooser(Protocol):
-    """Chooses which values each run of a region keeps for its backward pass."""
+    """Chooses which values each run of a region (a captured graph) keeps for its backward pass."""
 
     def add(self, region: Region) -> None:
-        """Note a new region. Called once for each region, before its first run."""
+        """Register a new region. Called once for each region, before its first run."""
 
     def remove(self, region: Region) -> None:
         """Forget a region that will not run again, or that could not be compiled."""
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run; None keeps every value."""
+        """Return for each node whether its value is kept in a run that starts now; None keeps every value."""
 
 
 class Run:
-    """One run of a region: its forward pass, and the backward pass that may follow.
+    """One run of a region (a captured graph): its forward pass, and the backward pass that may follow.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Run:
     arguments : list or None
         The arguments of the forward pass; None once the plan is chosen.
     sizes : tuple
-        The dynamic sizes among the arguments: the arguments that are not tensors.
+        The arguments that are not tensors. These are the dynamic sizes.
     observer : Observer or None
         Set by the chooser to observe this run.
     freed : bool
@@ -82,7 +82,7 @@ class Run:
     ran_backward : bool
         Whether the backward pass has started.
     mask : numpy.ndarray of bool or None
-        The keep mask, once it is chosen; None keeps every value.
+        For each node, whether its value is kept. None before the plan is chosen, and if every value is kept.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """
@@ -102,7 +102,9 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class NumberedProgram:
-    """A program of a region, with its number and the inputs that its backward pass reads; frozen.
+    """A program of a region (a captured graph), and how its saved tensors fill the slots of the region; frozen.
+
+    A slot is the place of one tensor that the compiled forward pass saves.
 
     Attributes
     ----------
@@ -116,7 +118,7 @@ class NumberedProgram:
     unchecked : tuple of int
         Positions of the inputs that the backward pass reads and that the region itself overwrites.
     padding, unchecked_padding : tuple of torch.Tensor
-        The empty tensors that fill the remaining slots: those that autograd checks, and those that it does not check.
+        The empty tensors that fill the remaining slots: the slots that autograd checks for changes, and the others.
     """
 
     number: int
@@ -129,7 +131,7 @@ class NumberedProgram:
 
 
 class Region:
-    """One captured graph and its programs.
+    """One captured graph, and the programs that run it under different plans.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ class Region:
         The number of inputs.
     parameter_positions : tuple of int
         Positions of the inputs that are parameters.
-    keep_all : keep mask
+    keep_all : numpy.ndarray of bool, shape (#V,)
         The plan that keeps every value.
     """
 
@@ -185,9 +187,9 @@ class Region:
         chooser.add(self)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
-        """Return whether the values that a plan saves surely fit into the slots.
+        """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save.
 
-        Every input is counted as if the backward pass read it.
+        Every input is counted as if the backward pass read it, so the result may be False although the values fit.
         """
         schedule = make_schedule(self.folded.joint, mask.tolist())
         random_calls = sum(self.folded.joint.calls[c].random for c in schedule.recomputed)
@@ -200,7 +202,7 @@ class Region:
         Parameters
         ----------
         mask : numpy.ndarray of bool, shape (#V,), optional
-            None keeps every value.
+            For each node, whether its value is kept. If left out, every value is kept.
         marked : bool
             Whether each step of the schedule runs inside the mark of the run's observer.
         """
@@ -232,7 +234,7 @@ class Region:
         return self._observer.mark(step) if self._observer is not None else contextlib.nullcontext()
 
     def forward(self, arguments: list[Any]) -> list[Any]:
-        """Run the forward pass under the plan that the chooser chooses.
+        """Run the forward pass under the plan that the chooser selects.
 
         Parameters
         ----------
@@ -242,7 +244,7 @@ class Region:
         Returns
         -------
         list
-            The outputs, the slots and the dynamic sizes.
+            The outputs, the saved tensors (slots) and the dynamic sizes.
         """
         given = list(arguments)
         arguments.clear()
@@ -276,12 +278,12 @@ class Region:
         Parameters
         ----------
         arguments : list
-            The dynamic sizes, the slots, and the gradients of the outputs. The list is emptied.
+            The dynamic sizes, the saved tensors (slots), and the gradients of the outputs. The list is emptied.
 
         Returns
         -------
         list of torch.Tensor or None
-            The gradients of the inputs.
+            The gradients of the inputs; None for an input without a gradient.
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
@@ -313,9 +315,10 @@ class Region:
         return gradients
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
-        """Return the saved values that autograd holds for the run that made an output, ordered as ``saved_storages``.
+        """Return the saved values that autograd holds for the run that made an output.
 
-        None if this region did not make the output.
+        They have the order of :attr:`Program.saved_storages`. If no run of this region made the output, None is
+        returned.
         """
         node: Any = output.grad_fn
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output

@@ -1,6 +1,6 @@
 """The memory in use before a training step: parameters, buffers, inputs, gradients and optimizer state.
 
-Every storage is counted once. Nothing here keeps a tensor alive.
+Every storage is counted once. The tensors are held by weak references only.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class ResidentMemory:
     Parameters
     ----------
     optimizer : torch.optim.Optimizer, optional
-        An optimizer of the regions' parameters. Its state counts from the first step on. The state of any other
-        optimizer counts once it has stepped a parameter of a region.
+        An optimizer of the parameters of the regions (captured graphs). Its state counts from the first step on. The
+        state of any other optimizer counts after it has stepped a parameter of a region.
     optimizer_bytes : int
         Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
     holds : nest of tensors, modules, optimizers and functions, optional
@@ -55,8 +55,8 @@ class ResidentMemory:
         Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
         optimizer steps and no region has.
     held_bytes : int
-        Bytes in use beside the model, from the last :meth:`count`: those of ``holds``, and on CUDA also everything else
-        that is allocated.
+        Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, and on CUDA also
+        of everything else that is allocated.
     """
 
     def __init__(
@@ -85,9 +85,9 @@ class ResidentMemory:
         self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors that the model is called with in the count.
+        """Include the tensors with which the model is called in the count, because eager code may read them.
 
-        Code outside the regions may read them. They replace the tensors of the previous call.
+        They replace the tensors of the previous call.
         """
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 
@@ -115,10 +115,9 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Return two numbers of bytes: the gradients of all known parameters, and the part outside ``region``.
+        """Return the bytes of the gradients of all known parameters, and the part for parameters outside ``region``.
 
-        The known parameters are the trainable ones of the region, and of the models that were given to
-        :meth:`note_model`. The second number counts the parameters that the region does not have.
+        The known parameters are the trainable parameters of the region, and of the models given to :meth:`note_model`.
         """
         own = {id(tensor) for tensor in self.tensors_of(region)}
         counter = _Counter(region.device.type, region.folded.joint.rounded)
@@ -145,13 +144,14 @@ class ResidentMemory:
             The least bytes to count for the gradients of parameters outside the regions, because the step may allocate
             such gradients later.
         kept : int
-            Bytes that the graphs of earlier steps still hold. They are left out here, because the caller counts them.
+            Bytes that the autograd graphs of earlier steps still hold. They are not counted, because the caller counts
+            them.
 
         Returns
         -------
         dict of Category to int
-            Bytes by category, each storage rounded as the allocator rounds it. Only tensors on the region's type of
-            device count.
+            Bytes by category. Each storage is rounded as the allocator rounds it. Only tensors on the type of device of
+            the region count.
         """
         region = run.region
         rounded, device = region.folded.joint.rounded, region.device.type
@@ -274,7 +274,7 @@ def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
 
 
 def watch_optimizers() -> None:
-    """Note every optimizer that steps from now on, so that :class:`ResidentMemory` can count its state."""
+    """Remember every optimizer that steps from now on, so that :class:`ResidentMemory` can count its state."""
     global _watching
     if not _watching:
         from torch.optim.optimizer import register_optimizer_step_post_hook

@@ -1,8 +1,9 @@
-"""The bytes of a region's plans for any dynamic sizes of its inputs.
+"""The bytes of the plans of a region (a captured graph) for any dynamic sizes of its inputs.
 
-The schedule of a plan does not depend on sizes. So the bytes alive in each of its steps are a sum of terms: a constant
-times a *unit*, an expression of the sizes (see :mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for
-each unit gives the constants. In this simulation, only the storages whose bytes are a multiple of the unit have a size.
+The schedule of a plan does not depend on sizes. The bytes alive in a step of the schedule are therefore a sum of terms.
+Each term is a constant times a *unit*, which is an expression of the sizes (see
+:mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for each unit gives the constants. In this
+simulation, only the storages whose bytes are a multiple of the unit have a size.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FIXED, WORKSPACE, ROUNDING, UNITS = 0, 1, 2, 3
 
 
 class SizedPlans:
-    """The plans of one region, with their bytes for any dynamic sizes of its inputs.
+    """The plans of one region (a captured graph), with their bytes for any dynamic sizes of its inputs.
 
     Parameters
     ----------
@@ -39,12 +40,12 @@ class SizedPlans:
         The joint graph of the region, with its bytes at ``sizes``.
     times : numpy.ndarray
         Milliseconds of each node.
-    masks : list of keep mask
-        The plans.
+    masks : list of numpy.ndarray of bool
+        The plans: for each node, whether its value is kept.
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     sizes : tuple, optional
-        The bytes of ``joint`` hold for these dynamic sizes of the inputs. If left out, all sizes count as fixed.
+        The dynamic sizes of the inputs for which the bytes of ``joint`` are valid. If left out, all sizes are fixed.
 
     Attributes
     ----------
@@ -126,7 +127,7 @@ class SizedPlans:
 
     @property
     def symbolic(self) -> bool:
-        """Whether the bytes depend on sizes of inputs."""
+        """Whether the bytes of the plans depend on dynamic sizes of the inputs."""
         return bool(self._symbolic)
 
     def exceeds(self, sizes: tuple[Any, ...], expected: tuple[Any, ...]) -> bool:
@@ -156,8 +157,8 @@ class SizedPlans:
         Returns
         -------
         RegionPlans
-            Overhead in milliseconds. Workspace is scaled by :meth:`growth`, but not below its bytes at the sizes given
-            to the constructor.
+            Its overheads are in milliseconds. The workspace of operators is multiplied by :meth:`growth`, but does not
+            become smaller than at the sizes given to the constructor.
         """
         factors = np.ones(self._saved.shape[1])
         if self._symbolic:
@@ -176,7 +177,7 @@ class SizedPlans:
 
 
 def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> JointGraph:
-    """Return a joint graph whose storages of dynamic size have the bytes that follow from the given dynamic sizes."""
+    """Return a copy of a joint graph in which storages of dynamic size have their bytes at the given sizes."""
     if not region.folded.symbolic_sizes:
         return joint
     now = region.folded.symbolic_sizes.at(sizes)
@@ -198,7 +199,7 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
     recorded : tuple
         The dynamic sizes of the inputs in the calibrating run.
     sizes : tuple
-        The bytes of the result hold for these dynamic sizes of the inputs.
+        The dynamic sizes of the inputs for which the bytes of the result are valid.
     """
     symbolic = region.folded.symbolic_sizes
     if not symbolic:
@@ -210,21 +211,21 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
 
 
 def outside_at(recorded: Sequence[tuple[float, Outside]], growth: float) -> Outside:
-    """Estimate the bytes that code outside the regions holds in a training step of another size.
+    """Estimate the bytes that code outside the regions (captured graphs) holds in a training step of another size.
 
     Parameters
     ----------
     recorded : sequence of (float, Outside)
-        For each recorded size of the step, rising: the size, and the bytes that the code outside held. Sizes are
-        relative to the calibrated step; see :func:`recompviz.pytorch.running.step_model.growth_of`.
+        Pairs (size of the step, bytes that the code outside held), by rising size. A size is relative to the step from
+        which the bytes of the regions were measured; see :func:`recompviz.pytorch.running.step_model.growth_of`.
     growth : float
-        Bytes are estimated for a step of this size, relative to the calibrated step.
+        The size of the step for which bytes are estimated, as in ``recorded``.
 
     Returns
     -------
     Outside
-        Interpolated between the recorded sizes. Below the smallest recorded size, its bytes are returned. Above the
-        largest one, its bytes are scaled in proportion.
+        The bytes are interpolated between the recorded sizes. Below the smallest recorded size, they are the bytes at
+        that size. Above the largest recorded size, they grow in proportion to the size.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """The plans of one training step while it runs.
 
-When the step starts, a point of the Pareto front is chosen, which has one plan for each run. A step may differ from
-what was predicted: a region is left out, an unknown one runs, or inputs are larger. Then the plans of the remaining
-runs are chosen again, for the memory that is free at that time.
+When the step starts, a point of the Pareto front is chosen. It has one plan for each run of a region (a captured
+graph). The step may differ from the prediction. A region may be left out, an unknown region may run, or inputs may be
+larger. Then the plans of the remaining runs are chosen again, for the memory that is free at that time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RunningStep:
-    """Chooses the plan of each run in one training step.
+    """Chooses the plan of each run of a region (a captured graph) in one training step.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ class RunningStep:
     unknown : bool
         Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes by which the forward pass of the last run exceeds ``room``; zero or negative if it fits. Always 0 if the
-        steps of ``model`` leave no region out.
+        Bytes by which the forward pass of the last run exceeds ``room``; zero or negative if it fits. Always 0 if every
+        step runs all regions of ``model``.
     """
 
     def __init__(
@@ -66,11 +66,17 @@ class RunningStep:
 
     @property
     def growth(self) -> float:
-        """The size of this step, relative to the calibrated step; see :func:`growth_of`. 1.0 if all sizes are fixed."""
+        """The size of this step, relative to the step that was measured; see :func:`growth_of`.
+
+        It is 1.0 if all sizes are fixed.
+        """
         return growth_of(self.model.sized, self._sizes) if self._sizes is not None else 1.0
 
     def mask(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run; None if its region is not among the remaining runs of the model."""
+        """Return for each node whether its value is kept in a run that starts now.
+
+        If the region of the run is not among the remaining runs of the model, None is returned.
+        """
         model = self.model
         position = next((i for i in range(self._next, len(model.regions)) if model.regions[i] is run.region), None)
         if position is None:
@@ -101,7 +107,7 @@ class RunningStep:
         self._changed = True
 
     def reserve(self, size: int) -> None:
-        """Set the bytes that stay free for regions that are not in the model."""
+        """Set the bytes that must stay free for regions that are not in the model."""
         self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:

@@ -1,6 +1,6 @@
-"""``rv.checkpoint_policy``: a plan as a policy of PyTorch's selective checkpoints, for models that are not compiled.
+"""``rv.checkpoint_policy`` turns a plan into a policy of PyTorch's selective checkpoints, for models not compiled.
 
-PyTorch calls a policy after each operator of an eager forward pass. The policy finds the value of the plan by the order
+PyTorch calls a policy after each operator of an eager forward pass. The policy finds the node of the plan by the order
 and the name of the operators.
 """
 
@@ -48,20 +48,20 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
     The policy approximates the plan, for four reasons:
 
     - A checkpoint recomputes all its values when its backward pass starts. A plan recomputes each value just before it
-      is needed. So use one checkpoint for each repeated block: with one checkpoint around the whole model, all values
-      are alive at the start of the backward pass.
+      is needed. Therefore use one checkpoint for each repeated block. With one checkpoint around the whole model, all
+      values are alive at the start of the backward pass.
     - A checkpoint holds its inputs. Its recomputation runs every operator whose result is not saved, even if the
       backward pass does not read the result. By default it stops when the last value is computed that the backward
       pass reads.
-    - Results of random operators are never saved. The operators run again and draw the same numbers;
-      ``preserve_rng_state`` must stay on. So the mask of a dropout is not saved, even if the plan keeps it.
-    - Results of operators that overwrite a tensor are never saved, either.
+    - Results of random operators are never saved, for example the mask of a dropout. The operators run again and draw
+      the same numbers. Leave ``preserve_rng_state`` on.
+    - Results of operators that overwrite a tensor are never saved.
 
-    Measured on a transformer of six blocks with dropout (CPU, torch 2.13), with a checkpoint around each block:
-    gradients were bitwise equal to eager. At budgets of 90 to 70 % of the eager peak, the measured peak was 8 to 13 %
-    above the plan's simulated peak; at budgets of 60 to 40 %, it was 19 to 35 % above. Eager itself was 8 % above the
-    simulation of keep-all, because its dropout saves floating-point masks. ``rv.compile`` and ``rv.Partitioner`` run
-    the plan itself.
+    A transformer of six blocks with dropout was measured (CPU, torch 2.13), with a checkpoint around each block.
+    Gradients were bitwise equal to eager. At budgets of 90 to 70 % of the eager peak, the measured peak was 8 to 13 %
+    above the plan's simulated peak. At budgets of 60 to 40 %, it was 19 to 35 % above. Without checkpoints, the
+    measured peak was 8 % above the simulation, because eager dropout saves floating-point masks. ``rv.compile`` and
+    ``rv.Partitioner`` run the plan exactly.
 
     Examples
     --------
@@ -116,12 +116,12 @@ class PlanPolicy:
         self._recomputing = False
 
     def __call__(self, context: Any, operator: Any, *_arguments: Any, **_options: Any) -> CheckpointPolicy:
-        """Return whether the result of an operator is saved; called by PyTorch after each operator.
+        """Return whether the result of an operator is saved. PyTorch calls this after each operator.
 
         Raises
         ------
         PlanMismatch
-            If the plan contains the operator, but has another operator at this place.
+            If the plan contains the operator, but its next operator is another one.
         """
         recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
         if recomputing and not self._recomputing:

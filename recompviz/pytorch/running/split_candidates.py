@@ -1,4 +1,7 @@
-"""Candidate splits of a joint graph, one for each plan: simulated first, then counted in the code of Inductor."""
+"""Candidate splits of a joint graph into a forward and a backward graph, one for each plan.
+
+The memory of all splits is simulated. For a few of them, it is counted in the code that Inductor generates.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +31,16 @@ MOST_LOWERED = 4
 class SplitCandidates:
     """Candidate plans for the split of one joint graph.
 
-    Each plan is simulated operator by operator. Some plans are also lowered: Inductor generates their code, and its
-    buffers are counted. Because Inductor fuses operators, the code usually takes fewer bytes than the simulation. This
-    difference is similar for similar plans. So the difference of the last lowered plan is subtracted from every
-    simulated peak.
+    Each plan is simulated operator by operator. Some plans are also *lowered*. For a lowered plan, Inductor generates
+    code, and the buffers in this code are counted. Because Inductor fuses operators, the code usually takes fewer bytes
+    than the simulation. This difference is similar for similar plans. Therefore the difference of the last lowered plan
+    is subtracted from every simulated peak.
 
     Parameters
     ----------
     graph : InductorJoint
-    masks : list of keep mask
-        The plans.
+    masks : list of numpy.ndarray of bool
+        The plans: for each node, whether its value is kept.
 
     Attributes
     ----------
@@ -83,9 +86,9 @@ class SplitCandidates:
         return split_joint(joint, saved, self.graph.output_count, self.graph.static)
 
     def memory(self, row: int) -> InductorMemory:
-        """Return the bytes of the plan with index ``row``.
+        """Return the memory of the plan with index ``row``.
 
-        They are counted in Inductor's code, or simulated if they cannot be counted.
+        The bytes are counted in Inductor's code, or simulated if they cannot be counted.
         """
         if row not in self._memory:
             found = self.graph.counted(self.split(row)) if self.exact else None
@@ -105,7 +108,8 @@ class SplitCandidates:
     def options(self) -> RegionPlans:
         """Return all plans with estimated bytes, for a combination with the plans of other graphs.
 
-        The estimated peak of a plan is its simulated peak minus the difference that the last lowered plan showed.
+        The estimated peak of a plan is its simulated peak, minus the difference between the simulated and the counted
+        peak of the last plan for which Inductor generated code.
         """
         joint = self.graph.folded.joint
         count, less = joint.forward_count, self._difference
@@ -120,9 +124,10 @@ class SplitCandidates:
     def least_recomputation(self, room: int) -> int | None:
         """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
 
-        At most ``MOST_LOWERED`` plans are lowered, those that recompute least by the estimate first. If none of them
-        fits, but the leanest plan does, a bisection lowers as many plans between. The result is None if the leanest
-        plan does not fit either.
+        A plan is lowered when Inductor generates code for it. At most four plans are lowered, in order of rising
+        recomputation, if they fit by the estimate. If none of them fits, but the plan of least simulated peak does, a
+        bisection lowers up to four plans between them. If the plan of least simulated peak does not fit, None is
+        returned.
         """
         best: int | None = None
         for _ in range(MOST_LOWERED):
@@ -171,7 +176,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """Return the fx node that makes each of the given storages."""
+    """Return the first fx node whose value is in each of the given storages."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

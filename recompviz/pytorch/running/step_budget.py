@@ -1,9 +1,9 @@
-"""One total for a training loop whose model was compiled into one or more regions.
+"""One total for a training loop whose model was compiled into one or more regions (captured graphs).
 
-The first training steps run under plans of least peak. One of them is recorded: the record shows the order of the
+The first training steps run under plans of least peak. One of them is recorded. The record shows the order of the
 regions, the bytes that code between them holds, and the time of each operator. Then plans are searched for each region
-and combined. Each later step runs the combination of least recomputation that fits into the memory that is free when
-the step starts: the total minus parameters, buffers, inputs, accumulated gradients and optimizer state.
+and combined. The memory that is free when a step starts is the total minus parameters, buffers, inputs, accumulated
+gradients and optimizer state. Each later step runs the combination that recomputes least and fits into this memory.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class UnplannedStep(UserWarning):
 
 
 class StepBudget:
-    """Chooses the plan of each region, so that every training step fits a total.
+    """Chooses the plan of each region (a captured graph), so that every training step fits a total.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class StepBudget:
     optimizer_bytes : int
         Bytes that the optimizer's state will have, if known.
     strict : bool
-        Whether a step that does not fit raises an error; otherwise it runs under the plans of least peak.
+        Whether a step that does not fit raises an error. If False, it runs under the plans of least peak.
     holds : nest of tensors, modules, optimizers and functions, optional
         What the caller keeps in memory beside the compiled model; see :func:`recompviz.compile`.
 
@@ -139,7 +139,7 @@ class StepBudget:
     # ---------------------------------------------------------------- called by the regions
 
     def add(self, region: Region) -> None:
-        """Note a region that was just captured."""
+        """Register a region that was just captured."""
         self.regions[region] = PlannedRegion(region)
 
     def remove(self, region: Region) -> None:
@@ -162,18 +162,18 @@ class StepBudget:
             self._step = None
 
     def note_model(self, model: nn.Module) -> None:
-        """Include the parameters and buffers of a model in the bytes in use; code outside the regions may use them."""
+        """Include the parameters and buffers of a model in the bytes in use, because eager code may use them."""
         self.memory.note_model(model)
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors that the model is called with in the bytes in use.
+        """Include the tensors with which the model is called in the bytes in use, because eager code may read them.
 
-        Code outside the regions may read them. They replace the tensors of the previous call.
+        They replace the tensors of the previous call.
         """
         self.memory.note_inputs(values)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
-        """Return the keep mask of a run that starts now; None without a total.
+        """Return for each node whether its value is kept in a run that starts now; None without a total.
 
         Raises
         ------
@@ -463,7 +463,7 @@ class StepBudget:
 
     @property
     def planned(self) -> PlannedStep | None:
-        """The plans of the training step that runs, or ran last; None if it was not planned."""
+        """The plans of the training step that runs or ran last; None if this step was not planned."""
         if self.total is None or self._step is None:
             return None
         return PlannedStep(self._step.model, self._step.point, self.total - self._room)
@@ -477,16 +477,16 @@ class StepBudget:
     def failed_recordings(self) -> int:
         """The number of training steps that could not be recorded.
 
-        A recording fails for a reason that :attr:`flaw` holds, or because the step has no backward pass. A failure does
-        not count if the step was already planned from an earlier recording, or if its first region was removed.
+        A recording fails for the reason in :attr:`flaw`, or because the step has no backward pass. A failure does not
+        count if the step was already planned from an earlier recording, or if its first region was removed.
         """
         return sum(self._failed.values())
 
     @property
     def range_of_totals(self) -> tuple[int, int]:
-        """The least feasible total and the total that keeps every value, in bytes.
+        """The least feasible total and the least total that keeps every value, in bytes.
 
-        Both hold for all recorded steps, with the memory that was in use before the last planned step.
+        Both are valid for all recorded steps, with the memory that was in use before the last planned step.
 
         Raises
         ------

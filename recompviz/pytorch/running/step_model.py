@@ -1,7 +1,7 @@
-"""The model of a training step: the plans of its runs, combined into a Pareto front of recomputation against peak.
+"""The model of a training step: the plans of its regions (captured graphs), combined into one Pareto front.
 
-The *size of a step* is relative to the *calibrated step*: the recorded step from which the bytes of the regions were
-measured; see :func:`growth_of`.
+A point of the front has a recomputation and a peak. The *size of a step* is relative to the *calibrated step*, the
+recorded step from which the bytes of the regions were measured; see :func:`growth_of`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """The recorded memory of a training step, and the plans of its runs; frozen.
+    """The recorded memory of a training step, and the plans of its runs of regions (captured graphs); frozen.
+
+    The *calibrated step* is the recorded step from which the bytes of the regions were measured.
 
     Attributes
     ----------
@@ -37,8 +39,8 @@ class StepModel:
         The recorded memory of each run.
     plans : StepPlans
         The Pareto front of the step at ``sizes``. A choice is one plan for each run.
-    masks : tuple of list of keep mask
-        The plans of each run. ``plans.choices`` holds indices into these lists.
+    masks : tuple of list of numpy.ndarray of bool
+        The plans of each run: for each node, whether its value is kept. ``plans.choices`` has indices into these lists.
     keep_all : float
         Milliseconds of all forward passes, without recomputation.
     options : tuple of RegionPlans
@@ -50,16 +52,16 @@ class StepModel:
     sized : tuple of SizedPlans
         The bytes of the plans of each run as a function of its input sizes.
     recorded : tuple of (float, tuple of Outside)
-        For each recorded size of the step, rising: the size relative to the calibrated step, and the bytes that code
-        outside held around each run.
+        Pairs (size, bytes that code outside held around each run) for each recorded size of the step, by rising size.
+        A size is relative to the calibrated step.
     sizes : tuple of tuple
-        The dynamic sizes of the inputs of each run. ``plans``, ``options`` and ``outside`` hold for these sizes.
+        The dynamic sizes of the inputs of each run. ``plans``, ``options`` and ``outside`` are valid for these sizes.
     outside : tuple of Outside
         The bytes that code outside holds around each run, at ``sizes``.
     optional : bool
         Whether a step may leave out some of the runs.
     searched : tuple of float
-        Plans were searched for steps of these sizes, relative to the calibrated step.
+        The sizes of the steps for which plans were searched, relative to the calibrated step.
     """
 
     regions: tuple[Region, ...]
@@ -79,16 +81,16 @@ class StepModel:
 
     @property
     def symbolic(self) -> bool:
-        """Whether the bytes of some region depend on dynamic sizes of its inputs."""
+        """Whether the bytes of at least one region depend on dynamic sizes of its inputs."""
         return any(sized.symbolic for sized in self.sized)
 
     def outside_at(self, growth: float) -> tuple[Outside, ...]:
-        """Estimate the bytes that code outside holds around each run, in a step of another size.
+        """Estimate the bytes that code outside the regions holds around each run, in a step of another size.
 
         Parameters
         ----------
         growth : float
-            The size of the step, relative to the calibrated step.
+            The size of the step, relative to the step from which the bytes of the regions were measured.
         """
         by_run = zip(*(held for _, held in self.recorded), strict=True)
         relative = [size for size, _ in self.recorded]
@@ -97,7 +99,7 @@ class StepModel:
 
 @dataclass(frozen=True, eq=False)
 class PlannedStep:
-    """The plans of one training step; frozen.
+    """The plans with which one training step runs; frozen.
 
     Attributes
     ----------
@@ -120,7 +122,7 @@ def model_of_step(
     outside_gradients: int,
     seconds: float,
 ) -> StepModel:
-    """Search plans for the regions of a recorded training step, and combine them.
+    """Search plans for the regions (captured graphs) of a recorded training step, and combine these plans.
 
     Parameters
     ----------
@@ -166,7 +168,9 @@ def model_of_step(
 
 
 def model_of_region(known: PlannedRegion) -> StepModel:
-    """Return the model of a step that is one run of a region. Its sizes are fixed, and the loss is inside it.
+    """Return the model of a step that consists of one run of a region (a captured graph).
+
+    The sizes of the inputs are fixed, and the loss is inside the region.
 
     Parameters
     ----------
@@ -190,15 +194,15 @@ def model_of_region(known: PlannedRegion) -> StepModel:
 def searched_at(
     model: StepModel, regions: Mapping[Region, PlannedRegion], sizes: tuple[tuple[Any, ...], ...], seconds: float
 ) -> StepModel:
-    """Search plans for other sizes, and return the model with these plans added.
+    """Search plans for other sizes of the inputs, and return the model with these plans added.
 
-    Other plans may be best at other sizes, because other values are alive at the peak.
+    At other sizes, other values may be alive at the peak, so other plans may be best.
 
     Parameters
     ----------
     model : StepModel
     regions : mapping of Region to PlannedRegion
-        They get the new plans.
+        The new plans are added to these objects.
     sizes : tuple of tuple
         The dynamic sizes of the inputs of each run.
     seconds : float
@@ -207,7 +211,7 @@ def searched_at(
     Returns
     -------
     StepModel
-        Its bytes hold for the sizes of ``model``.
+        Its bytes are valid for the sizes of ``model``.
     """
     growth = growth_of(model.sized, sizes)
     known = [regions[region] for region in model.regions]
@@ -252,7 +256,7 @@ def _search(
 def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
     """Return the size of a step, relative to the calibrated step.
 
-    The calibrated step is the recorded one from which the bytes of the regions were measured. The result is the largest
+    The calibrated step is the recorded step from which the bytes of the regions were measured. The size is the largest
     factor by which a storage grows when the sizes of the inputs change from those of the calibrated step to ``sizes``.
     It is 1.0 if all sizes are fixed.
     """
@@ -260,7 +264,7 @@ def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> 
 
 
 def with_size(model: StepModel, other: StepModel) -> StepModel:
-    """Add to a model the bytes that code outside held in another recorded step of the same runs.
+    """Add to a model the bytes that code outside the regions held in another recorded step with the same runs.
 
     Parameters
     ----------
@@ -296,7 +300,7 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
     Returns
     -------
     (StepModel, (list of int, list of int))
-        The merged model; then the positions of the runs of ``model`` in it, and those of the runs of ``other``.
+        The merged model; then the positions in it of the runs of ``model``, and of the runs of ``other``.
     """
     first, second, regions = merged_positions(model.regions, other.regions)
     where: list[tuple[StepModel, int]] = [(model, 0)] * len(regions)
@@ -334,8 +338,8 @@ def resized(model: StepModel, sizes: Sequence[tuple[Any, ...]], exact: bool = Fa
     sizes : sequence of tuple
         The dynamic sizes of the inputs of each run.
     exact : bool
-        Whether to combine the plans of the regions anew. Otherwise only the combinations on the front of ``model`` are
-        considered: this is much faster if a step has several regions, but may miss the best combination.
+        Whether to combine the plans of the regions anew. If False, only the combinations on the front of ``model`` are
+        considered. This is much faster if a step has several regions, but may miss the best combination.
 
     Returns
     -------

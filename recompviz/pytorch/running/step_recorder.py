@@ -1,4 +1,4 @@
-"""Record one training step: the profiler follows the allocator, and each run of a region reports to an observer.
+"""Record one training step with the profiler. Each run of a region (a captured graph) also reports to an observer.
 
 Recording stops when the last backward pass of the step ends, because the user may start a profiler next.
 """
@@ -57,7 +57,7 @@ class StepRecorder:
     Parameters
     ----------
     device : torch.device
-        The device whose allocator is followed.
+        The device whose allocations are recorded.
 
     Attributes
     ----------
@@ -83,9 +83,10 @@ class StepRecorder:
 
     @classmethod
     def start(cls, device: torch.device) -> StepRecorder | None:
-        """Start recording a step, in the main thread. Return None if another profiler is running.
+        """Start recording a step. Return None if another profiler is running.
 
-        A profiler that another thread started cannot be stopped safely when the backward pass has ended.
+        Call this in the main thread. A profiler that another thread started cannot be stopped safely when the backward
+        pass has ended.
         """
         recorder = cls(device)
         try:
@@ -109,13 +110,13 @@ class StepRecorder:
         run.when_freed = lambda _run: self._ended(number)
 
     def backward_starts(self, number: int) -> None:
-        """Note that the backward pass of a run starts. ``number`` is the position of the run in ``runs``."""
+        """Record that the backward pass of a run starts. ``number`` is the position of the run in ``runs``."""
         self._in_backward.add(number)
         if self.stopped and self.flaw is None:
             self.flaw = LATE
 
     def backward_ends(self, number: int) -> None:
-        """Note that the backward pass of a run has ended. After the last backward pass of the step, stop recording.
+        """Record that the backward pass of a run has ended. After the last backward pass of the step, stop recording.
 
         ``number`` is the position of the run in ``runs``.
         """
@@ -133,9 +134,9 @@ class StepRecorder:
                 after_backward(self.stop)
 
     def stop(self) -> None:
-        """Stop the profiler. Further calls do nothing, and neither do calls in a thread that did not start it.
+        """Stop the profiler. A second call, and a call in another thread than the one that started it, do nothing.
 
-        Inside the call of a compiled graph, the profiler is stopped when that call has returned.
+        If a compiled graph is running, the profiler is stopped when that graph has returned.
         """
         if self.stopped or threading.get_ident() != self._thread:
             return
@@ -147,12 +148,12 @@ class StepRecorder:
         self._stack.close()
 
     def stop_if_over(self) -> None:
-        """Stop if the backward passes of all runs have ended, though the user keeps a graph (``retain_graph``)."""
+        """Stop if the backward passes of all runs have ended, even if the user keeps a graph with ``retain_graph``."""
         if self.runs and not self._in_backward and self._open <= self._trained and not backward_runs():
             self.stop()
 
     def finish(self) -> list[RecordedPass]:
-        """Stop recording, and return the memory of each run; an empty list if recording cannot stop now."""
+        """Stop recording, and return the memory of each run. If recording cannot stop now, the list is empty."""
         self.stop()
         if not self.stopped:
             if threading.get_ident() != self._thread:

@@ -1,7 +1,7 @@
 """A copy of a trace for background runs, called a twin.
 
-The twin shares the memory of the parameters, but has its own gradients and buffers. Without a twin, a background run
-would write to the ``.grad`` of the original model, and disturb a notebook cell that trains it.
+A twin shares the memory of the parameters, but has its own gradients and buffers. Without a twin, a background run
+would write to the ``.grad`` of the original model, and disturb a notebook cell that trains the model.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ def twin(trace: Trace) -> Trace:
     Returns
     -------
     Trace
-        A trace of a copied step. Its parameters share the memory of the original ones and have their own ``.grad``.
-        ``trace`` itself is returned if it has an optimizer, because the optimizer writes to the original parameters. It
-        is also returned if the model cannot be copied, or has a parameter whose type is a subclass of ``nn.Parameter``.
+        A trace of a copied step. Its parameters share the memory of the original parameters and have their own
+        ``.grad``. If ``trace`` has an optimizer, ``trace`` itself is returned, because the optimizer writes to the
+        original parameters. ``trace`` is also returned if the model cannot be copied, or if the type of a parameter is
+        a subclass of ``nn.Parameter``.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Replace a RuntimeError inside the block by an explanation if another cell wrote to a parameter meanwhile.
+    """Replace a RuntimeError inside the block by an explanation if a parameter was written to meanwhile.
 
     Raises
     ------

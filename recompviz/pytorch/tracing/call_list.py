@@ -1,6 +1,6 @@
 """The calls of a joint graph: the fx nodes that allocate memory or overwrite an argument.
 
-Every other fx node is an alias: its value is in a storage that exists already.
+Every other fx node is an alias, such as a view. The value of an alias is in a storage that exists already.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ARRIVE = "gradients of the outputs arrive"
 
 
 def has_arrival(joint: JointGraph) -> bool:
-    """Return whether the gradients of the outputs come from outside, as in a step traced without a loss."""
+    """Return whether the gradients of a joint graph's outputs come from outside, as in a step traced without a loss."""
     return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 
 
@@ -42,7 +42,7 @@ class CallList:
     nodes : list of torch.fx.Node
         The fx node of each call.
     info : InfoMaker
-        Makes the names of the calls. Also makes the names of the nodes of G that stand for views or for several calls.
+        Makes the names of the calls, and of the nodes of the graph G that stand for views or for several calls.
     """
 
     def __init__(self, table: StorageTable, mutated: frozenset[Node]) -> None:
@@ -52,7 +52,7 @@ class CallList:
         self._table, self._mutated = table, mutated
 
     def add(self, node: Node, backward: bool) -> None:
-        """Add the call of an fx node. An alias (a view, getitem or detach) adds no call; only its storage is noted.
+        """Add the call of an fx node. For an alias (a view, getitem or detach), only its storage is recorded.
 
         Parameters
         ----------

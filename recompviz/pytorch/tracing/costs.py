@@ -1,8 +1,9 @@
-"""Cost models: the forward cost T_v of each node, in milliseconds, in FLOP or in the units of the paper.
+"""Cost models: the forward cost T_v of each node of the graph, in milliseconds, in FLOP or in the units of the paper.
 
-A cost model gives each forward call a cost. The cost of a node is the sum over its calls; a view has no call and costs
-0. The paper's model is the exception: it gives 10 to a convolution and 1 to any other node, views included.
-The default model, ``"time"``, takes the measured times of a calibrated trace. For any other trace it estimates times
+A cost model gives each forward call a cost. The cost of a node is the sum over its calls. A view has no call and costs
+0. Only the paper's model differs: a convolution costs 10, and any other node, also a view, costs 1.
+
+The default model, ``"time"``, takes the measured times of a calibrated trace. For any other trace, it estimates times
 by a roofline with documented figures of the device.
 """
 
@@ -60,6 +61,8 @@ class Roofline:
     ------
     ValueError
         If a number is outside its range or not finite.
+    TypeError
+        If ``flops_per_second`` or ``bytes_per_second`` is not a number.
 
     References
     ----------
@@ -133,7 +136,7 @@ def unit_of(costs: Costs, calibrated: bool = False) -> str:
 
 
 def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
-    """Return a copy of a folded training step with the costs of another cost model. Only ``graph.time`` differs.
+    """Return a copy of a traced training step with the costs of another cost model. Only ``graph.time`` differs.
 
     Parameters
     ----------
@@ -222,9 +225,9 @@ def _estimated_times(folded: Folded, nodes: Sequence[Node], device: torch.device
 def flops(node: Node) -> float:
     """Count the floating-point operations of a call.
 
-    Convolutions, matrix products and attention have formulas in :mod:`torch.utils.flop_counter`, which count a
-    multiplication and an addition as two operations. Any other operator counts as one operation for each element that
-    it returns.
+    Convolutions, matrix products and attention have formulas in :mod:`torch.utils.flop_counter`. These formulas count
+    a multiplication and an addition as two operations. Any other operator counts one operation for each element that it
+    returns.
     """
     value = node.meta.get("val")
     formula: Callable[..., Any] | None = flop_registry.get(getattr(node.target, "overloadpacket", None))

@@ -26,7 +26,7 @@ class Speed(NamedTuple):
     launch : float
         Seconds to launch a call.
     draw : float
-        Additional seconds for each random number that a call draws. It is 0 on a GPU, which draws them in parallel.
+        Additional seconds for each random number that a call draws; 0 on a GPU.
     """
 
     single: float

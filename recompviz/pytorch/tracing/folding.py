@@ -1,8 +1,8 @@
-"""Folding: turns the joint ATen graph into calls, storages and the graph G.
+"""Folding: turn the joint ATen graph into calls, storages and the graph G of intermediate values.
 
 In the joint ATen graph, views, getitems and detaches are fx nodes, too, but they own no memory. Folding keeps the fx
-nodes that allocate memory or overwrite an argument, the *calls*. It assigns every other node the storage of its input.
-Storages, calls, results and G each have a file of their own; this file combines them.
+nodes that allocate memory or overwrite an argument. These are the *calls*. Every other node gets the storage of its
+input.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 @dataclass(frozen=True, eq=False)
 class Folded:
-    """A joint graph folded to calls, with the fx nodes that a program runs; frozen.
+    """A joint ATen graph reduced to calls, storages and the graph G of intermediate values; frozen.
 
     Attributes
     ----------
     joint : JointGraph
         The calls and storages of the forward and backward pass.
     graph : Graph
-        The graph G. :func:`fold` sets every T_v to 1; :mod:`recompviz.pytorch.tracing.costs` sets other costs.
+        The graph G. :func:`fold` sets every cost T_v to 1; :mod:`recompviz.pytorch.tracing.costs` sets other costs.
     fx : torch.fx.GraphModule
         The joint ATen graph that was folded.
     call_node : tuple of torch.fx.Node
@@ -58,7 +58,7 @@ class Folded:
     mutated : frozenset of torch.fx.Node
         The placeholders that the training step overwrites, for example running statistics.
     symbolic_sizes : SymbolicSizes
-        The bytes of the storages whose size depends on the sizes of the inputs.
+        The bytes of the storages whose size depends on symbolic sizes of the inputs.
     """
 
     joint: JointGraph
@@ -80,7 +80,7 @@ class Folded:
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the trace contains as constants: mostly tensor attributes that are not buffers."""
+        """The tensors that the graph contains as constants, mostly tensor attributes that are not buffers."""
         names = dict.fromkeys(str(node.target) for node in self.fx.graph.nodes if node.op == "get_attr")
         values = [attrgetter(name)(self.fx) for name in names]
         return [value for value in values if isinstance(value, torch.Tensor)]
@@ -95,7 +95,7 @@ def fold(
     role_of: Callable[[Node], Role] | None = None,
     leaves: bool = False,
 ) -> Folded:
-    """Fold a joint ATen graph into calls, storages and the graph G.
+    """Turn a joint ATen graph into calls, storages and the graph G of intermediate values.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""Granularity: which calls and views are one node of the graph G.
+"""Granularity: which operator calls and views are one node of the graph G of intermediate values.
 
 With granularity ``"operators"``, every call is a node. In the paper, a node is a function of Chainer. In ATen such a
-function may be several calls (local response normalisation, softmax cross entropy), or a view and no call at all (a
-reshape, a crop). So with granularity ``"paper"`` the calls of one layer of ``torch.nn`` are one node, and so are
-softmax and cross entropy. A view, or an unbranched chain of views, is a node.
+function may be several calls (local response normalisation, softmax cross entropy) or only a view (a reshape, a crop).
+With granularity ``"paper"``, the calls of one layer of ``torch.nn`` are therefore one node, and softmax and cross
+entropy are one node. A view, or an unbranched chain of views, is a node too.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PLAIN = (operator.getitem, aten.detach.default, aten.alias.default)
 
 @dataclass(frozen=True)
 class Part:
-    """The calls, or the views, that are one node of the graph G; frozen.
+    """The operator calls, or the views, that are one node of the graph G of intermediate values; frozen.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def parts_of(
     forward: set[Node],
     makers: Callable[[Node], list[int]],
 ) -> list[Part]:
-    """Return the calls, or the views, of each node of the graph G.
+    """Return the operator calls, or the views, of each node of the graph G of intermediate values.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def _name_of(nodes: Sequence[Node]) -> str:
 def layer_call(node: Node) -> tuple[str, str] | None:
     """Return the call of a ``torch.nn`` layer in which an fx node was traced, as (identity of the call, layer class).
 
-    None if the innermost module of the node is not such a layer, but a container or the user's own module.
+    The result is None if the innermost module of the node is a container or the user's own module.
     """
     stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     if not stack:

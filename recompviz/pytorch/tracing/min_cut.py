@@ -44,9 +44,9 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
 
     Notes
     -----
-    Values that the partitioner neither saves nor recomputes count as kept. So ``overhead`` is the sum of T_v over the
-    values that are computed twice. The plan runs in recompviz's own schedule, which recomputes each value as late
-    as possible.
+    Values that the partitioner neither saves nor recomputes count as kept. The plan's ``overhead`` is therefore the sum
+    of the costs T_v over the values that are computed twice. The plan runs in recompviz's own schedule, which
+    recomputes each value as late as possible.
 
     Examples
     --------

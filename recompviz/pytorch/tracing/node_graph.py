@@ -1,4 +1,4 @@
-"""The graph G of the paper, built from the calls of a training step.
+"""Build the paper's graph G of intermediate values from the operator calls of a training step.
 
 A node of G is a forward call whose result contributes to an output or to a value that the backward pass reads. Calls
 outside G, such as the update of BatchNorm's counters, are simulated but not planned.
@@ -24,7 +24,7 @@ from recompviz.pytorch.tracing.storage_table import StorageTable
 
 @dataclass(frozen=True)
 class NodeGraph:
-    """The graph G, and the calls of each of its nodes; frozen.
+    """The graph G of intermediate values, and the operator calls of each of its nodes; frozen.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class NodeGraph:
 def node_graph(
     table: StorageTable, calls: CallList, forward: set[Node], results: frozenset[int], granularity: Granularity
 ) -> NodeGraph:
-    """Build the graph G from the calls of a training step.
+    """Build the graph G of intermediate values from the operator calls of a training step.
 
     Parameters
     ----------

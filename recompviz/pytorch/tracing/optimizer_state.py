@@ -1,7 +1,7 @@
 """The memory that an optimizer adds to a training step: its state between steps, and scratch memory while it steps.
 
 An optimizer makes its state in its first step. The sizes depend on its class, its options and the parameters' shapes.
-So a copy of the optimizer takes two steps on parameters that have shapes and no memory, and every allocation is
+A copy of the optimizer therefore takes two steps on parameters that have shapes and no memory, and every allocation is
 counted. The user's optimizer is not changed.
 """
 
@@ -60,9 +60,8 @@ def optimizer_bytes(
     has_gradient : callable (parameter) → bool
         Whether a parameter gets a gradient. The optimizer skips the other parameters.
     device : torch.device
-        The device of the step. On a GPU PyTorch updates all parameters together (``foreach``), which takes more scratch
-        memory. On the CPU, scratch includes 12 bytes if an operator makes a tensor of a Python number. These bytes may
-        not be alive at the peak.
+        The device of the step. On a GPU, PyTorch updates all parameters together (``foreach``), which takes more
+        scratch memory. On the CPU, 12 bytes are added to ``scratch`` if an operator makes a tensor of a Python number.
     rounded : callable (bytes) → bytes
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
 

@@ -19,10 +19,10 @@ _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Z
 
 
 def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
-    """Return a function that gives the role of a placeholder of the joint graph.
+    """Return a function from a placeholder of the joint graph to its role: what its value is in the training step.
 
-    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``, and
-    ``("tangent", 0)`` for the gradient of an output.
+    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``. It
+    is ``("tangent", 0)`` for the gradient of any output.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Preparation of the joint fx graph, so that forward calls can run a second time during the backward pass.
 
-A training step overwrites some of its inputs (running statistics, counters). If the backward pass reads such an input,
-it reads a copy made before the write, unless the value does not matter: BatchNorm's backward operator ignores the
-running statistics. A forward call that reads an overwritten input must not run again: see :func:`reads_overwritten`.
+A training step overwrites some of its inputs, such as running statistics and counters. If the backward pass reads such
+an input, the graph is changed so that it reads a copy made before the write. BatchNorm's backward operator needs no
+copy, because it ignores the running statistics. A forward call that reads an overwritten input must not run again; see
+:func:`reads_overwritten`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Prepared:
     forward : set of torch.fx.Node
         The nodes of the forward pass.
     passed : dict of int to int
-        From the storage of each removed copy to the storage of its source, as :func:`storage_key` numbers them.
+        The storage of each removed copy → the storage of the tensor that it copied. Both are keys of
+        :func:`storage_key`.
     """
 
     mutated: frozenset[Node]

@@ -1,4 +1,4 @@
-"""Errors for training steps that cannot be traced as one graph: the reason, the user's line, and what to do."""
+"""Errors for training steps that cannot be traced as one graph, with the reason, the user's line and what to do."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _IN_PARTS = (
 
 
 def explanation(error: Exception) -> str:
-    """Return a short message for an error raised while tracing: the reason, the user's line, and what to do."""
+    """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
     text = str(error).strip()
     reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     # Dynamo writes the details of this step below its title

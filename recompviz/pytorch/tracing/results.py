@@ -18,7 +18,7 @@ Values = tuple[Node | None, ...]
 def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Values]:
     """Split the values that a joint graph returns into the outputs of the forward pass and the gradients.
 
-    The gradient of an input that has no gradient is None.
+    There is one gradient for each input; None if the input gets no gradient.
 
     Parameters
     ----------
@@ -65,8 +65,9 @@ def gradients_start(output: Node) -> int:
 def name_results(table: StorageTable, outputs: Values, gradients: Values, region: bool, leaves: bool) -> None:
     """Set the category and label of the storages of outputs and of gradients.
 
-    The gradients of parameters, and of inputs if ``leaves`` is true, become parameter gradients. The gradient of any
-    other input is passed on to the code that computed the input, and its storage keeps its category and label.
+    The gradients of parameters get the category of parameter gradients. So do the gradients of inputs if ``leaves`` is
+    True. Otherwise the gradient of an input is passed on to the code that computed the input, and its storage keeps its
+    category and label.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def _name(table: StorageTable, node: Node, category: Category, label: str) -> No
 
 
 def copied_gradients(table: StorageTable, gradients: Values, leaves: bool) -> tuple[tuple[int, int], ...]:
-    """Return the gradients that autograd's AccumulateGrad copies, as (storage, bytes of the copy).
+    """Return the gradients that autograd's AccumulateGrad copies, as pairs (storage, bytes of the copy).
 
     AccumulateGrad copies a gradient whose strides differ from the strides of its parameter. It also copies a gradient
     that several parameters share, for all of them but one.

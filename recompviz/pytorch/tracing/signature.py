@@ -23,7 +23,8 @@ _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 class Signature:
     """The properties of a call of a training step that a trace depends on; frozen.
 
-    Two signatures are compared with ``==``. :meth:`difference` describes the first difference.
+    A trace may be used only for calls whose signature equals (``==``) that of the traced call. :meth:`difference`
+    describes the first difference.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Signature:
 
     @classmethod
     def of(cls, step: nn.Module, arguments: tuple[Any, ...]) -> Signature:
-        """Return the signature of the call ``step(*arguments)`` under the present flags, attributes and autocast."""
+        """Return the signature of the call ``step(*arguments)`` under the present flags and autocast settings."""
         leaves, spec = pytree.tree_flatten(arguments)
         tensors = [*step.named_parameters(remove_duplicate=False), *step.named_buffers(remove_duplicate=False)]
         return cls(
@@ -74,7 +75,7 @@ class Signature:
         return any(_is_tensor(leaf) and leaf[5] for leaf in self.leaves)
 
     def difference(self, other: Signature) -> str:
-        """Describe in words the first property in which another signature differs; empty if there is none."""
+        """Return a text about the first property in which another signature differs; empty if there is none."""
         if self.structure != other.structure:
             return "inputs of another structure"
         for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves, strict=True)):

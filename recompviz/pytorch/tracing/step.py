@@ -1,8 +1,8 @@
 """The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
 
 A step with a loss returns the scalar loss. Without a loss function, the loss is the model's output if that is one
-number, or the ``loss`` in the model's output; the other outputs are dropped. Any other model is traced without its
-loss: the step returns the model's outputs, and the code that calls the step computes the gradients of the outputs.
+number, or the ``loss`` in the model's output. The other outputs are then dropped. Any other model is traced without its
+loss. Its step returns the model's outputs, and the caller of the step computes the gradients of the outputs.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 def step_arguments(
     inputs: Sequence[Any], kwargs: Mapping[str, Any] | None, targets: Any, optimizer: Any = None
 ) -> Arguments:
-    """Check the arguments of a step.
+    """Check the types of the arguments of a training step, and return them as (inputs, kwargs, targets).
 
     Parameters
     ----------
     inputs : sequence
     kwargs : mapping, optional
     targets : sequence or torch.Tensor
-        A single tensor is one target, not one target for each example.
+        The arguments of the loss after the model's output. A single tensor is one target.
     optimizer : torch.optim.Optimizer, optional
 
     Returns
@@ -74,9 +74,9 @@ def expect_optimizer(optimizer: Any) -> None:
 
 
 def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, arguments: Any = ()) -> None:
-    """Raise ValueError if an optimizer trains none of a model's parameters and none of the given tensors.
+    """Raise ValueError if an optimizer trains neither a parameter of a model nor a tensor in ``arguments``.
 
-    A model without a parameter that requires a gradient is accepted.
+    If no parameter of the model requires a gradient, nothing is checked.
     """
     own = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
     if optimizer is None or not own:
@@ -93,7 +93,7 @@ def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, ar
 def refuse_call(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise TypeError if ``forward`` of a model cannot be called with these arguments.
 
-    Hooks may change the arguments, so a model with hooks is accepted.
+    Hooks may change the arguments, so a model with hooks is not checked.
     """
     if changes_arguments(model) or isinstance(model, torch.jit.ScriptModule):
         return
@@ -134,10 +134,10 @@ class Step(nn.Module):
         self.loss = loss
 
     def forward(self, inputs: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]) -> Any:
-        """Return the scalar loss of one batch, or the model's output if the step is traced without its loss.
+        """Return the scalar loss of one batch, or the model's output if there is no loss.
 
-        That is the case if there are neither a loss function nor targets, and the model's output is not one number and
-        contains no ``loss`` that is one number.
+        There is no loss if the step has no loss function, ``targets`` is empty, and neither the model's output nor a
+        ``loss`` in the output is one number.
         """
         output = self.model(*inputs, **kwargs)
         if self.loss is None and not targets and not _is_one_number(_loss_in(output)):
@@ -151,7 +151,7 @@ def scalar(output: Any) -> Any:
     Raises
     ------
     TraceError
-        If the loss is not one tensor with one element. While PyTorch compiles the step, no error is raised.
+        If the loss is not one tensor with one element. No error is raised while PyTorch compiles the step.
     """
     output = _loss_in(output)
     if torch.compiler.is_compiling():

@@ -1,6 +1,6 @@
 """The storages of a joint graph, and the storage of each fx node.
 
-Two fx nodes share a storage if their fake tensors do: a view, a getitem or a detach has the storage of its input.
+Two fx nodes share a storage if their fake tensors do. A view, a getitem or a detach has the storage of its input.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class StorageTable:
     placeholders : list of (torch.fx.Node, (role, which))
         The placeholders that were added, each with the value that it stands for.
     device : torch.device
-        The device of the trace. Storages on another type of device count 0 bytes.
+        The device of the trace. A storage on another type of device has the size 0.
     """
 
     def __init__(self, fx: GraphModule, passed: dict[int, int]) -> None:
@@ -91,7 +91,7 @@ class StorageTable:
     ) -> None:
         """Add a placeholder and the storage of its value.
 
-        The tangents of a region (the gradients of its outputs) get no storage here: a call of its backward pass
+        The tangents of a region (the gradients of its outputs) get no storage here, because a call of the backward pass
         allocates them.
 
         Parameters
@@ -137,11 +137,11 @@ class StorageTable:
     # ---------------------------------------------------------------- reading
 
     def knows(self, value: torch.Tensor) -> bool:
-        """Return whether the table contains the storage of a tensor."""
+        """Return whether the storage of a tensor is in the table."""
         return self._key(value) in self._by_key
 
     def look_up(self, value: torch.Tensor) -> int:
-        """Return the number of a tensor's storage, which must be in the table."""
+        """Return the number of a tensor's storage. The storage must be in the table."""
         return self._by_key[self._key(value)]
 
     def behind(self, node: Node) -> list[int]:
@@ -152,7 +152,10 @@ class StorageTable:
         return [self.look_up(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)]
 
     def makers(self, node: Node) -> list[int]:
-        """Return the calls that allocate the storages of a node's value; none for storages from before the step."""
+        """Return the calls that allocate the storages of a node's value.
+
+        A storage that existed before the training step has no such call.
+        """
         return [maker for s in self.behind(node) if (maker := self.storages[s].maker) >= 0]
 
     @property

@@ -44,7 +44,7 @@ class Trace:
     folded : Folded
         The graph and the joint graph, with the fx nodes that they were made from.
     signature : Signature
-        The conditions under which the trace is valid: shapes, dtypes, devices, training flags, attributes.
+        The shapes, dtypes, devices, training flags and attributes for which the trace is valid.
     arguments : tuple
         The (inputs, kwargs, targets) of the traced step.
     granularity : str
@@ -95,7 +95,7 @@ class Trace:
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the step reads besides parameters, buffers and arguments: mostly plain attributes."""
+        """The tensors that the step reads besides parameters, buffers and arguments, mostly plain attributes."""
         buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
         names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
         found = [_attribute(self.step, name) for name in names if name not in buffers]
@@ -119,7 +119,7 @@ class Trace:
     def estimated(self) -> bool:
         """Whether the training step was traced on tensors without memory (on the meta device, or fake).
 
-        The sizes of its values are exact. On its device PyTorch may run other kernels, which need other memory.
+        The sizes of its values are exact. On the real device, PyTorch may run other kernels, which need other memory.
         """
         return self.planned_for is not None
 
@@ -129,9 +129,9 @@ class Trace:
         return unit_of(self.costs, bool(self.joint.seconds))
 
     def with_costs(self, costs: Costs) -> Trace:
-        """Return a trace of the same step with another forward cost T_v.
+        """Return a trace of the same step with the costs T_v of another cost model.
 
-        Plans of this trace stay valid for the new one. There they have another overhead, and other plans may be better.
+        Plans of this trace are valid for the new trace, with another overhead.
 
         Parameters
         ----------
@@ -190,7 +190,9 @@ class Trace:
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
-        """Return the trade-off curve between overhead and peak in formula bytes; cached.
+        """Return the trade-off curve of the graph: its optimal plans for all budgets. It is cached.
+
+        Budgets count *formula bytes*: intermediate values and their gradients, as in the paper's peak formula.
 
         Parameters
         ----------
@@ -204,28 +206,28 @@ class Trace:
         return self.planner.tradeoff(family)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
-        """Return a table of plans, each with its overhead and its simulated total peak; cached.
+        """Return a table of plans with their overheads and simulated peaks. It is cached.
 
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            ``"time"``: the plans of least overhead for each budget in formula bytes (time-centric in the paper).
-            ``"memory"``: the plans of most overhead for each budget in formula bytes (memory-centric in the paper),
-            which often have a lower simulated peak. ``"live"``: the plans that a search in simulated total bytes finds.
+            ``"time"``: the plans that recompute least under each budget for the peak by the paper's formula.
+            ``"memory"``: the plans that recompute most under each such budget. They often have a lower simulated peak.
+            ``"live"``: the plans that a search by simulation of the whole training step finds.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
 
         Returns
         -------
         PlanTable
-            At most 512 plans; see :meth:`recompviz.Planner.plans`.
+            See :meth:`recompviz.Planner.plans`.
         """
         return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """Return the plan of least overhead whose simulated total peak is at most ``total``.
+        """Return the plan that recomputes least and whose simulated peak is at most ``total``.
 
-        With ``objective="memory"``, return the plan of most overhead that fits instead.
+        With ``objective="memory"``, the plan that recomputes most is returned instead.
 
         Parameters
         ----------
@@ -249,7 +251,7 @@ class Trace:
         return self.planner.plan(total, objective)
 
     def baseline(self, name: str) -> Plan:
-        """Return a plan of a common alternative, which needs no search; cached.
+        """Return a baseline: a plan made by a common method, without a search. It is cached.
 
         Parameters
         ----------
@@ -285,12 +287,12 @@ class Trace:
         return self.planner.baseline(name)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
-        """Return the schedule of a plan: all calls of the training step in order, and the storages freed after each.
+        """Return the operator calls of the training step under a plan, and the storages that are freed after each call.
 
         Parameters
         ----------
         plan : Plan, optional
-            None keeps everything.
+            If left out, every value is kept.
 
         Returns
         -------
@@ -304,7 +306,7 @@ class Trace:
         return self.planner.schedule(plan)
 
     def check(self, plan: Plan | None) -> Plan:
-        """Return the plan with the costs of this trace's graph, or the keep-all plan for None.
+        """Return the plan with the costs of this trace's graph. None stands for the plan that keeps every value.
 
         Raises
         ------
@@ -343,21 +345,19 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
-    """Predict the memory of one training step under a plan, without running it.
-
-    The prediction adds up the allocations and frees of the plan's schedule.
+    """Predict the memory of one training step under a plan, without running the step.
 
     Parameters
     ----------
     trace : Trace
     plan : Plan, optional
-        None keeps everything, as PyTorch does by default.
+        If left out, every value is kept, as PyTorch does by default.
 
     Returns
     -------
     Timeline
-        A simulated timeline. ``.peak`` is the peak in total bytes, and ``.at_peak()`` lists the blocks alive at the
-        peak. Workspace inside operators counts only if the trace is calibrated.
+        A simulated timeline. ``.peak`` is the peak in bytes, parameters included, and ``.at_peak()`` lists the blocks
+        alive at the peak. Workspace inside operators counts only if the trace is calibrated.
 
     Raises
     ------

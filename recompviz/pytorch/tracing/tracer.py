@@ -1,6 +1,6 @@
 """Trace a training step: turn a model and one batch into the graph of the step.
 
-The forward and backward pass are traced together, so that the graph contains every value that the backward pass reads.
+The forward and backward pass are traced together, so the graph contains every value that the backward pass reads.
 """
 
 from __future__ import annotations
@@ -128,12 +128,12 @@ def trace_step(
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     """Trace the step of an existing trace again with other arguments, for example a smaller batch.
 
-    The new trace is not calibrated. If the costs of the old trace are ``"measured"``, the new ones are ``"time"``.
+    The new trace is not calibrated. It has the cost model of the old trace, or ``"time"`` if that is ``"measured"``.
 
     Parameters
     ----------
     old : Trace
-        If it is estimated, the new one is estimated for the same device.
+        The existing trace. If it is estimated, the new trace is estimated for the same device.
     arguments : tuple
         The inputs, keyword arguments and targets.
     """
@@ -144,7 +144,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 
 
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
-    """Return the trace with the memory of an optimizer: its state, and the scratch memory of its step.
+    """Return a trace that also counts the memory of an optimizer: its state, and the scratch memory of its step.
 
     The attribute ``optimizer`` of the trace does not change.
     """
