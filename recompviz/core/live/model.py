@@ -215,6 +215,6 @@ class LiveModel:
 
         best = keep_mask.copy()
         if len(free):
-            rng = np.random.default_rng(seed)
+            rng = np.array([seed], np.uint64)
             self.simulations += anneal(keep_mask.copy(), best, free, walk, *self._fields, budget, rng)
         return best

@@ -13,6 +13,10 @@ from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.kernels import overhead_of, simulate
 from recompviz.core.live.step_arrays import Scratch, StepArrays
 
+# The constants of SplitMix64 (Steele, Lea and Flood, 2014).
+_STEP, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_27, _30, _31, _11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
+
 
 @kernel
 def flip_each(keep_mask, nodes, step_fields, scratch_fields, budget, results):
@@ -99,6 +103,26 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
 
 
 @kernel
+def draw(rng):
+    """Return a random number from 0 to 1, without 1, and advance the state of the generator (SplitMix64).
+
+    ``rng`` is an array of one ``uint64``. A NumPy generator is not used here: numba reads its fields with Python code
+    and does not check for errors, so that an interrupt at this point ends the process.
+    """
+    rng[0] += _STEP
+    bits = rng[0]
+    bits = (bits ^ (bits >> _30)) * _MIX_1
+    bits = (bits ^ (bits >> _27)) * _MIX_2
+    return ((bits ^ (bits >> _31)) >> _11) / 9007199254740992.0
+
+
+@kernel
+def draw_integer(rng, start, end):
+    """Return a random integer from ``start`` to ``end − 1``."""
+    return start + np.int64(draw(rng) * (end - start))
+
+
+@kernel
 def propose(keep_mask, free, flips, rng):
     """Change random flags of the keep mask in place, and return the number of changes.
 
@@ -106,18 +130,18 @@ def propose(keep_mask, free, flips, rng):
     nodes. Only nodes in ``free`` are changed. The numbers of the changed nodes are written to ``flips``.
     """
     n = len(free)
-    kind = rng.random()
-    at = rng.integers(0, n)
+    kind = draw(rng)
+    at = draw_integer(rng, 0, n)
     flips[0] = free[at]
     count = 1
     if kind < 0.25:
-        near = rng.random() < 0.7
-        count = rng.integers(2, 5)
+        near = draw(rng) < 0.7
+        count = draw_integer(rng, 2, 5)
         for k in range(1, count):
-            flips[k] = free[(at + rng.integers(1, 12)) % n if near else rng.integers(0, n)]
+            flips[k] = free[(at + draw_integer(rng, 1, 12)) % n if near else draw_integer(rng, 0, n)]
     elif kind < 0.6:
         for _ in range(20):
-            v = free[(at + rng.integers(-12, 13)) % n if kind < 0.5 else rng.integers(0, n)]
+            v = free[(at + draw_integer(rng, -12, 13)) % n if kind < 0.5 else draw_integer(rng, 0, n)]
             if keep_mask[v] != keep_mask[flips[0]]:
                 flips[1], count = v, 2
                 break
@@ -134,7 +158,7 @@ def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng
     overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled
     with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
     bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead. ``keep_mask`` is
-    overwritten.
+    overwritten. ``rng`` is the state of the random generator; see :func:`draw`.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     flips = np.zeros(4, np.int64)
@@ -148,7 +172,7 @@ def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng
         excess = max(totals.peak - budget, 0)
         proposed = excess + walk.weight * overhead
         temperature = max(walk.temperature * (1 - i / (walk.tries + 1)) ** 2, 1e-9)
-        if proposed <= energy or rng.random() < np.exp((energy - proposed) / temperature):
+        if proposed <= energy or draw(rng) < np.exp((energy - proposed) / temperature):
             energy = proposed
             if excess < best_excess or (excess == best_excess and overhead < best_overhead):
                 best_excess, best_overhead = excess, overhead
