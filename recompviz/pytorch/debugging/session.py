@@ -96,7 +96,8 @@ def examined(
     expect_loss(loss)
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
-    with state_restored(module, arguments, optimizer) if module is not None else contextlib.nullcontext():
+    modules = [one for one in (module, loss) if isinstance(one, nn.Module)]
+    with state_restored(modules, arguments, optimizer) if module is not None else contextlib.nullcontext():
         if module is not None:
             session.warm_up()
         recording = session.record(steps)
@@ -143,8 +144,9 @@ class _Session:
             self._plain.step()
 
     def _clear(self) -> None:
-        if self.module is not None:
-            clear_gradients(self.module, self.arguments)
+        for module in (self.module, self.loss):
+            if isinstance(module, nn.Module):
+                clear_gradients(module, self.arguments)
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
         """Return the loss. The output of the model is freed on return, as in the traced training step."""

@@ -3,41 +3,57 @@
 ============================  =========================================================
 restored                      from
 ============================  =========================================================
-buffers                       a copy on their device; a replaced buffer is put back
-inputs and targets            a copy on their device, if they require no gradient
+parameters and buffers        copies of their bits on the host; replaced ones are put back
+inputs and targets            copies of their bits on the host
 gradients                     the gradient tensors themselves
-random generators             the states of the generators of the CPU, the device, Python and NumPy
-plain attributes of modules   the former values; changes inside a list or dict are not undone
-parameters                    a copy on the host, if an optimizer steps or ``overwritten`` lists them
-the optimizer                 a copy of its state on the host, and a copy of its options
+optimizers                    their attributes, options and state; tensors from copies
+random generators             the states of the generators of the devices, Python and NumPy
+attributes of modules         the values; lists, dicts, sets and arrays with their contents
+hooks, training flags         as attributes of modules
+flags of the process          gradients, autocast, MKL-DNN, deterministic algorithms, default dtype
 ============================  =========================================================
 
-Values are written back in place, so that every tensor stays the same object. A value that did not change is not
-written, so that other work with the same batch is not disturbed. The optimizer's own ``step`` is never called; see
-:func:`recompviz.pytorch.internals.optimizers.plain_optimizer`.
+Values are written back in place, so that every tensor, list and dict stays the same object. A value that did not change
+is not written, so that other work with the same batch is not disturbed. The optimizer's own ``step`` is never called;
+see :func:`recompviz.pytorch.internals.optimizers.plain_optimizer`. If a hook of the user steps an optimizer in the
+backward pass, this optimizer and its parameters are restored, too.
+
+Not restored are attributes of objects that are no module, optimizer, container, array or random generator, and files.
+
+Private PyTorch used here: the switch of MKL-DNN in ``torch._C``. Tried on torch 2.13.0, on the CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
+import os
 import random
 import threading
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
-from recompviz.pytorch.internals.optimizers import has_own_state_dict
-from recompviz.pytorch.internals.tensors import version_of
+from recompviz.pytorch.internals.devices.runtimes import autocast_devices, runtime, without_memory
+from recompviz.pytorch.internals.tensors import place_of, same_bits, version_of
+from recompviz.pytorch.internals.undone import undone
+
+__all__ = ["WriteCounts", "beside_other_work", "clear_gradients", "gradient_holders", "one_at_a_time", "state_restored"]
 
 # Two training steps of one model at the same time would clear each other's gradients and reset each other's generators.
-# Code that runs a step and restores its state, or that profiles, holds this lock.
+# Code that traces, that runs a step and restores its state, or that profiles, holds this lock.
 one_at_a_time = threading.RLock()
+
+# The elements of a longer list or dict are not searched for tensors and containers.
+SEARCHED = 10_000
 
 
 def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
@@ -77,148 +93,265 @@ class WriteCounts:
 
 @contextlib.contextmanager
 def state_restored(
-    module: nn.Module,
+    modules: nn.Module | Iterable[nn.Module],
     arguments: Any,
     optimizer: torch.optim.Optimizer | None = None,
-    overwritten: Iterable[torch.Tensor] = (),
 ) -> Iterator[None]:
     """Restore, after a block, the state that a training step in the block changes.
 
-    Buffers, inputs, targets, gradients, random generators and plain attributes are restored. Parameters are restored
-    only if ``optimizer`` or ``overwritten`` is given. Only one such block runs at a time in a process; other threads
-    wait.
+    The docstring of this file lists the state. Only one such block runs at a time in a process; other threads wait.
 
     Parameters
     ----------
-    module : torch.nn.Module
+    modules : torch.nn.Module or iterable of torch.nn.Module
     arguments : pytree
         The inputs, keyword arguments and targets.
     optimizer : torch.optim.Optimizer, optional
-        The optimizer that steps inside the block. Its state, its options and its parameters are restored.
-    overwritten : iterable of torch.Tensor
-        The parameters that the forward pass may overwrite, for example those of a momentum encoder.
+        The optimizer that steps inside the block.
     """
     with one_at_a_time, contextlib.ExitStack() as stack:
-        tensors = [leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor)]
-        parameters = list(overwritten)
-        if optimizer is not None:
-            parameters += [*module.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
-            stack.enter_context(_optimizer_restored(optimizer))
-        stack.enter_context(_gradients_restored(gradient_holders(module, arguments)))
+        other = _other_work.get() if optimizer is None else None
+        state = _State(other)
+        stack.enter_context(undone(state.restore))
+        state.save([modules] if isinstance(modules, nn.Module) else list(modules))
+        state.save(arguments)
+        state.save(pytree.tree_leaves(arguments))  # also in containers that only pytree knows
+        state.save(optimizer)
+        state.save_process()
+        own = {id(tensor) for tensor in state.tensors}
+
+        def before_step(stepping: torch.optim.Optimizer, *_arguments: Any) -> None:
+            if any(id(p) in own for group in stepping.param_groups for p in group["params"]):
+                state.save(stepping)
+
+        handle = register_optimizer_step_pre_hook(before_step)
+        stack.enter_context(undone(handle.remove))
+        yield
+
+
+@dataclass(frozen=True)
+class _OtherWork:
+    """What a background run may restore while other cells train the same parameters and draw random numbers.
+
+    Attributes
+    ----------
+    overwritten : set of int
+        The identities of the parameters that the step overwrites. Only their values are restored.
+    seed : int or None
+        The seed of the random numbers of the run; None if its steps draw none.
+    """
+
+    overwritten: set[int]
+    seed: int | None
+
+
+_other_work: ContextVar[_OtherWork | None] = ContextVar("recompviz_other_work", default=None)
+
+
+@contextlib.contextmanager
+def beside_other_work(overwritten: Iterable[torch.Tensor], draws: bool) -> Iterator[None]:
+    """In a block of this thread, let :func:`state_restored` leave the work of other threads alone.
+
+    Only the values of the given parameters are restored, because another thread may train the others. The random
+    generators of Python and NumPy are not restored. PyTorch's generators continue after each step from where they were
+    before it. The step itself draws from another seed. So do other threads, if they draw while the step runs. No random
+    number that another thread has drawn is drawn again.
+
+    Parameters
+    ----------
+    overwritten : iterable of torch.Tensor
+        The parameters that the step overwrites in its forward pass, for example those of a momentum encoder.
+    draws : bool
+        Whether the step draws random numbers. If not, no generator is written to.
+    """
+    seed = int.from_bytes(os.urandom(7), "little") if draws else None
+    with undone(partial(_other_work.set, _other_work.get())):
+        _other_work.set(_OtherWork({id(tensor) for tensor in overwritten}, seed))
+        yield
+
+
+class _State:
+    """Objects with the values that they had when they were saved.
+
+    Parameters
+    ----------
+    other : _OtherWork or None
+        See :func:`beside_other_work`; None if there is no other work.
+    """
+
+    def __init__(self, other: _OtherWork | None) -> None:
+        self.other = other
+        self.tensors: list[torch.Tensor] = []
+        self._saved: dict[int, Any] = {}  # by identity; it keeps the objects alive, so that identities stay unique
+        self._restore: list[Callable[[], object]] = []
+
+    def save(self, value: Any) -> None:
+        """Save a value and everything that can be reached from it through containers, modules and optimizers."""
+        waiting = [value]
+        while waiting:
+            value = waiting.pop()
+            if isinstance(value, _LEAVES) or id(value) in self._saved:
+                continue
+            self._saved[id(value)] = value
+            if isinstance(value, torch.Tensor):
+                self._save_tensor(value)
+            elif isinstance(value, (nn.Module, torch.optim.Optimizer)):
+                waiting.append(vars(value))
+            elif type(value) in _CONTAINERS:
+                self._restore.append(partial(_CONTAINERS[type(value)], value, value.copy()))
+                if len(value) <= SEARCHED:
+                    waiting += value.values() if isinstance(value, dict) else value
+            elif isinstance(value, tuple):
+                waiting += value
+            elif (restore := _saved_source(value)) is not None:
+                self._restore.append(restore)
+
+    def save_process(self) -> None:
+        """Save the random generators and the flags of the process."""
+        generators = _generators(self.tensors)
+        seed = None if self.other is None else self.other.seed
+        if self.other is None or seed is not None:
+            self._restore += [partial(_restore_generator, each, each.get_state(), seed) for each in generators]
+        if self.other is None:
+            self._restore.append(partial(random.setstate, random.getstate()))
+            self._restore.append(partial(np.random.set_state, np.random.get_state()))  # noqa: NPY002  the user's
+        elif seed is not None:
+            for generator in generators:
+                generator.manual_seed(seed)
+        self._restore += [_flag(read, write) for read, write in _FLAGS]
+
+    def restore(self) -> None:
+        """Restore everything that was saved."""
+        for restore in self._restore:
+            restore()
+
+    def _save_tensor(self, tensor: torch.Tensor) -> None:
+        self.tensors.append(tensor)
+        trained = (
+            self.other is not None and isinstance(tensor, nn.Parameter) and id(tensor) not in self.other.overwritten
+        )
+        left_out = trained or without_memory([tensor])
         # on the host, so that the copies take no memory of the device that is measured
-        stack.enter_context(_values_restored(parameters, torch.device("cpu")))
-        stack.enter_context(_values_restored([t for t in (*module.buffers(), *tensors) if not t.requires_grad]))
-        stack.enter_context(_buffers_in_place(module))
-        stack.enter_context(_attributes_restored(module))
-        stack.enter_context(_python_generators_restored())
-        stack.enter_context(runtime(device_of([*module.parameters(), *tensors])).generators_restored())
-        yield
+        values = None if left_out else tensor.detach().to("cpu", copy=True)
+        # of the same storage, in case another one is assigned to ``tensor.data``
+        self._restore.append(partial(_restore_tensor, tensor, tensor.detach(), values))
+        if tensor.is_leaf:
+            self._restore.append(partial(_restore_leaf, tensor, tensor.requires_grad, tensor.grad))
 
 
-@contextlib.contextmanager
-def _values_restored(tensors: Iterable[torch.Tensor], device: torch.device | None = None) -> Iterator[None]:
-    """Write the values of tensors back after a block, from copies on a device; by default on the tensor's own."""
-    unique = {id(tensor): tensor for tensor in tensors}.values()
-    before = [(tensor, tensor.detach().to(device or tensor.device, copy=True)) for tensor in unique]
-    try:
-        yield
-    finally:
+def _restore_tensor(tensor: torch.Tensor, same_storage: torch.Tensor, values: torch.Tensor | None) -> None:
+    if place_of(tensor) != place_of(same_storage):
+        tensor.data = same_storage
+    if values is not None and not _same_values(tensor, values):
         with torch.no_grad():
-            for tensor, old in before:
-                if not _same_values(tensor, old):
-                    tensor.copy_(old)
+            tensor.copy_(values)
 
 
-@contextlib.contextmanager
-def _gradients_restored(holders: list[torch.Tensor]) -> Iterator[None]:
-    gradients = [holder.grad for holder in holders]
+def _restore_leaf(tensor: torch.Tensor, requires_grad: bool, gradient: torch.Tensor | None) -> None:
+    if tensor.requires_grad != requires_grad:
+        tensor.requires_grad_(requires_grad)
+    if tensor.grad is not gradient:
+        tensor.grad = gradient
+
+
+def _same_values(tensor: torch.Tensor, values: torch.Tensor) -> bool:
+    """Return whether a tensor has the bits of a copy on the host; False if they cannot be compared."""
     try:
-        yield
-    finally:
-        for holder, gradient in zip(holders, gradients, strict=True):
-            holder.grad = gradient
-
-
-@contextlib.contextmanager
-def _buffers_in_place(module: nn.Module) -> Iterator[None]:
-    """Put back the buffer tensors that ``forward`` replaced by new tensors."""
-    before = [(each._buffers, dict(each._buffers)) for each in module.modules()]
-    try:
-        yield
-    finally:
-        for buffers, old in before:
-            buffers.update(old)
-
-
-@contextlib.contextmanager
-def _attributes_restored(module: nn.Module) -> Iterator[None]:
-    """Put back plain attributes that ``forward`` assigns, such as counters, but not the contents of lists and dicts."""
-    before = [(each, _plain_attributes(each)) for each in module.modules()]
-    try:
-        yield
-    finally:
-        for each, old in before:
-            for name in _plain_attributes(each).keys() - old.keys():
-                del vars(each)[name]
-            vars(each).update(old)
-
-
-def _plain_attributes(module: nn.Module) -> dict[str, Any]:
-    registered = ("_parameters", "_buffers", "_modules")
-    return {name: value for name, value in vars(module).items() if name not in registered}
-
-
-@contextlib.contextmanager
-def _python_generators_restored() -> Iterator[None]:
-    """Restore the global random generators of Python and NumPy after a block. Layers may draw from them."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  the generator that user code draws from
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-
-
-@contextlib.contextmanager
-def _optimizer_restored(optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Restore an optimizer's options and state after a block, tensors in place. New options and state are removed."""
-    own = copy.deepcopy(optimizer.state_dict()) if has_own_state_dict(optimizer) else None
-    groups = [
-        (group, {name: value if name == "params" else _containers_copied(value) for name, value in group.items()})
-        for group in optimizer.param_groups
-    ]
-    state: dict[Any, Any] = optimizer.state
-    entries = dict(state)
-    contents = {key: _containers_copied(entry) for key, entry in entries.items()}
-    held = (contents, [{name: value for name, value in old.items() if name != "params"} for _, old in groups])
-    tensors = [leaf for leaf in pytree.tree_leaves(held) if isinstance(leaf, torch.Tensor)]
-    with _values_restored(tensors, torch.device("cpu")):
-        try:
-            yield
-        finally:
-            for group, old in groups:
-                group.clear()
-                group.update(old)
-            state.clear()
-            for key, entry in entries.items():
-                if isinstance(entry, dict):
-                    entry.clear()
-                    entry.update(contents[key])
-                state[key] = entry if isinstance(entry, dict) else contents[key]
-            if own is not None:
-                optimizer.load_state_dict(own)
-
-
-def _containers_copied(value: Any) -> Any:
-    """Copy nested dicts, lists and tuples. The leaves in them are not copied."""
-    return pytree.tree_map(lambda leaf: leaf, value)
-
-
-def _same_values(tensor: torch.Tensor, old: torch.Tensor) -> bool:
-    """Return whether a tensor equals a copy; False if they cannot be compared."""
-    if tensor.device != old.device:
-        return False
-    try:
-        return torch.equal(tensor, old)
+        return same_bits(tensor, values.to(tensor.device))
     except (RuntimeError, NotImplementedError):
         return False
+
+
+# -------------------------------------------------------------------- containers
+
+# values that cannot change, and of which there are many
+_LEAVES = (str, int, float, bytes, type, type(None))
+
+
+def _restore_list(value: Any, before: Any) -> None:
+    if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
+        value[:] = before
+
+
+def _restore_deque(value: deque[Any], before: deque[Any]) -> None:
+    if len(value) != len(before) or any(a is not b for a, b in zip(value, before, strict=True)):
+        value.clear()
+        value.extend(before)
+
+
+def _restore_dict(value: dict[Any, Any], before: dict[Any, Any]) -> None:
+    if any(key not in value for key in before):
+        value.clear()  # so that the order is restored, too
+    for key in [key for key in value if key not in before]:
+        del value[key]
+    for key, old in before.items():
+        if key not in value or value[key] is not old:
+            value[key] = old
+
+
+def _restore_set(value: set[Any], before: set[Any]) -> None:
+    if value != before:
+        value.clear()
+        value.update(before)
+
+
+_CONTAINERS: dict[type, Callable[[Any, Any], None]] = {
+    list: _restore_list,
+    deque: _restore_deque,
+    dict: _restore_dict,
+    OrderedDict: _restore_dict,
+    defaultdict: _restore_dict,
+    set: _restore_set,
+}
+
+
+# -------------------------------------------------------------------- arrays, random generators, flags
+
+
+def _saved_source(value: Any) -> Callable[[], object] | None:
+    """Return a function that restores an array or a random generator; None for anything else."""
+    if isinstance(value, np.ndarray) and value.flags.writeable:
+        return partial(np.copyto, value, value.copy())
+    if isinstance(value, torch.Generator):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, np.random.Generator):
+        return partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return partial(value.set_state, value.get_state())
+    if isinstance(value, random.Random):
+        return partial(value.setstate, value.getstate())
+    return None
+
+
+def _generators(tensors: Iterable[torch.Tensor]) -> list[torch.Generator]:
+    """Return the random generators of the CPU and of the devices of some tensors."""
+    devices = {torch.device("cpu"), *(tensor.device for tensor in tensors if not without_memory([tensor]))}
+    return [runtime(device).generator() for device in devices]
+
+
+def _restore_generator(generator: torch.Generator, state: torch.Tensor, seed: int | None) -> None:
+    """Restore the state of a generator. With a seed, do so only if the generator still has this seed."""
+    if seed is None or generator.initial_seed() == seed:
+        generator.set_state(state)
+
+
+def _flag(read: Callable[[], Any], write: Callable[[Any], object]) -> Callable[[], object]:
+    """Return a function that writes the present value of a flag again if the flag has another value then."""
+    before = read()
+    return lambda: None if read() == before else write(before)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+_FLAGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    (_deterministic, lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1])),
+    *(
+        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind))
+        for kind in autocast_devices()
+    ),
+)

@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 __all__ = [
     "StorageWeakRef",
     "changes_arguments",
+    "place_of",
     "same_bits",
     "storage_key",
     "tensor_hooks",
@@ -49,6 +50,14 @@ def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
 def storage_key(tensor: torch.Tensor) -> int:
     """Return a number that identifies the tensor's storage as long as the storage exists."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return the address, shape, strides and dtype of a tensor; only shape and dtype if it has no address."""
+    try:
+        return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+    except (RuntimeError, NotImplementedError):  # sparse, or a subclass that wraps other tensors
+        return tensor.shape, tensor.dtype
 
 
 def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:

@@ -23,7 +23,7 @@ from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
-from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, overwritten_in
+from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, modules_of
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
@@ -119,7 +119,7 @@ def _measured(trace: Trace) -> list[OperatorFigures]:
     measurement = MeasurementRun(planned, device, None, trace.arguments)
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
-    with state_restored(planned, trace.arguments, overwritten=overwritten_in(trace)):
+    with state_restored(modules_of(planned), trace.arguments):
         for _ in range(WARM_UP_STEPS):
             counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)

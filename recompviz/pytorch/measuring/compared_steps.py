@@ -18,7 +18,6 @@ from torch.utils import _pytree as pytree
 from recompviz.pytorch.internals.autograd import backward_of_step, leaves_of, trained_outputs, version_counters_kept
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
-from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
 
 # Real values in the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
@@ -116,7 +115,7 @@ class TwoSteps:
         trace, step = self.trace, self.trace.step
         before = {id(leaf): (leaf, leaf.grad) for leaf in self.outside.values()}
         try:
-            with state_restored(step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
+            with state_restored(step, trace.arguments), torch.enable_grad():
                 found = [self._result(trace.arguments, run, held_by, find_outside, before)]
                 altered = changed_in_place(step.parameters()) if self.change_parameters else contextlib.nullcontext()
                 with altered:

@@ -20,7 +20,6 @@ from recompviz.core.base.units import format_bytes
 from recompviz.pytorch.internals.operators import operator_name
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
-from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
 
 # A captured step is reported if it saves more than eager by over this share. Smaller differences come from kernels, for
@@ -67,7 +66,7 @@ def eager_forward(trace: Trace) -> EagerForward:
 
     counted = _Counted()
     with (
-        state_restored(trace.step, trace.arguments, overwritten=overwritten_in(trace)),
+        state_restored(trace.step, trace.arguments),
         torch.enable_grad(),
         torch.compiler.set_stance("force_eager"),
         torch.autograd.graph.saved_tensors_hooks(pack, _never_read),

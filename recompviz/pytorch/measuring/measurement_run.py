@@ -156,7 +156,7 @@ class MeasurementRun:
         return self.module.trace.constants if isinstance(self.module, PlannedModule) else []
 
 
-def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[[Mark | None], Run]:
+def runner_of(module: nn.Module, arguments: Any, loss: Loss | None = None) -> Callable[[Mark | None], Run]:
     """Return a function ``with_mark(mark)`` that returns a function ``run()`` for the forward pass of a training step.
 
     ``mark`` is a function from the number of a step of a schedule to a context manager, or None. A planned module runs
@@ -172,19 +172,13 @@ def runner_of(module: nn.Module, arguments: Any, loss: Loss | None) -> Callable[
             return planned.marked(mark, *inputs, *targets, **kwargs)
 
         return run
-    step = Step(module, loss)
+    step = module if isinstance(module, Step) else Step(module, loss)
     return lambda _mark: lambda: step(*arguments)
 
 
-def overwritten_parameters(module: nn.Module) -> list[torch.Tensor]:
-    """Return the parameters that the forward pass may overwrite, for example those of a momentum encoder.
-
-    The trace of a planned module tells which these are. For any other module, all parameters that require no gradient
-    are returned.
-    """
-    if isinstance(module, PlannedModule):
-        return overwritten_in(module.trace)
-    return [parameter for parameter in module.parameters() if not parameter.requires_grad]
+def modules_of(module: nn.Module) -> list[nn.Module]:
+    """Return a module, and the model and loss from which it was planned, whose own attributes may change."""
+    return [module, module.step] if isinstance(module, PlannedModule) else [module]
 
 
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:

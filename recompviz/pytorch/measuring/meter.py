@@ -22,12 +22,12 @@ from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (
     WARM_UP_STEPS,
     MeasurementRun,
-    overwritten_parameters,
+    modules_of,
     runner_of,
 )
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.program import profiler_mark
-from recompviz.pytorch.tracing.step import Loss, refuse_call, refuse_foreign, step_arguments
+from recompviz.pytorch.tracing.step import Loss, Step, refuse_call, refuse_foreign, step_arguments
 
 
 def measure(
@@ -78,8 +78,8 @@ def measure(
 
     Notes
     -----
-    The state that the steps change is restored: buffers, gradients, random generators, and with an optimizer its state
-    and the parameters. See :mod:`recompviz.pytorch.internals.state`.
+    The state that the steps change is restored: parameters, buffers, gradients, the optimizer's state, random
+    generators and attributes of modules. See :mod:`recompviz.pytorch.internals.state`.
 
     Only the threads of the training step are recorded. On CUDA, the step's own peak is compared with the allocator's
     peak, which counts the whole process. If the allocator's peak is over 2 MiB higher, ``notes`` of the timeline says
@@ -104,9 +104,10 @@ def measure(
             "a model or batch on the meta device has no memory to measure; use rv.trace and rv.simulate"
         )
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
-    run_with = runner_of(module, arguments, loss)
-    measurement = MeasurementRun(module, device, optimizer, arguments)
-    with state_restored(module, arguments, optimizer, overwritten_parameters(module)):
+    trained = module if isinstance(module, PlannedModule) else Step(module, loss)
+    run_with = runner_of(trained, arguments)
+    measurement = MeasurementRun(trained, device, optimizer, arguments)
+    with state_restored(modules_of(trained), arguments, optimizer):
         for _ in range(WARM_UP_STEPS):
             counts = measurement.one_step(run_with(None))
         static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step

@@ -72,6 +72,12 @@ class AcceleratorRuntime(DeviceRuntime):
 
     # -------------------------------------------------------------------- the random generator
 
+    def generator(self) -> torch.Generator:
+        getattr(self.module, "init", lambda: None)()  # before it, PyTorch has no list of generators
+        index = self.module.current_device() if self.device.index is None else self.device.index
+        generator: torch.Generator = self.module.default_generators[index]
+        return generator
+
     def generator_bytes(self) -> int:
         return 0
 

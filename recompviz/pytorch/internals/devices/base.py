@@ -113,6 +113,10 @@ class DeviceRuntime(ABC):
     # -------------------------------------------------------------------- the random generator
 
     @abstractmethod
+    def generator(self) -> torch.Generator:
+        """Return the random generator that operators on the device use by default."""
+
+    @abstractmethod
     def generator_bytes(self) -> int:
         """Return the bytes that a saved generator state takes on the device; 0 if the state is on the host."""
 
@@ -133,16 +137,6 @@ class DeviceRuntime(ABC):
             yield
         finally:
             self.set_generator_state(present)
-
-    @contextlib.contextmanager
-    def generators_restored(self) -> Iterator[None]:
-        """Restore the random generators of the CPU and of the device after a block."""
-        host, own = torch.get_rng_state(), self.generator_state()
-        try:
-            yield
-        finally:
-            torch.set_rng_state(host)
-            self.set_generator_state(own)
 
     # -------------------------------------------------------------------- the clock
 

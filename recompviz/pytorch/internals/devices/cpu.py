@@ -37,6 +37,9 @@ class CpuRuntime(DeviceRuntime):
     def reset_peaks(self) -> None:
         pass
 
+    def generator(self) -> torch.Generator:
+        return torch.default_generator
+
     def generator_bytes(self) -> int:
         return torch.get_rng_state().numel()
 
