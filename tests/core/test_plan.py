@@ -58,29 +58,62 @@ def test_a_plan_of_another_version_is_read_if_the_graph_is_the_same(version: str
         assert (found is not None) == (writer is not None)
 
 
+GRAPH = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+TEXT = rv.Plan.from_lower_sets(GRAPH, [{0}, {0, 1}]).to_json()
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("key", "values"),
     [
-        lambda d: d.update(segment=[1]),
-        lambda d: d.update(segment=[1, 3]),
-        lambda d: d.update(segment=[2, 1]),
-        lambda d: d.update(segment=[float("inf"), 1]),
-        lambda d: d.update(keep="00"),
-        lambda d: d.update(format="other"),
-        lambda d: d.pop("keep"),
+        ("format", ["other", None, 1, "x" * 10**6]),
+        ("fingerprint", ["0" * 64, None, 5, [], "\ud800"]),
+        ("kind", [None, 5, "", "x" * 1001, "\ud800", ["canonical"]]),
+        ("keep", [None, 10, "", "1", "100", "12", "１0", ["1", "0"], "00"]),
+        ("segment", [
+            None, 5, {}, "12", [], [1], [1, 2, 2], [0, 1], [-1, 1], [1, 3], [2, 2], [2, 1], [True, 2], [1.0, 2],
+            [1.5, 2], ["1", 2], [None, 2], [[1], 2], [1, 10**9], [1, 10**30], [1, 1e300],
+        ]),
     ],
-)
-def test_a_damaged_plan_is_refused(damage: object) -> None:
-    graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
-    data = json.loads(rv.Plan.from_lower_sets(graph, [{0}, {0, 1}]).to_json())
-    damage(data)  # type: ignore[operator]
-    with pytest.raises(rv.PlanMismatch, match=r"plan|segment|keep mask|lower set"):
-        rv.Plan.from_json(graph, json.dumps(data))
+)  # fmt: skip
+def test_the_error_of_a_damaged_plan_names_the_key_and_what_was_expected(key: str, values: list[object]) -> None:
+    data = json.loads(TEXT)
+    for value in values:
+        with pytest.raises(rv.PlanMismatch) as refused:
+            rv.Plan.from_json(GRAPH, json.dumps(data | {key: value}))
+        assert refused.value.key == key or "characters, expected at most" in str(refused.value)
+        assert len(str(refused.value)) < 400
+    del data[key]
+    with pytest.raises(rv.PlanMismatch, match=f"no {key}, expected"):
+        rv.Plan.from_json(GRAPH, json.dumps(data))
 
 
-def test_text_that_is_no_json_is_refused() -> None:
-    with pytest.raises(rv.PlanMismatch, match="no recompviz plan"):
-        rv.Plan.from_json(rv.Graph.from_edges([], memory=[1]), "hello")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "hello", "null", "[]", "5", '"x"', TEXT[:50], TEXT + "x", TEXT + TEXT, "\ufeff" + TEXT, None, 5,
+        TEXT.encode(), "[" * 10_000, "[" * 100_000, '{"a":' * 10_000,
+        TEXT[:-1] + ', "x": ' + "[" * 5_000 + "]" * 5_000 + "}",
+        TEXT[:-1] + ', "keep": "00"}', TEXT.replace("[1", "[NaN"), TEXT.replace("[1", "[-Infinity"),
+        TEXT.replace("[1", "[" + "1" * 5000), TEXT[:-1] + " " * 10**6 + "}",
+    ],
+    ids=lambda text: str(text)[:20],
+)  # fmt: skip
+def test_a_text_that_is_not_a_plan_is_one_type_of_error(text: str) -> None:
+    with pytest.raises(rv.PlanMismatch, match=r"expected|it is not JSON"):
+        rv.Plan.from_json(GRAPH, text)
+
+
+def test_a_plan_of_many_segments_is_read_in_proportion_to_its_size() -> None:
+    graph = rv.Graph.from_edges([(i, i + 1) for i in range(2999)], memory=[1] * 3000)
+    plan = rv.Plan.from_masks(graph, [(2 << i) - 1 for i in range(3000)])
+    assert (rv.Plan.from_json(graph, plan.to_json()).segment == plan.segment).all()
+
+
+def test_keep_all_keeps_all() -> None:
+    text = rv.Plan.keep_all(GRAPH).to_json()
+    with pytest.raises(rv.PlanMismatch) as refused:
+        rv.Plan.from_json(GRAPH, text.replace('"11"', '"10"'))
+    assert refused.value.key == "keep"
 
 
 def test_a_sequence_that_is_no_lower_set_names_the_edge() -> None:

@@ -20,6 +20,7 @@ from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.formula import SegmentTerms, segment_terms
+from recompviz.core.plans.plan_text import FORMAT, read_plan_text
 from recompviz.core.plans.segment_arrays import (
     keep_mask_of_segments,
     peaks_by_segment,
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
-
-
-# the layout of the text of a plan; a new number for every change that an older version cannot read
-FORMAT = "recompviz plan 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,9 +213,7 @@ class Plan:
     @cached_property
     def masks(self) -> tuple[int, ...]:
         """The lower sets L₁ ⊊ … ⊊ L_k = V as bit masks. L_i is the union of the segments V₁ … V_i."""
-        last = np.arange(1, int(self.segment.max(initial=0)) + 1)
-        rows = np.packbits(self.segment <= last[:, None], axis=1, bitorder="little")
-        return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
+        return _lower_sets(self.segment)
 
     @property
     def lower_sets(self) -> tuple[frozenset[Name], ...]:
@@ -324,58 +319,44 @@ class Plan:
         ------
         PlanMismatch
             If the text is not a plan, or the plan was made for a graph with another fingerprint. If the format
-            or the fingerprint differs and another version of recompviz wrote the text, the message says so.
+            or the fingerprint differs and another version of recompviz wrote the text, the message says so. The
+            attributes ``key`` and ``expected`` of the error name the wrong key and what its value should be.
         """
-        try:
-            data = json.loads(text)
-            form, version = data["format"], data.get("version")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
-        if form != FORMAT:
-            raise PlanMismatch(
-                f"the plan has format {form!r}, expected {FORMAT!r}{_written_by(version)}; write it again here"
-            )
-        try:
-            fingerprint, kind = data["fingerprint"], str(data["kind"])
-            keep, segment = str(data["keep"]), [int(i) for i in data["segment"]]
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise PlanMismatch(f"the text is no recompviz plan ({error!r}); write one with plan.to_json()") from error
-        if fingerprint != graph.fingerprint:
-            raise PlanMismatch(
-                f"the plan was made for graph {str(fingerprint)[:12]}…, this is {graph.fingerprint[:12]}…"
-                f"{_written_by(version)}; another model, shape, dtype or version of PyTorch: plan again for this trace"
-            )
-        if kind == "keep-all":
+        found = read_plan_text(text, graph.fingerprint, len(graph))
+        if found.kind == "keep-all":
+            if not found.keep_mask.all():
+                raise PlanMismatch(
+                    'the plan has kind = "keep-all" and a 0 in keep, expected 1 for each node; the text was edited, '
+                    "write it again with plan.to_json()",
+                    "keep",
+                    "1 for each node",
+                )
             return cls.keep_all(graph)
-        k = max(segment, default=0)
-        if len(segment) != len(graph) or sorted(set(segment)) != list(range(1, k + 1)):
-            raise PlanMismatch(
-                f"the plan has {len(segment)} segment numbers up to {k}; expected one for each of {len(graph)} nodes, "
-                "without gaps: the text was edited, write it again with plan.to_json()"
-            )
-        masks = [sum(1 << v for v, s in enumerate(segment) if s <= i) for i in range(1, k + 1)]
         try:
-            plan = cls.from_masks(graph, masks, kind)
+            plan = cls.from_masks(graph, _lower_sets(found.segment), found.kind)
         except ValueError as error:
             raise PlanMismatch(
-                f"the segments are no lower-set sequence ({error}); the text was edited, write it again"
+                f"the segments are no lower-set sequence ({error}); the text was edited, write it again",
+                "segment",
+                "a lower-set sequence",
             ) from error
-        if keep != "".join("1" if kept else "0" for kept in plan.keep_mask.tolist()):
-            if kind != "canonical" and len(keep) == len(graph) and set(keep) <= {"0", "1"}:
-                return cls.from_keep_mask(graph, np.array([digit == "1" for digit in keep], dtype=np.bool_), kind)
+        if not np.array_equal(found.keep_mask, plan.keep_mask):
+            if found.kind != "canonical":
+                return cls.from_keep_mask(graph, found.keep_mask, found.kind)
             raise PlanMismatch(
                 "the keep mask is not the union of the boundaries of the segments; the text was edited, write it again "
-                "with plan.to_json()"
+                "with plan.to_json()",
+                "keep",
+                "the union of the boundaries of the segments",
             )
         return plan
 
 
-def _written_by(version: object) -> str:
-    """Return a clause for an error message: which version of recompviz wrote a plan; empty for the present version."""
-    if version == __version__:
-        return ""
-    other = "an older version of recompviz" if version is None else f"recompviz {version}"
-    return f"; {other} wrote the text, this is recompviz {__version__}"
+def _lower_sets(segment: NDArray[np.int32]) -> tuple[int, ...]:
+    """Return L_1 … L_k as bit masks. L_i is the union of the segments V_1 … V_i."""
+    last = np.arange(1, int(segment.max(initial=0)) + 1)
+    rows = np.packbits(segment <= last[:, None], axis=1, bitorder="little")
+    return tuple(int.from_bytes(row.tobytes(), "little") for row in rows)
 
 
 def expect_plan(plan: Any) -> None:
