@@ -1,7 +1,7 @@
 """The command line: ``recompviz lab`` starts JupyterLab and opens a notebook with the Explorer.
 
-By default, the server listens on the loopback interface only. It requires Jupyter's token, because it executes any
-code that it receives.
+By default, the server listens on the loopback interface only. It requires Jupyter's token, because a notebook server
+executes any code that it receives.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Advice on recomputation: the bytes that a checkpoint or a plan would save, and the time that it would take.
 
-A checkpoint around a module is a plan: it recomputes the values inside the module, and keeps its results that other
-modules read. Each plan is simulated. In a calibrated trace, its time is the measured time of the recomputed operators.
+A checkpoint around a module is a plan that recomputes the values inside the module, and keeps the results that other
+modules read. Each plan is simulated. In a calibrated trace, the time of a plan is the measured time of the recomputed
+operators.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ LEAST_SHARE = 0.01
 def checkpoint_advice(traced: Trace) -> list[Advice]:
     """Advise which modules to checkpoint. The module whose checkpoint saves the most bytes comes first.
 
-    Each module whose path has one or two parts, such as ``"encoder.layer1"``, is tried by itself. If several modules
-    save equally many bytes, only the one with the least recomputation time is returned. At most ``MOST_NAMED`` modules
-    are returned. Each of them saves at least ``LEAST_SHARE`` of the simulated peak.
+    Each module whose path has one or two parts, such as ``"encoder.layer1"``, is tried alone. If several modules save
+    the same number of bytes, only the module with the least recomputation time is returned. At most four modules are
+    returned. Each of them saves at least 1 % of the simulated peak.
 
     Parameters
     ----------
     traced : Trace
-        If it is not calibrated, the advice has no times.
+        The traced training step. If the trace is not calibrated, the advice has no times.
     """
     graph = traced.graph
     whole = simulate(traced).peak
@@ -57,11 +58,11 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
 
 
 def planner_advice(traced: Trace) -> list[Advice]:
-    """Advise up to two plans: one for the least feasible total, and one for a larger total.
+    """Advise up to two plans: one for the least feasible memory budget, and one for a larger budget.
 
-    The larger total lies half-way between the least and the simulated peak without recomputation. Plans that save less
-    than ``LEAST_SHARE`` of this peak are left out. The plan with the least recomputation time comes first. If the trace
-    is not calibrated, the plan with the largest saving comes first.
+    The larger budget is half-way between the least budget and the simulated peak without recomputation. Plans that save
+    less than 1 % of this peak are left out. The plan with the least recomputation time comes first. If the trace is not
+    calibrated, the plan with the largest saving comes first.
     """
     table = traced.plans("live")
     whole = simulate(traced).peak

@@ -1,8 +1,8 @@
 """Compare simulated with measured memory, operator by operator.
 
-The simulated training step is a functional graph; the measured one is eager Python. Both run nearly the same operators.
-The two sequences are aligned by operator name and by pass, forward or backward. From each aligned operator to the next,
-the change of live memory is compared.
+The simulated training step is a functional graph, and the measured step is eager Python. Both run nearly the same
+operators. The two sequences of operators are aligned by operator name and by pass (forward or backward). From each
+aligned operator to the next, the change of live memory is compared.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MOST_OPERATORS = 6000
 def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
     """Return the operators at which live memory changes by more or less than in the simulation.
 
-    The largest difference comes first.
-    The measured training step contains the peak, and is compared without its optimizer step. The simulated one has no
-    recomputation. Empty if nothing was recorded, or if one of the two has more than ``MOST_OPERATORS`` operators.
+    The largest difference comes first. The measured training step is the step that contains the peak, without its
+    optimizer step. The simulated step has no recomputation. If nothing was recorded, or if one of the two steps has
+    more than 6,000 operators, the result is empty.
     """
     if recording.peak_operator is None:
         return ()

@@ -23,7 +23,7 @@ from recompviz.pytorch.debugging.recorder.watched import Block
 
 
 def report_of(peak: PeakState, title: str) -> MemoryReport:
-    """Return the memory report of a peak state; :func:`recompviz.debug` adds expected memory, differences and advice.
+    """Return the memory report of a peak state, without differences from simulated memory and without advice.
 
     Parameters
     ----------

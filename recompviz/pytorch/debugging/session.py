@@ -1,8 +1,8 @@
 """Run a training step several times to make its memory report.
 
 The first pass watches and profiles some training steps, and finds the peak. The second pass runs one more training step
-and pauses at the operator of the peak, to search for the objects that hold blocks. If an object of the user's keeps a
-block alive, a third pass runs one more training step. It finds the line that stores the block in the object.
+and pauses at the operator of the peak, to search for the objects that hold blocks. If an object of the user's program
+keeps a block alive, a third pass runs one more training step. It finds the line that stores the block in the object.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def examined(
 ) -> tuple[MemoryReport, Recording]:
     """Run some eager training steps and report the measured memory at their peak.
 
-    Up to three more training steps run: one to warm up, if ``model`` is a module, and two to search for references.
-    If ``model`` is a module, its parameters, buffers and gradients and the optimizer's state are restored afterwards.
+    Up to three more training steps run. If ``model`` is a module, one step runs before to warm up. Up to two steps run
+    afterwards to search for references. If ``model`` is a module, its parameters, buffers and gradients and the
+    optimizer's state are restored at the end.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def examined(
     Returns
     -------
     report : MemoryReport
-        The report without expected memory and advice; :func:`recompviz.debug` adds them.
+        The report, without the differences and the advice that :func:`recompviz.debug` adds.
     recording : Recording
         The operators and allocations of these training steps.
 
@@ -81,7 +82,7 @@ def examined(
     ValueError
         If ``steps`` is less than 1.
     TraceError
-        If the loss of a module is not a scalar or needs no gradient.
+        If ``loss`` is neither a function nor a module, or if the loss of a module is not a scalar or needs no gradient.
     ProfilerBusy
         If another ``torch.profiler`` runs in this process.
     """

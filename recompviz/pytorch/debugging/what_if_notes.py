@@ -36,15 +36,15 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     traced : Trace
         The present training step.
     batch : int, optional
-        The other batch size. It replaces the first dimension of every input and target whose first dimension is the
-        present batch size. Default: unchanged.
+        The new batch size. It replaces the first dimension of every input and target whose first dimension is the
+        present batch size. If left out, the batch size is not changed.
     dtype : torch.dtype, optional
-        The dtype of floating-point parameters, buffers, inputs and targets. Default: unchanged.
+        The new dtype of floating-point parameters, buffers, inputs and targets. If left out, dtypes are not changed.
 
     Returns
     -------
     int
-        Total bytes at the peak, with parameters, inputs and the optimizer's state.
+        Bytes at the peak, with parameters, inputs and the optimizer's state.
     """
     inputs, kwargs, targets = traced.arguments
     now = batch_size(traced)
@@ -98,10 +98,10 @@ def batch_size(traced: Trace) -> int:
 
 
 def largest_batch(traced: Trace, total: int | float | str) -> int:
-    """Return the largest batch size found whose training step fits in a total without recomputation.
+    """Return the largest batch size found whose training step fits in a memory budget without recomputation.
 
-    The peak is nearly linear in the batch size. So a secant search finds where the simulated peak crosses the total.
-    Usually, traces confirm that the result fits and that a batch larger by one does not. The search stops after a
+    The peak is nearly linear in the batch size, so a secant search finds the batch size at which the simulated peak
+    reaches the budget. The result always fits. Usually a batch larger by one does not fit, but the search stops after a
     fixed number of rounds.
 
     Parameters
@@ -109,13 +109,12 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
     traced : Trace
         The training step at the present batch size.
     total : int, float or str
-        The largest peak of the training step, in bytes, or with a unit: ``"24 GiB"``. Parameters and the optimizer's
-        state count.
+        The budget in bytes, or a string such as ``"24 GiB"``. It covers the parameters and the optimizer's state, too.
 
     Returns
     -------
     int
-        0 if not even a batch of 1 fits.
+        The batch size; 0 if not even a batch of 1 fits.
 
     Examples
     --------
@@ -160,15 +159,15 @@ def _secant(known: dict[int, int], budget: int) -> int:
 def what_ifs(traced: Trace, total: int | None) -> list[str]:
     """Return notes with the simulated peak at half and double the batch size, and in bfloat16.
 
-    If the training step cannot be traced with the other batch size or dtype, the note gives the error. The note about
-    bfloat16 is only for models with float32 parameters.
+    If the training step cannot be traced with the other batch size or dtype, the note gives the error. There is a note
+    about bfloat16 only if the model has float32 parameters.
 
     Parameters
     ----------
     traced : Trace
         The present training step.
     total : int or None
-        Total bytes. If given, a first note states the largest batch size that fits without recomputation.
+        A memory budget in bytes. If given, a first note gives the largest batch size that fits without recomputation.
     """
     notes = []
     now = simulate(traced).peak

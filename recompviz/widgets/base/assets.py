@@ -1,8 +1,8 @@
-"""JavaScript and CSS of the widgets, each joined into one text, because anywidget takes one module and one style sheet.
+"""JavaScript and CSS of the widgets: several files are joined into one text for each widget.
 
-The files ``js/<room>/*.js`` are plain ECMAScript modules. For a widget they are joined in the order of their imports,
-without ``import`` statements and ``export`` keywords; no build step is needed. Top-level names must be unique over all
-files.
+The library anywidget takes one JavaScript module and one style sheet for a widget. The files ``js/<folder>/*.js`` are
+plain ECMAScript modules. They are joined in the order of their imports, without ``import`` statements and ``export``
+keywords. Top-level names must be unique over all files. No build step is needed.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _UNSUPPORTED = re.compile(r"^(?:import\b|export\s+(?!default \{)).*", re.MULTILI
 
 @cache
 def esm(entry: str = "explorer/explorer.js") -> str:
-    """Return the JavaScript of ``entry`` and of all files that it imports, directly or not, as one module.
+    """Return one JavaScript module that contains the file ``entry`` and all files that ``entry`` needs.
 
     Parameters
     ----------
     entry : str
-        Path below ``widgets/js``.
+        Path of a JavaScript file below ``widgets/js``.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _join(name: str, done: dict[str, str]) -> None:
 
 @cache
 def css() -> str:
-    """Return the style sheet of the Explorer: the colours, then the files of ``SHEETS`` in order."""
+    """Return the style sheet of the Explorer. It starts with the colours, from :func:`colours`."""
     sheets = ((HERE / "css" / f"{name}.css").read_text(encoding="utf-8") for name in SHEETS)
     return "\n".join([colours(".rv-explorer", JUPYTER), *sheets])
 
@@ -85,8 +85,8 @@ def colours(selector: str, page: Mapping[str, str] = MappingProxyType({})) -> st
     selector : str
         CSS selector of the elements that get the properties.
     page : mapping of str to str, optional
-        From a name of the palette to a custom property of the page, for example
-        ``{"text": "--jp-ui-font-color1"}``. Its value is used where the page defines it, else the palette's colour.
+        Name in the palette → custom property of the page, for example ``{"text": "--jp-ui-font-color1"}``. A page that
+        defines the custom property gets the property's colour. Other pages get the palette's colour.
 
     Examples
     --------

@@ -26,7 +26,7 @@ INTERVAL = 0.1
 
 
 class Progress(Protocol):
-    """The type of the function with which work reports its progress."""
+    """The type of the function by which a job's work reports its progress."""
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
         """Report that the share ``done / total`` of the work is done.
@@ -58,16 +58,16 @@ class Job(Generic[T]):
         the job ends, before :meth:`wait` returns. If it raises an error in the state ``"done"``, the state becomes
         ``"failed"`` with this error, and ``changed`` is called again.
     text : str
-        The activity at the start, for people.
+        The initial value of the attribute ``text``.
 
     Attributes
     ----------
     state : "running", "done", "cancelled" or "failed"
-        ``"running"`` from the beginning, also before :meth:`start`.
+        The state of the job. It is ``"running"`` from the beginning, also before :meth:`start`.
     fraction : float
         The share of the work that is done, from 0 to 1.
     text : str
-        The current activity; for a failed job, the error in one line.
+        The current activity in words, to be shown to the user. For a failed job, the error in one line.
     result : object or None
         The return value of ``work`` in the state ``"done"``; None in other states.
     error : BaseException or None
@@ -110,7 +110,7 @@ class Job(Generic[T]):
 
     @property
     def ended(self) -> bool:
-        """Whether the work has ended. After :meth:`cancel`, this may take some time."""
+        """Whether the work has ended. After :meth:`cancel`, the work may continue for some time."""
         return self._ended.is_set()
 
     @property
@@ -124,7 +124,7 @@ class Job(Generic[T]):
         return self._thread is threading.current_thread()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next report of progress. If it returns before, its result is dropped."""
+        """Ask the work to stop at its next report of progress. If the work returns before, its result is dropped."""
         self._cancelled.set()
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -138,7 +138,7 @@ class Job(Generic[T]):
         Returns
         -------
         bool
-            Whether the job has ended. In the job's own thread: False, without waiting.
+            Whether the job has ended. A call in the job's own thread returns False at once.
         """
         return not self.is_here and self._ended.wait(seconds)
 
@@ -191,7 +191,7 @@ def _stop_at_exit() -> None:
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as one line for people. For an out-of-memory error, the line also says what to do.
+    """Return one line that describes an error to the user. For an out-of-memory error, the line also says what to do.
 
     Examples
     --------
@@ -210,7 +210,7 @@ def explain(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: Any) -> bool:
-    """Return whether an error means that the device or the machine is out of memory, by its type or its text."""
+    """Return whether the type or the text of an error says that the device or the machine is out of memory."""
     return (
         isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "out of memory" in str(error).lower()
     )

@@ -1,8 +1,8 @@
 """Styles of the elements in the lessons' pictures.
 
-A style maps SVG attributes to values. A value may be the name of a colour of :mod:`recompviz.core.base.palette`. The
-widgets use the styles as a style sheet, which follows the theme of the page. Static pictures use them as attributes, in
-light colours. Kept values have a solid border, and recomputed values a dashed one.
+A style maps SVG attributes to values. A value may be the name of a colour in :mod:`recompviz.core.base.palette`. In a
+widget, the styles are a style sheet, which follows the light or dark theme of the page. In a static picture, they are
+SVG attributes in light colours. Kept values have a solid border. Recomputed values have a dashed border.
 """
 
 from __future__ import annotations

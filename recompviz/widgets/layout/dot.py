@@ -1,8 +1,8 @@
 """Layouts by Graphviz's ``dot``, with a time limit.
 
-``dot`` draws small and medium graphs best, but it may take minutes for long skip edges. It therefore runs with a time
-limit, and once more with coarser settings if the limit is reached. If both runs fail, or ``dot`` is not installed, the
-caller uses :mod:`recompviz.widgets.layout.layered`.
+``dot`` draws small and medium graphs best, but it may take minutes for long skip edges. Therefore ``dot`` runs with a
+time limit. If the run reaches the limit, ``dot`` runs once more with coarser settings. If both runs fail, or if ``dot``
+is not installed, the caller uses :mod:`recompviz.widgets.layout.layered`.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class DotDrawing:
 def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: float, span: int) -> DotDrawing | None:
     """Lay out a graph by ``dot``.
 
-    There are up to two runs. The first run uses the default settings; it is left out for a graph with many nodes or
-    long edges. The second run uses coarser settings; it follows if the first one fails or is left out.
+    There are up to two runs. The first run uses the default settings. It is left out if the graph has many nodes or
+    long edges. The second run uses coarser settings. It follows if the first run fails or is left out.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ def run_dot(graph: Graph, rankdir: str, node: tuple[float, float], seconds: floa
     node : (width, height)
         The size of every node in points.
     seconds : float
-        The time limit of the first run. The second run has the same limit, but at most ``RETRY_SECONDS``.
+        The time limit of the first run. The second run has the same limit, but at most one second.
     span : int
         The sum of the lengths of all edges, in ranks; see :func:`recompviz.widgets.layout.layout.edge_span`.
 
     Returns
     -------
     DotDrawing or None
-        None if ``dot`` is not installed, if no run succeeds within its time limit, or if the graph is empty or too
-        large.
+        The layout. None if ``dot`` is not installed, if no run succeeds within its time limit, or if the graph is empty
+        or too large.
     """
     if span > HOPELESS_SPAN or not 0 < len(graph) <= HOPELESS_NODES:
         return None

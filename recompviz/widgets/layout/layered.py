@@ -2,11 +2,12 @@
 
 It has four steps:
 
-1. Each node gets a rank: the length of the longest path from a source to it, or a higher number.
+1. Each node gets a rank. The rank is at least the number of edges on the longest path from a source to the node.
 2. An edge that spans several ranks gets a *dummy* on each rank between its ends.
 3. Barycenter sweeps reorder the items (nodes and dummies) of each rank. The order with the fewest crossings is used.
-4. The coordinates in a rank are fitted to those in the neighbouring ranks by least squares, with a least distance
-   between items. This is an isotonic regression. Weights keep the longest path and long edges straight.
+4. Each item gets a coordinate in its rank. The coordinates are fitted to those in the neighbouring ranks by weighted
+   least squares, with a least distance between items (isotonic regression). The weights keep the longest path and long
+   edges straight.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 """
@@ -54,11 +55,11 @@ class Arrangement:
 
 
 def ranks_of(graph: Graph) -> list[int]:
-    """Return the rank of each node: the number of edges on the longest path from a source to it.
+    """Return the rank of each node. It is the number of edges on the longest path from a source to the node.
 
-    A node that could lie five or more ranks later is moved to the rank before its first successor. Otherwise, values
-    that layers use all along a network, such as projections of one embedding, would form one long column. A node with
-    more predecessors than successors is not moved.
+    There is one exception. A node that could lie five or more ranks later is moved to the rank before its first
+    successor, unless it has more predecessors than successors. Without this exception, values that layers use all along
+    a network, such as projections of one embedding, would all have the same rank.
 
     Examples
     --------
@@ -92,12 +93,13 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
     edges : sequence of (u, v)
         Edges between node numbers; v must have a higher rank than u.
     most_dummies : int
-        The largest number of dummies. The shortest edges get theirs first. Edges for which none are left are drawn as
-        direct lines.
+        The largest number of dummies. Shorter edges get dummies before longer edges. When no dummies are left, the
+        remaining edges are drawn as direct lines.
 
     Returns
     -------
     Arrangement
+        The coordinates, from 0 to ``extent``. Without nodes, the result is empty and ``extent`` is 0.
     """
     if not rank:
         return Arrangement((), {}, 0.0)

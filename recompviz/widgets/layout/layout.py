@@ -1,8 +1,8 @@
 """Positions of the nodes and edges of a graph. They depend on the graph and the mode, and not on a plan.
 
-The mode ``"wrapped"`` breaks a deep network into lines, like a text. The modes ``"right"`` and ``"down"`` draw the
-graph in one piece, from left to right or from top to bottom. They use Graphviz, or the built-in layered layout if
-Graphviz is missing or takes too long. Layouts are cached by the fingerprint of the graph.
+The mode ``"wrapped"`` breaks a deep network into lines, as a page breaks a text. The modes ``"right"`` and ``"down"``
+draw the graph in one piece, from left to right or from top to bottom. These two modes use Graphviz, or the built-in
+layered layout if Graphviz is missing or takes too long. Layouts are cached by the fingerprint of the graph.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def default_mode(graph: Graph) -> Mode:
 
 
 def edge_span(graph: Graph) -> int:
-    """Return the sum of the lengths of all edges, in ranks. It predicts how long ``dot`` takes."""
+    """Return the sum of the lengths of all edges, in ranks. A large sum means that ``dot`` takes a long time."""
     rank = np.array(ranks_of(graph))
     return int((rank[graph.edges[:, 1]] - rank[graph.edges[:, 0]]).sum()) if len(graph.edges) else 0
 

@@ -1,8 +1,8 @@
 """Ranks and orders of the items in every module box. They do not change when boxes are opened or closed.
 
-An item is a node, or the box of a module. Each box is laid out separately: its items, its two *ports* (where lines from
-outside enter and leave) and the lines that span several ranks. The page computes the sizes of the items, so opening a
-box only shifts its neighbours. Boxes with the same edges between their items share one computation.
+An item is a node, or the box of a module. A box has two *ports*, where lines from outside enter the box and leave it.
+Each box is laid out separately, with its items, its ports and its lines. The page computes the sizes of the items, so
+opening a box only shifts the items beside it. Boxes with the same edges between their items share one computation.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ IN, OUT = -1, -2  # the ports as ends of a line
 
 @dataclass(frozen=True, eq=False)
 class ModuleLayout:
-    """The rank and the place of each item in its box; items are numbered as in :class:`Modules`.
+    """The rank and the place of each item in its box. An item is a node or a module's box, as in :class:`Modules`.
 
-    A place is a coordinate across the ranks, as in :class:`Arrangement`. Lines from outside enter a box at its port
-    *in*, and lines to the outside leave it at its port *out*.
+    A place is a coordinate within a rank, as in :class:`Arrangement`. Lines from outside enter a box at its port
+    *in*. Lines to the outside leave the box at its port *out*.
 
     Attributes
     ----------
@@ -39,10 +39,10 @@ class ModuleLayout:
     across : numpy.ndarray of float32, shape (#V + #boxes,)
         The place of each item.
     ports : numpy.ndarray of float32, shape (#boxes, 3)
-        For each box: the place of the port *in*, the place of the port *out*, and the rank of *out*.
+        For each box, three numbers: the place of the port *in*, the place of the port *out*, and the rank of *out*.
     lines : numpy.ndarray of int32, shape (#lines, 3)
-        The box of a line, and the items that it leads from and to; −1 for the port *in*, −2 for *out*. Several edges of
-        the graph may share a line.
+        For each line, three numbers: the box that contains the line, and the items at which the line starts and ends.
+        Instead of an item, −1 is the port *in* and −2 is the port *out*. Several edges of the graph may share a line.
     passed : numpy.ndarray of float32, shape (#passed, 2)
         The rank and the place of each point that a line passes between its ends.
     offsets : numpy.ndarray of uint32, shape (#lines + 1,)
@@ -58,10 +58,10 @@ class ModuleLayout:
 
 
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
-    """Return the lines in each box as pairs (from, to) of items or ports.
+    """Return the lines in each box as pairs (start, end). Start and end are items, or −1 for port *in*, −2 for *out*.
 
-    An edge of the graph becomes one line in each box that it leaves or enters, and one more line in the innermost box
-    that contains both of the edge's ends.
+    An edge of the graph becomes one line in each box that the edge leaves or enters. It also becomes one line in the
+    innermost box that contains both of its ends.
     """
     count = len(graph)
     around = [ancestors(modules, v) for v in range(count)]

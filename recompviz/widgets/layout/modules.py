@@ -1,10 +1,10 @@
 """The modules of a graph as a tree of boxes, in which repeated blocks are folded.
 
-A box is one *call* of a module: nodes of the module that run one after the other, with no other node between them. So a
-path that leaves a box never enters it again, and the graph of the boxes has no cycle, whichever boxes are open. If
-other nodes run between two calls of a module, each call has a box of its own. A single node gets no box. A module that
-contains all nodes of its parent shares one box with the parent. Consecutive siblings of equal structure are folded into
-one box, which shows how many there are.
+A box is one *call* of a module: nodes of the module that run one after the other, with no other node between them. If
+other nodes run between two calls of a module, each call has a box of its own. Therefore a path that leaves a box never
+enters it again, and the graph of the boxes has no cycle. A single node gets no box. A module that contains all nodes of
+its parent shares one box with the parent. Consecutive siblings of equal structure are folded into one box, which shows
+their number.
 """
 
 from __future__ import annotations

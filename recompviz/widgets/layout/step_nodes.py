@@ -1,9 +1,9 @@
 """The node that each step of a schedule belongs to, so that a click on the timeline selects the node in the graph.
 
 The label of a forward or recompute step is the key of its node. The label of a backward step names the backward
-operator, in the module of the forward call. The backward pass runs in reverse order. So the k-th backward operator of
-a kind in a module belongs to the k-th last forward operator of this kind. If there are more of the one than of the
-other, these backward steps belong to no node.
+operator, in the module of the forward call. The backward pass runs in reverse order. Therefore the k-th backward
+operator of a kind in a module belongs to the k-th last forward operator of this kind. If a module has different numbers
+of forward and backward operators of a kind, their backward steps belong to no node.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAMES = {"threshold": "relu", "native_batch_norm": "batch_norm", "native_layer_
 
 
 def node_numbers(graph: Graph) -> dict[str, int]:
-    """Return the number of each node, by its key (``NodeInfo.key``), or by its name if it has no key."""
+    """Return a dictionary from the key of each node (``NodeInfo.key``) to its number. A name replaces a missing key."""
     return {info.key or str(name): v for v, (name, info) in enumerate(zip(graph.names, graph.info, strict=True))}
 
 

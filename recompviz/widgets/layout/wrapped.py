@@ -2,8 +2,8 @@
 
 A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
 therefore broken into lines, at places that few edges cross. The number of lines is chosen so that the graph fills the
-window. Each line has a layered layout. An edge to a later line runs through the gaps between the lines. If it skips
-lines, it also runs along the left margin.
+window. Each line has a layered layout. An edge to a later line runs through the gaps between the lines. An edge that
+skips lines also runs along the left margin.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ class Line:
     first, last : int
         The first and the last rank in the line.
     top : float
-        The y coordinate of its upper side.
+        The y coordinate of the upper side of the line, in pixels.
     arrangement : Arrangement
-        The coordinates of its nodes and of the edges inside it.
+        The coordinates of the nodes in the line, and of the edges between them.
     members : tuple of int
-        The numbers of its nodes, in the order of ``arrangement.across``.
+        The numbers of the nodes in the line, in the order of ``arrangement.across``.
     edges : tuple of int
-        The numbers of the edges inside it. The keys of ``arrangement.lines`` are positions in this tuple.
+        The numbers of the edges between nodes of the line. The keys of ``arrangement.lines`` are positions in this
+        tuple.
     """
 
     first: int
@@ -54,7 +55,7 @@ class Line:
 def wrap(
     graph: Graph, node: tuple[float, float], view: tuple[float, float]
 ) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Lay out a graph in lines from left to right, like a text.
+    """Lay out a graph in lines from left to right, as a page breaks a text into lines.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def wrap(
     routes : list of list of (x, y)
         The points through which each edge is drawn.
     width, height : float
-        The size of the picture.
+        The size of the picture in pixels.
     """
     rank = ranks_of(graph)
     edges = [(u, v) for u, v in graph.edges.tolist()]

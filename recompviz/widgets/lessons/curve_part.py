@@ -1,7 +1,8 @@
 """The trade-off curve below the table in the stepper of the dynamic programme.
 
-The cells of the row of ∅ are points; two lines join the time-centric and the memory-centric plans. A click on a point
-shows the path of its plan through the table.
+The last row of the table belongs to the lower set ∅. Each cell of this row is a point of the chart, and stands for a
+plan. One line joins the time-centric plans, another line the memory-centric plans. A click on a point shows the path of
+its plan through the table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ Change = dict[str, Mapping[str, Value]]
 class CurvePart:
     """A chart of the last row of the table, the row of ∅. Its x axis is the overhead, and its y axis the least peak.
 
-    The chart is drawn when the object is made. Points and lines are hidden until a patch shows them.
+    The chart is drawn when the object is made. Points and lines are hidden until a patch (changes of SVG elements)
+    shows them.
 
     Parameters
     ----------
@@ -27,7 +29,7 @@ class CurvePart:
     table : Programme
         A table of the budget-free form; see :mod:`recompviz.core.teaching.programme`.
     walk_of : mapping of (int, float) to int
-        The frame that a click on a point shows, by the place (lower set, overhead) of the cell.
+        Place (lower set, overhead) of a cell → number of the frame that a click on the cell's point shows.
     left, top, right : float
         Edges of the chart, in pixels.
     """
@@ -68,11 +70,11 @@ class CurvePart:
             )  # fmt: skip
 
     def x(self, cell: Cell) -> float:
-        """Return the x coordinate of a cell's overhead, in pixels."""
+        """Return the x coordinate of the point of a cell, in pixels."""
         return self.left + 14 + cell.place[1] / self.most * (self.right - self.left - 28)
 
     def y(self, peak: int) -> float:
-        """Return the y coordinate of a peak in formula bytes, in pixels."""
+        """Return the y coordinate of a peak, in pixels. The peak is in bytes, by the paper's peak formula."""
         return self.bottom - 18 - (peak - self.low) / max(self.high - self.low, 1) * (HEIGHT - 36)
 
     def _line(self, cells: Sequence[Cell]) -> str:
@@ -80,9 +82,9 @@ class CurvePart:
         return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
-        """Return the patch that shows the points of the cells ``answers``, which are cells of the last row.
+        """Return the patch (changes of SVG elements) that shows the points of some cells of the last row.
 
-        If ``lines`` is True, it also shows the lines of the time-centric and the memory-centric plans.
+        If ``lines`` is True, the patch also shows the lines of the time-centric and the memory-centric plans.
         """
         patch: Change = {
             self.key_of[cell.place]: {"style": "point" if lines and cell.place in self.optima else "point-off"}
@@ -94,5 +96,5 @@ class CurvePart:
         return patch
 
     def lit(self, answer: Cell) -> Change:
-        """Return the patch that highlights the point of a cell of the last row."""
+        """Return the patch (changes of SVG elements) that highlights the point of a cell of the last row."""
         return {self.key_of[answer.place]: {"style": "point-lit", "r": 9}}

@@ -20,7 +20,7 @@ HEIGHT = 172.0
 
 
 def draw_formula(canvas: Canvas, width: float, top: float) -> None:
-    """Draw one row for each term of the peak formula, without numbers; :func:`formula_patch` fills them in.
+    """Draw one row for each term of the peak formula, without numbers. :func:`formula_patch` fills the numbers in.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def draw_formula(canvas: Canvas, width: float, top: float) -> None:
 
 
 def formula_patch(strategy: Strategy, state: State, width: float) -> Change:
-    """Return the patch that fills in the numbers of a state and its segment.
+    """Return the patch (changes of SVG elements) that writes the numbers of one state into the table of the formula.
 
     Parameters
     ----------

@@ -18,17 +18,17 @@ def edited(graph: Graph, change: dict[str, Any]) -> Graph | str:
     graph : Graph
         The graph to edit. It is not changed.
     change : dict
-        The edit. ``change["verb"]`` is one of these, with the other keys in brackets:
+        The edit. ``change["verb"]`` is one of the following words. The other keys of the edit are in brackets.
 
-        - ``"preset"`` (``name``): show another small graph, or the same graph for ``"my own"``.
-        - ``"node"`` (``name``, ``memory``, ``time``): add a node, or change its size and cost.
-        - ``"remove"`` (``name``): remove a node and its edges.
-        - ``"edge"`` (``from``, ``to``): add an edge, or remove it if it exists.
+        - ``"preset"`` (``name``) shows another small graph. The name ``"my own"`` stands for the same graph.
+        - ``"node"`` (``name``, ``memory``, ``time``) adds a node, or changes the node's size and cost.
+        - ``"remove"`` (``name``) removes a node and its edges.
+        - ``"edge"`` (``from``, ``to``) adds an edge, or removes the edge if it exists.
 
     Returns
     -------
     Graph or str
-        The new graph; for ``"preset"`` with another name, this name.
+        The new graph. For ``"preset"`` with another name than ``"my own"``, the name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The base class of the lesson widgets. It adds their style sheet, and a static picture for pages without a kernel."""
+"""The base class of the lesson widgets. It adds a style sheet, and a static picture for pages without a kernel."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class MemoryChart:
         return self.left + i * self.pitch
 
     def y(self, size: float) -> float:
-        """Return the y coordinate of a size in formula bytes, in pixels."""
+        """Return the y coordinate of a size, in pixels. The size is in bytes."""
         return self.bottom - size / self.tallest * CHART_HEIGHT
 
     def _line(self, sizes: list[int] | list[int | None]) -> str:
@@ -97,7 +97,7 @@ class MemoryChart:
         return path or "M0 0"
 
     def patch(self, i: int, state: State) -> Change:
-        """Return the patch that shows actions 0 to i and veils the later ones.
+        """Return the patch (changes of SVG elements) that shows the bars of actions 0 to i and veils the later bars.
 
         ``state`` is the state after action i.
         """

@@ -1,8 +1,8 @@
 """The picture of the playground: the graph on the left, the lattice of its lower sets on the right.
 
-The chosen set and the sequence are shown by a patch (see :mod:`recompviz.widgets.lessons.scene`). In the page,
-``js/lessons/playground_patch.js`` computes the patch without the kernel. This file computes the same patch for the
-static picture.
+A *patch* changes some elements of the picture, so that it shows the chosen set and the sequence; see
+:mod:`recompviz.widgets.lessons.scene`. In the page, ``js/lessons/playground_patch.js`` computes the patch without the
+kernel. This module computes the same patch for the static picture.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TOP = 44.0
 
 
 def diagram_of(graph: Graph) -> Hasse | None:
-    """Return the Hasse diagram of a graph's lower sets; None if there are more than 80, too many to draw."""
+    """Return the Hasse diagram of a graph's lower sets. Return None if there are more than 80 (too many to draw)."""
     try:
         return hasse(graph)
     except TooManyLowerSets:
@@ -29,10 +29,10 @@ def diagram_of(graph: Graph) -> Hasse | None:
 
 
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
-    """Return the scene of a graph. Its only frame shows a set and a sequence of lower sets.
+    """Return a picture of a graph in which a set of nodes and a sequence of lower sets are marked.
 
-    The set is shown in the graph, and the sequence in the lattice of all lower sets. The lattice is drawn for up to 80
-    lower sets. Without it, the sequence is not shown.
+    The set is marked in the graph, and the sequence in the lattice of all lower sets. The lattice is drawn for up to 80
+    lower sets. Without the lattice, the sequence is not shown.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float
 
 
 def lattice_centres(graph: Graph) -> list[list[float]] | None:
-    """Return the centre (x, y) of each lower set in the scene, in pixels; None if there are too many to draw.
+    """Return the centre (x, y) of each lower set in the picture, in pixels, in the order of :attr:`Hasse.sets`.
 
-    The order is that of :attr:`Hasse.sets`.
+    Return None if there are more than 80 lower sets (too many to draw).
     """
     diagram = diagram_of(graph)
     if diagram is None:
@@ -95,9 +95,9 @@ def lattice_centres(graph: Graph) -> list[list[float]] | None:
 
 
 def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patch:
-    """Return the patch that shows a chosen set and a sequence of lower sets in the scene of a graph.
+    """Return the patch that marks a chosen set and a sequence of lower sets in the picture of a graph.
 
-    If the graph has more than 80 lower sets, the patch shows only the chosen set.
+    A patch maps keys of SVG elements to changes. If the graph has more than 80 lower sets, only the set is marked.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """The picture in the stepper of the dynamic programme: graph, recursion with numbers, table, and trade-off curve.
 
-There is one frame for each cell, and one for the finished table. Then one frame for each cell of the last row shows the
-path of its plan through the table. All numbers come from :mod:`recompviz.core.teaching.programme`.
+A *frame* is one step of the picture. There is one frame for each cell, and one for the finished table. Then there is
+one frame for each cell of the last row. It shows the path of the cell's plan through the table. All numbers come from
+:mod:`recompviz.core.teaching.programme`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def programme_scene(table: Programme, title: str) -> Scene:
-    """Return the scene that fills a table cell by cell.
+    """Return a scene (a picture with frames) in which a table is filled cell by cell.
 
     Parameters
     ----------

@@ -24,8 +24,8 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
         A graph with at most 80 lower sets, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
         ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
     budget : int or str, optional
-        Budget of the second tab, for values and their gradients only: bytes, or a size such as ``"3 GiB"``. Default:
-        the peak of the middle plan of the time-centric curve.
+        Budget of the second tab, in bytes or as a size such as ``"3 GiB"``. Only values and their gradients count.
+        Default: the peak of the plan in the middle of the time-centric curve.
 
     Returns
     -------

@@ -17,7 +17,8 @@ Change = dict[str, Mapping[str, Value]]
 class TablePart:
     """The table of a dynamic programme, with its cells numbered in the order in which they are filled.
 
-    The empty table is drawn when the object is made. Methods that change the picture return patches.
+    The empty table is drawn when the object is made. Methods that change the picture return patches: changes of SVG
+    elements by key. The *place* of a cell is its lower set and its overhead.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ class TablePart:
     cells : list of Cell
         The cells with candidates or a value, row by row. Cells whose candidates all exceed the budget are included.
     number : dict of (int, float) to int
-        For each place, the position of its cell in ``cells``. The frame that fills the cell has the same number.
+        Place → position of the cell in ``cells``. The frame (step of the picture) that fills the cell has the same
+        number.
     right, bottom : float
         Right and bottom edge of the table, in pixels.
     """
@@ -84,7 +86,7 @@ class TablePart:
         return f"opt[{lower_set}, {t}]" if self.table.budget is not None else f"R({lower_set}, {t})"
 
     def filled(self, until: int) -> Change:
-        """Return the patch that shows the values of cells 0 to ``until``; ✗ where no candidate fits."""
+        """Return the patch that shows the values of cells 0 to ``until``. ✗ marks a cell that no candidate fits."""
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
             patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
@@ -92,7 +94,7 @@ class TablePart:
         return patch
 
     def current(self, i: int) -> Change:
-        """Return the patch that shows cells 0 to i. It marks cell i, the cells that it reads, and the best of those."""
+        """Return the patch that shows cells 0 to i. It marks cell i, the cells read for it, and the best of these."""
         cell = self.cells[i]
         patch = self.filled(i)
         for candidate in cell.candidates:
@@ -111,7 +113,7 @@ class TablePart:
         )
 
     def path(self, walk: tuple[Place, ...]) -> Change:
-        """Return the patch that marks the cells of a walk (see :meth:`Programme.walk`)."""
+        """Return the patch that marks the cells of one plan's path, given as places (see :meth:`Programme.walk`)."""
         return self._marked(walk, "cell-path", "cell-text-path")
 
     def _marked(self, places: tuple[Place, ...] | list[Place], style: str, text_style: str) -> Change:

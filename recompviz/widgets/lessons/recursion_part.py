@@ -22,9 +22,9 @@ class RecursionPart:
     canvas : Canvas
         The canvas to draw on.
     budget : int or None
-        The budget in formula bytes; None for the budget-free form.
+        The budget in bytes, by the paper's peak formula. None for the recursion over all budgets at once.
     name_of : callable (place) → str
-        Returns the name of the cell at a place, for example ``R(ab, 3)``.
+        Returns the name of the cell at a place (lower set, overhead), for example ``R(ab, 3)``.
     top : float
         Top of the equations, in pixels.
     """
@@ -47,9 +47,10 @@ class RecursionPart:
         self.bottom = top + 152 + 23 * LINES
 
     def lines(self, cell: Cell) -> Change:
-        """Return the patch that writes out the candidates of a cell.
+        """Return the patch (changes of SVG elements) that writes out the candidates of a cell, one in each line.
 
-        If there are more candidates than lines, the best one comes first, and the last line counts the rest.
+        If there are more candidates than lines, the best candidate comes first. The last line says how many are left
+        out.
         """
         value = str(cell.value) if cell.value >= 0 else "no candidate fits"
         patch: Change = {"result": {"text": f"{self.name_of(cell.place)} = {value}"}}

@@ -38,10 +38,9 @@ class Element:
     key : str
         Name of the element in patches; empty if the element never changes.
     go : int
-        The frame that a click on the element shows; −1 if it shows none. The page of the playground handles clicks on
-        its boxes itself.
+        The number of the frame that a click on the element shows. −1 if a click shows no frame.
     label : str
-        What a click on the element shows, in words, for screen readers.
+        A description for screen readers of what a click on the element shows.
     """
 
     tag: str
@@ -114,7 +113,7 @@ class Scene:
                     )
 
     def message(self) -> dict[str, Any]:
-        """Return the scene as a dictionary for the page, without ``still``; see ``lessons.md``."""
+        """Return the scene as a dictionary for the page. ``lessons.md`` lists its keys; ``still`` is left out."""
         return {
             "width": self.width,
             "height": self.height,

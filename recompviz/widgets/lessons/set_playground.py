@@ -31,7 +31,7 @@ def playground(graph: Graph | str | None = None) -> Playground:
     """Show a widget in which sets of nodes are chosen by clicking, and lower sets form a sequence.
 
     The widget says whether the chosen set is a lower set, and shows the overhead and peak of the sequence. If the graph
-    has at most 80 lower sets, it shows them as a lattice. The graph can be edited.
+    has at most 80 lower sets, the widget also shows the lattice of all lower sets. The user can edit the graph.
 
     Parameters
     ----------
@@ -89,9 +89,9 @@ class Playground(Lesson):
 
     @property
     def graph(self) -> Graph:
-        """The graph that is shown. It can be set.
+        """The graph that is shown. It can be set to another graph.
 
-        Setting it empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
+        A new graph empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
         """
         return self._graph
 
@@ -101,7 +101,7 @@ class Playground(Lesson):
 
     @property
     def chosen(self) -> frozenset[Name]:
-        """The chosen set of node names, a lower set or not. It can be set."""
+        """The names of the chosen nodes. They need not form a lower set. The property can be set."""
         return frozenset(self._graph.names[v] for v in self._chosen)
 
     @chosen.setter
@@ -112,8 +112,8 @@ class Playground(Lesson):
     def sequence(self) -> tuple[frozenset[Name], ...]:
         """The chosen sequence of lower sets, as sets of node names. It need not end with V, the set of all nodes.
 
-        It can be set to a list of sets of node names. This raises ``ValueError`` if a set is not a lower set, or does
-        not strictly contain the set before it.
+        The property can be set to a list of sets of node names. ``ValueError`` is raised if a set is not a lower set,
+        or does not strictly contain the set before.
         """
         return tuple(frozenset(self._graph.names[v] for v in nodes) for nodes in self._sequence)
 
@@ -125,9 +125,10 @@ class Playground(Lesson):
 
     @property
     def plan(self) -> Plan:
-        """The plan of the sequence. V, the set of all nodes, is appended if the sequence does not end with it.
+        """The plan of the chosen sequence of lower sets.
 
-        If no sequence is chosen, the plan has the single segment V.
+        If the sequence does not end with V, the set of all nodes, V is appended. If no sequence is chosen, the plan has
+        the single segment V.
         """
         return Plan.from_masks(self._graph, with_everything(self._graph, self._masks()))
 

@@ -19,7 +19,7 @@ from recompviz.widgets.lessons.scene import Scene
 class Stepper(Lesson):
     """A widget that steps through scenes.
 
-    :func:`recompviz.step_strategy` and :func:`recompviz.step_programme` make it.
+    :func:`recompviz.step_strategy` and :func:`recompviz.step_programme` make steppers. A scene is a picture with steps.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Stepper(Lesson):
 
     @property
     def shown(self) -> int:
-        """The shown tab, counted from 0. Setting it shows the tab at step 0; a wrong number raises ``ValueError``."""
+        """The shown tab, counted from 0. A new value shows another tab at step 0; a wrong one raises ``ValueError``."""
         return self._shown
 
     @shown.setter
@@ -75,9 +75,9 @@ class Stepper(Lesson):
         return self._frame or scene.still % len(scene.frames)
 
     def to_svg(self) -> str:
-        """Return a static SVG picture of the shown step. If that is step 0, draw ``Scene.still`` instead.
+        """Return a static SVG picture of the shown step.
 
-        ``Scene.still`` is the step that a static picture shows.
+        At step 0, the picture shows the step ``Scene.still`` instead, which the scene names for static pictures.
         """
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 

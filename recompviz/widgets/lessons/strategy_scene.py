@@ -23,7 +23,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def strategy_scene(strategy: Strategy, title: str) -> Scene:
-    """Return the scene of a strategy, with one frame for each state. A static picture shows the peak."""
+    """Return the scene of a strategy, with one frame for each state. A static picture shows the state at the peak."""
     plan = strategy.plan
     graph = plan.graph
     canvas = Canvas()

@@ -34,12 +34,12 @@ def step_strategy(
         A graph of 1 to 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
         ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
     sequence : sequence of sets of node names, or Plan, optional
-        The lower sets L₁ ⊊ … ⊊ V; V may be left out. Default: the time-centric and the memory-centric plan of
-        ``budget`` are shown side by side.
+        The lower sets L₁ ⊊ … ⊊ V. V, the set of all nodes, may be left out. Default: the time-centric and the
+        memory-centric plan of ``budget`` are shown side by side.
     budget : int or str, optional
-        Budget for values and their gradients only: bytes, or a size such as ``"3 GiB"``. Not allowed with ``sequence``.
-        Default: of the peaks of all memory-centric plans, the least one for which the time-centric and the
-        memory-centric plan differ in overhead. If there is none, the least feasible budget.
+        Budget in bytes, or as a size such as ``"3 GiB"``. Only values and their gradients count. Not allowed with
+        ``sequence``. Default: the least peak of a memory-centric plan at which the time-centric and the memory-centric
+        plan have different overheads. If there is no such peak, the least feasible budget.
 
     Returns
     -------

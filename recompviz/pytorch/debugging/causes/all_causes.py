@@ -1,8 +1,8 @@
 """The list of all causes, and the findings about memory that has no surprising cause.
 
 A finding names live blocks and the bytes that a fix would free. A cause uses only facts about the state at the peak,
-not names of models. Findings of several causes may contain the same block;
-:func:`recompviz.core.reports.ranking.ranked` then drops the less important ones.
+not names of models. Findings of several causes may contain the same block.
+:func:`recompviz.core.reports.ranking.ranked` drops the less important ones of such findings.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def surprising_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
     peak : PeakState
         The state at the peak.
     rows : list of (int, LiveBlock)
-        The allocations to explain, each with its position in the report's rows.
+        The allocations alive at the peak, each with its position in ``MemoryReport.rows``.
     """
     return [finding for cause in CAUSES for finding in cause(peak, rows)]
 
@@ -65,7 +65,7 @@ def ordinary_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
     peak : PeakState
         The state at the peak.
     rows : list of (int, LiveBlock)
-        The allocations that no other finding explains, each with its position in the report's rows.
+        The allocations that no other finding explains, each with its position in ``MemoryReport.rows``.
     """
     groups: dict[str, LiveRows] = defaultdict(list)
     for i, live in rows:

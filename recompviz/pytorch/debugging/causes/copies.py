@@ -1,4 +1,4 @@
-"""Causes with a second block that is not needed: the base of a small view, an input beside its result, or a copy."""
+"""Causes with two blocks where one is enough: a view and its base, an input and its result, a value and a copy."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ SAVES_RESULT_IN_PLACE = frozenset({"leaky_relu", "elu", "hardtanh"})
 def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each block that is alive only because small views of it are needed.
 
-    Views count as needed if they are saved for backward, held by an object of the user's, or read later in the training
-    step; at least one must be saved or held. They are small if together they take at most ``PINNED_SHARE`` of the
-    block.
+    A view is needed if it is saved for backward, held by an object of the user's program, or read later in the training
+    step. At least one view must be saved or held. The views are small if together they take at most half of the block.
     """
     for i, live in rows:
         block = live.block
@@ -114,7 +113,7 @@ def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
     """Return the elementwise operator that could have overwritten a block with its result; None if there is none.
 
-    Only a forward operator that is the last to read the block counts.
+    It must be a forward operator, and the last operator that reads the block.
     """
     block = live.block
     if block is None or block.role or block.maker < 0 or peak.age(live) or live.operator is None:
@@ -144,8 +143,8 @@ def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
 def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about values cast to a wider dtype, and about values computed from them.
 
-    The wider dtype is float32 or float64. The user may make the cast, or autocast. There is one finding for each source
-    line, or two if the line has casts by the user and casts by autocast. Half of the bytes count as avoidable.
+    The wider dtype is float32 or float64. The user's code or autocast makes the cast. There is one finding for each
+    source line, or two if the line has casts of both kinds. Half of the bytes count as avoidable.
     """
     groups: dict[tuple[SourceLine | None, bool], list[tuple[int, LiveBlock, Operator]]] = defaultdict(list)
     for i, live in rows:

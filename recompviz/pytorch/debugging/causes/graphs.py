@@ -22,7 +22,7 @@ from recompviz.pytorch.debugging.peak.peak_state import PeakState
 
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if a graph was retained: nodes whose backward has run still keep the values that they saved."""
+    """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran."""
     members = [(i, live) for i, live in rows if not has_role(live) and peak.retained(live)]
     if not members:
         return
@@ -62,7 +62,7 @@ def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each checkpoint that has at least three recomputed blocks alive at the peak.
 
-    All of them but the largest count as avoidable.
+    All these blocks except the largest count as avoidable.
     """
     groups: dict[SourceLine, LiveRows] = defaultdict(list)
     for i, live in rows:

@@ -92,8 +92,8 @@ def _read_by_product(peak: PeakState, op: Operator, most_steps: int) -> bool:
 def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about elementwise operators that broadcast their inputs to a large result.
 
-    A result is large if it has at least ``BROADCAST_FACTOR`` times as many elements as the largest input. A finding
-    also contains large values computed from the result. There is one finding for each source line and result shape.
+    A result is large if it has at least four times as many elements as the largest input. A finding also contains large
+    values computed from the result. There is one finding for each source line and result shape.
     """
     groups: dict[int, LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -149,8 +149,8 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
 
-    One is about the optimizer's state, if the optimizer makes it in this step. The other is about the temporary values
-    of the update.
+    One finding is about the optimizer's state, if the optimizer makes its state in this step. The other is about the
+    temporary values of the update.
     """
     state = [
         (i, live)
@@ -186,7 +186,7 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 def dense_embedding_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each dense gradient of an embedding.
 
-    An embedding is left out if the batch may have looked up more than half of its rows.
+    An embedding is left out if the batch has so many indices that it may use more than half of the embedding's rows.
     """
     for i, live in rows:
         op = live.operator

@@ -1,4 +1,4 @@
-"""Leaks: an object of the user's holds blocks that are not needed, or holds more with each training step."""
+"""Leaks: an object of the user's program holds blocks that are not needed, or holds more with each training step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Member = tuple[int, LiveBlock, ReferencePath, Retainer]
 
 
 def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each object of the user's that holds blocks although no operator is expected to read them.
+    """Yield a finding for each object of the user's program that holds blocks that no operator is expected to read.
 
     An object is also reported if it holds more bytes after each training step, or if it keeps blocks of older training
     steps alive through an autograd graph.
@@ -130,8 +130,9 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
 def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield one finding about blocks of older training steps that are alive at the peak for no known reason.
 
-    These are blocks that no operator reads in the step of the peak, and to which no reference path was found. A path
-    does not count if it is only a local variable of the training step, or leads through the graph of a gradient.
+    No operator reads these blocks in the training step that contains the peak, and no reference path to them was found.
+    A path does not count if it is only a local variable of the training step, or leads through the autograd graph of a
+    gradient.
     """
     members = [(i, live) for i, live in rows if _unexplained(peak, live)]
     if not members:

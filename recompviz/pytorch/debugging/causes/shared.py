@@ -1,4 +1,4 @@
-"""Functions that all causes share: make a finding, sum sizes, and trace a value back to an operator."""
+"""Functions that the causes share. They make a finding, add up sizes, and trace a value back to an operator."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def finding(
     peak : PeakState
         The state at the peak.
     rows : list of (int, LiveBlock)
-        The allocations, at least one, each with its position in the report's rows.
+        The allocations, at least one, each with its position in ``MemoryReport.rows``.
     line : SourceLine, optional
         The line to change. Default: the line that made the largest allocation.
     avoidable : int, optional
         Bytes that the fix would free. Default: the bytes of all allocations.
     value : str
-        A name for the allocations. Default: the name of the largest.
+        A name for the allocations. Default: the name of the largest allocation.
     cause, why, fix, growth, surprising, retainer
         As in :class:`~recompviz.core.reports.findings.Finding`.
     """
@@ -90,8 +90,8 @@ def peak_reduction(peak: PeakState, rows: LiveRows, after: bool) -> int:
     rows : list of (int, LiveBlock)
         The allocations that would be freed.
     after : bool
-        If True, each allocation is freed after its last reader has run. If False, it is freed before: the last reader
-        would overwrite it with its own result.
+        If True, each allocation is freed after its last reader has run. If False, it is freed before its last reader
+        runs, because the reader would overwrite it with the result.
     """
     freed = {}
     for _, live in rows:
@@ -111,8 +111,8 @@ def nearest_source(
 ) -> Operator | None:
     """Return the nearest operator for which ``wanted`` is true, from ``op`` back through the makers of its inputs.
 
-    From each operator, the search goes to the maker of the first input that has as many elements as the result.
-    At most ``most_steps`` operators are tried. None if ``wanted`` is false for all.
+    From each operator, the search goes to the operator that made the first input with as many elements as the result.
+    At most ``most_steps`` operators are tried. If ``wanted`` is false for all of them, None is returned.
     """
     while op is not None and most_steps:
         if wanted(op):
@@ -130,7 +130,7 @@ def nearest_source(
 def common_line(operators: Iterable[Operator | None]) -> SourceLine | None:
     """Return the innermost source line, inside the training step, from which all operators were called.
 
-    If there is none, return the line of the first operator; None if no operator has a line.
+    If there is no such line, return the line of the first operator; None if no operator has a line.
     """
     stacks = [op.stack for op in operators if op is not None and op.stack]
     if not stacks:

@@ -12,9 +12,9 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
 def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if parameters have gradients but no optimizer updates them, for example those of a teacher model.
+    """Yield a finding if parameters have gradients but no optimizer updates them, for example in a teacher model.
 
-    Nothing is yielded if no optimizer is known, or if the step of the peak has no backward pass.
+    Nothing is yielded if no optimizer is known, or if the training step that contains the peak has no backward pass.
     """
     stepped = peak.recording.steps.stepped
     if not stepped or not peak.has_backward:
@@ -40,7 +40,7 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if values other than inputs are in float64, which training rarely needs.
 
-    They often come from NumPy arrays. Half of the bytes count as avoidable.
+    Such values often come from NumPy arrays. Half of the bytes count as avoidable.
     """
     members = [
         (i, live)

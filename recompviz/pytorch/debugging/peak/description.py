@@ -26,9 +26,10 @@ def label(peak: PeakState, live: LiveBlock) -> str:
 def block_label(peak: PeakState, block: Block) -> str:
     """Return a name for a block.
 
-    A block with a role has its own name, such as ``"layer1.weight"``. A block that an operator made is named after the
-    variable, module and operator: ``"h (layer1/relu)"``, or ``"backward of layer1/relu"``. Any other block is named
-    after a reference path to it, or else after the first operator that reads it.
+    A block with a role (for example a parameter) has its own name, such as ``"layer1.weight"``. The name of a block
+    that an operator made has the variable, module and operator: ``"h (layer1/relu)"`` or ``"backward of layer1/relu"``.
+    Any other block is named after a reference path to the block. If there is none, it is named after the first operator
+    that reads it.
     """
     if block.name:
         return block.name
@@ -60,7 +61,7 @@ def _variable(peak: PeakState, op: Operator) -> str:
 def category(peak: PeakState, live: LiveBlock) -> Category:
     """Return the category of a live allocation.
 
-    Without a block, it is ``WORKSPACE`` if an operator allocated it, otherwise ``OTHER``.
+    If no tensor uses the allocation, the category is ``WORKSPACE`` inside an operator and ``OTHER`` outside.
     """
     if live.block is None:
         return Category.WORKSPACE if live.operator is not None else Category.OTHER
@@ -70,9 +71,9 @@ def category(peak: PeakState, live: LiveBlock) -> Category:
 def block_category(peak: PeakState, block: Block) -> Category:
     """Return the category of a block.
 
-    A block with a role has the category of the role. Any other block has the category of the operator that made it.
-    A block of the forward pass is ``KEPT`` if autograd saved it, else ``TRANSIENT``. A block that no watched operator
-    made is ``INPUT``.
+    A block with a role, such as ``"parameter"``, has the category of the role. For any other block, the category
+    depends on the operator that made the block. A block made in the forward pass is ``KEPT`` if autograd saved it, and
+    otherwise ``TRANSIENT``. A block that no watched operator made is ``INPUT``.
     """
     if block.role:
         return _CATEGORIES[block.role]
@@ -89,7 +90,7 @@ def block_category(peak: PeakState, block: Block) -> Category:
 
 
 def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
-    """Name the autograd nodes that saved a block: ``"backward of layer1/relu and 1 more"``."""
+    """Return a text that names the autograd nodes that saved a block: ``"backward of layer1/relu and 1 more"``."""
     number = peak.recording.steps.operator_of_node.get(saved[0].sequence)
     more = len({s.sequence for s in saved}) - 1
     also = f" and {more} more" if more else ""
@@ -100,9 +101,9 @@ def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
 
 
 def why(peak: PeakState, live: LiveBlock) -> str:
-    """Explain in a few words why an allocation is alive at the peak.
+    """Return a short text about why an allocation is alive at the peak.
 
-    For example, an autograd node saved it, an operator reads it next, or an object holds it.
+    For example, an autograd node saved the block, an operator reads the block next, or an object holds the block.
     """
     block, maker = live.block, live.operator
     if block is None:
@@ -158,7 +159,10 @@ _ROLES = {
 
 
 def operator_name(op: Operator | None) -> str:
-    """Return module and operator, ``"layer1/relu"``, or optimizer and operator, ``"Adam.step/mul"``."""
+    """Return module and operator, ``"layer1/relu"``, or optimizer and operator, ``"Adam.step/mul"``.
+
+    For None, it is ``"no operator"``.
+    """
     if op is None:
         return "no operator"
     if op.optimizer:

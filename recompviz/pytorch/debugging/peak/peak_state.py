@@ -22,18 +22,18 @@ _NO_READ = ("detach", "alias")
 
 @dataclass(frozen=True, eq=False)
 class PeakState:
-    """The peak of a recording, and the objects that hold blocks there; frozen.
+    """The state at the peak of a recording, with the objects that hold blocks at the peak; frozen.
 
-    A block is one storage; a live block is an allocation alive at the peak. Operators, blocks and training steps are
-    numbered from 0. The *step of the peak* is the training step that contains the peak. A *retainer* is the object
-    that keeps a block alive after the training step that made it.
+    A block is one storage, and a live block is an allocation alive at the peak. Operators, blocks and training steps
+    are numbered from 0. The *step of the peak* is the training step that contains the peak. A *retainer* is the object
+    that keeps a block alive after the training step that made the block.
 
     Attributes
     ----------
     recording : Recording
         The watched training steps with their allocations.
     paths : mapping of int to list of ReferencePath
-        From the number of a block to the reference paths that exist at the peak.
+        Number of a block → the reference paths to the block that exist at the peak.
     between : tuple of HeldAfterStep
         The objects that hold blocks before the first recorded training step, and after each one.
     stored_at : mapping of (root, expression) to SourceLine
@@ -79,7 +79,7 @@ class PeakState:
     def end(self) -> int:
         """The number of the first operator after the training step of the peak.
 
-        If none follows, it is the number of all operators.
+        If no operator follows, it is the number of recorded operators.
         """
         return self.recording.steps.start_of(self.step + 1)
 
@@ -87,7 +87,7 @@ class PeakState:
 
     @cached_property
     def reads(self) -> Mapping[int, list[int]]:
-        """From the number of a block to the numbers of the operators that read it, ascending."""
+        """The numbers of the operators that read each block, ascending. The keys are the numbers of the blocks."""
         found: dict[int, list[int]] = defaultdict(list)
         for op in self.operators:
             for operand in op.reads:
@@ -125,9 +125,8 @@ class PeakState:
     def read_one_step_later(self, live: LiveBlock) -> bool:
         """Return whether a later training step will probably read a block.
 
-        The training step before the one that made the block serves as an example. In it, the operator at the same
-        position made a similar block. The result is True if an operator of a later training step, up to the step of
-        the peak, read that similar block.
+        In the training step before, the operator at the same position made a similar block. The result is True if an
+        operator of a later training step, up to the step of the peak, read that similar block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -158,13 +157,13 @@ class PeakState:
     # ---------------------------------------------------------------- what autograd saved
 
     def saved_of(self, operand: Operand) -> tuple[Saved, ...]:
-        """Return the tensors on an operand's block that autograd nodes saved."""
+        """Return the tensors that autograd nodes saved and that share the storage of an operand."""
         return self.blocks[operand.block].saved
 
     def waiting(self, live: LiveBlock) -> list[Saved]:
-        """Return the tensors on a block that were saved by autograd nodes which still need them at the peak.
+        """Return the tensors on a block that autograd nodes saved and still need at the peak.
 
-        These are the nodes that have not finished their backward, or that never run it.
+        A node needs its saved tensors if its backward has not finished at the peak, or never runs.
         """
         return [saved for saved in _saved(live) if self._ends(saved) >= self.at]
 
@@ -189,8 +188,8 @@ class PeakState:
     def paths_to(self, live: LiveBlock) -> list[ReferencePath]:
         """Return the reference paths to a block; empty if none was found.
 
-        For a block of an earlier training step, they are the paths that existed when the step of the peak began. If
-        there were none, and for any other block, they are the paths at the peak.
+        For a block of an earlier training step, the paths are those that existed when the step of the peak began, if
+        there were any. Otherwise they are the paths at the peak.
         """
         if live.block is None:
             return []
@@ -200,9 +199,9 @@ class PeakState:
     def retainer(self, live: LiveBlock) -> tuple[ReferencePath, Retainer] | None:
         """Return the object that most likely keeps a block alive, and the reference path that contains the object.
 
-        Every reference path to the block has one candidate. These preferences are applied in order, until one decides:
-        more growth per training step; a path that outlives the training step; an object rather than a variable; a
-        collection.
+        Every reference path to the block has one candidate. The candidate with the most growth per training step is
+        returned. Among equals, a path that outlives the training step is preferred, then an object to a variable, then
+        a collection to another object.
 
         Returns
         -------
@@ -223,7 +222,7 @@ class PeakState:
     def growth(self, key: Key) -> int:
         """Return by how many bytes the blocks that a retainer holds grow per training step, on average.
 
-        It is 0 if they do not grow with every step.
+        The number is 0 if the blocks do not grow with every step.
 
         Parameters
         ----------
@@ -241,8 +240,8 @@ class PeakState:
     def retainers(self) -> Mapping[Key, Retainer]:
         """The retainers of blocks alive at the peak, by key. The retainer that holds the most bytes comes first.
 
-        Blocks with a role, such as parameters and inputs, are not counted. Blocks that only a local variable of the
-        training step holds are not counted either. There are at most ``MOST_RETAINERS`` retainers.
+        A retainer is the object that keeps a block alive. Blocks with a role, such as parameters and inputs, do not
+        count, nor do blocks that only a local variable of the training step holds. There are at most 32 retainers.
         """
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}

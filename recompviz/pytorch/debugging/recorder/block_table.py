@@ -1,4 +1,4 @@
-"""Number the storages that a watcher has seen, and note when each is freed; only weak references are kept."""
+"""Number the storages that a watcher has seen, and record when each is freed. Only weak references are kept."""
 
 from __future__ import annotations
 

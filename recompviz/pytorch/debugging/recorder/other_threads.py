@@ -13,13 +13,13 @@ from recompviz.pytorch.internals.user_lines import is_own
 
 @dataclass
 class ThreadCount:
-    """The number of threads that were started and ran the user's code; it grows while the training steps run."""
+    """The number of threads that the training steps started and that ran the user's code."""
 
     count: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One note for the report, with the number of threads; empty if there were none."""
+        """One note for the memory report, with the number of threads; empty if there were no threads."""
         if not self.count:
             return ()
         started = "1 thread" if self.count == 1 else f"{self.count} threads"

@@ -1,4 +1,4 @@
-"""Follow which module and which optimizer run, and name the blocks of their tensors."""
+"""Follow which module and which optimizer run, and name the storages (blocks) of their tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recompviz.pytorch.debugging.recorder.block_table import BlockTable
 
 
 class Owners:
-    """The modules and optimizers that run in the watched training steps. It keeps none of them alive.
+    """The modules and optimizers that run in the watched training steps, held by weak references only.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Owners:
 
     @property
     def module(self) -> str:
-        """Path of the innermost module whose forward runs now, ``"layer1.conv"``; empty if none runs."""
+        """Path of the innermost module whose ``forward`` runs now, such as ``"layer1.conv"``; empty if none runs."""
         return self._running[-1] if self._running else ""
 
     @contextlib.contextmanager
@@ -49,7 +49,7 @@ class Owners:
 
     @property
     def roots(self) -> list[nn.Module]:
-        """The modules that were added, by :meth:`add_module` or because they ran, and that still exist."""
+        """The modules that still exist and that were added by :meth:`add_module` or because they ran."""
         return [module for reference in self._roots if (module := reference()) is not None]
 
     def add_module(self, module: nn.Module) -> None:
@@ -135,7 +135,7 @@ class Owners:
                     found.role, found.name = "optimizer state", f"{name} of {owner}"
 
     def name_gradients(self) -> None:
-        """Name the blocks of the present gradients of all known modules: ``"gradient of layer1.weight"``."""
+        """Name the blocks of the present gradients of all modules, for example ``"gradient of layer1.weight"``."""
         for root in self.roots:
             for name, parameter in root.named_parameters():
                 if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:

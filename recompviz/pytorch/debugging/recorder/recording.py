@@ -38,8 +38,8 @@ class LiveBlock:
     size : int
         Bytes, as recorded by the allocator.
     operator : Operator or None
-        The operator that returned the block, or inside which the workspace was allocated. None for an
-        allocation outside all operators.
+        The operator that returned the block, or that allocated the workspace. None for an allocation outside all
+        operators.
     block : Block or None
         The storage; None for workspace and unattributed memory.
     allocation : int
@@ -64,12 +64,12 @@ class Recording:
     steps : WatchedSteps
         The operators and blocks that the watcher observed.
     allocations : Allocations
-        Every allocation and free. For each of them, ``at`` has the number of the operator that started last before it;
-        −1 if none had started.
+        Every allocation and free. Their positions ``at`` are the numbers of the operators that started last before
+        them; −1 if none had started.
     block_of : tuple of int
         For each allocation, the number of its block; −1 for workspace and unattributed memory.
     device : str
-        The device whose memory was recorded: ``"cpu"``, ``"cuda:0"``.
+        The device whose memory was recorded, for example ``"cpu"`` or ``"cuda:0"``.
     alignment : int
         The allocator rounds sizes up to a multiple of this number of bytes.
     reserved : int or None
@@ -142,9 +142,9 @@ class Recording:
     def static_blocks(self) -> tuple[Block, ...]:
         """The known blocks alive at the peak that have no recorded allocation.
 
-        Most existed before the first training step. Others have memory that PyTorch's allocator did not allocate, for
-        example the memory of a NumPy array. A block is known if an operator reads it or if it belongs to a module, an
-        optimizer or the batch. Of several blocks at one address, only one is listed.
+        Most of these blocks existed before the first training step. Others have memory that PyTorch's allocator did not
+        allocate, for example the memory of a NumPy array. A block is known if an operator reads it or if it belongs to
+        a module, an optimizer or the batch. Of several blocks at one address, only one is listed.
         """
         allocated = set(self.block_of)
         by_address: dict[int, Block] = {}  # several tensors of one NumPy array share their memory
@@ -179,7 +179,7 @@ class Recording:
         Parameters
         ----------
         freed : dict of int to int
-            From the number of an allocation to the number of the operator before which it is freed.
+            Number of an allocation → number of the operator before which the allocation is freed.
         """
         allocations = self.allocations
         live = allocations.live.copy()
@@ -192,7 +192,7 @@ class Recording:
         return int(live[first:last].max(initial=0))
 
     def rounded(self, size: int) -> int:
-        """Return a size rounded up as by the allocator, in bytes."""
+        """Return a size in bytes, rounded up as the allocator does."""
         return -(-size // self.alignment) * self.alignment
 
     def timeline(self, labels: Sequence[str], categories: Sequence[Category], static: dict[Category, int]) -> Timeline:
@@ -249,7 +249,7 @@ def recorded(
     seconds: float,
     notes: tuple[str, ...] = (),
 ) -> Recording:
-    """Join watched training steps with the allocator's events of the same training steps.
+    """Join the watched operators of training steps with the allocator's events of the same training steps.
 
     Parameters
     ----------
@@ -298,7 +298,8 @@ def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
 def operator_label(op: Operator) -> str:
     """Return pass, module and name of an operator: ``"backward: layer1.conv/convolution_backward"``.
 
-    The forward pass is not named: ``"layer1.conv/convolution"``. An operator of an optimizer is ``"Adam.step/mul"``.
+    For an operator of the forward pass, the pass is left out: ``"layer1.conv/convolution"``. For an operator of an
+    optimizer, the text is for example ``"Adam.step/mul"``.
     """
     name = f"{op.module}/{op.short}" if op.module else op.short
     if op.optimizer:

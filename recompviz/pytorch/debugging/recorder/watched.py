@@ -19,11 +19,11 @@ class Operand:
         The number of the block (storage) of the tensor.
     shape : tuple of int
     dtype : str
-        Without ``torch.``: ``"float32"``.
+        The name without ``torch.``, for example ``"float32"``.
     bytes : int
-        Bytes of the distinct elements: a dimension with stride 0 counts once.
+        Bytes of the elements. A dimension with stride 0 counts as one element.
     offset : int
-        Where the tensor starts in the block, in elements.
+        The position in the block at which the tensor starts, in elements.
     """
 
     block: int
@@ -44,9 +44,9 @@ class Operator:
     step : int
         The training step in which the operator ran, from 0.
     name : str
-        Name of the operator without its overload: ``"aten.relu"``.
+        Name of the operator without its overload, for example ``"aten.relu"``.
     function : str
-        The PyTorch function that the user called: ``"relu"``; empty if it is not known.
+        The PyTorch function that the user called, for example ``"relu"``; empty if it is not known.
     module : str
         Path of the innermost module that ran the operator. A backward operator has the module of its forward operator.
     phase : Phase
@@ -57,13 +57,13 @@ class Operator:
         Sequence number of the autograd node for which a backward or recomputed operator runs. For other operators,
         the number of the newest node when the operator started.
     node : str
-        Name of the autograd node for which the operator runs, ``"ReluBackward0"``; empty outside autograd nodes.
+        Name of the autograd node for which the operator runs, such as ``"ReluBackward0"``; empty outside such nodes.
     optimizer : str
         Class name of the optimizer whose ``step`` called the operator; empty otherwise.
     checkpoint : SourceLine or None
-        The user's line that called ``torch.utils.checkpoint`` around the operator, if any.
+        The user's line that called ``torch.utils.checkpoint`` around the operator; None if there is none.
     casts : bool
-        Whether ``function`` can change the dtype: ``.float()``, ``.to(…)``.
+        Whether ``function`` can change the dtype, such as ``.float()`` and ``.to(…)``.
     pointwise : bool
         Whether PyTorch tags the operator as elementwise.
     autocast : bool
@@ -190,7 +190,7 @@ class NodeRun:
 
 @dataclass(frozen=True, eq=False)
 class WatchedSteps:
-    """The observations of a watcher; frozen.
+    """The operators, blocks (storages) and autograd nodes that a watcher observed in training steps; frozen.
 
     Operators, blocks and training steps are given by number.
 
@@ -205,11 +205,11 @@ class WatchedSteps:
     outputs : tuple of (operator, address, block)
         One entry for each tensor that an operator returned.
     runs : mapping of int to NodeRun
-        From the sequence number of an autograd node to its backward. Nodes whose backward did not run are missing.
+        Sequence number of an autograd node → its backward. Nodes whose backward did not run are missing.
     operator_of_node : mapping of int to int
-        From the sequence number of an autograd node to the forward operator that created the node.
+        Sequence number of an autograd node → the forward operator that created the node.
     backward_lines : mapping of int to SourceLine
-        From a backward operator to the user's line that called ``backward``.
+        Backward operator → the user's line that called ``backward``.
     stepped : frozenset of int
         The blocks of parameters that an optimizer updates.
     """
@@ -226,6 +226,6 @@ class WatchedSteps:
     def start_of(self, step: int) -> int:
         """Return the number of the first operator of a training step.
 
-        For a step after the last, return the number of all operators.
+        For a step after the last, return the total number of operators.
         """
         return self.step_starts[step] if step < len(self.step_starts) else len(self.operators)

@@ -1,8 +1,8 @@
 """Watch every operator of eager training steps, and every storage that an operator reads or returns.
 
 The watcher uses hooks that do not change the computation. A dispatch mode observes each forward and backward operator.
-Hooks on saved tensors observe which tensors each autograd node saves. Hooks on modules and optimizers show which of
-them calls an operator. The watcher keeps no tensor alive. Each operator runs inside a profiler range with the
+Hooks on saved tensors observe which tensors each autograd node saves. Hooks on modules and optimizers show which module
+or optimizer calls an operator. The watcher keeps no tensor alive. Each operator runs inside a profiler range with the
 operator's number, so that the allocator's events can be assigned to operators.
 """
 
@@ -41,12 +41,12 @@ _CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_a
 
 
 class Watcher:
-    """An observer of the operators that run inside ``with watcher:``, which can be entered several times.
+    """Records the operators that run inside ``with watcher:`` blocks. There may be several such blocks.
 
     Parameters
     ----------
     model : torch.nn.Module, optional
-        Its modules, parameters and buffers are named first. Other modules are named when they run.
+        The model whose modules, parameters and buffers are named first. Other modules are named when they run.
 
     Attributes
     ----------
@@ -91,12 +91,12 @@ class Watcher:
         self._hooks.close()
 
     def begin_step(self) -> None:
-        """Start the next training step: operators that run later belong to it."""
+        """Start the next training step. Operators that run after this call belong to the new step."""
         self._table.step += 1
         self.step_starts.append(len(self.operators))
 
     def watched(self) -> WatchedSteps:
-        """Return the observations so far, frozen: later training steps do not change them."""
+        """Return a copy of the observations so far. Later training steps do not change the copy."""
         return WatchedSteps(
             tuple(self.operators),
             tuple(block.frozen() for block in self.blocks),

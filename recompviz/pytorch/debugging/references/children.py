@@ -1,9 +1,9 @@
 """List the objects that an object refers to: items, attributes, variables and hooks.
 
-Each comes with a suffix, such as ``[3]``: appended to the expression of the first object, it makes an expression that
-reaches the other. Objects are read without calling their own methods, for example with ``list.__iter__`` instead of
-``iter``. So the search neither fills a lazy collection nor resolves a proxy. Exceptions are ``repr`` of dictionary
-keys, and a ``__dict__`` that a class defines itself.
+Each listed object comes with a suffix, such as ``[3]``. The expression of the first object and this suffix make an
+expression for the listed object. Objects are read without calling methods of the user's classes, for example with
+``list.__iter__`` instead of ``iter``. Therefore the search neither fills a lazy collection nor resolves a proxy. Only
+``repr`` of a dictionary key, and a ``__dict__`` that a class defines itself, may run the user's code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, typ
 
 @dataclass(frozen=True, eq=False)
 class Namespace:
-    """The place of variables: globals of a module, locals of a frame, a cell of a closure, or defaults of a function.
+    """The place where variables live: globals of a module, locals of a frame, a closure cell, or a function's defaults.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ def plain(value: Any) -> bool:
 
 
 def is_long(value: Any) -> bool:
-    """Return whether a collection has more than ``MOST_ITEMS`` items, so that only a part of them is read."""
+    """Return whether a collection has more than 5,000 items, so that only a part of its items is read."""
     kind = type(value)
     return issubclass(kind, dict | list | tuple | deque | set | frozenset) and kind.__len__(value) > MOST_ITEMS
 
@@ -64,8 +64,8 @@ def is_long(value: Any) -> bool:
 def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
     """Yield the variables that a Python function reads: closure cells, globals, and defaults of its parameters.
 
-    For any other object, nothing is yielded. Globals that are Python modules are skipped. Of a function in an installed
-    package, only closure cells are yielded.
+    For any other object, nothing is yielded. Globals that are Python modules are skipped. For a function in an
+    installed package, only closure cells are yielded.
 
     Yields
     ------
@@ -105,10 +105,10 @@ def _contents(cell: types.CellType) -> Any:
 
 
 def children(value: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the objects that an object refers to, except the variables of a function.
+    """Yield the objects to which an object refers, except the variables of a function.
 
-    Of a long collection, only some items are yielded. For most objects of PyTorch, NumPy and some other libraries,
-    nothing is yielded.
+    Of a collection with more than 5,000 items, only the oldest and newest items are yielded. For most objects of
+    PyTorch, NumPy and some other libraries, nothing is yielded.
 
     Yields
     ------
@@ -159,7 +159,7 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
 
 
 def of_tensor(tensor: torch.Tensor) -> Iterator[tuple[Any, str]]:
-    """Yield the attributes and hooks of a tensor, in the form of :func:`children`.
+    """Yield the attributes and hooks of a tensor, as pairs (object, suffix of the expression).
 
     The gradient of a leaf tensor is yielded only if the gradient itself has an autograd graph.
     """

@@ -1,4 +1,4 @@
-"""Find the blocks that the user's objects hold after each training step, and the objects that hold more every time.
+"""Find the blocks that the user's objects hold after each training step, and the objects that hold more in every step.
 
 A block is one storage. Each live block gets its reference paths. A retainer is the object that keeps a block alive. It
 grows if it holds more bytes after every training step than after the step before.
@@ -29,7 +29,7 @@ class HeldAfterStep:
     containers : frozenset of (expression, id)
         The objects that the search visited.
     paths : mapping of int to list of ReferencePath
-        From the number of a block to the paths that reach it.
+        Number of a block → the reference paths to the block.
     not_searched : str
         A sentence about objects that the search left out; empty if there are none.
     """
@@ -40,16 +40,16 @@ class HeldAfterStep:
 
     @classmethod
     def of(cls, watcher: Watcher, walk: Walk) -> HeldAfterStep:
-        """Describe what a walk found, without keeping tensors alive."""
+        """Describe the objects and tensors that a search found, without keeping tensors alive."""
         return cls(frozenset(walk.containers), paths_by_block(watcher, walk.found), walk.not_searched)
 
 
 def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, list[ReferencePath]]:
     """Map the number of each live block without a role to its reference paths.
 
-    A block with a role is a parameter, gradient, buffer, optimizer state, input or target. If no path reaches a block
-    directly, the path to a tensor whose autograd graph saved the block is used, if one is found. Other blocks are left
-    out. At most ``MOST_GRAPHS`` graphs are searched.
+    A block is one storage. Blocks with a role are parameters, gradients, buffers, optimizer state, inputs and targets.
+    If no path reaches a block directly, the path to a tensor whose autograd graph saved the block is used. Blocks
+    without any path are left out. At most 200 graphs are searched.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []
@@ -79,15 +79,15 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
     """Return the average growth of each retainer, in bytes per training step.
 
-    The growth is that of the bytes that the retainer holds. A retainer that does not grow with every step is left out.
-    With fewer than two steps, the result is empty.
+    A retainer is the object that keeps a block alive. Its growth is the change of the bytes that it holds. A retainer
+    that does not grow with every step is left out. With fewer than two steps, the result is empty.
 
     Parameters
     ----------
     held : sequence of HeldAfterStep
         One for each training step, in order.
     sizes : mapping of int to int
-        From the number of a block to its bytes.
+        Number of a block → its bytes.
     """
     if len(held) < 2:
         return {}

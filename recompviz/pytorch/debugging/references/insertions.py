@@ -1,7 +1,8 @@
 """Read the tensors in a retainer, to detect when a new one is stored there.
 
-A retainer is the object that keeps a tensor alive. The caller reads it before each line of the user's code. If a new
-tensor appears between two reads, the line that ran in between stored it. Only the newest items are read, for speed.
+A retainer is the object that keeps a tensor alive. The caller reads the retainer before each line of the user's code.
+If a new tensor appears between two reads, the line that ran in between stored it. Only the newest items are read, for
+speed.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ _ITEMS, _DEPTH = 32, 3
 
 
 def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
-    """Return a function that reads a retainer.
+    """Return a function that reads a retainer: the object that keeps a tensor alive.
 
     Returns
     -------
     callable or None
         A function without arguments. If the retainer is a collection or a cache, the function returns that object.
-        Otherwise it returns the present value of the variable or attribute. None if the walk did not find the retainer.
+        Otherwise it returns the present value of the variable or attribute. If the walk did not find the retainer, None
+        is returned in place of a function.
     """
     if retainer.referrer.kind == "variable":
         namespace = walk.namespaces.get((retainer.root, retainer.slot))
@@ -66,8 +68,8 @@ def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
     Returns
     -------
     dict of (id, version) to int
-        From ``id`` and version of each tensor to the bytes of its elements. The version changes when the tensor is
-        modified in place. Empty if the retainer cannot be read.
+        (``id`` of a tensor, its version) → the bytes of its elements. The version changes when the tensor is modified
+        in place. If the retainer cannot be read, the dictionary is empty.
     """
     try:
         return {(id(t), version_of(t)): t.numel() * t.element_size() for t in _tensors_in(read())}

@@ -23,7 +23,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Referrer:
-    """One object on a reference path.
+    """One object on a reference path, which leads from a variable through objects to a tensor.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class ReferencePath:
     Attributes
     ----------
     expression : str
-        The Python expression that reaches the tensor: ``log[3]['outputs']``.
+        The Python expression that reaches the tensor, for example ``log[3]['outputs']``.
     root : str
-        Where the path starts: ``global``, ``local of train``, ``attribute of Net``.
+        The start of the path, for example ``global``, ``local of train`` or ``attribute of Net``.
     referrers : tuple of Referrer
         The objects on the path, outermost first.
     outlives : bool
@@ -78,7 +78,7 @@ class ReferencePath:
     shape : tuple of int
         The shape of the tensor.
     offset : int
-        Where the tensor starts in its storage, in elements.
+        The position in the storage at which the tensor starts, in elements.
     bytes : int
         Bytes of the tensor's elements. A view counts its own elements, not all elements of its base.
     has_graph : bool
@@ -100,7 +100,7 @@ class ReferencePath:
 
     @classmethod
     def of(cls, found: FoundTensor, block: int) -> ReferencePath:
-        """Describe the path to a tensor, given the number of its block; the tensor is not kept alive."""
+        """Describe the path to a tensor without keeping the tensor alive. ``block`` is the number of its block."""
         tensor = found.tensor
         return cls(
             found.expression,
@@ -116,9 +116,9 @@ class ReferencePath:
 
     @property
     def local(self) -> bool:
-        """Whether the path is a local variable of the training step, and leads through no other object.
+        """Whether the path is only a local variable of the training step, without other objects.
 
-        The variable ends when its function returns.
+        Such a path ends when the function of the variable returns.
         """
         return not self.outlives and len(self.referrers) == 1
 
@@ -129,7 +129,7 @@ class ReferencePath:
 
     @cached_property
     def keys(self) -> frozenset[Key]:
-        """The keys of all retainers that the path can have: one for each object on it, and one for the tensor."""
+        """The keys (root, expression) of all objects on the path that can be the retainer, and of the tensor itself."""
         expressions = (*(referrer.expression for referrer in self.referrers), self.expression)
         return frozenset((self.root, expression) for expression in expressions)
 
@@ -146,11 +146,12 @@ class Retainer:
     Attributes
     ----------
     referrer : Referrer
-        The object, for example ``log`` or ``self``. If a variable holds the block, the namespace of the variable.
+        The object, for example ``log`` or ``self``. If a variable holds the block, it is the namespace of the variable.
     slot : str
-        The expression of the place in the object that holds the block: ``log[3]``, ``self.bank``, or a variable's name.
+        The place in the object that holds the block, as an expression such as ``log[3]`` or ``self.bank``. For a
+        variable, it is the name.
     root : str
-        Where the reference path starts: ``global``, ``local of main``.
+        The start of the reference path, for example ``global`` or ``local of main``.
     """
 
     referrer: Referrer
@@ -166,7 +167,7 @@ class Retainer:
     def key(self) -> Key:
         """The key ``(root, expression)``. Blocks with the same key are reported together.
 
-        The expression is the object's own if it is a collection or a cache, otherwise ``slot``.
+        For a collection or a cache, the expression is that of the object. Otherwise it is ``slot``.
         """
         whole = self.collection or self.referrer.kind == "cache"
         return self.root, self.referrer.expression if whole else self.slot
@@ -175,8 +176,8 @@ class Retainer:
 def retainer_of(path: ReferencePath, before: frozenset[tuple[str, int]]) -> Retainer:
     """Return the innermost object on a path that existed before the training step that made the block.
 
-    If no object on the path existed then, the outermost object is returned. If a cache on the path contains the object
-    so found, the cache is returned instead.
+    If no object on the path existed before that step, the outermost object is returned. If the path leads through a
+    cache (``functools.lru_cache``) to this object, the cache is returned instead.
 
     Parameters
     ----------

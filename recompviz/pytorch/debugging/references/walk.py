@@ -63,12 +63,12 @@ class FoundTensor:
     Attributes
     ----------
     expression : str
-        The Python expression that reaches the tensor: ``log[3]['outputs']`` or ``model.cache``.
+        The Python expression that reaches the tensor, for example ``log[3]['outputs']`` or ``model.cache``.
     root : str
-        Where the path starts: ``local of train``, ``global``, ``closure of hook``, ``attribute of Net``.
+        The start of the path, for example ``local of train``, ``global``, ``closure of hook`` or ``attribute of Net``.
     links : tuple of Link
-        The objects on the path, outermost first. The first is the namespace of the variable, or the module or function
-        where the path starts.
+        The objects on the path, outermost first. The first is the namespace of the variable, module or function with
+        which the path starts.
     tensor : torch.Tensor
         The tensor. A view also keeps its base alive.
     outlives : bool
@@ -83,10 +83,10 @@ class FoundTensor:
 
 
 class Walk:
-    """A search for live tensors, finished when the object is constructed.
+    """A search for live tensors. The constructor runs the search.
 
-    The search is limited: see ``MOST_OBJECTS``, ``MOST_SECONDS`` and ``MOST_DEPTH``. It records at most ``MOST_PATHS``
-    paths to one tensor.
+    The search visits at most 200,000 objects, takes at most 5 seconds, and follows paths of at most 10 objects. It
+    records at most 4 paths to one tensor.
 
     Parameters
     ----------
@@ -103,14 +103,15 @@ class Walk:
     found : list of FoundTensor
         Paths that outlive the training step come first. Within each group, short paths usually come first.
     owners : dict of (root, expression) to object
-        The visited objects. The dictionary keeps them alive: delete the walk after use.
+        The visited objects. The dictionary keeps them alive, so delete the walk after use.
     namespaces : dict of (root, name) to Namespace
-        Where each variable is stored.
+        The namespace in which each variable is stored.
     containers : set of (expression, id)
         The visited objects, described without keeping them alive.
     not_searched : str
-        A sentence about objects that were left out: the search reached a limit of objects or time, or a collection is
-        long. Empty otherwise; objects below ``MOST_DEPTH`` are left out without a sentence.
+        A sentence about objects that were left out, because the search reached its limit of objects or time, or because
+        a collection is long. Empty if there are none. Objects at the end of longer paths are left out without a
+        sentence.
     """
 
     def __init__(self, modules: list[nn.Module], functions: list[Any], frame: Any = None) -> None:
@@ -219,7 +220,7 @@ def _read_local(frame: types.FrameType, name: str) -> Any:
 def nodes_behind(tensor: torch.Tensor, seen: set[Any]) -> Iterator[int]:
     """Yield the sequence number of each node in a tensor's autograd graph.
 
-    The search ends when ``seen`` contains ``MOST_NODES`` nodes.
+    The search ends when ``seen`` contains 100,000 nodes.
 
     Parameters
     ----------
