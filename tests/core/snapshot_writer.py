@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recompviz.core.allocator.caching_allocator import DEFAULT_POOL, CachingAllocator
+from recompviz.core.allocator.settings import AllocatorSettings
+
 
 @dataclass
 class Piece:
@@ -125,3 +128,65 @@ class Allocator:
     def write(self, path: Path) -> Path:
         path.write_bytes(pickle.dumps(self.snapshot()))
         return path
+
+
+class RecordedAllocator(CachingAllocator):
+    """The model of the allocator, which also writes snapshots. Its events have the addresses that the model chooses."""
+
+    def __init__(self, settings: AllocatorSettings | None = None, device_memory: int | None = None) -> None:
+        super().__init__(settings, device_memory)
+        self.trace: list[dict[str, Any]] = []
+        self.requested: dict[int, int] = {}
+
+    def allocate(self, size: int, stream: int = 0, pool: tuple[int, int] = DEFAULT_POOL) -> int:
+        address = super().allocate(size, stream, pool)
+        self.requested[address] = size
+        self.trace.append({"action": "alloc", "addr": address, "size": size, "stream": stream, "pool_id": pool})
+        return address
+
+    def free(self, address: int) -> None:
+        size = self.requested.pop(address)
+        for action in ("free_requested", "free_completed"):
+            self.trace.append({"action": action, "addr": address, "size": size, "stream": 0})
+        super().free(address)
+
+    def _change_reserved(self, block: Any, size: int) -> None:
+        super()._change_reserved(block, size)
+        actions = ("segment_map", "segment_unmap") if block.expandable else ("segment_alloc", "segment_free")
+        owner = {"stream": block.pool.stream, "pool_id": block.pool.private}
+        self.trace.append({"action": actions[size < 0], "addr": block.address, "size": abs(size), **owner})
+
+    def snapshot_segments(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "device": 0,
+                "address": one.address,
+                "total_size": one.size,
+                "stream": one.stream,
+                "segment_type": "small" if one.small else "large",
+                "segment_pool_id": one.pool,
+                "is_expandable": one.expandable,
+                "allocated_size": one.size - one.free,
+                "blocks": [
+                    {"address": address, "size": size, "state": "active_allocated" if used else "inactive"}
+                    for address, size, used in one.blocks
+                ],
+            }
+            for one in self.segments()
+        ]
+
+    def snapshot(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "segments": self.snapshot_segments(),
+            "device_traces": [self.trace],
+            "allocator_settings": {
+                "PYTORCH_CUDA_ALLOC_CONF": "",
+                "max_split_size": settings.max_split_size or -1,
+                "garbage_collection_threshold": settings.garbage_collection_threshold,
+                "expandable_segments": settings.expandable_segments,
+                "roundup_power2_divisions": {
+                    str(1 << i): count for i, count in enumerate(settings.roundup_power2_divisions)
+                },
+            },
+        }

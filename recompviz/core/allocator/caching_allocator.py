@@ -16,7 +16,7 @@ Source: c10/cuda/CUDACachingAllocator.cpp, ``malloc``, ``get_free_block``, ``sho
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from recompviz.core.allocator.settings import BLOCK, SMALL, AllocatorSettings
@@ -28,7 +28,7 @@ PoolId = tuple[int, int]
 DEFAULT_POOL: PoolId = (0, 0)
 FREE, USED, UNMAPPED = range(3)
 # addresses of an expandable segment if the device's memory is not known
-ADDRESSES = 1 << 44
+EXPANDABLE_ADDRESSES = 1 << 44
 # segments that are reserved later get lower addresses, as CUDA's driver gives them
 FIRST_ADDRESS = 1 << 56
 
@@ -122,6 +122,8 @@ class CachingAllocator:
         Default: PyTorch's defaults.
     device_memory : int, optional
         Bytes that can be reserved from the device. Default: no limit, so that nothing is ever released.
+    place : callable (size) -> address, optional
+        Chooses the address of each new segment, for example the recorded one. Default: below all other segments.
 
     Attributes
     ----------
@@ -145,7 +147,12 @@ class CachingAllocator:
     (36, 16)
     """
 
-    def __init__(self, settings: AllocatorSettings | None = None, device_memory: int | None = None) -> None:
+    def __init__(
+        self,
+        settings: AllocatorSettings | None = None,
+        device_memory: int | None = None,
+        place: Callable[[int], int] | None = None,
+    ) -> None:
         self.settings = settings or AllocatorSettings()
         self.device_memory = device_memory
         self.reserved = self.allocated = self.fragmentation = self.retries = 0
@@ -154,6 +161,7 @@ class CachingAllocator:
         self._collects = self._allowed is not None and self.settings.garbage_collection_threshold > 0
         self._pools: dict[tuple[PoolId, int, bool], _Pool] = {}
         self._blocks: dict[int, _Block] = {}  # by address: free, used and unmapped ones
+        self._place = place or self.below
         self._lowest = FIRST_ADDRESS
         self._searches = 0  # in the large default pools
 
@@ -238,44 +246,51 @@ class CachingAllocator:
         stream: int = 0,
         pool: PoolId = DEFAULT_POOL,
         expandable: bool = False,
+        unmapped: Iterable[tuple[int, int]] = (),
     ) -> None:
         """Add a segment that exists already, for example at the start of a recording.
 
         Parameters
         ----------
         address, size : int
-            Where it begins, and its bytes.
+            Where it begins, and its bytes. For an expandable segment, the whole range of its addresses.
         blocks : iterable of (int, int)
-            Address and bytes of its blocks in use, in rising order. What is between them is free.
+            Address and bytes of its blocks in use. What is between them is free.
         small, stream, pool, expandable
             As in :class:`SegmentState`.
+        unmapped : iterable of (int, int)
+            Address and bytes of the parts of an expandable segment to which no memory is mapped.
+
+        Raises
+        ------
+        ValueError
+            If blocks overlap, or lie outside the segment.
         """
         owner = self._pool(small, stream, pool)
         before: _Block | None = None
         at, end = address, address + size
-
-        def add(start: int, length: int, state: int) -> None:
-            nonlocal before
-            block = _Block(start, length, owner, state, expandable)
-            block.before = before
-            if before is not None:
-                before.after = block
-            before = self._blocks[start] = block
-            if state == FREE:
-                self._insert(block)
-
-        for start, length in blocks:
-            if not at <= start < start + length <= end:
-                raise ValueError(f"the block at {start} is outside the segment at {address}, or overlaps another")
-            if start > at:
-                add(at, start - at, FREE)
-            add(start, length, USED)
-            self.allocated += length
-            at = start + length
-        if at < end:
-            add(at, end - at, FREE)
-        self.reserved += size
         self._lowest = min(self._lowest, address)
+        parts = [*((*block, USED) for block in blocks), *((*part, UNMAPPED) for part in unmapped)]
+        for start, length, state in [*sorted(parts), (end, 0, FREE)]:
+            if not at <= start <= start + length <= end:
+                raise ValueError(f"the block at {start} is outside the segment at {address}, or overlaps another")
+            for first, bytes_, kind in ((at, start - at, FREE), (start, length, state)):
+                if not bytes_:
+                    continue
+                block = _Block(first, bytes_, owner, kind, expandable)
+                block.before = before
+                if before is not None:
+                    before.after = block
+                before = self._blocks[first] = block
+                if kind == FREE:
+                    self._insert(block)
+                elif kind == USED:
+                    self.allocated += bytes_
+                else:
+                    insort(owner.unmapped, first)
+                if kind != UNMAPPED:
+                    self.reserved += bytes_
+            at = start + length
 
     def segments(self) -> Iterator[SegmentState]:
         """Yield the segments in the order of their addresses."""
@@ -355,7 +370,7 @@ class CachingAllocator:
 
     def _limit(self) -> int:
         limits = [limit for limit in (self.device_memory, self._allowed) if limit is not None]
-        return min(limits, default=ADDRESSES)
+        return min(limits, default=EXPANDABLE_ADDRESSES)
 
     def _reserve(self, pool: _Pool, size: int) -> _Block | None:
         """Reserve a segment, or map memory to an expandable one; None if the device is full."""
@@ -366,15 +381,24 @@ class CachingAllocator:
             return self._expand(pool, size)
         if self.device_memory is not None and self.reserved + total > self.device_memory:
             return None
-        block = _Block(self._addresses(total), total, pool, FREE, False)
-        self._blocks[block.address] = block
-        self.reserved += total
+        block = self._range(total, pool, FREE, False)
+        self._change_reserved(block, total)
         return block
 
-    def _addresses(self, size: int) -> int:
-        """Return the start of a range of addresses that no segment has."""
-        self._lowest -= size
-        return self._lowest
+    def _change_reserved(self, block: _Block, size: int) -> None:  # noqa: ARG002
+        """Count the memory of a block that is reserved, or released if ``size`` is negative; a subclass records it."""
+        self.reserved += size
+
+    def below(self, size: int) -> int:
+        """Return an address that leaves room for a segment of ``size`` bytes below all others."""
+        return self._lowest - size
+
+    def _range(self, size: int, pool: _Pool, state: int, expandable: bool) -> _Block:
+        """Return a block of addresses that no segment has."""
+        block = _Block(self._place(size), size, pool, state, expandable)
+        self._lowest = min(self._lowest, block.address)
+        self._blocks[block.address] = block
+        return block
 
     def _expand(self, pool: _Pool, size: int) -> _Block | None:
         """Map memory until a free block has ``size`` bytes; return the block, which is not in ``pool.free``."""
@@ -404,10 +428,9 @@ class CachingAllocator:
                 next_block = next_block.after  # type: ignore[assignment]
             if room >= size:
                 return block
-        length = ADDRESSES if self.device_memory is None else self.device_memory + self.device_memory // 8
+        length = EXPANDABLE_ADDRESSES if self.device_memory is None else self.device_memory + self.device_memory // 8
         length = max(-(-length // pool.page), -(-size // pool.page)) * pool.page
-        block = _Block(self._addresses(length), length, pool, UNMAPPED, True)
-        self._blocks[block.address] = block
+        block = self._range(length, pool, UNMAPPED, True)
         insort(pool.unmapped, block.address)
         return block
 
@@ -422,7 +445,7 @@ class CachingAllocator:
             rest = self._cut(block, size)
             insort(pool.unmapped, rest.address)
         block.state = FREE
-        self.reserved += size
+        self._change_reserved(block, size)
         return True
 
     def _full(self, size: int) -> bool:
@@ -478,7 +501,7 @@ class CachingAllocator:
         """Return a free segment to the device."""
         self._remove(block)
         del self._blocks[block.address]
-        self.reserved -= block.size
+        self._change_reserved(block, -block.size)
 
     def _unmap(self, block: _Block) -> None:
         """Unmap the whole pages of a free block of an expandable segment."""
@@ -495,7 +518,7 @@ class CachingAllocator:
             block = whole
         if end < block.address + block.size:
             self._split(block, end - block.address)
-        self.reserved -= block.size
+        self._change_reserved(block, -block.size)
         block.state = UNMAPPED
         block = self._merged(block, UNMAPPED)
         if block.whole:

@@ -160,9 +160,12 @@ class AllocatorSettings:
         ValueError
             If a value has the wrong type, or is not valid.
         """
-        recorded = recorded or {}
-        text = recorded.get("PYTORCH_CUDA_ALLOC_CONF") or recorded.get("PYTORCH_ALLOC_CONF") or ""
-        found = dict(vars(cls.parse(text)))
+        if recorded is None:
+            return cls()
+        if not isinstance(recorded, Mapping):
+            raise ValueError(f"the settings are {shown(recorded)}, expected a dictionary")
+        texts = [_of_type(recorded.get(name) or "", str, name) for name in VARIABLES]
+        found = dict(vars(cls.parse(next(filter(None, texts), ""))))
         # the fields are the settings in force, which a program may have changed after its start
         if (expandable := recorded.get("expandable_segments")) is not None:
             found["expandable_segments"] = _of_type(expandable, bool, "expandable_segments")

@@ -14,7 +14,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from recompviz.core.snapshots.allocator_model import AllocatorModel
+from recompviz.core.allocator.settings import AllocatorSettings
+from recompviz.core.snapshots.allocator_model import AllocatorModel, SegmentKind
+from recompviz.core.snapshots.ranges import Ranges
+from recompviz.core.snapshots.starting_state import (
+    EarlierBlock,
+    event_kind,
+    kind_of,
+    pool_of,
+    reserved_at_start,
+    reserved_change,
+    starting_state,
+)
 from recompviz.core.steps.allocations import AllocationReader, Allocations
 
 
@@ -27,13 +38,16 @@ class OutOfMemory:
     requested, device_free : int
         Bytes requested, and bytes free on the device; 0 if they were not recorded.
     cached : int
-        Free bytes in the reserved segments from which the allocator serves requests of this size and CUDA stream. No
-        single piece was large enough for this request.
+        Free bytes in the reserved segments from which the allocator serves requests of this size, CUDA stream and
+        private pool. No single piece was large enough for this request.
+    frames : list or None
+        The stack of the request, as in the snapshot.
     """
 
     requested: int
     device_free: int
     cached: int
+    frames: Any = None
 
     @property
     def fragmented(self) -> bool:
@@ -72,7 +86,7 @@ class DeviceHistory:
     contradictions: int
 
 
-def replay(segments: list[Any], trace: list[Any]) -> DeviceHistory:
+def replay(segments: list[Any], trace: list[Any], settings: AllocatorSettings | None = None) -> DeviceHistory:
     """Replay the recorded events of one device.
 
     Parameters
@@ -81,17 +95,26 @@ def replay(segments: list[Any], trace: list[Any]) -> DeviceHistory:
         The segments of this device at the end of the recording, as in the snapshot.
     trace : list of dict
         The events of this device, as in the snapshot.
+    settings : AllocatorSettings, optional
+        The allocator's settings during the recording. Default: PyTorch's defaults.
     """
-    replayer = _Replayer()
-    replayer.begin(segments, trace)
-    replayer.run(trace)
+    settings = settings or AllocatorSettings()
+    replayer = _Replayer(segments, trace, settings)
+    replayer.begin()
+    replayer.run()
     return replayer.finish()
 
 
 class _Replayer:
-    def __init__(self) -> None:
+    def __init__(self, segments: list[Any], trace: list[Any], settings: AllocatorSettings) -> None:
+        self._trace, self._settings = trace, settings
+        self._start = starting_state(segments, trace, settings)
+        self._at_end: Ranges[SegmentKind] = Ranges()
+        for segment in segments:
+            self._at_end.add(segment["address"], segment["address"] + segment["total_size"], kind_of(segment))
         self._reader = AllocationReader()
-        self._allocator = AllocatorModel()
+        self._allocator = AllocatorModel(settings)
+        self._reserved_now = reserved_at_start(segments, trace)
         self._reserved: list[int] = []
         self._fragmentation: list[int] = []
         self._frames_before: dict[int, Any] = {}
@@ -109,43 +132,18 @@ class _Replayer:
             self._contradictions,
         )
 
-    def begin(self, segments: list[Any], trace: list[Any]) -> None:
+    def begin(self) -> None:
         """Restore the segments and blocks that existed when the recording began."""
-        allocated: set[int] = set()
-        new_segments: set[int] = set()
-        freed_only: list[tuple[int, int, int]] = []
-        dropped_segments: dict[int, tuple[int, int]] = {}
-        for event in trace:
-            action = event["action"]
-            if action == "alloc":
-                allocated.add(event["addr"])
-            elif action == "free_requested" and event["addr"] not in allocated:
-                freed_only.append((event["addr"], event["size"], event.get("stream", 0)))
-                allocated.add(event["addr"])
-            elif action in ("segment_alloc", "segment_map"):
-                new_segments.add(event["addr"])
-            elif action in ("segment_free", "segment_unmap") and event["addr"] not in new_segments:
-                dropped_segments.setdefault(event["addr"], (event["size"], event.get("stream", 0)))
-        at_end = {s["address"]: (s["total_size"], s.get("stream") or 0) for s in segments}
-        for address, (size, stream) in {**at_end, **dropped_segments}.items():
-            if address not in new_segments:
-                self._allocator.add_segment(address, size, stream)
-        for segment in segments:
-            address = segment["address"]
-            for block in segment["blocks"]:
-                here = block["address"] if block.get("address") is not None else address
-                if block["state"] == "active_allocated" and here not in allocated:
-                    frames = block.get("frames") or (block.get("history") or [{}])[-1].get("frames")
-                    self._allocator.occupy(here, block["size"], segment.get("stream") or 0)
-                    self._existed_before(here, block["size"], frames)
-                address = here + block["size"]
-        for here, requested, stream in freed_only:
-            self._existed_before(here, self._allocator.allocate(here, requested, stream), None)
+        for address, size, kind in self._start.segments:
+            self._allocator.add_segment(address, size, kind)
+        for block in self._start.blocks:
+            self._allocator.occupy(block.address, block.size)
+            self._existed_before(block)
 
-    def _existed_before(self, address: int, size: int, frames: Any) -> None:
+    def _existed_before(self, block: EarlierBlock) -> None:
         at = -1 - len(self._frames_before)
-        self._frames_before[at] = frames
-        self._allocate(at, address, size)
+        self._frames_before[at] = block.frames
+        self._allocate(at, block.address, block.size)
 
     def _allocate(self, at: int, address: int, size: int) -> None:
         if self._reader.in_use(address):  # two events: the end of the old block and the new one
@@ -160,44 +158,64 @@ class _Replayer:
 
     def _note(self) -> None:
         """Record the reserved bytes after an event."""
-        self._reserved.append(self._allocator.reserved)
+        self._reserved.append(self._reserved_now)
         self._fragmentation.append(self._because_of_fragments)
 
-    def run(self, trace: list[Any]) -> None:
-        allocator, in_use = self._allocator, self._reader.in_use
+    def run(self) -> None:
+        trace, allocator, in_use = self._trace, self._allocator, self._reader.in_use
+        # a recording may leave out one kind of free (skip_actions)
+        completed = any(event["action"] == "free_completed" for event in trace)
         waiting: dict[int, int] = {}  # address → size of blocks whose free was requested and not completed
         segment: Any = None  # the previous event, if it added a segment
         cached = 0  # bytes that were free for the request then
         for i, event in enumerate(trace):
-            action, stream = event["action"], event.get("stream", 0)
+            action = event["action"]
             if action == "alloc":
                 address, requested = event["addr"], event["size"]
                 if in_use(address):
                     self._contradictions += 1
-                    allocator.free(address, self._free(i, address), stream)
+                    allocator.free(address, self._free(i, address))
                 elif address in waiting:
-                    allocator.free(address, waiting.pop(address), stream)
+                    allocator.free(address, waiting.pop(address))
                 if segment is not None and 0 < requested <= cached and segment["addr"] == address:
                     self._because_of_fragments += segment["size"]
-                self._allocate(i, address, allocator.allocate(address, requested, stream))
+                self._allocate(i, address, allocator.allocate(address, requested))
             elif action == "free_requested" and in_use(event["addr"]):
-                waiting[event["addr"]] = self._free(i, event["addr"])
+                size = self._free(i, event["addr"])
+                if completed:
+                    waiting[event["addr"]] = size
+                else:
+                    allocator.free(event["addr"], size)
             elif action == "free_completed" and event["addr"] in waiting:
-                allocator.free(event["addr"], waiting.pop(event["addr"]), stream)
+                allocator.free(event["addr"], waiting.pop(event["addr"]))
+            elif action == "free_completed" and in_use(event["addr"]):
+                allocator.free(event["addr"], self._free(i, event["addr"]))
             elif action in ("segment_free", "segment_unmap"):
-                allocator.drop_segment(event["addr"], event["size"], stream)
+                self._reserved_now += reserved_change(event)
+                allocator.drop_segment(event["addr"], event["size"])
             elif action == "oom":
                 requested = event.get("size") or 0
-                free = allocator.cached(requested, stream)
-                self._out_of_memory.append(OutOfMemory(requested, event.get("device_free") or 0, free))
+                free = allocator.cached(requested, event.get("stream") or 0, pool_of(event))
+                device_free = event.get("device_free") or 0
+                self._out_of_memory.append(OutOfMemory(requested, device_free, free, event.get("frames")))
             segment = None
             if action in ("segment_alloc", "segment_map"):
-                segment, cached = event, self._cached_for(trace, i)
-                allocator.add_segment(event["addr"], event["size"], stream)
+                self._reserved_now += reserved_change(event)
+                kind = self._kind(event)
+                segment, cached = event, self._cached_for(i, kind)
+                allocator.add_segment(event["addr"], event["size"], kind)
 
-    def _cached_for(self, trace: list[Any], i: int) -> int:
+    def _kind(self, event: Any) -> SegmentKind:
+        """Return the kind of a segment that an event adds. Older traces do not name private pools; segments do."""
+        kind = event_kind(event, self._settings)
+        at_end = self._at_end.at(event["addr"])
+        if at_end is not None and at_end[2].expandable == kind.expandable and "pool_id" not in event:
+            return at_end[2]
+        return kind
+
+    def _cached_for(self, i: int, kind: SegmentKind) -> int:
         """Return the bytes that were free for the request that a new segment serves. The request is the next event."""
-        after = trace[i + 1] if i + 1 < len(trace) else None
-        if after is None or after["action"] != "alloc" or trace[i]["action"] != "segment_alloc":
+        after = self._trace[i + 1] if i + 1 < len(self._trace) else None
+        if after is None or after["action"] != "alloc" or kind.expandable:
             return 0  # memory mapped into an expandable segment joins the free memory there
-        return self._allocator.cached(after["size"], after.get("stream", 0))
+        return self._allocator.cached(after["size"], after.get("stream") or 0, kind.pool)

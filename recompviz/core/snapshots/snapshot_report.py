@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import Finding, PeakRow
 from recompviz.core.reports.memory_report import MemoryReport
@@ -97,20 +98,34 @@ def _report(data: dict[str, Any], name: str, device: int | None) -> MemoryReport
             f"device {device} has nothing in the snapshot; expected one of {', '.join(map(str, numbers[:16]))}",
             reason="unknown device",
         )
+    settings = _settings(data.get("allocator_settings"))
     reports = [
-        _DeviceReport(segments.get(number, []), traces.get(number, []), number, name).report()
+        _DeviceReport(segments.get(number, []), traces.get(number, []), settings, number, name).report()
         for number in (numbers if device is None else [device])
     ]
     return max(reports, key=lambda report: report.peak)
 
 
+def _settings(recorded: Any) -> AllocatorSettings:
+    try:
+        return AllocatorSettings.from_snapshot(recorded)
+    except (TypeError, ValueError) as error:
+        raise SnapshotError(
+            f"'allocator_settings' has {error}; expected the settings of PyTorch's native allocator",
+            reason="wrong field",
+            field="allocator_settings",
+        ) from error
+
+
 class _DeviceReport:
     """Makes the report of one device from its segments and its trace."""
 
-    def __init__(self, segments: list[Any], trace: list[Any], device: int, name: str) -> None:
+    def __init__(
+        self, segments: list[Any], trace: list[Any], settings: AllocatorSettings, device: int, name: str
+    ) -> None:
         self.trace, self.device, self.name = trace, device, name
         self.stacks = Stacks()
-        self.history = replay(segments, trace)
+        self.history = replay(segments, trace, settings)
         self.allocations = self.history.allocations
         if self.allocations.peak >= MOST_BYTES:
             raise SnapshotError(
@@ -133,8 +148,10 @@ class _DeviceReport:
 
     def _notes(self) -> Iterator[str]:
         for request in self.history.out_of_memory[:3]:
+            lines = self.stacks.of(request.frames).lines
             yield (
-                f"out of memory: a request of {format_bytes(request.requested)} failed, "
+                f"out of memory: a request of {format_bytes(request.requested)}"
+                f"{f' at {lines[0].place}' if lines else ''} failed, "
                 f"{format_bytes(request.device_free)} were free on the device"
             )
         if not self.trace:

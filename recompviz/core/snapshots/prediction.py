@@ -1,0 +1,215 @@
+"""Compare a recording with what the model of the allocator predicts from its requests alone.
+
+The model starts with the segments and blocks that existed when the recording began. It then gets the sizes of the
+allocations and the frees, in the order of the trace, and chooses segments and addresses itself. When the recording
+releases segments, the model releases what is unused, because the trace does not say how full the device was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recompviz.core.allocator.caching_allocator import CachingAllocator, DeviceFull
+from recompviz.core.allocator.settings import AllocatorSettings
+from recompviz.core.snapshots.ranges import Ranges
+from recompviz.core.snapshots.starting_state import (
+    StartingState,
+    pool_of,
+    reserved_at_start,
+    reserved_change,
+    starting_state,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FreeMemory:
+    """The reserved memory that is not allocated at one moment; frozen.
+
+    Attributes
+    ----------
+    segments : int
+        Number of segments.
+    pieces : int
+        Number of free blocks.
+    size, largest : int
+        Bytes of all free blocks, and of the largest one.
+    """
+
+    segments: int
+    pieces: int
+    size: int
+    largest: int
+
+
+@dataclass(frozen=True, eq=False)
+class PredictedRecording:
+    """What a recording shows, and what the model predicts; frozen.
+
+    Attributes
+    ----------
+    settings : AllocatorSettings
+    recorded, predicted : numpy.ndarray of int64, shape (#requests,)
+        Bytes reserved after each allocation and free.
+    peak_from_empty : int
+        The most bytes that the model reserves if it starts empty, and first allocates the blocks that existed when the
+        recording began, in the order of their addresses.
+    recorded_free, predicted_free : FreeMemory
+        The reserved memory that is not allocated at the end.
+    requests : int
+        Number of allocations.
+    same_address : int or None
+        Number of allocations for which the model chooses the recorded address. This is counted in a second run, in
+        which the model gets the recorded addresses of new segments, which CUDA's driver chooses. None if the recording
+        releases segments, so that their addresses may not be free.
+    """
+
+    settings: AllocatorSettings
+    recorded: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    peak_from_empty: int
+    recorded_free: FreeMemory
+    predicted_free: FreeMemory
+    requests: int
+    same_address: int | None
+
+    @property
+    def recorded_peak(self) -> int:
+        """The most bytes reserved in the recording."""
+        return int(self.recorded.max(initial=0))
+
+    @property
+    def predicted_peak(self) -> int:
+        """The most bytes that the model reserves."""
+        return int(self.predicted.max(initial=0))
+
+    @property
+    def error(self) -> float:
+        """The relative error of the predicted peak; 0 if it is the recorded one."""
+        return self.predicted_peak / self.recorded_peak - 1 if self.recorded_peak else 0.0
+
+    @property
+    def largest_error(self) -> float:
+        """The largest relative error, without its sign, over all requests."""
+        return float((np.abs(self.predicted - self.recorded) / np.maximum(self.recorded, 1)).max(initial=0.0))
+
+
+def predict_recording(
+    segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings | None = None
+) -> PredictedRecording:
+    """Predict the reserved memory of a recording from its requests.
+
+    Parameters
+    ----------
+    segments, trace : sequence of dict
+        The segments of one device at the end of the recording, and its events, as in the snapshot.
+    settings : AllocatorSettings, optional
+        Default: PyTorch's defaults.
+    """
+    settings = settings or AllocatorSettings()
+    start = starting_state(segments, trace, settings)
+    allocator = start.allocator(settings)
+    run = _Run(allocator, start, trace)
+    same_address = None
+    if _Placement.possible(start, trace):
+        place = _Placement(trace)
+        placed = start.allocator(settings, place=place)
+        place.below = placed.below
+        same_address = _Run(placed, start, trace).same_address
+    empty = _Run(CachingAllocator(settings), start, trace, empty=True)
+    free = [block["size"] for one in segments for block in one["blocks"] if block["state"] == "inactive"]
+    return PredictedRecording(
+        settings,
+        np.array(run.recorded, np.int64) + reserved_at_start(segments, trace),
+        np.array(run.predicted, np.int64),
+        max(empty.predicted, default=0),
+        FreeMemory(len(segments), len(free), sum(free), max(free, default=0)),
+        _free_memory(allocator),
+        run.requests,
+        same_address,
+    )
+
+
+def _free_memory(allocator: CachingAllocator) -> FreeMemory:
+    segments = list(allocator.segments())
+    free = [size for one in segments for _, size, used in one.blocks if not used]
+    return FreeMemory(len(segments), len(free), sum(free), max(free, default=0))
+
+
+class _Placement:
+    """The recorded addresses of new segments, for the model. Its first segment of another size ends their use."""
+
+    def __init__(self, trace: Sequence[Any]) -> None:
+        self._next = [(event["size"], event["addr"]) for event in trace if event["action"] == "segment_alloc"][::-1]
+        self.below: Callable[[int], int] = lambda size: size
+
+    @staticmethod
+    def possible(start: StartingState, trace: Sequence[Any]) -> bool:
+        """Return whether the addresses stay free: no segment is released, and no two overlap."""
+        taken: Ranges[None] = Ranges()
+        new = [(event["addr"], event["size"]) for event in trace if event["action"] == "segment_alloc"]
+        for address, size in [*((address, size) for address, size, _ in start.segments), *new]:
+            if taken.cut(address, address + size):
+                return False
+            taken.add(address, address + size, None)
+        return not any(reserved_change(event) < 0 for event in trace)
+
+    def __call__(self, size: int) -> int:
+        if self._next and self._next[-1][0] == size:
+            return int(self._next.pop()[1])
+        self._next = []
+        return self.below(size)
+
+
+class _Run:
+    """The requests of a trace, given to the model one after another."""
+
+    def __init__(
+        self, allocator: CachingAllocator, start: StartingState, trace: Sequence[Any], empty: bool = False
+    ) -> None:
+        self.allocator = allocator
+        self.recorded: list[int] = []  # relative to the start
+        self.predicted: list[int] = []
+        self.requests = self.same_address = 0
+        address_of: dict[int, int] = {}  # in the recording → in the model
+        for block, stream, pool in start.requests():
+            address_of[block.address] = allocator.allocate(block.size, stream, pool) if empty else block.address
+        completed = any(event["action"] == "free_completed" for event in trace)
+        ends = "free_completed" if completed else "free_requested"
+        reserved, releasing = 0, False
+        for event in trace:
+            action = event["action"]
+            if change := reserved_change(event):
+                reserved += change
+                if change < 0 and not releasing:
+                    allocator.empty_cache()
+                releasing = change < 0
+                continue
+            releasing = False
+            if action == "alloc":
+                here = event["addr"]
+                if here in address_of:
+                    allocator.free(address_of.pop(here))  # the recording contradicts itself
+                found = self._allocate(event)
+                if found is not None:
+                    address_of[here] = found
+                    self.same_address += found == here
+                self.requests += 1
+            elif action == ends and event["addr"] in address_of:
+                allocator.free(address_of.pop(event["addr"]))
+            else:
+                continue
+            self.recorded.append(reserved)
+            self.predicted.append(allocator.reserved)
+
+    def _allocate(self, event: Any) -> int | None:
+        try:
+            return self.allocator.allocate(event["size"], event.get("stream") or 0, pool_of(event))
+        except DeviceFull:
+            return None
