@@ -12,7 +12,7 @@ plan is certified, simulated and run. Columns:
                   in percent of the simulated peak
   ≤ budget        whether the measured total peak is at most the budget
   predicted       extra time of the training step compared with keeping every value, from calibrated operator times
-  overhead        the same extra time, measured; without recomputation it shows the variation of the machine
+  overhead        the same extra time, measured; for a plan without recomputation, the noise of the measurement
 
     python -m recompviz.benchmarks.accuracy                              # every network, small
     python -m recompviz.benchmarks.accuracy resnet50 --full --batch 8    # as published
@@ -72,10 +72,11 @@ class Row:
     simulated, measured : int
         Transient peaks (without parameters and inputs), bytes.
     ends, inside : float
-        Largest difference of the simulated and the measured timeline at the ends of schedule steps, and inside them, as
-        a fraction of the simulated transient peak.
+        Largest difference of the simulated and the measured memory, as a fraction of the simulated transient peak.
+        ``ends`` counts only the ends of operator calls, ``inside`` the moments inside them.
     predicted, overhead : float
-        Extra time as a fraction of the time that keeps every value: from calibrated operator times, and measured.
+        Extra time, as a fraction of the time of a training step that keeps every value. ``predicted`` comes from
+        calibrated operator times, ``overhead`` is measured.
     certified : bool
         Whether all checks of :func:`recompviz.certify` succeeded.
     gradients : str
@@ -110,7 +111,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The row of the printed table."""
+        """The row of the printed table, as one line of text."""
         return (
             f"{self.network:>14} {format_bytes(self.budget):>14} {self.recomputed:>10} {self.simulated:>13,} "
             f"{self.measured:>13,} {self.off:>6.2%} {self.ends:>6.2%} {self.inside:>6.2%} "
@@ -119,7 +120,7 @@ class Row:
         )
 
     def failures(self, exact: bool) -> list[str]:
-        """Return a sentence for each check that failed. The error of the simulation is checked only if ``exact``."""
+        """Return a sentence for each check that failed. If ``exact``, also check the error of the simulation."""
         where = f"{self.network} at {format_bytes(self.budget)}"
         found = [] if self.certified else [f"{where}: {self.certificate}"]
         if exact and abs(self.off) > MOST_OFF:
@@ -222,7 +223,7 @@ def rises(rows: Sequence[Row]) -> bool:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the result of one network in one line."""
+    """Return one line of text that summarizes the rows of one network."""
     worst = max((row.off for row in rows), key=abs)
     return (
         f"{rows[0].network}: {len(rows)} plans, worst off {worst:.3%}, {sum(row.fits for row in rows)} within budget, "

@@ -9,8 +9,8 @@ calls again. Variables:
   U[t, k]        bytes alive while stage t computes call k
 
 Calls run in the traced order, and each call runs at most once in a stage. Values and gradients may be recomputed in
-every stage, so every canonical strategy is a solution. FREE may be continuous: freeing memory is never worse, so FREE
-takes the largest value that its constraints allow.
+every stage, so every canonical strategy is a solution. The variables FREE need not be integers. Freeing memory is never
+worse, so an optimal solution gives FREE the largest value that its constraints allow.
 
 Source: Jain et al. 2020 (arXiv 1910.02653), sections 4.3 to 4.8.
 """
@@ -49,7 +49,8 @@ class Optimum:
     proven : bool
         Whether it is proven that ``value`` is optimal, or that no solution exists.
     computed : numpy.ndarray of bool, shape (N, N), or None
-        R of the best solution, with True on the diagonal; None if no solution was found.
+        Element [t, i] says whether stage t of the best solution computes call i; the diagonal is True. None if no
+        solution was found.
     """
 
     value: float

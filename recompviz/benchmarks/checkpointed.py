@@ -1,6 +1,7 @@
 """Run the repeated blocks of a model under ``torch.utils.checkpoint``.
 
-The blocks are those of the *per-module* baseline: repeated modules, or the top-level children if no module repeats.
+The blocks are the repeated modules of the model, or its top-level children if no module repeats. recompviz's baseline
+``"per-module"`` has the same blocks.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Checkpointed(nn.Module):
 
 
 def block_paths(trace: rv.Trace) -> list[str]:
-    """Return the names of the modules that the per-module baseline checkpoints, without duplicates."""
+    """Return the names of the modules that the baseline ``"per-module"`` checkpoints, without duplicates."""
     return list(dict.fromkeys(path for path in block_of_nodes(trace.graph) if path))
 
 

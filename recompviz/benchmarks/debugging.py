@@ -48,13 +48,13 @@ class Verdict:
 
     @property
     def right(self) -> bool:
-        """Whether the finding has the expected cause and line, and its value contains the expected one."""
+        """Whether the finding has the expected cause and line, and its value contains the expected text."""
         wanted = self.pathology
         return self.cause == wanted.cause and wanted.value in self.value and self.line == wanted.line
 
     @property
     def text(self) -> str:
-        """The row of the printed table."""
+        """The row of the printed table, as one line of text."""
         wanted = self.pathology
         return (
             f"{'✓' if self.right else '✗'} {wanted.name}\n"
@@ -86,7 +86,7 @@ class Coverage:
     measured : int
         Peak of the same training step according to :func:`recompviz.measure`, total bytes.
     share : float
-        From 0 to 1.
+        The share of the bytes at the peak whose origin is known, from 0 to 1.
     """
 
     network: str
@@ -96,7 +96,7 @@ class Coverage:
 
     @property
     def text(self) -> str:
-        """The row of the printed table."""
+        """The row of the printed table, as one line of text."""
         return f"{self.network:>14} {format_bytes(self.peak):>10} {format_bytes(self.measured):>10} {self.share:>10.2%}"
 
 

@@ -2,10 +2,10 @@
 
     python -m recompviz.benchmarks.freed
 
-There is a row for each way to use recompviz. It has the number of live tensors, the number of live objects of
-recompviz, and the resident memory of the process, before and after. The last row is PyTorch alone: ``torch.compile`` of
-a new function each time. Its memory grows, because Dynamo keeps guards for every function that it compiles. Planned
-modules grow by the same amount.
+The table has a row for each way to use recompviz. A row has the number of live tensors, the number of live objects of
+recompviz, and the resident memory of the process, each before and after. The last row is PyTorch alone, with
+``torch.compile`` of a new function each time. In this row, memory grows, because Dynamo keeps guards for every function
+that it compiles. The memory of planned modules grows by the same amount.
 """
 
 from __future__ import annotations

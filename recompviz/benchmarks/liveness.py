@@ -1,10 +1,10 @@
 """Compare live plans (found by the search in simulated bytes) with plans by the formula, and with the optimum.
 
 For each network there is a table of live plans, from least overhead to least peak, and of the plans by the formula with
-the lowest simulated peak. It has overhead, simulated total peak and measured total peak in bytes. Below it: whether the
-measured peaks fall along the curve, the lowest measured peaks, and the overheads of both kinds of plans at the same
-budgets. The last table compares the search with the best of all keep masks, on training steps that are small enough to
-try every mask.
+the lowest simulated peak. The columns are the overhead, and the simulated and measured total peak in bytes. The lines
+below the table say whether the measured peaks fall along the curve. They also give the lowest measured peaks, and the
+overheads of both kinds of plans at the same budgets. The last table compares the search with the best of all keep
+masks, on training steps that are small enough to try every mask. A keep mask says which values a plan keeps.
 
     python -m recompviz.benchmarks.liveness                    # resnet50, googlenet, vgg19 at batch 8
     python -m recompviz.benchmarks.liveness --networks unet --batch 1 --rows 5
@@ -92,7 +92,7 @@ def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
 
 
 def against_all_masks() -> None:
-    """Print how often, and by how much, the search misses the best of all keep masks, on small training steps."""
+    """Print how often, and by how much, the search misses the best choice of kept values, on small training steps."""
     print("\ncompared with all 2^#V keep masks (budgets: the peaks of the true Pareto front)")
     print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst: overhead found, and least':>36}")
     for name, model, x in small_steps():
@@ -110,10 +110,10 @@ def against_all_masks() -> None:
 
 
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
-    """Enumerate all 2^#V keep masks and return the Pareto front of their peaks and overheads.
+    """Enumerate all sets of kept values of a training step. Return the Pareto front of their peaks and overheads.
 
-    Masks with a value that is neither kept nor recomputed are skipped. The backward pass does not need such a value, so
-    the mask that keeps it is equivalent.
+    A set is skipped if some value is neither kept nor recomputed. The backward pass does not need such a value, so the
+    set with this value has the same result.
 
     Returns
     -------

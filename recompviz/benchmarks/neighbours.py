@@ -55,7 +55,7 @@ class Contender:
     loss : callable or None
         The loss; None if the module returns the loss itself.
     alike : Plan
-        The plan that keeps the same values.
+        The plan of recompviz that keeps the same values as the method.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Row:
     seconds : float
         Median wall-clock time of a training step of the neighbour.
     recompute : float
-        Time of its recomputation in seconds, from calibrated operator times.
+        Time that the neighbour recomputes in a training step, in seconds, from calibrated operator times.
     our_peak, our_seconds, our_recompute : int, float, float, or None
         The same figures for the plan of recompviz; None if no plan fits.
     """
@@ -103,7 +103,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The comparison of the two recomputation times, as text."""
+        """A few words that compare the recomputation times of the neighbour and of the plan of recompviz."""
         if self.our_recompute is None:
             return "no plan of ours fits that peak"
         ours, theirs = 1000 * self.our_recompute, 1000 * self.recompute
@@ -111,7 +111,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The row of the printed table."""
+        """The row of the printed table, as one line of text."""
         ours = f"{'—':>10} {'—':>9}"
         if self.our_peak is not None and self.our_seconds is not None:
             ours = f"{format_bytes(self.our_peak):>10} {1000 * self.our_seconds:>6.1f} ms"

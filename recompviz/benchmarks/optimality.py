@@ -47,7 +47,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """The overheads for one graph and one budget, in the unit of T; infinite if no plan fits.
+    """The overheads for one graph and one budget, in the unit of the graph's costs; infinite if no plan fits.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Row:
     budget : int
         Largest number of bytes alive at the same time, in the paper's model.
     forward : float
-        T(V), the cost of a forward pass.
+        The cost of a forward pass.
     formula, curves, canonical : float
         Overheads of three kinds of plans; see the docstring of the module.
     best : float
@@ -93,7 +93,10 @@ class Row:
 
     @property
     def canonical_gap(self) -> float:
-        """How much ``canonical`` exceeds the optimum; otherwise as :attr:`gap`."""
+        """How much ``canonical`` exceeds the optimum, in percent of a forward pass; infinite if no plan fits.
+
+        If the optimum is not proven, this is an upper bound.
+        """
         return self._above(self.canonical)
 
     def _above(self, overhead: float) -> float:
@@ -102,7 +105,7 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The row of the printed table."""
+        """The row of the printed table, as one line of text."""
         optimum = number(self.best) if self.proven else f"{number(self.bound)} … {number(self.best)}"
         gaps = [
             "—" if gap == inf else f"{'' if self.proven else '≤ '}{gap:.1f}%" for gap in (self.gap, self.canonical_gap)
@@ -161,7 +164,8 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
     seconds : float
         Time limit of the solver for each budget.
     budgets : int
-        Number of budgets at which a plan of the curves fits. If possible, a smaller budget is added.
+        Number of budgets at which a plan of the exact curves fits. If another strategy may need less memory, a smaller
+        budget is added.
     """
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
@@ -192,7 +196,9 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
 
 
 def keep_sets(graph: Graph) -> list[int]:
-    """Return the distinct sets U_k of all lower-set sequences, as bit masks.
+    """Return, as bit masks, the distinct sets of kept values of all lower-set sequences.
+
+    The kept values of a sequence are the union of the boundaries of its lower sets.
 
     Examples
     --------
@@ -211,9 +217,9 @@ def keep_sets(graph: Graph) -> list[int]:
 
 
 def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
-    """Simulate keep masks; return the distinct pairs (overhead, peak in bytes), by rising overhead.
+    """Simulate sets of kept values; return the distinct pairs (overhead, peak in bytes), by rising overhead.
 
-    Values are freed at their last use.
+    Each keep mask has one bool for each node of the graph. Values are freed at their last use.
     """
     reached = set()
     for kept in keep_masks:
@@ -226,7 +232,7 @@ def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], gr
 def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
     """Return falling budgets: at most ``count`` peaks of the Pareto front, and one budget below the least peak.
 
-    The last one is left out if no strategy can need less than the least peak.
+    The budget below the least peak is left out if no strategy can need less than the least peak.
     """
     front: list[int] = []
     for _, peak in sorted(reached):
@@ -240,7 +246,7 @@ def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) 
 
 
 def number(overhead: float) -> str:
-    """Return an overhead as text; a dash if it is infinite."""
+    """Return an overhead as text. An infinite overhead is a dash."""
     return "—" if overhead == inf else f"{overhead:g}"
 
 

@@ -80,7 +80,7 @@ Step = Callable[[], None]
 
 
 def contenders(step: networks.Example, columns: Sequence[str]) -> Iterator[tuple[str, Step]]:
-    """Iterate over (column, function that runs one planned training step)."""
+    """Iterate over pairs (name of the column, function that runs one planned training step)."""
     for column in columns:
         model = copy.deepcopy(step.model)  # rv.compile changes how the model's layers are called
         yield column, training_step(model, _runner(column, model, step))
@@ -115,7 +115,7 @@ def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
 
 
 def ratios(eager: Step, planned: Step, pairs: int) -> tuple[float, float, float]:
-    """Return the quartiles of planned / eager processor time over ``pairs`` pairs of training steps."""
+    """Return the three quartiles of the ratio of planned to eager processor time, over ``pairs`` pairs of steps."""
     for _ in range(WARM_UP):
         eager()
         planned()

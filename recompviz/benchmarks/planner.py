@@ -9,7 +9,7 @@ Columns:
   pairwise              time of the plain recursion over pairs of lower sets, in NumPy; skipped where it takes minutes
   widened               how much more the plans of the family "prefixes" recompute than the exact ones: the maximum
                         at 25, 50 and 75 % between the least budget and the largest peak
-  plans, least budget   number of time-centric plans, and the least budget in formula bytes
+  plans, least budget   number of time-centric plans, and the least budget in bytes, by the paper's peak formula
 
 Graphs come from recompviz.networks or from files:
 
@@ -100,9 +100,9 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Return the largest relative excess of the overhead with the family "prefixes" over the exact overhead.
+    """Return by how much the plans of the family "prefixes" recompute more than the exact plans, as a fraction.
 
-    It is taken at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
+    The result is the maximum at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
     """
     widened = solve(graph, "prefixes")
     low, high = exact.least_budget, int(exact.time_centric.peaks[0])
@@ -111,7 +111,7 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """Return the least time of at most ``repeats`` runs, in seconds. After a run of more than 5 s no other follows."""
+    """Return the least time of ``repeats`` runs, in seconds. After a run of more than 5 s, no other run follows."""
     best = float("inf")
     for _ in range(repeats):
         start = clock()

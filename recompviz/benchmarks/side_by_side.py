@@ -28,7 +28,7 @@ from recompviz.pytorch.tracing.step import Loss
 
 
 def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
-    """Return pairs (budget in total bytes, row of the plan in the table), by rising budget.
+    """Return pairs (budget in total bytes, row of its plan in the table), by rising budget.
 
     The budgets are ``count`` evenly spaced totals, from the least feasible one to the largest peak of the table. If
     several budgets give the same plan, only the least of them is listed.
@@ -51,7 +51,7 @@ def training_step(
     inputs, targets : tuple
         The arguments of the module, and the further arguments of the loss.
     loss : callable or None
-        None if the module returns the loss itself.
+        The loss. None if the module returns the loss itself.
     """
     arguments: tuple[Any, ...] = (inputs, {}, targets)
     device = device_of([*module.parameters(), *inputs])

@@ -1,7 +1,7 @@
 """DenseNet: every layer reads the concatenation of all earlier outputs of its block.
 
-As in the graphs of Kusumoto et al. 2019, each layer concatenates two tensors: the concatenation so far and its own
-output. So every layer makes a new concatenation, and the memory of a block is quadratic in its number of layers.
+As in the graphs of Kusumoto et al. 2019, each layer concatenates two tensors: the earlier concatenation and the layer's
+own output. Every layer makes a new concatenation, so the memory of a block is quadratic in its number of layers.
 Parameters have the same names as in torchvision.
 """
 

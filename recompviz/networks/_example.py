@@ -83,12 +83,13 @@ class Recipe:
     Attributes
     ----------
     build : callable
-        Makes the network.
+        A function without arguments that makes the network.
     loss : callable
-        As for :class:`Example`.
+        The training loss, as for :class:`Example`.
     batch : int
         The default batch size.
     inputs, targets : tuple of Field
+        The shape and the values of each input and target.
     """
 
     build: Callable[[], nn.Module]
@@ -101,27 +102,27 @@ class Recipe:
 def images(
     build: Callable[[], nn.Module], size: int, batch: int = 2, classes: int = 10, loss: Loss = classification
 ) -> Recipe:
-    """Return the recipe of an image classifier for images [3, size, size]."""
+    """Return the recipe of an image classifier for images [3, size, size]. ``build`` makes the network."""
     return Recipe(build, loss, batch, (Field((3, size, size)),), (Field((), classes),))
 
 
 def pixels(
     build: Callable[[], nn.Module], channels: int, size: int, out: int, batch: int, classes: int, loss: Loss
 ) -> Recipe:
-    """Return the recipe of a segmentation network.
+    """Return the recipe of a segmentation network. ``build`` makes the network.
 
-    It maps images [channels, size, size] to logits of height and width ``out``.
+    The network maps images [channels, size, size] to logits [classes, out, out].
     """
     return Recipe(build, loss, batch, (Field((channels, size, size)),), (Field((out, out), classes),))
 
 
 def text(build: Callable[[], nn.Module], length: int, vocabulary: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a language model for sequences of ``length`` tokens."""
+    """Return the recipe of a language model for sequences of ``length`` tokens. ``build`` makes the network."""
     return Recipe(build, next_token, batch, (Field((length,), vocabulary),), (Field((length,), vocabulary),))
 
 
 def diffusion(build: Callable[[], nn.Module], size: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps."""
+    """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps. ``build`` makes it."""
     image = Field((3, size, size))
     return Recipe(build, denoising, batch, (image, Field((), 1000)), (image,))
 
@@ -204,10 +205,10 @@ def example(
     Parameters
     ----------
     name : str
-        One of `NAMES`. `PAPER` has the names of the seven networks of Kusumoto et al. 2019.
+        One of `NAMES`. The tuple `PAPER` has the names of the seven networks of Kusumoto et al. 2019.
     batch : int, optional
-        The batch size. If None: 2 if ``small``, otherwise that of Kusumoto et al. for their seven networks and a fixed
-        one for the others.
+        The batch size. If None, the batch size is 2 for a small network. For a full-size network, it is the batch size
+        of Kusumoto et al. 2019, or a fixed number for networks that they did not measure.
     small : bool
         Whether to make the network and its inputs small enough for a test, with the same operators. U-Net, VGG19,
         GoogLeNet and the LSTM keep all their layers; the others have fewer layers.

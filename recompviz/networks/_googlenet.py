@@ -128,7 +128,8 @@ def googlenet(classes: int = 1000, narrow: int = 1, image_size: int = 224) -> Go
     classes : int
         Number of logits.
     narrow : int
-        Every number of channels is divided by it and rounded down. 1 gives the published network; at most 16.
+        A divisor from 1 to 16. Every number of channels is divided by ``narrow`` and rounded down. 1 gives the
+        published network.
     image_size : int
         Height and width of the images, at least 79. Only the auxiliary classifiers depend on it.
 

@@ -1,7 +1,7 @@
 """The training losses of the networks: functions of the output and the targets that return a scalar.
 
-They capture no tensors. A traced step would contain a captured target as a constant, and every later batch would train
-on it.
+The functions capture no tensors. If a loss captured its targets, a traced step would contain them as constants, and
+every later batch would train on the same targets.
 """
 
 from __future__ import annotations

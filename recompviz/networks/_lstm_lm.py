@@ -1,9 +1,9 @@
 """A recurrent language model: embedding, several layers of LSTM, output layer.
 
-The layers are PyTorch's ``nn.LSTM``. If PyTorch runs a layer as one fused kernel, as MKL-DNN does on the CPU, a trace
-has one node for the layer. Otherwise, a trace has the operators of each position, and a plan can keep or recompute
-each of their values. Each layer is a separate ``nn.LSTM`` with dropout before it: if several layers are in one
-``nn.LSTM``, PyTorch's decomposition (2.13) leaves out the dropout between them.
+Each layer is a separate ``nn.LSTM`` with dropout before it. If several layers were in one ``nn.LSTM``, the
+decomposition of PyTorch 2.13 would leave out the dropout between them. If PyTorch runs a layer as one fused kernel (as
+MKL-DNN does on the CPU), a trace has one node for the layer. Otherwise, a trace has the operators of each position, and
+a plan can keep or recompute each of their values.
 """
 
 from __future__ import annotations

@@ -4,10 +4,11 @@
     python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 128 --budgets 5
     python -m recompviz.benchmarks.beside_pytorch --engines operators decomposed inductor --json beside.json
 
-The first table has PyTorch's training steps, measured, for values of ``activation_memory_budget`` from 1 to 0. The
-second table has training steps of recompviz, measured, at totals from the one that keeps every value down to the least
-one. The third table compares each of PyTorch's steps with two plans of recompviz: the plan of least recomputation whose
-peak is no higher, and the plan of least peak that recomputes no more.
+The first table has measured training steps under PyTorch's ``activation_memory_budget``, for values from 1 to 0. The
+second table has measured training steps of recompviz under memory limits (*totals*). The totals go from the one that
+keeps every value down to the least possible one. The third table compares each step of the first table with two plans
+of recompviz. One is the plan of least recomputation whose peak is no higher. The other is the plan of least peak that
+recomputes no more.
 
 "recompute" is the processor time of the operators that run twice. Each operator is timed once for each combination of
 shapes, so both sides use the same times. Peaks are total bytes.
@@ -37,7 +38,7 @@ ENGINES: tuple[Engine, ...] = ("operators", "decomposed", "inductor")
 
 @dataclass(frozen=True)
 class Beside:
-    """A training step of PyTorch's, and two plans of recompviz to compare it with.
+    """A training step under PyTorch's memory budget, and the two plans of recompviz that it is compared with.
 
     Attributes
     ----------
@@ -81,14 +82,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(example: networks.Example, count: int, engines: Sequence[Engine]) -> dict[str, object]:
-    """Compare one model under PyTorch's budgets and under totals of recompviz; print each row when it is measured.
+    """Compare one model under PyTorch's memory budgets and under totals (memory limits) of recompviz.
+
+    Each row of the tables is printed when it is measured.
 
     Parameters
     ----------
     example : networks.Example
         The model with a batch and a loss.
     count : int
-        Number of PyTorch's budgets for each engine, and of totals.
+        Number of values of PyTorch's budget for each engine. It is also the number of totals.
     engines : sequence of Engine
         The compiler settings under which PyTorch's budget is used.
 

@@ -1,7 +1,7 @@
 """The processor time of the operators in an fx graph, measured once for each operator, shapes and strides.
 
-With these times, plans of recompviz and of PyTorch can be compared: the same operator has the same time in both. Other
-programs on the machine disturb processor time less than wall-clock time.
+With these times, plans of recompviz and of PyTorch can be compared, because the same operator has the same time in
+both. Other programs on the machine disturb processor time less than wall-clock time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REPEATS = 5
 
 
 class OperatorTimes:
-    """Measures the time of each operator when it is first needed, and remembers it."""
+    """The processor times of operator calls. A time is measured when it is first needed, and then remembered."""
 
     def __init__(self) -> None:
         self._seconds: dict[Any, float] = {}

@@ -1,7 +1,7 @@
 """Training steps under a total of recompviz and under PyTorch's activation memory budget, measured in the same way.
 
-A training step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes:
-parameters, buffers and inputs of the model, and the most that is allocated besides them during the step.
+A training step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes. They
+include the parameters, buffers and inputs of the model, and the most that is allocated besides them during the step.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def their_step(example: networks.Example, ratio: float, engine: Engine, times: O
 def first_step(example: networks.Example, total: int) -> int | None:
     """Measure the first training step under a total, in which Dynamo compiles the model; return its peak in bytes.
 
-    None if recompviz raises ``InfeasibleBudget``.
+    Return None if recompviz raises ``InfeasibleBudget``, because the total is too small.
     """
     forget_graphs()
     step = MeasuredStep(example, rv.compile(example.model, total=total))

@@ -4,12 +4,14 @@
     python -m recompviz.benchmarks.loops loops models              # some of them
     python -m recompviz.benchmarks.loops changes --changes 1000
 
-Losses, gradients and the model's tensors must be exactly equal. *Least* is the least total that suffices for all
-recorded training steps. Each total lies between the least and the total that keeps every value; for the loop over many
-lengths, a total below the least of the longest batch is tried too. *Planned* is the share of regions in the bytes kept
-for the backward pass; code that runs eagerly keeps the rest. *Choice* is the mean processor time of choosing plans in
-one training step. The percentage in the tables of loops is the planned recomputation, relative to the time of the
-forward passes.
+A *total* is a memory limit in bytes for a whole training step. A *region* is a graph captured by Dynamo, for which
+recompviz makes plans. Losses, gradients and the model's tensors must be exactly equal to those of eager PyTorch.
+
+*Least* is the least total that suffices for all recorded training steps. Each total lies between the least total and
+the total that keeps every value. For the loop over many lengths, a total that is too small for the longest batch is
+tried, too. *Planned* is the share of the bytes kept for the backward pass that the regions keep. *Choice* is the mean
+processor time of choosing plans in one training step. The percentage in the tables of loops is the planned
+recomputation, relative to the time of the forward passes.
 """
 
 from __future__ import annotations

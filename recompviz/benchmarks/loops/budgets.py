@@ -22,7 +22,7 @@ UNLIMITED = 1 << 40
 
 @dataclass
 class LoopRow:
-    """The result of :func:`run_loop`. Sizes are total bytes of a training step.
+    """The result of :func:`run_loop`. Sizes are total bytes of a training step, parameters and inputs included.
 
     Attributes
     ----------
@@ -69,14 +69,15 @@ def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: fl
     name : str
         The name of the loop in the result.
     loop : callable (total or None) → list of tensor
-        For None it runs eagerly. For a total it compiles its models with the backend ``"recompviz"``.
+        A training loop. For None, the loop runs eagerly. For a total in bytes, the loop compiles its models with the
+        backend ``"recompviz"``.
     position : float
         Where the total of the third run lies: 0 for the least total, 1 for the total that keeps every value.
 
     Returns
     -------
     LoopRow
-        If nothing was planned or the total was too small, ``wrong`` says so.
+        The sizes and the differences. If nothing was planned or the total was too small, ``wrong`` says so.
     """
     row = LoopRow(name)
     forget_budgets()

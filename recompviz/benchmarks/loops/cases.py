@@ -25,9 +25,9 @@ class ModelCase:
     model : torch.nn.Module
         The model, newly made.
     inputs : callable (int) → tuple
-        From the number of a training step to the arguments of the model.
+        Returns the arguments of the model for the training step with the given number.
     loss : callable (output) → scalar tensor
-        From the model's output to the loss.
+        Returns the loss of the model's output.
     """
 
     model: nn.Module
@@ -53,8 +53,8 @@ CASES: dict[str, Callable[[], ModelCase]] = {}
 def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
     """Return a decorator that registers a case in ``CASES``.
 
-    The decorated function returns a model, its inputs and optionally its loss. The inputs are one tuple for all
-    training steps, or a function from the number of a step to a tuple. Default loss: :func:`loss_of`.
+    The decorated function returns a model, the model's inputs and optionally a loss. The inputs are one tuple for all
+    training steps, or a function from the number of a step to a tuple. The default loss is :func:`loss_of`.
     """
 
     def register(build: Callable[[], Any]) -> Callable[[], ModelCase]:
@@ -73,12 +73,12 @@ def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
 
 
 def rows(*shape: int) -> Callable[[int], tuple[Tensor]]:
-    """Return a function from the number of a training step to one random tensor of this shape, seeded by the number."""
+    """Return a function from the number of a training step to a tuple with one random tensor, seeded by the number."""
     return lambda step: (torch.randn(*shape, generator=torch.Generator().manual_seed(step)),)
 
 
 def tower(width: int = WIDTH, depth: int = 3) -> nn.Sequential:
-    """Return ``depth`` times a linear layer, GELU and layer norm, in sequence."""
+    """Return a sequence of ``depth`` blocks: a linear layer of size ``width``, GELU and layer norm."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)]

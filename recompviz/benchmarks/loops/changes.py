@@ -3,8 +3,8 @@
 A second model gets the same changes and runs eagerly. After each change, losses, gradients and buffers of both must be
 exactly equal.
 
-One kind of difference is not stale: under autocast, the gradient of a parameter that is used twice may differ in the
-last bits. Eager PyTorch casts the parameter once and adds the gradients in bfloat16; AOTAutograd casts it at each use.
+There is one exception. Under autocast, the gradient of a parameter that is used twice may differ in the last bits.
+Eager PyTorch casts the parameter once and adds the gradients in bfloat16. AOTAutograd casts the parameter at each use.
 """
 
 from __future__ import annotations
@@ -198,19 +198,21 @@ class Calls:
     rows : int
         The number of rows of the batch.
     dtype : torch.dtype
+        The dtype of the batch.
     seed : int
         The seed of the first step after a change.
-    layout : str
+    layout : "contiguous", "transposed", "expanded" or "sliced"
         How the batch lies in memory.
-    gradients : str
-        What happens to gradients before a step: "removed", "zeroed" or "kept".
-    mode : str
-        "trained", "autocast", "no_grad" or "inference".
+    gradients : "removed", "zeroed" or "kept"
+        What happens to the gradients before a step.
+    mode : "trained", "autocast", "no_grad" or "inference"
+        Whether the model is trained, and the context in which the model is called.
     input_needs_gradient : bool
+        Whether the batch requires a gradient.
     optimizer : callable, or None
-        A class of optimizers.
+        A class of optimizers. With None, the parameters do not change.
     arguments : dict of str to object
-        Keyword arguments; a number for ``bias`` stands for a tensor of this number.
+        Keyword arguments of the model. A number for ``bias`` stands for a tensor filled with this number.
     """
 
     rows: int = 8
@@ -224,7 +226,7 @@ class Calls:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def batch(self) -> Tensor:
-        """The input of a step."""
+        """Return a random input of the model, with the chosen shape, dtype and layout."""
         shape = self.rows, WIDTH
         if self.layout == "transposed":
             batch = torch.randn(shape[::-1], dtype=self.dtype).t()
@@ -237,7 +239,7 @@ class Calls:
         return batch.requires_grad_(self.input_needs_gradient)
 
     def surroundings(self) -> contextlib.AbstractContextManager[Any]:
-        """The context of a call."""
+        """Return the context manager in which the model is called, for example ``torch.no_grad()``."""
         if self.mode == "autocast":
             return torch.autocast("cpu", torch.bfloat16)
         if self.mode == "no_grad":
@@ -326,7 +328,8 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: S
     Parameters
     ----------
     seed : int
-        The seed of the models and the changes. Odd seeds change a :class:`Configured`, even ones a :class:`Layered`.
+        The seed of the model and the changes. The model is a :class:`Configured` for an odd seed, and a
+        :class:`Layered` for an even seed.
     changes : int
         The number of changes.
     total : int or str

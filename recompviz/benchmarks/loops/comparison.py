@@ -188,11 +188,11 @@ class Row:
     name : str
         The name of the case.
     regions : int
-        How often planned regions run in a training step.
+        How often planned regions (captured graphs) run in a training step.
     breaks : int
         The number of graph breaks.
     share : float
-        See :func:`planned_share`.
+        The share of the bytes kept for the backward pass that planned regions keep, from 0 to 1.
     least : int
         The least total that suffices for every recorded training step; 0 if nothing was planned.
     keep_all : int
@@ -273,9 +273,9 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """Return the regions' share of the bytes kept for the backward pass, from 0 to 1, if no value is recomputed.
+    """Return the share of the bytes kept for the backward pass that the regions (captured graphs) keep, from 0 to 1.
 
-    Code outside the regions keeps the rest: the most bytes that it holds after a forward pass.
+    No value is recomputed. The other bytes are the most that code outside the regions holds after a forward pass.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)
@@ -283,7 +283,7 @@ def planned_share(model: StepModel) -> float:
 
 
 def train_eager(name: str, steps: int) -> Trained:
-    """Train a case eagerly, as the reference for the comparison."""
+    """Train a case eagerly, as the reference for the comparison. ``name`` is a key of ``CASES``."""
     forget_graphs()
     case = CASES[name]()
     return train(case, case.model, steps)

@@ -26,7 +26,7 @@ HISTORY = [1.0]
 
 
 def transformed(x: Tensor) -> Tensor:
-    """A function that the model finds in this module; other functions take its place."""
+    """Return the sine of ``x``. The model calls this function by its name; a change replaces it by another function."""
     return x.sin()
 
 
@@ -35,7 +35,7 @@ def _cosine(x: Tensor) -> Tensor:
 
 
 class Mode(enum.Enum):
-    """How the embedding enters."""
+    """How the model combines a value with its embedding: as a sum or as a product."""
 
     ADD = 1
     MULTIPLY = 2
@@ -43,7 +43,7 @@ class Mode(enum.Enum):
 
 @dataclass
 class Limits:
-    """The innermost object of a configuration."""
+    """The bounds to which the model clamps a value. They are nested in :class:`Settings`."""
 
     low: float = -2.0
     high: float = 2.0
@@ -51,14 +51,14 @@ class Limits:
 
 @dataclass
 class Settings:
-    """A configuration."""
+    """The configuration of a :class:`Configured` model."""
 
     limits: Limits = field(default_factory=Limits)
     mode: Mode = Mode.ADD
 
 
 class Slotted:
-    """An object without ``__dict__``."""
+    """An object with ``__slots__`` and without ``__dict__``, from which the model reads a factor."""
 
     __slots__ = ("factor",)
 
@@ -94,15 +94,15 @@ class Configured(nn.Module):
 
     @property
     def ratio(self) -> float:
-        """A factor that is computed."""
+        """A factor that the model reads from a property."""
         return self._ratio * 0.5
 
     def joined(self, x: Tensor, rows: Tensor) -> Tensor:
-        """A method that is replaced in the class or in one model."""
+        """Return the sum or the product of ``x`` and ``rows``. A change replaces it in the class or an object."""
         return x + rows if self.settings.mode is Mode.ADD else x * rows
 
     def factor(self) -> float:
-        """A random number of the chosen source."""
+        """Return a random number from Python or NumPy, or 1.0 if no source of random numbers is chosen."""
         if self.random_source == "random":
             return random.random()
         if self.random_source == "numpy":
@@ -140,7 +140,7 @@ _LINEAR = ("first", "second", "head")
 
 
 def reset_process() -> None:
-    """Undo the changes that do not belong to one model."""
+    """Undo the changes of global state, for example of the default dtype and of environment variables."""
     module: Any = sys.modules[__name__]
     module.transformed = _ORIGINALS["transformed"]
     Configured.of_class, HISTORY[0] = 1.0, 1.0

@@ -79,9 +79,9 @@ def run_all(options: argparse.Namespace) -> int:
 
 
 def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
-    """Iterate over (network, part, function that computes the part).
+    """Iterate over triples (network, part of its data, function that computes the part).
 
-    The predictions of all networks come first. The function takes another function, which prints progress.
+    The predictions of all networks come first. The argument of the function is another function, which prints progress.
     """
     names, small, device = options.names or networks.PAPER, options.small, options.device
     wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}

@@ -40,7 +40,7 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
     first, second : JointGraph
         The joint graphs of the same network at two batch sizes.
     batches : (int, int)
-        These batch sizes.
+        The batch sizes of ``first`` and ``second``.
     batch : int
         The batch size of the result.
 
@@ -70,9 +70,10 @@ def traced(name: str, batch: int, small: bool) -> rv.Trace:
 
 
 def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
-    """Return the data of one network: the largest batch of each method, and a curve over the batch sizes.
+    """Return the data of one network: the largest batch of each method, and one curve for each method.
 
-    A curve is a list of [batch size, milliseconds per sample, simulated peak in total bytes].
+    A curve is a list of [batch size, milliseconds per sample, simulated peak in total bytes]. If ``small`` is True, the
+    small variant of the network is used. ``say`` prints progress.
     """
     base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
     b = len(base.arguments[0][0])
@@ -116,7 +117,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
-    """Return the plan that keeps the values of a keep mask."""
+    """Return the plan for a keep mask, which says for each node of the graph whether its value is kept."""
     return rv.Plan.from_keep_mask(trace.graph, kept, "batch")
 
 

@@ -32,7 +32,7 @@ STYLES: dict[str, tuple[str, str]] = {
 
 
 def by_method(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the rows of a part by the name of their method."""
+    """Return a dictionary from the name of each method to its row in one part of a network's data."""
     return {row["method"]: row for row in part["rows"]}
 
 
@@ -92,7 +92,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
     name : str
         Name of the network.
     part : mapping
-        A measured part of its data.
+        A part of the network's data that was measured.
     """
     rows = [*part["rows"], *({"method": LIVE, "measured": row["ours_measured"], "seconds": row["ours_seconds"]}
                              for row in part["at_equal_peak"] if row["ours_measured"])]  # fmt: skip

@@ -156,22 +156,22 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 
 def identity(contender: Contender) -> object:
-    """Return a value that is equal for methods with the same plan, which need to run only once."""
+    """Return a value that is equal for methods with the same plan. Such methods need to run only once."""
     return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
 def firsts(runners: dict[str, Contender]) -> dict[object, str]:
-    """Return the first method of each identity (see :func:`identity`)."""
+    """Return a dictionary from each distinct plan (see :func:`identity`) to the first method that has the plan."""
     return {identity(contender): method for method, contender in reversed(runners.items())}
 
 
 def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender:
-    """Return a contender that runs a plan."""
+    """Return a contender (a method of the comparison) that runs a plan of recompviz."""
     return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
 
 
 def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
-    """Return the contender of each method: eager PyTorch, checkpoints, or a plan."""
+    """Return the contender of each method. It runs eager PyTorch, checkpointed modules, or a plan of recompviz."""
     found: dict[str, Contender] = {}
     for method, plan in plans.items():
         if method == EAGER:

@@ -19,7 +19,7 @@ ORDER = (KEEP_ALL, CHEN, *FORMULA, LIVE)
 
 
 def having(data: Data, part: str) -> list[str]:
-    """Return the names of the networks whose data have a part."""
+    """Return the names of the networks whose data have the part with the name ``part``."""
     return [name for name in data if part in data[name]]
 
 
@@ -107,7 +107,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Return the table of other methods: simulated total, overhead, and overhead of a live plan within this total."""
+    """Return the table of other methods. Columns: simulated total peak, overhead, overhead of a live plan within it."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:
@@ -128,7 +128,7 @@ def neighbours_predicted(data: Data) -> str:
 def neighbours_measured(data: Data) -> str:
     """Return the table of other methods: measured peak, step time and recomputation.
 
-    Each is compared with the live plan of least recomputation within its measured peak.
+    Each method is compared with the live plan of least recomputation within the method's measured peak.
     """
     rows = []
     for name in data:
@@ -152,7 +152,7 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """Return whether our recomputation is less than theirs, equal or more, as text; None means that no plan fits."""
+    """Return words that say whether ``ours`` is less than ``theirs``, equal or more, or None (no plan of ours fits)."""
     if ours is None:
         return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"

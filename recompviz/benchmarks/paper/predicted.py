@@ -72,9 +72,9 @@ def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
-    """Return the cost T of the nodes that the schedule of a plan runs twice.
+    """Return the sum of the costs of the nodes that the schedule of a plan runs twice.
 
-    It can be less than ``plan.overhead``: a discarded value that no backward call reads is not recomputed.
+    The sum can be less than ``plan.overhead``, because a discarded value that no backward call reads is not recomputed.
     """
     calls = trace.joint.calls
     twice = {v for c in trace.schedule(plan).recomputed for v in (calls[c].node, *calls[c].views) if v >= 0}
@@ -92,7 +92,7 @@ def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dic
     plan : Plan
         The plan of the method.
     peak : int
-        Its simulated peak, total bytes.
+        The simulated peak of ``plan``, total bytes.
 
     Returns
     -------

@@ -243,8 +243,8 @@ class Plan:
         """The four terms of the paper's peak formula for each segment, in bytes.
 
         For a canonical plan, the largest of the segments' totals is :attr:`peak`. Another plan may have a larger
-        :attr:`peak`: it may keep values outside the boundaries of its lower sets, which ``SegmentTerms.cache`` does not
-        count.
+        :attr:`peak`, because it may keep values outside the boundaries of its lower sets. ``SegmentTerms.cache`` does
+        not count these values.
         """
         return segment_terms(self.graph, self.masks)
 

@@ -29,8 +29,9 @@ def symbolic_bytes(value: torch.Tensor) -> Any:
 class SymbolicSizes:
     """The bytes of storages as a function of the sizes of a graph's inputs.
 
-    A size is left out if it contains a symbol that is not the size of an input, for example a number of nonzero values.
-    ``bool()`` of the object is False if no size remains.
+    The bytes of a storage are a number times a *unit*, for example batch × length. A unit is an expression of the
+    inputs' sizes. A storage is left out if its bytes depend on another symbol, for example the number of nonzero values
+    of a tensor. ``bool()`` of the object is False if no storage remains.
 
     Parameters
     ----------

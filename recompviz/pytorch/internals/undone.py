@@ -1,7 +1,7 @@
 """Undo the changes of a block of code, also after an exception or an interrupt.
 
-An interrupt (``KeyboardInterrupt``, ``MemoryError``) may arrive while changes are undone. They are then undone a second
-time. A second interrupt during this time is not survived.
+An interrupt (``KeyboardInterrupt``, ``MemoryError``) may arrive while the changes are undone. The changes are then
+undone a second time. If another interrupt arrives during this second time, some changes may remain.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def undone(undo: Callable[[], object]) -> contextlib.ExitStack:
     Parameters
     ----------
     undo : callable ()
-        Undoes the changes that the block makes. It runs again if an exception ends it, so it must not depend on how far
-        it came. It also runs if the block made none or some of the changes.
+        Undoes the changes that the block makes. The function runs again if an exception ends it, and it also runs if
+        the block made only some of the changes. Therefore the function must work when some changes are undone already.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """``debug``: which values are alive at the memory peak of a training step, which source lines made them, and why.
 
-Measuring needs no trace, so it also works on models that cannot be traced. If the step can be traced, the report also
-has the simulated memory, advice from the planner and an Explorer.
+Measuring needs no trace, so ``debug`` also works on models that cannot be traced. If the step can be traced, the report
+also has the simulated memory, advice from the planner and an Explorer.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ def debug(
     Parameters
     ----------
     model : torch.nn.Module or callable
-        A model: its training step is ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and
-        ``optimizer.step()``. Or a function that runs one whole training step when called as
-        ``model(*inputs, **kwargs)``. The function is called ``steps`` times to record memory, and up to two times more
-        to find the objects that hold it.
+        A model, or a function that runs one whole training step. The training step of a model is
+        ``loss(model(*inputs, **kwargs), *targets)``, the backward pass and ``optimizer.step()``. A function is called
+        as ``model(*inputs, **kwargs)``: ``steps`` times to record memory, and up to two times more to find the objects
+        that hold the memory.
     *inputs, kwargs, targets, loss
         As for :func:`recompviz.trace`. In addition, the model may have data-dependent control flow, and the loss may be
         a closure. The loss must be a scalar.
     optimizer : torch.optim.Optimizer, optional
-        The training step of a model ends with ``optimizer.step()``. For a function, it only tells which memory is
-        optimizer state.
+        The optimizer that the training step calls. For a function, the optimizer only tells which memory is optimizer
+        state.
     steps : int
         Number of recorded training steps. Three or more show memory that grows from step to step.
-    fits : int or str, optional
+    fits : int, float or str, optional
         Memory of a device: a number of bytes, or a string such as ``"24 GiB"``. A note of the report then says the
-        largest batch whose training step fits without recomputation. Needs a model and ``advise=True``.
+        largest batch whose training step fits without recomputation. This needs a model and ``advise=True``.
     advise : bool
-        Whether to trace the step too, for expected memory, advice and an Explorer. If the step cannot be traced, a note
-        of the report says why. A function is never traced.
+        Whether to trace the step too. The trace gives the simulated memory, advice and an Explorer. If the step cannot
+        be traced, a note of the report says why. A function is never traced.
 
     Returns
     -------
@@ -145,10 +145,10 @@ def _advised(report: MemoryReport, recording: Recording, traced: Trace, whole: T
 
 
 def untraced(report: MemoryReport, expected: int, optimizes: bool) -> list[str]:
-    """Return one note if at least 5 % of the measured peak lie outside the traced step, otherwise an empty list.
+    """Return one note if at least 5 % of the measured peak lies outside the traced step, otherwise an empty list.
 
-    The what-ifs (predicted peaks for other batch sizes and dtypes) and the advice count only the traced step. The note
-    says how many bytes they leave out, and what holds these bytes, as far as that is known.
+    The advice and the what-ifs (predicted peaks for other batch sizes and dtypes) count only the traced step. The note
+    says how many bytes are left out. It also names what holds these bytes, as far as that is known.
 
     Parameters
     ----------

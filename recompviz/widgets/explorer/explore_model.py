@@ -1,7 +1,4 @@
-"""``explore``: from a model and one batch to its Explorer, in one call.
-
-It traces the model, and gives the trace's planner and a runner for its plans to the Explorer.
-"""
+"""``explore``: trace a model with one batch, and open the Explorer of its training step."""
 
 from __future__ import annotations
 
@@ -54,43 +51,44 @@ def explore(
 ) -> Explorer | StepExplorer:
     """Open the Explorer on the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
-    For a compiled model without ``inputs``, open the view of its recorded training step instead.
+    For a compiled model without further arguments, open the view of its recorded training step instead.
 
     Parameters
     ----------
     model : torch.nn.Module
-        A model to trace. Or a model compiled by :func:`recompviz.compile`, or by ``torch.compile`` with
-        ``backend="recompviz"``, after three training steps. A compiled model is passed without further arguments. The
-        view shows the recorded step: its compiled regions, the eager code between them, and the reason of each graph
-        break.
+        A model to trace, or a compiled model. A compiled model must come from :func:`recompviz.compile`, or from
+        ``torch.compile`` with ``backend="recompviz"``, and needs three training steps before this call. Its view shows
+        the recorded step: the compiled regions, the eager code between them, and the reason of each graph break.
     *inputs
-        One batch.
+        The arguments of the model for one batch.
     kwargs : dict, optional
         Keyword arguments of the model.
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        If left out, the loss is the model's output if that is one number, or the ``loss`` in the output. Any other
-        model is traced without its loss; see :func:`recompviz.trace`.
+        A function of the output and the targets that returns a scalar. Without a function, the loss is the model's
+        output if that is one number, or the ``loss`` in the output. Any other model is traced without its loss; see
+        :func:`recompviz.trace`.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state counts as memory, and the training step ends with an optimizer step. This function does not
-        step it.
+        If given, the optimizer's state counts as memory, and the training step ends with an optimizer step. This
+        function does not run the optimizer.
     calibrated : bool
         Whether to measure the workspace and the time of each operator first; see :func:`recompviz.calibrate`. This runs
         the training step a few times under a plan of little memory. A model on the meta device is not run.
-    capacity : int or str, optional
-        Memory of the device, which the Explorer marks on the budget: a number of bytes, or a string such as
-        ``"24 GiB"``. If left out, the memory of the CUDA device; on the CPU nothing is marked.
+    capacity : int, float or str, optional
+        Memory of the device: a number of bytes, or a string such as ``"24 GiB"``. The Explorer marks it on the budget
+        slider. If left out, the memory of the CUDA device; on the CPU nothing is marked.
     baselines : sequence of str
-        Baselines shown as points on the trade-off curve; names as for :meth:`recompviz.Trace.baseline`. A baseline that
-        the graph does not have is left out.
+        Baselines (plans of other methods) that the Explorer shows as points beside the trade-off curve. The names are
+        those of :meth:`recompviz.Trace.baseline`. A baseline that does not exist for the graph is left out.
 
     Returns
     -------
     Explorer or StepExplorer
-        A StepExplorer for a compiled model, otherwise an Explorer. It is shown if it is the last value of a cell.
-        ``explorer.plan`` is the selected plan. Setting ``explorer.budget`` (total bytes) selects another plan.
-        :func:`recompviz.step_report` returns the content of a StepExplorer as text.
+        A StepExplorer for a compiled model, otherwise an Explorer. A notebook shows the widget if it is the last value
+        of a cell. ``explorer.plan`` is the selected plan. Setting ``explorer.budget`` selects another plan; its unit is
+        bytes, with parameters, gradients and inputs included. :func:`recompviz.step_report` returns the content of a
+        StepExplorer as text.
 
     Raises
     ------
@@ -100,15 +98,16 @@ def explore(
         If no training step of a compiled model is recorded yet, or the model was compiled without a total. The error
         is a :class:`recompviz.RecompvizError`.
     TypeError
-        If a compiled model without inputs was not compiled by recompviz, or was compiled by the backend's name and has
-        not run yet.
+        If a compiled model without inputs was not compiled by recompviz. Also if it was compiled by ``torch.compile``
+        and has not run yet.
     ValueError
-        If ``capacity`` is not a size, or no baseline has a given name.
+        If ``capacity`` is not a size, or the name of a baseline is unknown.
 
     Notes
     -----
-    The Explorer of a large graph opens with plans that need no search. It searches for better plans in the background,
-    and shows them when the search ends. Reading ``.plan`` or setting ``.budget`` in Python waits for the search.
+    The Explorer of a large graph opens with plans that need no search. A search for better plans runs in the
+    background, and the Explorer shows these plans when the search ends. Python code waits for the search when it reads
+    ``.plan`` or sets ``.budget``.
 
     Examples
     --------
@@ -143,7 +142,8 @@ def explorer_of(
     Parameters
     ----------
     traced : Trace
-        If it is estimated, the Explorer has no Run button.
+        The trace of a training step. If the trace is estimated (made on the meta device), the Explorer has no Run
+        button.
     capacity, baselines
         As for :func:`explore`.
     """
@@ -161,7 +161,7 @@ def explorer_of(
 
 
 class TraceRunner:
-    """A runner for the plans of a trace: it measures memory, compares gradients and explains the gap to the prediction.
+    """An object that runs the plans of a trace. It measures memory, and compares memory and gradients with predictions.
 
     Parameters
     ----------
@@ -174,9 +174,9 @@ class TraceRunner:
     def run(self, plan: Plan, progress: Progress) -> RunReport:
         """Run training steps under a plan and report the measurements.
 
-        The steps run on a copy of the model that shares its parameters and has its own gradients and buffers. The
-        original model runs instead if the trace has an optimizer or the model cannot be copied; its state is then
-        restored.
+        The steps run on a copy of the model, which shares the parameters and has its own gradients and buffers. If the
+        trace has an optimizer, or the model cannot be copied, the steps run on the model itself. The model's state is
+        then restored.
 
         Parameters
         ----------

@@ -50,7 +50,7 @@ _SHORT = {
 def short_label(op: str) -> str:
     """Return a short name of an operator.
 
-    Common operators have a fixed short name. For others, it is the first six characters of the operator's name.
+    Common operators have a fixed short name. Any other operator gets the first six characters of its name.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """The Explorer as one static SVG picture, for pages that cannot show widgets.
 
 The picture shows one plan: the graph with kept and recomputed values, the trade-off curve with the plan's point, and
-the simulated memory over the step by category. It has dark text on a white ground, so it is legible on any page.
+the simulated memory over the training step by category. The picture has dark text on a white ground, so that it is
+legible on any page.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Frame:
 
     @property
     def axes(self) -> str:
-        """The left and the lower side as an SVG path."""
+        """The left and the lower side of the rectangle, as an SVG path."""
         path = f"M{self.left} {self.top}V{self.bottom}H{self.right}"
         return f'<path d="{path}" fill="none" stroke="{MUTED}"/>'
 
@@ -93,7 +94,7 @@ def picture(
     table : PlanTable
         The plans that are shown as points of the trade-off curve.
     title, device : str
-        The heading is ``title`` on ``device``.
+        The heading of the picture is "``title`` on ``device``".
     cost_unit : str
         The unit of ``graph.time``.
 

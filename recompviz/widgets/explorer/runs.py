@@ -18,7 +18,7 @@ SMALLER = 0.9
 
 
 class Runner(Protocol):
-    """An object that can run a plan for real."""
+    """The type of an object that can run training steps under a plan."""
 
     def run(self, plan: Plan, progress: Progress) -> RunReport:
         """Run training steps under a plan and report the measurements.
@@ -27,8 +27,8 @@ class Runner(Protocol):
         ----------
         plan : Plan
         progress : callable (done, total, text)
-            The method should call it often. It raises :class:`recompviz.Cancelled` after the user has cancelled the
-            run.
+            A function that the method should call often. The function raises :class:`recompviz.Cancelled` after the
+            user has cancelled the run.
         """
         ...
 
@@ -42,7 +42,7 @@ class Run:
     number : int
         The number of the run, from 1.
     table, row : int
-        The number of the plan table, and the row of the plan in it.
+        The number of the plan table that contains the plan, and the row of the plan in this table.
     plan : Plan
     predicted : Timeline
         The simulated memory of one training step under this plan.
@@ -64,9 +64,10 @@ class Runs:
     selection : Selection
         Its lock is held while the callables below are called.
     told : callable (message)
-        Called with the value of the ``_run`` trait when the state of the run changes.
+        Called when the state of the run changes. The message is the new value of the Explorer's trait ``_run``.
     finished : callable (run, report)
-        Called with the :class:`Run` and its :class:`RunReport` when a run is done; not if it failed or was cancelled.
+        Called with a :class:`Run` and its :class:`RunReport` when the run has succeeded. It is not called if the run
+        failed or was cancelled.
     """
 
     def __init__(
@@ -95,14 +96,14 @@ class Runs:
             self._job.start()
 
     def cancel(self) -> None:
-        """Ask the run under way to stop. It stops at its next report of progress."""
+        """Ask the run under way to stop. The run stops at its next report of progress."""
         if self._job is not None:
             self._job.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the run has ended.
 
-        Returns immediately in a thread that holds the lock of the selection, because the run may need it to finish.
+        A thread that holds the lock of the selection returns at once, because the run may need this lock to end.
 
         Parameters
         ----------
@@ -126,15 +127,15 @@ class Runs:
 def run_state(
     number: int, state: str, fraction: float, text: str, *, can: bool = True, offer: float | None = None
 ) -> dict[str, Any]:
-    """Return the value of the ``_run`` trait. The parameters are its fields, which ``wire.md`` explains."""
+    """Return the value of the Explorer's trait ``_run``: a dictionary of the parameters. ``wire.md`` explains them."""
     return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
 
 
 def smaller_total(table: PlanTable, peak: int) -> float | None:
     """Return a smaller total to try after a plan ran out of memory, in bytes.
 
-    It is the largest total peak in the table that is at most 90 % of ``peak``, or else the largest below ``peak``. None
-    if every plan has at least this peak.
+    Return the largest total peak in the table that is at most 90 % of ``peak``. If there is none, return the largest
+    total peak below ``peak``. If no plan has a total peak below ``peak``, return None.
     """
     for most in (SMALLER * peak, peak - 1):
         if (table.total_peaks <= most).any():

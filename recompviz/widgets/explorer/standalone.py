@@ -2,8 +2,7 @@
 
 The file contains the values of the widget's traits, the layouts of all modes, and the joint graph: the operator calls
 of the forward and the backward pass. From the joint graph, the page computes the schedule and the timeline of any plan
-(``js/data/schedule.js``, ``js/data/simulation.js``). So the file does not contain a timeline for each of hundreds of
-plans.
+(``js/data/schedule.js``, ``js/data/simulation.js``). Therefore the file needs no stored timelines.
 """
 
 from __future__ import annotations

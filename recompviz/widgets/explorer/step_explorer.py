@@ -1,8 +1,8 @@
 """The view of the recorded training step of a compiled model.
 
-It shows the planned regions, which are the graphs that the compiler captured, and the eager code between them. One
-budget is for the whole step. The Explorer of each region opens below it. The page has the whole Pareto front of plans,
-so the budget slider needs neither the kernel nor a new run.
+The view shows the regions (the graphs that the compiler captured) and the eager code between them. One budget is for
+the whole step. A click on a region opens the Explorer of the region below the view. The page has the whole Pareto front
+of plans, so the budget slider needs neither the kernel nor a new run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     Parameters
     ----------
     report : StepReport
-        From :func:`recompviz.step_report`.
+        The report of the recorded step, from :func:`recompviz.step_report`.
 
     Attributes
     ----------
@@ -90,15 +90,15 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     def total(self) -> int:
         """The total that is shown, in bytes.
 
-        At first, it is the planned peak at ``report.point``, the point that the total of the compiled model allows. It
-        can be set to a number, to a string such as ``"10 GiB"``, or to a percentage such as ``"60%"``. The
-        percentage is of the peak at point 0, which recomputes least. The view then shows the plans of least
-        recomputation that fit. The compiled model does not change.
+        At first, this is the planned peak of the plans that the compiled model uses. The total can be set to a number,
+        to a string such as ``"10 GiB"``, or to a percentage such as ``"60%"``. The percentage is of the peak of the
+        plans that recompute least. The view then shows the plans of least recomputation that fit the total. The
+        compiled model does not change.
 
         Raises
         ------
         InfeasibleBudget
-            If it is set to less than the least total of the step.
+            If the new total is less than the least total of the step.
         """
         return int(self._view._chosen["budget"])
 
@@ -139,8 +139,8 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         Returns
         -------
         Explorer
-            Its selected plan is the region's plan at the total that is shown. While this region is the open one, the
-            Explorer follows changes of the total.
+            The Explorer of the region. It selects the region's plan at the total that is shown. The selection follows
+            changes of the total until another region is opened.
 
         Raises
         ------

@@ -2,7 +2,7 @@
 
 First come the tables of the objectives, one for each. The next number belongs to the table of *given plans* (baselines
 and loaded plans), and the number after it to the table solved with pins. These two numbers are reserved even while
-there is no such table. Then comes each table of another solver. The place of a number is called its *slot*; the slot of
+there is no such table. Then comes each table of another solver. The place of a number is called its *slot*. The slot of
 a reserved number may be empty.
 """
 
@@ -75,9 +75,10 @@ class Tables:
     first : tuple of Shown
         The tables of the objectives. Their numbers are their positions.
     more : list of Shown or None
-        The slots after those in ``first``: the table of given plans, the table solved with pins, and the tables of
-        other solvers. None stands for an empty slot.
+        The tables after those in ``first``: the table of given plans, the table solved with pins, and the tables of
+        other solvers. None stands for a table of given plans, or with pins, that does not exist.
     searched : bool
+        Whether a search found the tables in ``first``.
     """
 
     def __init__(self, tables: Sequence[PlanTable], planner: Planner, searched: bool) -> None:
@@ -97,7 +98,7 @@ class Tables:
         return len(self.first) + 1
 
     def replace(self, tables: Sequence[PlanTable]) -> Callable[[int], int]:
-        """Replace the tables of the objectives by tables that a search found. The other slots stay.
+        """Replace the tables of the objectives by tables that a search found. The other tables stay.
 
         Returns
         -------
@@ -119,7 +120,7 @@ class Tables:
         return renumbered
 
     def shown(self, number: int) -> Shown | None:
-        """Return the entry of a table number; None if its slot is empty or does not exist."""
+        """Return the entry of a table number; None if there is no table with this number."""
         everything = [*self.first, *self.more]
         return everything[number] if 0 <= number < len(everything) else None
 
@@ -129,7 +130,7 @@ class Tables:
         Raises
         ------
         IndexError
-            If its slot is empty or does not exist.
+            If there is no table with this number.
         """
         found = self.shown(number)
         if found is None:
@@ -137,7 +138,7 @@ class Tables:
         return found.table
 
     def has(self, number: int, row: int) -> bool:
-        """Return whether there is a table with this number, and it has this row."""
+        """Return whether there is a table with this number, and this table has the row."""
         found = self.shown(number)
         return found is not None and 0 <= row < len(found.table)
 
@@ -149,12 +150,12 @@ class Tables:
         self.more[0] = self._shown(table, [names.get(plan.keep_mask.tobytes(), plan.kind) for plan in table.plans])
 
     def pin(self, table: PlanTable | None, base: int = -1) -> None:
-        """Put a table into the slot of the table solved with pins.
+        """Set the table that was solved with pins.
 
         Parameters
         ----------
         table : PlanTable or None
-            None empties the slot.
+            None removes the present table of this kind.
         base : int
             The number of the table of the same objective and solver without pins.
         """

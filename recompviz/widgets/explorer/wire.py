@@ -30,7 +30,10 @@ Message = dict[str, Any]
 def graph_message(
     graph: Graph, title: str, device: str, capacity: int | None = None, time_unit: str = "time units"
 ) -> Message:
-    """Return the value of the ``_graph`` trait; ``wire.md`` lists its fields. ``capacity`` is in bytes."""
+    """Return the value of the Explorer's trait ``_graph``; ``wire.md`` lists its fields.
+
+    ``capacity`` is the memory of the device in bytes; None if it is not known. ``time_unit`` is the unit of the costs.
+    """
     nodes = [
         [
             short_label(info.op) if info.op else str(name)[:6],
@@ -61,7 +64,7 @@ def graph_message(
 
 
 def layout_message(layout: Layout) -> Message:
-    """Return the value of the ``_layout`` trait; ``wire.md`` lists its fields."""
+    """Return the value of the Explorer's trait ``_layout``; ``wire.md`` lists its fields."""
     return {
         "mode": layout.mode,
         "engine": layout.engine,
@@ -74,7 +77,7 @@ def layout_message(layout: Layout) -> Message:
 
 
 def modules_message(graph: Graph) -> Message:
-    """Return the value of the ``_modules`` trait; ``wire.md`` lists its fields."""
+    """Return the value of the Explorer's trait ``_modules``; ``wire.md`` lists its fields."""
     modules = module_tree(graph)
     layout = lay_out_modules(graph, modules)
     return {
@@ -94,7 +97,7 @@ def modules_message(graph: Graph) -> Message:
 
 
 def table_message(shown: Shown | None) -> Message:
-    """Return one entry of the ``_tables`` or ``_more`` trait; ``{}`` for an empty slot (None)."""
+    """Return one entry of the Explorer's traits ``_tables`` and ``_more``. For None, return ``{}``: no table."""
     if shown is None:
         return {}
     table = shown.table
@@ -118,12 +121,12 @@ def table_message(shown: Shown | None) -> Message:
 
 
 def packed(kept: Any) -> Any:
-    """Return a keep mask packed into bytes, eight nodes to a byte, the first in the lowest bit."""
+    """Pack a keep mask (one bool for each node) into bytes. Eight nodes share a byte; the first has the lowest bit."""
     return np.packbits(kept, bitorder="little")
 
 
 def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
-    """Return the fields of the ``_reply`` trait that describe a timeline; ``wire.md`` lists them.
+    """Return the fields of the Explorer's trait ``_reply`` that describe a timeline; ``wire.md`` lists them.
 
     Parameters
     ----------
@@ -156,7 +159,7 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
 
 
 def run_message(report: RunReport, number: int, table: int, row: int, predicted: Timeline) -> Message:
-    """Return one entry of the ``_runs`` trait: the message about one measured run.
+    """Return one entry of the Explorer's trait ``_runs``: the message about one measured run.
 
     Parameters
     ----------
