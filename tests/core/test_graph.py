@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -59,6 +60,76 @@ def test_an_edge_to_an_unknown_node_is_refused_and_named() -> None:
 def test_memory_that_is_not_whole_bytes_is_refused(memory: list[object]) -> None:
     with pytest.raises(rv.GraphError, match="memory"):
         rv.Graph.from_edges([(0, 1)], memory=memory)  # type: ignore[arg-type]
+
+
+HUGE = float("1e300")
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        {"memory": [2**60, 1, 1]}, {"memory": [2**63, 1, 1]}, {"memory": [2**64, 1, 1]}, {"memory": [10**400, 1, 1]},
+        {"memory": [2**59] * 3}, {"memory": [1e19, 1, 1]}, {"memory": [HUGE, 1, 1]}, {"memory": [-(10**30), 1, 1]},
+        {"memory": [float("nan"), 1, 1]}, {"memory": [[1], [1, 2], 1]}, {"memory": [1 + 0j, 1, 1]},
+        {"time": [HUGE, 1, 1]}, {"time": [1.7e308] * 3}, {"time": [10**400, 1, 1]}, {"time": [5e-324] * 3},
+        {"time": [float("inf"), 1, 1]}, {"time": [-1, 1, 1]}, {"time": ["1", 1, 1]},
+    ],
+    ids=lambda costs: str(costs)[:40],
+)  # fmt: skip
+def test_costs_that_do_not_add_up_exactly_are_refused(costs: dict[str, Any]) -> None:
+    for_all = {"memory": [1, 1, 1], "time": [1, 1, 1]}
+    (what,) = costs
+    with pytest.raises(rv.GraphError, match=what):
+        rv.Graph.from_edges([(0, 1), (1, 2)], **(for_all | costs))
+
+
+def test_the_largest_sizes_give_exact_peaks() -> None:
+    graph = rv.Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[2**58] * 4, time=[1e-199, 0, 1e199, 3])
+    assert rv.Plan.keep_all(graph).peak == 2**61
+    assert rv.solve(graph, "all").least_budget == 5 * 2**58
+    assert rv.Planner(graph).simulate().peak == 5 * 2**58
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [[(0, 2**32 + 1)], [(0, 10**30)], [(0.7, 1.2)], [(-1, 0)], [(0, 5)], [(False, True)], [0, 1, 1], [("0", "1")]],
+    ids=str,
+)
+def test_edges_that_are_no_pairs_of_node_numbers_are_refused(edges: Any) -> None:
+    with pytest.raises(rv.GraphError, match="edge"):
+        rv.Graph((0, 1), np.array([1, 1]), np.array([1.0, 1.0]), np.array(edges))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"memory": None}, {"memory": 5}, {"memory": {1, 2}}, {"memory": (1 for _ in "ab")}, {"time": 3}, {"names": {"a"}},
+     {"edges": None}],
+    ids=str,
+)  # fmt: skip
+def test_arguments_without_an_order_are_refused(more: dict[str, Any]) -> None:
+    for_all = {"edges": [], "memory": [1, 1]}
+    (what,) = more
+    with pytest.raises(TypeError, match=f"{what} (is|are) .* expected"):
+        rv.Graph.from_edges(**(for_all | more))
+
+
+class Silent:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+def test_names_that_are_long_or_have_no_repr_do_not_spoil_the_message() -> None:
+    for name in ("x" * 100_000, Silent()):
+        with pytest.raises(rv.GraphError, match="an edge names") as refused:
+            rv.Graph.from_edges([(name, "a")], {"a": 1})
+        assert len(str(refused.value)) < 200
+
+
+def test_an_undirected_graph_has_no_order_of_computation() -> None:
+    undirected = nx.Graph([("a", "b")])
+    nx.set_node_attributes(undirected, 4, "memory")
+    with pytest.raises(rv.GraphError, match="DiGraph"):
+        rv.Graph.from_networkx(undirected)
 
 
 def test_boundary_of_no_lower_set_names_the_violating_edge() -> None:

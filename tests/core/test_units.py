@@ -29,3 +29,14 @@ def test_formatted_sizes_say_their_unit() -> None:
         "10.0 GiB",
         "1.00 GiB",
     ]
+
+
+@pytest.mark.parametrize("size", [2**63, 10**400, 1e30, "1e30 GB", "9_000_000_000 TiB"])
+def test_a_size_above_any_memory_is_the_largest_that_fits_in_64_bits(size: int | float | str) -> None:
+    assert parse_bytes(size) == 2**63 - 1
+
+
+@pytest.mark.parametrize("size", ["1__0", "_1", "1_", -(10**400)])
+def test_numbers_that_only_look_like_sizes_are_refused(size: int | str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_bytes(size)

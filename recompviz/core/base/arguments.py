@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from recompviz.core.base.text import shortened
+
 # Longer values are shown by their type.
 _LONGEST = 40
 
@@ -27,6 +29,22 @@ def shown(value: Any) -> str:
             return text
     name = type(value).__name__
     return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def named(value: Any, most: int = 60) -> str:
+    """Return the repr of a value, such as the name of a node, shortened to ``most`` characters.
+
+    If the repr raises an error, the type of the value is returned.
+
+    Examples
+    --------
+    >>> named("layer1"), named("x" * 100, most=10)
+    ("'layer1'", "'xxxxxxxx…")
+    """
+    try:
+        return shortened(repr(value), most)
+    except Exception:
+        return f"an object of type {type(value).__name__}"
 
 
 def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, then: str = "") -> None:

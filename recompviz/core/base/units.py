@@ -17,8 +17,9 @@ _FACTORS: dict[str, int] = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("b", 1000), ("ib", 1024))
 }
+_MOST = 2**63 - 1
 _EXAMPLE = 'for example "10 GiB"'
-_PATTERN = re.compile(r"\s*([0-9][0-9_]*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
+_PATTERN = re.compile(r"\s*([0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?(?:e[0-9]+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 
 
 def parse_bytes(budget: int | float | str) -> int:
@@ -33,7 +34,7 @@ def parse_bytes(budget: int | float | str) -> int:
     Returns
     -------
     int
-        The size, rounded to whole bytes.
+        The size, rounded to whole bytes. A larger size than 2⁶³ − 1 gives 2⁶³ − 1, which is more than any memory.
 
     Raises
     ------
@@ -54,16 +55,16 @@ def parse_bytes(budget: int | float | str) -> int:
             raise ValueError(f'{shown(budget)} is not a size; write for example "10 GiB", "800 MB" or an int')
         if 0 < size < 1:
             raise ValueError(f"{budget!r} is not a size; expected at least 1 byte, {_EXAMPLE}")
-        return round(size)
+        return min(round(size), _MOST)
     if isinstance(budget, bool) or not isinstance(budget, Real):
         raise TypeError(f"{shown(budget)} is not a size; expected a number of bytes or a string, {_EXAMPLE}")
-    number = float(budget)
+    # a float cannot represent every number of bytes, and some ints are too large for a float
+    number = int(budget) if isinstance(budget, Integral) else float(budget)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{budget!r} is not a size; expected a finite number of bytes, 0 or more, {_EXAMPLE}")
+        raise ValueError(f"{shown(budget)} is not a size; expected a finite number of bytes, 0 or more, {_EXAMPLE}")
     if 0 < number < 1:
         raise ValueError(f"{budget!r} is not a size; expected whole bytes, not a share, {_EXAMPLE}")
-    # an int is returned unchanged: a float cannot represent every number of bytes
-    return int(budget) if isinstance(budget, Integral) else int(number + 0.5)
+    return min(number if isinstance(number, int) else int(number + 0.5), _MOST)
 
 
 def parse_total(total: int | float | str, name: str = "total") -> int:

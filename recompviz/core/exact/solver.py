@@ -9,9 +9,10 @@ same lower sets, all solvers find the same curve.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from recompviz.core.base.arguments import expect
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
@@ -85,7 +86,7 @@ def solve(
     Raises
     ------
     ValueError
-        If ``family`` is unknown.
+        If ``family`` is unknown, or ``limit`` is not a whole number of at least 1.
     GraphError
         If ``keep`` or ``recompute`` has an unknown name.
     TooManyLowerSets
@@ -110,6 +111,9 @@ def solve(
     expect(graph, Graph, "graph", "a Graph", "a trace has its curve: trace.tradeoff()")
     if family not in ("all", "paper", "prefixes", "auto"):
         raise ValueError(f'family {family!r} is unknown; choose "all", "paper", "prefixes" or "auto"')
+    if isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1:
+        raise ValueError(f"limit is {shown(limit)}, expected a number of lower sets, at least 1")
+    limit = int(limit)
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.base.arguments import expect, shown
+from recompviz.core.base.arguments import expect, named, shown
 from recompviz.core.base.errors import GraphError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.costs import by_name, checked_costs, some
@@ -59,7 +59,8 @@ class Graph:
     ------
     GraphError
         If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is negative or not finite; if
-        a size is not a whole number; or if ``memory``, ``time`` or ``info`` does not have one entry for each node.
+        a size is not a whole number; if M(V) is more than 2⁶⁰ bytes; or if ``memory``, ``time`` or ``info`` does not
+        have one entry for each node.
 
     Examples
     --------
@@ -82,11 +83,14 @@ class Graph:
         _set = object.__setattr__
         _set(self, "memory", checked_costs("memory", self.memory, n, np.dtype(np.int64)))
         _set(self, "time", checked_costs("time", self.time, n, np.dtype(np.float64)))
-        edges = np.asarray(self.edges, dtype=np.int32).reshape(-1, 2)
-        if len(edges) and (edges.min() < 0 or edges.max() >= n):
-            bad = edges[(edges.min(1) < 0) | (edges.max(1) >= n)][0]
+        given = np.asarray(self.edges)
+        if given.size and (given.dtype.kind not in "iu" or given.size % 2):
+            raise GraphError(f"edges are {shown(self.edges)}, expected pairs of node numbers, shape (#E, 2)")
+        given = given.reshape(-1, 2)
+        if len(given) and (given.min() < 0 or given.max() >= n):
+            bad = given[(given.min(1) < 0) | (given.max(1) >= n)][0]
             raise GraphError(f"edge {tuple(bad.tolist())} names a node outside 0…{n - 1}")
-        edges = np.unique(edges, axis=0) if len(edges) else edges
+        edges = np.unique(given.astype(np.int32), axis=0) if len(given) else np.zeros((0, 2), np.int32)
         edges.setflags(write=False)
         _set(self, "edges", edges)
         _set(self, "info", tuple(self.info) or (NodeInfo(),) * n)
@@ -94,7 +98,7 @@ class Graph:
             raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one per node, or none")
         if len(set(self.names)) != n:
             twice = Counter(self.names).most_common(1)[0][0]
-            raise GraphError(f"node name {twice!r} appears twice; names must be unique")
+            raise GraphError(f"node name {named(twice)} appears twice; names must be unique")
         _ = self.order  # raises on a cycle
 
     # ---------------------------------------------------------------- conversion
@@ -140,12 +144,17 @@ class Graph:
         """
         expect(edges, Iterable, "edges", "pairs of node names", 'write [("a", "b"), ("b", "c")]')
         if names is None:
+            expect(memory, Sized, "memory", "bytes by node name, or a sequence of bytes", "write memory=[4, 2]")
             names = tuple(memory) if isinstance(memory, Mapping) else tuple(range(len(memory)))
-        index = {name: i for i, name in enumerate(names)}
+        expect(names, Sequence, "names", "a sequence of node names", 'write names=["a", "b"]')
+        try:
+            index = {name: i for i, name in enumerate(names)}
+        except TypeError as error:
+            raise GraphError(f"names are {shown(names)}, expected names that can be hashed ({error})") from None
         try:
             pairs = [(index[u], index[v]) for u, v in edges]
         except KeyError as error:
-            raise GraphError(f"an edge names {error.args[0]!r}, but the nodes are {some(names)}") from None
+            raise GraphError(f"an edge names {named(error.args[0])}, but the nodes are {some(names)}") from None
         except (TypeError, ValueError):
             raise GraphError(f"edges are {shown(edges)}, expected pairs of node names: (producer, consumer)") from None
         return cls(
@@ -175,8 +184,8 @@ class Graph:
         Raises
         ------
         GraphError
-            If G has a cycle; if a node has no attribute for M_v; if a cost is negative or not finite; or if a size is
-            not a whole number.
+            If G is undirected or has a cycle; if a node has no attribute for M_v; if a cost is negative or not finite;
+            or if a size is not a whole number.
         TypeError
             If G is not a graph of networkx.
 
@@ -189,9 +198,14 @@ class Graph:
         """
         if not callable(getattr(G, "edges", None)) or not callable(getattr(G, "nodes", None)):
             raise TypeError(f"G is {shown(G)}, expected a networkx.DiGraph; for lists of edges, use Graph.from_edges")
+        if callable(getattr(G, "is_directed", None)) and not G.is_directed():
+            raise GraphError(
+                f"G is {shown(G)} without directions, expected a networkx.DiGraph: each edge from a value to one that "
+                "is computed from it"
+            )
         for name, data in G.nodes(data=True):
             if memory not in data:
-                raise GraphError(f"node {name!r} has no attribute {memory!r}; set it to the node's bytes")
+                raise GraphError(f"node {named(name)} has no attribute {memory!r}; set it to the node's bytes")
         return cls.from_edges(
             list(G.edges()),
             {name: data[memory] for name, data in G.nodes(data=True)},
@@ -348,7 +362,7 @@ class Graph:
             try:
                 mask |= 1 << self._index[name]
             except (KeyError, TypeError):
-                raise GraphError(f"{name!r} is no node; the nodes are {some(self.names)}") from None
+                raise GraphError(f"{named(name)} is no node; the nodes are {some(self.names)}") from None
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from recompviz.core.base.arguments import shown
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
@@ -51,7 +51,7 @@ def baseline(graph: Graph, name: str) -> Plan:
     Raises
     ------
     TypeError
-        If ``graph`` is not a Graph.
+        If ``graph`` is not a Graph, or ``name`` is not a str.
     ValueError
         If no baseline has this name.
     GraphError
@@ -66,6 +66,7 @@ def baseline(graph: Graph, name: str) -> Plan:
     """
     if not isinstance(graph, Graph):
         raise TypeError(f"graph is {shown(graph)}, expected a Graph; of a trace, write trace.baseline({name!r})")
+    expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, NAMES))}")
     if name == "keep-all":
         return Plan.keep_all(graph)
     if name == "per-module":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -158,8 +159,17 @@ class Tradeoff:
         return self.plan_at(position, objective)
 
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
-        """Return the plan at a position of the Pareto front of an objective. Position 0 has the largest peak."""
-        return Plan.from_masks(self.graph, self.front(objective).walk_back(position))
+        """Return the plan at a position of the Pareto front of an objective. Position 0 has the largest peak.
+
+        Raises
+        ------
+        IndexError
+            If the front has no such position.
+        """
+        front = self.front(objective)
+        if not -len(front) <= index(position) < len(front):
+            raise IndexError(f"position is {position}, expected 0 to {len(front) - 1}")
+        return Plan.from_masks(self.graph, front.walk_back(index(position)))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
         """Return the plans of the Pareto front of an objective, largest peak by the paper's formula first.
