@@ -12,6 +12,7 @@ import pytest
 
 import recompviz as rv
 from recompviz.core.reports.memory_report import MOST_SHOWN
+from recompviz.core.snapshots.reader import read_plain
 from tests.core.snapshot_writer import Allocator
 
 
@@ -139,6 +140,82 @@ def test_a_file_that_is_not_a_snapshot_is_refused_with_the_reason(data: bytes, r
     with pytest.raises(rv.SnapshotError) as error:
         rv.load_snapshot(file)
     assert error.value.reason == reason
+
+
+HEAD = b"\x80\x04"
+SHARED = HEAD + b"(" + b")\x94" + b"".join(b"h%ch%c\x86\x94" % (i, i) for i in range(40)) + b"\x91."
+
+
+@pytest.mark.parametrize(
+    ("data", "opcode"),
+    [
+        (SHARED, "TUPLE2"),  # 2^40 leaves, if it were hashed
+        (HEAD + b"\x8f(" + b")" + b"\x85" * 300_000 + b"\x90.", "EMPTY_SET"),  # a hash that overflows the stack
+        (HEAD + b")" + b"\x85" * 300_000 + b".", "TUPLE1"),
+        (HEAD + b"(" + b"K\x00" * 17 + b"t.", "TUPLE"),
+        (HEAD + b"Nr" + (1 << 27).to_bytes(4, "little") + b".", "LONG_BINPUT"),  # a gigabyte of memo
+        (HEAD + b"](" + (b"\x8a\x0a" + b"\x01" * 10) * 1001 + b"e.", "LONG1"),
+        (HEAD + b"\x96" + (1 << 40).to_bytes(8, "little") + b".", "BYTEARRAY8"),
+        (HEAD + b"B" + (1 << 31).to_bytes(4, "little") + b".", "BINBYTES"),
+        (HEAD + b"N0.", "POP"),
+        (HEAD + b"\xff.", "0xff"),
+    ],
+)  # fmt: skip
+def test_opcodes_that_take_more_than_their_bytes_are_refused_and_named(
+    data: bytes, opcode: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "small.pickle"
+    file.write_bytes(data)
+    with pytest.raises(rv.SnapshotError, match=f"the opcode {opcode} at byte"):
+        rv.load_snapshot(file)
+
+
+@pytest.mark.parametrize("code", [b"R", b"b", b"o", b"\x81", b"\x92", b"\x82\x01", b"P1\n", b"Q"])
+def test_opcodes_that_may_call_something_are_refused_as_such(code: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "calls.pickle"
+    file.write_bytes(HEAD + b"N)" + code + b".")
+    with pytest.raises(rv.SnapshotError) as error:
+        rv.load_snapshot(file)
+    assert error.value.reason == "executes code"
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_plain_data_passes_the_check_of_opcodes(protocol: int) -> None:
+    texts = ["", "a", "é" * 100, "x" * 255, "x" * 256, "x" * 70_000]
+    numbers = [0, 255, 256, 65535, 65536, -1, 2**31, -(2**31), 2**63, -(2**63), 10**30, 1.5]
+    data = {
+        "flat": [(), (1,), (1, 2**40), (1, 2, None), (True, 2, 3.5, -1), tuple(range(16))],
+        "more": [texts, numbers, [None, True, False], {}, [], dict(zip(texts, numbers, strict=False))],
+        "many": [{"addr": i, "frames": texts} for i in range(70_000)],
+    }
+    assert read_plain(pickle.dumps(data, protocol)) == data
+
+
+def test_a_long_list_that_a_short_file_refers_to_many_times_is_refused(tmp_path: Path) -> None:
+    blocks = [{"address": i, "size": 1, "state": "inactive"} for i in range(100)]
+    history = [{"frames": []}] * 100
+    for segments, traces in (
+        ([segment() | {"blocks": blocks}] * 100, []),
+        ([segment({"history": history}) for _ in range(100)], []),
+        ([], [[alloc()]] * 100),
+    ):
+        file = tmp_path / "shared.pickle"
+        file.write_bytes(pickle.dumps({"segments": segments, "device_traces": traces}))
+        with pytest.raises(rv.SnapshotError, match="twice, expected each of them once"):
+            rv.load_snapshot(file)
+
+
+def test_lone_surrogates_of_a_file_are_not_shown(tmp_path: Path) -> None:
+    event = alloc(frames=[{"filename": "\ud800.py", "line": 3, "name": "\udfff"}])
+    report = rv.load_snapshot(snapshot_file(tmp_path / "surrogates.pickle", [], [event]))
+    (report.text + report._repr_html_()).encode("utf-8")
+
+
+@pytest.mark.parametrize("path", ["missing.pickle", ".", "a\0b", ""])
+def test_a_path_that_cannot_be_read_is_one_type_of_error(path: str) -> None:
+    with pytest.raises(rv.RecompvizError, match="cannot read") as error:
+        rv.load_snapshot(path)
+    assert isinstance(error.value, OSError)
 
 
 def snapshot_file(path: Path, segments: Any = (), events: Any = ()) -> Path:

@@ -92,31 +92,46 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
     return target
 
 
+def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
+    """Return the content of a file of at most ``most`` bytes (None: of any length).
+
+    Raises
+    ------
+    FileError
+        If the file cannot be read, or is larger. The error is also an OSError; if there is no such file, a
+        FileNotFoundError.
+    """
+    shown = os.fspath(path)
+    try:
+        target = _resolved(shown, reads=True)
+        if target.exists() and not target.is_file():  # a pipe would block
+            raise FileError(shown, "it is not a file", "give the path of a file", reads=True)
+        with open(target, "rb") as file:
+            data = file.read() if most is None else file.read(most + 1)
+        if most is not None and len(data) > most:
+            raise FileError(shown, f"it has more than {most:,} bytes", "is it the right file?", reads=True)
+        return data
+    except FileError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFile(shown, error, "check the path", reads=True) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileError(shown, error, "give the path of a file that can be read", reads=True) from error
+
+
 def read_text(path: str | os.PathLike[str], most: int) -> str:
     """Read a text file of at most ``most`` bytes as UTF-8.
 
     Raises
     ------
     FileError
-        If the file cannot be read, is larger, or is not UTF-8. The error is also an OSError; if there is no such file,
-        a FileNotFoundError.
+        As for :func:`read_bytes`. Also if the file is not UTF-8.
     """
-    shown = os.fspath(path)
+    data = read_bytes(path, most)
     try:
-        target = _resolved(shown)
-        if target.exists() and not target.is_file():  # a pipe would block
-            raise FileError(shown, "it is not a file", "give the path of a file", reads=True)
-        with open(target, "rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise FileError(shown, f"it has more than {most:,} bytes", "is it the right file?", reads=True)
         return data.decode("utf-8")
-    except FileError:
-        raise
-    except FileNotFoundError as error:
-        raise MissingFile(shown, error, "check the path", reads=True) from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise FileError(shown, error, "give the path of a text file", reads=True) from error
+    except UnicodeDecodeError as error:
+        raise FileError(os.fspath(path), error, "give the path of a text file", reads=True) from error
 
 
 @contextlib.contextmanager
@@ -145,9 +160,9 @@ def _lock(handle: int) -> bool:
     return True
 
 
-def _resolved(path: str) -> Path:
+def _resolved(path: str, *, reads: bool = False) -> Path:
     if not path:
-        raise FileError("''", "the path is empty", "give the path of a file")
+        raise FileError("''", "the path is empty", "give the path of a file", reads=reads)
     return Path(os.path.realpath(Path(path).expanduser()))
 
 

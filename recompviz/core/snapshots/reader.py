@@ -1,7 +1,8 @@
 """Read the file of a memory snapshot without trusting it.
 
 Reading returns plain data or raises an error. It executes no code. A snapshot of PyTorch's allocator is a pickle of
-dictionaries, lists, tuples, strings and numbers. The unpickler refuses every reference to a class or function, so that
+dictionaries, lists, tuples, strings and numbers. The opcodes are checked before anything is unpickled
+(:mod:`recompviz.core.snapshots.opcodes`), and the unpickler refuses every reference to a class or function, so that
 nothing in the file can be called.
 """
 
@@ -13,11 +14,13 @@ import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.files import read_bytes
 from recompviz.core.base.text import shortened
+from recompviz.core.snapshots.opcodes import Opcodes, check_opcodes
 
 
 class SnapshotError(RecompvizError, ValueError):
@@ -40,7 +43,7 @@ class SnapshotError(RecompvizError, ValueError):
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """An unpickler that accepts dictionaries, lists, tuples, sets, strings, bytes and numbers only."""
+    """An unpickler that looks up no class or function."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise SnapshotError(
@@ -53,26 +56,26 @@ class _PlainUnpickler(pickle.Unpickler):
         raise SnapshotError("the file refers to objects outside it; a snapshot never does", reason="executes code")
 
 
-def read_plain(file: BinaryIO) -> Any:
-    """Read an open pickle file that has only plain data: dictionaries, lists, tuples, sets, strings, bytes and numbers.
+def read_plain(data: bytes) -> Any:
+    """Return the plain data in a pickle: dictionaries, lists, flat tuples, strings and numbers.
 
     Raises
     ------
     SnapshotError
-        If the file is empty, is not a pickle, is truncated, or has other data than plain data.
+        If the data is empty, is not a pickle, is truncated, or has other data than plain data.
     """
-    head = file.read(16)
-    file.seek(0)
+    head = data[:16]
     if not head:
         raise SnapshotError("the file is empty", reason="empty")
     if head.startswith(b"PK\x03\x04"):
         raise SnapshotError(
-            "the file is a zip archive, as torch.save writes (a checkpoint?); expected the file of "
-            "torch.cuda.memory._dump_snapshot",
-            reason="zip archive",
+            f"the file is a zip archive, as torch.save writes (a checkpoint?); {_EXPECTED}", reason="zip archive"
         )
+    checked = check_opcodes(data)
+    if checked.fault:
+        raise _refused(checked, head)
     try:
-        return _PlainUnpickler(file).load()
+        return _PlainUnpickler(_Part(data, checked.end)).load()
     except SnapshotError:
         raise
     except (MemoryError, RecursionError) as error:
@@ -81,22 +84,57 @@ def read_plain(file: BinaryIO) -> Any:
         ) from error
     except Exception as error:  # a broken pickle can raise almost any type
         what = str(error) or type(error).__name__
-        if not head.startswith(b"\x80"):  # the oldest pickle protocol is text, so any text file may fail anywhere
-            raise SnapshotError(
-                f"the file is not a pickle, it begins with {head!r}; expected the file of "
-                "torch.cuda.memory._dump_snapshot",
-                reason="not a pickle",
-            ) from error
+        if not head.startswith(b"\x80"):
+            raise _refused(checked, head) from error
         if isinstance(error, EOFError) or "truncated" in what or "exhausted" in what:
             raise SnapshotError(
                 "the file ends in the middle of its pickle; the dump or a copy may be truncated",
                 reason="truncated",
             ) from error
         raise SnapshotError(
-            f"the file is not a complete pickle of plain data: {shortened(what, 200)}; expected the file of "
-            "torch.cuda.memory._dump_snapshot",
+            f"the file is not a complete pickle of plain data: {shortened(what, 200)}; {_EXPECTED}",
             reason="not a pickle",
         ) from error
+
+
+_EXPECTED = "expected the file of torch.cuda.memory._dump_snapshot"
+# opcodes that call something, or refer to an object outside the file
+_EXECUTES = frozenset(
+    {"REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
+)
+
+
+def _refused(checked: Opcodes, head: bytes) -> SnapshotError:
+    """Return the error for a file with an opcode that is not accepted."""
+    if not head.startswith(b"\x80"):  # the oldest pickle protocol is text, so any text file may begin like a pickle
+        return SnapshotError(f"the file is not a pickle, it begins with {head!r}; {_EXPECTED}", reason="not a pickle")
+    where = f"{checked.name} at byte {checked.end:,}"
+    if checked.name in _EXECUTES:
+        return SnapshotError(
+            f"the file has the opcode {where}, which may execute code and which a snapshot never has; it was not "
+            "executed. Do not open this file with pickle.load or torch.load",
+            reason="executes code",
+        )
+    return SnapshotError(f"the file has the opcode {where}: {checked.fault}; {_EXPECTED}", reason="not a pickle")
+
+
+class _Part:
+    """The beginning of a file, as a file. The unpickler calls Python for each part, so that an interrupt is noticed."""
+
+    def __init__(self, data: bytes, end: int) -> None:
+        self._data, self._end, self._at = memoryview(data), end, 0
+
+    def read(self, count: int) -> bytes:
+        part = self.peek(count)
+        self._at += len(part)
+        return part
+
+    def peek(self, count: int) -> bytes:
+        return bytes(self._data[self._at : min(self._at + count, self._end)])
+
+    def readline(self) -> bytes:
+        part = self.peek(1 << 16)  # a name of a class is shorter
+        return self.read(part.find(b"\n") + 1 or len(part))
 
 
 @contextlib.contextmanager
@@ -125,8 +163,8 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileError
+        If the file cannot be read. If there is no such file, the error is also a FileNotFoundError.
     SnapshotError
         If the file is not a memory snapshot.
     TypeError
@@ -135,8 +173,7 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     expect(
         path, (str, os.PathLike), "path", "the path of a file", "write one with torch.cuda.memory._dump_snapshot(path)"
     )
-    with open(path, "rb") as file:
-        data = read_plain(file)
+    data = read_plain(read_bytes(path))
     if isinstance(data, list):
         data = {"segments": data}  # written by PyTorch before 2.0, without a history
     if data == _LEGACY_CHECKPOINT:
@@ -153,11 +190,26 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     traces = data.setdefault("device_traces", [])
     if not isinstance(traces, list) or not all(isinstance(trace, list) for trace in traces):
         raise SnapshotError(f"'device_traces' is {_described(traces)}, expected a list of events for each device")
+    once = _Once()
     for segment in data["segments"]:
-        _check_segment(segment)
+        _check_segment(segment, once)
     for trace in traces:
+        once.expect(trace, "the events of a device")
         _check_trace(trace)
     return data
+
+
+class _Once:
+    """Lists that a snapshot has once. A short file can refer to a long list many times, so that it never ends."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def expect(self, values: list[Any], what: str) -> None:
+        """Raise an error if a list is not empty and was seen before."""
+        if values and id(values) in self._seen:
+            raise SnapshotError(f"the file has {what} twice, expected each of them once; it was damaged or edited")
+        self._seen.add(id(values))
 
 
 # the first thing in a file of torch.save before it wrote zip archives
@@ -169,13 +221,16 @@ _WITH_ADDRESS = frozenset(
 )
 
 
-def _check_segment(segment: Any) -> None:
+def _check_segment(segment: Any, once: _Once) -> None:
     _require(segment, {"address": int, "total_size": int, "blocks": list}, "a segment")
     _require(segment, {"device": int, "stream": int}, "a segment", optional=True)
+    once.expect(segment["blocks"], "the blocks of a segment")
     for block in segment["blocks"]:
         _require(block, {"size": int, "state": str}, "a block")
         _require(block, {"address": int, "frames": list, "history": list}, "a block", optional=True)
-        for entry in block.get("history") or ():
+        history = block.get("history") or []
+        once.expect(history, "the history of a block")
+        for entry in history:
             _require(entry, {"frames": list}, "an entry of a block's history", optional=True)
 
 

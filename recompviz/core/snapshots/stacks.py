@@ -52,6 +52,7 @@ class Stacks:
     def __init__(self) -> None:
         self._frames: dict[int, _Frame | None] = {}
         self._stacks: dict[tuple[int, ...], Stack] = {}
+        self._of_list: dict[int, Stack] = {}  # many events share one list
 
     def of(self, frames: Any) -> Stack:
         """Return the stack trace of a list of frames, as in a snapshot. Anything but a list gives an empty stack trace.
@@ -66,10 +67,11 @@ class Stacks:
         """
         if not isinstance(frames, list):
             return Stack()
-        key = tuple(map(id, frames))
-        found = self._stacks.get(key)
+        found = self._of_list.get(id(frames))
         if found is None:
-            found = self._stacks[key] = self._read(frames)
+            key = tuple(map(id, frames))
+            found = self._stacks.get(key) or self._read(frames)
+            self._stacks[key] = self._of_list[id(frames)] = found
         return found
 
     def _read(self, frames: list[Any]) -> Stack:
@@ -91,10 +93,15 @@ class Stacks:
         return self._frames[key]
 
 
+def _text(value: Any) -> str:
+    """Return a text that can be shown: lone surrogates are replaced, and anything but a text is empty."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
 def _read_frame(frame: dict[str, Any]) -> _Frame:
     given, number, called = frame.get("filename"), frame.get("line"), frame.get("name")
     # values of another type than PyTorch writes are not shown: they may be of any size
-    file, name = given if isinstance(given, str) else "", called if isinstance(called, str) else ""
+    file, name = _text(given), _text(called)
     number = number if isinstance(number, int) and 0 <= number < MOST_LINES else None
     cell = "ipykernel" in file or file.startswith("<ipython")
     python = number is not None and file.endswith((".py", ">"))
