@@ -122,7 +122,10 @@ def text(build: Callable[[], nn.Module], length: int, vocabulary: int, batch: in
 
 
 def diffusion(build: Callable[[], nn.Module], size: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps. ``build`` makes it."""
+    """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps.
+
+    ``build`` makes the model.
+    """
     image = Field((3, size, size))
     return Recipe(build, denoising, batch, (image, Field((), 1000)), (image,))
 

@@ -1,13 +1,14 @@
-"""The caching allocator as a model: where it puts each block, and which segments it reserves for them.
+"""A model of PyTorch's CUDA caching allocator: the address of each block, and the segments that are reserved.
 
 A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from small
-segments, larger ones from large segments; each stream and each private pool has its own. The allocator takes the
-smallest free block that is large enough, and the one with the lowest address among equals. It splits off the rest
-unless the rest is too small. A freed block is merged with its free neighbours in the segment. Freed segments stay
-reserved; they are released when the device's memory is used up, or by garbage collection.
+segments, and larger requests from large segments. Each stream and each private pool has its own segments. The allocator
+takes the smallest free block that is large enough. Among blocks of equal size, it takes the block with the lowest
+address. The rest of the block is split off, unless the rest is too small. A freed block is merged with the free blocks
+beside it in the segment. Segments without blocks in use stay reserved. They are released when the device's memory is
+used up, or by garbage collection.
 
 An *expandable* segment is a range of addresses. Memory is mapped to the lowest unmapped addresses, in pages of 2 MiB
-for the small pool and 20 MiB for the large one.
+for small requests and of 20 MiB for large requests.
 
 Source: c10/cuda/CUDACachingAllocator.cpp, ``malloc``, ``get_free_block``, ``should_split``, ``try_merge_blocks``,
 ``release_cached_blocks``, ``garbage_collect_cached_blocks``, ``find_expandable_block``.
@@ -34,12 +35,14 @@ FIRST_ADDRESS = 1 << 56
 
 
 class DeviceFull(RecompvizError, MemoryError):
-    """A request does not fit into the memory of the device, although everything unused was released.
+    """A request does not fit into the memory of the device, although all unused segments were released.
 
     Attributes
     ----------
-    requested, reserved, allocated : int
-        Bytes of the block that was asked for, and bytes that were reserved from the device and allocated then.
+    requested : int
+        Bytes of the block that the request needs.
+    reserved, allocated : int
+        Bytes reserved from the device, and bytes of the blocks in use, at the time of the request.
     """
 
     def __init__(self, requested: int, reserved: int, allocated: int, limit: int) -> None:
@@ -57,16 +60,18 @@ class SegmentState:
     Attributes
     ----------
     address, size : int
-        Where it begins, and its bytes. Of an expandable segment, one range of mapped memory.
+        The address at which the segment begins, and its bytes. For an expandable segment, this object is one range of
+        its mapped memory.
     small : bool
-        Whether it serves requests of up to 1 MiB.
+        Whether the segment serves requests of up to 1 MiB. Otherwise it serves larger requests.
     stream : int
+        The number of the CUDA stream whose requests the segment serves.
     pool : (int, int)
-        The private pool, for example of a CUDA graph; (0, 0) is the default pool.
+        The private pool, for example of a CUDA graph. (0, 0) is the default pool.
     expandable : bool
-        Whether it is a part of an expandable segment.
+        Whether the segment is a part of an expandable segment.
     blocks : tuple of (int, int, bool)
-        Address, bytes, and whether it is in use, of each block in the order of addresses.
+        For each block, in the order of addresses: its address, its bytes, and whether the block is in use.
     """
 
     address: int
@@ -119,11 +124,12 @@ class CachingAllocator:
     Parameters
     ----------
     settings : AllocatorSettings
-        Default: PyTorch's defaults.
+        The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
-        Bytes that can be reserved from the device. Default: no limit, so that nothing is ever released.
+        Bytes that can be reserved from the device. If left out, there is no limit, and only :meth:`empty_cache`
+        releases memory.
     place : callable (size) -> address, optional
-        Chooses the address of each new segment, for example the recorded one. Default: below all other segments.
+        Returns the address for a new segment of ``size`` bytes. If left out, a new segment lies below all others.
 
     Attributes
     ----------
@@ -132,7 +138,7 @@ class CachingAllocator:
     fragmentation : int
         Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
     retries : int
-        How often everything unused had to be released before a request could be served.
+        How often all unused segments had to be released before a request could be served.
 
     Examples
     --------
@@ -171,11 +177,11 @@ class CachingAllocator:
         Parameters
         ----------
         size : int
-            Bytes requested; it is rounded up.
+            Bytes requested. The block has at least this size, because sizes are rounded up.
         stream : int
-            The stream that the request is for.
+            The number of the CUDA stream that makes the request.
         pool : (int, int)
-            The private pool, for example of a CUDA graph.
+            The private pool, for example of a CUDA graph. (0, 0) is the default pool.
 
         Raises
         ------
@@ -203,12 +209,12 @@ class CachingAllocator:
         return block.address
 
     def free(self, address: int) -> None:
-        """Free the block at an address. It stays reserved.
+        """Free the block that begins at an address. Its memory stays reserved.
 
         Raises
         ------
         KeyError
-            If no block in use begins there.
+            If no block in use begins at the address.
         """
         block = self._blocks[address]
         if block.state != USED:
@@ -217,7 +223,7 @@ class CachingAllocator:
         self._insert(self._merged(block, FREE))
 
     def block_size(self, address: int) -> int:
-        """Return the bytes of the block at an address; 0 if none in use begins there."""
+        """Return the bytes of the block that begins at an address; 0 if no block in use begins there."""
         block = self._blocks.get(address)
         return block.size if block is not None and block.state == USED else 0
 
@@ -232,7 +238,10 @@ class CachingAllocator:
                     self._release(block)
 
     def cached(self, size: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
-        """Return the free bytes, in pieces of any size, of all segments that serve such a request."""
+        """Return the free bytes in all segments that can serve a request of this size, stream and pool.
+
+        The free bytes may be in many pieces, each of which is too small for the request.
+        """
         found = self._pools.get((pool, stream, self.settings.rounded(size) <= SMALL))
         return found.size_free if found is not None else 0
 
@@ -253,9 +262,10 @@ class CachingAllocator:
         Parameters
         ----------
         address, size : int
-            Where it begins, and its bytes. For an expandable segment, the whole range of its addresses.
+            The address at which the segment begins, and its bytes. For an expandable segment, the bytes include
+            addresses to which no memory is mapped.
         blocks : iterable of (int, int)
-            Address and bytes of its blocks in use. What is between them is free.
+            Address and bytes of each block in use. The memory between these blocks is free.
         small, stream, pool, expandable
             As in :class:`SegmentState`.
         unmapped : iterable of (int, int)
@@ -390,7 +400,7 @@ class CachingAllocator:
         self.reserved += size
 
     def below(self, size: int) -> int:
-        """Return an address that leaves room for a segment of ``size`` bytes below all others."""
+        """Return the address for a new segment of ``size`` bytes that lies directly below all other segments."""
         return self._lowest - size
 
     def _range(self, size: int, pool: _Pool, state: int, expandable: bool) -> _Block:

@@ -44,21 +44,21 @@ class AllocatorSettings:
     expandable_segments : bool
         Whether a segment is a range of addresses to which the allocator maps more memory when it needs it.
     max_split_size : int or None
-        Blocks of this many bytes or more are not split. None: every block may be split.
+        Blocks of this many bytes or more are not split. With None, every block may be split.
     max_non_split_rounding : int
-        A request of at least ``max_split_size`` bytes uses a cached block only if the block is larger by fewer bytes
-        than this.
+        A request of at least ``max_split_size`` bytes uses a cached block only if the block exceeds the request by less
+        than this number of bytes.
     garbage_collection_threshold : float
-        The share of the allowed memory from which the allocator releases old cached segments before it reserves a new
-        one; 0 for never. PyTorch collects only if ``memory_fraction`` is set.
+        A share of the memory that the process may reserve. If more is reserved, the allocator releases old cached
+        segments before it reserves a new segment. With 0, or without ``memory_fraction``, this never happens.
     roundup_power2_divisions : tuple of int
-        The number of parts into which the range from one power of two to the next is divided; sizes are rounded up to
-        the end of a part. There are 16 numbers, for the ranges that begin at 1 MiB, 2 MiB, … 32 GiB. 0 and 1: sizes are
-        rounded up to a multiple of 512 bytes.
+        16 numbers, for the ranges of sizes that begin at 1 MiB, 2 MiB, … 32 GiB. Each range ends at the next power of
+        two, and the number divides it into equal parts. Sizes are rounded up to the end of a part. With 0 or 1, sizes
+        are rounded up to a multiple of 512 bytes. The first number is also used for smaller sizes, the last for larger.
     large_segment_size : int
-        Bytes of a segment for requests of more than 1 MiB and less than 10 MiB.
+        Bytes of a segment that is reserved for a request of more than 1 MiB and less than 10 MiB.
     memory_fraction : float or None
-        The share of the device's memory that the process may reserve. None: all of it.
+        The share of the device's memory that the process may reserve. None stands for all memory.
 
     Examples
     --------
@@ -100,13 +100,14 @@ class AllocatorSettings:
 
     @classmethod
     def parse(cls, text: str) -> AllocatorSettings:
-        """Return the settings in a text as of the environment variable ``PYTORCH_ALLOC_CONF``.
+        """Return the settings that a text selects, in the format of the environment variable ``PYTORCH_ALLOC_CONF``.
 
         Parameters
         ----------
         text : str
             Settings with commas between them, for example
-            ``"expandable_segments:True,garbage_collection_threshold:0.8"``. An empty text has the defaults.
+            ``"expandable_segments:True,garbage_collection_threshold:0.8"``. Settings that the text does not name have
+            PyTorch's defaults.
 
         Raises
         ------
@@ -146,14 +147,15 @@ class AllocatorSettings:
         Parameters
         ----------
         environment : mapping of str to str, optional
-            Default: ``os.environ``.
+            The environment variables. If left out, ``os.environ``. If neither variable is set, the result has PyTorch's
+            defaults.
         """
         given = os.environ if environment is None else environment
         return cls.parse(next((given[name] for name in VARIABLES if given.get(name)), ""))
 
     @classmethod
     def from_snapshot(cls, recorded: Mapping[str, Any] | None) -> AllocatorSettings:
-        """Return the settings that a memory snapshot has under ``"allocator_settings"``; None has the defaults.
+        """Return the settings in the entry ``"allocator_settings"`` of a memory snapshot; PyTorch's defaults for None.
 
         Raises
         ------
@@ -210,7 +212,10 @@ class AllocatorSettings:
         return -(-block // SMALL_SEGMENT) * SMALL_SEGMENT
 
     def page_size(self, small: bool) -> int:
-        """Return the bytes that are mapped to an expandable segment at a time."""
+        """Return the bytes of one page of an expandable segment. Memory is mapped to the segment in pages.
+
+        ``small`` says whether the segment serves requests of up to 1 MiB.
+        """
         return SMALL_SEGMENT if small else self.large_segment_size
 
 

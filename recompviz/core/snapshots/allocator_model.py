@@ -1,9 +1,10 @@
-"""The free memory of a recording: which blocks the requests of a trace got, given the addresses in the trace.
+"""The free memory during a recording, and the size of the block that each request of the recording got.
 
-A trace has the bytes that were *requested*. The allocator counts the bytes of the block: the request rounded up, and
-more if the rest of a free block is too small to be split off. Therefore the free memory is split and merged here as the
-allocator does. :class:`recompviz.core.allocator.caching_allocator.CachingAllocator` chooses addresses itself; this
-class takes them from the trace, and accepts traces that contradict themselves.
+A recording (trace) has the address and the bytes of each *request*. The allocator counts the bytes of the block. They
+are the request rounded up, and more if the rest of a free block is too small to be split off. Therefore
+:class:`AllocatorModel` splits and merges free memory as the allocator does. It takes the addresses from the trace, and
+accepts traces that contradict themselves. In contrast,
+:class:`recompviz.core.allocator.caching_allocator.CachingAllocator` chooses addresses itself.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ from recompviz.core.snapshots.ranges import Ranges
 
 
 class SegmentKind(NamedTuple):
-    """Which requests a segment serves.
+    """The kind of a segment: which requests it serves. A segment is memory that the allocator reserved at once.
 
     Attributes
     ----------
     small : bool
-        Whether it serves requests of up to 1 MiB.
+        Whether the segment serves requests of up to 1 MiB. Otherwise it serves larger requests.
     stream : int
+        The number of the CUDA stream whose requests the segment serves.
     pool : (int, int)
-        The private pool, for example of a CUDA graph; (0, 0) is the default pool.
+        The private pool, for example of a CUDA graph. (0, 0) is the default pool.
     expandable : bool
-        Whether it is a part of an expandable segment, which is merged with adjacent parts.
+        Whether the segment is a part of an expandable segment. Such a part is merged with adjacent parts.
     """
 
     small: bool
@@ -46,7 +48,10 @@ class AllocatorModel:
         self._cached: dict[tuple[bool, int, PoolId], int] = {}
 
     def cached(self, requested: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
-        """Return the free bytes of all segments that serve such a request, in pieces of any size."""
+        """Return the free bytes in all segments that can serve a request of this size, stream and pool.
+
+        The free bytes may be in many pieces, each of which is too small for the request.
+        """
         return self._cached.get((self._settings.rounded(requested) <= SMALL, stream, pool), 0)
 
     def add_segment(self, address: int, size: int, kind: SegmentKind) -> None:
@@ -78,7 +83,7 @@ class AllocatorModel:
     def allocate(self, address: int, requested: int) -> int:
         """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
 
-        If there is no free memory, because the trace does not have the segment, the rounded request is returned.
+        If no segment is known at the address, or its memory there is not free, return the rounded request.
         """
         size = self._settings.rounded(requested)
         found = self._free.at(address)

@@ -1,8 +1,8 @@
-"""Compare a recording with what the model of the allocator predicts from its requests alone.
+"""Compare the reserved memory of a recording with the prediction of a model of the allocator.
 
 The model starts with the segments and blocks that existed when the recording began. It then gets the sizes of the
-allocations and the frees, in the order of the trace, and chooses segments and addresses itself. When the recording
-releases segments, the model releases what is unused, because the trace does not say how full the device was.
+allocations and the frees, in the order of the recording, and chooses segments and addresses itself. When the recording
+releases segments, the model releases all unused segments, because the recording does not say how full the device was.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FreeMemory:
     pieces : int
         Number of free blocks.
     size, largest : int
-        Bytes of all free blocks, and of the largest one.
+        Bytes of all free blocks together, and of the largest free block.
     """
 
     segments: int
@@ -50,24 +50,25 @@ class FreeMemory:
 
 @dataclass(frozen=True, eq=False)
 class PredictedRecording:
-    """What a recording shows, and what the model predicts; frozen.
+    """The reserved memory of a recording, and the prediction of the model of the allocator; frozen.
 
     Attributes
     ----------
     settings : AllocatorSettings
-    recorded, predicted : numpy.ndarray of int64, shape (#requests,)
-        Bytes reserved after each allocation and free.
+        The settings of the allocator that the model uses.
+    recorded, predicted : numpy.ndarray of int64, shape (#events,)
+        Bytes reserved after each event (allocation or free), in the recording and in the model.
     peak_from_empty : int
         The most bytes that the model reserves if it starts empty, and first allocates the blocks that existed when the
         recording began, in the order of their addresses.
     recorded_free, predicted_free : FreeMemory
-        The reserved memory that is not allocated at the end.
+        The memory that is reserved and not allocated at the end, in the recording and in the model.
     requests : int
         Number of allocations.
     same_address : int or None
-        Number of allocations for which the model chooses the recorded address. This is counted in a second run, in
-        which the model gets the recorded addresses of new segments, which CUDA's driver chooses. None if the recording
-        releases segments, so that their addresses may not be free.
+        Number of allocations for which the model chooses the recorded address. They are counted in a second run of the
+        model, in which new segments get their recorded addresses, because CUDA's driver chose them. None if the
+        recording releases segments, because the recorded addresses may then be in use in the model.
     """
 
     settings: AllocatorSettings
@@ -91,12 +92,12 @@ class PredictedRecording:
 
     @property
     def error(self) -> float:
-        """The relative error of the predicted peak; 0 if it is the recorded one."""
+        """The predicted peak divided by the recorded peak, minus 1. Without a recorded peak, the result is 0."""
         return self.predicted_peak / self.recorded_peak - 1 if self.recorded_peak else 0.0
 
     @property
     def largest_error(self) -> float:
-        """The largest relative error, without its sign, over all requests."""
+        """The largest absolute value of the relative error, after any allocation or free."""
         return float((np.abs(self.predicted - self.recorded) / np.maximum(self.recorded, 1)).max(initial=0.0))
 
 
@@ -110,7 +111,7 @@ def predict_recording(
     segments, trace : sequence of dict
         The segments of one device at the end of the recording, and its events, as in the snapshot.
     settings : AllocatorSettings, optional
-        Default: PyTorch's defaults.
+        The settings of the allocator. If left out, PyTorch's defaults.
     """
     settings = settings or AllocatorSettings()
     start = starting_state(segments, trace, settings)

@@ -5,8 +5,8 @@ in the middle of a run, and its ring buffer drops the oldest events. Therefore t
 must have existed before. These are the blocks in the snapshot that the trace does not allocate, and the blocks that the
 trace frees without allocating them.
 
-Only a replay can tell fragmentation from memory cached for later requests: with fragmentation, a request reserves a new
-segment although enough bytes are free, in smaller pieces.
+Only a replay can tell fragmentation from memory cached for later requests. Fragmentation means that a request reserves
+a new segment although enough bytes are free, in smaller pieces.
 """
 
 from __future__ import annotations

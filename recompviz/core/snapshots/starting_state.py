@@ -1,8 +1,8 @@
 """The segments and blocks that existed when a recording began.
 
-A snapshot has the segments at its end and the events before. Run backwards, the events that reserve and release
-segments lead from the segments at the end to those at the start. The blocks at the start are those in the snapshot that
-the trace does not allocate, and those that the trace frees without allocating them.
+A snapshot has the segments at the end of the recording, and the events (the trace) before. The events that reserve and
+release segments are undone in reverse order, which gives the segments at the start. The blocks at the start are the
+blocks in the snapshot that the trace does not allocate, and the blocks that the trace frees without allocating them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class EarlierBlock:
     Attributes
     ----------
     address, size : int
-        Where it begins, and its bytes.
+        The address at which the block begins, and its bytes.
     frames : list or None
         The stack that allocated it, as in the snapshot; None if it is not known.
     """
@@ -51,16 +51,16 @@ class StartingState:
     segments : tuple of (int, int, SegmentKind)
         Address, bytes and kind of each segment, in the order of addresses.
     blocks : tuple of EarlierBlock
-        In the order of addresses. They do not overlap. Some may lie outside all segments.
+        The blocks in the order of addresses. They do not overlap. Some blocks may lie outside all segments.
     """
 
     segments: tuple[tuple[int, int, SegmentKind], ...]
     blocks: tuple[EarlierBlock, ...]
 
     def allocator(self, settings: AllocatorSettings, place: Callable[[int], int] | None = None) -> CachingAllocator:
-        """Return the caching allocator in this state. Blocks outside all segments are left out.
+        """Return a model of the caching allocator in this state. Blocks outside all segments are left out.
 
-        The parameters are those of :class:`CachingAllocator`.
+        ``settings`` and ``place`` are the parameters of :class:`CachingAllocator`.
         """
         allocator = CachingAllocator(settings, place=place)
         starts = [block.address for block in self.blocks]
@@ -81,7 +81,7 @@ class StartingState:
         return allocator
 
     def requests(self) -> Iterator[tuple[EarlierBlock, int, PoolId]]:
-        """Yield each block inside a segment, and the stream and private pool of its segment."""
+        """Yield triples (block, stream, private pool) for each block inside a segment."""
         starts = [address for address, _, _ in self.segments]
         for block in self.blocks:
             i = bisect_right(starts, block.address) - 1
@@ -111,13 +111,14 @@ class StartingState:
 
 
 def starting_state(segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings) -> StartingState:
-    """Return the state from which a trace leads to the segments of its snapshot.
+    """Return the segments and blocks that existed when a recording began.
 
     Parameters
     ----------
     segments, trace : sequence of dict
         The segments of one device at the end of the recording, and its events, as in the snapshot.
     settings : AllocatorSettings
+        The settings of the allocator during the recording.
     """
     reserved = _reserved_before(segments, trace, settings)
     blocks = [block for block in _blocks_before(segments, trace) if block.size > 0]
@@ -154,7 +155,7 @@ def reserved_change(event: Mapping[str, Any]) -> int:
 
 
 def reserved_at_start(segments: Sequence[Any], trace: Sequence[Any]) -> int:
-    """Return the bytes reserved when the recording began: those at its end, less what the trace adds."""
+    """Return the bytes that were reserved when the recording began."""
     change = least = 0
     for event in trace:
         change += reserved_change(event)

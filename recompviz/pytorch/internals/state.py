@@ -1,4 +1,4 @@
-"""Restoring the state of a model, its batch and its optimizer after recompviz ran a training step with them.
+"""Restore the state of a model, a batch and an optimizer after a training step with them.
 
 ============================  =========================================================
 restored                      from
@@ -18,7 +18,8 @@ is not written, so that other work with the same batch is not disturbed. The opt
 see :func:`recompviz.pytorch.internals.optimizers.plain_optimizer`. If a hook of the user steps an optimizer in the
 backward pass, this optimizer and its parameters are restored, too.
 
-Not restored are attributes of objects that are no module, optimizer, container, array or random generator, and files.
+Files are not restored. Nor are attributes of other objects than modules, optimizers, containers, arrays and random
+generators.
 
 Private PyTorch used here: the switch of MKL-DNN in ``torch._C``. Tried on torch 2.13.0, on the CPU.
 """
@@ -69,10 +70,10 @@ def clear_gradients(module: nn.Module, arguments: Any) -> None:
 
 
 class WriteCounts:
-    """Counts of the in-place writes of a training step to its parameters, its inputs and their gradients.
+    """Counts of in-place writes to the parameters and inputs of a training step, and to their gradients.
 
-    Two equal training steps have equal counts. If the counts of a step differ from the usual counts, other work wrote
-    to the same parameters while it ran.
+    Two equal training steps have equal counts. If the counts of one step differ, other work wrote to the same
+    parameters during this step.
     """
 
     def __init__(self, module: nn.Module, arguments: Any) -> None:
@@ -80,10 +81,10 @@ class WriteCounts:
         self.start = [version_of(holder) for holder in self.holders]
 
     def so_far(self) -> list[tuple[int, int]]:
-        """Return two counts for each parameter and differentiable input: of writes to its data, and to its gradient.
+        """Return two counts for each parameter and for each input that requires a gradient.
 
-        The first counts writes since the :class:`WriteCounts` object was made. The second counts all writes to the
-        gradient; it is −1 if there is no gradient.
+        The first count is the number of writes to the tensor since this object was made. The second count is the number
+        of all writes to its gradient; −1 if there is no gradient.
         """
         return [
             (version_of(holder) - start, -1 if holder.grad is None else version_of(holder.grad))
@@ -97,13 +98,14 @@ def state_restored(
     arguments: Any,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Iterator[None]:
-    """Restore, after a block, the state that a training step in the block changes.
+    """Restore, after a ``with`` block, the state that a training step in the block changes.
 
-    The docstring of this file lists the state. Only one such block runs at a time in a process; other threads wait.
+    The docstring of the module lists the state. Only one such block runs at a time in a process; other threads wait.
 
     Parameters
     ----------
     modules : torch.nn.Module or iterable of torch.nn.Module
+        The modules whose state is restored.
     arguments : pytree
         The inputs, keyword arguments and targets.
     optimizer : torch.optim.Optimizer, optional
@@ -150,12 +152,13 @@ _other_work: ContextVar[_OtherWork | None] = ContextVar("recompviz_other_work", 
 
 @contextlib.contextmanager
 def beside_other_work(overwritten: Iterable[torch.Tensor], draws: bool) -> Iterator[None]:
-    """In a block of this thread, let :func:`state_restored` leave the work of other threads alone.
+    """In a ``with`` block, let :func:`state_restored` restore nothing that other threads may use at the same time.
 
-    Only the values of the given parameters are restored, because another thread may train the others. The random
-    generators of Python and NumPy are not restored. PyTorch's generators continue after each step from where they were
-    before it. The step itself draws from another seed. So do other threads, if they draw while the step runs. No random
-    number that another thread has drawn is drawn again.
+    Of the parameters, only the values of the given ones are restored, because another thread may train the others. The
+    random generators of Python and NumPy are not restored. Each step in the block sets PyTorch's generators to another
+    seed. Other threads that draw random numbers during the step draw from this other seed. After the step, the
+    generators get their earlier states, unless another thread has seeded them. Therefore no random number that another
+    thread has drawn is drawn again.
 
     Parameters
     ----------

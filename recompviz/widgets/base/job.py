@@ -52,11 +52,12 @@ class Job(Generic[T]):
     Parameters
     ----------
     work : callable (progress) → result
-        The function to run in the new thread. It is cancelled only where it calls ``progress(done, total, text="")``.
+        The function to run in the new thread. A cancelled job stops only where the function calls
+        ``progress(done, total, text="")``.
     changed : callable (job)
         Called in the new thread when ``work`` reports progress, but at most ten times a second. It is also called when
-        the job ends, before :meth:`wait` returns. If it raises an error in the state ``"done"``, the state becomes
-        ``"failed"`` with this error, and ``changed`` is called again.
+        the job ends, before :meth:`wait` returns. If this last call raises an error in the state ``"done"``, the state
+        becomes ``"failed"`` with this error, and ``changed`` is called again.
     text : str
         The initial value of the attribute ``text``.
 

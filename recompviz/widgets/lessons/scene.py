@@ -130,7 +130,7 @@ class Scene:
         Parameters
         ----------
         frame : int, optional
-            Number of the frame. Default: ``still``.
+            Number of the frame. Default: the attribute ``still``.
         words : str
             Text below the picture; it is wrapped to the width of the picture. Default: no text.
         """

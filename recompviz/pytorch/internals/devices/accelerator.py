@@ -1,7 +1,8 @@
 """Accelerators, through the names that PyTorch's modules of devices share (``torch.cuda``, ``torch.xpu`` and others).
 
-If a device module lacks a function, the figure is unknown. A device needs a file of its own for the rounding of its
-allocator and for the settings that choose its kernels. Nothing here was tried on a device.
+If PyTorch's module of a device lacks a function, the corresponding figure is unknown. A kind of device needs a file of
+its own only for the rounding of its allocator and for the settings that choose its kernels. The code of this file was
+not tried on a device.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class AcceleratorRuntime(DeviceRuntime):
 
 
 class EventClock:
-    """A stopwatch of two events in the device's queue. Unlike synchronisation, events do not make the device wait."""
+    """A stopwatch that puts two events into the device's queue. The device does not wait for events."""
 
     def __init__(self, first: Any, last: Any) -> None:
         self._first, self._last = first, last

@@ -15,31 +15,32 @@ from torch.profiler import ProfilerActivity
 
 
 class Stopwatch(Protocol):
-    """Measures the time that a device takes for the work between :meth:`start` and :meth:`stop`."""
+    """An object that measures the time of a device for the work between :meth:`start` and :meth:`stop`."""
 
     def start(self) -> None:
-        """Note the start of the work. The device may have finished earlier work before it."""
+        """Note the start of the work. The device need not have finished earlier work at this time."""
 
     def stop(self) -> None:
-        """Note the end of the work. The device may finish it later."""
+        """Note the end of the work. The device need not have finished the work at this time."""
 
     def seconds(self) -> float:
         """Return the time of the work in seconds. Call this after the device was synchronised."""
 
 
 class DeviceRuntime(ABC):
-    """Allocator, random generator, clock, name and settings of a device.
+    """The allocator, random generator, clock, name and settings of a device.
 
     Parameters
     ----------
     device : torch.device
+        The device that the object stands for.
 
     Attributes
     ----------
     alignment : int
         The device's allocator rounds sizes up to multiples of this number of bytes.
     foreach_optimizers : bool
-        Whether PyTorch's optimizers update all parameters together on this device, if the user does not choose.
+        Whether PyTorch's optimizers by default update all parameters of this device together.
     """
 
     alignment: int = 1
@@ -60,14 +61,14 @@ class DeviceRuntime(ABC):
 
     @abstractmethod
     def label(self) -> str:
-        """Return the kind of the device and its name for people, for example ``"CPU"`` or ``"CUDA (NVIDIA H200)"``."""
+        """Return the kind and name of the device, to be shown, for example ``"CPU"`` or ``"CUDA (NVIDIA H200)"``."""
 
     def software(self) -> str:
         """Return the name and version of the vendor's software, for example ``"CUDA 12.8"``; empty if there is none."""
         return ""
 
     def properties(self) -> Any | None:
-        """Return an object with the name and clocks of the device; None if they are unknown, and on the CPU."""
+        """Return an object with the name and clocks of the device. Return None on the CPU, or if they are unknown."""
         return None
 
     def settings(self) -> dict[str, Any]:
@@ -87,16 +88,16 @@ class DeviceRuntime(ABC):
         return -(-size // self.alignment) * self.alignment
 
     def total_memory(self) -> int | None:
-        """Return the memory of the device in bytes; None if it is unknown, and on the CPU."""
+        """Return the memory of the device in bytes. Return None on the CPU, or if the number is unknown."""
         return None
 
     def allocated(self) -> int | None:
-        """Return the bytes of all tensors on the device, as its allocator counts them; None if it does not count."""
+        """Return the bytes in use on the device, as its allocator counts them; None if the allocator does not count."""
         return None
 
     @abstractmethod
     def reset_peaks(self) -> None:
-        """Start new peaks of the allocator's statistics. Do nothing if the allocator does not count."""
+        """Reset the peaks in the allocator's statistics. Do nothing if the allocator does not count."""
 
     def peak_allocated(self) -> int | None:
         """Return the most bytes allocated since :meth:`reset_peaks`; None if the allocator does not count."""

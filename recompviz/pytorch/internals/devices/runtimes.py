@@ -1,4 +1,4 @@
-"""Which device a value is on, and the runtime of a device."""
+"""The device of a value, and the runtime (:class:`DeviceRuntime`) of a device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNTIMES: dict[str, type[DeviceRuntime]] = {"cpu": CpuRuntime, "meta": CpuRuntim
 
 @cache
 def runtime(device: torch.device | str) -> DeviceRuntime:
-    """Return the runtime of a device."""
+    """Return the runtime of a device: the object through which recompviz uses the device."""
     device = torch.device(device)
     return RUNTIMES.get(device.type, AcceleratorRuntime)(device)
 
@@ -40,7 +40,7 @@ def present_accelerator() -> torch.device | None:
 
 
 def autocast_devices() -> tuple[str, ...]:
-    """Return the kinds of devices whose autocast setting decides about a step on this machine."""
+    """Return the kinds of devices whose autocast settings can change a training step on this machine."""
     found = torch.accelerator.current_accelerator()
     return tuple(dict.fromkeys(("cpu", "cuda", *([] if found is None else [found.type]))))
 
@@ -52,7 +52,7 @@ def without_memory(values: Iterable[Any]) -> bool:
 
 
 def backend_settings(device: torch.device) -> str:
-    """Return settings of PyTorch that decide which kernels run on a device, as one text.
+    """Return, as one text, the settings of PyTorch that decide which kernels run on a device.
 
     Figures that were measured on the device are used again only while this text stays the same.
     """
@@ -62,7 +62,7 @@ def backend_settings(device: torch.device) -> str:
 def may_be_larger(alignment: int, size: int) -> int:
     """Return by how many bytes a block of ``size`` bytes may exceed the rounded request that it serves.
 
-    A caching allocator (``alignment`` over 1) may serve a request with a larger free block without splitting it. The
-    difference may be up to half of the block. The CPU's allocator never does that.
+    A caching allocator (``alignment`` over 1) may serve a request with a larger free block without splitting the block.
+    The difference may be up to half of the block. For the CPU's allocator, the result is 0.
     """
     return 0 if alignment == 1 else size // 2
