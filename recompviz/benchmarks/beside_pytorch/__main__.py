@@ -3,6 +3,7 @@
     python -m recompviz.benchmarks.beside_pytorch                             # both models, hours on two CPU cores
     python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 128 --budgets 5
     python -m recompviz.benchmarks.beside_pytorch --engines operators decomposed inductor --json beside.json
+    python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 256 --inductor
 
 The first table has measured training steps under PyTorch's ``activation_memory_budget``, for values from 1 to 0. The
 second table has measured training steps of recompviz under memory limits (*totals*). The totals go from the one that
@@ -12,6 +13,10 @@ recomputes no more.
 
 "recompute" is the processor time of the operators that run twice. Each operator is timed once for each combination of
 shapes, so both sides use the same times. Peaks are total bytes.
+
+With ``--inductor`` there is one table instead: training steps that Inductor runs under totals of ``rv.Partitioner``,
+each compiled anew. The loss is inside the model. The predicted peaks are those before any measurement; the recomputed
+times are estimates by a roofline.
 """
 
 from __future__ import annotations
@@ -27,6 +32,7 @@ import numpy as np
 import torch
 
 from recompviz import networks
+from recompviz.benchmarks.beside_pytorch.inductor import InductorStep, inductor_steps
 from recompviz.benchmarks.beside_pytorch.models import MODELS
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
 from recompviz.benchmarks.beside_pytorch.steps import OurStep, OurSteps, Planned, TheirStep, first_step, their_step
@@ -64,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--budgets", type=int, default=15, help="number of budgets, and of PyTorch's ratios")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=["operators", "decomposed"])
+    parser.add_argument("--inductor", action="store_true", help="only the table of rv.Partitioner")
     parser.add_argument("--json", type=Path, help="write the rows as data to this file")
     options = parser.parse_args(arguments)
     print(", ".join(f"{key} {value}" for key, value in about("cpu").items()))
-    data = {}
+    data: dict[str, dict[str, object]] = {}
     for name in options.models or MODELS:
         build, layers, length = MODELS[name]
         torch.manual_seed(0)
@@ -76,7 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"\n{name}: {options.layers or layers} layers, {tuple(example.inputs[0].shape)}, {parameters:,} parameters"
         )
-        data[name] = compare(example, options.budgets, options.engines)
+        if options.inductor:
+            data[name] = {"inductor": partition(example, options.budgets)}
+        else:
+            data[name] = compare(example, options.budgets, options.engines)
     if options.json:
         write_json(options.json, "cpu", **data)
 
@@ -143,6 +153,31 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
         "plans": [asdict(plan) for plan in ours.plans],
         "forward_seconds": ours.forward,
     }
+
+
+def partition(example: networks.Example, count: int) -> list[dict[str, object]]:
+    """Print training steps that Inductor runs at ``count`` totals of ``rv.Partitioner``; return them as data."""
+    print(f"{'total':>14} {'predicted':>12} {'measured':>12} {'split':>8} {'recompute':>12} {'compiled in':>12}")
+    steps = []
+    for step in inductor_steps(example, count):
+        steps.append(step)
+        print(_inductor_row(step), flush=True)
+    within = sum(step.measured <= step.total for step in steps)
+    furthest = max(abs(step.measured / step.predicted - 1) for step in steps)
+    rises = sum(later.measured > earlier.measured for earlier, later in pairwise(steps))
+    print(
+        f"{within} of {len(steps)} within the total, predictions within {furthest:.2%}, the measured peak rises "
+        f"{rises} times when the total falls"
+    )
+    return [asdict(step) for step in steps]
+
+
+def _inductor_row(step: InductorStep) -> str:
+    return (
+        f"{_mb(step.total):>14} {_mb(step.predicted):>12} {_mb(step.measured):>12} {step.kind:>8} "
+        f"{_ms(step.recomputed):>12} {step.seconds:>10.0f} s"
+        f"{'' if step.measured <= step.total else '  ABOVE THE TOTAL'}"
+    )
 
 
 def _verdict(steps: Sequence[OurStep]) -> str:

@@ -12,6 +12,7 @@ generated code reads, ``collect_fw_donated_buffer_idxs``, ``TracingContext`` and
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import types
 import weakref
 from collections import Counter
@@ -25,7 +26,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["InductorMemory", "inductor_memory"]
+__all__ = ["InductorMemory", "graph_key", "inductor_memory"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,27 @@ def inductor_memory(
     gradients = _run(code, arguments, counter)
     del gradients, kept
     return InductorMemory(forward_peak, held, before, counter.most)
+
+
+def graph_key(joint: GraphModule, output_count: int, static: Sequence[int]) -> str:
+    """Return a key that is equal for joint graphs for which Inductor generates equal code.
+
+    It depends on the code of the graph, on its inputs with their strides, and on the settings of Inductor.
+    """
+    from torch._inductor import config
+
+    inputs: list[object] = []
+    for node in joint.graph.find_nodes(op="placeholder"):
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor):
+            size, stride = [_number(n) for n in value.shape], [_number(n) for n in value.stride()]
+            inputs.append((value.dtype, value.device, size, stride))
+        else:
+            inputs.append(_number(value))
+    # every Partitioner has an identity of its own, and it is one of the settings
+    with config.patch(custom_partitioner_fn=None):
+        settings = config.get_hash()
+    return hashlib.sha256(f"{joint.code} {inputs} {output_count} {list(static)} {settings!r}".encode()).hexdigest()
 
 
 def _is_tensor(value: Any) -> bool:

@@ -19,6 +19,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.step_plans import Outside, step_plans
 from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
+from recompviz.pytorch.internals.inductor_code import graph_key
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import state_tensors
 from recompviz.pytorch.internals.partitioner import (
@@ -31,7 +32,7 @@ from recompviz.pytorch.internals.partitioner import (
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph, gradient_bytes, resident_bytes
-from recompviz.pytorch.running.split_candidates import SplitCandidates
+from recompviz.pytorch.running.split_candidates import SimulatedPlans, SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer
 
@@ -124,7 +125,7 @@ class Partitioner(CustomPartitionerFn):
         self._devices: set[str] = set()
         # by the code of the graph, in the order of compilation
         self._known: dict[str, InductorJoint] = {}
-        self._candidates: dict[str, SplitCandidates] = {}
+        self._plans: dict[str, SimulatedPlans] = {}
         self._state: tuple[tuple[int, ...], int] | None = None  # identities of the trained parameters, bytes
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
@@ -234,9 +235,9 @@ class Partitioner(CustomPartitionerFn):
         """Choose the plans of all graphs of a step together."""
         room = self.total - self._resident()
         for key, graph in self._known.items():
-            if key not in self._candidates:  # PyTorch's split was used
-                self._candidates[key] = SplitCandidates.of(graph)
-        options = [self._candidates[key].options() for key in self._known]
+            if key not in self._plans:  # PyTorch's split was used
+                self._plans[key] = SimulatedPlans.of(graph, key)
+        options = [SplitCandidates(graph, self._plans[key]).options() for key, graph in self._known.items()]
         front = step_plans(options, [Outside()] * len(options))
         point = front.fitting(room)
         if point is None:
@@ -257,13 +258,10 @@ class Partitioner(CustomPartitionerFn):
         graph = InductorJoint.of(joint, options["num_fwd_outputs"], static)
         room = self.total - self._resident(graph) - sum(known.memory.held for known in self.graphs)
         self._devices.add(str(device_of(node.meta.get("val") for node in joint.graph.nodes)))
-        key = f"{gm.code} {[node.meta.get('val') for node in gm.graph.find_nodes(op='placeholder')]}"
+        key = graph_key(gm, options["num_fwd_outputs"], static)
         if key in self._rows:
-            row, candidates = self._rows[key], self._candidates[key]
-            candidates.move_to(graph)
-            self.graphs.append(
-                graph.planned("plan", candidates.memory(row), candidates.exact, candidates.overhead[row])
-            )
+            row, candidates = self._rows[key], SplitCandidates(graph, self._plans[key])
+            self.graphs.append(candidates.planned(row))
             return candidates.split(row)
         self._known[key] = graph
         split = default_split(copied_joint(gm), inputs, options)
@@ -273,7 +271,8 @@ class Partitioner(CustomPartitionerFn):
             if memory is not None and memory.peak <= room:
                 self.graphs.append(graph.planned("PyTorch", memory, True, 0.0))
                 return split
-        candidates = self._candidates[key] = SplitCandidates.of(graph)
+        self._plans[key] = SimulatedPlans.of(graph, key)
+        candidates = SplitCandidates(graph, self._plans[key])
         best = candidates.least_recomputation(room)
         row = candidates.leanest if best is None else best
         if best is None:
