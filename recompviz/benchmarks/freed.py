@@ -11,6 +11,7 @@ that it compiles. The memory of planned modules grows by the same amount.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import os
 import types
@@ -26,7 +27,8 @@ import recompviz as rv
 from recompviz.pytorch.internals.dynamo import register_name
 from recompviz.pytorch.running.compiled import backend
 
-WARM_UP = 20
+# Dynamo keeps records of the last 64 compilations.
+WARM_UP = 70
 
 
 def _trace(model: nn.Module, x: Tensor) -> None:
@@ -87,7 +89,7 @@ class Count:
     own : int
         Number of live objects and functions of recompviz.
     resident : int
-        Resident memory of the process, bytes.
+        Resident memory of the process, bytes, without free memory that the allocator of C can give back.
     """
 
     tensors: int
@@ -96,7 +98,7 @@ class Count:
 
     @classmethod
     def now(cls) -> Count:
-        """Collect garbage, then count."""
+        """Collect garbage, give free memory back to the system, then count."""
         for _ in range(4):  # a tensor that has a Python object needs a second pass
             gc.collect()
         tensors = own = 0
@@ -105,6 +107,8 @@ class Count:
             tensors += issubclass(kind, Tensor)
             home = getattr(each, "__module__", None) if kind is types.FunctionType else kind.__module__
             own += isinstance(home, str) and home.startswith("recompviz") and not isinstance(each, type)
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(tensors, own, pages * os.sysconf("SC_PAGE_SIZE"))
 
