@@ -1,8 +1,8 @@
 """``@kernel``: compile a function with numba, and keep the compiled code on disk where that is possible.
 
-numba's own cache raises an error where no folder can be written, when the disk is full, and when a file is damaged.
-Here, each of these means that the function is compiled in this process. Files end with a checksum, so that damaged
-machine code is never executed. This module needs numba and is imported only by the modules of kernels.
+numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. In these
+cases, ``@kernel`` compiles the function in each process. Files end with a checksum, so that damaged machine code is
+never executed. This module needs numba. Only the modules of kernels import it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ _warned: set[str] = set()
 
 
 def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never") -> Any:
-    """Compile a function with numba when it is first called. Used as ``@kernel`` or ``@kernel(inline="always")``.
+    """Decorate a function, so that numba compiles it when it is first called.
+
+    Write ``@kernel`` or ``@kernel(inline="always")``.
 
     Parameters
     ----------
     function : callable, optional
+        The function to compile.
     inline : "never" or "always"
-        As for ``numba.njit``.
+        Whether numba inlines the function where a kernel calls it, as for ``numba.njit``.
     """
     if function is None:
         return lambda function: kernel(function, inline=inline)

@@ -109,11 +109,11 @@ class FileError(RecompvizError, OSError):
     path : str
         The path of the file. It is also the attribute ``filename``.
     why : str or Exception
-        What is wrong. Of an OSError, the error number becomes the attribute ``errno``.
+        What is wrong. If this is an OSError, its error number becomes the attribute ``errno``.
     then : str
-        The next step of the user.
+        What the user should do next.
     reads : bool
-        Whether the file was to be read, for the message.
+        Whether reading failed. Otherwise writing failed. The message says which of the two failed.
     """
 
     def __init__(self, path: str, why: str | BaseException, then: str, *, reads: bool = False) -> None:

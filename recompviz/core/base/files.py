@@ -34,10 +34,11 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
     Parameters
     ----------
     path : str or path-like
-        ``~`` is the home folder.
+        The path of the file. ``~`` is the home folder.
     content : str or bytes
+        The new content of the file.
     durable : bool
-        Whether to wait until the content is on the disk before the old file is replaced. Otherwise a crash of the
+        Whether to wait until the content is on the disk before the old file is replaced. If False, a crash of the
         machine (not of the process) can leave an empty file.
 
     Returns
@@ -93,13 +94,20 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
 
 
 def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
-    """Return the content of a file of at most ``most`` bytes (None: of any length).
+    """Return the content of a file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The path of the file. ``~`` is the home folder.
+    most : int, optional
+        The largest number of bytes that the file may have. If left out, there is no limit.
 
     Raises
     ------
     FileError
-        If the file cannot be read, or is larger. The error is also an OSError; if there is no such file, a
-        FileNotFoundError.
+        If the file cannot be read, or has more than ``most`` bytes. The error is also an OSError. If there is no such
+        file, the error is also a FileNotFoundError.
     """
     shown = os.fspath(path)
     try:
@@ -120,7 +128,7 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], most: int) -> str:
-    """Read a text file of at most ``most`` bytes as UTF-8.
+    """Return the text of a file in UTF-8 that has at most ``most`` bytes.
 
     Raises
     ------
@@ -136,10 +144,11 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
-    """Hold a lock in a ``with`` block, so that processes that read, change and write a file lose no change.
+    """Hold the lock of a file in a ``with`` block. Other processes wait until the block ends.
 
-    The lock is an empty file beside it, with the suffix ``.lock``. If the lock cannot be had within ``seconds``, or the
-    file system has no locks, the block runs without it.
+    Several processes can then read, change and write the file, and no change is lost. An empty file with the suffix
+    ``.lock`` beside the file holds the lock. If the lock is not free within ``seconds``, or if the file system has no
+    locks, the block runs without the lock.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):

@@ -116,8 +116,8 @@ class Planner:
         Parameters
         ----------
         other : Planner
-            If its graph differs from the graph of this planner in fingerprint or costs ``graph.time``
-            (:meth:`Graph.same_as`), nothing happens.
+            The planner that has the curves. If its graph and the graph of this planner differ in fingerprint or costs
+            ``graph.time`` (:meth:`Graph.same_as`), nothing happens.
         """
         if other.graph.same_as(self.graph):
             self._cache = other._cache.copy_of("tradeoff")

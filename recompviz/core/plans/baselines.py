@@ -83,7 +83,7 @@ def baseline(graph: Graph, name: str) -> Plan:
 
 
 def chen(graph: Graph) -> Plan:
-    """Return Chen's √n plan: of :func:`chen_plans`, the plan with the least peak by the paper's formula.
+    """Return Chen's √n plan. It is the plan of :func:`chen_plans` with the least peak by the paper's formula.
 
     If several plans have this peak, the plan that recomputes least is returned.
 
@@ -235,9 +235,9 @@ def as_written(graph: Graph) -> Plan:
 
     Values inside a checkpoint that are read outside it are kept.
 
-    A trace treats operators inside a checkpoint like any others: the planner decides which values to recompute. The
-    plan that keeps everything therefore takes more memory than the model takes in eager PyTorch. This plan takes about
-    as much as eager PyTorch.
+    In a trace, operators inside a checkpoint are operators like any others, and the plan that keeps every value also
+    keeps theirs. That plan therefore takes more memory than the model takes in eager PyTorch. The plan of this function
+    takes about as much memory as eager PyTorch.
 
     Raises
     ------

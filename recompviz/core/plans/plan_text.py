@@ -1,7 +1,7 @@
 """Read the JSON text of a plan without trusting it.
 
-Every fault of a text is one type of error, which names the key, its value and what was expected. The text may be at
-most a few times as long as that of a plan for the graph, so reading it takes bounded time and memory.
+Any fault of the text raises :class:`PlanMismatch`. The error names the wrong key, its value and what was expected.
+A text that is much longer than the text of a plan for the graph is not read, so that time and memory are bounded.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ _WRITE = "write one with plan.to_json()"
 
 @dataclass(frozen=True, eq=False)
 class PlanText:
-    """The checked content of a text.
+    """The checked content of the text of a plan.
 
     Attributes
     ----------
     kind : str
+        The method that made the plan; see :class:`Plan`.
     keep_mask : numpy.ndarray of bool, shape (#V,)
+        For each node, whether its value is kept for the backward pass.
     segment : numpy.ndarray of int32, shape (#V,)
-        Numbers from 1 to k, without gaps. Whether they are a sequence of lower sets is not checked.
+        For each node, the number of its segment, from 1 to k without gaps. Whether the segments belong to a sequence of
+        lower sets is not checked.
     """
 
     kind: str
@@ -58,6 +61,7 @@ def read_plan_text(text: str, fingerprint: str, nodes: int) -> PlanText:
     Parameters
     ----------
     text : str
+        JSON text, as :meth:`Plan.to_json` writes it.
     fingerprint : str
         The fingerprint of the graph.
     nodes : int

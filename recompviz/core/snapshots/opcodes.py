@@ -2,11 +2,11 @@
 
 A snapshot of PyTorch's allocator needs dictionaries, lists, flat tuples, strings and numbers. A pickle of other data
 can execute code, take gigabytes of memory for a few bytes, or keep the interpreter busy where no interrupt reaches it.
-This file accepts the opcodes of plain data, and only where they are harmless: no slot of the memo is beyond the length
-of the file, a tuple holds only numbers and short strings, and there are no sets. Unpickling then takes memory
+This module accepts only opcodes of plain data, and only where they are harmless. No slot of the memo is beyond the
+length of the file, a tuple holds only numbers and short strings, and there are no sets. Unpickling then takes memory
 and time in proportion to the length of the file.
 
-A snapshot has millions of opcodes, so one regular expression matches long runs of them.
+A snapshot has millions of opcodes. Therefore one regular expression matches long sequences of opcodes.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _NAMES = {opcode.code: opcode.name for opcode in pickletools.opcodes}
 
 
 class Opcodes(NamedTuple):
-    """The result of the check.
+    """The result of checking the opcodes of a pickle.
 
     Attributes
     ----------
     end : int
-        The unpickler may read the file up to this position. If the file ends in the middle of an opcode, this is the
-        length of the file.
+        The position up to which the unpickler may read the file. If the file ends in the middle of an opcode, this is
+        the length of the file.
     fault : str
-        What is wrong with the opcode at this position; empty if nothing is.
+        What is wrong with the opcode at position ``end``; empty if there is no fault.
     name : str
-        The name of this opcode, as in :mod:`pickletools`; empty if there is no fault.
+        The name of the opcode at position ``end``, as in :mod:`pickletools`; empty if there is no fault.
     """
 
     end: int
@@ -51,10 +51,10 @@ class Opcodes(NamedTuple):
 
 
 def check_opcodes(data: bytes) -> Opcodes:
-    """Return the part of a pickle that may be unpickled.
+    """Find the part of a pickle that may be unpickled.
 
-    It ends with the pickle, before the first opcode that is not accepted, or after one that refers to a class or
-    function. The unpickler must refuse the latter.
+    The part ends before the first opcode that is not accepted, or after the first opcode that refers to a class or
+    function. The unpickler must refuse this reference. Without such opcodes, the part is the whole pickle.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Read the file of a memory snapshot without trusting it.
 
 Reading returns plain data or raises an error. It executes no code. A snapshot of PyTorch's allocator is a pickle of
-dictionaries, lists, tuples, strings and numbers. The opcodes are checked before anything is unpickled
-(:mod:`recompviz.core.snapshots.opcodes`), and the unpickler refuses every reference to a class or function, so that
-nothing in the file can be called.
+dictionaries, lists, tuples, strings and numbers. The opcodes are checked before anything is unpickled; see
+:mod:`recompviz.core.snapshots.opcodes`. The unpickler refuses every reference to a class or function, so that nothing
+in the file can be called.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class _Part:
 def no_collection() -> Iterator[None]:
     """Switch Python's garbage collector off within a ``with`` block.
 
-    Otherwise the collector would scan the millions of dictionaries of a snapshot repeatedly while the snapshot is read.
+    A snapshot has millions of dictionaries. The collector would scan them many times while the snapshot is read.
     """
     collecting = gc.isenabled()
     gc.disable()

@@ -26,9 +26,9 @@ class Stack:
     lines : tuple of SourceLine
         The user's source lines, innermost first. If no line of the stack is the user's, all lines of Python files.
     category : Category
-        The use of the memory, guessed from file and function names: ``OPTIMIZER`` if a frame is in a directory
-        ``optim``, else ``GRADIENT`` if the name of a function contains "backward", else ``KEPT``. ``OTHER`` without a
-        stack.
+        The use of the memory, guessed from the names in the stack. It is ``OPTIMIZER`` if a frame is in a folder
+        ``optim``. Otherwise it is ``GRADIENT`` if the name of a function contains "backward", and ``KEPT`` if not. An
+        empty stack has the category ``OTHER``.
     label : str
         File and line number of the first of ``lines``; empty if there are no lines.
     """
@@ -47,7 +47,7 @@ class _Frame:
 
 
 class Stacks:
-    """A cache of stack traces. The frames must stay alive, because they are cached by ``id``."""
+    """A cache of stack traces. Lists of frames, and the frames, are cached by ``id``, so they must stay alive."""
 
     def __init__(self) -> None:
         self._frames: dict[int, _Frame | None] = {}
@@ -55,7 +55,7 @@ class Stacks:
         self._of_list: dict[int, Stack] = {}  # many events share one list
 
     def of(self, frames: Any) -> Stack:
-        """Return the stack trace of a list of frames, as in a snapshot. Anything but a list gives an empty stack trace.
+        """Return the stack trace of a list of frames of a snapshot. If ``frames`` is no list, the trace is empty.
 
         Examples
         --------

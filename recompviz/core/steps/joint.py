@@ -45,7 +45,7 @@ class Category(IntEnum):
     PARAMETER_GRADIENT
         A gradient of a parameter, or of an input for which autograd accumulates a gradient.
     OUTPUT
-        The loss. In the joint graph of a module, or of a region (a graph that Dynamo captured): one of its outputs.
+        The loss. In the joint graph of a module or of a region (a graph that Dynamo captured), an output.
     WORKSPACE
         Scratch memory inside one operator.
     OTHER

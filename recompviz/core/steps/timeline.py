@@ -2,8 +2,8 @@
 
 Simulated and measured timelines have the same event arrays (step, storage, category, change in bytes) and can be
 compared. The training step starts without gradients. It ends after the backward pass, or after the optimizer's step if
-that is part of it. *Static* memory is allocated before the training step and stays allocated after it; *transient*
-memory is all other memory. ``peak = static + transient_peak`` is in *total* bytes: all bytes that the device allocates.
+there is one. *Static* memory is allocated before the training step and stays allocated after it. *Transient* memory is
+all other memory. ``peak = static + transient_peak`` is in *total* bytes, which count all memory on the device.
 """
 
 from __future__ import annotations

@@ -177,7 +177,10 @@ def runner_of(module: nn.Module, arguments: Any, loss: Loss | None = None) -> Ca
 
 
 def modules_of(module: nn.Module) -> list[nn.Module]:
-    """Return a module, and the model and loss from which it was planned, whose own attributes may change."""
+    """Return the modules whose state a training step can change.
+
+    These are the module itself and, for a planned module, the traced step (model and loss).
+    """
     return [module, module.step] if isinstance(module, PlannedModule) else [module]
 
 

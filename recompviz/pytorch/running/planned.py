@@ -2,8 +2,9 @@
 
 The module is the traced step (model and loss), compiled by ``torch.compile``. If the captured graph is the traced
 graph, the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and
-training flags. A changed step is captured again. If there is a total, the changed step is planned again for this total.
-Otherwise it keeps the same values if it can, or is planned for about the bytes that the given plan takes.
+training flags. A changed step is captured again. If the module has a *total* (a memory limit), the changed step is
+planned for this total. Without a total, the changed step keeps the same values if possible. Otherwise it is planned for
+about the bytes that the given plan takes.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ class PlannedRegion:
     masks : list of numpy.ndarray of bool
         The plans; empty before a step was recorded.
     sizes : tuple
-        The bytes of ``joint`` hold for these dynamic sizes of the inputs.
+        The dynamic sizes of the inputs for which the bytes of ``joint`` are valid.
     leanest : numpy.ndarray of bool or None
         The plan that :meth:`lean` returned last.
     searched : set of tuple
-        For these dynamic sizes of the inputs, a leaner plan was searched before a step was recorded.
+        The dynamic sizes of the inputs for which a leaner plan was searched before a step was recorded.
     """
 
     region: Region

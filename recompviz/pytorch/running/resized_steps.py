@@ -195,7 +195,7 @@ def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], 
     ----------
     region : Region
     joint : JointGraph
-        With its bytes at the sizes ``recorded``.
+        The calibrated joint graph, with its bytes at the sizes ``recorded``.
     recorded : tuple
         The dynamic sizes of the inputs in the calibrating run.
     sizes : tuple

@@ -27,7 +27,7 @@ class RunningStep:
     Parameters
     ----------
     model : StepModel
-        With its plans at the predicted sizes of this step.
+        The model of the step, with its plans at the predicted sizes of this step.
     point : int
         The index in ``model.plans`` of the point to start with.
     room : int

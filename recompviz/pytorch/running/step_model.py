@@ -175,7 +175,7 @@ def model_of_region(known: PlannedRegion) -> StepModel:
     Parameters
     ----------
     known : PlannedRegion
-        With its bytes, times and plans.
+        The region, with measured bytes and times, and with its plans.
     """
     sized = known.sized(frozenset())
     model = StepModel(

@@ -134,9 +134,9 @@ class StepRecorder:
                 after_backward(self.stop)
 
     def stop(self) -> None:
-        """Stop the profiler. A second call, and a call in another thread than the one that started it, do nothing.
+        """Stop the profiler. If a compiled graph is running, the profiler is stopped when that graph has returned.
 
-        If a compiled graph is running, the profiler is stopped when that graph has returned.
+        A second call does nothing. A call in another thread than the thread that started the profiler does nothing.
         """
         if self.stopped or threading.get_ident() != self._thread:
             return

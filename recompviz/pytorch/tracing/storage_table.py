@@ -36,7 +36,7 @@ class StorageTable:
     ----------
     fx : torch.fx.GraphModule
     passed : dict of int to int
-        From the storage of each removed copy to the storage of its source; see :class:`Prepared`.
+        The storage of each removed copy → the storage of the tensor that it copied; see :class:`Prepared`.
 
     Attributes
     ----------
