@@ -15,6 +15,7 @@ from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
 from recompviz.core.live.candidates import Candidates
 from recompviz.core.live.model import LiveModel, Walk
+from recompviz.core.live.repeated import repeated_blocks
 from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step
@@ -123,6 +124,44 @@ def test_annealing_finds_a_cheaper_plan() -> None:
     before = model.simulate(nothing)
     found = model.anneal(nothing, np.arange(len(graph)), before.peak, Walk(1.0, 1.0, 200))
     assert model.simulate(found).overhead < before.overhead
+
+
+def test_the_table_of_repeated_blocks_has_each_node_once_beside_its_likes() -> None:
+    graph, _ = residual_step(blocks=(3, 2))
+    free = np.flatnonzero(np.arange(len(graph)) % 5 > 0)
+    repeated = repeated_blocks(graph, free)
+    assert repeated.members.tolist() == [3, 2]
+    cells = repeated.cells[repeated.cells >= 0]
+    assert len(set(cells.tolist())) == len(cells)
+    assert set(cells.tolist()) <= set(free.tolist())
+    for start, rows, columns in zip(repeated.start, repeated.positions, repeated.members, strict=True):
+        for row in repeated.cells[start : start + rows * columns].reshape(rows, columns):
+            ops = {graph.info[v].op for v in row if v >= 0}
+            numbers = [graph.info[v].module.split(".")[1] for v in row if v >= 0]
+            assert len(ops) == 1
+            assert numbers == sorted(set(numbers))
+
+
+def test_annealing_of_repeated_blocks_improves_the_plan_and_changes_only_them() -> None:
+    graph, joint = residual_step(blocks=(6,), batch=2, pixels=64)
+    model, everything = LiveModel(graph, joint), np.ones(len(graph), np.bool_)
+    free = np.flatnonzero(np.arange(len(graph)) % 7 > 0)
+    repeated = repeated_blocks(graph, free)
+    budget = round(0.7 * model.peak(everything))
+    walk = Walk(1e-3 * budget, 0.1 * budget / float(graph.time.sum()), 300)
+    found = model.anneal(everything, free, budget, walk, repeated=repeated)
+    assert model.peak(found) < model.peak(everything)
+    assert set(np.flatnonzero(~found).tolist()) <= set(repeated.cells.tolist())
+    assert np.array_equal(found, model.anneal(everything, free, budget, walk, repeated=repeated))
+
+
+def test_no_baseline_is_better_than_the_search() -> None:
+    graph, joint = residual_step(blocks=(2, 3), batch=2, pixels=32)
+    planner, model = rv.Planner(graph, joint), LiveModel(graph, joint)
+    found = [model.simulate(plan.keep_mask) for plan in planner.plans("live").plans]
+    for name in ("keep-all", "per-module", "chen"):
+        run = model.simulate(planner.baseline(name).keep_mask)
+        assert min(plan.overhead for plan in found if plan.peak <= run.peak) <= run.overhead
 
 
 def test_the_search_can_be_cancelled() -> None:

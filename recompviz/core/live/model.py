@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.live.repeated import NO_BLOCKS, Repeated
 from recompviz.core.live.step_arrays import scratch_of, step_arrays
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
@@ -189,7 +190,13 @@ class LiveModel:
         self.simulations += keep_more(keep_mask, nodes, skip_unlikely, *self._fields, budget)
 
     def anneal(
-        self, keep_mask: NDArray[np.bool_], free: NDArray[np.int64], budget: int, walk: Walk, seed: int = 0
+        self,
+        keep_mask: NDArray[np.bool_],
+        free: NDArray[np.int64],
+        budget: int,
+        walk: Walk,
+        seed: int = 0,
+        repeated: Repeated = NO_BLOCKS,
     ) -> NDArray[np.bool_]:
         """Search for a better keep mask by simulated annealing.
 
@@ -204,6 +211,9 @@ class LiveModel:
         walk : Walk
         seed : int
             Seed of the random generator. The same seed gives the same result.
+        repeated : Repeated
+            Repeated blocks. If there are any, each proposal changes the same nodes of several blocks, and ``free`` is
+            not used.
 
         Returns
         -------
@@ -214,7 +224,7 @@ class LiveModel:
         from recompviz.core.live.search_kernels import anneal
 
         best = keep_mask.copy()
-        if len(free):
+        if len(free) or len(repeated.start):
             rng = np.array([seed], np.uint64)
-            self.simulations += anneal(keep_mask.copy(), best, free, walk, *self._fields, budget, rng)
+            self.simulations += anneal(keep_mask.copy(), best, free, tuple(repeated), walk, *self._fields, budget, rng)
         return best

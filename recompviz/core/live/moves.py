@@ -14,6 +14,7 @@ import numpy as np
 
 from recompviz.core.live.candidates import Candidate, Candidates
 from recompviz.core.live.model import Walk
+from recompviz.core.live.repeated import NO_BLOCKS, Repeated, repeated_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,7 @@ class Moves:
         dearest = np.argsort(-(self.time + TINY) / (self.memory + 1), kind="stable").astype(np.int64)
         self.dearest = dearest[self.pinned[dearest] >= 0]
         self.free = np.flatnonzero(self.pinned == 0).astype(np.int64)
+        self.repeated = repeated_blocks(graph, self.free)
         self.per_round = 1 + len(graph) // MANY
         self._failures = np.zeros(len(graph), np.int64)  # how often dropping a node reduced no excess
 
@@ -135,27 +137,28 @@ class Moves:
             candidate = self.candidates.add(keep_mask)
             best = candidate if candidate.peak < best.peak else best
 
-    def anneal_peak(self, tries: int) -> None:
+    def anneal_peak(self, tries: int, repeated: Repeated = NO_BLOCKS) -> None:
         """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
-        ``tries`` is the number of proposals; see :class:`Walk`.
+        ``tries`` is the number of proposals; see :class:`Walk`. With ``repeated``, they change repeated blocks.
         """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
         walk = Walk(0.02 * start.peak, weight, tries)
-        self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk))
+        self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk, repeated=repeated))
 
-    def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int) -> None:
+    def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int, repeated: Repeated = NO_BLOCKS) -> None:
         """Search for less overhead within a budget by simulated annealing.
 
         The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
         of the whole search. The temperature and the weight of the :class:`Walk` are proportional to ``highest``.
-        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With ``repeated``, the
+        proposals change repeated blocks.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         walk = Walk(1e-3 * highest, weight, tries)
-        self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed))
+        self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated))
 
     def exchange(self, budget: int, most_simulations: int) -> None:
         """Keep one more value, and recompute other values in its place, so that the overhead falls.

@@ -12,7 +12,7 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
 *refill*     Keep further values that fit in a budget, the highest T_v per byte first.
 *exchange*   Keep one more value and drop others for it, as long as this reduces the overhead.
 *annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
-             overhead.
+             overhead. If the model repeats blocks, first change the same values of several blocks together.
 
 The result is the Pareto front of all plans simulated, so no simulated seed is better. The plans are not proven
 optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
@@ -56,6 +56,8 @@ ANNEALED_EVERY = 4
 # simulated calls spent on annealing; the search for the least peak gets eight times as many as one budget
 WALKED = 60_000_000
 FLOOR_SHARE = 8
+# proposals of annealing for repeated blocks, per position in a block
+BLOCK_TRIES = 60
 # proposals of annealing per node: more than MOST_TRIES bring nothing more, and fewer than LEAST_TRIES bring nothing
 MOST_TRIES, LEAST_TRIES = 60, 5
 
@@ -153,6 +155,8 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
     moves.settle()
     tries = WALKED // (len(model.joint.calls) * (FLOOR_SHARE + BUDGETS // ANNEALED_EVERY))
     if not moves.out_of_time:
+        if moves.repeated.distinct:
+            moves.anneal_peak(min(FLOOR_SHARE * tries, BLOCK_TRIES * moves.repeated.distinct), moves.repeated)
         moves.anneal_peak(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * n))
     budgets = np.linspace(candidates.front()[-1].peak, highest, BUDGETS).astype(np.int64).tolist()
     effort = EFFORT // (len(model.joint.calls) * len(budgets))
@@ -160,8 +164,13 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
         progress(done, len(budgets))
         if moves.out_of_time:
             break
-        if done % ANNEALED_EVERY == 0 and tries >= LEAST_TRIES * n:
-            moves.anneal_overhead(budget, highest, min(tries, MOST_TRIES * n), done)
+        if done % ANNEALED_EVERY == 0:
+            if moves.repeated.distinct:
+                moves.anneal_overhead(
+                    budget, highest, min(tries, BLOCK_TRIES * moves.repeated.distinct), done, moves.repeated
+                )
+            if tries >= LEAST_TRIES * n:
+                moves.anneal_overhead(budget, highest, min(tries, MOST_TRIES * n), done)
         fitting = [candidate for candidate in candidates.front() if candidate.peak <= budget]
         for candidate in fitting[: REFILLED // moves.per_round or 1]:
             moves.refill(candidate, budget)

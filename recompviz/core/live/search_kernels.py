@@ -11,6 +11,7 @@ import numpy as np
 
 from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.kernels import overhead_of, simulate
+from recompviz.core.live.repeated import Repeated
 from recompviz.core.live.step_arrays import Scratch, StepArrays
 
 # The constants of SplitMix64 (Steele, Lea and Flood, 2014).
@@ -151,22 +152,67 @@ def propose(keep_mask, free, flips, rng):
 
 
 @kernel
-def anneal(keep_mask, best, free, walk, step_fields, scratch_fields, budget, rng):
+def propose_for_blocks(keep_mask, repeated, flips, rng):
+    """Change the keep mask in place in many repeated blocks, and return the number of changed flags.
+
+    Either one position of a series gets the same flag in a range of members, or the flags of one member are copied to a
+    range of members. The changed nodes are written to ``flips``.
+    """
+    s = draw_integer(rng, 0, len(repeated.start))
+    start, positions, members = repeated.start[s], repeated.positions[s], repeated.members[s]
+    first, last = 0, members
+    if draw(rng) < 0.6:
+        first = draw_integer(rng, 0, members)
+        last = min(members, first + 1 + int(draw(rng) ** 2 * members))
+    source = draw_integer(rng, 0, members)
+    row, rows = 0, positions
+    value = False
+    if draw(rng) < 0.7:
+        row = draw_integer(rng, 0, positions)
+        rows = row + 1
+        v = repeated.cells[start + row * members + draw_integer(rng, first, last)]
+        value = v >= 0 and not keep_mask[v]
+        source = -1
+    count = 0
+    for p in range(row, rows):
+        if source >= 0:
+            v = repeated.cells[start + p * members + source]
+            if v < 0:
+                continue
+            value = keep_mask[v]
+        for m in range(first, last):
+            v = repeated.cells[start + p * members + m]
+            if v >= 0 and keep_mask[v] != value:
+                keep_mask[v] = value
+                flips[count] = v
+                count += 1
+    return count
+
+
+@kernel
+def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fields, budget, rng):
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
     The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
     overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled
     with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
     bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead. ``keep_mask`` is
-    overwritten. ``rng`` is the state of the random generator; see :func:`draw`.
+    overwritten. ``rng`` is the state of the random generator; see :func:`draw`. The proposals change repeated blocks if
+    ``repeated_fields`` has any, and otherwise a few nodes in ``free``.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
-    flips = np.zeros(4, np.int64)
+    repeated = Repeated(*repeated_fields)
+    flips = np.zeros(len(keep_mask) + 4, np.int64)
     energy = np.inf
     best_excess, best_overhead = np.int64(2**62), np.inf
     for i in range(walk.tries + 1):
         # the first round evaluates the start
-        count = propose(keep_mask, free, flips, rng) if i > 0 else 0
+        if i == 0:
+            count = 0
+        elif len(repeated.start) > 0:
+            count = propose_for_blocks(keep_mask, repeated, flips, rng)
+        else:
+            count = propose(keep_mask, free, flips, rng)
         totals = simulate(keep_mask, step, scratch, budget)
         overhead = overhead_of(step, scratch)
         excess = max(totals.peak - budget, 0)

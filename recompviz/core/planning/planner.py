@@ -6,6 +6,7 @@ tables and baselines. Several threads may use one planner.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.errors import GraphError
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
@@ -448,6 +450,9 @@ class Planner:
 
     def _live_table(self, progress: Progress | None) -> PlanTable:
         plans = [*self._seeds(progress), *chen_plans(self.graph)]
+        for name in ("per-module", "as-written"):
+            with contextlib.suppress(GraphError):  # the graph has no such plan
+                plans.append(self.baseline(name))
         if has_numba():
             plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
         return self.table(plans, "live", part(progress, 0.95, 1))
