@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 # public name → the module that defines it; no module has the name of a public function
 _MODULES = {
+    "AllocatorSettings": "recompviz.core.allocator.settings",
     "Cancelled": "recompviz.core.base.errors",
     "Category": "recompviz.core.steps.joint",
     "Certificate": "recompviz.pytorch.measuring.certificate",
@@ -73,6 +74,7 @@ _MODULES = {
 __all__ = ["__version__", *sorted(_MODULES)]
 
 if TYPE_CHECKING:
+    from recompviz.core.allocator.settings import AllocatorSettings as AllocatorSettings
     from recompviz.core.base.errors import Cancelled as Cancelled
     from recompviz.core.base.errors import GraphError as GraphError
     from recompviz.core.base.errors import ImpossiblePin as ImpossiblePin

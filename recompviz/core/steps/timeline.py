@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from recompviz.core.steps.reserved_memory import ReservedMemory
+
 
 @dataclass(frozen=True)
 class Alive:
@@ -86,11 +88,14 @@ class Timeline:
     device : str
         The name of the device whose memory the timeline counts, for example ``"cuda"``.
     reserved_peak : int or None
-        The most bytes that the allocator reserved on the device; None on the CPU and for a simulation.
+        The most bytes that the allocator reserved on the device; None on the CPU. Predicted for a simulation.
     seconds : float or None
         Wall-clock time of a measured training step; None for a simulation.
     notes : tuple of str
         Warnings for the reader, for example that other work ran at the same time.
+    reserved : ReservedMemory or None
+        For a simulation, the memory that PyTorch's caching allocator reserves, as predicted; see
+        :func:`recompviz.simulate`. None if it was not predicted, and for a measurement.
     """
 
     step: NDArray[np.int32]
@@ -106,6 +111,7 @@ class Timeline:
     reserved_peak: int | None = None
     seconds: float | None = None
     notes: tuple[str, ...] = field(default=())
+    reserved: ReservedMemory | None = None
 
     def __post_init__(self) -> None:
         for array in (self.step, self.storage, self.category, self.delta, self.phases):
@@ -265,7 +271,8 @@ class Timeline:
             where = f" in the {phase} step of {self.step_labels[self.peak_step]}"
         return (
             f"Timeline({self.kind} on {self.device}: peak {format_bytes(self.peak)} = "
-            f"static {format_bytes(self.static)} + transient {format_bytes(self.transient_peak)}{where})"
+            f"static {format_bytes(self.static)} + transient {format_bytes(self.transient_peak)}{where}"
+            f"{f'; {self.reserved.text}' if self.reserved is not None else ''})"
         )
 
     def figure(self, other: Timeline | None = None) -> Any:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.progress import Progress
+from recompviz.core.base.units import parse_total
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
@@ -22,6 +24,7 @@ from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.reserved_memory import with_reserved
 from recompviz.core.steps.schedule import Schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.tracing.call_list import has_arrival
@@ -344,7 +347,13 @@ def _attribute(module: Any, path: str) -> Any:
     return module
 
 
-def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
+def simulate(
+    trace: Trace,
+    plan: Plan | None = None,
+    *,
+    allocator: AllocatorSettings | str | None = None,
+    device_memory: int | float | str | None = None,
+) -> Timeline:
     """Predict the memory of one training step under a plan, without running the step.
 
     Parameters
@@ -352,17 +361,26 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     trace : Trace
     plan : Plan, optional
         If left out, every value is kept, as PyTorch does by default.
+    allocator : AllocatorSettings or str, optional
+        Settings of PyTorch's caching allocator, or a text such as ``"expandable_segments:True"``. With them, the memory
+        that the allocator reserves on the device is predicted too. If left out, the settings of the environment
+        variable ``PYTORCH_ALLOC_CONF`` are used for a trace on CUDA, and no reserved memory is predicted for others.
+    device_memory : int, float or str, optional
+        The bytes that the allocator can reserve on the device, for example ``"24 GiB"``. No limit if left out.
 
     Returns
     -------
     Timeline
         A simulated timeline. ``.peak`` is the peak in bytes, parameters included, and ``.at_peak()`` lists the blocks
-        alive at the peak. Workspace inside operators counts only if the trace is calibrated.
+        alive at the peak. ``.reserved`` has the predicted reserved memory. Workspace inside operators counts only if
+        the trace is calibrated.
 
     Raises
     ------
     PlanMismatch
         If the plan is for another graph.
+    TypeError, ValueError
+        If ``allocator`` or ``device_memory`` is not valid.
 
     Examples
     --------
@@ -371,9 +389,31 @@ def simulate(trace: Trace, plan: Plan | None = None) -> Timeline:
     ...              loss=torch.nn.functional.mse_loss)
     >>> rv.simulate(t).static == 4 * (8 + 1 + 32 + 4)
     True
+    >>> rv.simulate(t, allocator="expandable_segments:True").reserved_peak >> 20
+    2
     """
     expect_trace(trace, "rv.simulate(trace, plan)")
-    return trace.planner.simulate(plan)
+    timeline = trace.planner.simulate(plan)
+    if allocator is None and device_memory is None and not trace.device.startswith("cuda"):
+        return timeline
+    limit = None if device_memory is None else parse_total(device_memory, "device_memory")
+    if allocator is None:
+        try:
+            settings = AllocatorSettings.from_environment()
+        except ValueError as error:  # PyTorch may know settings that the model does not
+            return replace(timeline, notes=(*timeline.notes, f"reserved memory is not predicted: {error}"))
+    elif isinstance(allocator, str):
+        settings = AllocatorSettings.parse(allocator)
+    else:
+        expect(
+            allocator,
+            AllocatorSettings,
+            "allocator",
+            "an AllocatorSettings or a str",
+            'write for example "expandable_segments:True"',
+        )
+        settings = allocator
+    return with_reserved(timeline, trace.joint, settings, limit)
 
 
 def expect_trace(trace: Any, then: str) -> None:

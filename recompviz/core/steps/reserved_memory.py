@@ -1,0 +1,194 @@
+"""Predict the memory that PyTorch's caching allocator reserves for a training step, before the step runs.
+
+The allocations and frees of a simulated timeline go through the model of the allocator, in their order. The step is
+repeated until the reserved memory no longer grows, because the second step finds other free memory than the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.allocator.caching_allocator import CachingAllocator, DeviceFull
+from recompviz.core.allocator.settings import AllocatorSettings
+from recompviz.core.base.units import format_bytes
+from recompviz.core.steps.joint import Category, JointGraph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.steps.timeline import Timeline
+
+# largest number of simulated steps
+MOST_STEPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class ReservedMemory:
+    """Predicted bytes that PyTorch's caching allocator reserves on the device in a training step; frozen.
+
+    Attributes
+    ----------
+    settings : AllocatorSettings
+        The allocator's settings.
+    reserved, allocated : numpy.ndarray of int64, shape (#events,)
+        Bytes reserved from the device, and bytes of the blocks in use, after each event of the timeline. They are those
+        of the last simulated step, and count static memory.
+    peak : int
+        The most bytes reserved at one time, over all simulated steps.
+    fragmentation : int
+        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
+    segments : int
+        Number of segments (separately reserved pieces of device memory) after the last step.
+    steps : int
+        Number of simulated steps.
+    failed_at : int or None
+        The position of the event whose request did not fit into the device's memory; None if all requests fit.
+    failure : str
+        Why it did not fit; empty if all requests fit.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> from recompviz.core.steps.schedule import make_schedule
+    >>> from recompviz.core.steps.simulation import simulate_schedule
+    >>> _, joint = chain_step(sizes=[4 << 20, 9 << 20, 9 << 20])
+    >>> with_reserved(simulate_schedule(make_schedule(joint, [True] * 3)), joint).reserved
+    ReservedMemory(40.0 MiB reserved at the peak, of which 31.0 MiB are allocated; 2 segments)
+    """
+
+    settings: AllocatorSettings
+    reserved: NDArray[np.int64]
+    allocated: NDArray[np.int64]
+    peak: int
+    fragmentation: int
+    segments: int
+    steps: int
+    failed_at: int | None = None
+    failure: str = ""
+
+    def __post_init__(self) -> None:
+        self.reserved.setflags(write=False)
+        self.allocated.setflags(write=False)
+
+    @property
+    def allocated_peak(self) -> int:
+        """The most bytes of blocks in use at one time, in the last simulated step."""
+        return int(self.allocated.max(initial=0))
+
+    @property
+    def unused(self) -> int:
+        """Bytes that are reserved at the peak and that no block uses."""
+        return self.peak - self.allocated_peak
+
+    @property
+    def text(self) -> str:
+        """The prediction in a few words, for reports."""
+        return self.failure or f"the caching allocator reserves about {format_bytes(self.peak)}"
+
+    def __repr__(self) -> str:
+        return (
+            f"ReservedMemory({format_bytes(self.peak)} reserved at the peak, of which "
+            f"{format_bytes(self.allocated_peak)} are allocated; {self.segments:,} "
+            f"segment{'' if self.segments == 1 else 's'}{f'; {self.failure}' if self.failure else ''})"
+        )
+
+
+def with_reserved(
+    timeline: Timeline,
+    joint: JointGraph,
+    settings: AllocatorSettings | None = None,
+    device_memory: int | None = None,
+) -> Timeline:
+    """Return a simulated timeline with a prediction of the memory that the caching allocator reserves.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        The simulated timeline of a step.
+    joint : JointGraph
+        The joint graph of the step. Its storages that exist before the step are allocated first, in their order; the
+        optimizer's state is allocated after the first step.
+    settings : AllocatorSettings, optional
+        Default: PyTorch's defaults.
+    device_memory : int, optional
+        Bytes that can be reserved from the device. Default: no limit.
+
+    Returns
+    -------
+    Timeline
+        With ``reserved`` and ``reserved_peak``.
+    """
+    static = [storage for storage in joint.storages if storage.maker < 0 and storage.category.static and storage.size]
+    early = [storage.size for storage in static if storage.category is not Category.OPTIMIZER]
+    late = [storage.size for storage in static if storage.category is Category.OPTIMIZER]
+    allocator = CachingAllocator(settings, device_memory)
+    reserved = _Steps(allocator, timeline).run(early, late)
+    return replace(timeline, reserved=reserved, reserved_peak=reserved.peak)
+
+
+class _Steps:
+    def __init__(self, allocator: CachingAllocator, timeline: Timeline) -> None:
+        self._allocator = allocator
+        blocks = zip(timeline.storage.tolist(), timeline.category.tolist(), strict=True)
+        self._events = list(zip(blocks, timeline.delta.tolist(), strict=True))
+        self._reserved: list[int] = []
+        self._allocated: list[int] = []
+        self._peak = 0
+
+    def run(self, early: Iterable[int], late: Iterable[int]) -> ReservedMemory:
+        allocator = self._allocator
+        steps, failed, failure = 0, None, ""
+        try:
+            for size in early:
+                allocator.allocate(size)
+            while steps < MOST_STEPS:
+                before = self._peak
+                steps += 1
+                left = self._step()
+                if steps == 1:
+                    for size in late:  # an optimizer makes its state in its first step
+                        allocator.allocate(size)
+                    self._peak = max(self._peak, allocator.reserved)
+                for address in left:
+                    allocator.free(address)
+                if steps > 1 and self._peak == before:
+                    break
+        except DeviceFull as error:
+            failure = str(error)
+            failed = len(self._reserved)
+            missing = len(self._events) - failed
+            self._reserved += [allocator.reserved] * missing
+            self._allocated += [allocator.allocated] * missing
+        return ReservedMemory(
+            allocator.settings,
+            np.array(self._reserved, np.int64),
+            np.array(self._allocated, np.int64),
+            max(self._peak, allocator.reserved),
+            allocator.fragmentation,
+            sum(1 for _ in allocator.segments()),
+            steps,
+            failed,
+            failure,
+        )
+
+    def _step(self) -> list[int]:
+        """Run the events of one step, and return the addresses of the blocks that are in use after it."""
+        allocator, reserved, allocated = self._allocator, self._reserved, self._allocated
+        reserved.clear()
+        allocated.clear()
+        open_blocks: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (bytes, address), the oldest first
+        for block, delta in self._events:
+            if delta > 0:
+                open_blocks.setdefault(block, []).append((delta, allocator.allocate(delta)))
+            elif blocks := open_blocks.get(block):
+                # a storage may have two blocks: the copy of a gradient, and the old block
+                match = next((i for i, (size, _) in enumerate(blocks) if size == -delta), 0)
+                allocator.free(blocks.pop(match)[1])
+            self._peak = max(self._peak, allocator.reserved)
+            reserved.append(allocator.reserved)
+            allocated.append(allocator.allocated)
+        return [address for blocks in open_blocks.values() for _, address in blocks]
