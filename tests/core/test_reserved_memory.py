@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from recompviz.core.allocator.caching_allocator import CachingAllocator
+from recompviz.core.allocator.reserved_memory import ReservedMemory
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.steps.examples import chain_step, residual_step
 from recompviz.core.steps.joint import Category, JointGraph, Storage
-from recompviz.core.steps.reserved_memory import ReservedMemory, with_reserved
+from recompviz.core.steps.reserved_prediction import with_reserved
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from recompviz.core.steps.reserved_memory import ReservedMemory
+    from recompviz.core.allocator.reserved_memory import ReservedMemory
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
-from recompviz.core.steps.reserved_memory import with_reserved
+from recompviz.core.steps.reserved_prediction import with_reserved
 from recompviz.core.steps.schedule import Schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.tracing.call_list import has_arrival

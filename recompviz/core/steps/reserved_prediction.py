@@ -7,94 +7,21 @@ repeated until the reserved memory no longer grows, because the second step find
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recompviz.core.allocator.caching_allocator import CachingAllocator, DeviceFull
+from recompviz.core.allocator.reserved_memory import ReservedMemory
 from recompviz.core.allocator.settings import AllocatorSettings
-from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.joint import Category, JointGraph
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from recompviz.core.steps.timeline import Timeline
 
 # largest number of simulated steps
 MOST_STEPS = 4
-
-
-@dataclass(frozen=True, eq=False)
-class ReservedMemory:
-    """Predicted bytes that PyTorch's caching allocator reserves on the device in a training step; frozen.
-
-    Attributes
-    ----------
-    settings : AllocatorSettings
-        The allocator's settings.
-    reserved, allocated : numpy.ndarray of int64, shape (#events,)
-        Bytes reserved from the device, and bytes of the blocks in use, after each event of the timeline. They are those
-        of the last simulated step, and count static memory.
-    peak : int
-        The most bytes reserved at one time, over all simulated steps.
-    fragmentation : int
-        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
-    segments : int
-        Number of segments (separately reserved pieces of device memory) after the last step.
-    steps : int
-        Number of simulated steps.
-    failed_at : int or None
-        The position of the event whose request did not fit into the device's memory; None if all requests fit.
-    failure : str
-        Why it did not fit; empty if all requests fit.
-
-    Examples
-    --------
-    >>> from recompviz.core.steps.examples import chain_step
-    >>> from recompviz.core.steps.schedule import make_schedule
-    >>> from recompviz.core.steps.simulation import simulate_schedule
-    >>> _, joint = chain_step(sizes=[4 << 20, 9 << 20, 9 << 20])
-    >>> with_reserved(simulate_schedule(make_schedule(joint, [True] * 3)), joint).reserved
-    ReservedMemory(40.0 MiB reserved at the peak, of which 31.0 MiB are allocated; 2 segments)
-    """
-
-    settings: AllocatorSettings
-    reserved: NDArray[np.int64]
-    allocated: NDArray[np.int64]
-    peak: int
-    fragmentation: int
-    segments: int
-    steps: int
-    failed_at: int | None = None
-    failure: str = ""
-
-    def __post_init__(self) -> None:
-        self.reserved.setflags(write=False)
-        self.allocated.setflags(write=False)
-
-    @property
-    def allocated_peak(self) -> int:
-        """The most bytes of blocks in use at one time, in the last simulated step."""
-        return int(self.allocated.max(initial=0))
-
-    @property
-    def unused(self) -> int:
-        """Bytes that are reserved at the peak and that no block uses."""
-        return self.peak - self.allocated_peak
-
-    @property
-    def text(self) -> str:
-        """The prediction in a few words, for reports."""
-        return self.failure or f"the caching allocator reserves about {format_bytes(self.peak)}"
-
-    def __repr__(self) -> str:
-        return (
-            f"ReservedMemory({format_bytes(self.peak)} reserved at the peak, of which "
-            f"{format_bytes(self.allocated_peak)} are allocated; {self.segments:,} "
-            f"segment{'' if self.segments == 1 else 's'}{f'; {self.failure}' if self.failure else ''})"
-        )
 
 
 def with_reserved(
@@ -121,6 +48,15 @@ def with_reserved(
     -------
     Timeline
         With ``reserved`` and ``reserved_peak``.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> from recompviz.core.steps.schedule import make_schedule
+    >>> from recompviz.core.steps.simulation import simulate_schedule
+    >>> _, joint = chain_step(sizes=[4 << 20, 9 << 20, 9 << 20])
+    >>> with_reserved(simulate_schedule(make_schedule(joint, [True] * 3)), joint).reserved
+    ReservedMemory(40.0 MiB reserved at the peak, of which 31.0 MiB are allocated; 2 segments)
     """
     static = [storage for storage in joint.storages if storage.maker < 0 and storage.category.static and storage.size]
     early = [storage.size for storage in static if storage.category is not Category.OPTIMIZER]

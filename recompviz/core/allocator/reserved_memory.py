@@ -1,0 +1,75 @@
+"""The memory that PyTorch's caching allocator reserves for a training step, as predicted by the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recompviz.core.allocator.settings import AllocatorSettings
+from recompviz.core.base.units import format_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class ReservedMemory:
+    """Predicted bytes that PyTorch's caching allocator reserves on the device in a training step; frozen.
+
+    Attributes
+    ----------
+    settings : AllocatorSettings
+        The allocator's settings.
+    reserved, allocated : numpy.ndarray of int64, shape (#events,)
+        Bytes reserved from the device, and bytes of the blocks in use, after each event of the timeline. They are those
+        of the last simulated step, and count static memory.
+    peak : int
+        The most bytes reserved at one time, over all simulated steps.
+    fragmentation : int
+        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
+    segments : int
+        Number of segments (separately reserved pieces of device memory) after the last step.
+    steps : int
+        Number of simulated steps.
+    failed_at : int or None
+        The position of the event whose request did not fit into the device's memory; None if all requests fit.
+    failure : str
+        Why it did not fit; empty if all requests fit.
+    """
+
+    settings: AllocatorSettings
+    reserved: NDArray[np.int64]
+    allocated: NDArray[np.int64]
+    peak: int
+    fragmentation: int
+    segments: int
+    steps: int
+    failed_at: int | None = None
+    failure: str = ""
+
+    def __post_init__(self) -> None:
+        self.reserved.setflags(write=False)
+        self.allocated.setflags(write=False)
+
+    @property
+    def allocated_peak(self) -> int:
+        """The most bytes of blocks in use at one time, in the last simulated step."""
+        return int(self.allocated.max(initial=0))
+
+    @property
+    def unused(self) -> int:
+        """Bytes that are reserved at the peak and that no block uses."""
+        return self.peak - self.allocated_peak
+
+    @property
+    def text(self) -> str:
+        """The prediction in a few words, for reports."""
+        return self.failure or f"the caching allocator reserves about {format_bytes(self.peak)}"
+
+    def __repr__(self) -> str:
+        return (
+            f"ReservedMemory({format_bytes(self.peak)} reserved at the peak, of which "
+            f"{format_bytes(self.allocated_peak)} are allocated; {self.segments:,} "
+            f"segment{'' if self.segments == 1 else 's'}{f'; {self.failure}' if self.failure else ''})"
+        )
