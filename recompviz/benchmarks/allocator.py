@@ -1,12 +1,12 @@
-"""Compare the model of the CUDA caching allocator with memory snapshots, one row for each file and setting.
+"""Compare the model of the CUDA caching allocator with memory snapshots.
 
-The model gets the segments and blocks that existed when the recording began, and then only the sizes and the order of
-allocations and frees. Columns:
+The model gets the segments and blocks that existed when the recording began. After that, it gets only the sizes and the
+order of allocations and frees. The table has one row for each file, device and setting. Columns:
 
   requests             allocations in the recording
   recorded, predicted  most bytes reserved from the device
-  error                of the predicted peak
-  largest              largest error over all requests
+  error                relative error of the predicted peak
+  largest              largest relative error after any allocation or free
   from empty           error of the peak if the model starts empty and first allocates the blocks that existed
   address              share of the requests that get the recorded address, if the model gets the recorded addresses
                        of new segments; "-" if the recording releases segments
@@ -14,8 +14,8 @@ allocations and frees. Columns:
                        largest: recorded / predicted
   time                 processor time of the comparison, in which the model serves all requests three times
 
-A setting other than that of the recording shows what the recording would have reserved under it; its errors are then
-differences, not errors.
+A row with another setting than the setting of the recording shows what the same requests would reserve under this
+setting. The columns of errors are then the differences between the two settings.
 
     python -m recompviz.benchmarks.allocator snapshot.pickle …
     python -m recompviz.benchmarks.allocator snapshot.pickle --settings expandable_segments:True
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def rows(path: Path, others: Sequence[str] = ()) -> Iterator[str]:
-    """Iterate over the rows of a snapshot: one for each device and setting."""
+    """Yield the rows of the table for a snapshot, one row for each device and setting."""
     data = read_snapshot(path)
     recorded = AllocatorSettings.from_snapshot(data.get("allocator_settings"))
     for device, trace in enumerate(data["device_traces"]):

@@ -60,10 +60,10 @@ class WithLoss(nn.Module):
 
 
 def inductor_steps(example: networks.Example, count: int) -> Iterator[InductorStep]:
-    """Compile and measure training steps without a limit, then at ``count`` falling totals.
+    """Compile and measure a training step without a limit, then training steps at ``count`` falling totals.
 
-    They fall from 1 % above the measured peak to 1 % above the least total, which leaves out what kernels use
-    internally.
+    The totals fall from 1 % above the measured peak to 1 % above the least total. The least total does not count memory
+    that kernels use internally.
     """
     model = WithLoss(example)
     arguments = (*example.inputs, *example.targets)

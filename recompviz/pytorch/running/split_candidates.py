@@ -1,7 +1,7 @@
 """Candidate splits of a joint graph into a forward and a backward graph, one for each plan.
 
-The memory of all splits is simulated. For a few of them, it is counted in the code that Inductor generates. Equal
-graphs share the plans and their memory.
+The memory of all splits is simulated. For a few splits, the memory is also counted in the code that Inductor generates.
+Equal graphs share the plans and the numbers of bytes.
 """
 
 from __future__ import annotations
@@ -36,17 +36,18 @@ _remembered: dict[str, SimulatedPlans] = {}
 
 @dataclass(eq=False)
 class SimulatedPlans:
-    """The plans of one joint graph.
+    """The plans of one joint graph, with their simulated and counted bytes.
 
     Attributes
     ----------
-    masks : list of keep mask
+    masks : list of numpy.ndarray of bool
+        The plans: for each node, whether its value is kept.
     overhead : list of float
         Estimated milliseconds that each plan recomputes.
     simulated : list of int
         The simulated peak of each plan, in bytes without parameters, buffers and inputs.
-    lowered : dict
-        The bytes of each plan that was lowered, by its index.
+    lowered : dict of int to InductorMemory
+        Index of a plan → the bytes counted in the code that Inductor generates for this plan. Other plans are missing.
     exact : bool
         Whether the bytes of lowered plans are counted in Inductor's code. False once the code of a plan could not be
         counted.
@@ -161,15 +162,15 @@ class SplitCandidates:
     def least_recomputation(self, room: int) -> int | None:
         """Return the index of the plan that recomputes least, among the lowered plans that fit into ``room`` bytes.
 
-        The result is None if none of them fits.
+        A plan is lowered when Inductor generates code for it. If no lowered plan fits, return None.
 
         Notes
         -----
-        A bisection over the Pareto front decides which plans are lowered: at most ``MOST_LOWERED``, and the leanest
-        one. The plans that it tries for two sizes of the room are the same until one of them fits only the larger
-        room. From there on the smaller room tries only plans that recompute more. So if the counted peaks fall along
-        the front, a smaller room never gets a plan of higher peak. Where they do not fall, the plans that were lowered
-        for a larger room are candidates too.
+        The plan of least simulated peak is always lowered. If it fits, a bisection over the Pareto front lowers at most
+        seven other plans. For two values of ``room``, the bisection tries the same plans until a plan fits only the
+        larger value. After this plan, only plans that recompute more are tried for the smaller value. Therefore, if the
+        counted peaks fall along the front, a smaller ``room`` never gets a plan of higher peak. If the counted peaks do
+        not fall, plans that were lowered for a larger ``room`` are candidates, too.
         """
         lowered = self.plans.lowered
         if self.memory(self.leanest).peak <= room:

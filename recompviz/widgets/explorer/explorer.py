@@ -1,9 +1,10 @@
 """The Explorer: graph, budget, trade-off curve and memory timeline of one training step, as one widget.
 
-Each plan table is sent to the page once. While the user drags the budget, the page repaints from the table; the kernel
-then confirms the selected plan and sends its simulated timeline. ``wire.md`` lists every field that is sent. The class
-in this file turns the changes of its parts into traits. The parts are the selection, the search for better plans, the
-questions (pins, other solvers) and the runs.
+Each plan table is sent to the page once. While the user drags the budget, the page repaints from the table. The kernel
+then confirms the selected plan and sends the plan's simulated timeline. ``wire.md`` lists every field that is sent.
+
+The class :class:`Explorer` has four parts: the selection, the search for better plans, the questions (pins, other
+solvers) and the runs. When a part changes, the class sets the traits that the page reads.
 """
 
 from __future__ import annotations
@@ -55,25 +56,26 @@ class Explorer(anywidget.AnyWidget):
     planner : Planner
         Plans and simulates the training step.
     runner : Runner, optional
-        An object with a method ``run(plan, progress) → RunReport`` that runs a plan for real. The method should often
-        call ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled the
-        run. If None, there is no Run button.
+        An object with a method ``run(plan, progress) → RunReport`` that runs training steps under a plan. The method
+        should often call ``progress(done, total, text)``. This call raises :class:`recompviz.Cancelled` after the user
+        has cancelled the run. If ``runner`` is None, there is no Run button.
     objectives : sequence of "live", "time" or "memory"
         The plan tables to search for, as for :meth:`recompviz.Planner.plans`; the first one is shown first. If empty,
         nothing is searched, and only plans that need no search are shown.
     baselines : sequence of str
-        Baselines shown as points on the trade-off curve; names as for :meth:`recompviz.Planner.baseline`. A baseline
-        that the graph does not have is left out.
+        Baselines (plans of other methods) that are shown as points beside the trade-off curve. The names are those of
+        :meth:`recompviz.Planner.baseline`. A baseline that does not exist for the graph is left out.
     background : bool, optional
-        Whether to search in the background, and to show plans that need no search until the search ends. If False, the
-        constructor searches. If None, small graphs (about a second of search) are searched in the constructor. The
-        constructor also searches if ``budget`` is too small for every plan that needs no search.
+        Whether the search for plans runs in the background. Until it ends, plans that need no search are shown. If
+        False, the constructor searches. If None, the constructor searches if the graph is small (about a second of
+        search). The constructor always searches if ``budget`` is too small for every plan that needs no search.
     budget : int or str, optional
-        The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage of the total of
-        keep-all such as ``"60%"``. Keep-all is the plan that recomputes nothing. If None, the plan for the total
-        half-way between the least feasible one and the total of keep-all is selected. Its total peak is the budget.
-    capacity : int or str, optional
-        Memory of the device in bytes, which is marked on the budget. If None, nothing is marked.
+        The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage such as ``"60%"``. The
+        percentage is of the total peak of keep-all, the plan that recomputes nothing. If None, the plan for the mean of
+        the least total peak and the total peak of keep-all is selected. The total peak of this plan is the budget.
+    capacity : int, float or str, optional
+        Memory of the device, as a number of bytes or a string such as ``"24 GiB"``. It is marked on the budget slider.
+        If None, nothing is marked.
     title : str
         The title of the view.
     device : str, optional
@@ -86,9 +88,9 @@ class Explorer(anywidget.AnyWidget):
     plan : Plan
         The selected plan; read-only.
     budget : int
-        The budget in total bytes, which include parameters, gradients and inputs. It can be set to a number, to a
-        string such as ``"10 GiB"``, or to a percentage of the total of keep-all such as ``"60%"``. Setting it selects
-        the plan for this budget from the table shown; see :meth:`recompviz.PlanTable.row`.
+        The budget in total bytes: parameters, gradients and inputs are included. It can be set to a number, to a
+        string such as ``"10 GiB"``, or to a percentage of the total peak of keep-all such as ``"60%"``. A new budget
+        selects the plan for this budget from the table shown; see :meth:`recompviz.PlanTable.row`.
     timeline : Timeline
         The simulated memory of one training step under the selected plan; read-only.
     runs : tuple of RunReport
@@ -109,8 +111,8 @@ class Explorer(anywidget.AnyWidget):
     The four attributes are traits: ``explorer.observe(function, "plan")`` calls a function when the plan changes.
 
     Python code waits for a background search when it reads ``plan``, ``timeline`` or ``tables``, sets ``budget``, or
-    calls :meth:`pin`, :meth:`use_solver` or :meth:`to_html`. The page does not wait. Observers that are called because
-    of a selection do not wait either.
+    calls :meth:`pin`, :meth:`use_solver` or :meth:`to_html`. The page does not wait. An observer function does not wait
+    either while it is called because of a new selection.
 
     Examples
     --------
@@ -217,9 +219,8 @@ class Explorer(anywidget.AnyWidget):
     def tables(self) -> tuple[PlanTable, ...]:
         """The plan tables, one for each objective, in the order given to the constructor.
 
-        Reading this attribute waits for the search for better plans.
-        If there was no search, or it was stopped, there is one table; it has the plans that need no search. Tables of
-        baselines, pins and other solvers are not included.
+        Reading this attribute waits for the search for better plans. If there was no search, or the search was stopped,
+        there is one table of plans that need no search. Tables of baselines, pins and other solvers are not included.
         """
         self.wait_for_plans()
         return tuple(shown.table for shown in self._selection.tables.first)
@@ -229,7 +230,7 @@ class Explorer(anywidget.AnyWidget):
     def wait_for_plans(self, seconds: float | None = None) -> None:
         """Wait until the background search for better plans has ended or was stopped.
 
-        Returns immediately if there is none.
+        If there is no search, return at once.
 
         Parameters
         ----------
@@ -332,10 +333,11 @@ class Explorer(anywidget.AnyWidget):
 
         The pins replace earlier ones.
 
-        The table shown is solved again in the background, and the result is shown at the present budget. If given
-        plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits, the budget
-        is raised. If no plan obeys the pins, the page says so and shows the same plans as before. This method waits for
-        the search for better plans; :meth:`wait` waits for the result.
+        The plan table that is shown is solved again in the background, and the result is shown at the present budget.
+        If given plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits the
+        budget, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
+
+        This method first waits for the search for better plans. It does not wait for the result; :meth:`wait` does.
 
         Parameters
         ----------
@@ -373,21 +375,22 @@ class Explorer(anywidget.AnyWidget):
     def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
         """Show the plans that another solver finds for an objective.
 
-        The first time, the solver runs in the background; :meth:`wait` waits for it. Later, the table found before is
-        shown immediately. This method waits for the search for better plans.
+        This method first waits for the search for better plans. The solver then runs in the background; :meth:`wait`
+        waits for it. If the solver has found plans for this objective before, they are shown at once.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time", "memory" or "live", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``.
-            ``"live"`` is possible only with the family ``"auto"``.
+            If None: ``"memory"`` if the table shown has this objective, otherwise ``"time"``. ``"live"`` is possible
+            only with the family ``"auto"``.
 
         Raises
         ------
         ValueError
-            If ``family`` or ``objective`` is unknown, or they do not belong together.
+            If ``family`` or ``objective`` is unknown, or if the objective is ``"live"`` with another family than
+            ``"auto"``.
         """
         check_solver(family, objective)
         self.wait_for_plans()
@@ -421,11 +424,11 @@ class Explorer(anywidget.AnyWidget):
     def run(self) -> None:
         """Run training steps under the selected plan in the background, as the Run button does.
 
-        The report is added to ``runs`` when the run ends. :meth:`wait` waits for it. If a run is under way, nothing
-        happens.
+        The report is added to ``runs`` when the run ends. :meth:`wait` waits until then. If a run is under way, this
+        method does nothing.
 
-        Other cells may run in the meantime; memory that their threads allocate is not counted. If a cell trains the
-        same model or draws random numbers, the run fails, or its report says that it is *contaminated*.
+        Other cells may run in the meantime. Memory that their threads allocate is not counted. If a cell trains the
+        same model or draws random numbers, the run fails, or a note of its report starts with "contaminated".
 
         Raises
         ------
@@ -439,20 +442,19 @@ class Explorer(anywidget.AnyWidget):
         self._run_jobs.start()
 
     def cancel(self) -> None:
-        """Ask the run under way to stop. It stops at its next report of progress."""
+        """Ask the run under way to stop. The run stops at its next report of progress."""
         if self._run_jobs is not None:
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the present question (pins or another solver) and the present run have ended.
+        """Wait until the work that :meth:`pin` or :meth:`use_solver` started, and then the present run, have ended.
 
-        This is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
+        This method is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
 
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the two. The method also returns when the limit is reached. If None, there is no
-            limit.
+            Time limit for each of the two. The method also returns when a limit is reached. If None, there is no limit.
         """
         self._questions.wait(seconds)
         if self._run_jobs is not None:
@@ -523,7 +525,7 @@ class Explorer(anywidget.AnyWidget):
         )
 
     def synchronised(self) -> list[str]:
-        """Return the sorted names of the traits that the page and the kernel share; ``wire.md`` lists them."""
+        """Return the sorted names of the traits that the page and the kernel share. ``wire.md`` describes them."""
         widgets_own = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
         return sorted(set(self.trait_names(sync=True)) - widgets_own)
 
@@ -536,17 +538,17 @@ class Explorer(anywidget.AnyWidget):
         Parameters
         ----------
         path : str or Path, optional
-            A file to which the page is also written, whole or not at all.
+            A file to which the page is also written. If writing fails, an old file stays as it was.
 
         Returns
         -------
         str
-            The HTML text.
+            The text of the page, in HTML.
 
         Raises
         ------
         FileError
-            If the file cannot be written. An old file then stays as it was. The error is also an OSError.
+            If the file cannot be written. The error is also an OSError.
         """
         self.wait_for_plans()
         traits = {name: getattr(self, name) for name in self.synchronised()}
@@ -612,7 +614,7 @@ def budget_bytes(value: Any, keep_all: int) -> int:
         A size that :func:`~recompviz.core.base.units.parse_bytes` reads, or a percentage of ``keep_all`` such as
         ``"60%"``.
     keep_all : int
-        The total bytes that 100 % stands for: those of the plan that recomputes least.
+        The number of bytes that 100 % stands for: the total peak of the plan that recomputes least.
     """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:

@@ -1,7 +1,7 @@
 """Questions that an Explorer asks its planner: pins, and other solvers. This file also loads plans made elsewhere.
 
-The answer to a question is one more plan table. It is found in a background thread, and shown at the present budget. A
-newer question cancels the older one.
+The answer to a question is one more plan table. A background thread finds the answer, which is then shown at the
+present budget. A newer question cancels the older question.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from recompviz.widgets.explorer.tables import FAMILIES
 class Questions:
     """The questions of an Explorer to its planner, answered one at a time in the background.
 
-    The answer is a plan table. The selection then shows a row of it.
+    A question asks for plans with pinned values, or for the plans of another solver. The answer is a plan table. The
+    selection then shows one plan of this table.
 
     Parameters
     ----------
@@ -83,8 +84,8 @@ class Questions:
     def base(self) -> int:
         """The number of the table to solve again when the user pins a value.
 
-        Usually this is the table shown. If the table shown was itself solved with pins, it is the table of the same
-        objective and solver without pins. While baselines or loaded plans are shown, the base is the first table.
+        Usually this is the table shown. If the table shown was itself solved with pins, the base is the table of the
+        same objective and solver without pins. While baselines or loaded plans are shown, the base is the first table.
         """
         tables, number = self._selection.tables, self._selection.table
         if number == tables.pinned:
@@ -103,7 +104,7 @@ class Questions:
             The number of the table to solve again.
         keep, recompute : sequence of node names
             Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
-            solved with earlier pins is removed. If it was shown, the table of the same objective and
+            solved with earlier pins is removed. If the removed table was shown, the table of the same objective and
             solver without pins is shown instead.
         """
         tables = self._selection.tables
@@ -144,20 +145,21 @@ class Questions:
     def use_solver(self, family: Family, objective: PlanObjective | None = None) -> None:
         """Show the plans that another solver finds for an objective. A table found before is shown immediately.
 
-        If the user selects another table during the search, the new table is added and not shown.
+        If the user selects another table while the solver runs, the new table is added and not shown.
 
         Parameters
         ----------
         family : "auto", "all", "paper" or "prefixes"
             The lower sets that the solver may use, as for :func:`recompviz.solve`.
         objective : "time", "memory" or "live", optional
-            If None, the objective of the table shown, or ``"time"`` if that is neither ``"time"`` nor ``"memory"``.
-            ``"live"`` is possible only with the family ``"auto"``.
+            If None: ``"memory"`` if the table shown has this objective, otherwise ``"time"``. ``"live"`` is possible
+            only with the family ``"auto"``.
 
         Raises
         ------
         ValueError
-            If ``family`` or ``objective`` is unknown, or they do not belong together.
+            If ``family`` or ``objective`` is unknown, or if the objective is ``"live"`` with another family than
+            ``"auto"``.
         """
         check_solver(family, objective)
         selection, tables = self._selection, self._selection.tables
@@ -186,7 +188,7 @@ class Questions:
             )
 
     def renumber(self, renumbered: Callable[[int], int]) -> None:
-        """Adapt to new numbers of the tables. A question that is being answered goes on.
+        """Replace the table numbers that this object remembers. A question that is being answered goes on.
 
         Parameters
         ----------
@@ -258,7 +260,7 @@ class Questions:
 
 
 def check_solver(family: str, objective: str | None) -> None:
-    """Raise ValueError for an unknown family or objective, or for two that do not belong together."""
+    """Raise ValueError if the family or the objective is unknown, or for ``"live"`` with a family except ``"auto"``."""
     if family not in FAMILIES:
         raise ValueError(f"solver {family!r} is unknown; choose {', '.join(map(repr, FAMILIES))}")
     if objective is not None:

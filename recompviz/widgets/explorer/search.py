@@ -37,7 +37,7 @@ def search_tables(
     planner : Planner
     objectives : sequence of "time", "memory" or "live"
     progress : callable (done, total), optional
-        Called during the search. Raise :class:`recompviz.Cancelled` in it to stop.
+        Called during the search. If the function raises :class:`recompviz.Cancelled`, the search stops with this error.
     """
     if "live" in objectives:
         planner.plans("live", progress)  # It searches for the others too, as seeds, so its progress is that of all.
@@ -55,11 +55,11 @@ class PlanSearch:
     selection : Selection
         Its lock is held while the callables below are called.
     progressed : callable (fraction)
-        Called during the search with the part of it that is done, 0 to 1.
+        Called during the search. ``fraction`` is the part of the search that is done, from 0 to 1.
     found : callable (tables)
         Called with one plan table for each objective when the search is done.
     stopped : callable (why)
-        Called instead of ``found`` if the search failed or was stopped, with the reason as text.
+        Called instead of ``found`` if the search failed or was stopped. ``why`` is the reason as text.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class PlanSearch:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the search has ended or was stopped.
 
-        Returns immediately in the thread of the search, and in a thread that holds the lock of the selection: the
-        search may need this lock before it can finish, so the two would wait for each other.
+        The thread of the search returns at once. A thread that holds the lock of the selection also returns at once,
+        because the search may need this lock to end.
 
         Parameters
         ----------

@@ -38,7 +38,7 @@ class Selection:
     table, row : int
         The number of the selected table, and the selected row.
     request : int
-        The number of the newest choice.
+        The request number of the newest choice.
     budget : int
         The budget in total bytes.
     plan : Plan
@@ -71,9 +71,9 @@ class Selection:
 
     @property
     def held(self) -> bool:
-        """Whether the current thread holds the lock.
+        """Whether the current thread holds the lock of the selection.
 
-        A thread that holds it must not wait for a background job, because the job may need the lock to end.
+        A thread that holds the lock must not wait for a background job, because the job may need the lock to end.
         """
         return self._holder == threading.get_ident()
 
@@ -85,7 +85,7 @@ class Selection:
     def announce(self, request: int) -> bool:
         """Record a request number if it is higher than the newest one so far, without waiting for the lock.
 
-        A choice with a lower number that is still being simulated is dropped when its simulation ends.
+        A choice with a lower number may be in work at this time. It is dropped when its simulation ends.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Selection:
         budget : int
             The budget in total bytes.
         request : int, optional
-            The number of the choice. If None, one more than the newest number.
+            The request number of the choice. If None, one more than the newest request number.
         """
         with self.changing():
             request = self.request + 1 if request is None else request
@@ -124,7 +124,9 @@ class Selection:
             self._changed(self)
 
     def choose_budget(self, budget: int) -> None:
-        """Select the row of the present table for a budget in total bytes.
+        """Select the plan of least overhead in the present table whose total peak is at most the budget.
+
+        The budget is in total bytes: parameters, gradients and inputs are included.
 
         Raises
         ------
@@ -135,9 +137,7 @@ class Selection:
             self.choose(self.table, self.current.row(budget), budget)
 
     def choose_table(self, table: int) -> str:
-        """Select the row of a table for the present budget; raise the budget if no plan fits.
-
-        The raised budget is the least total of the table.
+        """Select the plan of a table for the present budget. If no plan fits, the budget becomes the least total peak.
 
         Returns
         -------
@@ -151,14 +151,14 @@ class Selection:
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
     def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[tuple[int, int, int], Callable[[int], int]]:
-        """Replace the tables of the objectives, and return the choice to make next.
+        """Replace the tables of the objectives, and return the row that should be selected next.
 
         Returns
         -------
         choice : tuple of int
-            The (table, row, budget) to pass to :meth:`choose`. If a table of an objective is selected, the row is the
-            best one of the first table for the present budget. If no plan fits, the budget is raised to the table's
-            least total. If another table is selected, it stays selected, with its row.
+            The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, they are the
+            first table and its row for the present budget. If no plan fits, the budget is raised to the least total
+            peak of the table. If another table is selected, that table and its row stay selected.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.
         """
@@ -172,9 +172,9 @@ class Selection:
 
 
 def affordable_row(table: PlanTable, budget: int) -> tuple[int, int]:
-    """Return the row of a table for a budget in total bytes, and the budget.
+    """Return the row of a table for a budget in total bytes, and this budget.
 
-    If no plan fits the budget, the budget is raised to the least total of the table.
+    If no plan fits the budget, return the row for the least total peak of the table, and this peak as the budget.
     """
     try:
         return table.row(budget), budget
