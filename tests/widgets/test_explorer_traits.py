@@ -103,16 +103,22 @@ def test_a_request_superseded_while_it_is_simulated_is_never_answered(lab):
     assert explorer.plan is lab.time.plans[7]
 
 
-def test_nonsense_from_the_page_is_ignored(lab):
+def test_a_damaged_choice_of_the_page_is_ignored(lab):
     explorer = lab.explorer()
     before = explorer._reply
-    for asked in (
-        {},
-        {"request": 9, "table": 0, "row": 10**6, "budget": 1},
-        {"request": 9, "table": 7, "row": 0, "budget": 1},
-    ):
-        explorer._asked = asked
+    for damaged in ({}, {"row": "x"}, {"budget": float("inf")}, {"table": None}):
+        explorer._asked = damaged and {"request": 9, "table": 0, "row": 1, "budget": 1} | damaged
     assert explorer._reply is before
+
+
+@pytest.mark.parametrize(("table", "row"), [(0, 10**6), (7, 0), (-1, 0), (3, 0)])
+def test_a_choice_that_is_not_possible_any_more_is_answered_with_the_present_one(lab, table, row):
+    explorer = lab.explorer()  # table 3 is that of pins: there are none
+    before = explorer._reply
+    explorer._asked = {"request": 9, "table": table, "row": row, "budget": 1}
+    assert explorer._reply == {**before, "request": 9}
+    explorer._asked = {"request": 10, "table": 0, "row": 1, "budget": 1}
+    assert (explorer._reply["request"], explorer._reply["row"]) == (10, 1)
 
 
 def test_the_page_may_choose_a_memory_centric_plan(lab):

@@ -15,6 +15,7 @@ The second table has the time from a traced graph to the first picture in the pa
 
     python -m recompviz.benchmarks.explorer                  # some minutes; needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer --graphs resnet152 --events 100
+    python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR     # random use; see soak.py
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import json
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recompviz.benchmarks.explorer import probes
+from recompviz.benchmarks.explorer import probes, soak
 from recompviz.benchmarks.explorer.page import Lab, answer, heap, opened
 
 GRAPHS = ("resnet152", "residual3000", "unet3000")
@@ -40,6 +42,9 @@ PARTS = ("asked", "received", "simulated", "packed", "sent", "replied", "confirm
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run the benchmark and print the tables."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] == "soak":
+        return soak.main(arguments[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", nargs="*", default=["resnet152", "residual3000"], choices=GRAPHS)
     parser.add_argument("--events", type=int, default=300, help="number of slider positions of a drag")

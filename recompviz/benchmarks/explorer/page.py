@@ -22,7 +22,9 @@ class Lab:
     Parameters
     ----------
     folder : Path
-        Root folder of the server. Notebooks, configuration and data are written here.
+        Root folder of the server. Notebooks, configuration, data and ``server.log`` are written here.
+    expose : bool
+        Whether scripts in the page can reach the application as ``window.jupyterapp``.
 
     Raises
     ------
@@ -30,22 +32,25 @@ class Lab:
         If the server does not start within 90 seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, expose: bool = False) -> None:
         self.folder = folder
         self.token = secrets.token_hex(16)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
-        places = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+        names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
+        places = {name: str(folder / name.lower()) for name in names}
         paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
         options = ["--no-browser", "--ip=127.0.0.1", f"--port={self.port}", f"--IdentityProvider.token={self.token}"]
         options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--ServerApp.allow_root=True"]
         options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
+        options += ["--LabApp.expose_app_in_browser=True"] if expose else []
+        self.log = (folder / "server.log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],
-            env={**os.environ, **places, "PYTHONPATH": paths},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env={**os.environ, **places, "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "PYTHONPATH": paths},
+            stdout=self.log,
+            stderr=self.log,
         )
         for _ in range(300):
             try:
@@ -77,6 +82,7 @@ class Lab:
             self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        self.log.close()
 
 
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
@@ -115,3 +121,14 @@ def heap(page: Any) -> float:
     used = session.send("Runtime.getHeapUsage")["usedSize"]
     session.detach()
     return float(used) / 2**20
+
+
+def counters(page: Any) -> dict[str, float]:
+    """Return the JavaScript heap in MiB, and the numbers of DOM nodes and event listeners, after garbage collection."""
+    session = page.context.new_cdp_session(page)
+    for _ in range(3):
+        session.send("HeapProfiler.collectGarbage")
+    used = session.send("Runtime.getHeapUsage")["usedSize"]
+    found = session.send("Memory.getDOMCounters")
+    session.detach()
+    return {"heap": used / 2**20, "nodes": found["nodes"], "listeners": found["jsEventListeners"]}

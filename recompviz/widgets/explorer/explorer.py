@@ -37,7 +37,7 @@ from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
-from recompviz.widgets.explorer.search import Awaited, PlanSearch, search_tables
+from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
 from recompviz.widgets.explorer.tables import FAMILIES, Tables
@@ -130,7 +130,7 @@ class Explorer(anywidget.AnyWidget):
     _css = assets.css()
 
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
-    budget = traitlets.Any(help='Total bytes; accepts "10 GiB" and "60%".')
+    budget = Chosen(help='Total bytes; accepts "10 GiB" and "60%".')
     timeline = Awaited(Timeline, read_only=True, help="The simulated timeline of the plan.")
     runs = traitlets.Tuple(default_value=(), read_only=True, help="The run reports so far, oldest first.")
 
@@ -283,16 +283,35 @@ class Explorer(anywidget.AnyWidget):
             if not self._settling:
                 self._selection.choose_budget(change["new"])
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Set traits to the values that the page sent.
+
+        The lock of the selection is held meanwhile. The number of a choice is recorded before, so that an older choice
+        that is still being simulated is dropped.
+        """
+        if (asked := _numbers(sync_data.get("_asked"))) is not None:
+            self._selection.announce(asked[0])
+        with self._selection.changing():
+            super().set_state(sync_data)
+
     @traitlets.observe("_asked")
     def _on_asked(self, change: Any) -> None:
-        asked, tables = change["new"], self._selection.tables
-        try:
-            request, table, row = int(asked["request"]), int(asked["table"]), int(asked["row"])
-            budget = int(asked["budget"])
-        except (KeyError, TypeError, ValueError):
+        """Select what the page asked for. If that is not possible, the answer is the present selection."""
+        if (asked := _numbers(change["new"])) is None:
             return
-        if request > self._selection.request and tables.has(table, row) and self._selection.announce(request):
-            self._selection.choose(table, row, max(budget, int(tables.table(table).total_peaks[row])), request)
+        request, table, row, budget = asked
+        selection = self._selection
+        selection.announce(request)
+        with selection.changing():
+            if request < selection.request or request <= self._reply["request"]:
+                return  # a newer choice was made
+            try:
+                if selection.tables.has(table, row):
+                    total = int(selection.tables.table(table).total_peaks[row])
+                    selection.choose(table, row, max(budget, total), request)
+            finally:
+                if self._reply["request"] < request == selection.request:
+                    self._on_selection(selection)
 
     def _on_selection(self, selection: Selection) -> None:
         """Send the selected row with its timeline to the page, and set ``plan``, ``timeline`` and ``budget``."""
@@ -310,9 +329,10 @@ class Explorer(anywidget.AnyWidget):
         plan, timeline, budget = selection.plan, selection.timeline, selection.budget
         self._settling = True
         try:
-            self.set_trait("plan", plan)
-            self.set_trait("timeline", timeline)
-            self.budget = budget
+            with self.hold_trait_notifications():  # an observer of one of them finds all three changed
+                self.set_trait("plan", plan)
+                self.set_trait("timeline", timeline)
+                self.budget = budget
         finally:
             self._settling = False
 
@@ -495,12 +515,13 @@ class Explorer(anywidget.AnyWidget):
             self._search.stop()
 
     def _load_text(self, text: str) -> None:
-        try:
-            self.load(text)
-        except (PlanMismatch, OSError) as error:
-            self._tell_solving("failed", 0.0, str(error))
-        else:
-            self._tell_solving("done", 1.0, "plan loaded")
+        with self._selection.changing():
+            try:
+                self.load(text)
+            except (PlanMismatch, OSError) as error:
+                self._tell_solving("failed", 0.0, str(error))
+            else:
+                self._tell_solving("done", 1.0, "plan loaded")
 
     def _send_page(self) -> None:
         if self._search is not None and self._search.running:  # An exported page holds the final plans.
@@ -603,6 +624,14 @@ def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Seque
     if plans:
         shown.give(plans)
     return shown
+
+
+def _numbers(asked: Any) -> tuple[int, int, int, int] | None:
+    """Return the request number, table, row and budget of a choice of the page; None if it is damaged."""
+    try:
+        return int(asked["request"]), int(asked["table"]), int(asked["row"]), int(asked["budget"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def budget_bytes(value: Any, keep_all: int) -> int:

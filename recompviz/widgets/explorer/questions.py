@@ -162,6 +162,10 @@ class Questions:
             ``"auto"``.
         """
         check_solver(family, objective)
+        with self._selection.changing():
+            self._use_solver(family, objective)
+
+    def _use_solver(self, family: Family, objective: PlanObjective | None) -> None:
         selection, tables = self._selection, self._selection.tables
         shown = selection.current.objective
         wanted: PlanObjective = objective or ("memory" if shown == "memory" else "time")
@@ -179,13 +183,12 @@ class Questions:
             self._added()  # Another table was chosen in the meantime. The last choice stays.
             return f"{text}; select it to see it"
 
-        with selection.changing():
-            self._begun = selection.table
-            self._ask(
-                f"solving, {FAMILIES[family]}",
-                lambda progress: self._planner.what_if(wanted, family, progress=progress),
-                answered,
-            )
+        self._begun = selection.table
+        self._ask(
+            f"solving, {FAMILIES[family]}",
+            lambda progress: self._planner.what_if(wanted, family, progress=progress),
+            answered,
+        )
 
     def renumber(self, renumbered: Callable[[int], int]) -> None:
         """Replace the table numbers that this object remembers. A question that is being answered goes on.

@@ -27,6 +27,20 @@ class Awaited(traitlets.Instance):  # type: ignore[type-arg]
         return super().get(obj, cls)
 
 
+class Chosen(traitlets.Any):
+    """A trait that selects a plan when it is set.
+
+    The whole assignment holds the lock of the selection, because traitlets itself is not safe for threads: a message
+    from the page that arrives in the middle would take its validation and its observers away.
+    """
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Wait for the search for better plans, and set the trait while the lock is held."""
+        obj.wait_for_plans()
+        with obj._selection.changing():
+            super().set(obj, value)
+
+
 def search_tables(
     planner: Planner, objectives: Sequence[PlanObjective], progress: Progress | None = None
 ) -> list[PlanTable]:

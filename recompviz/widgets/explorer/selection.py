@@ -3,6 +3,8 @@
 With ipykernel 7, observers may be called in a thread other than the cell's. Searches and runs have threads of their
 own. So one lock guards every change of the selection. Each choice has a request number; a choice with a lower
 number than the newest one is dropped.
+
+Python interrupts only the main thread, in which cells run. So an interrupt of a cell waits until a change is complete.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
+from recompviz.widgets.base.interrupts import uninterrupted
 from recompviz.widgets.explorer.tables import Tables
 
 
@@ -59,8 +62,11 @@ class Selection:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock in a ``with`` block. Code in the block must not wait for a background job; see :attr:`held`."""
-        with self._lock:
+        """Hold the lock in a ``with`` block. Code in the block must not wait for a background job; see :attr:`held`.
+
+        An interrupt of the cell (Ctrl-C) is delayed until the block ends.
+        """
+        with contextlib.nullcontext() if self.held else uninterrupted(), self._lock:
             self._depth, self._holder = self._depth + 1, threading.get_ident()
             try:
                 yield

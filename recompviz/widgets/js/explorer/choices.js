@@ -50,7 +50,8 @@ export function makeChoices(explorer) {
     const budget = state.settled ? state.budget : explorer.tables[state.table].totalPeaks[state.row];
     if (explorer.renumbered || state.table !== explorer.asked.table || state.row !== explorer.asked.row || budget !== explorer.asked.budget) {
       // the request number rises with each choice, so that a reply to an older one is recognised as stale
-      state.request += 1;
+      // (another view of this Explorer may have made newer choices, which the kernel has not answered yet)
+      state.request = Math.max(state.request, model.get("_asked").request ?? 0) + 1;
       state.confirmed = same && state.confirmed;
       explorer.asked = { request: state.request, table: state.table, row: state.row, budget };
       explorer.renumbered = false;

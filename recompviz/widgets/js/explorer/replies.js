@@ -17,6 +17,7 @@ export function listenToKernel(explorer) {
       if (isStale(next, state, graph.fingerprint)) return;
       const moved = next.row !== state.row || next.table !== state.table;
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, settled: true });
+      else if (state.settled) state.budget = next.budget; // the kernel may have raised it
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
       explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };

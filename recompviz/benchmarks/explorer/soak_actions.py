@@ -1,0 +1,681 @@
+"""The actions of the soak test: what a person does with an Explorer, and what other cells do to it at the same time."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+from recompviz.benchmarks.explorer.page import Lab
+from recompviz.benchmarks.explorer.soak_kernel import Kernel
+
+# name of an action → how often it is chosen, relative to the others
+ACTIONS = {
+    "drag_budget": 14,
+    "press_keys_on_the_budget": 8,
+    "type_a_budget": 4,
+    "click_the_curve": 4,
+    "click_a_point": 4,
+    "choose_an_objective": 5,
+    "choose_a_solver": 4,
+    "hover_nodes": 4,
+    "select_a_node": 5,
+    "pin_a_node": 6,
+    "unpin": 5,
+    "stop_solving": 2,
+    "run_the_plan": 3,
+    "cancel_the_run": 2,
+    "compare": 5,
+    "open_a_tab": 4,
+    "show_a_run": 2,
+    "save_a_plan": 1,
+    "load_a_plan": 3,
+    "load_damaged_text": 1,
+    "save_a_picture": 1,
+    "save_the_page": 0.5,
+    "browse_lower_sets": 4,
+    "point_at_the_timeline": 4,
+    "click_the_timeline": 3,
+    "play": 4,
+    "filter_the_timeline": 3,
+    "click_a_row": 3,
+    "zoom": 4,
+    "pan": 3,
+    "choose_a_layout": 3,
+    "collapse_or_expand": 4,
+    "open_or_close_a_module": 4,
+    "walk_the_graph": 3,
+    "search": 3,
+    "colour": 3,
+    "show_per_cent": 2,
+    "change_the_theme": 2,
+    "resize_the_window": 3,
+    "reload": 0.35,
+    "second_view": 2.5,
+    "set_traits_in_python": 5,
+    "set_budgets_in_a_thread": 2,
+    "keep_the_kernel_busy": 1.5,
+    "interrupt_a_loop_of_budgets": 2,
+    "interrupt_a_wait": 1.5,
+    "interrupt": 1.5,
+    "make_a_new_explorer": 0.2,
+}
+SIZES = ((1280, 720), (1440, 900), (1024, 768), (1920, 1000), (1280, 1000))
+FIRST = "from recompviz.benchmarks.explorer import soaked\n"
+FIRST += "if 'explorer' not in globals():\n    explorer = soaked.made()\nexplorer"
+NOTEBOOK = "soak.ipynb"
+# name and middle of each box of a kind in the visible part of the graph: values, modules, headings of open modules
+BOXES = """(view, kind) => {
+  const frame = view.querySelector(".rv-graph").getBoundingClientRect();
+  const low = Math.max(frame.top, 0);
+  const high = Math.min(frame.bottom, innerHeight);
+  const selector = { v: ".rv-nodes > g[data-v]", m: ".rv-nodes > g[data-m]", c: ".rv-world [aria-label^='Collapse ']" }[kind];
+  return [...view.querySelectorAll(selector)].map((each) => {
+    const { x, y, width, height } = each.getBoundingClientRect();
+    return [each.ariaLabel ?? "", x + width / 2, y + height / 2];
+  }).filter(([, x, y]) => x > frame.left && x < frame.right && y > low && y < high
+    && view.contains(document.elementFromPoint(x, y)) && !document.elementFromPoint(x, y).closest(".rv-card, .rv-minimap"));
+}"""
+
+
+class NotNow(Exception):
+    """The page does not offer an action at this time, with the reason."""
+
+
+class Soak:
+    """The page and the kernel, and one method for each action.
+
+    Parameters
+    ----------
+    browser : playwright Browser
+    lab : Lab
+    generator : random.Random
+
+    Attributes
+    ----------
+    views : int
+        The number of views of the Explorer that the page must have.
+    loads, made : int
+        How often the page was loaded, and an Explorer was made.
+    detail : str
+        What the last action chose, for the log.
+    """
+
+    def __init__(self, browser: Any, lab: Lab, generator: random.Random) -> None:
+        self.browser, self.lab, self.random = browser, lab, generator
+        self.views, self.loads, self.made = 1, 0, 1
+        self.detail = ""
+        self._told: list[tuple[str, Any]] = []
+        self.noise = 0
+        self._read = 0  # bytes of the server's log that were read
+        self.kernel: Kernel
+        self.page: Any = None
+
+    # ---------------------------------------------------------------- start, reload, recover
+
+    def start(self) -> None:
+        """Open the notebook and make the Explorer."""
+        self.lab.notebook(NOTEBOOK, FIRST, "None")
+        context = self.browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
+        mine = f"//127.0.0.1:{self.lab.port}/"
+        context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
+        self.page = context.new_page()
+        self.page.set_default_timeout(5000)
+        self.page.on("pageerror", self._on_page_error)
+        self.page.on("console", self._on_console)
+        self.page.on("dialog", lambda dialog: dialog.accept())
+        self._open()
+        self.kernel = Kernel(self.lab)
+        self._run_cell(0)
+        self.page.wait_for_selector(".rv-explorer", timeout=240_000)
+
+    def _open(self) -> None:
+        self.loads += 1
+        self.page.goto(self.lab.address(f"doc/tree/{NOTEBOOK}"), timeout=120_000)
+        self.page.wait_for_selector(".jp-Notebook", timeout=120_000)
+        self.page.get_by_text("| Idle").or_(self.page.get_by_text("| Busy")).first.wait_for(timeout=120_000)
+
+    def _command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
+        self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments or {}])
+
+    def _run_cell(self, number: int, source: str | None = None) -> None:
+        cell = self.page.locator(".jp-Notebook-cell .cm-content").nth(number)
+        cell.click(timeout=20_000)
+        if source is not None:
+            self.page.keyboard.press("Control+A")
+            self.page.keyboard.insert_text(source)
+        self.page.keyboard.press("Control+Enter")
+
+    def recover(self) -> None:
+        """Load the page again after an error, so that it is counted once."""
+        self.views = 1
+        self._open()
+        self._run_cell(1, "None")
+        self._run_cell(0)
+        self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+
+    def reload(self) -> None:
+        """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
+        saved = self.random.random() < 0.7
+        if saved:
+            self._command("docmanager:save")
+            self.page.wait_for_timeout(400)
+        self._open()
+        try:
+            self.page.wait_for_selector(".rv-explorer", timeout=20_000)
+            self.page.wait_for_timeout(300)
+            self.detail = "from the notebook"
+        except Exception:
+            self._run_cell(0)
+            self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+            self.detail = "by running the cell"
+        self.detail += ", saved" if saved else ""
+        self.page.wait_for_timeout(700)
+        self.views = self.page.locator(".rv-explorer").count()  # the second view comes back too if it was saved
+        if not 1 <= self.views <= 2:
+            raise AssertionError(f"{self.views} views after a reload")
+
+    def make_a_new_explorer(self) -> None:
+        """Close the Explorer and make another one, which begins to search for plans."""
+        self.kernel.run("explorer.close(); del explorer")
+        self.kernel.ask("'explorer' in globals()")
+        self.made += 1
+        self._run_cell(1, "None")
+        self.views = 1
+        self._run_cell(0)
+        self.page.wait_for_timeout(1500)
+        self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+
+    # ---------------------------------------------------------------- what others reported
+
+    def problems(self) -> list[tuple[str, Any]]:
+        """Return the errors since the last call, as (who reported it, what)."""
+        found, self._told = self._told, []
+        found += [("kernel", problem) for problem in self.kernel.problems() if not self._is_noise(problem)]
+        log = (self.lab.folder / "server.log").read_bytes()
+        text, self._read = log[self._read :].decode(errors="replace"), len(log)
+        lines = [line for line in text.splitlines() if re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line)]
+        if lines:
+            found.append(("server log", "\n".join(text.splitlines()[-40:])[-3000:]))
+        return found
+
+    def _is_noise(self, problem: dict[str, Any]) -> bool:
+        """Whether a warning is about a comm that is not the Explorer's: those of ipywidgets itself when a page goes."""
+        unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
+        if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):
+            self.noise += 1
+            return True
+        return False
+
+    def _on_page_error(self, error: Any) -> None:
+        self._told.append(("page error", f"{error}\n{getattr(error, 'stack', '')}"[:1500]))
+
+    def _on_console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self._told.append(
+                (f"console {message.type}", {"text": message.text[:800], "at": str(message.location)[:300]})
+            )
+
+    # ---------------------------------------------------------------- helpers
+
+    def _view(self) -> Any:
+        views = self.page.locator(".rv-explorer")
+        count = views.count()
+        if not count:
+            raise NotNow("no view")
+        return views.nth(self.random.randrange(count))
+
+    def _any(self, selector: str, view: Any = None) -> Any:
+        """One of the visible elements for a selector."""
+        found = (view or self._view()).locator(f"{selector}:visible")
+        count = found.count()
+        if not count:
+            raise NotNow(f"no {selector}")
+        return found.nth(self.random.randrange(count))
+
+    def _click(self, selector: str, view: Any = None, **options: Any) -> Any:
+        element = self._any(selector, view)
+        try:
+            self.detail = (element.get_attribute("aria-label", timeout=1000) or element.inner_text(timeout=1000))[:60]
+        except Exception:
+            self.detail = selector
+        try:
+            element.click(timeout=3000, **options)
+        except Exception as error:
+            text = str(error)
+            if "intercepts pointer events" in text or "not attached" in text or "Timeout" in text:
+                raise NotNow(f"{selector} cannot be clicked: {reason(text)}") from error
+            raise
+        return element
+
+    def _box(self, selector: str, view: Any = None) -> tuple[float, float, float, float]:
+        element = self._any(selector, view)
+        element.scroll_into_view_if_needed()
+        box = element.bounding_box()
+        if box is None:
+            raise NotNow(f"{selector} has no box")
+        return box["x"], box["y"], box["width"], box["height"]
+
+    def _within(self, selector: str, view: Any = None) -> tuple[float, float]:
+        x, y, width, height = self._box(selector, view)
+        return x + width * self.random.uniform(0.05, 0.95), y + height * self.random.uniform(0.1, 0.9)
+
+    def _press(self, keys: tuple[str, ...], times: int) -> None:
+        chosen = [self.random.choice(keys) for _ in range(self.random.randint(1, times))]
+        self.detail = " ".join(chosen)
+        for key in chosen:
+            self.page.keyboard.press(key)
+
+    # ---------------------------------------------------------------- budget
+
+    def drag_budget(self) -> None:
+        """Drag the slider over many small moves."""
+        view = self._view()
+        x, y, width, height = self._box(".rv-slider:not(.rv-scrubber)", view)
+        at, mouse = self.random.random(), self.page.mouse
+        mouse.move(x + width * at, y + height / 2)
+        mouse.down()
+        for _ in range(self.random.randint(5, 70)):
+            at = min(1.0, max(0.0, at + self.random.uniform(-0.04, 0.04)))
+            mouse.move(x + width * at, y + height / 2)
+        mouse.up()
+
+    def press_keys_on_the_budget(self) -> None:
+        """Move the slider by keys."""
+        self._any(".rv-slider:not(.rv-scrubber)").focus()
+        self._press(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"), 6)
+
+    def type_a_budget(self) -> None:
+        """Type a budget, a bad one too."""
+        text = self.random.choice(
+            ("60%", "75%", "100%", "5%", "300%", "24 MiB", "30 MiB", "1 GiB", "lots", "", "-3", "1e3")
+        )
+        field = self._any(".rv-budget-value")
+        field.click()
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(text)
+        self.page.keyboard.press(self.random.choice(("Enter", "Enter", "Enter", "Escape", "Tab")))
+        self.detail = text
+
+    def click_the_curve(self) -> None:
+        """Click on the trade-off curve."""
+        self.page.mouse.click(*self._within(".rv-budget .rv-chart"))
+
+    def click_a_point(self) -> None:
+        """Choose a baseline or an earlier choice."""
+        point = self._any(".rv-point")
+        point.scroll_into_view_if_needed()
+        self.detail = point.get_attribute("aria-label") or ""
+        if self.random.random() < 0.5:
+            point.dispatch_event("click")
+        else:
+            point.focus()
+            self.page.keyboard.press("Enter")
+
+    def choose_an_objective(self) -> None:
+        """Switch to another curve."""
+        self._click(".rv-switch [role=radio]")
+
+    def choose_a_solver(self) -> None:
+        """Ask another solver."""
+        solver = self._any("select[aria-label=Solver]")
+        self.detail = self.random.choice(("auto", "all", "paper", "prefixes"))
+        solver.select_option(self.detail)
+
+    def show_per_cent(self) -> None:
+        """Show budgets in per cent, or in bytes again; or go to the leanest plan."""
+        self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
+
+    # ---------------------------------------------------------------- graph
+
+    def hover_nodes(self) -> None:
+        """Move the pointer over the graph."""
+        view = self._view()
+        for _ in range(self.random.randint(1, 8)):
+            self.page.mouse.move(*self._within(".rv-graph", view))
+            self.page.wait_for_timeout(self.random.choice((0, 30, 90)))
+
+    def _point_of_a_box(self, view: Any, kind: str) -> tuple[float, float]:
+        """The middle of a box of the graph that the camera shows; ``kind`` is "v" for values and "m" for modules."""
+        view.locator(".rv-graph").scroll_into_view_if_needed()
+        found = view.evaluate(BOXES, kind)
+        if not found:
+            raise NotNow(f"no box {kind} in the picture")
+        self.detail, x, y = self.random.choice(found)
+        return x, y
+
+    def select_a_node(self) -> None:
+        """Click a value."""
+        self.page.mouse.click(*self._point_of_a_box(self._view(), "v"))
+
+    def pin_a_node(self) -> None:
+        """Select a value and pin it by key or by button."""
+        view = self._view()
+        self.page.mouse.click(*self._point_of_a_box(view, "v"))
+        if self.random.random() < 0.6:
+            self.page.keyboard.press(self.random.choice("kr"))
+        else:
+            self._click(".rv-card-pins .rv-button", view)
+        if self.random.random() < 0.5:
+            self.page.keyboard.press("Escape")
+
+    def unpin(self) -> None:
+        """Remove one pin or all."""
+        view = self._view()
+        if self.random.random() < 0.5:
+            self._click(".rv-chip-away", view)
+        else:
+            self._click(".rv-pins .rv-button:text('Clear pins')", view)
+
+    def stop_solving(self) -> None:
+        """Stop a solver or the search for better plans."""
+        self._click(".rv-pins [aria-label='Stop solving']")
+
+    def zoom(self) -> None:
+        """Zoom by button or wheel."""
+        view = self._view()
+        if self.random.random() < 0.5:
+            self._click(
+                self.random.choice(
+                    ("[aria-label='Zoom in']", "[aria-label='Zoom out']", "[aria-label='Fit the whole graph']")
+                ),
+                view,
+            )
+        else:
+            self._any(".rv-canvas", view).focus()
+            self.page.mouse.move(*self._within(".rv-graph", view))
+            self.page.mouse.wheel(0, self.random.choice((-240, 240, -120, 500)))
+
+    def pan(self) -> None:
+        """Drag the graph, or the minimap."""
+        view = self._view()
+        where = self.random.choice((".rv-graph", ".rv-graph", ".rv-minimap"))
+        x, y = self._within(where, view)
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        for _ in range(self.random.randint(3, 12)):
+            x, y = x + self.random.uniform(-25, 25), y + self.random.uniform(-15, 15)
+            self.page.mouse.move(x, y)
+        self.page.mouse.up()
+
+    def choose_a_layout(self) -> None:
+        """Lay the graph out in another direction."""
+        self._click(
+            self.random.choice(("[aria-label^='Wrapped']", "[aria-label='Left to right']", "[aria-label='Top down']"))
+        )
+
+    def collapse_or_expand(self) -> None:
+        """Close or open all modules."""
+        self._click(self.random.choice(("[aria-label^='Collapse all']", "[aria-label^='Expand all']")))
+
+    def open_or_close_a_module(self) -> None:
+        """Open a module, or close an open one."""
+        self.page.mouse.click(*self._point_of_a_box(self._view(), self.random.choice("mc")))
+
+    def walk_the_graph(self) -> None:
+        """Walk over the boxes by keys."""
+        self._any(".rv-canvas").focus()
+        keys = (
+            "ArrowRight",
+            "ArrowLeft",
+            "ArrowUp",
+            "ArrowDown",
+            "Home",
+            "End",
+            "n",
+            "p",
+            "Enter",
+            "Backspace",
+            "Escape",
+            "+",
+            "-",
+            "0",
+        )
+        self._press(keys, 10)
+
+    def search(self) -> None:
+        """Search for values."""
+        field = self._any(".rv-search-input")
+        self.detail = self.random.choice(("conv", "layer3 conv", ">100 KiB", "nothing", "relu", ""))
+        field.fill(self.detail)
+        self._press(("Enter", "Enter", "Shift+Enter", "Escape"), 4)
+
+    def colour(self) -> None:
+        """Colour the graph by something else."""
+        self.detail = self.random.choice(("state", "segment", "bytes", "time", "density"))
+        self._any("select[aria-label='Colour by']").select_option(self.detail)
+
+    def browse_lower_sets(self) -> None:
+        """Open the panel of the lower sets, go to another one, or close it."""
+        view = self._view()
+        if not view.locator(".rv-sequence:visible").count():
+            self._click('[aria-label^="Browse the plan\'s lower sets"]', view)
+        for _ in range(self.random.randint(1, 5)):
+            what = self.random.random()
+            if what < 0.5:
+                self._click(".rv-sequence [aria-label$='lower set'], .rv-sequence [aria-label^='Lower set']", view)
+            elif what < 0.8:
+                self.page.mouse.click(*self._within(".rv-sequence-chart", view))
+            else:
+                self._any(".rv-sequence .rv-button", view).focus()
+                self._press(("ArrowRight", "ArrowLeft", "End", "Home"), 3)
+        if self.random.random() < 0.6:
+            self._any(".rv-sequence .rv-button", view).focus()
+            self.page.keyboard.press("Escape")
+
+    # ---------------------------------------------------------------- timeline
+
+    def point_at_the_timeline(self) -> None:
+        """Move the pointer along the timeline."""
+        view = self._view()
+        for _ in range(self.random.randint(1, 8)):
+            self.page.mouse.move(*self._within(".rv-timeline .rv-chart", view))
+
+    def click_the_timeline(self) -> None:
+        """Choose a step, or the peak."""
+        if self.random.random() < 0.7:
+            self.page.mouse.click(*self._within(".rv-timeline .rv-chart"))
+        else:
+            self._any(".rv-timeline .rv-peak, .rv-timeline [role=button]").dispatch_event("click")
+
+    def play(self) -> None:
+        """Use the player."""
+        self._click(".rv-player .rv-button")
+        if self.random.random() < 0.3:
+            self._any(".rv-scrubber").focus()
+            self._press(("ArrowRight", "ArrowLeft", "PageUp", "End", "Home", "Escape", "Space"), 4)
+
+    def filter_the_timeline(self) -> None:
+        """Filter by a category, or remove a filter."""
+        self._click(self.random.choice((".rv-legend button", ".rv-legend button", ".rv-filter")))
+
+    # ---------------------------------------------------------------- drawer
+
+    def open_a_tab(self) -> None:
+        """Open a tab of the drawer."""
+        self._click("[role=tab]")
+
+    def click_a_row(self) -> None:
+        """Follow a link in the open table, or sort it."""
+        self._click(".rv-drawer .rv-link, .rv-drawer tbody tr, .rv-drawer th")
+
+    def compare(self) -> None:
+        """Compare with another plan, or with none."""
+        view = self._view()
+        view.locator("[role=tab]", has_text="Compare").click()
+        choice = self._any(".rv-drawer select", view)
+        values = choice.locator("option").evaluate_all("all => all.map((each) => each.value)")
+        self.detail = self.random.choice(values)
+        choice.select_option(self.detail)
+
+    def show_a_run(self) -> None:
+        """Show the plan of an earlier run."""
+        view = self._view()
+        view.locator("[role=tab]", has_text="Runs").click()
+        self._click("[aria-label^='Show run']", view)
+
+    def run_the_plan(self) -> None:
+        """Run the plan shown."""
+        self._click(".rv-run .rv-primary")
+
+    def cancel_the_run(self) -> None:
+        """Cancel the run."""
+        self._click(".rv-run .rv-button:text('Cancel')")
+
+    def _tab_save(self) -> Any:
+        view = self._view()
+        view.locator("[role=tab]", has_text="Save and share").click()
+        return view
+
+    def save_a_plan(self) -> None:
+        """Download the plan and load it again."""
+        view = self._tab_save()
+        with self.page.expect_download(timeout=15_000) as got:
+            view.locator(".rv-save button", has_text="Plan (JSON)").click()
+        path = self.lab.folder / "saved.plan.json"
+        got.value.save_as(path)
+        got.value.delete()
+        self._load(view, path.read_text())
+
+    def load_a_plan(self) -> None:
+        """Load a plan that no planner made; sometimes one that is there already."""
+        number = self.random.randrange(5)
+        self.detail = str(number)
+        self._load(self._tab_save(), self.kernel.ask(f"soaked.other_plan(explorer, {number}).to_json()"))
+
+    def load_damaged_text(self) -> None:
+        """Load what is not a plan of this graph."""
+        view = self._tab_save()
+        plan = json.loads(self.kernel.ask("soaked.other_plan(explorer, 1).to_json()"))
+        damaged = self.random.choice(
+            ({"keep": "01"}, {"fingerprint": "0"}, {"segment": [1]}, {"format": "?"}, {"keep": 3})
+        )
+        self.detail = str(damaged)
+        self._load(view, self.random.choice((json.dumps({**plan, **damaged}), "{", "3", "null", "[]")))
+
+    def _load(self, view: Any, text: str) -> None:
+        content = {"name": "plan.json", "mimeType": "application/json", "buffer": text.encode()}
+        view.locator(".rv-save input[type=file]").set_input_files(content)
+
+    def save_a_picture(self) -> None:
+        """Download the view as a picture."""
+        view, kind = self._tab_save(), self.random.choice(("SVG", "PNG"))
+        with self.page.expect_download(timeout=30_000) as got:
+            view.locator(".rv-save button", has_text=f"Picture ({kind})").click()
+        got.value.delete()
+
+    def save_the_page(self) -> None:
+        """Download the Explorer as one page, unless the search goes on: then the page says so."""
+        view = self._tab_save()
+        if json.loads(self.kernel.ask("soaked.state(explorer)"))["busy"]:
+            raise NotNow("a search is under way")
+        with self.page.expect_download(timeout=60_000) as got:
+            view.locator(".rv-save button", has_text="as one page").click()
+        got.value.delete()
+
+    # ---------------------------------------------------------------- around the Explorer
+
+    def change_the_theme(self) -> None:
+        """Switch between light and dark."""
+        self.detail = self.random.choice(("JupyterLab Light", "JupyterLab Dark"))
+        self._command("apputils:change-theme", {"theme": self.detail})
+
+    def resize_the_window(self) -> None:
+        """Give the window another size."""
+        width, height = self.random.choice(SIZES)
+        self.detail = f"{width} × {height}"
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def second_view(self) -> None:
+        """Show the Explorer twice, or once again."""
+        self._run_cell(1, "explorer" if self.views == 1 else "None")
+        self.views = 3 - self.views
+        self.detail = f"{self.views} views"
+        for _ in range(100):
+            if self.page.locator(".rv-explorer").count() == self.views:
+                return
+            self.page.wait_for_timeout(200)
+
+    def picture(self, path: Path, width: int, height: int, theme: str) -> None:
+        """Take a picture of the page."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
+        self.page.mouse.move(3, 3)
+        self.page.wait_for_timeout(1500)
+        self.page.locator(".rv-explorer").first.evaluate("(view) => view.scrollIntoView({ block: 'start' })")
+        self.page.wait_for_timeout(700)
+        self.page.screenshot(path=path)
+        self.page.locator(".rv-drawer").first.scroll_into_view_if_needed()
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=path.with_stem(f"{path.stem}-drawer"))
+
+    # ---------------------------------------------------------------- other cells, interrupts
+
+    def set_traits_in_python(self) -> None:
+        """Change the Explorer from a cell, without waiting."""
+        v, number = self.random.randrange(80), self.random.randrange(5)
+        percent, family = self.random.randint(50, 105), self.random.choice(("auto", "all", "paper", "prefixes"))
+        allowed = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, recompviz.RecompvizError):\n    "
+        code = self.random.choice(
+            (
+                f"explorer.budget = '{percent}%'",
+                f"explorer.budget = '{percent}%'; explorer.budget = '{percent - 3}%'",
+                f"explorer.load(soaked.other_plan(explorer, {number}))",
+                f"explorer.pin(keep=[explorer.graph.names[{v}]])",
+                f"explorer.pin(recompute=[explorer.graph.names[{v}]])",
+                "explorer.pin()",
+                f"explorer.use_solver('{family}', 'time')",
+                f"explorer.use_solver('{family}', 'memory')",
+                "explorer.run()",
+                "explorer.cancel()",
+                "explorer.to_html()",
+            )
+        )
+        self.detail = code
+        self.kernel.run(allowed + code)
+
+    def set_budgets_in_a_thread(self) -> None:
+        """Set budgets from another thread while the page goes on."""
+        seed = self.random.randrange(1000)
+        self.kernel.run(f"soaked.set_budgets_in_thread(explorer, {self.random.uniform(0.3, 1.5):.2f}, {seed})")
+
+    def keep_the_kernel_busy(self) -> None:
+        """Let a cell run for some seconds while the page goes on."""
+        self.kernel.run(f"import time\ntime.sleep({self.random.choice((1, 3, 6))})")
+
+    def interrupt_a_loop_of_budgets(self) -> None:
+        """Interrupt a cell that sets budgets."""
+        seed = self.random.randrange(1000)
+        self.kernel.run(f"soaked.set_budgets(explorer, 3, {seed})")
+        self.page.wait_for_timeout(self.random.randint(50, 900))
+        self.kernel.interrupt()
+
+    def interrupt_a_wait(self) -> None:
+        """Interrupt a cell that waits for a question, a run or the search."""
+        waited = self.random.choice(
+            ("explorer.wait()", "explorer.wait_for_plans()", "explorer.plan", "explorer.to_html()")
+        )
+        asked = self.random.choice(
+            ("explorer.run()", "explorer.use_solver('paper', 'time')", "explorer.pin(keep=[explorer.graph.names[7]])")
+        )
+        self.detail = f"{asked}; {waited}"
+        allowed = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, recompviz.RecompvizError):\n    "
+        self.kernel.run(f"{allowed}{asked}; {waited}")
+        self.page.wait_for_timeout(self.random.randint(0, 800))
+        self.kernel.interrupt()
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel, whatever it does: by the button, or by two requests."""
+        if self.random.random() < 0.5:
+            self._command("notebook:interrupt-kernel")
+        else:
+            self.kernel.interrupt()
+            self.kernel.interrupt()
+
+
+def reason(text: str) -> str:
+    """Return the line of Playwright's call log that says why an element could not be clicked."""
+    lines = [line.strip() for line in text.splitlines() if "intercepts" in line or "not " in line]
+    return lines[-1][:120] if lines else text.splitlines()[0][:120]

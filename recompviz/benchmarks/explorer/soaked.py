@@ -1,0 +1,133 @@
+"""The Explorer of the soak test, and figures about it. The notebook of the test imports this file in the kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
+from recompviz.networks import resnet
+from recompviz.pytorch.measuring.entry import trace
+from recompviz.widgets.explorer.explore_model import TraceRunner, device_name
+from recompviz.widgets.explorer.explorer import Explorer
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+# A small network with repeated blocks: a run takes some seconds on one CPU core.
+STEP = trace(
+    resnet((2, 2, 2, 2), width=8, classes=10),
+    torch.randn(2, 3, 64, 64),
+    targets=(torch.randint(0, 10, (2,)),),
+    loss=torch.nn.functional.cross_entropy,
+)
+# identifiers of the comms of the Explorers
+COMMS: list[str] = []
+
+
+def made() -> Explorer:
+    """Return a new Explorer of the network, which begins to search for better plans in the background."""
+    gc.collect()
+    planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
+    explorer = Explorer(
+        planner, TraceRunner(STEP), background=True, title="Residual net", device=device_name("cpu"), cost_unit="ms"
+    )
+    COMMS.append(explorer.model_id)
+    return explorer
+
+
+def state(explorer: Explorer) -> str:
+    """Return, as JSON, what the page must show when nothing is under way."""
+    selection = explorer._selection
+    with selection.changing():  # the traits are read without waiting for the search
+        table = selection.current
+        reply = explorer._reply
+        inner = {
+            "plan": explorer.plan is selection.plan,
+            "plan of the row": explorer.plan is table.plans[selection.row],
+            "timeline": explorer.timeline is selection.timeline,
+            "budget": explorer.budget == selection.budget,
+            "reply": (reply["table"], reply["row"], int(reply["budget"]))
+            == (selection.table, selection.row, selection.budget),
+            "tables": len(explorer._tables) == len(selection.tables.first)
+            and [bool(more) for more in explorer._more] == [shown is not None for shown in selection.tables.more],
+            "runs": len(explorer._runs) == len(explorer.runs),
+        }
+        search = explorer._search
+        found = {
+            "broken": [name for name, whole in inner.items() if not whole],
+            "request": selection.request,
+            "reply": reply["request"],
+            "table": selection.table,
+            "row": selection.row,
+            "budget": selection.budget,
+            "kept": "".join(map(str, selection.plan.keep_mask.astype(int))),
+            "total": format_bytes(int(table.total_peaks[selection.row])),
+            "formula": format_bytes(int(table.formula_peaks[selection.row])),
+            "peak": format_bytes(selection.timeline.peak),
+            "written": format_bytes(selection.budget),
+            "keep": list(explorer._pins["keep"]),
+            "recompute": list(explorer._pins["recompute"]),
+            "runs": len(explorer.runs),
+            "run": explorer._run["state"],
+            "solving": explorer._solving["state"],
+            "tables": len(selection.tables.first) + len(selection.tables.more),
+            "busy": explorer._questions.running or (search is not None and search.running),
+        }
+    return json.dumps(found)
+
+
+def figures() -> str:
+    """Return, as JSON, the memory of the kernel process in MiB, and counts of tensors and of objects of recompviz."""
+    gc.collect()
+    own: Counter[str] = Counter()
+    tensors = bytes_of_tensors = 0
+    for each in gc.get_objects():
+        kind = type(each)
+        if issubclass(kind, torch.Tensor):
+            tensors += 1
+            with contextlib.suppress(Exception):  # a tensor without storage
+                bytes_of_tensors += each.untyped_storage().nbytes()
+        elif str(kind.__module__).startswith("recompviz"):
+            own[kind.__name__] += 1
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    found = {
+        "rss": pages * os.sysconf("SC_PAGE_SIZE") / 2**20,
+        "tensors": tensors,
+        "tensor_mib": bytes_of_tensors / 2**20,
+        "threads": threading.active_count(),
+        "own": sum(own.values()),
+        "kinds": dict(own.most_common(25)),
+    }
+    return json.dumps(found)
+
+
+def other_plan(explorer: Explorer, number: int) -> Plan:
+    """Return one of some plans that no planner made."""
+    kept = np.random.default_rng(number).random(len(explorer.graph)) < 0.7
+    return Plan.from_keep_mask(explorer.graph, kept, f"random {number}")
+
+
+def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
+    """Set random budgets for some seconds."""
+    generator, end = random.Random(seed), time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(ValueError):  # too small for every plan
+            explorer.budget = f"{generator.randint(40, 110)}%"
+        time.sleep(0.02)
+
+
+def set_budgets_in_thread(explorer: Explorer, seconds: float, seed: int) -> None:
+    """Set random budgets for some seconds in another thread, and return at once."""
+    threading.Thread(target=set_budgets, args=(explorer, seconds, seed), daemon=True).start()
