@@ -130,6 +130,18 @@ def test_a_budget_below_the_least_feasible_is_held_there(page):
     assert in_kernel(page, "explorer.budget == explorer.tables[0].least_total") == "True"
 
 
+def test_a_drag_that_is_held_at_the_least_feasible_budget_ends_when_the_pointer_is_released(page):
+    box = slider(page).bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.9, y)
+    page.mouse.down()
+    for share in (0.8, 0.5, 0.2, 0.05, 0.02):
+        page.mouse.move(box["x"] + box["width"] * share, y)
+    page.mouse.up()
+    settled(page)
+    page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.settled")
+
+
 def test_a_budget_set_in_python_moves_the_page(page):
     assert not all(states(page))
     assert in_kernel(page, "setattr(explorer, 'budget', '100 GiB')") == "None"

@@ -71,12 +71,16 @@ BOXES = """(view, kind) => {
   const frame = view.querySelector(".rv-graph").getBoundingClientRect();
   const low = Math.max(frame.top, 0);
   const high = Math.min(frame.bottom, innerHeight);
-  const selector = { v: ".rv-nodes > g[data-v]", m: ".rv-nodes > g[data-m]", c: ".rv-world [aria-label^='Collapse ']" }[kind];
+  const boxes = { v: ".rv-nodes > g[data-v]", m: ".rv-nodes > g[data-m]", c: ".rv-world [aria-label^='Collapse ']" };
+  const selector = boxes[kind];
   return [...view.querySelectorAll(selector)].map((each) => {
     const { x, y, width, height } = each.getBoundingClientRect();
     return [each.ariaLabel ?? "", x + width / 2, y + height / 2];
-  }).filter(([, x, y]) => x > frame.left && x < frame.right && y > low && y < high
-    && view.contains(document.elementFromPoint(x, y)) && !document.elementFromPoint(x, y).closest(".rv-card, .rv-minimap"));
+  }).filter(([, x, y]) => {
+    if (x <= frame.left || x >= frame.right || y <= low || y >= high) return false;
+    const top = document.elementFromPoint(x, y);
+    return view.contains(top) && !top.closest(".rv-card, .rv-minimap");
+  });
 }"""
 
 
@@ -196,15 +200,26 @@ class Soak:
         found += [("kernel", problem) for problem in self.kernel.problems() if not self._is_noise(problem)]
         log = (self.lab.folder / "server.log").read_bytes()
         text, self._read = log[self._read :].decode(errors="replace"), len(log)
-        lines = [line for line in text.splitlines() if re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line)]
+        lines = [
+            line
+            for line in text.splitlines()
+            if "External init callback" not in line and re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line)
+        ]
         if lines:
             found.append(("server log", "\n".join(text.splitlines()[-40:])[-3000:]))
         return found
 
     def _is_noise(self, problem: dict[str, Any]) -> bool:
-        """Whether a warning is about a comm that is not the Explorer's: those of ipywidgets itself when a page goes."""
+        """Whether others report something that is not about the Explorer.
+
+        ipykernel warns of comms of ipywidgets itself when a page goes. PyTorch's profiler writes a line when it is used
+        in two threads.
+        """
         unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
         if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):
+            self.noise += 1
+            return True
+        if "External init callback must run in same thread" in problem.get("stderr", ""):  # PyTorch's profiler
             self.noise += 1
             return True
         return False

@@ -9,6 +9,7 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
   const percent = root.querySelector(".rv-budget .rv-button[aria-pressed=true]") !== null;
   const drawn = [...root.querySelectorAll(".rv-nodes > g[data-v]")];
   const wrong = drawn.filter((box) => box.ariaLabel.includes(", kept, ") !== (kept[box.dataset.v] === 1)).length;
+  const axis = Math.max(slider.min, Math.min(state.budget, slider.max));
   const count = (selector) => root.querySelectorAll(selector).length;
   return {
     request: state.request, table: state.table, row: state.row, budget: Math.trunc(state.budget),
@@ -17,7 +18,7 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
     values: text(".rv-tile-values .rv-tile-value"),
     peak: root.querySelector(".rv-timeline .rv-chart").getAttribute("aria-label").match(/peak (.*) total/)?.[1],
     written: percent || typed.matches(":focus") ? null : typed.value,
-    slider: Math.abs(slider.value - Math.min(state.budget, slider.max)) <= slider.step ? "" : `${slider.value} for ${state.budget}`,
+    slider: Math.abs(slider.value - axis) <= slider.step ? "" : `${slider.value} for ${state.budget}`,
     live: text(".rv-live"),
     keep: [...state.pins.keep], recompute: [...state.pins.recompute], chips: count(".rv-pins .rv-chip"),
     runs: state.runs.length, running: !root.querySelector(".rv-run .rv-progress").hidden,

@@ -1,4 +1,4 @@
-"""Delays the interrupt of a cell (Ctrl-C) until a change is complete, so that it never leaves half of a change behind."""
+"""Delays the interrupt of a cell (Ctrl-C) until a change is complete."""
 
 from __future__ import annotations
 

@@ -48,6 +48,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
   let width = 0;
   let drawn = null; // the table of the curve
   let percent = false;
+  let moving = false; // whether the slider was moved and the drag has not ended
   let state = { table: 0, row: 0, budget: 0, earlier: [] };
   const now = () => all()[state.table];
   const amount = (bytes) => (percent ? formatPercent(bytes / domain.most) : formatBytes(bytes));
@@ -130,14 +131,21 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     const least = leastTotal(table);
     const budget = Number(slider.value);
     refuse("");
+    moving = true;
     root.classList.toggle("rv-refused", budget < least);
     if (budget < least) slider.value = least;
     actions.budget(Math.max(budget, least), rowFor(table, Math.max(budget, least)));
   });
-  listen(slider, "change", () => {
+  /** The end of a drag: the budget becomes the total of the plan. */
+  function settle() {
+    if (!moving) return;
+    moving = false;
     root.classList.remove("rv-refused");
-    actions.row(state.row); // end on the total of the plan
-  });
+    actions.row(state.row);
+  }
+  // "change" alone is not enough: there is none if the drag ends where it began, or where the least budget held it
+  for (const end of ["change", "keyup", "blur"]) listen(slider, end, settle);
+  for (const end of ["pointerup", "pointercancel"]) listen(window, end, settle);
   listen(slider, "keydown", (event) => {
     const table = now();
     const rows = reachableRows(table);
