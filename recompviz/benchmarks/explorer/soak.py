@@ -226,6 +226,7 @@ class Test:
             whole, within = slope(hours, values), slope(hours, values, self.page_numbers)
             lines.append(f"{name:>10} {values[0]:>10.1f} {values[-1]:>10.1f} {whole:>14.1f} {within:>14.1f}")
         lines.append(f"errors: {len(self.errors)} {dict(Counter(each['kind'] for each in self.errors))}")
+        lines.append(f"messages of others, not about the Explorer: {self.soak.noise}")
         lines.append("actions: " + ", ".join(f"{name} {count}" for name, count in self.done.most_common()))
         lines.append("not now: " + ", ".join(f"{name} ({count})" for name, count in self.not_now.most_common()))
         return "\n".join(lines)

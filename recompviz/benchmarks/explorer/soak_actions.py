@@ -105,6 +105,8 @@ class Soak:
         How often the page was loaded, and an Explorer was made.
     detail : str
         What the last action chose, for the log.
+    noise : int
+        The number of messages of others that are not about the Explorer.
     """
 
     def __init__(self, browser: Any, lab: Lab, generator: random.Random) -> None:
@@ -228,7 +230,9 @@ class Soak:
         self._told.append(("page error", f"{error}\n{getattr(error, 'stack', '')}"[:1500]))
 
     def _on_console(self, message: Any) -> None:
-        if message.type in ("error", "warning"):
+        if re.search(r"Plugin .* took .* to activate", message.text):  # JupyterLab, on a machine with much to do
+            self.noise += 1
+        elif message.type in ("error", "warning"):
             self._told.append(
                 (f"console {message.type}", {"text": message.text[:800], "at": str(message.location)[:300]})
             )

@@ -25,7 +25,8 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
-    handler, interrupted = before, []
+    handler = before
+    interrupted: list[float] = []
 
     def later(number: int, frame: FrameType | None) -> None:
         if interrupted and time.monotonic() > interrupted[0] + PATIENCE:
