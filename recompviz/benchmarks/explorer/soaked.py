@@ -20,7 +20,7 @@ from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.networks import resnet
 from recompviz.pytorch.measuring.entry import trace
-from recompviz.widgets.explorer.explore_model import TraceRunner, device_name
+from recompviz.widgets.explorer.explore_model import TraceRunner
 from recompviz.widgets.explorer.explorer import Explorer
 
 torch.set_num_threads(1)
@@ -40,9 +40,7 @@ def made() -> Explorer:
     """Return a new Explorer of the network, which begins to search for better plans in the background."""
     gc.collect()
     planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
-    explorer = Explorer(
-        planner, TraceRunner(STEP), background=True, title="Residual net", device=device_name("cpu"), cost_unit="ms"
-    )
+    explorer = Explorer(planner, TraceRunner(STEP), background=True, title="Residual net", device="CPU", cost_unit="ms")
     COMMS.append(explorer.model_id)
     return explorer
 
