@@ -15,6 +15,9 @@ from typing import Any
 
 from recompviz.benchmarks.explorer import probes
 
+# One asks whether to fetch news; the other keeps the toolbar of every cell that was active, with its listeners.
+WITHOUT = ("@jupyterlab/apputils-extension:announcements", "@jupyterlab/cell-toolbar-extension")
+
 
 class Lab:
     """A JupyterLab that runs on this machine only.
@@ -45,6 +48,9 @@ class Lab:
         options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--ServerApp.allow_root=True"]
         options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
         options += ["--LabApp.expose_app_in_browser=True"] if expose else []
+        settings = folder / "jupyter_config_dir" / "labconfig" / "page_config.json"
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps({"disabledExtensions": dict.fromkeys(WITHOUT, True)}))
         self.log = (folder / "server.log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],

@@ -137,12 +137,12 @@ class Soak:
         self._open()
         self.kernel = Kernel(self.lab)
         self._run_cell(0)
-        self.page.wait_for_selector(".rv-explorer", timeout=240_000)
+        self.page.locator(".rv-explorer").first.wait_for(timeout=240_000)
 
     def _open(self) -> None:
         self.loads += 1
         self.page.goto(self.lab.address(f"doc/tree/{NOTEBOOK}"), timeout=120_000)
-        self.page.wait_for_selector(".jp-Notebook", timeout=120_000)
+        self.page.locator(".jp-Notebook").first.wait_for(timeout=120_000)
         self.page.get_by_text("| Idle").or_(self.page.get_by_text("| Busy")).first.wait_for(timeout=120_000)
 
     def _command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
@@ -162,7 +162,7 @@ class Soak:
         self._open()
         self._run_cell(1, "None")
         self._run_cell(0)
-        self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+        self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
 
     def reload(self) -> None:
         """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
@@ -172,12 +172,12 @@ class Soak:
             self.page.wait_for_timeout(400)
         self._open()
         try:
-            self.page.wait_for_selector(".rv-explorer", timeout=12_000)
+            self.page.locator(".rv-explorer").first.wait_for(timeout=12_000)
             self.page.wait_for_timeout(300)
             self.detail = "from the notebook"
         except Exception:
             self._run_cell(0)
-            self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+            self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
             self.detail = "by running the cell"
         self.detail += ", saved" if saved else ""
         self.views = 2  # the second view comes back too if it was saved
@@ -194,7 +194,7 @@ class Soak:
         self.views = 1
         self._run_cell(0)
         self.page.wait_for_timeout(1500)
-        self.page.wait_for_selector(".rv-explorer", timeout=120_000)
+        self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
 
     # ---------------------------------------------------------------- what others reported
 

@@ -29,7 +29,9 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
       .filter((name) => count(`.rv-${name}`) !== 1),
     scrolled: [...root.querySelectorAll(".rv-graph, .rv-panel, .rv-below, .rv-header")]
       .concat(root).filter((each) => each.scrollTop || each.scrollLeft).map((each) => each.className),
-    wide: root.scrollWidth > root.clientWidth + 1 ? `${root.scrollWidth} in ${root.clientWidth}` : "",
+    wide: root.scrollWidth > root.clientWidth + 1 ? [...root.querySelectorAll("*")]
+      .filter((each) => each.getBoundingClientRect().right > root.getBoundingClientRect().right + 1
+        && !each.closest(".rv-graph, .rv-table-scroll, svg")).map((each) => each.className).slice(0, 4).join(", ") : "",
   };
 })"""
 
