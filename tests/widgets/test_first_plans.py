@@ -275,3 +275,12 @@ def test_a_first_budget_below_the_first_plans_is_searched_for(lab, search):
     with pytest.raises(InfeasibleBudget) as raised:
         lab.explorer(search.planner, background=True, budget=least - 1)
     assert raised.value.least == least
+
+
+def test_closing_the_explorer_stops_the_search_and_the_question(lab, search):
+    explorer = lab.explorer(search.planner, background=True)
+    assert search.begun.wait(20)
+    explorer.close()
+    assert not explorer._search.running
+    assert explorer._search._job.wait(20)
+    assert explorer._search._job.state == "cancelled"

@@ -107,6 +107,18 @@ def test_a_stale_reply_is_known_by_its_request_and_its_graph():
 
 
 @node
+def test_an_earlier_choice_follows_its_plan_when_tables_change():
+    old = "[{rows: 3, kept: Uint8Array.of(1, 2, 3)}, {rows: 2, kept: Uint8Array.of(7, 8)}]"
+    new = "[{rows: 3, kept: Uint8Array.of(0, 1, 3)}, null]"
+    choices = "[[0, 0], [0, 1], [0, 2], [1, 0], [2, 0]]"
+    found = run(
+        "explorer/replies.js",
+        f"((old, next) => {choices}.map(([table, row]) => m.carried({{table, row}}, old, next)))({old}, {new})",
+    )
+    assert found == [{"table": 0, "row": 1}, None, {"table": 0, "row": 2}, None, None]
+
+
+@node
 def test_arrow_keys_step_over_the_distinct_plans():
     table = {"objective": "time", "rows": 4, "totalPeaks": [10, 8, 8, 5]}
     step = "[[0, -1], [1, -1], [3, 1], [3, -1]].map(([row, d]) => m.neighbourRow(v.t, [0, 1, 3], row, d))"

@@ -480,6 +480,15 @@ class Explorer(anywidget.AnyWidget):
         if self._run_jobs is not None:
             self._run_jobs.wait(seconds)
 
+    def close(self) -> None:
+        """Close the widget: its views disappear, and the search, the question and the run under way stop."""
+        if getattr(self, "_run_jobs", None) is not None:
+            self.cancel()
+        for work in (getattr(self, "_search", None), getattr(self, "_questions", None)):
+            if work is not None:
+                work.stop()
+        super().close()
+
     def _tell_run(self, message: dict[str, Any]) -> None:
         self._run = message
 
@@ -510,7 +519,7 @@ class Explorer(anywidget.AnyWidget):
     def _stop(self) -> None:
         """Stop the question (pins or another solver) under way, or else the search for better plans."""
         if self._questions.running:
-            self._questions.cancel()
+            self._questions.stop()
         elif self._search is not None:
             self._search.stop()
 
@@ -534,12 +543,14 @@ class Explorer(anywidget.AnyWidget):
     def to_svg(self) -> str:
         """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan."""
         shown = self._selection
+        with shown.changing():
+            plan, timeline, table = shown.plan, shown.timeline, shown.current
         return picture(
             self.graph,
             self.layout_shown,
-            shown.plan,
-            shown.timeline,
-            shown.current,
+            plan,
+            timeline,
+            table,
             self.title,
             self.device,
             self.cost_unit,
@@ -572,8 +583,10 @@ class Explorer(anywidget.AnyWidget):
             If the file cannot be written. The error is also an OSError.
         """
         self.wait_for_plans()
-        traits = {name: getattr(self, name) for name in self.synchronised()}
-        text = standalone_page(self.graph, self.planner.joint, traits, self.title, self.to_svg())
+        with self._selection.changing():  # all of one selection
+            traits = {name: getattr(self, name) for name in self.synchronised()}
+            svg = self.to_svg()
+        text = standalone_page(self.graph, self.planner.joint, traits, self.title, svg)
         if path is not None:
             write_file(path, text)
         return text

@@ -57,8 +57,8 @@ class Questions:
         """Whether a question is being answered."""
         return self._job is not None and self._job.running
 
-    def cancel(self) -> None:
-        """Cancel the question that is being answered. Its answer is dropped."""
+    def stop(self) -> None:
+        """Stop the question that is being answered. Its answer is dropped."""
         with self._selection.changing():
             if self._job is not None and self._job.running:
                 self._job.cancel()
@@ -130,7 +130,7 @@ class Questions:
     def _unpin(self) -> None:
         selection, tables = self._selection, self._selection.tables
         with selection.changing():
-            self.cancel()
+            self.stop()
             self._told("idle", 0.0, "")
             shown = tables.shown(tables.pinned)
             if shown is None:

@@ -8,6 +8,17 @@ export function isStale(reply, state, fingerprint) {
   return reply.request < state.request || reply.fingerprint !== fingerprint;
 }
 
+/** A choice { table, row } after the tables changed: where its plan is in the table of that number, or null. */
+export function carried({ table, row }, before, after) {
+  const [old, next] = [before[table], after[table]];
+  if (!old || !next || row >= old.rows) return null;
+  const stride = old.kept.length / old.rows;
+  const holds = (other) => other < next.rows && old.kept.subarray(row * stride, (row + 1) * stride).every((byte, i) => next.kept[other * stride + i] === byte);
+  if (old === next || holds(row)) return { table, row };
+  for (let other = 0; other < next.rows; other++) if (holds(other)) return { table, row: other };
+  return null;
+}
+
 /** Listen to the model; returns the function that stops listening. `explorer` is made by mount in explorer.js. */
 export function listenToKernel(explorer) {
   const { model, graph, state, views } = explorer;
@@ -31,10 +42,14 @@ export function listenToKernel(explorer) {
     },
     "change:_more": () => {
       explorer.renumbered = true;
+      const before = explorer.tables;
       explorer.tables = [...explorer.fixed, ...model.get("_more").map(readTable)];
+      // a table solved with other pins, or with one more loaded plan, has other plans in the same rows
+      const now = (choice) => choice && carried(choice, before, explorer.tables);
+      state.earlier = state.earlier.map(now).filter(Boolean);
+      state.rested = now(state.rested);
+      if (state.against) explorer.setAgainst(now(state.against));
       const gone = ({ table, row }) => !explorer.tables[table] || row >= explorer.tables[table].rows;
-      state.earlier = state.earlier.filter((choice) => !gone(choice));
-      if (state.against && gone(state.against)) explorer.setAgainst(null);
       if (gone(state)) Object.assign(state, { table: 0, row: Math.max(0, rowFor(explorer.tables[0], state.budget)) });
       explorer.schedule();
     },
