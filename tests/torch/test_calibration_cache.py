@@ -167,3 +167,11 @@ def test_settings_that_choose_other_kernels_have_another_file(monkeypatch: pytes
     finally:
         torch.set_float32_matmul_precision(precision)
     assert len(paths) == 5
+
+
+@pytest.mark.usefixtures("folder")
+def test_equal_calls_that_allocate_other_results_have_rows_of_their_own() -> None:
+    lstm = torch.nn.LSTM(8, 8, num_layers=2)  # the first layer computes no gradient of its input
+    trace = rv.calibrate(rv.trace(lstm, torch.ones(3, 2, 8), loss=lambda out: out[0].sum()))
+    calls = [call for call in trace.joint.calls if call.info.op == "mkldnn_rnn_layer_backward"]
+    assert len({len(call.makes) for call in calls}) == 2

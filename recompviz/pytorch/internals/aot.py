@@ -13,6 +13,7 @@ import functools
 import types
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,13 +23,23 @@ from torch._functorch import config as functorch_config
 from torch.fx import Graph, GraphModule, Node
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.pytorch.internals.dynamo import trim_metrics
+from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
+from recompviz.pytorch.internals.dynamo import assigns_state, trim_metrics
 from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.memory_window import compiled_call
 from recompviz.pytorch.internals.operators import operators_kept_whole
+from recompviz.pytorch.internals.tensors import has_lazy_parameters
 
-__all__ = ["DoubleBackward", "captured_joint", "compile_joint", "input_sources", "own_code"]
+__all__ = [
+    "CapturedStep",
+    "DoubleBackward",
+    "captured_joint",
+    "compile_joint",
+    "input_sources",
+    "make_lazy_parameters",
+    "own_code",
+]
 
 
 def compile_joint(
@@ -188,18 +199,33 @@ class _Captured(BaseException):
     """Ends a capture before anything runs. It is a BaseException, so that Dynamo neither wraps nor suppresses it."""
 
 
-def captured_joint(
-    step: torch.nn.Module, arguments: tuple[Any, ...]
-) -> tuple[GraphModule, list[str], list[torch.Tensor]] | None:
+@dataclass(frozen=True, eq=False)
+class CapturedStep:
+    """The joint graph of a captured step; frozen.
+
+    Attributes
+    ----------
+    joint : torch.fx.GraphModule
+        The forward and backward pass.
+    sources : list of str
+        The Python expression by which Dynamo found each input; see :func:`input_sources`.
+    inputs : list of torch.Tensor
+    assigns_state : bool
+        Whether the step assigns to attributes or fills containers. Its next call may then be another graph.
+    """
+
+    joint: GraphModule
+    sources: list[str]
+    inputs: list[torch.Tensor]
+    assigns_state: bool
+
+
+def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> CapturedStep | None:
     """Capture the joint graph of ``step(*arguments)`` with ``torch.compile``. The step does not run.
 
-    Returns
-    -------
-    (joint graph, sources, inputs) or None
-        The joint graph, the Python expression by which Dynamo found each input (see :func:`input_sources`), and the
-        inputs themselves. None if the step computes no gradient.
+    None if the step computes no gradient.
     """
-    found: list[_Capture] = []
+    found: list[CapturedStep] = []
     token = _captures.set(found)
     try:
         with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
@@ -208,6 +234,41 @@ def captured_joint(
         _captures.reset(token)
     trim_metrics()
     return found.pop() if found else None
+
+
+def make_lazy_parameters(step: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+    """Make the parameters of lazy layers (``torch.nn.LazyLinear``) as the first forward pass would. Nothing else runs.
+
+    The random numbers that initialise them are drawn from the generators, which move on.
+    """
+    if not has_lazy_parameters([*step.parameters(), *step.buffers()]):
+        return
+    states: list[Any] = []
+    token = _generators.set(states)
+    try:
+        with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
+            _lazily(type(step))(step, *arguments)  # type: ignore[arg-type]  # mypy looks at the hash of an instance
+    finally:
+        _generators.reset(token)
+    trim_metrics()
+    for generator, state in states:  # Dynamo puts the generators back
+        generator.set_state(state)
+
+
+def _note_generators(_graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """A backend that runs after Dynamo has made the parameters, and ends the capture."""
+    for device in {torch.device("cpu"), device_of(inputs)}:
+        generator = runtime(device).generator()
+        _generators.get().append((generator, generator.get_state()))
+    raise _Captured
+
+
+@functools.cache
+def _lazily(kind: type[torch.nn.Module]) -> Callable[..., Any]:
+    return torch.compile(own_code(kind), backend=_note_generators, dynamic=False)
+
+
+_generators: ContextVar[list[Any]] = ContextVar("generators")
 
 
 @functools.cache
@@ -219,16 +280,14 @@ def _capturing(kind: type[torch.nn.Module]) -> Callable[..., Any]:
     return torch.compile(own_code(kind), backend=_capture, fullgraph=True, dynamic=False)
 
 
-# joint graph, sources and inputs
-_Capture = tuple[GraphModule, list[str], list[torch.Tensor]]
-_captures: ContextVar[list[_Capture]] = ContextVar("captures")
+_captures: ContextVar[list[CapturedStep]] = ContextVar("captures")
 
 
 def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
     """A backend that records the joint graph in ``_captures``. It holds no state, because Dynamo keeps backends."""
 
     def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
-        _captures.get().append((joint, input_sources(graph), list(inputs)))
+        _captures.get().append(CapturedStep(joint, input_sources(graph), list(inputs), assigns_state()))
         raise _Captured
 
     compile_joint(graph, inputs, partition, lambda: list, lambda: list)

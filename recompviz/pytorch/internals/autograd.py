@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ __all__ = [
     "backward_of_step",
     "backward_runs",
     "dispatch_modes_off",
+    "forward_only",
     "keeps_graph",
     "leaves_of",
     "next_sequence_number",
@@ -31,6 +32,20 @@ __all__ = [
     "trained_outputs",
     "version_counters_kept",
 ]
+
+
+@contextlib.contextmanager
+def forward_only(see: Callable[[torch.Tensor], None] = lambda _tensor: None) -> Iterator[None]:
+    """Run forward passes in a ``with`` block eagerly, even of compiled models, and keep nothing for a backward pass.
+
+    ``see`` is called with each tensor that autograd would save.
+    """
+    with torch.compiler.set_stance("force_eager"), torch.autograd.graph.saved_tensors_hooks(see, _never_read):
+        yield
+
+
+def _never_read(_packed: None) -> torch.Tensor:
+    raise RuntimeError("this forward pass runs alone and has no backward pass")
 
 
 def keeps_graph() -> bool:

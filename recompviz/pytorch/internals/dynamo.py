@@ -1,7 +1,8 @@
 """Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
 Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``exc``, ``guards``, ``source``,
-``symbolic_convert.tls``, ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
+``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``, ``utils.counters``,
+``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
 ``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl`` and
 ``Module._compiled_call_impl``. For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards``
 and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
@@ -27,11 +28,13 @@ from torch._dynamo.guards import CheckFunctionManager, GuardBuilder, install_gua
 from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.symbolic_convert import tls as dynamo_tls
 from torch._dynamo.utils import counters, get_metrics_context
+from torch._dynamo.variables.base import ValueMutationExisting
 from torch._guards import Source
 
 __all__ = [
     "DynamoError",
     "allow_more_captures",
+    "assigns_state",
     "compile_layers",
     "forget_code",
     "forget_graphs",
@@ -125,6 +128,23 @@ def frequent_recompilation() -> str:
         f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {limit} times{cause}. At the next "
         "change of this kind it runs eagerly and keeps every value. Keep what changes in each step out of the compiled "
         "model, or pass it as a tensor"
+    )
+
+
+def assigns_state() -> bool:
+    """Return whether the function that is captured now assigns to attributes of its ``self``, or fills a container.
+
+    Only objects that existed before the call count. Call this in the backend.
+    """
+    translator = getattr(dynamo_tls, "current_tx", None)
+    if translator is None:
+        return False
+    effects = translator.output.side_effects
+    names = [source.name() if callable(source.name) else source.name for source in effects.mutated_sources]
+    # libraries assign to their global objects while they are captured; containers there may be caches
+    return any(name.startswith("L['self']") for name in names) or any(
+        isinstance(variable.mutation_type, ValueMutationExisting) and variable.mutation_type.is_modified
+        for variable in effects.id_to_variable.values()
     )
 
 

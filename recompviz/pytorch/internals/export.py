@@ -20,8 +20,13 @@ from torch._dynamo import config as dynamo_config
 from torch._dynamo.functional_export import dynamo_graph_capture_for_export
 from torch._functorch.aot_autograd import aot_export_joint_with_descriptors
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.fake_tensors import FakeTensor, real_constants_allowed, without_storage
+from recompviz.pytorch.internals.fake_tensors import (
+    fake_mode_of,
+    real_constants_allowed,
+    without_storage,
+)
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 
 __all__ = [
@@ -81,8 +86,7 @@ def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[A
     """Run the step on fake tensors, and return its result and the names of the buffers that it replaces."""
     step, arguments = without_storage(step, arguments)
     before = dict(step.named_buffers())
-    mode = next((v.fake_mode for v in before.values() if isinstance(v, FakeTensor)), contextlib.nullcontext())
-    with mode, torch.no_grad():
+    with fake_mode_of([*step.parameters(), *before.values(), *pytree.tree_leaves(arguments)]), torch.no_grad():
         result = step(*arguments)
     return result, [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
 
@@ -157,6 +161,7 @@ def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextM
         "automatic_dynamic_shapes": varying_sizes,
         "allow_rnn": True,
         "trace_autograd_ops": True,
+        "allow_unspec_int_on_nn_module": True,  # an int that a layer counts with may be an input, not a constant
         "skip_nnmodule_hook_guards": False,  # otherwise a hook that is added later is not seen
         "recompile_limit": MOST_VERSIONS,
         "accumulated_recompile_limit": 16 * MOST_VERSIONS,

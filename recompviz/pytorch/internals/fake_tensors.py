@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls, unset_fake_temporarily
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.tensors import StorageWeakRef, storage_key, weak_storage
@@ -22,6 +23,7 @@ __all__ = [
     "FakeTensor",
     "FakeTensorMode",
     "example_sizes",
+    "fake_mode_of",
     "real_constants_allowed",
     "real_storages",
     "real_tensors",
@@ -41,7 +43,8 @@ def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Mod
     for value in tensors:
         if id(value) not in memo:
             memo[id(value)] = value if isinstance(value, FakeTensor) else _fake_copy(value, mode)
-    copied = copy.deepcopy(step, memo)
+    with _FakeCopies(mode):
+        copied = copy.deepcopy(step, memo)
     return copied, pytree.tree_unflatten([memo.get(id(leaf), leaf) for leaf in leaves], spec)
 
 
@@ -51,6 +54,37 @@ def _fake_copy(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
         if isinstance(value, torch.nn.Parameter):
             return torch.nn.Parameter(fake, value.requires_grad)
         return fake.requires_grad_(value.requires_grad)
+
+
+class _FakeCopies(TorchFunctionMode):
+    """In a block, ``copy.deepcopy`` of a tensor makes a fake tensor. It also copies tensors that are no leaves."""
+
+    def __init__(self, mode: FakeTensorMode) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is not torch.Tensor.__deepcopy__ or isinstance(args[0], FakeTensor):
+            return func(*args, **(kwargs or {}))
+        value, memo = args
+        if id(value) not in memo:
+            memo[id(value)] = _fake_copy(value, self.mode)
+        return memo[id(value)]
+
+
+@contextlib.contextmanager
+def fake_mode_of(values: Iterable[Any]) -> Iterator[None]:
+    """In a block, make new tensors as fake as the first fake tensor among values, and accept real tensors."""
+    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    if mode is None:
+        yield
+        return
+    before, mode.allow_non_fake_inputs = mode.allow_non_fake_inputs, True
+    try:
+        with mode:
+            yield
+    finally:
+        mode.allow_non_fake_inputs = before
 
 
 @contextlib.contextmanager

@@ -7,14 +7,17 @@ Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Ten
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.parameter import is_lazy
 
 __all__ = [
     "StorageWeakRef",
     "changes_arguments",
+    "has_lazy_parameters",
     "place_of",
     "same_bits",
     "storage_key",
@@ -45,6 +48,11 @@ def same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
 def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
     dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
     return dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+
+
+def has_lazy_parameters(tensors: Iterable[torch.Tensor]) -> bool:
+    """Return whether any tensor is a parameter or buffer of a lazy layer (``torch.nn.LazyLinear``) without a shape."""
+    return any(is_lazy(tensor) for tensor in tensors)
 
 
 def storage_key(tensor: torch.Tensor) -> int:

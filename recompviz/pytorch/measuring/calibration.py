@@ -23,7 +23,7 @@ from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
-from recompviz.pytorch.measuring.measurement_run import WARM_UP_STEPS, MeasurementRun, Reading, modules_of
+from recompviz.pytorch.measuring.measurement_run import MeasurementRun, Reading, modules_of, warm_up_steps
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
@@ -92,8 +92,8 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     cache = CalibrationCache(torch.device(trace.device))
     joint = trace.joint
     operators = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
-    keys = [call_key(trace.folded.call_node[c]) for c in operators]
     counts = [len(joint.calls[c].makes) for c in operators]
+    keys = [call_key(trace.folded.call_node[c], count) for c, count in zip(operators, counts, strict=True)]
     figures = None if fresh else cache.find(keys, counts)
     if figures is None:
         measured = _measured(trace)
@@ -120,7 +120,7 @@ def _measured(trace: Trace) -> list[OperatorFigures]:
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
     with state_restored(modules_of(planned), trace.arguments):
-        for _ in range(WARM_UP_STEPS):
+        for _ in range(warm_up_steps(planned)):
             counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
         timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)

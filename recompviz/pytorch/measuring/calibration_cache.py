@@ -88,10 +88,14 @@ class CalibrationCache:
                 write_file(self.path, text, durable=False)
 
 
-def call_key(node: Node) -> str:
-    """Return a hash of a call: its operator, its constants, and the shapes, strides and dtypes of its tensors."""
+def call_key(node: Node, count: int) -> str:
+    """Return a hash of a call: its operator, its constants, and the shapes, strides and dtypes of its tensors.
+
+    ``count`` is the number of storages that the call allocates. Equal calls of an operator with several results may
+    allocate different numbers of storages, because a step may use some of the results only.
+    """
     result = _described(node.meta.get("val"))
-    text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {result}"
+    text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {count} of {result}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

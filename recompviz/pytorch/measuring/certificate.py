@@ -257,7 +257,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
             for x, y in zip(a.buffers.values(), b.buffers.values(), strict=True)
         ),
         all(_same(a.loss, b.loss, tolerant) for a, b in zip(eager, ours, strict=True)),
-        _saved_as_planned(planned, ours[0].held),
+        _saved_as_planned(planned, ours[1 if trace.after_first else 0].held),
         sum(trace.joint.storages[s].size for s in trace.schedule(plan).saved),
         notes,
     )

@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recompviz.core.base.units import format_bytes
+from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.operators import operator_name
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
@@ -53,7 +54,8 @@ class EagerForward:
 def eager_forward(trace: Trace) -> EagerForward:
     """Run the forward pass of a traced training step in eager PyTorch, and count what autograd would save.
 
-    No value is kept for a backward pass. The state of the model and of the batch is restored.
+    If a later step than the first was traced, the second forward pass is counted. No value is kept for a backward pass.
+    The state of the model and of the batch is restored.
     """
     leaves = [*trace.step.parameters(), *trace.step.buffers(), *pytree.tree_leaves(trace.arguments)]
     static = {weak_storage(leaf) for leaf in leaves if isinstance(leaf, torch.Tensor)}
@@ -65,14 +67,12 @@ def eager_forward(trace: Trace) -> EagerForward:
             saved[storage] = trace.joint.rounded(tensor.untyped_storage().nbytes())
 
     counted = _Counted()
-    with (
-        state_restored(trace.step, trace.arguments),
-        torch.enable_grad(),
-        torch.compiler.set_stance("force_eager"),
-        torch.autograd.graph.saved_tensors_hooks(pack, _never_read),
-        counted,
-    ):
-        trace.step(*trace.arguments)
+    with state_restored(trace.step, trace.arguments), torch.enable_grad():
+        if trace.after_first:
+            with forward_only():
+                trace.step(*trace.arguments)
+        with forward_only(pack), counted:
+            trace.step(*trace.arguments)
     return EagerForward(sum(saved.values()), counted.operators)
 
 
@@ -131,10 +131,6 @@ def _advice(trace: Trace, lines: list[str]) -> str:
     return (
         "Look for torch.compiler.is_compiling() there; the plans hold for the captured step, which is the one that runs"
     )
-
-
-def _never_read(_packed: None) -> torch.Tensor:
-    raise RuntimeError("the forward pass of a comparison has no backward pass")
 
 
 class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]

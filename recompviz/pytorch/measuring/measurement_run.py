@@ -184,6 +184,11 @@ def modules_of(module: nn.Module) -> list[nn.Module]:
     return [module, module.step] if isinstance(module, PlannedModule) else [module]
 
 
+def warm_up_steps(module: nn.Module) -> int:
+    """Return the number of training steps that run before the one that is recorded."""
+    return WARM_UP_STEPS + (isinstance(module, PlannedModule) and module.trace.after_first)
+
+
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:
     """Return the parameters that a traced training step overwrites."""
     named = dict(trace.step.named_parameters(remove_duplicate=False))

@@ -20,10 +20,10 @@ from recompviz.pytorch.internals.devices.runtimes import device_of, without_memo
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (
-    WARM_UP_STEPS,
     MeasurementRun,
     modules_of,
     runner_of,
+    warm_up_steps,
 )
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.running.program import profiler_mark
@@ -108,7 +108,7 @@ def measure(
     run_with = runner_of(trained, arguments)
     measurement = MeasurementRun(trained, device, optimizer, arguments)
     with state_restored(modules_of(trained), arguments, optimizer):
-        for _ in range(WARM_UP_STEPS):
+        for _ in range(warm_up_steps(module)):
             counts = measurement.one_step(run_with(None))
         static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step
         reading = measurement.recorded_step(run_with(profiler_mark), counts)

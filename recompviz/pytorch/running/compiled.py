@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.units import parse_total
 from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
+from recompviz.pytorch.internals.tensors import has_lazy_parameters
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
@@ -223,8 +224,8 @@ def compile(
 
 
 def _state_bytes(optimizer: torch.optim.Optimizer | None) -> int:
-    """Bytes that the state of an optimizer will have; 0 without an optimizer, or if its state cannot be counted."""
-    if optimizer is None:
+    """Bytes that the state of an optimizer will have; 0 without one, or if its state cannot be counted yet."""
+    if optimizer is None or has_lazy_parameters(p for group in optimizer.param_groups for p in group["params"]):
         return 0
     try:
         return state_bytes(optimizer)

@@ -144,7 +144,9 @@ class PlannedModule(nn.Module):
         # after the traced graph, one graph for all other sizes
         settings = capture_settings(varying_sizes=bool(self._budget.traced_regions))
         with settings, quiet, active(self._budget):
-            return self._compiled(*arguments)
+            result = self._compiled(*arguments)
+        self._budget.first_call = False
+        return result
 
     def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
         """Return a function that runs the forward pass with marks, for a measurement.

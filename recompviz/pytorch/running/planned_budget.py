@@ -83,6 +83,8 @@ class PlannedBudget(StepBudget):
         self.traced_regions: list[Region] = []
         self._mark: Mark | None = None
         self._warned = False
+        # the first call of a step that for example fills a cache
+        self.first_call = trace.after_first
 
     def add(self, region: Region) -> None:
         """Register a region: a graph that was just captured.
@@ -91,9 +93,9 @@ class PlannedBudget(StepBudget):
         """
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes
-        joint = None if region.symbols else _same_joint(region, self.graph.edges, self.joint)
+        joint = None if region.folded.symbolic_sizes else _same_joint(region, self.graph.edges, self.joint)
         if joint is None:
-            if not self._warned:
+            if not self._warned and not self.first_call:
                 self._warned = True
                 warn_user(
                     "recompviz: a call differs from the traced one (shape, dtype, attribute or branch); "

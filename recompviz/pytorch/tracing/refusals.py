@@ -74,6 +74,7 @@ def explanation(error: Exception) -> str:
         "\nThe model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run?"
         if "when making fake tensor call" in reason
         else "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
-        f"break it; move them out of forward().{_IN_PARTS}"
+        "break it; move them out of forward(), or run the model once before if only its first forward pass does that."
+        f"{_IN_PARTS}"
     )
     return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")

@@ -5,6 +5,7 @@ The planner of a trace makes plans, and :func:`recompviz.apply` runs them.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -59,6 +60,11 @@ class Trace:
         The device on which the step of an estimated trace is to run. None for a trace that is not estimated.
     optimizer : torch.optim.Optimizer or None
         The optimizer whose state and scratch memory are part of the step.
+    after_first : bool
+        Whether a later step than the first was traced, because the step assigns to attributes. The first step of the
+        model, which for example fills a cache, may be another graph.
+    outside : tuple of weakref.ref
+        The tensors that the step reads and that are in no module of the step, for example in a global cache.
     planner : Planner
         Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
@@ -71,6 +77,8 @@ class Trace:
     costs: Costs = "time"
     planned_for: torch.device | None = None
     optimizer: torch.optim.Optimizer | None = None
+    after_first: bool = False
+    outside: tuple[weakref.ref[torch.Tensor], ...] = field(default=(), repr=False)
     planner: Planner = field(default=None, repr=False)  # type: ignore[assignment]  # made below
 
     def __post_init__(self) -> None:
@@ -98,10 +106,11 @@ class Trace:
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the step reads besides parameters, buffers and arguments, mostly plain attributes."""
+        """The tensors that the step reads besides parameters, buffers and arguments: attributes, and those outside."""
         buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
         names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
         found = [_attribute(self.step, name) for name in names if name not in buffers]
+        found += [reference() for reference in self.outside]
         return [*self.folded.constants, *(value for value in found if isinstance(value, torch.Tensor))]
 
     @property
@@ -339,7 +348,7 @@ def _attribute(module: Any, path: str) -> Any:
     """Return the value at a dotted path of attributes, keys and positions; None if there is none."""
     for part in path.split("."):
         if isinstance(module, Mapping):
-            module = module.get(part)
+            module = module.get(part, module.get(int(part)) if part.isdigit() else None)
         elif isinstance(module, (list, tuple)) and part.isdigit():
             module = module[int(part)] if int(part) < len(module) else None
         else:

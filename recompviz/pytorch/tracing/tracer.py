@@ -5,7 +5,9 @@ The forward and backward pass are traced together, so the graph contains every v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +19,12 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
-from recompviz.pytorch.internals.aot import captured_joint
+from recompviz.pytorch.internals.aot import CapturedStep, captured_joint, make_lazy_parameters
+from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
-from recompviz.pytorch.internals.fake_tensors import without_storage
+from recompviz.pytorch.internals.fake_tensors import fake_mode_of, without_storage
+from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, unit_of
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -36,6 +40,7 @@ from recompviz.pytorch.tracing.refusals import (
 from recompviz.pytorch.tracing.results import forward_output_count, gradients_start
 from recompviz.pytorch.tracing.signature import Signature
 from recompviz.pytorch.tracing.step import (
+    Arguments,
     Loss,
     Step,
     TraceError,
@@ -58,7 +63,9 @@ def trace_step(
     device: str | None,
     optimizer: torch.optim.Optimizer | None,
 ) -> Trace:
-    """Trace one training step without running it.
+    """Trace one training step.
+
+    The step does not run. Only if it assigns to attributes or fills containers, its forward pass runs once.
 
     The parameters and errors are those of :func:`recompviz.trace`. In addition, ``costs="measured"`` raises ValueError,
     because a new trace has no measured times.
@@ -77,6 +84,8 @@ def trace_step(
     arguments = step_arguments(inputs, kwargs, targets)
     refuse_arrays(arguments)
     refuse_call(model, *arguments[:2])
+    with _explained():
+        make_lazy_parameters(step, arguments)
     refuse_foreign(optimizer, step, arguments)
     signature = Signature.of(step, arguments)
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
@@ -90,17 +99,41 @@ def trace_step(
             "no parameter has requires_grad=True: there is no backward pass; set it on the parameters that are trained"
         )
     planned_for = torch.device(device or "cpu") if estimated else None
+
+    def made(captured: CapturedStep | None, whole: bool | None) -> Trace:
+        """Return the trace of a captured step, without costs. It is whole if it returns its scalar loss."""
+        with _explained():
+            fx = _exported(step, arguments) if captured is None else captured.joint
+            if whole is None:
+                whole = _is_whole(step, arguments, fx)
+        before = _positions(arguments[:2])
+        targets_at = frozenset(range(before, before + _positions(arguments[2])))
+        refuse_data_dependent_shapes(fx)
+        count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
+        role_of = roles_of_inputs(captured.sources, captured.inputs) if captured is not None else None
+        folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
+        if captured is not None:
+            folded = _with_unused(folded, step, arguments, captured.inputs)
+        outside = _outside(captured, step, arguments) if captured is not None else ()
+        traced = Trace(
+            step, folded, signature, arguments, granularity, "paper", planned_for, optimizer, outside=outside
+        )
+        refuse_computed_constants(step, traced.constants)
+        return traced
+
+    with torch.enable_grad():
+        traced = made(None, None) if estimated else _of_later_steps(made, step, arguments)
+    traced = traced.with_costs(costs)
+    if optimizer is not None:
+        traced = with_optimizer(traced, optimizer)
+    return traced
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Raise the errors of a block as TraceError, with the reason, the user's line and the next step."""
     try:
-        with torch.enable_grad():
-            if estimated:
-                fx, inputs_of_graph, role_of = joint_graph(*without_storage(step, arguments)), None, None
-            else:
-                captured = captured_joint(step, arguments)
-                if captured is None:
-                    raise TraceError("the loss does not depend on a parameter that requires a gradient")
-                fx, sources, inputs_of_graph = captured
-                role_of = roles_of_inputs(sources, inputs_of_graph)
-            whole = _is_whole(step, arguments, fx)
+        yield
     except RecompvizError:
         raise
     except BufferSet as error:
@@ -110,19 +143,55 @@ def trace_step(
         ) from error
     except Exception as error:  # tracing raises errors of many types
         raise TraceError(explanation(error)) from error
-    before = _positions(arguments[:2])
-    targets_at = frozenset(range(before, before + _positions(arguments[2])))
-    refuse_data_dependent_shapes(fx)
-    count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
-    folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
-    if inputs_of_graph is not None:
-        folded = _with_unused(folded, step, arguments, inputs_of_graph)
-    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer)
-    traced = traced.with_costs(costs)
-    refuse_computed_constants(step, traced.constants)
-    if optimizer is not None:
-        traced = with_optimizer(traced, optimizer)
-    return traced
+
+
+def _of_later_steps(
+    made: Callable[[CapturedStep | None, bool | None], Trace], step: Step, arguments: Arguments
+) -> Trace:
+    """Trace the step that a training loop repeats. It may differ from the first step.
+
+    Many models compute a table in the first forward pass and keep it in an attribute. So if the captured step assigns
+    to attributes or fills containers, one forward pass runs eagerly. Then the next step is captured, and the state is
+    restored.
+
+    Parameters
+    ----------
+    made : callable (captured step, whole) → Trace
+        Makes a trace of a captured step in the present state. ``whole`` is whether the step returns its scalar loss;
+        None if that is not known.
+    step : Step
+    arguments : tuple
+    """
+    captured = _captured(step, arguments)
+    if not captured.assigns_state:
+        return made(captured, None)
+    with state_restored(step, arguments):
+        try:
+            with forward_only():
+                result = step(*arguments)
+        except Exception:  # the user's own steps report it
+            return made(captured, None)
+        whole = step.loss is not None or bool(arguments[2]) or _is_scalar(result)
+        return replace(made(_captured(step, arguments), whole), after_first=True)
+
+
+def _captured(step: Step, arguments: Arguments) -> CapturedStep:
+    with _explained():
+        captured = captured_joint(step, arguments)
+    if captured is None:
+        raise TraceError("the loss does not depend on a parameter that requires a gradient")
+    return captured
+
+
+def _exported(step: Step, arguments: Arguments) -> GraphModule:
+    """Return the joint graph of a step without memory; of its second call if the first one assigns a buffer."""
+    fake_step, fake_arguments = without_storage(step, arguments)
+    try:
+        return joint_graph(fake_step, fake_arguments)
+    except BufferSet:
+        with fake_mode_of([*fake_step.parameters(), *pytree.tree_leaves(fake_arguments)]), torch.no_grad():
+            fake_step(*fake_arguments)
+        return joint_graph(fake_step, fake_arguments)
 
 
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
@@ -187,6 +256,16 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
     return replace(folded, joint=joint) if extra else folded
 
 
+def _outside(captured: CapturedStep, step: Step, arguments: Arguments) -> tuple[weakref.ref[torch.Tensor], ...]:
+    """Return the tensors that a captured step reads and that belong neither to the step nor to its arguments."""
+    own = {id(value) for value in (*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments))}
+    return tuple(
+        weakref.ref(value)
+        for value, source in zip(captured.inputs, captured.sources, strict=True)
+        if isinstance(value, torch.Tensor) and id(value) not in own and not source.startswith("L['self']")
+    )
+
+
 def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
     """Return whether a training step returns its scalar loss. If not, it returns the model's outputs.
 
@@ -202,9 +281,13 @@ def _is_whole(step: Step, arguments: Any, fx: GraphModule) -> bool:
         return True
     if forward_output_count(output) > 1:  # several outputs, or tensors that the step assigns to attributes
         result = result_on_shapes(step, arguments)
-        return isinstance(result, torch.Tensor) and not result.dim()
+        return _is_scalar(result)
     first = output.args[0][0]
     return not isinstance(first, Node) or first.meta["val"].numel() == 1
+
+
+def _is_scalar(result: Any) -> bool:
+    return isinstance(result, torch.Tensor) and not result.dim()
 
 
 def _positions(values: Any) -> int:
