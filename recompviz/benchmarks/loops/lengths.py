@@ -125,10 +125,10 @@ class LengthRow:
 
     @property
     def ok(self) -> bool:
-        """Whether the backend keeps its promises.
+        """Whether the run has the results that recompviz promises.
 
-        At most three graphs are captured and at most one warning is given. No measured peak is above the total. Every
-        refusal is necessary, and every loss is exact.
+        At most three graphs may be captured, and at most one warning may be given. No measured peak may be above the
+        total. No step that fits the total may be refused, and every loss must be exact.
         """
         return self.captures <= 3 and not self.above and len(self.messages) <= 1 and self.equal and not self.too_strict
 

@@ -86,9 +86,9 @@ def explore(
     -------
     Explorer or StepExplorer
         A StepExplorer for a compiled model, otherwise an Explorer. A notebook shows the widget if it is the last value
-        of a cell. ``explorer.plan`` is the selected plan. Setting ``explorer.budget`` selects another plan; its unit is
-        bytes, with parameters, gradients and inputs included. :func:`recompviz.step_report` returns the content of a
-        StepExplorer as text.
+        of a cell. ``explorer.plan`` is the selected plan. Setting ``explorer.budget`` selects another plan. The budget
+        is in bytes, and includes parameters, gradients and inputs. :func:`recompviz.step_report` returns the content of
+        a StepExplorer as text.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def explorer_of(
 
 
 class TraceRunner:
-    """An object that runs the plans of a trace. It measures memory, and compares memory and gradients with predictions.
+    """An object that runs the plans of a trace. It measures memory and time, and checks the gradients.
 
     Parameters
     ----------

@@ -67,8 +67,7 @@ class Questions:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the question is answered, or has failed or been cancelled.
 
-        Returns immediately in a thread that holds the lock of the selection, because the background thread may need the
-        lock.
+        A thread that holds the lock of the selection returns at once, because the background thread may need the lock.
 
         Parameters
         ----------

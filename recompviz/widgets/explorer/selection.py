@@ -91,7 +91,7 @@ class Selection:
     def announce(self, request: int) -> bool:
         """Record a request number if it is higher than the newest one so far, without waiting for the lock.
 
-        A choice with a lower number may be in work at this time. It is dropped when its simulation ends.
+        If the plan of a choice with a lower number is being simulated, this choice is dropped afterwards.
 
         Returns
         -------
@@ -130,7 +130,7 @@ class Selection:
             self._changed(self)
 
     def choose_budget(self, budget: int) -> None:
-        """Select the plan of least overhead in the present table whose total peak is at most the budget.
+        """Select the best plan of the present table for a budget; see :meth:`recompviz.PlanTable.row`.
 
         The budget is in total bytes: parameters, gradients and inputs are included.
 
