@@ -22,8 +22,8 @@ class ReservedMemory:
     settings : AllocatorSettings
         The allocator's settings.
     reserved, allocated : numpy.ndarray of int64, shape (#events,)
-        Bytes reserved from the device, and bytes of the blocks in use, after each event of the timeline. They are those
-        of the last simulated step, and count static memory.
+        Bytes reserved from the device, and bytes of the blocks in use, after each event of the last simulated step.
+        Memory that exists before the step is counted, too.
     peak : int
         The most bytes reserved at one time, over all simulated steps.
     fragmentation : int
@@ -35,7 +35,7 @@ class ReservedMemory:
     failed_at : int or None
         The position of the event whose request did not fit into the device's memory; None if all requests fit.
     failure : str
-        Why it did not fit; empty if all requests fit.
+        Why this request did not fit; empty if all requests fit.
     """
 
     settings: AllocatorSettings
@@ -59,12 +59,12 @@ class ReservedMemory:
 
     @property
     def unused(self) -> int:
-        """Bytes that are reserved at the peak and that no block uses."""
+        """The largest number of reserved bytes minus the largest number of bytes in use."""
         return self.peak - self.allocated_peak
 
     @property
     def text(self) -> str:
-        """The prediction in a few words, for reports."""
+        """The prediction as a short text. If a request did not fit, the text gives the reason."""
         return self.failure or f"the caching allocator reserves about {format_bytes(self.peak)}"
 
     def __repr__(self) -> str:

@@ -212,8 +212,8 @@ class LiveModel:
         seed : int
             Seed of the random generator. The same seed gives the same result.
         repeated : Repeated
-            Repeated blocks. If there are any, each proposal changes the same nodes of several blocks, and ``free`` is
-            not used.
+            The repeated blocks of the graph. If there are any, each proposal changes the same nodes of several blocks,
+            and ``free`` is not used.
 
         Returns
         -------

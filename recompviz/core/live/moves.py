@@ -140,7 +140,8 @@ class Moves:
     def anneal_peak(self, tries: int, repeated: Repeated = NO_BLOCKS) -> None:
         """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
-        ``tries`` is the number of proposals; see :class:`Walk`. With ``repeated``, they change repeated blocks.
+        ``tries`` is the number of proposals; see :class:`Walk`. If ``repeated`` is given, the proposals change the same
+        nodes of several repeated blocks.
         """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
@@ -152,8 +153,8 @@ class Moves:
 
         The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
         of the whole search. The temperature and the weight of the :class:`Walk` are proportional to ``highest``.
-        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With ``repeated``, the
-        proposals change repeated blocks.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. If ``repeated`` is
+        given, the proposals change the same nodes of several repeated blocks.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)

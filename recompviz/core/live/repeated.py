@@ -1,8 +1,8 @@
 """Repeated blocks as a table of nodes, so that one move of the search can change the same node of many blocks.
 
-A *series* is a list of modules of one kind that follow each other, such as ``layers.0``, ``layers.1``, … Its modules
-are its *members*. Two nodes of different members have the same *position* if their keys differ only in the number of
-the member. A model of 32 equal layers has a thousand nodes, but only some thirty positions.
+A *series* is a list of modules with numbered names, such as ``layers.0``, ``layers.1``, … The modules are the *members*
+of the series. Two nodes of different members have the same *position* if their keys differ only in the number of the
+member. A model of 32 equal layers has a thousand nodes, but only some thirty positions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Repeated(NamedTuple):
-    """The series of repeated blocks of a graph.
+    """The series of repeated blocks of a graph, each as a table of nodes.
+
+    A member of a series is one of its modules. Nodes at the same place in different members have the same position.
 
     Attributes
     ----------
@@ -38,7 +40,7 @@ class Repeated(NamedTuple):
 
     @property
     def distinct(self) -> int:
-        """The number of positions in all series."""
+        """The sum of the numbers of positions of all series."""
         return int(self.positions.sum())
 
 
@@ -48,7 +50,7 @@ NO_BLOCKS = Repeated(*(np.zeros(0, np.int64) for _ in range(4)))
 def repeated_blocks(graph: Graph, free: NDArray[np.int64]) -> Repeated:
     """Return the series of repeated blocks of a graph.
 
-    Series with one member are left out, and positions that only one member has.
+    Series with one member are left out. So are positions that only one member has.
 
     Parameters
     ----------

@@ -153,10 +153,11 @@ def propose(keep_mask, free, flips, rng):
 
 @kernel
 def propose_for_blocks(keep_mask, repeated, flips, rng):
-    """Change the keep mask in place in many repeated blocks, and return the number of changed flags.
+    """Change flags of the keep mask in several repeated blocks, in place, and return the number of changed flags.
 
-    Either one position of a series gets the same flag in a range of members, or the flags of one member are copied to a
-    range of members. The changed nodes are written to ``flips``.
+    :class:`Repeated` explains series, positions and members. Either one position of a series gets the same flag in a
+    range of members, or the flags of one member are copied to a range of members. The changed nodes are written to
+    ``flips``.
     """
     s = draw_integer(rng, 0, len(repeated.start))
     start, positions, members = repeated.start[s], repeated.positions[s], repeated.members[s]

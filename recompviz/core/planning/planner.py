@@ -240,9 +240,9 @@ class Planner:
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under each budget on the
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
-            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables and the plans of
-            Chen et al. 2016. It usually finds plans that recompute less under the same budget on the simulated peak.
-            Without numba there is no search, and the ``"live"`` table has the plans from which it would start.
+            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables and from
+            baselines. It usually finds plans that recompute less under the same budget on the simulated peak. Without
+            numba there is no search, and the ``"live"`` table has the plans from which the search would start.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 

@@ -1,7 +1,8 @@
 """Predict the memory that PyTorch's caching allocator reserves for a training step, before the step runs.
 
-The allocations and frees of a simulated timeline go through the model of the allocator, in their order. The step is
-repeated until the reserved memory no longer grows, because the second step finds other free memory than the first.
+A model of the allocator serves the allocations and frees of a simulated timeline, in their order. The step is repeated,
+because the second step finds other free memory than the first step. The repetition ends when the reserved memory no
+longer grows, or after four steps.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ def with_reserved(
     timeline : Timeline
         The simulated timeline of a step.
     joint : JointGraph
-        The joint graph of the step. Its storages that exist before the step are allocated first, in their order; the
+        The joint graph of the step. Its storages that exist before the step are allocated first, in their order. The
         optimizer's state is allocated after the first step.
     settings : AllocatorSettings, optional
-        Default: PyTorch's defaults.
+        The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
-        Bytes that can be reserved from the device. Default: no limit.
+        Bytes that can be reserved from the device. If left out, there is no limit.
 
     Returns
     -------
     Timeline
-        With ``reserved`` and ``reserved_peak``.
+        The same timeline with the attributes ``reserved`` and ``reserved_peak``.
 
     Examples
     --------

@@ -88,14 +88,15 @@ class Timeline:
     device : str
         The name of the device whose memory the timeline counts, for example ``"cuda"``.
     reserved_peak : int or None
-        The most bytes that the allocator reserved on the device; None on the CPU. Predicted for a simulation.
+        The most bytes that the allocator reserves on the device. For a simulation, they are predicted. None on the CPU,
+        or if there is no prediction.
     seconds : float or None
         Wall-clock time of a measured training step; None for a simulation.
     notes : tuple of str
         Warnings for the reader, for example that other work ran at the same time.
     reserved : ReservedMemory or None
-        For a simulation, the memory that PyTorch's caching allocator reserves, as predicted; see
-        :func:`recompviz.simulate`. None if it was not predicted, and for a measurement.
+        For a simulation, the predicted memory that PyTorch's caching allocator reserves; see
+        :func:`recompviz.simulate`. None for a measurement, or if there is no prediction.
     """
 
     step: NDArray[np.int32]
