@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
+from recompviz.core.steps.reserved_prediction import with_reserved
 from recompviz.widgets.base import assets
+from recompviz.widgets.explorer.wire import LabelNumbers, timeline_message
 
 HERE = assets.HERE
 JS = sorted(path.relative_to(HERE / "js").as_posix() for path in (HERE / "js").glob("*/*.js"))
@@ -83,6 +85,13 @@ def test_blocks_are_named_by_the_label_list_and_add_up_to_the_peak(explorer):
     assert np.frombuffer(reply["block_bytes"], "<f8")[alive].sum() + static == explorer.timeline.peak
     named = {explorer._labels[i] for i in np.frombuffer(reply["block_labels"], "<u4")[alive]}
     assert named == {block.label for block in explorer.timeline.at_peak()}
+
+
+def test_reserved_memory_is_sent_where_it_is_predicted(explorer, lab):
+    numbers = LabelNumbers(lab.graph)
+    assert timeline_message(explorer.timeline, numbers)["reserved"] == explorer._reply["reserved"] == 0
+    predicted = with_reserved(explorer.timeline, lab.joint)
+    assert timeline_message(predicted, numbers)["reserved"] == predicted.reserved_peak >= predicted.peak
 
 
 def test_step_labels_point_into_the_label_list(explorer):

@@ -67,6 +67,20 @@ def with_reserved(
     return replace(timeline, reserved=reserved, reserved_peak=reserved.peak)
 
 
+def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
+    """Return :func:`with_reserved` with the settings of the environment for a CUDA device, or else the same timeline.
+
+    If the environment has settings that the model does not know, a note says so instead.
+    """
+    if not timeline.device.lower().startswith("cuda"):
+        return timeline
+    try:
+        settings = AllocatorSettings.from_environment()
+    except ValueError as error:
+        return replace(timeline, notes=(*timeline.notes, f"reserved memory is not predicted: {error}"))
+    return with_reserved(timeline, joint, settings)
+
+
 class _Steps:
     def __init__(self, allocator: CachingAllocator, timeline: Timeline) -> None:
         self._allocator = allocator

@@ -25,7 +25,7 @@ from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.steps.joint import JointGraph
-from recompviz.core.steps.reserved_prediction import with_reserved
+from recompviz.core.steps.reserved_prediction import with_reserved, with_reserved_on_cuda
 from recompviz.core.steps.schedule import Schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.tracing.call_list import has_arrival
@@ -404,26 +404,21 @@ def simulate(
     """
     expect_trace(trace, "rv.simulate(trace, plan)")
     timeline = trace.planner.simulate(plan)
-    if allocator is None and device_memory is None and not trace.device.startswith("cuda"):
-        return timeline
+    if allocator is None and device_memory is None:
+        return with_reserved_on_cuda(timeline, trace.joint)
     limit = None if device_memory is None else parse_total(device_memory, "device_memory")
     if allocator is None:
-        try:
-            settings = AllocatorSettings.from_environment()
-        except ValueError as error:  # PyTorch may know settings that the model does not
-            return replace(timeline, notes=(*timeline.notes, f"reserved memory is not predicted: {error}"))
+        allocator = AllocatorSettings.from_environment()
     elif isinstance(allocator, str):
-        settings = AllocatorSettings.parse(allocator)
-    else:
-        expect(
-            allocator,
-            AllocatorSettings,
-            "allocator",
-            "an AllocatorSettings or a str",
-            'write for example "expandable_segments:True"',
-        )
-        settings = allocator
-    return with_reserved(timeline, trace.joint, settings, limit)
+        allocator = AllocatorSettings.parse(allocator)
+    expect(
+        allocator,
+        AllocatorSettings,
+        "allocator",
+        "an AllocatorSettings or a str",
+        'write for example "expandable_segments:True"',
+    )
+    return with_reserved(timeline, trace.joint, allocator, limit)
 
 
 def expect_trace(trace: Any, then: str) -> None:

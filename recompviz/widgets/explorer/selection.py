@@ -18,6 +18,7 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
+from recompviz.core.steps.reserved_prediction import with_reserved_on_cuda
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base.interrupts import uninterrupted
 from recompviz.widgets.explorer.tables import Tables
@@ -122,7 +123,7 @@ class Selection:
             if request < self.request or not self.tables.has(table, row):
                 return
             plan = self.tables.table(table).plans[row]
-            timeline = self._planner.simulate(plan)
+            timeline = with_reserved_on_cuda(self._planner.simulate(plan), self._planner.joint)
             if request < self.request:
                 return
             self.request, self.table, self.row, self.budget = request, table, row, budget

@@ -103,6 +103,7 @@ export function readReply(message) {
     stepLabels: typed(Uint32Array, message.step_labels),
     peak: message.peak,
     peakStep: message.peak_step,
+    reserved: message.reserved ?? 0, // an exported page does not predict it
   };
   return { ...reply, bands: bandsOf(reply) };
 }
