@@ -7,7 +7,8 @@ import pytest
 
 from recompviz.core.steps.reserved_prediction import with_reserved
 from recompviz.widgets.base import assets
-from recompviz.widgets.explorer.wire import LabelNumbers, timeline_message
+from recompviz.widgets.explorer.wire import timeline_message
+from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 HERE = assets.HERE
 JS = sorted(path.relative_to(HERE / "js").as_posix() for path in (HERE / "js").glob("*/*.js"))
