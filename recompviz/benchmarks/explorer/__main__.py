@@ -145,7 +145,9 @@ def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
 
 
 def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
-    """Return the median time of each part of a confirmation, in ms, as text.
+    """Return, as text, the median time of each part of a confirmation, in ms.
+
+    A confirmation lasts from the last event of a drag to the frame that shows the kernel's simulation of the plan.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Use one Explorer at random for a long time, in a real JupyterLab and a real browser.
 
-About every second, one of some forty actions: drag, keys, pins, solvers, runs, comparisons, saved and loaded plans, the
-graph, the timeline, the theme, the size of the window, a reload of the page, a second view, other cells that change the
-Explorer at the same time, and interrupts of the kernel. After it, when nothing is under way, everything that every view
-shows must agree with the kernel, and nobody may have reported an error: page, console, kernel output, server log.
+About every second, the test does one of some forty actions. Examples are drags, keys, pins, solvers, runs, saved and
+loaded plans, a reload of the page, a second view, other cells that change the Explorer at the same time, and interrupts
+of the kernel. After each action, the test waits until nothing is under way. Then everything that the views show must
+agree with the kernel. The page, the console, the kernel and the server must not have reported an error.
 
 Each minute gives a line. Columns: actions so far; errors so far; JavaScript heap in MiB, DOM nodes and event listeners
 of the page after garbage collection; resident memory of the kernel in MiB; its tensors; its objects of recompviz; runs.
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class Test:
-    """The loop: act, wait until nothing is under way, compare, and once a minute measure.
+    """The loop of the soak test. It acts, waits until nothing is under way, and compares the views with the kernel.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class Test:
         self.soak.detail = ""
 
     def check(self) -> None:
-        """Wait until page and kernel agree; report what does not, and every error that anybody reported."""
+        """Wait until page and kernel agree. Report what does not agree, and every error of page, kernel or server."""
         soak, self.checks = self.soak, self.checks + 1
         soak.page.mouse.move(3, 3)  # over no view
         end = time.monotonic() + SOLVED
@@ -246,7 +246,7 @@ class Test:
 
 
 def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
-    """Return what a view shows that does not agree with the kernel or with itself."""
+    """Return a text for each thing that a view shows and that does not agree with the kernel or with the view."""
     wrong = [f"kernel: {name} differs" for name in kernel["broken"]]
     for name in ("table", "row", "budget", "kept", "total", "formula", "peak", "keep", "recompute", "runs"):
         if kernel[name] != view[name]:
@@ -273,7 +273,7 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
 def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int] | None = None) -> float:
     """Return the slope of a line through the values, per hour.
 
-    With groups, each group has a line of its own; all have the same slope.
+    If ``groups`` is given, each group of values has a line of its own, and all lines have the same slope.
     """
     groups = [0] * len(hours) if groups is None else groups
     above = below = 0.0

@@ -86,7 +86,7 @@ BOXES = """(view, kind) => {
 
 
 class NotNow(Exception):
-    """The page does not offer an action at this time, with the reason."""
+    """The page does not offer an action at this time. The message gives the reason."""
 
 
 class Soak:

@@ -201,17 +201,19 @@ class _Captured(BaseException):
 
 @dataclass(frozen=True, eq=False)
 class CapturedStep:
-    """The joint graph of a captured step; frozen.
+    """The joint graph of a captured training step; frozen.
 
     Attributes
     ----------
     joint : torch.fx.GraphModule
         The forward and backward pass.
     sources : list of str
-        The Python expression by which Dynamo found each input; see :func:`input_sources`.
+        The Python expression by which Dynamo found each input of the graph; see :func:`input_sources`.
     inputs : list of torch.Tensor
+        The inputs of the graph, parameters included.
     assigns_state : bool
-        Whether the step assigns to attributes or fills containers. Its next call may then be another graph.
+        Whether the step assigns to attributes or fills containers. The next call of the step may then have another
+        graph.
     """
 
     joint: GraphModule
@@ -223,7 +225,7 @@ class CapturedStep:
 def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> CapturedStep | None:
     """Capture the joint graph of ``step(*arguments)`` with ``torch.compile``. The step does not run.
 
-    None if the step computes no gradient.
+    Return None if the step computes no gradient.
     """
     found: list[CapturedStep] = []
     token = _captures.set(found)
@@ -237,9 +239,10 @@ def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Capture
 
 
 def make_lazy_parameters(step: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
-    """Make the parameters of lazy layers (``torch.nn.LazyLinear``) as the first forward pass would. Nothing else runs.
+    """Make the parameters of lazy layers (``torch.nn.LazyLinear``), as the first forward pass would make them.
 
-    The random numbers that initialise them are drawn from the generators, which move on.
+    The forward pass does not run. The parameters are initialised with random numbers from PyTorch's generators, as in a
+    forward pass.
     """
     if not has_lazy_parameters([*step.parameters(), *step.buffers()]):
         return

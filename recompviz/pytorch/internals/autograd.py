@@ -36,9 +36,9 @@ __all__ = [
 
 @contextlib.contextmanager
 def forward_only(see: Callable[[torch.Tensor], None] = lambda _tensor: None) -> Iterator[None]:
-    """Run forward passes in a ``with`` block eagerly, even of compiled models, and keep nothing for a backward pass.
+    """In a ``with`` block, run forward passes eagerly, also of compiled models, and keep nothing for a backward pass.
 
-    ``see`` is called with each tensor that autograd would save.
+    ``see`` is called with each tensor that autograd would otherwise save.
     """
     with torch.compiler.set_stance("force_eager"), torch.autograd.graph.saved_tensors_hooks(see, _never_read):
         yield

@@ -132,9 +132,9 @@ def frequent_recompilation() -> str:
 
 
 def assigns_state() -> bool:
-    """Return whether the function that is captured now assigns to attributes of its ``self``, or fills a container.
+    """Return whether the function that Dynamo captures now assigns to attributes of ``self``, or fills a container.
 
-    Only objects that existed before the call count. Call this in the backend.
+    Only objects that existed before the call of the function count. Call this in the backend.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:

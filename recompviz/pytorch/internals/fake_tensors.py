@@ -74,7 +74,10 @@ class _FakeCopies(TorchFunctionMode):
 
 @contextlib.contextmanager
 def fake_mode_of(values: Iterable[Any]) -> Iterator[None]:
-    """In a block, make new tensors as fake as the first fake tensor among values, and accept real tensors."""
+    """In a block, make new tensors in the fake mode of the first fake tensor among ``values``.
+
+    Operators accept real tensors beside fake ones. Without a fake tensor among ``values``, nothing changes.
+    """
     mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
     if mode is None:
         yield

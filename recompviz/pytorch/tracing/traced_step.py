@@ -61,10 +61,10 @@ class Trace:
     optimizer : torch.optim.Optimizer or None
         The optimizer whose state and scratch memory are part of the step.
     after_first : bool
-        Whether a later step than the first was traced, because the step assigns to attributes. The first step of the
-        model, which for example fills a cache, may be another graph.
+        Whether the second step of the model was traced, because the step assigns to attributes or fills containers. The
+        first step, which for example fills a cache, may have another graph.
     outside : tuple of weakref.ref
-        The tensors that the step reads and that are in no module of the step, for example in a global cache.
+        The tensors that the step reads and that belong to no module of the step, for example tensors in a global cache.
     planner : Planner
         Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
@@ -106,7 +106,7 @@ class Trace:
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the step reads besides parameters, buffers and arguments: attributes, and those outside."""
+        """The tensors that the step reads besides parameters, buffers and arguments, for example plain attributes."""
         buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
         names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
         found = [_attribute(self.step, name) for name in names if name not in buffers]

@@ -65,7 +65,7 @@ def trace_step(
 ) -> Trace:
     """Trace one training step.
 
-    The step does not run. Only if it assigns to attributes or fills containers, its forward pass runs once.
+    The step does not run, but a forward pass that assigns to attributes or fills containers runs once.
 
     The parameters and errors are those of :func:`recompviz.trace`. In addition, ``costs="measured"`` raises ValueError,
     because a new trace has no measured times.

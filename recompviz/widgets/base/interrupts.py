@@ -1,4 +1,4 @@
-"""Delays the interrupt of a cell (Ctrl-C) until a change is complete."""
+"""Delay the interrupt of a cell (Ctrl-C) until a change is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ PATIENCE = 1.0
 def uninterrupted() -> Iterator[None]:
     """Delay an interrupt of the main thread until the ``with`` block ends.
 
-    The block should be short. If it is not, because it calls code of the user, a second interrupt stops it.
+    The block should be short. A second interrupt is not delayed if it comes more than one second after the first. It
+    can stop a block that takes long, for example because the block calls code of the user.
 
     In other threads nothing changes, because Python interrupts only the main thread.
     """

@@ -286,8 +286,8 @@ class Explorer(anywidget.AnyWidget):
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Set traits to the values that the page sent.
 
-        The lock of the selection is held meanwhile. The number of a choice is recorded before, so that an older choice
-        that is still being simulated is dropped.
+        The lock of the selection is held while the traits are set. Before that, the request number of a new choice is
+        recorded, so that an older choice that is still being simulated is dropped.
         """
         if (asked := _numbers(sync_data.get("_asked"))) is not None:
             self._selection.announce(asked[0])
@@ -481,7 +481,7 @@ class Explorer(anywidget.AnyWidget):
             self._run_jobs.wait(seconds)
 
     def close(self) -> None:
-        """Close the widget: its views disappear, and the search, the question and the run under way stop."""
+        """Close the widget. Its views disappear, and the search, the question and the run under way stop."""
         if getattr(self, "_run_jobs", None) is not None:
             self.cancel()
         for work in (getattr(self, "_search", None), getattr(self, "_questions", None)):

@@ -30,8 +30,9 @@ class Awaited(traitlets.Instance):  # type: ignore[type-arg]
 class Chosen(traitlets.Any):
     """A trait that selects a plan when it is set.
 
-    The whole assignment holds the lock of the selection, because traitlets itself is not safe for threads: a message
-    from the page that arrives in the middle would take its validation and its observers away.
+    The whole assignment holds the lock of the selection, because traitlets itself is not safe for threads. Without the
+    lock, a message from the page could arrive in the middle of the assignment and remove the trait's validation and
+    observers.
     """
 
     def set(self, obj: Any, value: Any) -> None:

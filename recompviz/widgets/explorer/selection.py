@@ -1,10 +1,10 @@
 """The selection: the plan that an Explorer shows.
 
-With ipykernel 7, observers may be called in a thread other than the cell's. Searches and runs have threads of their
-own. So one lock guards every change of the selection. Each choice has a request number; a choice with a lower
-number than the newest one is dropped.
+Several threads change the selection. Searches and runs have threads of their own, and ipykernel 7 may call observers in
+a thread other than the cell's. Therefore one lock guards every change of the selection. Each choice has a request
+number. A choice is dropped if a choice with a higher number has been made.
 
-Python interrupts only the main thread, in which cells run. So an interrupt of a cell waits until a change is complete.
+An interrupt of a cell is delayed until a change is complete. Python interrupts only the main thread, which runs cells.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ class Selection:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock in a ``with`` block. Code in the block must not wait for a background job; see :attr:`held`.
+        """Hold the lock of the selection in a ``with`` block.
 
-        An interrupt of the cell (Ctrl-C) is delayed until the block ends.
+        Code in the block must not wait for a background job, because the job may need the lock to end. An interrupt of
+        the cell (Ctrl-C) is delayed until the block ends.
         """
         with contextlib.nullcontext() if self.held else uninterrupted(), self._lock:
             self._depth, self._holder = self._depth + 1, threading.get_ident()
