@@ -1,7 +1,9 @@
 """A large Explorer opens with plans that need no search, and better ones replace them as one change."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -284,3 +286,16 @@ def test_closing_the_explorer_stops_the_search_and_the_question(lab, search):
     assert not explorer._search.running
     assert explorer._search._job.wait(20)
     assert explorer._search._job.state == "cancelled"
+
+
+def test_a_closed_explorer_is_freed(lab):
+    explorer = lab.explorer(runner=lab, background=True)
+    explorer.run()
+    explorer.wait(20)
+    explorer.use_solver("paper", "time")
+    explorer.wait(60)
+    alive = weakref.ref(explorer)
+    explorer.close()
+    del explorer
+    gc.collect()
+    assert alive() is None

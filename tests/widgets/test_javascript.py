@@ -107,6 +107,57 @@ def test_a_stale_reply_is_known_by_its_request_and_its_graph():
 
 
 @node
+def test_a_choice_has_a_higher_number_than_those_of_another_view():
+    explorer = (
+        "{model: {get: () => ({request: 9})}, asked: {request: 3, table: 0, row: 0, budget: 10}, views: {},"
+        " state: {request: 3, table: 0, row: 0, budget: 10, settled: true, earlier: []},"
+        " tables: [{rows: 2, totalPeaks: [10, 8]}], pacer: {ask: (choice) => asked.push(choice)}, schedule() {}}"
+    )
+    found = run("explorer/choices.js", f"((asked) => (m.makeChoices({explorer}).choose(0, 1), asked))([])")
+    assert found == [{"request": 10, "table": 0, "row": 1, "budget": 8}]
+
+
+REPLIES = """((state, reply) => {
+  const handlers = {};
+  const nothing = new Proxy({}, { get: () => () => {} });
+  m.listenToKernel({
+    model: { get: () => reply, on: (name, handler) => (handlers[name] = handler) }, graph: { fingerprint: "f" }, state,
+    views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, schedule() {},
+  });
+  handlers["change:_reply"]();
+  return [state.request, state.row, state.budget, state.settled, state.confirmed];
+})(v.state, { fingerprint: "f", categories: [], steps: 0, ...v.reply })"""
+
+
+@node
+@pytest.mark.parametrize(
+    ("reply", "settled", "after"),
+    [
+        (
+            {"request": 4, "table": 0, "row": 2, "budget": 9},
+            True,
+            [5, 1, 8, True, False],
+        ),  # older than the page's choice
+        (
+            {"request": 5, "table": 0, "row": 1, "budget": 9},
+            True,
+            [5, 1, 9, True, True],
+        ),  # the kernel raised the budget
+        ({"request": 5, "table": 0, "row": 1, "budget": 9}, False, [5, 1, 8, False, True]),  # a drag goes on
+        (
+            {"request": 5, "table": 0, "row": 2, "budget": 9},
+            False,
+            [5, 2, 9, True, True],
+        ),  # the page's was not possible
+        ({"request": 6, "table": 0, "row": 1, "budget": 9}, False, [6, 1, 9, True, True]),  # chosen in Python
+    ],
+)
+def test_the_page_follows_the_kernel_unless_it_has_made_a_newer_choice(reply, settled, after):
+    state = {"request": 5, "table": 0, "row": 1, "budget": 8, "settled": settled, "confirmed": False, "step": -1}
+    assert run("explorer/replies.js", REPLIES, state=state, reply=reply) == after
+
+
+@node
 def test_an_earlier_choice_follows_its_plan_when_tables_change():
     old = "[{rows: 3, kept: Uint8Array.of(1, 2, 3)}, {rows: 2, kept: Uint8Array.of(7, 8)}]"
     new = "[{rows: 3, kept: Uint8Array.of(0, 1, 3)}, null]"

@@ -534,7 +534,9 @@ class Explorer(anywidget.AnyWidget):
 
     def _send_page(self) -> None:
         if self._search is not None and self._search.running:  # An exported page holds the final plans.
-            self._tell_solving("failed", 0.0, "still searching for better plans: export the page after the search")
+            with self._selection.changing():
+                text = "still searching for better plans: export the page after the search"
+                self._tell_solving("failed", 0.0, text)
         else:
             self.send({"type": "page"}, [self.to_html().encode()])
 
