@@ -127,6 +127,9 @@ class Test:
             self.not_now[f"{name}: {reason}"] += 1
             result = f"not now: {reason}"
         except Exception as error:
+            if "is not attached to the DOM" in str(error):  # it was drawn anew before it could be used
+                self.not_now[f"{name}: drawn anew"] += 1
+                return
             self.report("action", {"action": name, "error": str(error)[:600], "where": traceback.format_exc()[-600:]})
             result = "error"
         line = {"at": round(begun - self.begun, 2), "took": round(time.monotonic() - begun, 2), "did": name}
@@ -259,6 +262,7 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
         "chips": (view["chips"] == len(kernel["keep"]) + len(kernel["recompute"]), "the pins"),
         "confirmed": (view["confirmed"], True),
         "settled": (view["settled"], True),
+        "layout": (view["layout"] in (None, kernel["layout"]), kernel["layout"]),
         "running": (view["running"] == (kernel["run"] == "running"), kernel["run"]),
         "note": ("does not answer" not in view["note"], "an answer"),
         "wrong": (view["wrong"] == 0, "no box with the state of another plan"),

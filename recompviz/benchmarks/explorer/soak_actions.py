@@ -116,7 +116,7 @@ class Soak:
         self.views, self.loads, self.made = 1, 0, 1
         self.detail = ""
         self._told: list[tuple[str, Any]] = []
-        self.noise = 0
+        self.noise = self.downloads = 0
         self._read = 0  # bytes of the server's log that were read
         self.kernel: Kernel
         self.page: Any = None
@@ -133,6 +133,7 @@ class Soak:
         self.page.set_default_timeout(5000)
         self.page.on("pageerror", self._on_page_error)
         self.page.on("console", self._on_console)
+        self.page.on("download", self._on_download)
         self.page.on("dialog", lambda dialog: dialog.accept())
         self._open()
         self.kernel = Kernel(self.lab)
@@ -227,6 +228,9 @@ class Soak:
             self.noise += 1
             return True
         return False
+
+    def _on_download(self, _download: Any) -> None:
+        self.downloads += 1
 
     def _on_page_error(self, error: Any) -> None:
         self._told.append(("page error", f"{error}\n{getattr(error, 'stack', '')}"[:1500]))
@@ -592,9 +596,13 @@ class Soak:
         view = self._tab_save()
         if json.loads(self.kernel.ask("soaked.state(explorer)"))["busy"]:
             raise NotNow("a search is under way")
+        self.downloads = 0
         with self.page.expect_download(timeout=60_000) as got:
             view.locator(".rv-save button", has_text="as one page").click()
         got.value.delete()
+        self.page.wait_for_timeout(500)
+        if self.downloads != 1:
+            raise AssertionError(f"the page was downloaded {self.downloads} times")
 
     # ---------------------------------------------------------------- around the Explorer
 

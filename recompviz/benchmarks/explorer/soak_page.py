@@ -21,6 +21,10 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
     slider: Math.abs(slider.value - axis) <= slider.step ? "" : `${slider.value} for ${state.budget}`,
     live: text(".rv-live"),
     keep: [...state.pins.keep], recompute: [...state.pins.recompute], chips: count(".rv-pins .rv-chip"),
+    layout: root.querySelector(".rv-graph").dataset.shown !== "all" ? null : {
+      "Wrapped like a text": "wrapped", "Left to right": "right", "Top down": "down",
+    }[root.querySelector(".rv-bar [aria-pressed=true]:is([aria-label^=Wrapped], [aria-label^=Left], [aria-label^=Top])")
+      ?.ariaLabel],
     runs: state.runs.length, running: !root.querySelector(".rv-run .rv-progress").hidden,
     note: text(".rv-graph-note"), wrong, shown: drawn.length,
     card: root.querySelector(".rv-card").classList.contains("rv-there"),

@@ -77,6 +77,7 @@ def state(explorer: Explorer) -> str:
             "written": format_bytes(selection.budget),
             "keep": list(explorer._pins["keep"]),
             "recompute": list(explorer._pins["recompute"]),
+            "layout": explorer._layout["mode"],
             "runs": len(explorer.runs),
             "run": explorer._run["state"],
             "solving": explorer._solving["state"],

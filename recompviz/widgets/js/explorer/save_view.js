@@ -54,6 +54,7 @@ export function applyLines(file) {
 export function makeSaveView(parent, graph, root, actions, offline) {
   const { listen, release } = listeners();
   const file = graph.title.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "plan";
+  let awaited = false; // whether this view asked for the page
   const row = html("div", "rv-save", parent);
   const status = html("div", "rv-drawer-title", parent);
   status.setAttribute("role", "status");
@@ -98,6 +99,7 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   if (!offline) {
     button("This Explorer as one page (HTML)", "Download a page that works without a kernel and without a network", () => {
       setText(status, "writing the page…");
+      awaited = true;
       actions.page();
     });
   }
@@ -105,6 +107,8 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   html("pre", "rv-code", parent, applyLines(`${file}.plan.json`));
   return {
     page(buffer) {
+      if (!awaited) return; // another view asked for it
+      awaited = false;
       download(`${file}.html`, new Blob([buffer], { type: "text/html" }));
       setText(status, `saved ${file}.html`);
     },

@@ -111,7 +111,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function setLayout(next) {
     const first = !flat;
     flat = next;
-    if (first) mode = last?.mode ?? (open ? "wrapped" : flat.mode);
+    // the layout of every value is the same in all views, and each may ask for another one
+    if (!open) mode = flat.mode;
+    else if (first) mode = last?.mode ?? "wrapped";
     if (!open || first) show();
     if (first && last?.moved) win.setCamera(last.camera, true);
   }
@@ -119,7 +121,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function setMode(next) {
     mode = next;
     if (open) show();
-    else if (flat.mode !== next) actions.mode(next);
+    else actions.mode(next); // also if it is shown: another one may be on its way
     bar.show(mode, openness());
   }
 
@@ -127,7 +129,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function setOpen(next, anchor = -1) {
     const before = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
     open = next;
-    if (!open && flat.mode !== mode) actions.mode(mode);
+    if (!open) actions.mode(mode);
     // lines may break elsewhere: show the whole scene where it stays legible
     show(true);
     if (before === null || (mode === "wrapped" && win.fitsReadably())) return win.refit();
