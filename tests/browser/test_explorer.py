@@ -176,6 +176,17 @@ def test_a_click_pins_a_node_and_escape_lets_go(page):
     page.wait_for_function("!document.querySelector('.rv-card.rv-there')")
 
 
+def test_keys_that_mean_nothing_here_do_not_reach_the_notebook(page):
+    page.get_by_role("application", name=re.compile("^Graph of")).focus()
+    for key in ("r", "x", "d", "d", "y", "Delete", "Backspace"):  # commands of JupyterLab on the cell
+        page.keyboard.press(key)
+    page.get_by_role("button", name="Fit the whole graph").focus()
+    page.keyboard.press("r")
+    assert page.get_by_role("group", name="Explorer of Residual net").is_visible()
+    assert in_kernel(page, "'the notebook goes on'") == "the notebook goes on"
+    assert page.get_by_role("group", name="Explorer of Residual net").is_visible()
+
+
 def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
     chart = page.get_by_role("img", name=re.compile("Memory over"))
     box = chart.bounding_box()

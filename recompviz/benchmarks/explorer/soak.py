@@ -153,7 +153,7 @@ class Test:
                 if kernel["busy"]:
                     agreed_by = time.monotonic() + AGREED
                 views = soak.page.evaluate(soak_page.VIEWS)
-                wrong = [] if len(views) <= soak.views else [f"{len(views)} views, expected {soak.views}"]
+                wrong = [] if len(views) == soak.views else [f"{len(views)} views, expected {soak.views}"]
                 for number, view in enumerate(views):
                     wrong += [f"view {number}: {each}" for each in differences(kernel, view)]
                 if kernel["busy"] and patient:

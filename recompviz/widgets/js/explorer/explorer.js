@@ -1,7 +1,7 @@
 // The Explorer: one state, the views that show it, and the functions that change it. A choice repaints the page at once;
 // the kernel then confirms it.
 
-import { html, listeners } from "../shared/elements.js";
+import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
 import { rowFor } from "../data/plan_table.js";
 import { neighbours } from "../data/lower_sets.js";
@@ -103,6 +103,7 @@ export function mount(model, parent) {
   explorer.live.setAttribute("aria-live", "polite");
   makeViews(explorer, root, id);
 
+  keepBareKeys(root, listen);
   // K keeps and R recomputes the selected node, wherever in the Explorer the focus is
   listen(root, "keydown", (event) => {
     const direction = { k: 1, r: -1 }[event.key];

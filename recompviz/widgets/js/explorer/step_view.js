@@ -1,6 +1,6 @@
 // The recorded step of a compiled model: its budget, its memory, and its regions and eager code in order.
 
-import { html, setText } from "../shared/elements.js";
+import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { makeBudgetView } from "./budget_view.js";
@@ -43,6 +43,8 @@ export function mountStep(model, parent) {
   const { point, budget } = model.get("_chosen");
   const state = { point, budget, selected: -1, hover: -1, opened: model.get("_opened").region };
   const root = html("div", "rv-explorer rv-step", parent);
+  const { listen, release } = listeners();
+  keepBareKeys(root, listen);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", `Recorded step of ${step.title}`);
   const head = html("div", "rv-header", root);
@@ -171,6 +173,7 @@ export function mountStep(model, parent) {
     model.off("change:_chosen", chosen);
     model.off("change:_opened", opened);
     for (const view of [budgetView, chart, list]) view.destroy();
+    release();
     root.remove();
   };
 }

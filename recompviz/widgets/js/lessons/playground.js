@@ -1,7 +1,7 @@
 // The playground: clicks on nodes build a set, a sentence says whether it is a lower set, and lower sets form a sequence.
 // The page handles clicks itself. The kernel draws an edited graph and computes the cost of a sequence.
 
-import { html, listeners } from "../shared/elements.js";
+import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { clickable, sceneView } from "./scene_view.js";
 import { boundary, closure, playgroundPatch, setWords, verdict, violations } from "./playground_patch.js";
 import { mountPlayer } from "./lesson_player.js";
@@ -24,6 +24,7 @@ function field(parent, label, name, attributes = {}) {
 export function render({ model, el }) {
   const events = listeners();
   const root = html("div", "rv-teach", el);
+  keepBareKeys(root, events.listen);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Lower-set playground");
   const bar = html("div", "rv-tbar", root);

@@ -1,11 +1,12 @@
 // A stepper: one or more scenes with a player each; tabs choose the scene.
 
-import { html, listeners } from "../shared/elements.js";
+import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { mountPlayer } from "./lesson_player.js";
 
 export function render({ model, el }) {
   const events = listeners();
   const root = html("div", "rv-teach", el);
+  keepBareKeys(root, events.listen);
   root.setAttribute("role", "group");
   const label = model.get("_label");
   root.setAttribute("aria-label", label);

@@ -29,6 +29,15 @@ export function listeners() {
   };
 }
 
+/** Keep bare keys from JupyterLab, which has commands on them: X cuts the cell, R makes it a raw one without outputs. */
+export function keepBareKeys(root, listen) {
+  listen(root, "keydown", (event) => {
+    const runsTheCell = event.key === "Enter" && event.shiftKey;
+    if (event.ctrlKey || event.metaKey || event.altKey || runsTheCell) return;
+    if (event.key.length === 1 || /^(Arrow|Page|Home|End|Enter|Backspace|Delete)/.test(event.key)) event.stopPropagation();
+  });
+}
+
 /** Set a text only if it differs: the browser does not lay out unchanged elements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
