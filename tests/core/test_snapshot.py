@@ -292,6 +292,20 @@ def test_frames_of_unbounded_depth_are_not_shown(tmp_path: Path) -> None:
     assert report.rows[0].line is None
 
 
+def test_a_block_without_python_lines_is_named_by_autograd_s_node_or_by_the_operator(tmp_path: Path) -> None:
+    def stack(*names: str) -> list[dict[str, Any]]:
+        return [{"filename": "??", "line": 0, "name": name} for name in names]
+
+    inside = ("at::_ops::empty::call(int)", "at::_ops::mm::redispatch(x)", "at::_ops::mm::call(x)")
+    backward = stack(*inside, "torch::autograd::generated::MmBackward0::apply(x)", "torch::autograd::Engine::run()")
+    slices = stack(*inside, "torch::autograd::CopySlices::apply(x)")
+    events = [alloc(512 * i, 500 + i, frames=frames) for i, frames in enumerate((backward, slices, stack(*inside), []))]
+    report = rv.load_snapshot(snapshot_file(tmp_path / "names.pickle", [], events))
+    assert sorted(row.value for row in report.rows) == ["CopySlices", "MmBackward0", "mm", "no stack recorded"]
+    assert report.coverage == 0  # no line of the user's code is known
+    assert sorted(f.cause for f in report.findings) == ["allocated at one line"] + ["allocated by one operator"] * 3
+
+
 def test_a_block_allocated_twice_counts_once_and_the_report_says_so(tmp_path: Path) -> None:
     report = rv.load_snapshot(snapshot_file(tmp_path / "twice.pickle", [], [alloc(), alloc(), alloc()]))
     assert report.peak == report.timeline.peak == 512

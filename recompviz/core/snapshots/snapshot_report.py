@@ -182,7 +182,7 @@ class _DeviceReport:
             why = "allocated by the optimizer"
         else:
             why = "allocated, and not freed before the peak"
-        name = f"{line.function or 'line'} ({line.place})" if line else BEFORE if at < 0 else NO_STACK
+        name = f"{line.function or 'line'} ({line.place})" if line else BEFORE if at < 0 else stack.label or NO_STACK
         born = f"event {at:,}" if at >= 0 else BEFORE
         return PeakRow(
             name, size, stack.category, why, line=line, stack=stack.lines, born=born, attributed=line is not None
@@ -190,16 +190,18 @@ class _DeviceReport:
 
     @staticmethod
     def _lines(rows: tuple[PeakRow, ...], peak: int) -> list[Finding]:
-        groups: dict[tuple[SourceLine | None, str], list[int]] = {}
+        groups: dict[tuple[SourceLine | str, str], list[int]] = {}
         for i, row in enumerate(rows):
-            groups.setdefault((row.line, row.why), []).append(i)
+            groups.setdefault((row.line or row.value, row.why), []).append(i)
         found = []
-        for (line, why), members in groups.items():
+        for (place, why), members in groups.items():
+            line = place if isinstance(place, SourceLine) else None
             size = sum(rows[i].size for i in members)
             text = f"{len(members):,} block{'s' if len(members) > 1 else ''}, {size / peak:.0%} of the peak; {why}"
-            found.append(
-                Finding("allocated at one line", rows[members[0]].value, line, size, 0, text, "", tuple(members))
-            )
+            value = rows[members[0]].value
+            named = line is None and value not in (BEFORE, NO_STACK)
+            cause = "allocated by one operator" if named else "allocated at one line"
+            found.append(Finding(cause, value, line, size, 0, text, "", tuple(members)))
         return found
 
     def _timeline(self) -> Timeline:

@@ -6,6 +6,7 @@ of the unpickled objects.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 
 LIBRARIES = ("/torch/", "/site-packages/", "/dist-packages/", "/lib/python3", "<frozen", "importlib")
+# C++ functions that run a node of autograd's graph, or an operator
+_NODE = re.compile(r"^torch::autograd::(?:generated::)?(\w{1,60})::apply\b")
+_OPERATOR = re.compile(r"^at::_ops::(\w{1,60})::(?:call|redispatch)\b")
 # larger line numbers are ignored
 MOST_LINES = 1 << 31
 
@@ -30,12 +34,13 @@ class Stack:
         ``optim``. Otherwise it is ``GRADIENT`` if the name of a function contains "backward", and ``KEPT`` if not. An
         empty stack has the category ``OTHER``.
     label : str
-        File and line number of the first of ``lines``; empty if there are no lines.
+        File and line number of the first of ``lines``. Without lines, the name of the autograd node or of the operator
+        in the C++ frames, for example ``"MmBackward0"``; empty if there is none.
     """
 
     lines: tuple[SourceLine, ...] = ()
     category: Category = Category.OTHER
-    label: str = ""  # the innermost line
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class _Frame:
     own: bool
     optimizes: bool
     backward: bool
+    node: str = ""  # the autograd node that the frame runs
+    operator: str = ""  # the operator that the frame runs
 
 
 class Stacks:
@@ -84,7 +91,13 @@ class Stacks:
             category = Category.GRADIENT
         else:
             category = Category.KEPT if known else Category.OTHER
-        return Stack(own, category, own[0].place if own else "")
+        if own:
+            label = own[0].place
+        else:  # the frames are ordered from the inside
+            nodes = [one.node for one in known if one.node]
+            operators = [one.operator for one in known if one.operator]
+            label = nodes[0] if nodes else operators[-1] if operators else ""
+        return Stack(own, category, label)
 
     def _frame(self, frame: Any) -> _Frame | None:
         key = id(frame)
@@ -107,4 +120,12 @@ def _read_frame(frame: dict[str, Any]) -> _Frame:
     python = number is not None and file.endswith((".py", ">"))
     line = SourceLine(file, number or 0, "", name) if python or cell else None
     own = line is not None and not any(part in file for part in LIBRARIES)
-    return _Frame(line, own, "/optim/" in file, "backward" in name.lower())
+    node, operator = (pattern.search(name) for pattern in (_NODE, _OPERATOR))
+    return _Frame(
+        line,
+        own,
+        "/optim/" in file,
+        "backward" in name.lower(),
+        node[1] if node else "",
+        operator[1] if operator else "",
+    )
