@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Nodes(NamedTuple):
-    """Four numbers for each node.
+    """The cost, size, rank and pin of each node, as arrays.
 
     ``time`` is T_v in quanta (:mod:`recompviz.core.exact.whole_times`), negative for the memory-centric objective.
     ``memory`` is M_v in bytes. ``rank`` is the position in the topological order. ``pinned`` is True if the node must

@@ -81,13 +81,14 @@ class Moves:
                 target -= step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Recompute one more value: the value that reduces the excess most per unit of additional overhead.
+        """Recompute the value that reduces the excess most per unit of additional overhead.
 
         The excess is the number of bytes above the budget, summed over the steps of the schedule. Only kept values that
         are alive at the peak are tried, in rounds. Each round tries twice as many values as the round before. The first
-        round in which a value reduces the excess is the last. Values that reduced no excess less often in this search
-        are tried first. Among equals, values with more bytes per unit of cost come first. On graphs of 256 nodes or
-        more, up to 1 + #V // 256 values are recomputed at once.
+        round in which a value reduces the excess is the last. The search counts for each value how often it was tried
+        without reducing an excess. Values with low counts are tried first. Among values with equal counts, those with
+        more bytes per unit of cost come first. On graphs of 256 nodes or more, up to 1 + #V // 256 values are
+        recomputed at once.
 
         Returns
         -------

@@ -19,9 +19,9 @@ class StepArrays(NamedTuple):
     """A graph and the joint graph of the same training step, as arrays.
 
     Call c reads the storages ``reads[read_start[c]:read_start[c + 1]]``. The arrays ``makes``, ``views`` and
-    ``follows`` are indexed in the same way. The fields are explained in :mod:`recompviz.core.steps.joint`: those of
-    calls in ``Call``, those of storages in ``Storage``, the others in ``JointGraph``. Sizes of storages and workspace
-    are in bytes, rounded as the allocator rounds them.
+    ``follows`` are indexed in the same way. The classes ``Call``, ``Storage`` and ``JointGraph`` in
+    :mod:`recompviz.core.steps.joint` explain the fields. Sizes of storages and workspace are in bytes, rounded as the
+    allocator rounds them.
     """
 
     # per call

@@ -119,7 +119,7 @@ class Step(nn.Module):
     ----------
     model : torch.nn.Module
     loss : callable (output, *targets) → torch.Tensor, or None
-        None if the model computes its own loss, or if its loss is computed outside the step.
+        The loss function. None if the model computes its own loss, or if the loss is computed outside the step.
 
     Raises
     ------

@@ -123,7 +123,7 @@ class Trace:
         """Whether the training step was traced without a loss, so that it returns the model's outputs.
 
         The gradients of the outputs then come from outside the step. They are in memory when the backward pass starts,
-        and they count as gradients in flight.
+        and have the category ``GRADIENT``.
         """
         return has_arrival(self.joint)
 
