@@ -278,9 +278,20 @@ def test_lazy_layers_get_the_parameters_that_the_first_forward_pass_would_give_t
     assert int(traced[1].num_batches_tracked) == 0
 
 
+def test_a_model_without_memory_is_traced_without_a_warning_of_dynamo() -> None:
+    with torch.device("meta"):
+        model, x, y = Attribute(), torch.empty(2, 6, 8), torch.empty(2, 6, 8)
+    assert rv.trace(model, x, targets=(y,), loss=F.mse_loss, device="cuda").estimated
+
+
 @pytest.mark.slow
 def test_every_verb_runs_lazy_layers() -> None:
-    check_verbs(nn.Sequential(nn.LazyLinear(8), nn.Dropout(0.5), nn.LazyLinear(8)))
+    def lazy() -> nn.Module:
+        return nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(8))
+
+    check_verbs(lazy())
+    assert rv.measure(lazy(), X, targets=(Y,), loss=F.mse_loss).peak > 0
+    assert rv.debug(lazy(), X, targets=(Y,), loss=F.mse_loss).peak > 0
 
 
 def test_a_compiled_lazy_model_trains_with_an_optimizer_made_before() -> None:

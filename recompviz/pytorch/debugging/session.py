@@ -29,6 +29,7 @@ from recompviz.pytorch.debugging.references.insertions import contents, reader
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.report import report_of
+from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.devices.runtimes import device_of, present_accelerator, runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
@@ -37,6 +38,7 @@ from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
 from recompviz.pytorch.tracing.step import (
     Loss,
+    Step,
     TraceError,
     expect_loss,
     refuse_call,
@@ -93,6 +95,7 @@ def examined(
     arguments = step_arguments(inputs, kwargs, targets, optimizer)
     if isinstance(model, nn.Module):
         refuse_call(model, *arguments[:2])
+        make_lazy_parameters(Step(model, None), (*arguments[:2], ()))
         refuse_foreign(optimizer, model, arguments)
     expect_loss(loss)
     module = model if isinstance(model, nn.Module) else None

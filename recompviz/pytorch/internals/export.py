@@ -181,6 +181,7 @@ def _buffer_warning(action: Any) -> Iterator[None]:
     Warnings about Dynamo's own tracing, on which a user cannot act, are also suppressed.
     """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*certain side effects")  # the graph does not run
         warnings.filterwarnings(action, message=r".*certain side effects.*_buffers")
         warnings.filterwarnings("ignore", message=r".*autograd\.function\.Function.* should not be instantiated")
         # torch 2.10 reads .grad of fake tensors

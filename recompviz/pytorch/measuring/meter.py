@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
@@ -105,6 +106,7 @@ def measure(
         )
     device = device_of([*module.parameters(), *pytree.tree_leaves(arguments)])
     trained = module if isinstance(module, PlannedModule) else Step(module, loss)
+    make_lazy_parameters(trained, arguments)
     run_with = runner_of(trained, arguments)
     measurement = MeasurementRun(trained, device, optimizer, arguments)
     with state_restored(modules_of(trained), arguments, optimizer):
