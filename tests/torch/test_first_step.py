@@ -253,13 +253,21 @@ def test_a_step_that_assigns_nothing_does_not_run_when_it_is_traced(monkeypatch:
     assert not rv.trace(made(Attention), X, targets=(Y,), loss=F.mse_loss).after_first
 
 
-def test_an_attribute_with_a_gradient_that_no_later_step_reads_is_no_output_of_the_model() -> None:
-    class Auxiliary(Attention):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.kept = super().forward(x)
-            return self.kept.sum()
+class Auxiliary(Attention):
+    """Keeps its output with its gradient function, as models keep losses of their layers."""
 
-    assert not rv.trace(made(Auxiliary), X).returns_outputs
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.kept = super().forward(x)
+        return self.kept.square().sum()
+
+
+def test_the_gradient_of_an_assigned_tensor_is_freed_after_its_last_use() -> None:
+    trace = rv.calibrate(rv.trace(made(Auxiliary), X))
+    assert not trace.returns_outputs
+    plan = trace.baseline("keep-all")
+    simulated, measured = rv.simulate(trace, plan), rv.measure(rv.apply(trace, plan), X)
+    assert measured.peak == simulated.peak
+    assert rv.certify(trace, plan).gradients == "bitwise"
 
 
 def test_lazy_layers_get_the_parameters_that_the_first_forward_pass_would_give_them() -> None:

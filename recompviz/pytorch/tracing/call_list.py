@@ -5,6 +5,8 @@ Every other fx node is an alias, such as a view. The value of an alias is in a s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
@@ -85,19 +87,19 @@ class CallList:
         random = is_random(node.target)
         self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
 
-    def add_arrival(self, fallback: Node) -> None:
-        """Add the call with which the backward pass starts if the gradients of the outputs come from outside.
+    def add_arrival(self, tangents: Sequence[Node], fallback: Node) -> None:
+        """Add the call with which the backward pass starts if gradients of outputs come from outside.
 
         The call allocates these gradients. Each is freed after its last use.
 
         Parameters
         ----------
+        tangents : sequence of torch.fx.Node
+            The placeholders of these gradients.
         fallback : torch.fx.Node
-            The fx node to record for the call if the graph has no tangents. Tangents are the placeholders of the
-            gradients of the outputs.
+            The fx node to record for the call if there are no tangents.
         """
         table = self._table
-        tangents = [node for node, (role, _) in table.placeholders if role == "tangent"]
         for node in tangents:
             if isinstance(value := node.meta.get("val"), torch.Tensor):
                 table.add(node, value, len(self.calls), Category.GRADIENT, "gradient of an output")

@@ -133,17 +133,21 @@ def fold(
     table = StorageTable(fx, prepared.passed)
     calls = CallList(table, prepared.mutated)
     nodes = list(fx.graph.nodes)
+    role_of = role_of or placeholder_role
+    tangents = [node for node in nodes if node.op == "placeholder" and role_of(node)[0] == "tangent"]
+    # autograd holds the gradient of the loss, and makes those of tensors that the step assigns to attributes
+    arriving = tangents if region else tangents[1:]
     for node in nodes:
         if node.op == "placeholder":
-            table.add_placeholder(node, role_of or placeholder_role, target_positions, region)
+            table.add_placeholder(node, role_of, target_positions, allocated=node in arriving)
         elif node.op == "get_attr":
             table.add_constant(node)
     operators = [node for node in nodes if node.op == "call_function"]
     for node in operators:
         if node in prepared.forward:
             calls.add(node, backward=False)
-    if region:
-        calls.add_arrival(fallback=nodes[0])
+    if region or arriving:
+        calls.add_arrival(arriving, fallback=nodes[0])
     for node in operators:
         if node not in prepared.forward:
             calls.add(node, backward=True)

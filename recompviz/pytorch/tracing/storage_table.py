@@ -87,12 +87,9 @@ class StorageTable:
         return self._by_key[key]
 
     def add_placeholder(
-        self, node: Node, role_of: Callable[[Node], Role], targets: frozenset[int], region: bool
+        self, node: Node, role_of: Callable[[Node], Role], targets: frozenset[int], allocated: bool
     ) -> None:
         """Add a placeholder and the storage of its value.
-
-        The tangents of a region (the gradients of its outputs) get no storage here, because a call of the backward pass
-        allocates them.
 
         Parameters
         ----------
@@ -101,8 +98,8 @@ class StorageTable:
             Returns the value that the placeholder stands for.
         targets : frozenset of int
             The flat positions of the inputs that are targets.
-        region : bool
-            Whether the graph is a part of a training step.
+        allocated : bool
+            Whether a call of the graph allocates the value. It then gets no storage here.
 
         Raises
         ------
@@ -119,7 +116,7 @@ class StorageTable:
             raise TraceError(f"the trace has an input of an unknown kind: {which}; please report this model")
         self.placeholders.append((node, (role, which)))
         value = node.meta.get("val")
-        if not isinstance(value, torch.Tensor) or (role == "tangent" and region):
+        if not isinstance(value, torch.Tensor) or allocated:
             return
         category = _CATEGORY.get(role, Category.TARGET if which in targets else Category.INPUT)
         self.add(node, value, -1, category, str(which) if role in ("parameter", "buffer") else category.label)

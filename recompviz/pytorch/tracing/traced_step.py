@@ -125,7 +125,8 @@ class Trace:
         The gradients of the outputs then come from outside the step. They are in memory when the backward pass starts,
         and have the category ``GRADIENT``.
         """
-        return has_arrival(self.joint)
+        # in a whole step, the gradients of tensors that it assigns to attributes arrive
+        return has_arrival(self.joint) and not self.joint.tangent_bytes
 
     @property
     def estimated(self) -> bool:
