@@ -39,7 +39,7 @@ class OperatorTimes:
         leaves, structure = pytree.tree_flatten((arguments, named))
         key = operator, str(structure), tuple(_described(leaf) for leaf in leaves)
         if key not in self._seconds:
-            values, options = pytree.tree_unflatten([_filled(leaf) for leaf in leaves], structure)
+            values, options = pytree.tree_unflatten([filled(leaf) for leaf in leaves], structure)
             self._seconds[key] = _least_seconds(operator, values, options)
         return self._seconds[key]
 
@@ -50,12 +50,14 @@ def _described(leaf: Any) -> Any:
     return repr(leaf)
 
 
-def _filled(leaf: Any) -> Any:
+def filled(leaf: Any) -> Any:
     """Return a real tensor in place of a fake one: random for floating point, else zeros, which are valid indices."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
-    made = torch.empty_strided(leaf.shape, leaf.stride(), dtype=leaf.dtype, device=leaf.device)
-    return made.uniform_() if leaf.dtype.is_floating_point else made.zero_()
+    # as_strided: several elements may share memory, as in an expanded tensor
+    made = torch.empty(leaf.untyped_storage().nbytes() // leaf.itemsize, dtype=leaf.dtype, device=leaf.device)
+    filled = made.uniform_() if leaf.dtype.is_floating_point else made.zero_()
+    return filled.as_strided(leaf.shape, leaf.stride(), leaf.storage_offset())
 
 
 def _least_seconds(operator: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> float:

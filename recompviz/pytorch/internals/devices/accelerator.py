@@ -57,6 +57,10 @@ class AcceleratorRuntime(DeviceRuntime):
         if hasattr(self.module, "reset_peak_memory_stats"):
             self.module.reset_peak_memory_stats(self.device)
 
+    def empty_cache(self) -> None:
+        if hasattr(self.module, "empty_cache"):
+            self.module.empty_cache()
+
     def peak_allocated(self) -> int | None:
         return self._statistic("max_memory_allocated")
 

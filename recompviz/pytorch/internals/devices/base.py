@@ -39,11 +39,14 @@ class DeviceRuntime(ABC):
     ----------
     alignment : int
         The device's allocator rounds sizes up to multiples of this number of bytes.
+    caching_allocator : bool
+        Whether the device's allocator is the one that :mod:`recompviz.core.allocator` models.
     foreach_optimizers : bool
         Whether PyTorch's optimizers by default update all parameters of this device together.
     """
 
     alignment: int = 1
+    caching_allocator: bool = False
     foreach_optimizers: bool = False
 
     def __init__(self, device: torch.device) -> None:
@@ -98,6 +101,10 @@ class DeviceRuntime(ABC):
     @abstractmethod
     def reset_peaks(self) -> None:
         """Reset the peaks in the allocator's statistics. Do nothing if the allocator does not count."""
+
+    @abstractmethod
+    def empty_cache(self) -> None:
+        """Return memory that the allocator has reserved and does not use to the device."""
 
     def peak_allocated(self) -> int | None:
         """Return the most bytes allocated since :meth:`reset_peaks`; None if the allocator does not count."""

@@ -37,6 +37,9 @@ class CpuRuntime(DeviceRuntime):
     def reset_peaks(self) -> None:
         pass
 
+    def empty_cache(self) -> None:
+        pass
+
     def generator(self) -> torch.Generator:
         return torch.default_generator
 

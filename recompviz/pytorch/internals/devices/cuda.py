@@ -17,6 +17,7 @@ class CudaRuntime(AcceleratorRuntime):
     """A CUDA device with PyTorch's caching allocator, which rounds to 512 bytes."""
 
     alignment = 512
+    caching_allocator = True
 
     def _module(self) -> Any:
         return torch.cuda
@@ -38,7 +39,7 @@ class CudaRuntime(AcceleratorRuntime):
         return [ProfilerActivity.CPU, ProfilerActivity.CUDA]
 
     def synchronize(self) -> None:
-        torch.cuda.synchronize(self.device)
+        self.module.synchronize(self.device)
 
     def _event(self) -> Any:
-        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        return self.module.Event(enable_timing=True)

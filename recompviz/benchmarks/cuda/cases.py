@@ -1,0 +1,168 @@
+"""The setting of a part, and helpers that all parts share. A part is a function from its setting to rows of a table."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
+from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
+
+Row = dict[str, Any]
+# what a network is called, its batch size, and whether it is the small variant
+Case = tuple[str, int, bool]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a part gets.
+
+    Attributes
+    ----------
+    device : str
+        ``"cuda"``, or ``"cpu"`` in the rehearsal.
+    out : Path
+        The folder of the results.
+    ends : float
+        The time at which the part should end, as ``time.monotonic`` gives it.
+    left_out : list of str
+        The cases that did not run, because the time was over. The part adds them.
+    """
+
+    device: str
+    out: Path
+    ends: float = float("inf")
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether the part runs on the CPU."""
+        return self.device == "cpu"
+
+    @property
+    def late(self) -> bool:
+        """Whether the time of the part is over."""
+        return time.monotonic() > self.ends
+
+    @property
+    def runtime(self) -> Any:
+        """The runtime of the device."""
+        return runtime(torch.device(self.device))
+
+
+def example(case: Case, device: str) -> networks.Example:
+    """Return a network with a batch, with the same values each time."""
+    name, batch, small = case
+    torch.manual_seed(0)
+    return networks.example(name, batch, small=small, device=device)
+
+
+def label(case: Case) -> str:
+    """Return the name of a case in the tables."""
+    name, batch, small = case
+    return f"{name}{' (small)' if small else ''}, batch {batch}"
+
+
+def guarded(function: Callable[[], Iterator[Row]], **labels: Any) -> Iterator[Row]:
+    """Yield the rows of one case, each with the labels; an error becomes a row, so that other cases still run."""
+    try:
+        for row in function():
+            yield {**labels, **row}
+    except Exception as error:  # anything may fail on a device that this never ran on
+        traceback.print_exc()
+        first = (str(error).splitlines() or [""])[0]
+        yield {**labels, "ok": False, "error": f"{type(error).__name__}: {first}"}
+    gc.collect()
+
+
+def cases(
+    setting: Setting, function: Callable[[Setting, Case], Iterator[Row]], all_of: Sequence[Case]
+) -> Iterator[Row]:
+    """Yield the rows of all cases until the time is over."""
+    for case in all_of:
+        if setting.late:
+            setting.left_out.append(label(case))
+            continue
+        yield from guarded(lambda case=case: function(setting, case), network=label(case))  # type: ignore[misc]
+        setting.runtime.empty_cache()
+
+
+def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
+    """Return the plans that keep every value, that take half of the range of totals, and that take the least total."""
+    most = int(table.total_peaks.max())
+    middle = table.plans[table.row((table.least_total + most) // 2)]
+    return {
+        "keep-all": rv.Plan.keep_all(trace.graph),
+        "middle": middle,
+        "least": table.plans[table.row(table.least_total)],
+    }
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Let PyTorch choose kernels that give the same bits each time; it warns where there are none."""
+    cudnn: Any = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def allocator_peaks(module: nn.Module, step: networks.Example, device: str) -> AllocatorPeaks:
+    """Run one training step after a warm-up, and return the allocator's peaks, without the profiler."""
+    arguments: Any = (step.inputs, {}, step.targets)
+    measurement = MeasurementRun(module, torch.device(device), None, arguments)
+    run = runner_of(module, arguments, step.loss)(None)
+    runtime(torch.device(device)).empty_cache()
+    measurement.one_step(run)
+    for parameter in module.parameters():
+        parameter.grad = None
+    peaks = AllocatorPeaks(torch.device(device))
+    peaks.begin()
+    measurement.one_step(run)
+    runtime(torch.device(device)).synchronize()
+    peaks.end()
+    return peaks
+
+
+def trained(step: networks.Example, call: Callable[..., Any], model: nn.Module, count: int) -> list[float]:
+    """Train for some steps with plain gradient descent, and return the losses."""
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(count):
+        loss: Any = step.loss(call(*step.inputs), *step.targets)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+    return losses
+
+
+def eager_losses(step: networks.Example, count: int) -> list[float]:
+    """Return the losses of a copy of the model that is trained in eager PyTorch."""
+    model = copy.deepcopy(step.model)
+    torch.manual_seed(1)
+    return trained(step, model, model, count)
+
+
+def furthest(found: Sequence[float], expected: Sequence[float]) -> float:
+    """Return the largest relative difference of two lists of losses."""
+    return max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(found, expected, strict=True))

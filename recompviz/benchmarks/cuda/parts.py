@@ -1,0 +1,51 @@
+"""The parts of the command, in the order of their value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the command; frozen.
+
+    Attributes
+    ----------
+    name : str
+        The name of its files.
+    function : str
+        Module and name of the function that yields its rows.
+    seconds : float
+        Its time limit when the whole command has 8 minutes.
+    stand_in : bool
+        Whether the rehearsal runs it with the stand-in for CUDA.
+    beside : bool
+        Whether it runs beside the parts that follow, because it uses no device.
+    plans : bool
+        Whether it searches plans. It then waits for the part that compiles the solvers.
+    """
+
+    name: str
+    function: str
+    seconds: float
+    stand_in: bool = False
+    beside: bool = False
+    plans: bool = True
+
+
+PARTS = (
+    Part("environment", "environment:environment", 30, stand_in=True, plans=False),
+    Part("kernels", "environment:kernels", 120, beside=True, plans=False),
+    Part("snapshot", "allocator:snapshot", 40, stand_in=True, plans=False),
+    Part("peaks", "predictions:peaks", 100, stand_in=True),
+    Part("certificates", "predictions:certificates", 80),
+    Part("out-of-memory", "allocator:out_of_memory", 60, stand_in=True),
+    Part("compile", "compilers:compiled", 90),
+    Part("timeline", "predictions:timeline", 50, stand_in=True),
+    Part("times", "predictions:times", 60),
+    Part("budgets", "predictions:budgets", 50),
+    Part("workspace", "allocator:workspace", 50, stand_in=True),
+    Part("fit-in", "compilers:fit_in", 50),
+    Part("inductor", "compilers:inductor", 90),
+    Part("paper", "predictions:paper", 240),
+)

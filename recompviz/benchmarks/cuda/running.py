@@ -1,0 +1,207 @@
+"""Running parts: each in its own process, with a time limit, its rows and its result in files."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from recompviz.benchmarks.cuda.parts import PARTS, Part
+
+PACKAGE = "recompviz.benchmarks.cuda"
+# share of a part's time limit after which it starts no further case
+SOFT = 0.75
+# seconds that are left for the table
+RESERVE = 5.0
+# a part with less time than this is not started
+LEAST_SECONDS = 10.0
+COULD_NOT = "could not finish"
+
+
+def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again: bool) -> list[dict[str, Any]]:
+    """Run the chosen parts in their order, and return the result of each.
+
+    Parameters
+    ----------
+    chosen : list of Part
+    device : str
+    out : Path
+        The folder of the results.
+    minutes : float
+        The time for all parts together.
+    again : bool
+        Whether parts run although their result is there.
+    """
+    ends = time.monotonic() + 60 * minutes - RESERVE
+    stretch = minutes / 8
+    results: dict[str, dict[str, Any]] = {}
+    beside: list[_Process] = []
+    for part in chosen:
+        path = out / f"{part.name}.json"
+        if not again and (found := _read(path)) is not None and found.get("device asked for") == device:
+            results[part.name] = {**found, "skipped": True}
+            _say(part, "its result is there")
+            continue
+        left = ends - time.monotonic()
+        if left < LEAST_SECONDS:
+            results[part.name] = {"part": part.name, "ended": "no time was left", "ok": False, "rows": []}
+            _say(part, "no time is left")
+            continue
+        if part.plans:
+            while beside:
+                _finish(beside.pop(), results)
+            left = max(LEAST_SECONDS, ends - time.monotonic())
+        process = _Process(part, device, out, min(part.seconds * stretch, left))
+        if part.beside:
+            beside.append(process)
+            continue
+        _finish(process, results)
+    while beside:
+        _finish(beside.pop(), results)
+    return [results[part.name] for part in chosen]
+
+
+def _finish(process: _Process, results: dict[str, dict[str, Any]]) -> None:
+    results[process.part.name] = process.wait()
+
+
+class _Process:
+    """A part that runs in its own process group."""
+
+    def __init__(self, part: Part, device: str, out: Path, seconds: float) -> None:
+        self.part, self.out, self.seconds = part, out, seconds
+        self.start = time.monotonic()
+        for name in (f"{part.name}.json", f"{part.name}.rows.jsonl"):
+            (out / name).unlink(missing_ok=True)
+        command = [
+            sys.executable, "-m", PACKAGE, "--part", part.name, "--device", device, "--out", str(out),
+            "--seconds", f"{seconds * SOFT:.1f}",
+        ]  # fmt: skip
+        with open(out / f"{part.name}.log", "wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, env=environment_of(out), start_new_session=True
+            )
+
+    def wait(self) -> dict[str, Any]:
+        """Wait for the part until its time limit, and return its result."""
+        ended = ""
+        try:
+            code = self.process.wait(max(0.1, self.seconds - (time.monotonic() - self.start)))
+            ended = "" if code == 0 else f"the process ended with status {code}"
+        except subprocess.TimeoutExpired:
+            ended = f"time limit of {self.seconds:.0f} s"
+        finally:
+            with contextlib.suppress(
+                ProcessLookupError, PermissionError
+            ):  # also on Ctrl-C, and compilers that it started
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        rows = self.out / f"{self.part.name}.rows.jsonl"
+        result = _read(self.out / f"{self.part.name}.json")
+        if result is None:
+            found = _rows(rows)
+            seconds = round(time.monotonic() - self.start, 1)
+            result = {
+                "part": self.part.name, "ended": ended or COULD_NOT, "ok": False, "seconds": seconds, "rows": found,
+            }  # fmt: skip
+        else:
+            rows.unlink(missing_ok=True)
+        _say(self.part, f"{result['seconds']:.0f} s, {outcome(result)}")
+        return result
+
+
+def outcome(result: dict[str, Any]) -> str:
+    """Return the result of a part in some words."""
+    rows = result["rows"]
+    failed = sum(not row.get("ok", True) for row in rows)
+    text = f"{len(rows)} rows, {failed} not ok" if failed else f"{len(rows)} rows, all ok"
+    return f"{text}; {result['ended']}" if result.get("ended") else text
+
+
+def environment_of(out: Path) -> dict[str, str]:
+    """Return the environment of a part: every cache is in the folder of the results, which can be written."""
+    caches = {
+        "NUMBA_CACHE_DIR": "numba",
+        "RECOMPVIZ_CACHE": "calibration",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+        "TRITON_CACHE_DIR": "triton",
+    }
+    folders = {name: str((out / "caches" / folder).resolve()) for name, folder in caches.items()}
+    root = str(Path(__file__).parents[3])
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    # cuBLAS needs this setting to be deterministic
+    fixed = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **folders, **fixed}
+
+
+def run_here(name: str, device: str, out: Path, seconds: float) -> None:
+    """Run one part in this process, write its rows as they come, and its result when it has ended."""
+    from recompviz.benchmarks.cuda.cases import Setting
+    from recompviz.benchmarks.cuda.stand_in import stand_in
+    from recompviz.benchmarks.side_by_side import about
+
+    part = next(part for part in PARTS if part.name == name)
+    module, function = part.function.split(":")
+    setting = Setting(device, out, time.monotonic() + seconds)
+    start = time.monotonic()
+    rows: list[dict[str, Any]] = []
+    counted = stand_in() if part.stand_in and setting.rehearsal else contextlib.nullcontext()
+    with counted, open(out / f"{name}.rows.jsonl", "w", encoding="utf-8") as file:
+        run = getattr(importlib.import_module(f"{PACKAGE}.{module}"), function)
+        for row in run(setting):
+            rows.append(row)
+            line = json.dumps(row, default=str, ensure_ascii=False)
+            print(line, flush=True)
+            file.write(line + "\n")
+            file.flush()
+    result = {
+        "part": name,
+        "device asked for": device,
+        "stand-in": part.stand_in and setting.rehearsal,
+        **about(device),
+        "seconds": round(time.monotonic() - start, 1),
+        "processor seconds": round(sum(os.times()[:4]), 1),
+        "ended": f"the time was over before {', '.join(setting.left_out)}" if setting.left_out else "",
+        "ok": all(row.get("ok", True) for row in rows),
+        "rows": rows,
+    }
+    write_whole(out / f"{name}.json", json.dumps(result, indent=1, default=str, ensure_ascii=False) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file as a whole, by a temporary file and a rename."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("rows"), list) else None
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that a part wrote before it was ended."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def _say(part: Part, text: str) -> None:
+    print(f"{part.name:>14}: {text}", flush=True)

@@ -1,0 +1,109 @@
+"""``python -m recompviz.benchmarks.cuda``: its parts, processes and files. It needs no package of the notebook."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recompviz.benchmarks.cuda import __main__ as command
+from recompviz.benchmarks.cuda import running
+from recompviz.benchmarks.cuda.parts import PARTS
+from recompviz.benchmarks.cuda.table import table
+
+ENVIRONMENT = PARTS[0]
+# packages that a machine with a GPU may lack
+ABSENT = ("ipywidgets", "anywidget", "plotly", "traitlets", "IPython", "jupyterlab", "graphviz", "scipy", "pytest")
+VERBS = (
+    "trace",
+    "calibrate",
+    "certify",
+    "measure",
+    "simulate",
+    "apply",
+    "fit_in",
+    "compile",
+    "load_snapshot",
+    "Partitioner",
+)
+
+
+def test_no_package_of_the_notebook_is_needed() -> None:
+    code = f"""
+import sys
+for name in {ABSENT!r}:
+    sys.modules[name] = None
+import importlib, recompviz as rv
+from recompviz.benchmarks.cuda.parts import PARTS
+from recompviz.benchmarks.cuda import __main__, running, stand_in, table
+for part in PARTS:
+    module, function = part.function.split(":")
+    assert callable(getattr(importlib.import_module("recompviz.benchmarks.cuda." + module), function))
+for name in {VERBS!r}:
+    getattr(rv, name)
+import torch
+model = torch.nn.Linear(2, 2)
+trace = rv.trace(model, torch.ones(1, 2), loss=torch.sum)
+print(rv.certify(trace, rv.Plan.keep_all(trace.graph)).gradients)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "bitwise", done.stderr
+
+
+def test_a_part_is_run_once_and_its_result_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["environment", "--device", "cpu", "--out", str(tmp_path)]
+    assert command.main(arguments) == 0
+    result = json.loads((tmp_path / "environment.json").read_text())
+    assert result["stand-in"] is True
+    assert {row["what"] for row in result["rows"]} >= {"device", "torch", "cuDNN", "first kernel"}
+    assert (tmp_path / "environment.log").exists()
+    found = {path.name for path in tmp_path.iterdir()} - {"caches"}
+    assert found == {"environment.json", "environment.log", "table.md"}
+    capsys.readouterr()
+    assert command.main(arguments) == 0
+    assert "its result is there" in capsys.readouterr().out
+    assert "| environment |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_part_that_takes_too_long_is_ended_and_leaves_no_result(tmp_path: Path) -> None:
+    [result] = running.run_parts([replace(ENVIRONMENT, seconds=0.2)], "cpu", tmp_path, 8, again=False)
+    assert result["ok"] is False
+    assert result["ended"] == "time limit of 0 s"
+    assert not (tmp_path / "environment.json").exists()
+    assert "**not ok**" in table([result], "cpu", 1.0)
+
+
+def test_a_part_that_fails_is_shown_with_the_rows_before(tmp_path: Path) -> None:
+    broken = replace(ENVIRONMENT, name="no-such-part")
+    [result] = running.run_parts([broken], "cpu", tmp_path, 8, again=False)
+    assert result["ended"] == "the process ended with status 1"
+    assert "StopIteration" in (tmp_path / "no-such-part.log").read_text()
+    (tmp_path / "x.rows.jsonl").write_text('{"ok": true}\n{"ok": fal')
+    assert running._rows(tmp_path / "x.rows.jsonl") == [{"ok": True}]
+
+
+def test_without_time_no_part_starts(tmp_path: Path) -> None:
+    results = running.run_parts(list(PARTS), "cpu", tmp_path, 0.1, again=True)
+    assert {result["ended"] for result in results} == {"no time was left"}
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_every_cache_of_a_part_can_be_written(tmp_path: Path) -> None:
+    found = running.environment_of(tmp_path)
+    for name in ("NUMBA_CACHE_DIR", "RECOMPVIZ_CACHE", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        assert found[name].startswith(str(tmp_path))
+
+
+def test_a_missing_package_is_named_with_the_command_that_fetches_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(command, "NEEDED", ("torch", "no_such_package"))
+    assert command.main(["--out", str(tmp_path)]) == 2
+    line = capsys.readouterr().out
+    assert line.startswith("no_such_package is needed. Fetch: ")
+    assert "pip download" in line
+    assert "--no-index" in line
