@@ -41,7 +41,7 @@ PARTS = (
     Part("certificates", "predictions:certificates", 80),
     Part("out-of-memory", "allocator:out_of_memory", 60, stand_in=True),
     Part("compile", "compilers:compiled", 90),
-    Part("timeline", "predictions:timeline", 50, stand_in=True),
+    Part("timeline", "predictions:timeline", 50),
     Part("times", "predictions:times", 60),
     Part("budgets", "predictions:budgets", 50),
     Part("workspace", "allocator:workspace", 50, stand_in=True),

@@ -76,8 +76,11 @@ def peak_rows(setting: Setting, case: Case) -> Iterator[Row]:
         counted = allocator_peaks(module, step, setting.device)
         allocated = None if counted.allocated is None else counted.allocated + measured.static
         off = measured.peak / simulated.peak - 1
-        ok = abs(off) <= MOST_OFF and not measured.notes
-        ok = ok and (allocated is None or abs(allocated / simulated.peak - 1) <= MOST_OFF)
+        # with the stand-in, the profiler still sees the CPU's allocator, which does not round
+        judged = [allocated] if setting.rehearsal else [measured.peak, allocated]
+        ok = not measured.notes and all(
+            size is not None and abs(size / simulated.peak - 1) <= MOST_OFF for size in judged
+        )
         yield {
             "plan": name,
             "simulated": simulated.peak,
