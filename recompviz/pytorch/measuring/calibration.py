@@ -8,16 +8,18 @@ operators runs no training step.
 
 from __future__ import annotations
 
+import gc
 import statistics
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 
 import torch
 
 from recompviz.core.base.arguments import expect_flag
+from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.internals.devices.base import Stopwatch
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
@@ -38,9 +40,11 @@ TIMED_STEPS = 3
 def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs six times, under the time-centric plan with the least simulated peak. It does not run if the
-    figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the
-    bytes that it saves with those of the captured step. The state of the model and of the batch is restored.
+    The training step runs six times, under the time-centric plan with the least simulated peak. If the device has
+    no memory for this plan, it runs under the plan with the least simulated peak that a search finds. The step does
+    not run if the figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch,
+    to compare the bytes that it saves with those of the captured step. The state of the model and of the batch is
+    restored.
 
     Parameters
     ----------
@@ -110,8 +114,21 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
 
 
 def _measured(trace: Trace) -> list[OperatorFigures]:
-    """Run steps under the time-centric plan with the least simulated peak, and return the figures of each call."""
-    table = trace.plans("time")
+    """Run steps under a plan of little memory, and return the figures of each call.
+
+    The plan is the time-centric one with the least simulated peak. If the device has no memory for it, it is the plan
+    with the least simulated peak of all that a search finds.
+    """
+    with suppress(torch.OutOfMemoryError):
+        return _measured_under(trace, "time")
+    # outside of the block, because the error holds the values of the step that failed
+    gc.collect()
+    runtime(torch.device(trace.device)).empty_cache()
+    return _measured_under(trace, "live")
+
+
+def _measured_under(trace: Trace, objective: PlanObjective) -> list[OperatorFigures]:
+    table = trace.plans(objective)
     plan = table.plans[int(table.total_peaks.argmin())]
     planned = apply(trace, plan)
     inputs, kwargs, targets = trace.arguments
@@ -164,28 +181,28 @@ def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]
 
 
 class _StepClock:
-    """Times each step of a schedule. The device is synchronised before and after each step."""
+    """Times each step of a schedule, without making the device wait between the steps."""
 
     def __init__(self, device: torch.device, steps: int) -> None:
         self.device = device
-        self.times: list[list[float]] = [[] for _ in range(steps)]
+        self.watches: list[list[Stopwatch]] = [[] for _ in range(steps)]
 
     def mark(self, step: int) -> AbstractContextManager[None]:
         return _TimedStep(self, step)
 
     def seconds(self) -> list[float]:
         """Return the median time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
-        return [statistics.median(times) if times else 0.0 for times in self.times]
+        runtime(self.device).synchronize()
+        return [statistics.median(w.seconds() for w in watches) if watches else 0.0 for watches in self.watches]
 
 
 class _TimedStep(AbstractContextManager[None]):
     def __init__(self, clock: _StepClock, step: int) -> None:
-        self.clock, self.step = clock, step
+        self.watch = runtime(clock.device).stopwatch()
+        clock.watches[step].append(self.watch)
 
     def __enter__(self) -> None:
-        runtime(self.clock.device).synchronize()
-        self.start = time.perf_counter()
+        self.watch.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        runtime(self.clock.device).synchronize()
-        self.clock.times[self.step].append(time.perf_counter() - self.start)
+        self.watch.stop()
