@@ -113,7 +113,7 @@ def solve(
         raise ValueError(f'family {family!r} is unknown; choose "all", "paper", "prefixes" or "auto"')
     if isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1:
         raise ValueError(f"limit is {shown(limit)}, expected a number of lower sets, at least 1")
-    limit = int(limit)
+    limit = min(int(limit), 2**31)
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain

@@ -83,7 +83,10 @@ class Graph:
         _set = object.__setattr__
         _set(self, "memory", checked_costs("memory", self.memory, n, np.dtype(np.int64)))
         _set(self, "time", checked_costs("time", self.time, n, np.dtype(np.float64)))
-        given = np.asarray(self.edges)
+        try:
+            given = np.asarray(self.edges)
+        except ValueError:  # pairs of different lengths
+            given = np.array([None])
         if given.size and (given.dtype.kind not in "iu" or given.size % 2):
             raise GraphError(f"edges are {shown(self.edges)}, expected pairs of node numbers, shape (#E, 2)")
         given = given.reshape(-1, 2)

@@ -158,7 +158,8 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
         if moves.repeated.distinct:
             moves.anneal_peak(min(FLOOR_SHARE * tries, BLOCK_TRIES * moves.repeated.distinct), moves.repeated)
         moves.anneal_peak(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * n))
-    budgets = np.linspace(candidates.front()[-1].peak, highest, BUDGETS).astype(np.int64).tolist()
+    lowest = candidates.front()[-1].peak
+    budgets = [lowest + (highest - lowest) * i // (BUDGETS - 1) for i in range(BUDGETS)]
     effort = EFFORT // (len(model.joint.calls) * len(budgets))
     for done, budget in enumerate(budgets):
         progress(done, len(budgets))

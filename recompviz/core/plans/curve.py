@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import index
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.rendering import render
 from recompviz.core.base.units import parse_bytes
@@ -167,9 +168,10 @@ class Tradeoff:
             If the front has no such position.
         """
         front = self.front(objective)
-        if not -len(front) <= index(position) < len(front):
-            raise IndexError(f"position is {position}, expected 0 to {len(front) - 1}")
-        return Plan.from_masks(self.graph, front.walk_back(index(position)))
+        expect(position, Integral, "position", f"a whole number, 0 to {len(front) - 1}")
+        if not -len(front) <= position < len(front):
+            raise IndexError(f"position is {shown(int(position))}, expected 0 to {len(front) - 1}")
+        return Plan.from_masks(self.graph, front.walk_back(int(position)))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
         """Return the plans of the Pareto front of an objective, largest peak by the paper's formula first.

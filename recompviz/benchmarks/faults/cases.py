@@ -1,0 +1,130 @@
+"""Run numbered cases in processes of their own, so that a case that hangs or crashes is counted and not fatal.
+
+A part of the benchmark is a module with a function ``cases(numbers, seed)``, which tries the cases of these numbers and
+returns rows of the table. Case ``i`` is the same in every run with the same seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple
+from pathlib import Path
+from types import FrameType
+
+from recompviz.benchmarks.faults.counts import FaultCount
+from recompviz.core.base.errors import RecompvizError
+
+# time limit of one case in seconds; on a machine with other load, a case takes far less
+SECONDS = 60
+
+
+class TooLong(BaseException):
+    """A case took longer than its limit."""
+
+
+@contextlib.contextmanager
+def limited(seconds: float = SECONDS) -> Iterator[None]:
+    """Raise :class:`TooLong` in a ``with`` block of the main thread that takes longer than a time limit."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise TooLong(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def unclear(error: BaseException) -> str | None:
+    """Return why an error is not a clear one; None if it is.
+
+    A clear error is one that recompviz raises itself, of a type that it documents, with a message of some words.
+    """
+    said = f"{type(error).__name__}: {ascii(str(error))[1:200]}"
+    if not isinstance(error, (RecompvizError, ValueError, TypeError, IndexError)):
+        return said
+    text = str(error)
+    if not 15 <= len(text) <= 1000 or " " not in text.strip():
+        return f"{said} (its length is {len(text)})"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    raised = "recompviz" in frame.filename and (frame.line or "").startswith("raise ")
+    return None if raised else f"{said} (raised at {Path(frame.filename).name}:{frame.lineno})"
+
+
+class Tally:
+    """Counts cases by subject and kind."""
+
+    def __init__(self) -> None:
+        self._tried: Counter[tuple[str, str]] = Counter()
+        self._wrong: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, subject: str, kind: str, wrong: str | None = None) -> None:
+        """Count a case. ``wrong`` says what was wrong with it; None if nothing was."""
+        self._tried[subject, kind] += 1
+        if wrong is not None:
+            self._wrong.setdefault((subject, kind), []).append(wrong)
+
+    def rows(self) -> list[FaultCount]:
+        """Return the rows of the table."""
+        return [
+            FaultCount(subject, kind, tried, tuple(self._wrong.get((subject, kind), ())))
+            for (subject, kind), tried in self._tried.items()
+        ]
+
+
+def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
+    """Try ``count`` cases of a part in processes of ``size`` cases each, and return the sums of their rows."""
+    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+    for first in range(0, count, size):
+        end = min(first + size, count)
+        for subject, kind, tried, wrong in _in_process(part, first, end, seed):
+            before = found.get((subject, kind), (0, []))
+            found[subject, kind] = before[0] + tried, before[1] + wrong
+    return [FaultCount(*key, tried, tuple(wrong)) for key, (tried, wrong) in found.items()]
+
+
+def _in_process(part: str, first: int, end: int, seed: int) -> list[tuple[str, str, int, list[str]]]:
+    command = [sys.executable, "-m", "recompviz.benchmarks.faults.cases", part, str(first), str(end), str(seed)]
+    what = f"cases {first} to {end - 1} of seed {seed}"
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS + (end - first) * 2 + 120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return [(part, "hangs", end - first, [f"{what}: the process did not end"])]
+    if done.returncode:
+        said = " | ".join(done.stderr.strip().splitlines()[-12:])
+        return [(part, "crashes", end - first, [f"{what}: the process ended with {done.returncode}: {said}"])]
+    rows: list[tuple[str, str, int, list[str]]] = json.loads(done.stdout.splitlines()[-1])
+    return rows
+
+
+def rows_of(part: str, numbers: Iterable[int], seed: int) -> list[FaultCount]:
+    """Try the cases of these numbers in this process."""
+    rows: list[FaultCount] = importlib.import_module(f"recompviz.benchmarks.faults.{part}").cases(numbers, seed)
+    return rows
+
+
+def main(part: str, first: str, end: str, seed: str) -> None:
+    """Try cases, and print their rows as JSON."""
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    rows = rows_of(part, range(int(first), int(end)), int(seed))
+    print(json.dumps([astuple(row) for row in rows]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
