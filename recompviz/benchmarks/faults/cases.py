@@ -1,7 +1,8 @@
 """Run numbered cases in processes of their own, so that a case that hangs or crashes is counted and not fatal.
 
 A part of the benchmark is a module with a function ``cases(numbers, seed)``, which tries the cases of these numbers and
-returns rows of the table. Case ``i`` is the same in every run with the same seed.
+returns rows of the table. Case ``i`` is the same in every run with the same seed. A part may have a function
+``prepare()`` that changes the process in which cases run.
 """
 
 from __future__ import annotations
@@ -122,6 +123,9 @@ def main(part: str, first: str, end: str, seed: str) -> None:
     """Try cases, and print their rows as JSON."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
+    prepare = getattr(importlib.import_module(f"recompviz.benchmarks.faults.{part}"), "prepare", None)
+    if prepare is not None:
+        prepare()
     rows = rows_of(part, range(int(first), int(end)), int(seed))
     print(json.dumps([astuple(row) for row in rows]))
 
