@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from recompviz.benchmarks.faults.counts import FaultCount, table
 
 # the parts, with the number of faults that each of them injects by default
-PARTS = {"verbs": 2_000, "core": 20_000, "recordings": 20_000}
+PARTS = {"verbs": 2_000, "core": 20_000, "recordings": 20_000, "messages": 5_000}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +30,7 @@ from recompviz.core.base.errors import RecompvizError
 
 # time limit of one case in seconds; on a machine with other load, a case takes far less
 SECONDS = 60
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 class TooLong(BaseException):
@@ -54,15 +58,23 @@ def unclear(error: BaseException) -> str | None:
 
     A clear error is one that recompviz raises itself, of a type that it documents, with a message of some words.
     """
-    said = f"{type(error).__name__}: {ascii(str(error))[1:200]}"
     if not isinstance(error, (RecompvizError, ValueError, TypeError, IndexError)):
-        return said
+        return said(error)
     text = str(error)
     if not 15 <= len(text) <= 1000 or " " not in text.strip():
-        return f"{said} (its length is {len(text)})"
+        return f"{said(error)} (its length is {len(text)})"
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    raised = "recompviz" in frame.filename and (frame.line or "").startswith("raise ")
-    return None if raised else f"{said} (raised at {Path(frame.filename).name}:{frame.lineno})"
+    raised = Path(frame.filename).is_relative_to(_PACKAGE) and (frame.line or "").startswith("raise ")
+    return None if raised else f"{said(error)} (raised at {Path(frame.filename).name}:{frame.lineno})"
+
+
+def said(error: BaseException) -> str:
+    """Return the type and the message of an error in one line. The message of an error may raise an error."""
+    try:
+        text = ascii(str(error))[1:300]
+    except Exception as second:
+        text = f"its message cannot be shown ({type(second).__name__})"
+    return f"{type(error).__name__}: {text}"
 
 
 class Tally:
@@ -89,9 +101,9 @@ class Tally:
 def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
     """Try ``count`` cases of a part in processes of ``size`` cases each, and return the sums of their rows."""
     found: dict[tuple[str, str], tuple[int, list[str]]] = {}
-    for first in range(0, count, size):
-        end = min(first + size, count)
-        for subject, kind, tried, wrong in _in_process(part, first, end, seed):
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        parts = pool.map(lambda first: _in_process(part, first, min(first + size, count), seed), range(0, count, size))
+        for subject, kind, tried, wrong in chain.from_iterable(parts):
             before = found.get((subject, kind), (0, []))
             found[subject, kind] = before[0] + tried, before[1] + wrong
     return [FaultCount(*key, tried, tuple(wrong)) for key, (tried, wrong) in found.items()]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +20,7 @@ import numpy as np
 import traitlets
 
 from recompviz.core.base.arguments import expect
-from recompviz.core.base.errors import GraphError, PlanMismatch
+from recompviz.core.base.errors import GraphError
 from recompviz.core.base.files import write_file
 from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, parse_total
 from recompviz.core.exact.solver import Family
@@ -33,6 +33,8 @@ from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
+from recompviz.widgets.base.job import explain
+from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
@@ -48,7 +50,7 @@ OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
 BASELINES = ("per-module", "chen", "as-written")
 
 
-class Explorer(anywidget.AnyWidget):
+class Explorer(PageWidget):
     """A widget that shows one training step, and selects which values the step keeps and which it recomputes.
 
     Parameters
@@ -128,6 +130,7 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = assets.esm()
     _css = assets.css()
+    page_traits = ("_asked", "_pins", "_mode")
 
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
     budget = Chosen(help='Total bytes; accepts "10 GiB" and "60%".')
@@ -283,16 +286,30 @@ class Explorer(anywidget.AnyWidget):
             if not self._settling:
                 self._selection.choose_budget(change["new"])
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Set traits to the values that the page sent.
+    def from_page(self, name: str, value: Any, _state: Mapping[str, Any]) -> Any:
+        """Return a checked value of a trait that the page may set; see :class:`PageWidget`."""
+        if name == "_mode":
+            if value not in MODES:
+                raise ValueError(f"expected one of {', '.join(MODES)}")
+            return value
+        if name == "_asked":
+            fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}
+            return {**fields, "budget": amount(value["budget"])}
+        count = len(self.graph)
+        keep, recompute = node_numbers(value["keep"], count), node_numbers(value["recompute"], count)
+        numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
+        return {**numbers, "keep": keep, "recompute": recompute}
+
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Set traits to the checked values that the page sent.
 
         The lock of the selection is held while the traits are set. Before that, the request number of a new choice is
         recorded, so that an older choice that is still being simulated is dropped.
         """
-        if (asked := _numbers(sync_data.get("_asked"))) is not None:
-            self._selection.announce(asked[0])
+        if "_asked" in state:
+            self._selection.announce(state["_asked"]["request"])
         with self._selection.changing():
-            super().set_state(sync_data)
+            super().take_state(state)
 
     @traitlets.observe("_asked")
     def _on_asked(self, change: Any) -> None:
@@ -382,15 +399,8 @@ class Explorer(anywidget.AnyWidget):
 
     @traitlets.observe("_pins")
     def _on_pins(self, change: Any) -> None:
-        pins = change["new"]
-        try:
-            base, keep, recompute = int(pins["base"]), self._names(pins["keep"]), self._names(pins["recompute"])
-        except (KeyError, TypeError, ValueError, IndexError):
-            return
-        self._questions.pin(base, keep, recompute)
-
-    def _names(self, nodes: Sequence[int]) -> list[Name]:
-        return [self.graph.names[int(v)] for v in nodes if 0 <= int(v) < len(self.graph)]
+        pins, names = change["new"], self.graph.names
+        self._questions.pin(pins["base"], [names[v] for v in pins["keep"]], [names[v] for v in pins["recompute"]])
 
     def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
         """Show the plans that another solver finds for an objective.
@@ -428,8 +438,8 @@ class Explorer(anywidget.AnyWidget):
         ------
         PlanMismatch
             If the plan was made for another graph, or the text is not a plan.
-        OSError
-            If the file cannot be read.
+        FileError
+            If the file cannot be read. It is also an OSError.
         """
         self._questions.load(plan)
 
@@ -500,19 +510,21 @@ class Explorer(anywidget.AnyWidget):
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         kind = content.get("type") if isinstance(content, dict) else None
+        if not isinstance(kind, str):
+            return
         if kind == "run" and self._run_jobs is not None:
             self.run()
         elif kind == "cancel":
             self.cancel()
         elif kind == "stop":
             self._stop()
-        elif kind == "solve" and content.get("family") in FAMILIES:
+        elif kind == "solve" and content.get("family") in tuple(FAMILIES):
             objective = content.get("objective")
             self._questions.use_solver(  # without waiting for the search for better plans
                 content["family"], cast(PlanObjective, objective) if objective in ("time", "memory") else None
             )
         elif kind == "load":
-            self._load_text(str(content.get("text", "")).strip() or "{}")
+            self._load_text(content.get("text"))
         elif kind == "page":
             self._send_page()
 
@@ -523,12 +535,13 @@ class Explorer(anywidget.AnyWidget):
         elif self._search is not None:
             self._search.stop()
 
-    def _load_text(self, text: str) -> None:
+    def _load_text(self, text: Any) -> None:
+        """Load a plan from a text of the page, which is never the path of a file."""
         with self._selection.changing():
             try:
-                self.load(text)
-            except (PlanMismatch, OSError) as error:
-                self._tell_solving("failed", 0.0, str(error))
+                self.load(Plan.from_json(self.graph, text))
+            except Exception as error:
+                self._tell_solving("failed", 0.0, explain(error))
             else:
                 self._tell_solving("done", 1.0, "plan loaded")
 

@@ -6,16 +6,20 @@ present budget. A newer question cancels the older question.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.base.files import read_text
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Name
 from recompviz.core.planning.planner import Planner, check_objective
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
+from recompviz.core.plans.plan_text import longest_text
 from recompviz.widgets.base.job import Job, Progress
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.tables import FAMILIES
@@ -213,13 +217,14 @@ class Questions:
         ------
         PlanMismatch
             If the plan was made for another graph, or the text is not a plan.
-        OSError
-            If the file cannot be read.
+        FileError
+            If the file cannot be read. It is also an OSError.
         """
         graph = self._planner.graph
         if not isinstance(plan, Plan):
+            expect(plan, (str, os.PathLike), "plan", "a Plan, its JSON text, or the path of a file with this text")
             is_text = isinstance(plan, str) and plan.lstrip().startswith("{")
-            plan = Plan.from_json(graph, str(plan) if is_text else Path(plan).read_text(encoding="utf-8"))
+            plan = Plan.from_json(graph, str(plan) if is_text else read_text(plan, 4 * longest_text(len(graph))))
         elif plan.graph.fingerprint != graph.fingerprint:
             raise PlanMismatch("the plan was made for another graph; plan again for this one, or see plan.on(graph)")
         plan = self._planner.check(plan)  # with this graph's costs
@@ -252,8 +257,8 @@ class Questions:
             self._job.start()
 
     def _on_job(self, job: Job[PlanTable], answered: Callable[[PlanTable], str]) -> None:
-        with self._selection.changing():
-            if job is not self._job or job.cancelled:
+        with self._selection.changing_unless_held(job.state == "running") as free:
+            if not free or job is not self._job or job.cancelled:
                 return
             if job.state == "done" and job.result is not None:
                 self._told("done", 1.0, answered(job.result))

@@ -114,7 +114,9 @@ class Runs:
             self._job.wait(seconds)
 
     def _on_job(self, run: Run, job: Job[RunReport]) -> None:
-        with self._selection.changing():
+        with self._selection.changing_unless_held(job.state == "running") as free:
+            if not free:
+                return
             text, offer = job.text, None
             if job.state == "done" and job.result is not None:
                 self._finished(run, job.result)

@@ -89,6 +89,7 @@ class PlanSearch:
         self._selection = selection
         self._progressed, self._found, self._stopped = progressed, found, stopped
         self._settled = threading.Event()
+        self._what = "the search"
         self._job = Job(lambda progress: search_tables(planner, objectives, progress), self._on_job)
 
     def start(self) -> None:
@@ -123,14 +124,15 @@ class PlanSearch:
             self._settled.wait(seconds)
 
     def _on_job(self, job: Job[list[PlanTable]]) -> None:
-        with self._selection.changing():
-            if not self.running:
+        with self._selection.changing_unless_held(job.state == "running") as free:
+            if not free or not self.running:
                 return
             if job.state == "running":
                 self._progressed(job.fraction)
             elif job.state == "done" and job.result is not None:
+                self._what = "showing the better plans"  # it calls the user's observers
                 self._found(job.result)
                 self._settled.set()
             else:
                 self._settled.set()
-                self._stopped(f"the search failed: {job.text}" if job.state == "failed" else "the search was stopped")
+                self._stopped(f"{self._what} failed: {job.text}" if job.state == "failed" else "the search was stopped")

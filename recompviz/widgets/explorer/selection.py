@@ -77,6 +77,22 @@ class Selection:
                 if self._depth == 0:
                     self._holder = 0
 
+    @contextlib.contextmanager
+    def changing_unless_held(self, unless_held: bool) -> Iterator[bool]:
+        """Hold the lock in a ``with`` block, as :meth:`changing`.
+
+        If ``unless_held`` is true and another thread holds the lock, the block runs without it, and gets False instead
+        of True. A job reports its progress in this way, because the thread that holds the lock may wait for the job.
+        """
+        if not self._lock.acquire(blocking=not unless_held):
+            yield False
+            return
+        try:
+            with self.changing():
+                yield True
+        finally:
+            self._lock.release()
+
     @property
     def held(self) -> bool:
         """Whether the current thread holds the lock of the selection.

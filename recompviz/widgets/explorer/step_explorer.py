@@ -7,10 +7,10 @@ of plans, so the budget slider needs neither the kernel nor a new run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-import anywidget
 import ipywidgets
 import traitlets
 
@@ -20,21 +20,30 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.training_step import StepReport
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
+from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.explorer.explorer import BASELINES, Explorer, budget_bytes
 from recompviz.widgets.explorer.step_wire import step_message
 
 _NEXT = "set total (or budget) for the whole step, or use the Explorer of one region: open_region(1)"
 
 
-class StepView(anywidget.AnyWidget):
+class StepView(PageWidget):
     """The upper part of a :class:`StepExplorer`: a widget that shows the whole step."""
 
     _esm = assets.esm("explorer/step_view.js")
     _css = assets.css()
+    page_traits = ("_chosen",)
 
     _step = traitlets.Dict().tag(sync=True)
     _chosen = traitlets.Dict().tag(sync=True, echo_update=False)
     _opened = traitlets.Dict().tag(sync=True)
+
+    points = 0
+    """The number of points of the front, for the check of what the page sends."""
+
+    def from_page(self, _name: str, value: Any, _state: Mapping[str, Any]) -> Any:
+        """Return the checked choice of the page; see :class:`PageWidget`."""
+        return {"point": whole_number(value["point"], 0, self.points - 1), "budget": amount(value["budget"])}
 
 
 class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -77,6 +86,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
             _chosen={"point": report.point, "budget": float(report.peak())},
             _opened={"region": -1, "text": ""},
         )
+        self._view.points = len(report.front.peak)
         super().__init__([self._view])
         self._view.on_msg(self._on_message)
         self._view.observe(self._on_chosen, "_chosen")
@@ -177,14 +187,14 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
             self.explorer.load(Plan.from_keep_mask(region.graph, mask, "region"))
 
     def _on_chosen(self, change: Any) -> None:
-        if 0 <= int(change["new"].get("point", -1)) < len(self.report.front.peak):
-            self._follow()
+        del change
+        self._follow()
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if not isinstance(content, dict) or content.get("type") != "open":
             return
         try:
-            self.open_region(int(content["region"]) + 1)
+            self.open_region(whole_number(content["region"]) + 1)
         except Exception as error:
             self._view._opened = {"region": self._region, "text": f"the region cannot be shown: {explain(error)}"}
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import anywidget
-
 from recompviz.widgets.base import assets, styles
+from recompviz.widgets.base.page_widget import PageWidget
 
 
 def lesson_css() -> str:
@@ -15,7 +14,7 @@ def lesson_css() -> str:
     return "\n".join([assets.colours(".rv-teach"), styles.style_sheet(), own])
 
 
-class Lesson(anywidget.AnyWidget):
+class Lesson(PageWidget):
     """A widget that can also be shown as a static picture with a caption. Subclasses define picture and caption."""
 
     _css = lesson_css()

@@ -6,7 +6,7 @@ kernel edits the graph, computes overhead and peak of a sequence, and makes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import traitlets
@@ -19,6 +19,8 @@ from recompviz.core.teaching.sets import with_everything
 from recompviz.core.teaching.small_graphs import NAMES, graph_of
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.base.assets import esm
+from recompviz.widgets.base.job import explain
+from recompviz.widgets.base.page_widget import node_numbers
 from recompviz.widgets.lessons.graph_edits import edited
 from recompviz.widgets.lessons.lesson import Lesson
 from recompviz.widgets.lessons.playground_scene import caption, diagram_of, lattice_centres, playground_scene
@@ -70,6 +72,7 @@ class Playground(Lesson):
     """
 
     _esm = esm("lessons/playground.js")
+    page_traits = ("_chosen", "_sequence")
 
     _presets: Any = traitlets.List().tag(sync=True)
     _lesson = traitlets.Dict().tag(sync=True)
@@ -86,6 +89,15 @@ class Playground(Lesson):
         self.on_msg(self._on_message)
 
     # ---------------------------------------------------------------- the choice
+
+    def from_page(self, name: str, value: Any, _state: Mapping[str, Any]) -> Any:
+        """Return checked node numbers from the page; see :class:`PageWidget`."""
+        count = len(self._graph)
+        if name == "_chosen":
+            return node_numbers(value, count)
+        if not isinstance(value, (list, tuple)) or len(value) > count:
+            raise TypeError(f"expected a list of at most {count} sets")
+        return [node_numbers(nodes, count) for nodes in value]
 
     @property
     def graph(self) -> Graph:
@@ -192,9 +204,9 @@ class Playground(Lesson):
                 self._show(edited(self._graph, content))
             elif kind == "step":
                 self._stepper = strategy_scene(canonical_strategy(self.plan), "The strategy of this sequence").message()
-        except (RecompvizError, ValueError) as error:
+        except (RecompvizError, ValueError, TypeError, LookupError, OverflowError) as error:
             self._problem = ""  # so that the page is notified even if the text is the same as before
-            self._problem = str(error)
+            self._problem = explain(error)
 
     # ---------------------------------------------------------------- static pages
 

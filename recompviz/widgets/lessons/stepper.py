@@ -6,12 +6,13 @@ static picture of the widget shows this step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import traitlets
 
 from recompviz.widgets.base.assets import esm
+from recompviz.widgets.base.page_widget import whole_number
 from recompviz.widgets.lessons.lesson import Lesson
 from recompviz.widgets.lessons.scene import Scene
 
@@ -35,6 +36,7 @@ class Stepper(Lesson):
     """
 
     _esm = esm("lessons/stepper.js")
+    page_traits = ("_shown", "_frame")
 
     _scenes: Any = traitlets.List().tag(sync=True)
     _label = traitlets.Unicode().tag(sync=True)
@@ -44,6 +46,12 @@ class Stepper(Lesson):
     def __init__(self, scenes: Sequence[Scene], label: str) -> None:
         self.scenes = tuple(scenes)
         super().__init__(_scenes=[scene.message() for scene in scenes], _label=label)
+
+    def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> int:
+        """Return a checked tab or step from the page; see :class:`PageWidget`."""
+        if name == "_shown":
+            return whole_number(value, 0, len(self.scenes) - 1)
+        return whole_number(value, 0, len(self.scenes[state.get("_shown", self._shown)].frames) - 1)
 
     @property
     def shown(self) -> int:
