@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from recompviz.core.base.errors import FileError
+from recompviz.widgets.base import assets
 from recompviz.widgets.base.page_widget import amount, node_numbers, whole_number
+from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.step_explorer import StepExplorer
 from recompviz.widgets.lessons.set_playground import Playground
 from recompviz.widgets.lessons.strategy_stepper import step_strategy
@@ -78,6 +80,12 @@ def test_a_value_that_is_not_valid_is_answered_with_the_kernels_own(lab, name, v
     assert sent == [[name]]
     update(explorer, _asked=asked(explorer, row=2))
     assert explorer._reply["row"] == 2
+
+
+def test_the_page_may_set_what_the_wire_says():
+    rows = [line.split("|") for line in (assets.HERE / "wire.md").read_text().splitlines() if line.startswith("| `_")]
+    senders = {row[1].strip(" `"): row[4].strip() for row in rows}
+    assert {name for name, sender in senders.items() if sender != "kernel"} == set(Explorer.page_traits)
 
 
 def test_stale_choices_are_ignored_and_rows_that_do_not_exist_are_answered_with_the_present_one(lab):

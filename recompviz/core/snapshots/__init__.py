@@ -1,6 +1,7 @@
 """Memory reports from memory snapshots of PyTorch's CUDA allocator, without a GPU and without torch.
 
-``reader`` reads the file without executing anything in it. ``starting_state`` derives the segments and blocks that
+``opcodes`` checks the file before it is unpickled, and ``reader`` reads it without executing anything in it.
+``starting_state`` derives the segments and blocks that
 existed when the recording began. ``replay`` replays the recorded events from there with a model of the allocator's free
 memory (``allocator_model``). ``stacks`` finds the user's source lines. ``fragmentation`` judges memory that is reserved
 but not allocated. ``snapshot_report`` makes the report. ``prediction`` compares a recording with what the model of the
