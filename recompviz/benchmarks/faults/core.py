@@ -18,10 +18,12 @@ from recompviz.benchmarks.faults.counts import FaultCount
 from recompviz.benchmarks.faults.definitions import Dag, Point, front
 from recompviz.core.base.arguments import named
 from recompviz.core.base.errors import GraphError, ImpossiblePin, InfeasibleBudget
-from recompviz.core.exact.solver import solve
+from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
+from recompviz.core.exact.solver import FEW, solve
 from recompviz.core.graphs.families import prefix_family
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.graphs.pins import NO_PINS
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.baselines import baseline
 from recompviz.core.plans.curve import Tradeoff
@@ -44,6 +46,7 @@ def run(count: int, seed: int) -> list[FaultCount]:
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
     """Compare the random graphs of these numbers with the definitions."""
     tally = Tally()
+    compile_kernels()
     for number in numbers:
         drawn = random.Random(f"{seed} {number}")
         graph, dag = random_pair(drawn)
@@ -59,6 +62,14 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
             kind, what, made, right = any_arguments(drawn)
             tally.add("arguments", kind, _refusal(f"{what} (number {number} of seed {seed})", made, right))
     return tally.rows()
+
+
+def compile_kernels() -> None:
+    """Use each kernel once. Compiling may take longer than the time limit of a case."""
+    chain, small = (Graph.from_edges([(i, i + 1) for i in range(n - 1)], [1] * n) for n in (FEW + 10, 3))
+    solve(chain).plan_at(0, "memory")  # a graph with fewer lower sets is solved without kernels at first
+    compiled_pairwise_front(small, [0, 1, 3, 7], "time", None, NO_PINS)
+    Planner(small).plans("live")
 
 
 class Differs(Exception):
