@@ -338,6 +338,21 @@ def test_a_request_that_needed_a_new_segment_although_enough_was_free_is_fragmen
     assert top is not None
     assert (top.cause, top.surprising) == ("reserved but not allocated", True)
     assert top.size == top.avoidable == 15 << 20  # 56 MiB are reserved, 41 MiB allocated
+    # 40 MiB for the four blocks, then 16 MiB at the end of the same range: 60 MiB in pages of 20 MiB
+    assert "would reserve" not in top.why
+
+
+def test_the_report_says_what_expandable_segments_would_reserve(tmp_path: Path) -> None:
+    allocator = Allocator()
+    blocks = [allocator.alloc(6 << 20) for _ in range(12)]  # 3 in each segment of 20 MiB
+    for block in blocks:
+        allocator.free(block)
+    allocator.alloc(75 << 20)
+    report = rv.load_snapshot(allocator.write(tmp_path / "pieces.pickle"))
+    top = report.top
+    assert top is not None
+    assert "with expandable segments the same requests would reserve 80.0 MiB" in top.why
+    assert report.timeline.reserved_peak == 156 << 20
 
 
 def test_out_of_memory_with_enough_bytes_in_fragments_is_reported_first(tmp_path: Path) -> None:

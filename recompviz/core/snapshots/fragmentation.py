@@ -19,7 +19,11 @@ FIX = "set PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True, or keep tensor size
 
 
 def unused_memory_finding(
-    peak: int, reserved: int, fragmentation: int, out_of_memory: Sequence[OutOfMemory]
+    peak: int,
+    reserved: int,
+    fragmentation: int,
+    out_of_memory: Sequence[OutOfMemory],
+    reserved_if_expandable: int | None = None,
 ) -> Finding | None:
     """Return the finding about memory that is reserved but not allocated, or None if there is no such memory.
 
@@ -36,6 +40,8 @@ def unused_memory_finding(
         pieces. A segment is memory that the allocator reserves from the device at once.
     out_of_memory : sequence of OutOfMemory
         The requests that failed.
+    reserved_if_expandable : int, optional
+        The most bytes that the same requests would reserve with expandable segments, as predicted.
 
     Examples
     --------
@@ -62,6 +68,8 @@ def unused_memory_finding(
             f"; {format_bytes(fragmentation)} were reserved because of fragmentation: enough bytes were free, but in "
             "smaller pieces"
         )
+        if reserved_if_expandable is not None:
+            why += f"; with expandable segments the same requests would reserve {format_bytes(reserved_if_expandable)}"
         return _fragments(free, lost, why, lost > SURPRISING_SHARE * peak)
     why += " and kept for the next request; no segment was reserved because of fragmentation"
     return Finding("cached by the allocator", "the allocator's cache", None, free, 0, why)

@@ -137,6 +137,21 @@ def predict_recording(
     )
 
 
+def reserved_with(segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings) -> int:
+    """Return the most bytes that the requests of a recording would reserve under other settings.
+
+    The run starts empty, with the blocks that existed when the recording began.
+
+    Parameters
+    ----------
+    segments, trace : sequence of dict
+        As for :func:`predict_recording`.
+    settings : AllocatorSettings
+    """
+    start = starting_state(segments, trace, settings)
+    return max(_Run(CachingAllocator(settings), start, trace, empty=True).predicted, default=0)
+
+
 def _free_memory(allocator: CachingAllocator) -> FreeMemory:
     segments = list(allocator.segments())
     free = [size for one in segments for _, size, used in one.blocks if not used]

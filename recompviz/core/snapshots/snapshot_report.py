@@ -20,6 +20,7 @@ from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.ranking import ranked
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.snapshots.fragmentation import unused_memory_finding
+from recompviz.core.snapshots.prediction import reserved_with
 from recompviz.core.snapshots.reader import SnapshotError, no_collection, read_snapshot
 from recompviz.core.snapshots.replay import replay
 from recompviz.core.snapshots.stacks import Stack, Stacks
@@ -123,7 +124,7 @@ class _DeviceReport:
     def __init__(
         self, segments: list[Any], trace: list[Any], settings: AllocatorSettings, device: int, name: str
     ) -> None:
-        self.trace, self.device, self.name = trace, device, name
+        self.segments, self.trace, self.settings, self.device, self.name = segments, trace, settings, device, name
         self.stacks = Stacks()
         self.history = replay(segments, trace, settings)
         self.allocations = self.history.allocations
@@ -139,12 +140,23 @@ class _DeviceReport:
         at, peak = allocations.peak_event, allocations.peak
         rows = tuple(sorted(map(self._row, allocations.alive_after(at).tolist()), key=lambda row: -row.size))
         reserved, fragmentation = (history.reserved[at], history.fragmentation[at]) if at >= 0 else (0, 0)
-        unused = unused_memory_finding(peak, reserved, fragmentation, history.out_of_memory)
+        expandable = self._reserved_if_expandable() if reserved > peak and fragmentation else None
+        unused = unused_memory_finding(peak, reserved, fragmentation, history.out_of_memory, expandable)
         findings = [*self._lines(rows, peak), *([unused] if unused is not None and unused.surprising else [])]
         ordered = ranked(findings, peak)
         if unused is not None and not unused.surprising:
             ordered = *ordered, unused  # it is not part of the peak
         return MemoryReport(self.name, self._timeline(), rows, ordered, notes=tuple(self._notes()))
+
+    def _reserved_if_expandable(self) -> int | None:
+        """Return the most bytes that the recorded requests would reserve with expandable segments.
+
+        None if the recording has them, or if it would reserve no less.
+        """
+        if self.settings.expandable_segments:
+            return None
+        predicted = reserved_with(self.segments, self.trace, replace(self.settings, expandable_segments=True))
+        return predicted if predicted < max(self.history.reserved) else None
 
     def _notes(self) -> Iterator[str]:
         for request in self.history.out_of_memory[:3]:

@@ -21,7 +21,8 @@ export function makePeakMark(chart, choose) {
     svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
     const rightHalf = px > middle;
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(least, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
-    const reserved = reply.reserved ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
+    const roomy = middle > 340; // in a narrow chart the longer text would be cut off
+    const reserved = reply.reserved && roomy ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
     text.textContent = `peak ${formatBytes(reply.peak)}${reserved} · what is alive?`;
     const wide = reserved ? 308 : 178; // the text can be clicked, too
     const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
