@@ -183,6 +183,7 @@ def test_a_step_that_does_not_fit_raises_and_leaves_the_state(cuda: StandInCuda)
     assert torch.isfinite(module(x))
 
 
+@pytest.mark.slow
 def test_calibration_runs_where_only_a_searched_plan_fits(
     cuda: StandInCuda, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -190,8 +191,9 @@ def test_calibration_runs_where_only_a_searched_plan_fits(
     model, x = nn.Sequential(*(nn.Tanh() for _ in range(24))), torch.randn(4 << 20, requires_grad=True)
     trace = rv.trace(model, x, loss=torch.sum)
     usual, least = int(trace.plans("time").total_peaks.min()), trace.plans("live").least_total
-    limit = (usual + least) // 2
-    assert least < limit < usual
+    # the first backward pass keeps a tangent longer
+    limit = usual - (1 << 20)
+    assert least + x.nbytes < limit
     cuda.empty_cache()
     cuda.set_per_process_memory_fraction(limit / cuda.mem_get_info()[1])
     calibrated = rv.calibrate(trace, fresh=True)
