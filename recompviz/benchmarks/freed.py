@@ -59,6 +59,10 @@ def _backend(model: nn.Module, x: Tensor) -> None:
     _train(torch.compile(model, backend="recompviz", options={"total": "1 GiB"}), x)
 
 
+def _aot_eager(model: nn.Module, x: Tensor) -> None:
+    _train(torch.compile(model, backend="aot_eager"), x)
+
+
 def _new_function(model: nn.Module, x: Tensor) -> None:
     def run(x: Tensor) -> Tensor:
         output: Tensor = model(x)
@@ -74,6 +78,7 @@ USES = {
     "fit_in": _fit_in,
     "rv.compile": _compile,
     'torch.compile(backend="recompviz")': _backend,
+    "PyTorch alone: aot_eager": _aot_eager,
     "PyTorch alone: aot_eager, a new function": _new_function,
 }
 
