@@ -16,6 +16,8 @@ import recompviz as rv
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
 
 WIDTH, BATCH = 64, 256
@@ -156,3 +158,39 @@ def test_where_the_allocator_counts_nothing_has_to_be_named(monkeypatch: pytest.
         compiled(x).sum().backward()
         model.zero_grad()
         assert budget_of(compiled).memory.held_bytes == counted
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo reads it of an input
+def test_values_that_another_compiled_model_saves_count_until_its_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.0)
+    torch.manual_seed(0)
+    generator, critic, x = _model(), _model(), torch.randn(BATCH, WIDTH)
+    make, judge = rv.compile(generator, total="1 GiB"), rv.compile(critic, total="1 GiB", holds=generator)
+
+    def room(given: Callable[[], torch.Tensor]) -> int:
+        generator.zero_grad()
+        critic.zero_grad()
+        result = judge(given())
+        found = budget_of(judge).room_left
+        result.sum().backward()
+        return found
+
+    for _ in range(3):
+        room(lambda: make(x))
+    alone = room(x.clone().requires_grad_)
+    held: dict[int, int] = {}
+
+    def made() -> torch.Tensor:
+        value = make(x)
+        given = {storage_key(t) for t in (*generator.parameters(), x, value)}
+        for tensor in value.grad_fn.saved_tensors:  # type: ignore[union-attr]
+            if storage_key(tensor) not in given:
+                held[storage_key(tensor)] = tensor.untyped_storage().nbytes()
+        return value
+
+    beside = room(made)
+    assert alone - beside == sum(held.values()) > 0
+    assert room(x.clone().requires_grad_) == alone

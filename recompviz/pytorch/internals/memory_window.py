@@ -87,6 +87,11 @@ def note_closed(window: OpenWindow) -> None:
         _open_windows.remove(window)
 
 
+def step_is_recorded() -> bool:
+    """Return whether a window that :func:`note_open` registered is open, because its training step has not ended."""
+    return bool(_open_windows)
+
+
 class _Calls(threading.local):
     """The calls of compiled graphs in one thread.
 

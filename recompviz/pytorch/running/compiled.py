@@ -159,9 +159,10 @@ def compile(
     holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these, optional
         What you keep in memory beside the model while it trains: a teacher, a moving average of the parameters, the
         discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
-        state of optimizers, and tensors count, each storage once. Values that another compiled model saves for its
-        backward pass do not count. A function is called before each step and returns such objects; this is for tensors
-        that are new in each step, such as targets. Functions are kept alive, and the other objects are not.
+        state of optimizers, and tensors count, each storage once. A function is called before each step and returns
+        such objects; this is for tensors that are new in each step, such as targets. Functions are kept alive, and the
+        other objects are not. Values that another compiled model with a total saves for its backward pass count without
+        being named.
     dynamic, fullgraph
         As for ``torch.compile``.
 

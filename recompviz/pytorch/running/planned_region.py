@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from recompviz.core.steps.joint import JointGraph
 
 
+# The most results of :meth:`PlannedRegion.saved` that are cached.
+MOST_CACHED = 512
+
+
 class Around(NamedTuple):
     """The memory of a training step around one run of a region (a captured graph).
 
@@ -74,6 +78,7 @@ class PlannedRegion:
     leanest: NDArray[np.bool_] | None = None
     searched: set[tuple[Any, ...]] = field(default_factory=set)
     _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
+    _saved: dict[tuple[bytes, tuple[Any, ...]], int] = field(default_factory=dict)
 
     def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
         """Return the plan of least simulated peak, found without measurements.
@@ -118,6 +123,25 @@ class PlannedRegion:
         joint = at_sizes(self.region, self.joint or self.region.folded.joint, sizes)
         left = [s for s in joint.results if gradients or joint.storages[s].maker < joint.forward_count]
         return sum(joint.sizes[s] for s in {*make_schedule(joint, mask.tolist()).saved, *left})
+
+    def saved(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...]) -> int:
+        """Count the bytes of the values that a run saves for its backward pass, without its outputs; cached.
+
+        Parameters
+        ----------
+        mask : numpy.ndarray of bool, shape (#V,)
+            The plan of the run.
+        sizes : tuple
+            The dynamic sizes of the run's inputs.
+        """
+        key = mask.tobytes(), sizes
+        if key not in self._saved:
+            joint = at_sizes(self.region, self.region.folded.joint, sizes)
+            saved = make_schedule(joint, mask.tolist()).saved - set(joint.results)
+            if len(self._saved) >= MOST_CACHED:
+                self._saved.clear()
+            self._saved[key] = sum(joint.sizes[s] for s in saved)
+        return self._saved[key]
 
     def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
         """Set ``joint``, ``time`` and ``sizes`` from a recorded run under the plan of :meth:`lean`."""

@@ -9,6 +9,7 @@ gradients and optimizer state. Each later step runs the combination that recompu
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,7 @@ from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_runs
-from recompviz.pytorch.internals.memory_window import closes_wait
+from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
@@ -51,6 +52,9 @@ if TYPE_CHECKING:
 UNRECORDED_STEPS = 1
 # After this many failed recordings, some steps run before the next one: 2, 4, 8 and so on.
 MOST_FAILED_RECORDINGS = 3
+# The most times that a recording is put off because a step of another model is being recorded. Then the other recording
+# is stopped, because its step may never end.
+MOST_DEFERRED = 3
 # The most steps between two failed recordings.
 LONGEST_WAIT = 64
 # Processor time for the search of one region's plans, seconds.
@@ -61,6 +65,8 @@ RECORDED_RANGE = 2.0
 REFUSED_RANGE = 1.25
 # The most sizes for which plans are cached.
 MOST_SIZES = 512
+
+_budgets: weakref.WeakSet[StepBudget] = weakref.WeakSet()
 
 
 class UnplannedStep(UserWarning):
@@ -120,6 +126,7 @@ class StepBudget:
         self.models: dict[Region, StepModel] = {}
         self._warm_ups: Counter[Region] = Counter()
         self._failed: Counter[Region] = Counter()
+        self._deferred: Counter[Region] = Counter()
         self._runs: list[Run] = []
         self._order: list[Region] = []
         self._step: RunningStep | None = None
@@ -135,6 +142,7 @@ class StepBudget:
         self._next_try: dict[Region, int] = {}  # the number of unplanned steps before the next recording
         self._warned_of: set[Flaw] = set()
         self._left: list[Run] = []  # of earlier steps, whose graphs still exist
+        _budgets.add(self)
 
     # ---------------------------------------------------------------- called by the regions
 
@@ -154,7 +162,7 @@ class StepBudget:
         self._resized.clear()
         self._reserves.clear()
         self._optional.forget(region)
-        for counts in (self._warm_ups, self._failed, self._record_again):
+        for counts in (self._warm_ups, self._failed, self._deferred, self._record_again):
             counts.pop(region, None)
         self._next_try.pop(region, None)
         self._order = [other for other in self._order if other is not region]
@@ -341,9 +349,20 @@ class StepBudget:
         return self.total - sum(self.resident(run).values()) - self._kept()
 
     def _kept(self) -> int:
-        """Count the bytes that the graphs of earlier steps hold, because the user kept their outputs."""
+        """Count the bytes that other autograd graphs hold.
+
+        These are the graphs of earlier steps, because the user kept their outputs, and the graphs of other compiled
+        models, for example of the generator of a GAN when its discriminator starts.
+        """
         left = [(self.regions[other.region], other) for other in self._left if other.region in self.regions]
-        return sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
+        own = sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
+        return own + sum(budget._saved_now() for budget in list(_budgets) if budget is not self)
+
+    def _saved_now(self) -> int:
+        """Count the bytes of saved values in graphs that exist. Outputs are left out: they may be another's inputs."""
+        runs = [run for run in (*self._runs, *self._left) if not run.freed and run.mask is not None]
+        known = [(self.regions[run.region], run) for run in runs if run.region in self.regions]
+        return sum(region.saved(run.mask, run.sizes) for region, run in known if run.mask is not None)
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
@@ -400,6 +419,11 @@ class StepBudget:
             return
         if closes_wait():  # the window of an earlier step is closed after this call
             return
+        # another model is recorded, for example the generator of a GAN: two at a time would stop each other
+        if step_is_recorded() and self._deferred[first] < MOST_DEFERRED:
+            self._deferred[first] += 1
+            return
+        self._deferred[first] = 0
         self._recording = StepRecorder.start(first.device)
         if self._recording is None:
             self._note_failure(first, BUSY)
