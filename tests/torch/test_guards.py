@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.planned_budget import PlanWarning
 from tests.torch.steps import Case, make
 
@@ -51,6 +52,22 @@ def test_a_smaller_last_batch_is_traced_anew() -> None:
 def test_another_image_size_is_traced_anew() -> None:
     case, planned = planned_batch_norm()
     same_as_eager(case, planned, torch.randn(2, 3, 16, 16), torch.tensor([2, 1]))
+
+
+def test_another_length_is_planned_where_inputs_of_equal_length_use_it() -> None:
+    class Positions(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            positions = torch.arange(x.shape[1])
+            scores = x @ x.transpose(1, 2) - (positions[None] - positions[:, None]).abs()
+            return super().forward(scores.softmax(-1) @ x)
+
+    x, y = torch.ones(2, 6, 8), torch.zeros(2, 6, 8)
+    planned = rv.fit_in(Positions(8, 8), x, targets=(y,), loss=F.mse_loss, total="1 MB")
+    planned(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnplannedGraph)
+        with pytest.warns(PlanWarning):
+            planned(torch.ones(2, 4, 8), torch.zeros(2, 4, 8)).backward()
 
 
 def test_eval_mode_is_not_met_by_the_training_trace() -> None:

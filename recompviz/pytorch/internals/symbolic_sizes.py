@@ -51,7 +51,7 @@ class SymbolicSizes:
     def __init__(self, inputs: Sequence[Any], sizes: Mapping[int, Any]) -> None:
         sizes_given = [value for value in inputs if not isinstance(value, torch.Tensor)]
         self._symbols = [size.node.expr if isinstance(size, torch.SymInt) else None for size in sizes_given]
-        given = {symbol for symbol in self._symbols if symbol is not None}
+        given = {symbol for symbol in self._symbols if symbol is not None and symbol.is_Symbol}
         index: dict[Any, int] = {}
         self.terms: dict[int, tuple[int, int]] = {}
         for s, expression in sizes.items():
@@ -85,7 +85,10 @@ class SymbolicSizes:
 
 def _compiled(expressions: list[Any], symbols: list[Any]) -> Callable[..., tuple[Any, ...]]:
     """Compile a Python function from symbols to the expressions' values, because SymPy's substitution is slow."""
-    names = [f"size_{i}" if symbol is None else str(symbol) for i, symbol in enumerate(symbols)]
+    names: list[str] = []
+    for i, symbol in enumerate(symbols):  # two inputs may have the same symbol, and one may be an expression
+        named = symbol is not None and symbol.is_Symbol and str(symbol) not in names
+        names.append(str(symbol) if named else f"size_{i}")
     texts = [PythonPrinter().doprint(expression) for expression in expressions]
     function: Callable[..., tuple[Any, ...]] = eval(
         f"lambda {', '.join(names)}: ({''.join(text + ', ' for text in texts)})", {"math": math}
