@@ -20,6 +20,7 @@ _MODULES = {
     "Comparison": "recompviz.core.plans.comparison",
     "EagerDiffers": "recompviz.pytorch.measuring.eager_forward",
     "Explorer": "recompviz.widgets.explorer.explorer",
+    "FileError": "recompviz.core.base.errors",
     "Finding": "recompviz.core.reports.findings",
     "Gap": "recompviz.core.plans.gap",
     "Graph": "recompviz.core.graphs.graph",
@@ -76,6 +77,7 @@ __all__ = ["__version__", *sorted(_MODULES)]
 if TYPE_CHECKING:
     from recompviz.core.allocator.settings import AllocatorSettings as AllocatorSettings
     from recompviz.core.base.errors import Cancelled as Cancelled
+    from recompviz.core.base.errors import FileError as FileError
     from recompviz.core.base.errors import GraphError as GraphError
     from recompviz.core.base.errors import ImpossiblePin as ImpossiblePin
     from recompviz.core.base.errors import InfeasibleBudget as InfeasibleBudget

@@ -238,3 +238,10 @@ def test_two_threads_that_ask_for_one_key_compute_it_once() -> None:
     one.join(SECONDS)
     two.join(SECONDS)
     assert first[0] is second[0]
+
+
+def test_an_empty_graph_has_one_empty_plan_for_every_objective() -> None:
+    planner = rv.Planner(rv.Graph.from_edges([], []))
+    for objective in ("time", "memory", "live"):
+        (plan,) = planner.plans(objective).plans
+        assert (plan.overhead, plan.peak, planner.simulate(plan).peak) == (0, 0, 0)

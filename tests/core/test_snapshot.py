@@ -12,6 +12,7 @@ import pytest
 
 import recompviz as rv
 from recompviz.core.reports.memory_report import MOST_SHOWN
+from recompviz.core.snapshots import reader
 from recompviz.core.snapshots.reader import read_plain
 from tests.core.snapshot_writer import Allocator
 
@@ -209,6 +210,26 @@ def test_lone_surrogates_of_a_file_are_not_shown(tmp_path: Path) -> None:
     event = alloc(frames=[{"filename": "\ud800.py", "line": 3, "name": "\udfff"}])
     report = rv.load_snapshot(snapshot_file(tmp_path / "surrogates.pickle", [], [event]))
     (report.text + report._repr_html_()).encode("utf-8")
+
+
+def test_an_interrupt_ends_the_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = []
+
+    def interrupted(part: Any, count: int) -> bytes:
+        parts.append(count)
+        if len(parts) > 5:
+            raise KeyboardInterrupt
+        return peek(part, count)
+
+    peek = reader._Part.peek
+    monkeypatch.setattr(reader._Part, "peek", interrupted)
+    allocator = Allocator()
+    for i in range(3000):
+        allocator.alloc(1000, line=i)
+    file = allocator.write(tmp_path / "long.pickle")
+    with pytest.raises(KeyboardInterrupt):
+        rv.load_snapshot(file)
+    assert len(parts) == 6
 
 
 @pytest.mark.parametrize("path", ["missing.pickle", ".", "a\0b", ""])

@@ -109,6 +109,8 @@ def live_plans(
     ImpossiblePin
         If a node is in both ``keep`` and ``recompute``.
     """
+    if not len(graph):
+        return [Plan.from_keep_mask(graph, np.zeros(0, np.bool_), KIND)]
     model = LiveModel(graph, joint)
     candidates = Candidates(model, _pinned(graph, keep, recompute))
     starts = [plan.keep_mask for plan in seeds]
