@@ -276,6 +276,14 @@ def test_the_page_says_that_another_version_wrote_a_plan_of_another_graph(versio
 
 
 @node
+@pytest.mark.parametrize("text", ["", "x", "null", "[]", "5", "{}", '{"format": "recompviz plan 1"}', "[" * 100_000])
+def test_the_page_refuses_a_text_that_is_not_a_plan(text):
+    refused = "(() => { try { m.findPlan(v.text, v.g, []) } catch (error) { return error.message } })()"
+    message = run("explorer/save_view.js", refused, text=text, g={"fingerprint": "1" * 64, "version": "2", "count": 1})
+    assert message.startswith("this is not a recompviz plan")
+
+
+@node
 def test_playing_takes_the_same_time_whatever_the_number_of_steps():
     for steps in (10, 5000):
         assert run("explorer/player.js", "m.advance(0, 12000, v.n, 1)", n=steps) == pytest.approx(steps / 2)

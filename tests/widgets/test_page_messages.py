@@ -122,8 +122,11 @@ def test_each_damaged_plan_dropped_on_the_page_is_answered(lab):
         custom(explorer, {"type": "load", "text": one})
         assert explorer._solving["state"] == "failed"
         assert "plan" in explorer._solving["text"] or "segment" in explorer._solving["text"]
-    custom(explorer, {"type": "load", "text": text})
-    assert explorer._solving["state"] == "done"
+    answers = []
+    explorer.observe(lambda change: answers.append(change["new"]["state"]), "_solving")
+    for one in ("x", "x", text, text):  # the page is notified each time
+        custom(explorer, {"type": "load", "text": one})
+    assert [answer for answer in answers if answer != "idle"] == ["failed", "failed", "done", "done"]
     assert np.array_equal(explorer.plan.keep_mask, lab.time.plans[2].keep_mask)
 
 

@@ -538,6 +538,7 @@ class Explorer(PageWidget):
     def _load_text(self, text: Any) -> None:
         """Load a plan from a text of the page, which is never the path of a file."""
         with self._selection.changing():
+            self._tell_solving("idle", 0.0, "")  # so that the page is notified even if the answer is the same as before
             try:
                 self.load(Plan.from_json(self.graph, text))
             except Exception as error:

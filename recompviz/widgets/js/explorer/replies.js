@@ -71,7 +71,7 @@ export function listenToKernel(explorer) {
     "change:_waiting": () => views.graph.setNote(model.get("_waiting")),
     "change:_solving": () => {
       const { state: how, text } = model.get("_solving");
-      if (how === "failed") views.save.report(text);
+      if (how === "failed" || text === "plan loaded") views.save.report(text);
       explorer.schedule();
     },
     "msg:custom": (message, buffers) => {

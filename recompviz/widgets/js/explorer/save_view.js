@@ -6,6 +6,8 @@ import { snapshot, rasterise, download } from "./picture_out.js";
 
 // as in recompviz/core/plans/plan.py
 const FORMAT = "recompviz plan 1";
+// a plan has some characters for each node
+const MOST_BYTES = 64e6;
 
 /** A row as the JSON that `recompviz.Plan.from_json` reads. */
 export function planJson(graph, table, row) {
@@ -21,8 +23,14 @@ export function planJson(graph, table, row) {
 
 /** The table and row with the keep mask of a plan in JSON, or null. Throws if the plan is for another graph. */
 export function findPlan(text, graph, tables) {
-  const plan = JSON.parse(text);
-  if (plan.format !== FORMAT) throw new Error("this is not a recompviz plan; write one with plan.to_json()");
+  const no = "this is not a recompviz plan; write one with plan.to_json()";
+  let plan;
+  try {
+    plan = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`${no} (it is not JSON: ${error.message})`);
+  }
+  if (plan?.format !== FORMAT || typeof plan.fingerprint !== "string") throw new Error(no);
   if (plan.fingerprint !== graph.fingerprint) {
     const writer = plan.version === graph.version ? "" : `; ${plan.version ? `recompviz ${plan.version}` : "an older version of recompviz"} wrote it, this is recompviz ${graph.version}`;
     throw new Error(`the plan was made for graph ${plan.fingerprint.slice(0, 12)}…, this is ${graph.fingerprint.slice(0, 12)}…${writer}`);
@@ -83,15 +91,17 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   input.tabIndex = -1;
   button("Load a plan…", "Show a plan that was saved as JSON", () => input.click());
   listen(input, "change", async () => {
-    const text = await input.files[0]?.text();
+    const chosen = input.files[0];
     input.value = "";
-    if (!text) return;
+    if (!chosen) return;
     try {
+      if (chosen.size > MOST_BYTES) throw new Error("the file is too large for a plan");
+      const text = await chosen.text();
       const found = findPlan(text, graph, actions.now().tables);
       if (found) actions.choose(found.table, found.row);
       else if (offline) throw new Error("this page does not contain this plan; load it in a notebook");
       else actions.load(text);
-      setText(status, "plan loaded");
+      setText(status, found ? "plan loaded" : "loading the plan…"); // the kernel answers
     } catch (error) {
       setText(status, error.message);
     }
