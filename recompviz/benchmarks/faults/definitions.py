@@ -184,7 +184,7 @@ class Dag:
         cuts = [prefix for prefix in prefixes if len(self.boundary(prefix)) <= 1]
         sizes = {self.bytes_of(b) - self.bytes_of(a) for a in [frozenset[int](), *cuts] for b in cuts}
         found = []
-        for budget in {0, *sizes}:
+        for budget in {0, *(size for size in sizes if size > 0)}:
             sequence: list[Nodes] = []
             start = 0
             for cut in cuts:

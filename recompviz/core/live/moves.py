@@ -77,8 +77,8 @@ class Moves:
         target = candidate.peak - step if candidate else 0
         while candidate is not None:
             candidate = self.drop(candidate, target)
-            while candidate is not None and candidate.peak <= target:
-                target -= step
+            if candidate is not None and candidate.peak <= target:
+                target -= ((target - candidate.peak) // step + 1) * step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
         """Recompute the value that reduces the excess most per unit of additional overhead.

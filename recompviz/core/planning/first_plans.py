@@ -58,6 +58,8 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     >>> bool(table.plans[0].keep_mask.all()), len(table) > 3
     (True, True)
     """
+    if not len(graph):
+        return PlanTable.of(graph, "time", [], profile)
     prefixes = _prefixes(graph)
     sizes = [graph.memory_of(mask) for mask in prefixes]
     whole = graph.memory_of(graph.everything)
