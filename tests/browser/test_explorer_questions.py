@@ -118,3 +118,18 @@ def test_the_explorer_is_downloaded_as_one_page(page, tmp_path):
     got.value.save_as(path)
     assert "<title>Residual net: recompviz</title>" in path.read_text()
     assert page.errors == []
+
+
+def test_the_curve_of_given_plans_does_not_cover_the_typed_budget(page):
+    page.get_by_role("button", name=re.compile("^baseline chen: ")).press("Enter")
+    settled(page)
+    page.get_by_label("Budget, typed").click(timeout=5000)
+    covers = page.evaluate(
+        "(() => { const chart = document.querySelector('.rv-budget .rv-chart').getBoundingClientRect();"
+        " return [...Array(40).keys()].filter((i) => document.elementFromPoint(chart.left + i * chart.width / 40,"
+        " chart.top - 12)?.closest('.rv-chart')).length; })()"
+    )
+    assert covers == 0
+    page.keyboard.press("Escape")
+    page.get_by_role("radio", name="least time").click()
+    settled(page)

@@ -48,6 +48,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     const defs = svg("defs", {}, chart);
     const hatch = svg("pattern", { id: `${id}-infeasible`, width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(-45)" }, defs);
     svg("line", { x1: 0, y1: 0, x2: 0, y2: 7, class: "rv-infeasible-line" }, hatch);
+    const clip = svg("clipPath", { id: `${id}-plot` }, defs);
+    svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, right - PAD.left), height: bottom - PAD.top + 2 }, clip);
     const edge = x(leastTotal(table));
     svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
@@ -67,10 +69,12 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     let dots = "";
     for (let row = 0; row < table.rows; row++) if (table.overheads[row] <= most * 1.1) dots += `M${x(table.totalPeaks[row]).toFixed(1)} ${y(table.overheads[row]).toFixed(1)}h0`;
     svg("path", { d: dots, class: "rv-plans" }, chart);
-    if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, chart);
+    // given plans may take more time than the axis has room for; without a clip they would cover the typed budget
+    const curves = svg("g", { "clip-path": `url(#${id}-plot)` }, chart);
+    if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, curves);
     const path = staircase(table, rows, x, y, right);
-    svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, chart);
-    svg("path", { d: path, class: "rv-stair" }, chart);
+    svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, curves);
+    svg("path", { d: path, class: "rv-stair" }, curves);
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
@@ -99,7 +103,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
   /** Mark the chosen plan and the budget. */
   function mark(table, row, budget) {
     const px = x(table.totalPeaks[row]);
-    const py = y(table.overheads[row]);
+    const py = Math.max(PAD.top, y(table.overheads[row]));
     dot.setAttribute("cx", px);
     dot.setAttribute("cy", py);
     cross.setAttribute("d", `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}`);
