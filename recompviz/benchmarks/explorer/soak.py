@@ -5,8 +5,10 @@ loaded plans, a reload of the page, a second view, other cells that change the E
 of the kernel. After each action, the test waits until nothing is under way. Then everything that the views show must
 agree with the kernel. The page, the console, the kernel and the server must not have reported an error.
 
-Each minute gives a line. Columns: actions so far; errors so far; JavaScript heap in MiB, DOM nodes and event listeners
-of the page after garbage collection; resident memory of the kernel in MiB; its tensors; its objects of recompviz; runs.
+Each minute gives a line. Columns: actions so far; errors so far; JavaScript heap in MiB and DOM nodes of the page after
+garbage collection; elements of the Explorer's views that are in the document; event listeners; resident memory of the
+kernel in MiB; its tensors; its objects of recompviz; runs. A table with all its rows, or a second view, shows more
+elements; memory leaks where heap and nodes rise and the elements do not.
 
     python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR      # needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer soak --minutes 3 --out DIR --seed 5
@@ -29,7 +31,7 @@ from recompviz.benchmarks.explorer import soak_page
 from recompviz.benchmarks.explorer.page import Lab, counters
 from recompviz.benchmarks.explorer.soak_actions import ACTIONS, NotNow, Soak
 
-COLUMNS = ("minute", "actions", "errors", "heap", "nodes", "listeners", "rss", "tensors", "own", "runs")
+COLUMNS = ("minute", "actions", "errors", "heap", "nodes", "shown", "listeners", "rss", "tensors", "own", "runs")
 # seconds until page and kernel must agree, once nothing is under way
 AGREED = 10.0
 # a solver or a search may take as long
@@ -203,6 +205,7 @@ class Test:
             "errors": len(self.errors),
             "heap": page["heap"],
             "nodes": page["nodes"],
+            "shown": soak.page.evaluate("document.querySelectorAll('.rv-explorer *').length"),
             "listeners": page["listeners"],
             "rss": kernel["rss"],
             "tensors": kernel["tensors"],
@@ -231,7 +234,7 @@ class Test:
         ]
         lines.append(f"{'figure':>10} {'start':>10} {'end':>10} {'slope an hour':>14} {'within a page':>14}")
         hours = [row["minute"] / 60 for row in self.rows]
-        for name in ("heap", "nodes", "listeners", "rss", "tensors", "own"):
+        for name in ("heap", "nodes", "shown", "listeners", "rss", "tensors", "own"):
             values = [row[name] for row in self.rows]
             whole, within = slope(hours, values), slope(hours, values, self.page_numbers)
             lines.append(f"{name:>10} {values[0]:>10.1f} {values[-1]:>10.1f} {whole:>14.1f} {within:>14.1f}")

@@ -185,7 +185,7 @@ class Soak:
 
     def make_a_new_explorer(self) -> None:
         """Close the Explorer and make another one, which begins to search for plans."""
-        self.kernel.run("explorer.close(); del explorer")
+        self.kernel.run("explorer.close(); del explorer; get_ipython().displayhook.flush()")  # IPython keeps outputs
         self.kernel.ask("'explorer' in globals()")
         self.made += 1
         self._run_cell(1, "None")
