@@ -105,7 +105,7 @@ class Count:
 
     @classmethod
     def now(cls) -> Count:
-        """Collect garbage, give free memory back to the system, then count."""
+        """Collect garbage and count objects; give free memory back to the system, then read the resident memory."""
         for _ in range(4):  # a tensor that has a Python object needs a second pass
             gc.collect()
         tensors = own = 0

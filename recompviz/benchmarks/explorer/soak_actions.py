@@ -349,7 +349,7 @@ class Soak:
         solver.select_option(self.detail)
 
     def show_per_cent(self) -> None:
-        """Show budgets in per cent, or in bytes again; or go to the leanest plan."""
+        """Click one of two buttons, chosen at random: the unit of budgets (per cent or bytes), or the plan of least peak."""
         self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
 
     # ---------------------------------------------------------------- graph

@@ -1,4 +1,4 @@
-"""Keep masks that a search has simulated, and their Pareto front of peak and overhead."""
+"""The keep masks among which a search chooses, and their Pareto front of peak and overhead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Candidate:
 
 
 class Candidates:
-    """The candidates of one search: all keep masks that the search has simulated, with their peaks and overheads.
+    """The candidates of one search: the keep masks that were added, with their simulated peaks and overheads.
 
     A keep mask says for each node whether its value is kept for the backward pass.
 

@@ -41,7 +41,7 @@ def measure(
 ) -> Timeline:
     """Run one training step and record every allocation and free on its device.
 
-    Two training steps run before it to warm up.
+    Two training steps run before it to warm up, or three if the module creates state in its first step.
 
     Parameters
     ----------
@@ -61,13 +61,14 @@ def measure(
     -------
     Timeline
         A measured timeline. Its peak includes parameters and optimizer state. For a planned module, it has the steps of
-        the plan's schedule. For any other module, each step is an operator, in the order in which the operators ran.
+        the plan's schedule. For any other module, each step of the timeline is an operator that
+        allocates or frees memory, in the order in which the operators ran; the optimizer's update is one step.
 
     Raises
     ------
     TypeError
-        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or another argument has the wrong
-        type.
+        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or ``optimizer`` or ``kwargs``
+        has the wrong type.
     ValueError
         If ``optimizer`` trains neither a parameter of the module nor an input or target.
     RecompvizError
@@ -75,7 +76,7 @@ def measure(
     ProfilerBusy
         If another profiler runs in this process.
     TraceError
-        If a loss function or targets are given, and the loss is not one scalar.
+        If ``loss`` cannot be called, or if a loss function or targets are given and the loss is not one scalar.
 
     Notes
     -----

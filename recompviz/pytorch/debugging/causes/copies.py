@@ -1,4 +1,7 @@
-"""Causes with two blocks where one is enough: a view and its base, an input and its result, a value and a copy."""
+"""Causes of memory at the peak: two blocks where one is enough.
+
+The two blocks are a view and its base, an input and its result, or a value and its copy.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Causes in autograd graphs: a graph that is retained or never used, and a checkpoint that recomputes many values."""
+"""Causes of memory at the peak: autograd graphs.
+
+A graph is retained or never used, or a checkpoint recomputes many values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Causes in which operators make large results: attention, broadcasts, optimizer state, embedding gradients."""
+"""Causes of memory at the peak: operators with large results.
+
+They are attention, broadcasts, the optimizer's state, and gradients of embeddings.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Causes in which a training step computes more than it uses: gradients without an optimizer, and float64 values."""
+"""Causes of memory at the peak: the training step computes more than it uses.
+
+Examples are gradients that no optimizer uses, and values in float64.
+"""
 
 from __future__ import annotations
 
