@@ -349,7 +349,7 @@ class Soak:
         solver.select_option(self.detail)
 
     def show_per_cent(self) -> None:
-        """Click one of two buttons, chosen at random: the unit of budgets (per cent or bytes), or the plan of least peak."""
+        """Click one of two buttons at random: the unit of budgets (per cent or bytes), or the plan of least peak."""
         self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
 
     # ---------------------------------------------------------------- graph

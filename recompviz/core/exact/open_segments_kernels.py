@@ -226,10 +226,11 @@ def fill_state(s, count, nodes, old, new, scratch, bound, at):
 
 @kernel
 def front_of(c, base, states, sets, new, closed, scratch):
-    """Close the open segments at lower set C (number ``c``), and write its Pareto front to ``closed.front``.
+    """Write the Pareto front of the lower set C with number ``c`` to ``closed.front``, and return its number of points.
 
-    A point of the front is (t, R), the overhead and the peak of the segments after C. Return the number of points. It
-    is 0 if no segment may end at C. For C = V, the only point is (0, 0).
+    A point is (t, R): the overhead and the peak of the segments that follow if one segment ends at C. The front has no
+    points if no segment may end at C. For C = V, the only point is (0, 0). See
+    :mod:`recompviz.core.exact.open_segments`.
     """
     if c == len(sets.boundary) - 1:
         closed.front[0, 0], closed.front[0, 1], closed.front[0, 2] = 0, 0, -1  # R(V, 0) = 0

@@ -20,8 +20,8 @@ class StepArrays(NamedTuple):
 
     Call c reads the storages ``reads[read_start[c]:read_start[c + 1]]``. The arrays ``makes``, ``views`` and
     ``follows`` are indexed in the same way. The classes ``Call``, ``Storage`` and ``JointGraph`` in
-    :mod:`recompviz.core.steps.joint` explain the fields. Sizes of storages and workspace are in bytes, rounded as the
-    allocator rounds them.
+    :mod:`recompviz.core.steps.joint` explain the fields; :class:`Graph` explains those of nodes. Sizes of storages and
+    workspace are in bytes, rounded as the allocator rounds them.
     """
 
     # per call
