@@ -33,7 +33,6 @@ import threading
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -44,10 +43,17 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.devices.runtimes import autocast_devices, runtime, without_memory
-from recompviz.pytorch.internals.tensors import place_of, same_bits, version_of
+from recompviz.pytorch.internals.tensors import place_of, same_bits, set_version, version_of
 from recompviz.pytorch.internals.undone import undone
 
-__all__ = ["WriteCounts", "beside_other_work", "clear_gradients", "gradient_holders", "one_at_a_time", "state_restored"]
+__all__ = [
+    "WriteCounts",
+    "clear_gradients",
+    "gradient_holders",
+    "one_at_a_time",
+    "own_random_numbers",
+    "state_restored",
+]
 
 # Two training steps of one model at the same time would clear each other's gradients and reset each other's generators.
 # Code that traces, that runs a step and restores its state, or that profiles, holds this lock.
@@ -97,6 +103,7 @@ def state_restored(
     modules: nn.Module | Iterable[nn.Module],
     arguments: Any,
     optimizer: torch.optim.Optimizer | None = None,
+    overwritten: Iterable[torch.Tensor] | None = None,
 ) -> Iterator[None]:
     """Restore, after a ``with`` block, the state that a training step in the block changes.
 
@@ -110,10 +117,13 @@ def state_restored(
         The inputs, keyword arguments and targets.
     optimizer : torch.optim.Optimizer, optional
         The optimizer that steps inside the block.
+    overwritten : iterable of torch.Tensor, optional
+        The parameters that the step overwrites, if they are known, for example those of a momentum encoder. The values
+        of other parameters are then not restored, unless an optimizer steps. Other work may train them meanwhile.
     """
     with one_at_a_time, contextlib.ExitStack() as stack:
-        other = _other_work.get() if optimizer is None else None
-        state = _State(other)
+        known = overwritten is not None and optimizer is None
+        state = _State({id(tensor) for tensor in overwritten or ()} if known else None)
         stack.enter_context(undone(state.restore))
         state.save([modules] if isinstance(modules, nn.Module) else list(modules))
         state.save(arguments)
@@ -123,53 +133,37 @@ def state_restored(
         own = {id(tensor) for tensor in state.tensors}
 
         def before_step(stepping: torch.optim.Optimizer, *_arguments: Any) -> None:
-            if any(id(p) in own for group in stepping.param_groups for p in group["params"]):
+            stepped = [parameter for group in stepping.param_groups for parameter in group["params"]]
+            if any(id(parameter) in own for parameter in stepped):
                 state.save(stepping)
+                state.save_values(stepped)
 
         handle = register_optimizer_step_pre_hook(before_step)
         stack.enter_context(undone(handle.remove))
         yield
 
 
-@dataclass(frozen=True)
-class _OtherWork:
-    """What a background run may restore while other cells train the same parameters and draw random numbers.
-
-    Attributes
-    ----------
-    overwritten : set of int
-        The identities of the parameters that the step overwrites. Only their values are restored.
-    seed : int or None
-        The seed of the random numbers of the run; None if its steps draw none.
-    """
-
-    overwritten: set[int]
-    seed: int | None
-
-
-_other_work: ContextVar[_OtherWork | None] = ContextVar("recompviz_other_work", default=None)
+_own_seed: ContextVar[int | None] = ContextVar("recompviz_seed", default=None)
+# the seed of a step that draws no random numbers
+_NO_DRAWS = -1
 
 
 @contextlib.contextmanager
-def beside_other_work(overwritten: Iterable[torch.Tensor], draws: bool) -> Iterator[None]:
-    """In a ``with`` block, let :func:`state_restored` restore nothing that other threads may use at the same time.
+def own_random_numbers(draws: bool) -> Iterator[None]:
+    """In a ``with`` block, let :func:`state_restored` leave the random generators of other threads alone.
 
-    Of the parameters, only the values of the given ones are restored, because another thread may train the others. The
-    random generators of Python and NumPy are not restored. Each step in the block sets PyTorch's generators to another
-    seed. Other threads that draw random numbers during the step draw from this other seed. After the step, the
+    The random generators of Python and NumPy are not restored. Each step in the block sets PyTorch's generators to
+    another seed. Other threads that draw random numbers during the step draw from this other seed. After the step, the
     generators get their earlier states, unless another thread has seeded them. Therefore no random number that another
-    thread has drawn is drawn again.
+    thread has drawn from the earlier states is drawn again.
 
     Parameters
     ----------
-    overwritten : iterable of torch.Tensor
-        The parameters that the step overwrites in its forward pass, for example those of a momentum encoder.
     draws : bool
         Whether the step draws random numbers. If not, no generator is written to.
     """
-    seed = int.from_bytes(os.urandom(7), "little") if draws else None
-    with undone(partial(_other_work.set, _other_work.get())):
-        _other_work.set(_OtherWork({id(tensor) for tensor in overwritten}, seed))
+    with undone(partial(_own_seed.set, _own_seed.get())):
+        _own_seed.set(int.from_bytes(os.urandom(7), "little") if draws else _NO_DRAWS)
         yield
 
 
@@ -178,14 +172,15 @@ class _State:
 
     Parameters
     ----------
-    other : _OtherWork or None
-        See :func:`beside_other_work`; None if there is no other work.
+    overwritten : set of int or None
+        The identities of the parameters whose values are copied; None for all.
     """
 
-    def __init__(self, other: _OtherWork | None) -> None:
-        self.other = other
+    def __init__(self, overwritten: set[int] | None) -> None:
+        self.overwritten = overwritten
         self.tensors: list[torch.Tensor] = []
         self._saved: dict[int, Any] = {}  # by identity; it keeps the objects alive, so that identities stay unique
+        self._copied: set[int] = set()  # the identities of the tensors whose values are copied
         self._restore: list[Callable[[], object]] = []
 
     def save(self, value: Any) -> None:
@@ -211,14 +206,13 @@ class _State:
 
     def save_process(self) -> None:
         """Save the random generators and the flags of the process."""
-        generators = _generators(self.tensors)
-        seed = None if self.other is None else self.other.seed
-        if self.other is None or seed is not None:
-            self._restore += [partial(_restore_generator, each, each.get_state(), seed) for each in generators]
-        if self.other is None:
+        generators, seed = _generators(self.tensors), _own_seed.get()
+        if seed is None:
+            self._restore += [partial(each.set_state, each.get_state()) for each in generators]
             self._restore.append(partial(random.setstate, random.getstate()))
             self._restore.append(partial(np.random.set_state, np.random.get_state()))  # noqa: NPY002  the user's
-        elif seed is not None:
+        elif seed != _NO_DRAWS:
+            self._restore += [partial(_restore_generator, each, each.get_state(), seed) for each in generators]
             for generator in generators:
                 generator.manual_seed(seed)
         self._restore += [_flag(read, write) for read, write in _FLAGS]
@@ -228,26 +222,39 @@ class _State:
         for restore in self._restore:
             restore()
 
+    def save_values(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Copy the values of tensors, if they are not copied yet."""
+        for tensor in tensors:
+            if id(tensor) not in self._copied and not without_memory([tensor]):
+                self._copied.add(id(tensor))
+                # on the host, so that the copies take no memory of the device that is measured
+                copied = tensor.detach().to("cpu", copy=True)
+                self._restore.append(partial(_restore_values, tensor, copied, version_of(tensor)))
+
     def _save_tensor(self, tensor: torch.Tensor) -> None:
         self.tensors.append(tensor)
-        trained = (
-            self.other is not None and isinstance(tensor, nn.Parameter) and id(tensor) not in self.other.overwritten
-        )
-        left_out = trained or without_memory([tensor])
-        # on the host, so that the copies take no memory of the device that is measured
-        values = None if left_out else tensor.detach().to("cpu", copy=True)
         # of the same storage, in case another one is assigned to ``tensor.data``
-        self._restore.append(partial(_restore_tensor, tensor, tensor.detach(), values))
+        self._restore.append(partial(_restore_storage, tensor, tensor.detach()))
         if tensor.is_leaf:
             self._restore.append(partial(_restore_leaf, tensor, tensor.requires_grad, tensor.grad))
+        if self.overwritten is None or not isinstance(tensor, nn.Parameter) or id(tensor) in self.overwritten:
+            self.save_values([tensor])
 
 
-def _restore_tensor(tensor: torch.Tensor, same_storage: torch.Tensor, values: torch.Tensor | None) -> None:
+def _restore_storage(tensor: torch.Tensor, same_storage: torch.Tensor) -> None:
     if place_of(tensor) != place_of(same_storage):
         tensor.data = same_storage
-    if values is not None and not _same_values(tensor, values):
+
+
+def _restore_values(tensor: torch.Tensor, values: torch.Tensor, version: int) -> None:
+    """Restore the bits of a tensor, and the version that autograd compares when a graph of the user reads it."""
+    same = _same_values(tensor, values)
+    if not same:
         with torch.no_grad():
             tensor.copy_(values)
+    # the version of a parameter with the same bits says that other work has written to it
+    if version_of(tensor) != version and not (same and isinstance(tensor, nn.Parameter)):
+        set_version(tensor, version)
 
 
 def _restore_leaf(tensor: torch.Tensor, requires_grad: bool, gradient: torch.Tensor | None) -> None:
@@ -332,9 +339,9 @@ def _generators(tensors: Iterable[torch.Tensor]) -> list[torch.Generator]:
     return [runtime(device).generator() for device in devices]
 
 
-def _restore_generator(generator: torch.Generator, state: torch.Tensor, seed: int | None) -> None:
-    """Restore the state of a generator. With a seed, do so only if the generator still has this seed."""
-    if seed is None or generator.initial_seed() == seed:
+def _restore_generator(generator: torch.Generator, state: torch.Tensor, seed: int) -> None:
+    """Restore the state of a generator, unless other work has given it another seed."""
+    if generator.initial_seed() == seed:
         generator.set_state(state)
 
 

@@ -1,6 +1,7 @@
 """Access to a tensor's bits, storage, version and hooks, and to a module's hooks.
 
-Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``, ``Tensor._backward_hooks``,
+Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``,
+``torch._C._autograd._unsafe_set_version_counter``, ``Tensor._backward_hooks``,
 ``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0,
 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "has_lazy_parameters",
     "place_of",
     "same_bits",
+    "set_version",
     "storage_key",
     "tensor_hooks",
     "version_of",
@@ -80,8 +82,13 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """Return the number of in-place writes to the tensor's data that autograd has counted."""
-    return int(tensor._version)
+    """Return the number of in-place writes to the tensor's data that autograd has counted; 0 if it counts none."""
+    return 0 if tensor.is_inference() else int(tensor._version)
+
+
+def set_version(tensor: torch.Tensor, version: int) -> None:
+    """Set the number of in-place writes that autograd has counted. Do so only if the bits are those of that version."""
+    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
 
 def tensor_hooks(tensor: torch.Tensor) -> list[Any]:

@@ -25,7 +25,13 @@ from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
-from recompviz.pytorch.measuring.measurement_run import MeasurementRun, Reading, modules_of, warm_up_steps
+from recompviz.pytorch.measuring.measurement_run import (
+    MeasurementRun,
+    Reading,
+    modules_of,
+    overwritten_in,
+    warm_up_steps,
+)
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
 from recompviz.pytorch.running.program import profiler_mark
@@ -136,7 +142,7 @@ def _measured_under(trace: Trace, objective: PlanObjective) -> list[OperatorFigu
     measurement = MeasurementRun(planned, device, None, trace.arguments)
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
-    with state_restored(modules_of(planned), trace.arguments):
+    with state_restored(modules_of(planned), trace.arguments, overwritten=overwritten_in(trace)):
         for _ in range(warm_up_steps(planned)):
             counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)

@@ -189,6 +189,14 @@ def warm_up_steps(module: nn.Module) -> int:
     return WARM_UP_STEPS + (isinstance(module, PlannedModule) and module.trace.after_first)
 
 
+def overwritten_parameters(module: nn.Module) -> list[torch.Tensor] | None:
+    """Return the parameters that the training step of a planned module overwrites; None for any other module.
+
+    The trace of a planned module tells which these are.
+    """
+    return overwritten_in(module.trace) if isinstance(module, PlannedModule) else None
+
+
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:
     """Return the parameters that a traced training step overwrites."""
     named = dict(trace.step.named_parameters(remove_duplicate=False))

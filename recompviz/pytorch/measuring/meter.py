@@ -23,6 +23,7 @@ from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (
     MeasurementRun,
     modules_of,
+    overwritten_parameters,
     runner_of,
     warm_up_steps,
 )
@@ -110,7 +111,7 @@ def measure(
     make_lazy_parameters(trained, arguments)
     run_with = runner_of(trained, arguments)
     measurement = MeasurementRun(trained, device, optimizer, arguments)
-    with state_restored(modules_of(trained), arguments, optimizer):
+    with state_restored(modules_of(trained), arguments, optimizer, overwritten_parameters(trained)):
         for _ in range(warm_up_steps(module)):
             counts = measurement.one_step(run_with(None))
         static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step

@@ -194,10 +194,9 @@ class TraceRunner:
             If the model changed after it was traced, or the run failed because another cell trained the model.
         """
         from recompviz.pytorch.internals.devices.runtimes import runtime
-        from recompviz.pytorch.internals.state import beside_other_work
+        from recompviz.pytorch.internals.state import own_random_numbers
         from recompviz.pytorch.measuring.certificate import certify
         from recompviz.pytorch.measuring.gap_report import explain_gap
-        from recompviz.pytorch.measuring.measurement_run import overwritten_in
         from recompviz.pytorch.measuring.meter import measure
         from recompviz.pytorch.running.planned import apply
         from recompviz.pytorch.running.twin import twin, undisturbed
@@ -208,7 +207,7 @@ class TraceRunner:
         inputs, kwargs, targets = beside.arguments
         planned = apply(beside, plan)
         draws = any(call.random for call in beside.joint.calls)
-        with undisturbed(beside), beside_other_work(overwritten_in(beside), draws):
+        with undisturbed(beside), own_random_numbers(draws):
             progress(15, 100, "measuring the planned step")
             measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
             progress(60, 100, "comparing gradients with the unplanned step")
