@@ -21,7 +21,9 @@ from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.operators import operator_name
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
+from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.user_errors import must_come_through
 
 # A captured step is reported if it saves more than eager by over this share. Smaller differences come from kernels, for
 # example from the dtype of a dropout mask.
@@ -67,7 +69,7 @@ def eager_forward(trace: Trace) -> EagerForward:
             saved[storage] = trace.joint.rounded(tensor.untyped_storage().nbytes())
 
     counted = _Counted()
-    with state_restored(trace.step, trace.arguments), torch.enable_grad():
+    with state_restored(trace.step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
         if trace.after_first:
             with forward_only():
                 trace.step(*trace.arguments)
@@ -91,7 +93,9 @@ def difference_from_eager(trace: Trace) -> str:
         return ""
     try:
         eager = eager_forward(trace)
-    except Exception:  # out of memory, or a model that does not accept hooks; its own steps report that
+    except Exception as error:  # out of memory, or a model that does not accept hooks; its own steps report that
+        if (own := must_come_through(error)) is not None:
+            raise own from None
         return ""
     as_written = any(call.info.checkpoint for call in trace.joint.calls)
     ours = trace.schedule(trace.baseline("as-written" if as_written else "keep-all")).saved_bytes

@@ -114,6 +114,8 @@ def compile_region(
     except Exception as error:
         for region in regions:
             chooser.remove(region)
+        if isinstance(error, MemoryError):
+            raise
         _warn(graph, error)
         eager: Callable[..., Any] = graph.forward
         return eager

@@ -24,7 +24,7 @@ from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
 from recompviz.pytorch.internals.fake_tensors import fake_mode_of, without_storage
-from recompviz.pytorch.internals.state import state_restored
+from recompviz.pytorch.internals.state import one_at_a_time, state_restored
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, unit_of
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -50,6 +50,7 @@ from recompviz.pytorch.tracing.step import (
     step_arguments,
 )
 from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.user_errors import must_come_through, raised_by_user
 
 
 def trace_step(
@@ -84,7 +85,7 @@ def trace_step(
     arguments = step_arguments(inputs, kwargs, targets)
     refuse_arrays(arguments)
     refuse_call(model, *arguments[:2])
-    with _explained():
+    with _explained(step, arguments):
         make_lazy_parameters(step, arguments)
     refuse_foreign(optimizer, step, arguments)
     signature = Signature.of(step, arguments)
@@ -102,7 +103,7 @@ def trace_step(
 
     def made(captured: CapturedStep | None, whole: bool | None) -> Trace:
         """Return the trace of a captured step, without costs. It is whole if it returns its scalar loss."""
-        with _explained():
+        with _explained(step, arguments):
             fx = _exported(step, arguments) if captured is None else captured.joint
             if whole is None:
                 whole = _is_whole(step, arguments, fx)
@@ -121,7 +122,7 @@ def trace_step(
         refuse_computed_constants(step, traced.constants)
         return traced
 
-    with torch.enable_grad():
+    with one_at_a_time, torch.enable_grad():  # a capture changes settings of the process
         traced = made(None, None) if estimated else _of_later_steps(made, step, arguments)
     traced = traced.with_costs(costs)
     if optimizer is not None:
@@ -130,8 +131,11 @@ def trace_step(
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Raise the errors of a block as TraceError, with the reason, the user's line and the next step."""
+def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
+    """Raise the errors of a block as TraceError, with the reason, the user's line and the next step.
+
+    Exceptions of the user's own code are raised as they are.
+    """
     try:
         yield
     except RecompvizError:
@@ -142,6 +146,8 @@ def _explained() -> Iterator[None]:
             "overwrite the buffer in place: self.name.copy_(…)"
         ) from error
     except Exception as error:  # tracing raises errors of many types
+        if (own := raised_by_user(error, step, arguments)) is not None:
+            raise own from None
         raise TraceError(explanation(error)) from error
 
 
@@ -169,14 +175,16 @@ def _of_later_steps(
         try:
             with forward_only():
                 result = step(*arguments)
-        except Exception:  # the user's own steps report it
+        except Exception as error:  # the user's own steps report it
+            if (own := must_come_through(error)) is not None:
+                raise own from None
             return made(captured, None)
         whole = step.loss is not None or bool(arguments[2]) or _is_scalar(result)
         return replace(made(_captured(step, arguments), whole), after_first=True)
 
 
 def _captured(step: Step, arguments: Arguments) -> CapturedStep:
-    with _explained():
+    with _explained(step, arguments):
         captured = captured_joint(step, arguments)
     if captured is None:
         raise TraceError("the loss does not depend on a parameter that requires a gradient")

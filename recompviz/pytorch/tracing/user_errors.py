@@ -1,0 +1,64 @@
+"""Exceptions of the user's own code, and those that no code may hide, among the errors of a capture.
+
+While PyTorch captures a step, it wraps each exception in errors of its own. Dynamo does not even raise an exception of
+the captured code, and reports its type only.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+import torch
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.export import result_on_shapes
+from recompviz.pytorch.internals.node_info import is_library
+
+# in Dynamo's report of an exception that the captured code raises
+_OBSERVED = "Observed exception"
+
+
+def must_come_through(error: BaseException | None) -> BaseException | None:
+    """Return the exception among an error and its causes that the caller of recompviz must get; None if there is none.
+
+    Such are a lack of memory on the host and exceptions of types that neither Python, PyTorch nor recompviz defines.
+
+    Examples
+    --------
+    >>> class OfUser(Exception):
+    ...     pass
+    >>> wrapped = RuntimeError()
+    >>> wrapped.__cause__ = OfUser("no data")
+    >>> must_come_through(wrapped), must_come_through(RuntimeError())
+    (OfUser('no data'), None)
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        package = type(error).__module__.partition(".")[0]
+        if isinstance(error, MemoryError):
+            return error
+        if package not in ("builtins", "torch") and not isinstance(error, RecompvizError):
+            return error
+        error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
+    return None
+
+
+def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any, ...]) -> BaseException | None:
+    """Return the exception that the user's code raised while a step was captured; None if it raised none.
+
+    If Dynamo reports that the captured code raises an exception, the step runs on tensors without memory, where it
+    raises this exception again.
+    """
+    if (found := must_come_through(error)) is not None:
+        return found
+    if _OBSERVED not in str(error):
+        return None
+    try:
+        result_on_shapes(step, arguments)
+    except BaseException as raised:  # an interrupt, too, if the user's code raises one
+        frames = traceback.extract_tb(raised.__traceback__)
+        if must_come_through(raised) is raised or not is_library(frames[-1].filename):
+            return raised
+    return None
