@@ -174,7 +174,7 @@ class _Session:
         self._clear()
         self._name_given()
         self.between.append(self._held_now())
-        with memory_window(self.device) as window, self.watcher, threads_counted() as threads:
+        with memory_window(self.device) as window, self.watcher.watching(), threads_counted() as threads:
             for _ in range(steps):
                 self._watched_step()
                 self.between.append(self._held_now())
@@ -231,7 +231,7 @@ class _Session:
                 paths.update(self._paths_now(wanted, now))
 
         watcher.on_operator = search
-        with watcher:
+        with watcher.watching():
             self._watched_step()
         watcher.on_operator = None
         peak = PeakState(recording, paths, tuple(self.between))

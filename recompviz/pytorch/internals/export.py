@@ -28,6 +28,7 @@ from recompviz.pytorch.internals.fake_tensors import (
     without_storage,
 )
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
+from recompviz.pytorch.internals.undone import undone
 
 __all__ = [
     "BufferSet",
@@ -205,8 +206,10 @@ def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
     before: list[tuple[Any, dict[str, Any]]] = [
         (tensors, dict(tensors)) for module in step.modules() for tensors in (module._parameters, module._buffers)
     ]
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         for tensors, old in before:
             tensors.update(old)
+
+    with undone(restore):
+        yield

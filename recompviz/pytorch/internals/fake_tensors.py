@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.internals.tensors import StorageWeakRef, storage_key, weak_storage
+from recompviz.pytorch.internals.undone import undone
 
 __all__ = [
     "FakeTensor",
@@ -105,13 +107,11 @@ def real_constants_allowed() -> Iterator[None]:
 
     PyTorch 2.13 and later allow this by default.
     """
-    before = fake_tensor_tls.allow_non_fake_inputs_override
-    if torch.__version__ < "2.13":
-        fake_tensor_tls.allow_non_fake_inputs_override = True
-    try:
+    name = "allow_non_fake_inputs_override"
+    with undone(partial(setattr, fake_tensor_tls, name, getattr(fake_tensor_tls, name))):
+        if torch.__version__ < "2.13":
+            setattr(fake_tensor_tls, name, True)
         yield
-    finally:
-        fake_tensor_tls.allow_non_fake_inputs_override = before
 
 
 def real_tensors() -> contextlib.AbstractContextManager[Any]:

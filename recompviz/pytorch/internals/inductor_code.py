@@ -12,6 +12,7 @@ generated code reads, ``collect_fw_donated_buffer_idxs``, ``TracingContext`` and
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import types
 import weakref
@@ -25,6 +26,8 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from recompviz.pytorch.internals.undone import undone
 
 __all__ = ["InductorMemory", "graph_key", "inductor_memory"]
 
@@ -194,12 +197,9 @@ def _donating(positions: list[int] | None) -> Iterator[None]:
     if context is None:
         yield
         return
-    before = context.fw_metadata
-    context.fw_metadata = types.SimpleNamespace(bw_donated_idxs=positions or [])  # type: ignore[assignment]
-    try:
+    with undone(functools.partial(setattr, context, "fw_metadata", context.fw_metadata)):
+        context.fw_metadata = types.SimpleNamespace(bw_donated_idxs=positions or [])  # type: ignore[assignment]
         yield
-    finally:
-        context.fw_metadata = before
 
 
 def _donated(forward: GraphModule, backward: GraphModule, output_count: int) -> list[int]:

@@ -22,8 +22,9 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
 from recompviz.pytorch.internals.devices.runtimes import runtime
-from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler
+from recompviz.pytorch.internals.profiler import profiler_runs, quiet_profiler, stop_profiler
 from recompviz.pytorch.internals.state import one_at_a_time
+from recompviz.pytorch.internals.undone import undone
 
 
 class ProfilerBusy(RecompvizError, RuntimeError):
@@ -173,12 +174,22 @@ def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
     peaks = AllocatorPeaks(device)
     peaks.begin()
     quiet_profiler()
-    # acc_events: there is only one profiling cycle, and torch 2.10 warns about several
-    with profile(activities=runtime(device).profiler_activities(), profile_memory=True, acc_events=True) as profiled:
-        window = MemoryWindow(profiled)
-        start = time.perf_counter()
-        yield window
-        runtime(device).synchronize()
-        window.seconds = time.perf_counter() - start
+    finished: list[bool] = []
+
+    def stop() -> None:
+        if not finished:
+            stop_profiler()
+
+    with undone(stop):
+        # acc_events: there is only one profiling cycle, and torch 2.10 warns about several
+        with profile(
+            activities=runtime(device).profiler_activities(), profile_memory=True, acc_events=True
+        ) as profiled:
+            window = MemoryWindow(profiled)
+            start = time.perf_counter()
+            yield window
+            runtime(device).synchronize()
+            window.seconds = time.perf_counter() - start
+        finished.append(True)
     peaks.end()
     window.reserved, window.allocated = peaks.reserved, peaks.allocated

@@ -16,6 +16,8 @@ import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
+from recompviz.pytorch.internals.undone import undone
+
 __all__ = [
     "allocating_call",
     "draws_random_numbers",
@@ -116,12 +118,9 @@ def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
 @contextlib.contextmanager
 def lstm_in_single_operators() -> Iterator[None]:
     """In a block, run an LSTM on the CPU as single operators. A trace cannot see the workspace of the fused kernel."""
-    enabled = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
-    try:
+    with undone(functools.partial(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())):
+        torch._C._set_mkldnn_enabled(False)
         yield
-    finally:
-        torch._C._set_mkldnn_enabled(enabled)
 
 
 def lstm_for_training(*arguments: Any) -> Any:
@@ -142,25 +141,26 @@ def operators_kept_whole() -> Iterator[None]:
     In half precision on the CPU, the gradient of a dropout is scaled by another number than in eager PyTorch.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
-    removed: list[tuple[torch._ops.OpOverload[..., Any], Any, Any]] = []
-    for packet in (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_DECOMPOSED)):
-        for overload in (getattr(packet, name) for name in packet.overloads()):
-            for key in keys:
-                if key in overload.py_kernels:
-                    removed.append((overload, key, overload.py_kernels.pop(key)))
-            overload._dispatch_cache.clear()
+    packets = [getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_DECOMPOSED)]
+    decomposed = [getattr(packet, name) for packet in packets for name in packet.overloads()]
     dropout = torch.ops.aten.dropout.default
-    for key in keys:
-        if key in dropout.py_kernels:
-            removed.append((dropout, key, dropout.py_kernels[key]))
-            dropout.py_kernels[key] = functools.partial(_dropout, dropout.py_kernels[key])
-    dropout._dispatch_cache.clear()
-    try:
-        yield
-    finally:
-        for overload, key, kernel in removed:
-            overload.py_kernels[key] = kernel
+    before = [(overload, dict(overload.py_kernels)) for overload in (*decomposed, dropout)]
+
+    def restore() -> None:
+        for overload, kernels in before:
+            overload.py_kernels.update(kernels)
             overload._dispatch_cache.clear()
+
+    with undone(restore):
+        for overload in decomposed:
+            for key in keys:
+                overload.py_kernels.pop(key, None)
+            overload._dispatch_cache.clear()
+        for key in keys:
+            if key in dropout.py_kernels:
+                dropout.py_kernels[key] = functools.partial(_dropout, dropout.py_kernels[key])
+        dropout._dispatch_cache.clear()
+        yield
 
 
 def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: float, train: bool) -> torch.Tensor:

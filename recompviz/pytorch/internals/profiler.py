@@ -1,8 +1,9 @@
 """Allocations, frees and named ranges that PyTorch's profiler records.
 
 Private PyTorch used here: ``torch._C._profiler`` (``_RecordFunctionFast``, ``_EventType``),
-``profile.profiler.kineto_results`` and ``torch.autograd.profiler._is_profiler_enabled``. Tried on torch 2.10.0, 2.11.0,
-2.12.1, 2.13.0 and 2.14.1, on the CPU.
+``profile.profiler.kineto_results``, ``torch._C._autograd._disable_profiler``,
+``torch.autograd.profiler._run_on_profiler_stop`` and ``torch.autograd.profiler._is_profiler_enabled``. Tried on torch
+2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 
 from recompviz.core.steps.allocations import AllocationEvent
 
-__all__ = ["allocation_events", "named_range", "profiler_runs", "quiet_profiler"]
+__all__ = ["allocation_events", "named_range", "profiler_runs", "quiet_profiler", "stop_profiler"]
 
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
@@ -31,6 +32,13 @@ def quiet_profiler() -> None:
 def profiler_runs() -> bool:
     """Return whether a profiler records in any thread of this process."""
     return bool(torch.autograd.profiler._is_profiler_enabled)
+
+
+def stop_profiler() -> None:
+    """Stop the profiler that runs, if an interrupt came while it was started or stopped; otherwise do nothing."""
+    if profiler_runs():
+        torch._C._autograd._disable_profiler()
+        torch.autograd.profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
 
 
 def allocation_events(

@@ -9,12 +9,13 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from types import CodeType, FrameType
 from typing import TypeVar
 
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.undone import undone
 
 # the most lines of a stack that are kept, innermost first
 MOST_FRAMES = 16
@@ -154,8 +155,6 @@ def lines_traced(on_line: object) -> Iterator[None]:
     def enter(frame: FrameType, _event: str, _argument: object) -> object:
         return local if is_own(frame.f_code.co_filename) else None
 
-    sys.settrace(enter)  # type: ignore[arg-type]
-    try:
+    with undone(partial(sys.settrace, before)):
+        sys.settrace(enter)  # type: ignore[arg-type]
         yield
-    finally:
-        sys.settrace(before)

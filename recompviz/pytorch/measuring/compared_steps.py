@@ -18,6 +18,8 @@ from torch.utils import _pytree as pytree
 from recompviz.pytorch.internals.autograd import backward_of_step, leaves_of, trained_outputs, version_counters_kept
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
+from recompviz.pytorch.internals.undone import undone
+from recompviz.pytorch.measuring.measurement_run import overwritten_in
 from recompviz.pytorch.tracing.traced_step import Trace
 
 # Real values in the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
@@ -114,16 +116,21 @@ class TwoSteps:
     ) -> list[StepResult]:
         trace, step = self.trace, self.trace.step
         before = {id(leaf): (leaf, leaf.grad) for leaf in self.outside.values()}
-        try:
-            with state_restored(step, trace.arguments), torch.enable_grad():
-                found = [self._result(trace.arguments, run, held_by, find_outside, before)]
-                altered = changed_in_place(step.parameters()) if self.change_parameters else contextlib.nullcontext()
-                with altered:
-                    found.append(self._result(self.second_arguments, run, held_by, find_outside, before))
-                return found
-        finally:
+
+        def restore() -> None:
             for leaf, gradient in before.values():
                 leaf.grad = gradient
+
+        with (
+            undone(restore),
+            state_restored(step, trace.arguments, overwritten=overwritten_in(trace)),
+            torch.enable_grad(),
+        ):
+            found = [self._result(trace.arguments, run, held_by, find_outside, before)]
+            altered = changed_in_place(step.parameters()) if self.change_parameters else contextlib.nullcontext()
+            with altered:
+                found.append(self._result(self.second_arguments, run, held_by, find_outside, before))
+            return found
 
     def _result(
         self,
@@ -212,18 +219,23 @@ def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     """
     plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
     before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]
-    with torch.no_grad(), version_counters_kept(plain):
-        for number, tensor in enumerate(plain):
-            tensor.mul_(_factor(tensor, number))
-    try:
-        yield
-    finally:
+    left = list(enumerate(before))
+
+    def restore() -> None:
         with torch.no_grad(), version_counters_kept(plain):
-            for number, (tensor, version, old) in enumerate(before):
+            while left:
+                number, (tensor, version, old) = left[-1]
                 if version_of(tensor) == version:
                     tensor.copy_(old)
                 else:  # other work trained it meanwhile; that must not be lost
                     tensor.div_(_factor(tensor, number))
+                left.pop()
+
+    with undone(restore):
+        with torch.no_grad(), version_counters_kept(plain):
+            for number, tensor in enumerate(plain):
+                tensor.mul_(_factor(tensor, number))
+        yield
 
 
 def _factor(tensor: torch.Tensor, number: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Call, Category
+from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
 from recompviz.pytorch.running.program import Mark
@@ -176,11 +178,9 @@ class PlannedBudget(StepBudget):
     @contextlib.contextmanager
     def marked(self, mark: Mark) -> Iterator[None]:
         """Run each step of the schedule inside ``mark(step)``, for the runs that start inside this block."""
-        before, self._mark = self._mark, mark
-        try:
+        with undone(partial(setattr, self, "_mark", self._mark)):
+            self._mark = mark
             yield
-        finally:
-            self._mark = before
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
         """Return the values that autograd holds for the backward pass of ``result``, the return value of a call.

@@ -13,6 +13,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off
 from recompviz.pytorch.internals.devices.runtimes import device_of
+from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.program import Program, write_program
 
 if TYPE_CHECKING:
@@ -187,14 +189,19 @@ class Region:
         chooser.add(self)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
-        """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save.
-
-        Every input is counted as if the backward pass read it, so the result may be False although the values fit.
-        """
+        """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save."""
         schedule = make_schedule(self.folded.joint, mask.tolist())
         random_calls = sum(self.folded.joint.calls[c].random for c in schedule.recomputed)
         inputs = self.input_count - len(self.symbols) - self.unchecked_slots
-        return 1 + inputs + len(schedule.saved) + random_calls <= self.slots
+        if 1 + inputs + len(schedule.saved) + random_calls <= self.slots:  # even if the backward pass reads every input
+            return True
+        program = write_program(self.folded, schedule)
+        return 1 + len(self._checked(program)) + len(program.saved_storages) <= self.slots
+
+    def _checked(self, program: Program) -> tuple[int, ...]:
+        """Return the positions of the inputs that the backward pass of a program reads and the region leaves alone."""
+        left_alone = (i for i in program.reads_in_backward if i not in self.symbols)
+        return tuple(i for i in left_alone if i not in self._overwritten)
 
     def program(self, mask: NDArray[np.bool_] | None = None, marked: bool = False) -> NumberedProgram:
         """Return the program of a keep mask. It is generated at the first call and then cached.
@@ -211,9 +218,8 @@ class Region:
         if key not in self._by_mask:
             schedule = make_schedule(self.folded.joint, mask.tolist())
             program = write_program(self.folded, schedule, self._mark if marked else None)
-            reads = [i for i in program.reads_in_backward if i not in self.symbols]
-            checked = tuple(i for i in reads if i not in self._overwritten)
-            unchecked = tuple(i for i in reads if i in self._overwritten)
+            checked = self._checked(program)
+            unchecked = tuple(i for i in program.reads_in_backward if i in self._overwritten)
             missing = self.slots - 1 - len(checked) - len(program.saved_storages)
             if missing < 0:
                 raise AssertionError(f"a plan saves {-missing} values more than the region has slots")
@@ -332,12 +338,10 @@ class Region:
 
     @contextlib.contextmanager
     def _observing(self, observer: Observer, stage: Stage) -> Any:
-        self._observer = observer
-        try:
+        with undone(partial(setattr, self, "_observer", None)):
+            self._observer = observer
             with observer.stage_of(stage):
                 yield
-        finally:
-            self._observer = None
 
     def parameters(self, arguments: Sequence[Any]) -> list[torch.Tensor]:
         """Return the parameters among the arguments of a run."""

@@ -6,8 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.internals.user_lines import is_own
 
 
@@ -40,9 +42,6 @@ def threads_counted() -> Iterator[ThreadCount]:
             here.counted = True
             seen.count += 1
 
-    before = threading.gettrace()
-    threading.settrace(first_call)
-    try:
+    with undone(partial(threading.settrace, threading.gettrace())):
+        threading.settrace(first_call)
         yield seen
-    finally:
-        threading.settrace(before)

@@ -13,6 +13,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.debugging.recorder.block_table import BlockTable
+from recompviz.pytorch.internals.undone import undone
 
 
 class Owners:
@@ -78,15 +79,10 @@ class Owners:
                 self._running.pop()
 
         hooks = torch.nn.modules.module
-        handles = [
-            hooks.register_module_forward_pre_hook(enter),
-            hooks.register_module_forward_hook(leave, always_call=True),
-        ]
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(undone(hooks.register_module_forward_pre_hook(enter).remove))
+            stack.enter_context(undone(hooks.register_module_forward_hook(leave, always_call=True).remove))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def add_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Add the blocks of an optimizer's parameters to ``stepped``."""
@@ -104,15 +100,10 @@ class Owners:
             self.optimizer = ""
             self.name_states(optimizer)
 
-        handles = [
-            optimizers.register_optimizer_step_pre_hook(enter),
-            optimizers.register_optimizer_step_post_hook(leave),
-        ]
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(undone(optimizers.register_optimizer_step_pre_hook(enter).remove))
+            stack.enter_context(undone(optimizers.register_optimizer_step_post_hook(leave).remove))
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     # ---------------------------------------------------------------- names of blocks
 

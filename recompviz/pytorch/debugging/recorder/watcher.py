@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +41,7 @@ _CASTS = frozenset({"float", "double", "half", "bfloat16", "to", "type", "type_a
 
 
 class Watcher:
-    """Records the operators that run inside ``with watcher:`` blocks. There may be several such blocks.
+    """Records the operators that run inside ``with watcher.watching():`` blocks. There may be several such blocks.
 
     Parameters
     ----------
@@ -73,22 +73,19 @@ class Watcher:
         self._runs: dict[int, NodeRun] = {}
         self._operator_of_node: dict[int, int] = {}
         self._backward_lines: dict[int, SourceLine] = {}
-        self._hooks: contextlib.ExitStack | None = None
         if model is not None:
             self.owners.add_module(model)
 
-    def __enter__(self) -> Watcher:
-        hooks = contextlib.ExitStack()
-        hooks.enter_context(self.owners.hooks())
-        hooks.enter_context(torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack))
-        hooks.enter_context(_Functions(self))
-        hooks.enter_context(_Dispatch(self))
-        self._hooks = hooks
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        assert self._hooks is not None
-        self._hooks.close()
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Record the operators that run in a ``with`` block."""
+        with (
+            self.owners.hooks(),
+            torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack),
+            _Functions(self),
+            _Dispatch(self),
+        ):
+            yield
 
     def begin_step(self) -> None:
         """Start the next training step. Operators that run after this call belong to the new step."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch.profiler import ProfilerActivity
+
+from recompviz.pytorch.internals.undone import undone
 
 
 class Stopwatch(Protocol):
@@ -139,12 +142,9 @@ class DeviceRuntime(ABC):
     @contextlib.contextmanager
     def replay(self, state: torch.Tensor) -> Iterator[None]:
         """Run a block with an earlier state of the random generator, and restore the present state afterwards."""
-        present = self.generator_state()
-        self.set_generator_state(state)
-        try:
+        with undone(partial(self.set_generator_state, self.generator_state())):
+            self.set_generator_state(state)
             yield
-        finally:
-            self.set_generator_state(present)
 
     # -------------------------------------------------------------------- the clock
 
