@@ -1,0 +1,126 @@
+"""Raise an exception at a chosen point: at a line of recompviz, at an operator, or in a function of the user.
+
+Each class counts the points that it passes. With ``at`` it raises the exception at that point, once. Without it, it
+only counts, so that ``at`` can be drawn from the points that exist.
+"""
+
+from __future__ import annotations
+
+import dis
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import recompviz
+
+_HOME = str(Path(recompviz.__file__).parent)
+_LEFT_OUT = str(Path(_HOME) / "benchmarks")
+
+
+class Fault(Exception):
+    """An exception that only the benchmark raises."""
+
+
+class Counter:
+    """Counts points.
+
+    Parameters
+    ----------
+    at : int, optional
+        The number of the point at which to raise ``error``; by default none.
+    error : type of exception
+    """
+
+    def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:
+        self.at, self.error = at, error
+        self.count = 0
+        self.where = ""  # the point at which the exception was raised; empty if it was not raised
+
+    def point(self, where: str) -> None:
+        """Pass a point, and raise the exception if it is the chosen one."""
+        here, self.count = self.count, self.count + 1
+        if here == self.at:
+            self.where = where
+            raise self.error(where)
+
+
+class Lines(Counter):
+    """Counts the lines of recompviz that run in this thread. A context manager."""
+
+    def __enter__(self) -> Lines:
+        self.before = sys.gettrace()
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self.before)
+
+    def _call(self, frame: FrameType, _event: str, _argument: Any) -> Any:
+        file = frame.f_code.co_filename
+        return self._line if file.startswith(_HOME) and not file.startswith(_LEFT_OUT) else None
+
+    def _line(self, frame: FrameType, event: str, _argument: Any) -> Any:
+        if event == "line" and not _leaves_block(frame.f_code, frame.f_lasti):
+            self.point(f"{frame.f_code.co_filename[len(_HOME) + 1 :]}:{frame.f_lineno}")
+        return self._line
+
+
+@cache
+def _leaves_block(code: CodeType, offset: int) -> bool:
+    """Return whether the instruction belongs to the end of a ``with`` block, before its ``__exit__`` is called.
+
+    Python delivers no interrupt there, and allocates nothing: the interpreter checks for signals when it enters a
+    function, after a call and at backward jumps.
+    """
+    following = [one for one in dis.get_instructions(code) if one.offset >= offset][:3]
+    return len(following) == 3 and all(one.opname == "LOAD_CONST" and one.argval is None for one in following)
+
+
+class Operators(Counter, TorchDispatchMode):
+    """Counts the operators that run on tensors, and those that PyTorch traces on fake tensors. A context manager."""
+
+    def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:
+        Counter.__init__(self, at, error)
+        TorchDispatchMode.__init__(self)  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let ``torch.compile`` compile as without this mode."""
+        return True
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.point(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class UserCode(Counter):
+    """Counts the calls of the user's functions: ``forward`` of layers, losses, hooks and ``step`` of optimizers.
+
+    The functions of the models call :func:`user_code`. A context manager.
+    """
+
+    def __enter__(self) -> UserCode:
+        _active.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _active.remove(self)
+
+
+_active: list[UserCode] = []
+
+
+def user_code(where: str) -> None:
+    """Mark a point in a function of the user. While PyTorch captures a graph, it is no point."""
+    if torch.compiler.is_compiling():
+        return
+    for counter in list(_active):
+        counter.point(where)
