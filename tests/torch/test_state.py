@@ -159,3 +159,41 @@ def test_what_did_not_change_is_not_written_to() -> None:
     with state_restored(model, (x,)):
         model(x)
     assert [tensor._version for tensor in (x, *model.buffers())] == before
+
+
+class WeightedLoss(nn.Module):
+    """Has a parameter, a buffer that it overwrites, and a list that it grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+        self.register_buffer("mean", torch.zeros(1))
+        self.seen: list[float] = []
+
+    def forward(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        loss = (self.weight * (output - target).square()).mean()
+        with torch.no_grad():
+            self.mean.mul_(0.9).add_(loss)
+        self.seen.append(1.0)
+        return loss
+
+
+@pytest.mark.parametrize("verb", ["measure", "debug"])
+def test_the_state_of_a_loss_module_is_restored(verb: str) -> None:
+    loss = WeightedLoss()
+    more = {"advise": False} if verb == "debug" else {}
+    getattr(rv, verb)(nn.Linear(8, 8), X, targets=(Y,), loss=loss, **more)
+    assert loss.mean.item() == 0
+    assert loss.seen == []
+    assert loss.weight.grad is None
+
+
+def test_zeros_keep_their_sign_and_a_replaced_storage_is_put_back() -> None:
+    model = nn.Linear(2, 2)
+    model.register_buffer("zero", torch.tensor([-0.0]))
+    address = model.weight.data_ptr()
+    with state_restored(model, ()):
+        model.zero.zero_()
+        model.weight.data = torch.ones(2, 2)
+    assert torch.signbit(model.zero).all()
+    assert model.weight.data_ptr() == address

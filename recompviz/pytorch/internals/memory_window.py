@@ -122,11 +122,15 @@ def compiled_call() -> Iterator[None]:
     if not _calls.depth:
         for window in list(_open_windows):
             window.stop_if_over()
-    _calls.depth += 1
+    before = _calls.depth
     try:
-        yield
-    finally:
-        _calls.depth -= 1
+        try:
+            _calls.depth = before + 1
+            yield
+        finally:
+            _calls.depth = before
+    finally:  # again, in case an interrupt ended the first time
+        _calls.depth = before
         if _calls.waiting and not _calls.depth and not backward_runs():
             while _calls.waiting:
                 _calls.waiting.pop().stop()

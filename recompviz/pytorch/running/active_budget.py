@@ -10,11 +10,9 @@ import contextlib
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING
 
 from recompviz.pytorch.internals.dynamo import DynamoError
-from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.region import Chooser, Region, Run
 from recompviz.pytorch.tracing.user_errors import must_come_through
 
@@ -30,14 +28,19 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 def active(budget: Chooser) -> Iterator[None]:
     """Let a budget choose the plans of the regions (captured graphs) that run inside this block."""
     _used.add(budget)
-    with undone(partial(_active.set, _active.get())):
-        _active.set(budget)
+    before = _active.get()
+    try:
         try:
+            _active.set(budget)
             yield
         except DynamoError as error:  # it wraps what a backend raises
             if (own := must_come_through(error)) is not None:
                 raise own from None
             raise
+        finally:
+            _active.set(before)
+    finally:  # again, in case an interrupt ended the first time
+        _active.set(before)
 
 
 class ActiveBudget:
