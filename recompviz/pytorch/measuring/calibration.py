@@ -29,7 +29,7 @@ from recompviz.pytorch.measuring.measurement_run import (
     MeasurementRun,
     Reading,
     modules_of,
-    overwritten_in,
+    overwritten_parameters,
     warm_up_steps,
 )
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
@@ -142,7 +142,7 @@ def _measured_under(trace: Trace, objective: PlanObjective) -> list[OperatorFigu
     measurement = MeasurementRun(planned, device, None, trace.arguments)
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
-    with state_restored(modules_of(planned), trace.arguments, overwritten=overwritten_in(trace)):
+    with state_restored(modules_of(planned), trace.arguments, overwritten=overwritten_parameters(trace)):
         for _ in range(warm_up_steps(planned)):
             counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)

@@ -19,7 +19,7 @@ from recompviz.pytorch.internals.autograd import backward_of_step, leaves_of, tr
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
 from recompviz.pytorch.internals.undone import undone
-from recompviz.pytorch.measuring.measurement_run import overwritten_in
+from recompviz.pytorch.measuring.measurement_run import overwritten_parameters
 from recompviz.pytorch.tracing.traced_step import Trace
 
 # Real values in the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
@@ -123,7 +123,7 @@ class TwoSteps:
 
         with (
             undone(restore),
-            state_restored(step, trace.arguments, overwritten=overwritten_in(trace)),
+            state_restored(step, trace.arguments, overwritten=overwritten_parameters(trace)),
             torch.enable_grad(),
         ):
             found = [self._result(trace.arguments, run, held_by, find_outside, before)]

@@ -21,7 +21,7 @@ from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.operators import operator_name
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
-from recompviz.pytorch.measuring.measurement_run import overwritten_in
+from recompviz.pytorch.measuring.measurement_run import overwritten_parameters
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.user_errors import must_come_through
 
@@ -69,7 +69,7 @@ def eager_forward(trace: Trace) -> EagerForward:
             saved[storage] = trace.joint.rounded(tensor.untyped_storage().nbytes())
 
     counted = _Counted()
-    with state_restored(trace.step, trace.arguments, overwritten=overwritten_in(trace)), torch.enable_grad():
+    with state_restored(trace.step, trace.arguments, overwritten=overwritten_parameters(trace)), torch.enable_grad():
         if trace.after_first:
             with forward_only():
                 trace.step(*trace.arguments)

@@ -189,12 +189,12 @@ def warm_up_steps(module: nn.Module) -> int:
     return WARM_UP_STEPS + (isinstance(module, PlannedModule) and module.trace.after_first)
 
 
-def overwritten_parameters(module: nn.Module) -> list[torch.Tensor] | None:
-    """Return the parameters that the training step of a planned module overwrites; None for any other module.
+def overwritten_parameters(trace: Trace | None) -> list[torch.Tensor] | None:
+    """Return the parameters that a training step may overwrite; None if they are not known, and without a trace.
 
-    The trace of a planned module tells which these are.
+    They are not known if the first forward pass assigns state, because the trace is of a later step.
     """
-    return overwritten_in(module.trace) if isinstance(module, PlannedModule) else None
+    return None if trace is None or trace.after_first else overwritten_in(trace)
 
 
 def overwritten_in(trace: Trace) -> list[torch.Tensor]:

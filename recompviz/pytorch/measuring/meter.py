@@ -111,7 +111,8 @@ def measure(
     make_lazy_parameters(trained, arguments)
     run_with = runner_of(trained, arguments)
     measurement = MeasurementRun(trained, device, optimizer, arguments)
-    with state_restored(modules_of(trained), arguments, optimizer, overwritten_parameters(trained)):
+    overwritten = overwritten_parameters(module.trace if isinstance(module, PlannedModule) else None)
+    with state_restored(modules_of(trained), arguments, optimizer, overwritten):
         for _ in range(warm_up_steps(module)):
             counts = measurement.one_step(run_with(None))
         static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step
