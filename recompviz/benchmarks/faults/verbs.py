@@ -159,6 +159,8 @@ def run(count: int, seed: int) -> list[FaultCount]:
                 subjects[subject] = prepared(subject)
             if tried.total() % 100 == 0:
                 torch._dynamo.reset()
+                for one in subjects.values():
+                    _train_compiled(one)
                 _freeze()
     return [FaultCount(*key, tried[key], tuple(wrong[key][:WRONG_KEPT])) for key in sorted(tried)]
 
@@ -183,9 +185,14 @@ def prepared(name: str) -> Prepared:
     _compile(found)  # the first call marks the model and its layers as compiled
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
     found.compiled = rv.compile(model, total="1 MiB")
-    for _ in range(3):
-        found.compiled(torch.ones(4, 8)).sum().backward()
+    _train_compiled(found)
     return found
+
+
+def _train_compiled(p: Prepared) -> None:
+    """Train the compiled model until a step is recorded."""
+    for _ in range(3):
+        p.compiled(torch.ones(4, 8)).sum().backward()
 
 
 def usable(verb: str, p: Prepared) -> bool:
