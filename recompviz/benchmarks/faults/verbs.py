@@ -29,6 +29,7 @@ from recompviz.benchmarks.faults.counts import FaultCount
 from recompviz.benchmarks.faults.fingerprint import Fingerprint, differences, fingerprint
 from recompviz.benchmarks.faults.subjects import SUBJECTS, Subject, made
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.widgets.explorer.explore_model import TraceRunner
 
 ERRORS: tuple[type[BaseException], ...] = (injection.Fault, KeyboardInterrupt, MemoryError)
@@ -158,7 +159,7 @@ def run(count: int, seed: int) -> list[FaultCount]:
                 wrong[key] += [f"{subject}: {text}" for text in faulty]
                 subjects[subject] = prepared(subject)
             if tried.total() % 100 == 0:
-                torch._dynamo.reset()
+                forget_graphs()
                 for one in subjects.values():
                     _train_compiled(one)
                 _freeze()
