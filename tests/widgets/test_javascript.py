@@ -41,6 +41,8 @@ def run(module, expression, **values):
 @node
 def test_bytes_are_written_as_in_python():
     sizes = [0, 1, 1023, 1024, 10_000, 1_047_552, 1_610_612_736, 3.7e13, -4096]
+    sizes += [0.5, 1.5, *range(1024, 2_000_000, 32 * 509), *range(512, 1_100_000, 1024 * 7), *range(1152, 12_000, 256)]
+    sizes += [1152 << 10, 1408 << 20, 12_544 << 10, 12_800 << 10, 752_128 << 20, 2.675 * 1024]
     assert run("shared/units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
     costs = [0, 7, 1234, 0.5, 0.0123456, 12.3456]
     assert run("shared/units.js", "v.costs.map(m.formatCost)", costs=costs) == [format_cost(cost) for cost in costs]

@@ -1,17 +1,24 @@
 // Numbers of bytes as text and back. Mirrors recompviz/core/base/units.py.
 
+/** A number ≥ 0 with some digits after the point. Ties go to the even digit, as in Python; toFixed rounds them up. */
+function fixed(number, digits) {
+  const tie = (number * 2 ** (digits + 1)) % 2 === 1;
+  const below = Math.floor(number * 10 ** digits);
+  return (tie && below % 2 === 0 ? below / 10 ** digits : number).toFixed(digits);
+}
+
 /** A number of bytes with a binary unit and three significant figures: 1610612736 → "1.50 GiB". */
 export function formatBytes(count) {
   let size = Math.abs(count);
   const sign = count < 0 ? "-" : "";
-  if (size < 1024) return `${sign}${size.toFixed(0)} B`;
+  if (size < 1024) return `${sign}${fixed(size, 0)} B`;
   let unit = "";
   for (unit of ["KiB", "MiB", "GiB", "TiB"]) {
     size /= 1024;
     if (size < 1023.5 || unit === "TiB") break;
   }
   const digits = size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
-  return `${sign}${size.toFixed(digits)} ${unit}`;
+  return `${sign}${fixed(size, digits)} ${unit}`;
 }
 
 /** A fraction as whole per cent, with one decimal below 10 %. */
