@@ -104,7 +104,7 @@ def test_edges_that_are_no_pairs_of_node_numbers_are_refused(edges: Any) -> None
     "more",
     [{"memory": None}, {"memory": 5}, {"memory": {1, 2}}, {"memory": (1 for _ in "ab")}, {"time": 3}, {"names": {"a"}},
      {"edges": None}],
-    ids=str,
+    ids=["memory None", "memory int", "memory set", "memory generator", "time", "names", "edges"],
 )  # fmt: skip
 def test_arguments_without_an_order_are_refused(more: dict[str, Any]) -> None:
     for_all = {"edges": [], "memory": [1, 1]}
