@@ -123,6 +123,9 @@ export function makeSaveView(parent, graph, root, actions, offline) {
       setText(status, `saved ${file}.html`);
     },
     report: (text) => setText(status, text),
-    destroy: release,
+    destroy() {
+      release();
+      input.remove(); // the browser may hold on to an input that loaded a file, and with it to all that is around it
+    },
   };
 }
