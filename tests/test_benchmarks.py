@@ -17,7 +17,7 @@ MODULES = sorted(
 )
 # as in ``python -m recompviz.benchmarks.accuracy``
 COMMANDS = (
-    "accuracy", "allocator", "beside_pytorch", "debugging", "explorer", "faults", "freed", "liveness", "loops",
+    "accuracy", "allocator", "beside_pytorch", "cuda", "debugging", "explorer", "faults", "freed", "liveness", "loops",
     "neighbours", "optimality", "overhead", "paper", "planner",
 )  # fmt: skip
 

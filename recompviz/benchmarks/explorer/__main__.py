@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run the benchmark and print the tables."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] == "soak":
-        return soak.main(arguments[1:])
+        return soak.run_soak(arguments[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", nargs="*", default=["resnet152", "residual3000"], choices=GRAPHS)
     parser.add_argument("--events", type=int, default=300, help="number of slider positions of a drag")

@@ -38,7 +38,7 @@ AGREED = 10.0
 SOLVED = 180.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def run_soak(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run the soak test and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=120)
@@ -294,4 +294,4 @@ def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int]
 
 
 if __name__ == "__main__":
-    main()
+    run_soak()

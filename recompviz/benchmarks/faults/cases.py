@@ -131,7 +131,7 @@ def rows_of(part: str, numbers: Iterable[int], seed: int) -> list[FaultCount]:
     return rows
 
 
-def main(part: str, first: str, end: str, seed: str) -> None:
+def run_cases(part: str, first: str, end: str, seed: str) -> None:
     """Try cases, and print their rows as JSON."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
@@ -143,4 +143,4 @@ def main(part: str, first: str, end: str, seed: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_cases(*sys.argv[1:])
