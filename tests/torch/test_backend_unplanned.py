@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz.pytorch.internals import memory_window as windows
+from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
 from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
@@ -159,7 +160,12 @@ def _repeated(compiled: Any) -> None:
 def test_the_profiler_never_stops_inside_a_compiled_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     """There, the profiler would write the end of the call into memory that is free."""
     inside: list[bool] = []
-    monkeypatch.setattr(windows, "synchronize", lambda _device: inside.append(in_compiled_call()))
+
+    class Watched(CpuRuntime):
+        def synchronize(self) -> None:  # a window calls it where its profiler stops
+            inside.append(in_compiled_call())
+
+    monkeypatch.setattr(windows, "runtime", Watched)
     kept: list[torch.Tensor] = []
 
     def step(compiled: Any, number: int) -> None:

@@ -16,7 +16,8 @@ from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.pytorch.running import step_budget, step_recorder
+from recompviz.pytorch.internals.devices.cpu import CpuRuntime
+from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.operator_figures import equal_calls_alike
 from recompviz.pytorch.running.resized_steps import SizedPlans
@@ -98,7 +99,7 @@ def test_the_time_of_a_call_includes_the_work_that_the_device_does_after_the_lau
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
-    monkeypatch.setattr(step_recorder, "synchronize", lambda _device: time.sleep(0.001))
+    monkeypatch.setattr(CpuRuntime, "synchronize", lambda _runtime: time.sleep(0.001))
     (known,) = trained(False, False).regions.values()
     assert known.joint is not None
     calls = zip(known.joint.calls, known.joint.seconds, strict=True)
