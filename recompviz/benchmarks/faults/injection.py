@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import sys
+import weakref
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -67,8 +68,19 @@ class Lines(Counter):
 
     def _line(self, frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "line" and not _leaves_block(frame.f_code, frame.f_lasti):
+            if self.count == self.at and _in_finalizer(frame):
+                self.at += 1
             self.point(f"{frame.f_code.co_filename[len(_HOME) + 1 :]}:{frame.f_lineno}")
         return self._line
+
+
+def _in_finalizer(frame: FrameType | None) -> bool:
+    """Return whether a frame runs in a finalizer of an object. Python drops the exceptions that are raised there."""
+    while frame is not None:
+        if frame.f_code is weakref.finalize.__call__.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @cache
