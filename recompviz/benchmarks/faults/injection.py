@@ -90,8 +90,11 @@ def _leaves_block(code: CodeType, offset: int) -> bool:
     Python delivers no interrupt there, and allocates nothing: the interpreter checks for signals when it enters a
     function, after a call and at backward jumps.
     """
-    following = [one for one in dis.get_instructions(code) if one.offset >= offset][:3]
-    return len(following) == 3 and all(one.opname == "LOAD_CONST" and one.argval is None for one in following)
+    following = [one for one in dis.get_instructions(code) if one.offset >= offset]
+    if following and following[0].opname == "SWAP":  # of a value that the block returns
+        del following[0]
+    arguments = following[:3]
+    return len(arguments) == 3 and all(one.opname == "LOAD_CONST" and one.argval is None for one in arguments)
 
 
 class Operators(Counter, TorchDispatchMode):
