@@ -50,3 +50,14 @@ class NodeInfo:
     needed: bool = True
     output: bool = False
     mutation: bool = False
+
+    @property
+    def member(self) -> str:
+        """The path of the repeated module that the node belongs to; empty if there is none.
+
+        Examples
+        --------
+        >>> NodeInfo(module="layer1.0.conv1", block="layer1.*").member
+        'layer1.0'
+        """
+        return ".".join(self.module.split(".")[: len(self.block.split("."))]) if self.block else ""

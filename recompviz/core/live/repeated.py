@@ -38,11 +38,6 @@ class Repeated(NamedTuple):
     members: NDArray[np.int64]
     cells: NDArray[np.int64]
 
-    @property
-    def distinct(self) -> int:
-        """The sum of the numbers of positions of all series."""
-        return int(self.positions.sum())
-
 
 NO_BLOCKS = Repeated(*(np.zeros(0, np.int64) for _ in range(4)))
 
@@ -71,10 +66,8 @@ def repeated_blocks(graph: Graph, free: NDArray[np.int64]) -> Repeated:
     for v in free.tolist():
         info = graph.info[v]
         if info.block:
-            depth = len(info.block.split("."))
-            parts = info.module.split(".")
-            member, rest = ".".join(parts[:depth]), info.key.removeprefix(".".join(parts[:depth]))
-            found.setdefault(info.block, {}).setdefault(rest, {})[member] = v
+            position = info.key.removeprefix(info.member)
+            found.setdefault(info.block, {}).setdefault(position, {})[info.member] = v
     start, positions, members, cells = (list[int]() for _ in range(4))
     for rows in found.values():
         names = sorted({name for row in rows.values() for name in row}, key=_number)

@@ -156,9 +156,10 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
     moves.descend(candidates.front()[-1].keep_mask, step)
     moves.settle()
     tries = WALKED // (len(model.joint.calls) * (FLOOR_SHARE + BUDGETS // ANNEALED_EVERY))
+    block_tries = BLOCK_TRIES * int(moves.repeated.positions.sum())
     if not moves.out_of_time:
-        if moves.repeated.distinct:
-            moves.anneal_peak(min(FLOOR_SHARE * tries, BLOCK_TRIES * moves.repeated.distinct), moves.repeated)
+        if block_tries:
+            moves.anneal_peak(min(FLOOR_SHARE * tries, block_tries), moves.repeated)
         moves.anneal_peak(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * n))
     lowest = candidates.front()[-1].peak
     budgets = [lowest + (highest - lowest) * i // (BUDGETS - 1) for i in range(BUDGETS)]
@@ -168,10 +169,8 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
         if moves.out_of_time:
             break
         if done % ANNEALED_EVERY == 0:
-            if moves.repeated.distinct:
-                moves.anneal_overhead(
-                    budget, highest, min(tries, BLOCK_TRIES * moves.repeated.distinct), done, moves.repeated
-                )
+            if block_tries:
+                moves.anneal_overhead(budget, highest, min(tries, block_tries), done, moves.repeated)
             if tries >= LEAST_TRIES * n:
                 moves.anneal_overhead(budget, highest, min(tries, MOST_TRIES * n), done)
         fitting = [candidate for candidate in candidates.front() if candidate.peak <= budget]

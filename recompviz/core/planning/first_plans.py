@@ -9,14 +9,13 @@ segments end only at these places.
 
 from __future__ import annotations
 
-import contextlib
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.plans.baselines import cut_prefixes, per_module
+from recompviz.core.plans.baselines import baseline, cut_prefixes, existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 
@@ -67,8 +66,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     for count in SEGMENT_COUNTS:
         ends = sorted({bisect_left(sizes, whole * i / count) for i in range(1, count)} - {len(sizes)})
         plans.append(Plan.from_masks(graph, [*(prefixes[i] for i in ends), graph.everything]))
-    with contextlib.suppress(GraphError):  # the nodes name no modules
-        plans.append(per_module(graph))
+    plans += existing_baselines(["per-module"], partial(baseline, graph))
     return PlanTable.of(graph, "time", plans, profile)
 
 

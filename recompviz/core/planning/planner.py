@@ -6,7 +6,6 @@ tables and baselines. Several threads may use one planner.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import count
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
-from recompviz.core.base.errors import GraphError
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
@@ -23,7 +21,7 @@ from recompviz.core.live.model import profile_function
 from recompviz.core.live.search import live_plans
 from recompviz.core.planning.cache import Cache
 from recompviz.core.planning.first_plans import first_plans
-from recompviz.core.plans.baselines import NAMES, baseline, chen_plans
+from recompviz.core.plans.baselines import NAMES, baseline, chen_plans, existing_baselines
 from recompviz.core.plans.curve import Objective, Tradeoff
 from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
@@ -449,10 +447,8 @@ class Planner:
         return self.table(optima, objective, part(progress, 0.9, 1))
 
     def _live_table(self, progress: Progress | None) -> PlanTable:
-        plans = [*self._seeds(progress), *chen_plans(self.graph)]
-        for name in ("per-module", "as-written"):
-            with contextlib.suppress(GraphError):  # the graph has no such plan
-                plans.append(self.baseline(name))
+        checkpointed = existing_baselines(("per-module", "as-written"), self.baseline)
+        plans = [*self._seeds(progress), *chen_plans(self.graph), *checkpointed]
         if has_numba():
             plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
         return self.table(plans, "live", part(progress, 0.95, 1))

@@ -9,9 +9,10 @@ Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019,
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,7 +21,6 @@ from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.plans.plan import Plan
 
 # the baselines that need no more than a graph
@@ -77,6 +77,30 @@ def baseline(graph: Graph, name: str) -> Plan:
         return as_written(graph)
     more = "; that one is read from a trace: trace.baseline(…)" if name.startswith("min-cut") else ""
     raise ValueError(f"no baseline of a graph is called {name!r}; choose {', '.join(map(repr, NAMES))}{more}")
+
+
+def existing_baselines(names: Iterable[str], make: Callable[[str], Plan]) -> list[Plan]:
+    """Return the baselines that a graph has, in the order of their names.
+
+    For example, a graph without module names has no baseline ``"per-module"``.
+
+    Parameters
+    ----------
+    names : iterable of str
+    make : callable (name) → Plan
+        Makes a baseline by its name. It raises GraphError if the graph has no such plan.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+    >>> [plan.kind for plan in existing_baselines(["chen", "per-module"], lambda name: baseline(g, name))]
+    ['chen']
+    """
+    found = []
+    for name in names:
+        with contextlib.suppress(GraphError):
+            found.append(make(name))
+    return found
 
 
 # -------------------------------------------------------------------- Chen et al. 2016
@@ -213,18 +237,13 @@ def block_of_nodes(graph: Graph) -> list[str]:
 
     The path is for example ``"layer1.0"``. It is empty for a node in no block.
     """
-    members = [_member(info) for info in graph.info]
+    members = [info.member for info in graph.info]
     sizes = Counter(member for member in members if member)
     series = {info.block for info, member in zip(graph.info, members, strict=True) if sizes[member] > 1}
     if series:
         return [member if info.block in series else "" for info, member in zip(graph.info, members, strict=True)]
     children = [info.module.split(".")[0] for info in graph.info]
     return ["" if child == LOSS else child for child in children]
-
-
-def _member(info: NodeInfo) -> str:
-    """Return ``"layer1.0"`` for a node of module ``"layer1.0.conv1"`` in block ``"layer1.*"``; empty if in no block."""
-    return ".".join(info.module.split(".")[: len(info.block.split("."))]) if info.block else ""
 
 
 # -------------------------------------------------------------------- the user's own checkpoints
@@ -247,6 +266,7 @@ def as_written(graph: Graph) -> Plan:
     Examples
     --------
     >>> from dataclasses import replace
+    >>> from recompviz.core.graphs.node_info import NodeInfo
     >>> info = tuple(NodeInfo(checkpoint="1" if v in "bc" else "") for v in "abcd")
     >>> g = Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], dict.fromkeys("abcd", 1))
     >>> sorted(as_written(replace(g, info=info)).keep)

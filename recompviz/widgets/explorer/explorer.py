@@ -9,7 +9,6 @@ solvers) and the runs. When a part changes, the class sets the traits that the p
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,6 @@ import numpy as np
 import traitlets
 
 from recompviz.core.base.arguments import expect
-from recompviz.core.base.errors import GraphError
 from recompviz.core.base.files import write_file
 from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, parse_total
 from recompviz.core.exact.solver import Family
@@ -28,6 +26,7 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import check_opposite_pins
 from recompviz.core.planning.planner import Planner, check_objective
+from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
@@ -645,12 +644,7 @@ def _fits(table: PlanTable, budget: int | float | str) -> bool:
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
     """Return the tables of the objectives, together with those baselines that the graph has."""
     shown = Tables(tables, planner, searched)
-    plans = []
-    for name in baselines:
-        with contextlib.suppress(GraphError):  # for example "per-module" for a graph without repeated blocks
-            plan = planner.baseline(name)
-            plans.append((plan.kind, plan))
-    if plans:
+    if plans := [(plan.kind, plan) for plan in existing_baselines(baselines, planner.baseline)]:
         shown.give(plans)
     return shown
 
