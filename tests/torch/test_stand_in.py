@@ -159,7 +159,6 @@ def test_a_recorded_snapshot_has_the_allocators_peaks(cuda: StandInCuda, tmp_pat
     report = rv.load_snapshot(path)
     assert report.peak == cuda.max_memory_allocated()
     assert report.timeline.reserved_peak == cuda.max_memory_reserved()
-    print([(r.line) for r in report.rows][:4])
     assert any(row.line is not None and row.line.place == "train.py:2" for row in report.rows)
 
 

@@ -56,8 +56,8 @@ def filled(leaf: Any) -> Any:
         return leaf
     # as_strided: several elements may share memory, as in an expanded tensor
     made = torch.empty(leaf.untyped_storage().nbytes() // leaf.itemsize, dtype=leaf.dtype, device=leaf.device)
-    filled = made.uniform_() if leaf.dtype.is_floating_point else made.zero_()
-    return filled.as_strided(leaf.shape, leaf.stride(), leaf.storage_offset())
+    values = made.uniform_() if leaf.dtype.is_floating_point else made.zero_()
+    return values.as_strided(leaf.shape, leaf.stride(), leaf.storage_offset())
 
 
 def _least_seconds(operator: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Everything that a device has to answer, in one command, for a machine that can be had for a quarter of an hour.
+"""All checks that need a GPU, in one command that takes less than a quarter of an hour.
 
     python -m recompviz.benchmarks.cuda --minutes 8 --out DIR                # on a GPU
     python -m recompviz.benchmarks.cuda --minutes 8 --out DIR --device cpu   # the rehearsal

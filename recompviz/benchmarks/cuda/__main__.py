@@ -10,8 +10,9 @@ from pathlib import Path
 
 import recompviz.benchmarks.cuda as command
 from recompviz.benchmarks.cuda.parts import PARTS
-from recompviz.benchmarks.cuda.running import run_here, run_parts, write_whole
+from recompviz.benchmarks.cuda.running import run_here, run_parts
 from recompviz.benchmarks.cuda.table import table
+from recompviz.core.base.files import write_file
 
 NEEDED = ("torch", "numpy", "networkx")
 WANTED = ("numba",)
@@ -32,33 +33,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := set(options.names) - {part.name for part in PARTS}:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(part.name for part in PARTS)}")
-    if lines := missing():
-        print("\n".join(lines), flush=True)
-        if any(importlib.util.find_spec(name) is None for name in NEEDED):
-            return 2
-    options.out.mkdir(parents=True, exist_ok=True)
-    if options.part:
+    if options.part:  # a process of its own: the first one has looked for the packages
         run_here(options.part, options.device, options.out, options.seconds)
         return 0
+    if lines := missing():
+        print("\n".join(lines.values()), flush=True)
+        if not lines.keys().isdisjoint(NEEDED):
+            return 2
+    options.out.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     chosen = [part for part in PARTS if not options.names or part.name in options.names]
     if any(part.plans for part in chosen):
         chosen = [part for part in PARTS if part in chosen or part.beside]
     results = run_parts(chosen, options.device, options.out, options.minutes, options.again)
     text = table(results, options.device, time.monotonic() - start)
-    write_whole(options.out / "table.md", text)
+    write_file(options.out / "table.md", text)
     print(text, flush=True)
     return int(not all(result.get("ok") for result in results))
 
 
-def missing() -> list[str]:
+def missing() -> dict[str, str]:
     """Return a line for each package that is missing, with the commands that fetch and install it."""
-    found = []
+    found = {}
     for name in (*NEEDED, *WANTED):
         if importlib.util.find_spec(name) is None:
             need = "needed" if name in NEEDED else "missing: the solvers run in NumPy, which is slow"
             packages = "numba llvmlite" if name == "numba" else name
-            found.append(f"{name} is {need}. Fetch: {FETCH} {packages}; there: {INSTALL} {packages}")
+            found[name] = f"{name} is {need}. Fetch: {FETCH} {packages}; there: {INSTALL} {packages}"
     return found
 
 

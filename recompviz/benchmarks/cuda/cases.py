@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +16,10 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.benchmarks.side_by_side import training_step
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
 from recompviz.pytorch.internals.devices.runtimes import runtime
-from recompviz.pytorch.measuring.measurement_run import MeasurementRun, runner_of
 
 Row = dict[str, Any]
 # what a network is called, its batch size, and whether it is the small variant
@@ -35,8 +34,6 @@ class Setting:
     ----------
     device : str
         ``"cuda"``, or ``"cpu"`` in the rehearsal.
-    out : Path
-        The folder of the results.
     ends : float
         The time at which the part should end, as ``time.monotonic`` gives it.
     left_out : list of str
@@ -44,7 +41,6 @@ class Setting:
     """
 
     device: str
-    out: Path
     ends: float = float("inf")
     left_out: list[str] = field(default_factory=list)
 
@@ -117,28 +113,26 @@ def deterministic() -> Iterator[None]:
     """Let PyTorch choose kernels that give the same bits each time; it warns where there are none."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
+    chosen = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(chosen[0], warn_only=chosen[1])
         cudnn.deterministic, cudnn.benchmark = before
 
 
 def allocator_peaks(module: nn.Module, step: networks.Example, device: str) -> AllocatorPeaks:
     """Run one training step after a warm-up, and return the allocator's peaks, without the profiler."""
-    arguments: Any = (step.inputs, {}, step.targets)
-    measurement = MeasurementRun(module, torch.device(device), None, arguments)
-    run = runner_of(module, arguments, step.loss)(None)
+    run = training_step(module, step.inputs, step.targets, step.loss)
     runtime(torch.device(device)).empty_cache()
-    measurement.one_step(run)
+    run()
     for parameter in module.parameters():
         parameter.grad = None
     peaks = AllocatorPeaks(torch.device(device))
     peaks.begin()
-    measurement.one_step(run)
-    runtime(torch.device(device)).synchronize()
+    run()
     peaks.end()
     return peaks
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recompviz.benchmarks.cuda.parts import PARTS, Part
+from recompviz.core.base.files import write_file
 
 PACKAGE = "recompviz.benchmarks.cuda"
 # share of a part's time limit after which it starts no further case
@@ -149,7 +150,7 @@ def run_here(name: str, device: str, out: Path, seconds: float) -> None:
 
     part = next(part for part in PARTS if part.name == name)
     module, function = part.function.split(":")
-    setting = Setting(device, out, time.monotonic() + seconds)
+    setting = Setting(device, time.monotonic() + seconds)
     start = time.monotonic()
     rows: list[dict[str, Any]] = []
     counted = stand_in() if part.stand_in and setting.rehearsal else contextlib.nullcontext()
@@ -172,14 +173,7 @@ def run_here(name: str, device: str, out: Path, seconds: float) -> None:
         "ok": all(row.get("ok", True) for row in rows),
         "rows": rows,
     }
-    write_whole(out / f"{name}.json", json.dumps(result, indent=1, default=str, ensure_ascii=False) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file as a whole, by a temporary file and a rename."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    write_file(out / f"{name}.json", json.dumps(result, indent=1, default=str, ensure_ascii=False) + "\n")
 
 
 def _read(path: Path) -> dict[str, Any] | None:

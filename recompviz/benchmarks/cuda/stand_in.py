@@ -46,7 +46,6 @@ class StandInCuda:
     def __init__(self, total_memory: int = MEMORY) -> None:
         self._total = total_memory
         self._events: list[dict[str, Any]] | None = None
-        self._stacks = True
         self._books = _Recorded(self._event, AllocatorSettings(), total_memory)
         self._peak_allocated = self._peak_reserved = 0
         self._sizes: dict[int, int] = {}  # address of a block → bytes that were requested
@@ -123,16 +122,6 @@ class StandInCuda:
     def reset_peak_memory_stats(self, device: Any = None) -> None:  # noqa: ARG002
         """Start new peaks at the present figures."""
         self._peak_allocated, self._peak_reserved = self._books.allocated, self._books.reserved
-
-    def memory_stats(self, device: Any = None) -> dict[str, int]:  # noqa: ARG002
-        """Return the statistics by PyTorch's names."""
-        return {
-            "allocated_bytes.all.current": self._books.allocated,
-            "allocated_bytes.all.peak": self._peak_allocated,
-            "reserved_bytes.all.current": self._books.reserved,
-            "reserved_bytes.all.peak": self._peak_reserved,
-            "num_alloc_retries": self._books.retries,
-        }
 
     def mem_get_info(self, device: Any = None) -> tuple[int, int]:  # noqa: ARG002
         """Return the free and the total bytes of the device."""
@@ -231,9 +220,7 @@ class _Recorded(CachingAllocator):
         self._event = event
 
     def limit(self, fraction: float) -> None:
-        assert self.device_memory is not None
         self.settings = replace(self.settings, memory_fraction=fraction)
-        self._allowed = int(fraction * self.device_memory)
 
     def _change_reserved(self, block: Any, size: int) -> None:
         super()._change_reserved(block, size)
@@ -284,15 +271,13 @@ class _Counted(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def stand_in(total_memory: int = MEMORY, counted: bool = True) -> Iterator[StandInCuda]:
+def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
     """Let recompviz treat the CPU as a CUDA device in a block. Tensors of the device are made inside the block.
 
     Parameters
     ----------
     total_memory : int
         Bytes of the device.
-    counted : bool
-        Whether memory is counted. It must be False where Inductor runs, because its code calls no operators.
     """
     cuda = StandInCuda(total_memory)
 
@@ -307,7 +292,7 @@ def stand_in(total_memory: int = MEMORY, counted: bool = True) -> Iterator[Stand
     runtimes.RUNTIMES["cpu"] = Runtime
     runtimes.runtime.cache_clear()
     try:
-        with _Counted(cuda) if counted else contextlib.nullcontext():
+        with _Counted(cuda):
             yield cuda
     finally:
         runtimes.RUNTIMES["cpu"] = before

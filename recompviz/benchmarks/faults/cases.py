@@ -18,7 +18,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 from itertools import chain
@@ -84,29 +84,36 @@ class Tally:
         self._tried: Counter[tuple[str, str]] = Counter()
         self._wrong: dict[tuple[str, str], list[str]] = {}
 
+    @property
+    def total(self) -> int:
+        """The number of cases."""
+        return self._tried.total()
+
     def add(self, subject: str, kind: str, wrong: str | None = None) -> None:
         """Count a case. ``wrong`` says what was wrong with it; None if nothing was."""
-        self._tried[subject, kind] += 1
-        if wrong is not None:
-            self._wrong.setdefault((subject, kind), []).append(wrong)
+        self.add_all(subject, kind, 1, [] if wrong is None else [wrong])
+
+    def add_all(self, subject: str, kind: str, tried: int, wrong: Sequence[str]) -> None:
+        """Count several cases. ``wrong`` has a text for each of them that went wrong."""
+        self._tried[subject, kind] += tried
+        self._wrong.setdefault((subject, kind), []).extend(wrong)
 
     def rows(self) -> list[FaultCount]:
         """Return the rows of the table."""
         return [
-            FaultCount(subject, kind, tried, tuple(self._wrong.get((subject, kind), ())))
+            FaultCount(subject, kind, tried, tuple(self._wrong[subject, kind]))
             for (subject, kind), tried in self._tried.items()
         ]
 
 
 def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
     """Try ``count`` cases of a part in processes of ``size`` cases each, and return the sums of their rows."""
-    found: dict[tuple[str, str], tuple[int, list[str]]] = {}
+    tally = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         parts = pool.map(lambda first: _in_process(part, first, min(first + size, count), seed), range(0, count, size))
-        for subject, kind, tried, wrong in chain.from_iterable(parts):
-            before = found.get((subject, kind), (0, []))
-            found[subject, kind] = before[0] + tried, before[1] + wrong
-    return [FaultCount(*key, tried, tuple(wrong)) for key, (tried, wrong) in found.items()]
+        for row in chain.from_iterable(parts):
+            tally.add_all(*row)
+    return tally.rows()
 
 
 def _in_process(part: str, first: int, end: int, seed: int) -> list[tuple[str, str, int, list[str]]]:
@@ -125,20 +132,14 @@ def _in_process(part: str, first: int, end: int, seed: int) -> list[tuple[str, s
     return rows
 
 
-def rows_of(part: str, numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Try the cases of these numbers in this process."""
-    rows: list[FaultCount] = importlib.import_module(f"recompviz.benchmarks.faults.{part}").cases(numbers, seed)
-    return rows
-
-
 def run_cases(part: str, first: str, end: str, seed: str) -> None:
     """Try cases, and print their rows as JSON."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
-    prepare = getattr(importlib.import_module(f"recompviz.benchmarks.faults.{part}"), "prepare", None)
-    if prepare is not None:
-        prepare()
-    rows = rows_of(part, range(int(first), int(end)), int(seed))
+    module = importlib.import_module(f"recompviz.benchmarks.faults.{part}")
+    if hasattr(module, "prepare"):
+        module.prepare()
+    rows = module.cases(range(int(first), int(end)), int(seed))
     print(json.dumps([astuple(row) for row in rows]))
 
 

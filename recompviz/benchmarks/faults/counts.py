@@ -1,4 +1,4 @@
-"""The result of one part of the benchmark: how many inputs of one kind were tried, and which of them went wrong."""
+"""The rows and the table of the benchmark: how many inputs of each kind were tried, and which went wrong."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import types
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def _add(name: str, value: Any, found: Fingerprint, seen: set[int]) -> None:
         found[f"{name}: keys"] = [key if isinstance(key, str | int) else id(key) for key in value]
         for number, (key, entry) in enumerate(value.items()):
             _add(f"{name}[{key if isinstance(key, str | int) else number}]", entry, found, seen)
-    elif isinstance(value, Iterable) and isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple):
         for number, entry in enumerate(value):
             _add(f"{name}[{number}]", entry, found, seen)
         found[f"{name}: length"] = len(value)

@@ -12,8 +12,6 @@ import gc
 import random
 import tempfile
 import traceback
-from collections import Counter as Tally
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ import torch
 
 import recompviz as rv
 from recompviz.benchmarks.faults import injection
+from recompviz.benchmarks.faults.cases import Tally
 from recompviz.benchmarks.faults.counts import FaultCount
 from recompviz.benchmarks.faults.fingerprint import Fingerprint, differences, fingerprint
 from recompviz.benchmarks.faults.subjects import SUBJECTS, Subject, made
@@ -136,15 +135,14 @@ WEIGHTS = {
 def run(count: int, seed: int) -> list[FaultCount]:
     """Inject ``count`` faults, and return the number that were tried and the ones that did harm."""
     chosen = random.Random(seed)
-    tried: Tally[tuple[str, str]] = Tally()
-    wrong: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    tally = Tally()
     with own_folders() as folder:
         subjects = {name: prepared(name) for name in SUBJECTS}
         for one in subjects.values():
             one.points = next(iter(subjects.values())).points  # the numbers differ little
         _freeze()
         names = list(VERBS)
-        while tried.total() < count:
+        while tally.total < count:
             verb = chosen.choices(names, [WEIGHTS.get(name, 1.0) for name in names])[0]
             subject = chosen.choice(list(subjects))
             if not usable(verb, subjects[subject]):
@@ -153,17 +151,15 @@ def run(count: int, seed: int) -> list[FaultCount]:
             faulty = inject(verb, subjects[subject], kind, error, chosen, folder)
             if faulty is None:
                 continue
-            key = verb, f"{_named(error)} {kind}"
-            tried[key] += 1
+            tally.add(verb, f"{_named(error)} {kind}", f"{subject}: {' | '.join(faulty)}" if faulty else None)
             if faulty:
-                wrong[key] += [f"{subject}: {text}" for text in faulty]
                 subjects[subject] = prepared(subject)
-            if tried.total() % 100 == 0:
+            if tally.total % 100 == 0:
                 forget_graphs()
                 for one in subjects.values():
                     _train_compiled(one)
                 _freeze()
-    return [FaultCount(*key, tried[key], tuple(wrong[key][:WRONG_KEPT])) for key in sorted(tried)]
+    return sorted(tally.rows(), key=lambda row: (row.subject, row.kind))
 
 
 def _freeze() -> None:
@@ -178,10 +174,12 @@ def prepared(name: str) -> Prepared:
     found = Prepared(made(name))
     arguments, named = _step(found)
     try:
-        found.trace = rv.calibrate(rv.trace(*arguments, **named))
-        found.planned = rv.apply(found.trace, found.trace.baseline("chen"))
+        trace = rv.trace(*arguments, **named)
     except RecompvizError:
         pass  # a model that cannot be traced
+    else:
+        found.trace = rv.calibrate(trace)
+        found.planned = rv.apply(found.trace, found.trace.baseline("chen"))
     found.to_compile = made(name)
     _compile(found)  # the first call marks the model and its layers as compiled
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))

@@ -162,14 +162,17 @@ class CachingAllocator:
         self.settings = settings or AllocatorSettings()
         self.device_memory = device_memory
         self.reserved = self.allocated = self.fragmentation = self.retries = 0
-        fraction = self.settings.memory_fraction
-        self._allowed = int(fraction * device_memory) if fraction is not None and device_memory is not None else None
-        self._collects = self._allowed is not None and self.settings.garbage_collection_threshold > 0
         self._pools: dict[tuple[PoolId, int, bool], _Pool] = {}
         self._blocks: dict[int, _Block] = {}  # by address: free, used and unmapped ones
         self._place = place or self.below
         self._lowest = FIRST_ADDRESS
         self._searches = 0  # in the large default pools
+
+    @property
+    def _allowed(self) -> int | None:
+        """The bytes that the process may reserve by its settings; None if they set no limit."""
+        fraction = self.settings.memory_fraction
+        return None if fraction is None or self.device_memory is None else int(fraction * self.device_memory)
 
     def allocate(self, size: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
         """Allocate a block for a request of ``size`` bytes and return its address.
@@ -365,7 +368,7 @@ class CachingAllocator:
 
     def _new(self, pool: _Pool, size: int) -> _Block:
         """Reserve memory for a block of ``size`` bytes, and release cached memory if the device is full."""
-        if self._collects:
+        if self.settings.garbage_collection_threshold > 0 and self._allowed is not None:
             self._collect()
         block = self._reserve(pool, size)
         if block is None and self._release_oversize(pool, size):

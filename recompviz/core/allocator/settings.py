@@ -174,9 +174,7 @@ class AllocatorSettings:
         if (limit := recorded.get("max_split_size")) is not None:
             found["max_split_size"] = limit if _of_type(limit, int, "max_split_size") > 0 else None
         if (threshold := recorded.get("garbage_collection_threshold")) is not None:
-            found["garbage_collection_threshold"] = float(
-                _of_type(threshold, (int, float), "garbage_collection_threshold")
-            )
+            found["garbage_collection_threshold"] = _of_type(threshold, (int, float), "garbage_collection_threshold")
         divisions = _of_type(recorded.get("roundup_power2_divisions") or {}, dict, "roundup_power2_divisions")
         if divisions:
             found["roundup_power2_divisions"] = tuple(

@@ -14,7 +14,7 @@ import numpy as np
 
 from recompviz.core.live.candidates import Candidate, Candidates
 from recompviz.core.live.model import Walk
-from recompviz.core.live.repeated import NO_BLOCKS, Repeated, repeated_blocks
+from recompviz.core.live.repeated import NO_BLOCKS, repeated_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,28 +138,30 @@ class Moves:
             candidate = self.candidates.add(keep_mask)
             best = candidate if candidate.peak < best.peak else best
 
-    def anneal_peak(self, tries: int, repeated: Repeated = NO_BLOCKS) -> None:
+    def anneal_peak(self, tries: int, *, blocks: bool = False) -> None:
         """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
-        ``tries`` is the number of proposals; see :class:`Walk`. If ``repeated`` is given, the proposals change the same
-        nodes of several repeated blocks.
+        ``tries`` is the number of proposals; see :class:`Walk`. With ``blocks``, the proposals change the same nodes of
+        several repeated blocks.
         """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
         walk = Walk(0.02 * start.peak, weight, tries)
+        repeated = self.repeated if blocks else NO_BLOCKS
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk, repeated=repeated))
 
-    def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int, repeated: Repeated = NO_BLOCKS) -> None:
+    def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int, *, blocks: bool = False) -> None:
         """Search for less overhead within a budget by simulated annealing.
 
         The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
         of the whole search. The temperature and the weight of the :class:`Walk` are proportional to ``highest``.
-        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. If ``repeated`` is
-        given, the proposals change the same nodes of several repeated blocks.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With
+        ``blocks``, the proposals change the same nodes of several repeated blocks.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         walk = Walk(1e-3 * highest, weight, tries)
+        repeated = self.repeated if blocks else NO_BLOCKS
         self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated))
 
     def exchange(self, budget: int, most_simulations: int) -> None:

@@ -159,7 +159,7 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
     block_tries = BLOCK_TRIES * int(moves.repeated.positions.sum())
     if not moves.out_of_time:
         if block_tries:
-            moves.anneal_peak(min(FLOOR_SHARE * tries, block_tries), moves.repeated)
+            moves.anneal_peak(min(FLOOR_SHARE * tries, block_tries), blocks=True)
         moves.anneal_peak(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * n))
     lowest = candidates.front()[-1].peak
     budgets = [lowest + (highest - lowest) * i // (BUDGETS - 1) for i in range(BUDGETS)]
@@ -170,7 +170,7 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
             break
         if done % ANNEALED_EVERY == 0:
             if block_tries:
-                moves.anneal_overhead(budget, highest, min(tries, block_tries), done, moves.repeated)
+                moves.anneal_overhead(budget, highest, min(tries, block_tries), done, blocks=True)
             if tries >= LEAST_TRIES * n:
                 moves.anneal_overhead(budget, highest, min(tries, MOST_TRIES * n), done)
         fitting = [candidate for candidate in candidates.front() if candidate.peak <= budget]

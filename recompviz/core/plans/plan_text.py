@@ -7,6 +7,7 @@ A text that is much longer than the text of a plan for the graph is not read, so
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -137,7 +138,7 @@ def _segment(data: dict[str, Any], segment: Any, nodes: int) -> NDArray[np.int32
 def _without_repetition(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) != len(pairs):
-        key = next(key for i, (key, _) in enumerate(pairs) if key in {other for other, _ in pairs[:i]})
+        key = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise PlanMismatch(
             f"the plan has the key {shown(key)} twice, expected each key once; {_WRITE}", key, "each key once"
         )

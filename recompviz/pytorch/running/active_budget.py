@@ -10,9 +10,11 @@ import contextlib
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recompviz.pytorch.internals.dynamo import DynamoError
+from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.region import Chooser, Region, Run
 from recompviz.pytorch.tracing.user_errors import must_come_through
 
@@ -28,8 +30,7 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 def active(budget: Chooser) -> Iterator[None]:
     """Let a budget choose the plans of the regions (captured graphs) that run inside this block."""
     _used.add(budget)
-    before = _active.get()
-    try:
+    with undone(partial(_active.set, _active.get())):
         try:
             _active.set(budget)
             yield
@@ -37,10 +38,6 @@ def active(budget: Chooser) -> Iterator[None]:
             if (own := must_come_through(error)) is not None:
                 raise own from None
             raise
-        finally:
-            _active.set(before)
-    finally:  # again, in case an interrupt ended the first time
-        _active.set(before)
 
 
 class ActiveBudget:

@@ -346,7 +346,8 @@ class StepBudget:
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
         assert self.total is not None
-        return self.total - sum(self.resident(run).values()) - self._kept()
+        kept = self._kept()
+        return self.total - sum(self._resident(run, kept).values()) - kept
 
     def _kept(self) -> int:
         """Count the bytes that other autograd graphs hold.
@@ -366,8 +367,11 @@ class StepBudget:
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
+        return self._resident(run, self._kept())
+
+    def _resident(self, run: Run, kept: int) -> dict[Category, int]:
         model = self.models.get(run.region)
-        return self.memory.count(run, model.outside_gradients if model is not None else 0, self._kept())
+        return self.memory.count(run, model.outside_gradients if model is not None else 0, kept)
 
     def _refuse(self, missing: int, run: Run, estimated: str = "") -> NoReturn:
         """Raise InfeasibleBudget; the step of this run takes ``missing`` bytes more than the total."""
