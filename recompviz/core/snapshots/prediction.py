@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.allocator.caching_allocator import CachingAllocator, DeviceFull
+from recompviz.core.allocator.caching_allocator import CachingAllocator
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.snapshots.ranges import Ranges
 from recompviz.core.snapshots.starting_state import (
@@ -137,18 +137,19 @@ def predict_recording(
     )
 
 
-def reserved_with(segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings) -> int:
+def reserved_with(start: StartingState, trace: Sequence[Any], settings: AllocatorSettings) -> int:
     """Return the most bytes that the requests of a recording would reserve under other settings.
 
     The run starts empty, with the blocks that existed when the recording began.
 
     Parameters
     ----------
-    segments, trace : sequence of dict
-        As for :func:`predict_recording`.
+    start : StartingState
+        The segments and blocks that existed when the recording began.
+    trace : sequence of dict
+        The events of one device, as in the snapshot.
     settings : AllocatorSettings
     """
-    start = starting_state(segments, trace, settings)
     return max(_Run(CachingAllocator(settings), start, trace, empty=True).predicted, default=0)
 
 
@@ -159,7 +160,10 @@ def _free_memory(allocator: CachingAllocator) -> FreeMemory:
 
 
 class _Placement:
-    """The recorded addresses of new segments, for the model. Its first segment of another size ends their use."""
+    """The recorded addresses of new segments, for the model.
+
+    Once the model reserves a segment of another size than the recording, no recorded address is used any more.
+    """
 
     def __init__(self, trace: Sequence[Any]) -> None:
         self._next = [(event["size"], event["addr"]) for event in trace if event["action"] == "segment_alloc"][::-1]
@@ -212,10 +216,9 @@ class _Run:
                 here = event["addr"]
                 if here in address_of:
                     allocator.free(address_of.pop(here))  # the recording contradicts itself
-                found = self._allocate(event)
-                if found is not None:
-                    address_of[here] = found
-                    self.same_address += found == here
+                found = allocator.allocate(event["size"], event.get("stream") or 0, pool_of(event))
+                address_of[here] = found
+                self.same_address += found == here
                 self.requests += 1
             elif action == ends and event["addr"] in address_of:
                 allocator.free(address_of.pop(event["addr"]))
@@ -223,9 +226,3 @@ class _Run:
                 continue
             self.recorded.append(reserved)
             self.predicted.append(allocator.reserved)
-
-    def _allocate(self, event: Any) -> int | None:
-        try:
-            return self.allocator.allocate(event["size"], event.get("stream") or 0, pool_of(event))
-        except DeviceFull:
-            return None

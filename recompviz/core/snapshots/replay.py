@@ -16,12 +16,11 @@ from typing import Any
 
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.snapshots.allocator_model import AllocatorModel, SegmentKind
-from recompviz.core.snapshots.ranges import Ranges
 from recompviz.core.snapshots.starting_state import (
     EarlierBlock,
     event_kind,
-    kind_of,
     pool_of,
+    ranges_of,
     reserved_at_start,
     reserved_change,
     starting_state,
@@ -109,9 +108,7 @@ class _Replayer:
     def __init__(self, segments: list[Any], trace: list[Any], settings: AllocatorSettings) -> None:
         self._trace, self._settings = trace, settings
         self._start = starting_state(segments, trace, settings)
-        self._at_end: Ranges[SegmentKind] = Ranges()
-        for segment in segments:
-            self._at_end.add(segment["address"], segment["address"] + segment["total_size"], kind_of(segment))
+        self._at_end = ranges_of(segments)
         self._reader = AllocationReader()
         self._allocator = AllocatorModel(settings)
         self._reserved_now = reserved_at_start(segments, trace)

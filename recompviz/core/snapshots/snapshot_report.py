@@ -24,6 +24,7 @@ from recompviz.core.snapshots.prediction import reserved_with
 from recompviz.core.snapshots.reader import SnapshotError, no_collection, read_snapshot
 from recompviz.core.snapshots.replay import replay
 from recompviz.core.snapshots.stacks import Stack, Stacks
+from recompviz.core.snapshots.starting_state import starting_state
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
@@ -155,7 +156,8 @@ class _DeviceReport:
         """
         if self.settings.expandable_segments:
             return None
-        predicted = reserved_with(self.segments, self.trace, replace(self.settings, expandable_segments=True))
+        start = starting_state(self.segments, self.trace, self.settings)
+        predicted = reserved_with(start, self.trace, replace(self.settings, expandable_segments=True))
         return predicted if predicted < max(self.history.reserved) else None
 
     def _notes(self) -> Iterator[str]:

@@ -187,10 +187,16 @@ def event_kind(event: Mapping[str, Any], settings: AllocatorSettings) -> Segment
     return SegmentKind(small, event.get("stream") or 0, pool_of(event), expandable)
 
 
-def _reserved_before(segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings) -> Ranges[SegmentKind]:
-    reserved: Ranges[SegmentKind] = Ranges()
+def ranges_of(segments: Sequence[Any]) -> Ranges[SegmentKind]:
+    """Return the address ranges of the segments of a snapshot, with their kinds."""
+    found: Ranges[SegmentKind] = Ranges()
     for segment in segments:
-        reserved.add(segment["address"], segment["address"] + segment["total_size"], kind_of(segment))
+        found.add(segment["address"], segment["address"] + segment["total_size"], kind_of(segment))
+    return found
+
+
+def _reserved_before(segments: Sequence[Any], trace: Sequence[Any], settings: AllocatorSettings) -> Ranges[SegmentKind]:
+    reserved = ranges_of(segments)
     for event in reversed(trace):
         action = event["action"]
         if action in ("segment_alloc", "segment_map"):

@@ -9,7 +9,6 @@ solvers) and the runs. When a part changes, the class sets the traits that the p
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +19,7 @@ import traitlets
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.files import write_file
-from recompviz.core.base.units import format_bytes, format_cost, parse_bytes, parse_total
+from recompviz.core.base.units import format_bytes, format_cost, parse_total
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
@@ -35,6 +34,7 @@ from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer import wire
+from recompviz.widgets.explorer.budgets import budget_bytes, first_choice, fits
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
@@ -178,10 +178,10 @@ class Explorer(PageWidget):
         marked = None if capacity is None else parse_total(capacity, "capacity")
         background = not planner.is_quick if background is None else background
         if background and budget is not None:
-            background = _fits(planner.first_plans(), budget)
+            background = fits(planner.first_plans(), budget)
         search_now = bool(objectives) and not background
         first = search_tables(planner, objectives) if search_now else [planner.first_plans()]
-        row, budget = _first_choice(first[0], budget)
+        row, budget = first_choice(first[0], budget)
         self._selection = Selection(planner, _tables_with(planner, first, baselines, search_now), self._on_selection)
         self._questions = Questions(planner, self._selection, self._tell_solving, self._send_more)
         self._run_jobs = None if runner is None else Runs(runner, self._selection, self._tell_run, self._on_run)
@@ -273,7 +273,6 @@ class Explorer(PageWidget):
 
     @traitlets.validate("budget")
     def _valid_budget(self, proposal: Any) -> int:
-        self.wait_for_plans()
         keep_all = int(self._selection.tables.first[0].table.total_peaks[0])  # a table with pins may not have this plan
         budget = budget_bytes(proposal["value"], keep_all)
         self._selection.current.row(budget)  # raises InfeasibleBudget
@@ -491,6 +490,7 @@ class Explorer(PageWidget):
 
     def close(self) -> None:
         """Close the widget. Its views disappear, and the search, the question and the run under way stop."""
+        # ipywidgets also closes a widget whose constructor failed before it made these parts
         if getattr(self, "_run_jobs", None) is not None:
             self.cancel()
         for work in (getattr(self, "_search", None), getattr(self, "_questions", None)):
@@ -517,7 +517,7 @@ class Explorer(PageWidget):
             self.cancel()
         elif kind == "stop":
             self._stop()
-        elif kind == "solve" and content.get("family") in tuple(FAMILIES):
+        elif kind == "solve" and content.get("family") in tuple(FAMILIES):  # a tuple: the value may be unhashable
             objective = content.get("objective")
             self._questions.use_solver(  # without waiting for the search for better plans
                 content["family"], cast(PlanObjective, objective) if objective in ("time", "memory") else None
@@ -540,7 +540,7 @@ class Explorer(PageWidget):
             self._tell_solving("idle", 0.0, "")  # so that the page is notified even if the answer is the same as before
             try:
                 self.load(Plan.from_json(self.graph, text))
-            except Exception as error:
+            except Exception as error:  # whatever fails, also an observer of the user: the page gets an answer
                 self._tell_solving("failed", 0.0, explain(error))
             else:
                 self._tell_solving("done", 1.0, "plan loaded")
@@ -623,24 +623,6 @@ class Explorer(PageWidget):
         return {**data, "text/plain": repr(self), "text/html": self.to_svg()}, metadata
 
 
-def _first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
-    """Return the row to select first, and its budget in total bytes.
-
-    If ``budget`` is None, the row is the best one for the total half-way between the least feasible one and that of
-    keep-all. The budget is then the total peak of the row.
-    """
-    if budget is not None:
-        total = budget_bytes(budget, int(table.total_peaks[0]))
-        return table.row(total), total
-    row = table.row((table.least_total + int(table.total_peaks[0])) // 2)
-    return row, int(table.total_peaks[row])
-
-
-def _fits(table: PlanTable, budget: int | float | str) -> bool:
-    """Return whether a plan of a table fits a budget."""
-    return budget_bytes(budget, int(table.total_peaks[0])) >= table.least_total
-
-
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
     """Return the tables of the objectives, together with those baselines that the graph has."""
     shown = Tables(tables, planner, searched)
@@ -655,25 +637,3 @@ def _numbers(asked: Any) -> tuple[int, int, int, int] | None:
         return int(asked["request"]), int(asked["table"]), int(asked["row"]), int(asked["budget"])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
-
-
-def budget_bytes(value: Any, keep_all: int) -> int:
-    """Return a budget in bytes.
-
-    Parameters
-    ----------
-    value : int or str
-        A size that :func:`~recompviz.core.base.units.parse_bytes` reads, or a percentage of ``keep_all`` such as
-        ``"60%"``.
-    keep_all : int
-        The number of bytes that 100 % stands for: the total peak of the plan that recomputes least.
-    """
-    if isinstance(value, str) and value.strip().endswith("%"):
-        try:
-            share = float(value.strip()[:-1]) / 100
-        except ValueError:
-            share = math.nan
-        if not 0 <= share < math.inf:
-            raise ValueError(f"budget is {value!r}, expected a size such as '500 MiB' or '60%'")
-        return int(share * keep_all)
-    return parse_bytes(value)

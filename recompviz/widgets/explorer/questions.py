@@ -257,7 +257,7 @@ class Questions:
             self._job.start()
 
     def _on_job(self, job: Job[PlanTable], answered: Callable[[PlanTable], str]) -> None:
-        with self._selection.changing_unless_held(job.state == "running") as free:
+        with self._selection.changing_for(job.state == "running") as free:
             if not free or job is not self._job or job.cancelled:
                 return
             if job.state == "done" and job.result is not None:

@@ -114,7 +114,7 @@ class Runs:
             self._job.wait(seconds)
 
     def _on_job(self, run: Run, job: Job[RunReport]) -> None:
-        with self._selection.changing_unless_held(job.state == "running") as free:
+        with self._selection.changing_for(job.state == "running") as free:
             if not free:
                 return
             text, offer = job.text, None

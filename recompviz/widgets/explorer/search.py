@@ -124,7 +124,7 @@ class PlanSearch:
             self._settled.wait(seconds)
 
     def _on_job(self, job: Job[list[PlanTable]]) -> None:
-        with self._selection.changing_unless_held(job.state == "running") as free:
+        with self._selection.changing_for(job.state == "running") as free:
             if not free or not self.running:
                 return
             if job.state == "running":

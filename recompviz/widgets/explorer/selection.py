@@ -13,7 +13,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
@@ -21,6 +20,7 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.reserved_prediction import with_reserved_on_cuda
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base.interrupts import uninterrupted
+from recompviz.widgets.explorer.budgets import affordable_row
 from recompviz.widgets.explorer.tables import Tables
 
 
@@ -78,13 +78,13 @@ class Selection:
                     self._holder = 0
 
     @contextlib.contextmanager
-    def changing_unless_held(self, unless_held: bool) -> Iterator[bool]:
+    def changing_for(self, report: bool) -> Iterator[bool]:
         """Hold the lock in a ``with`` block, as :meth:`changing`.
 
-        If ``unless_held`` is true and another thread holds the lock, the block runs without it, and gets False instead
-        of True. A job reports its progress in this way, because the thread that holds the lock may wait for the job.
+        If ``report`` is true and another thread holds the lock, the block runs without it, and gets False instead of
+        True. A job reports its progress in this way, because the thread that holds the lock may wait for the job.
         """
-        if not self._lock.acquire(blocking=not unless_held):
+        if not self._lock.acquire(blocking=not report):
             yield False
             return
         try:
@@ -106,20 +106,12 @@ class Selection:
         """The table of the selected row."""
         return self.tables.table(self.table)
 
-    def announce(self, request: int) -> bool:
+    def announce(self, request: int) -> None:
         """Record a request number if it is higher than the newest one so far, without waiting for the lock.
 
         If the plan of a choice with a lower number is being simulated, this choice is dropped afterwards.
-
-        Returns
-        -------
-        bool
-            Whether the number was recorded.
         """
-        if request <= self.request:
-            return False
-        self.request = request
-        return True
+        self.request = max(self.request, request)
 
     def choose(self, table: int, row: int, budget: int, request: int | None = None) -> None:
         """Select a row of a table and simulate its plan.
@@ -140,7 +132,10 @@ class Selection:
             if request < self.request or not self.tables.has(table, row):
                 return
             plan = self.tables.table(table).plans[row]
-            timeline = with_reserved_on_cuda(self._planner.simulate(plan), self._planner.joint)
+            timeline = self._planner.simulate(plan)
+            if request < self.request:
+                return
+            timeline = with_reserved_on_cuda(timeline, self._planner.joint)  # takes longer than the simulation
             if request < self.request:
                 return
             self.request, self.table, self.row, self.budget = request, table, row, budget
@@ -193,14 +188,3 @@ class Selection:
                 return (renumbered(self.table), self.row, self.budget), renumbered
             row, budget = affordable_row(tables[0], self.budget)
             return (0, row, budget), renumbered
-
-
-def affordable_row(table: PlanTable, budget: int) -> tuple[int, int]:
-    """Return the row of a table for a budget in total bytes, and this budget.
-
-    If no plan fits the budget, return the row for the least total peak of the table, and this peak as the budget.
-    """
-    try:
-        return table.row(budget), budget
-    except InfeasibleBudget as error:
-        return table.row(error.least), error.least

@@ -21,7 +21,8 @@ from recompviz.core.reports.training_step import StepReport
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
-from recompviz.widgets.explorer.explorer import BASELINES, Explorer, budget_bytes
+from recompviz.widgets.explorer.budgets import budget_bytes
+from recompviz.widgets.explorer.explorer import BASELINES, Explorer
 from recompviz.widgets.explorer.step_wire import step_message
 
 _NEXT = "set total (or budget) for the whole step, or use the Explorer of one region: open_region(1)"

@@ -155,7 +155,7 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
         "step_labels": steps.astype("<u4").tobytes(),
         "peak": float(timeline.peak),
         "peak_step": timeline.peak_step,
-        "reserved": float(timeline.reserved.peak if timeline.reserved is not None else 0),
+        "reserved": float(timeline.reserved_peak or 0),
     }
 
 

@@ -31,6 +31,14 @@ export function keepMask(table, row, count) {
   return mask;
 }
 
+/** The first row with a packed keep mask, or −1. */
+export function rowWithMask(table, packed) {
+  for (let row = 0; row < table.rows; row++) {
+    if (packed.every((byte, i) => table.kept[row * packed.length + i] === byte)) return row;
+  }
+  return -1;
+}
+
 /** The segment of each node in a row, counted from 1. */
 export function segmentsOf(table, row, count) {
   return table.segments.subarray(row * count, (row + 1) * count);

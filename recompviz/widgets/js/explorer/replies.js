@@ -1,7 +1,7 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
 import { readLayout, readTable, readReply, readRun } from "../data/wire.js";
-import { rowFor } from "../data/plan_table.js";
+import { rowFor, rowWithMask } from "../data/plan_table.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
 export function isStale(reply, state, fingerprint) {
@@ -13,10 +13,11 @@ export function carried({ table, row }, before, after) {
   const [old, next] = [before[table], after[table]];
   if (!old || !next || row >= old.rows) return null;
   const stride = old.kept.length / old.rows;
-  const holds = (other) => other < next.rows && old.kept.subarray(row * stride, (row + 1) * stride).every((byte, i) => next.kept[other * stride + i] === byte);
-  if (old === next || holds(row)) return { table, row };
-  for (let other = 0; other < next.rows; other++) if (holds(other)) return { table, row: other };
-  return null;
+  const packed = old.kept.subarray(row * stride, (row + 1) * stride);
+  const stays = row < next.rows && packed.every((byte, i) => next.kept[row * stride + i] === byte);
+  if (old === next || stays) return { table, row };
+  const found = rowWithMask(next, packed);
+  return found < 0 ? null : { table, row: found };
 }
 
 /** Listen to the model; returns the function that stops listening. `explorer` is made by mount in explorer.js. */

@@ -3,6 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { badgeText } from "./run_view.js";
+import { rowWithMask } from "../data/plan_table.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
 /** Whether a run executed a plan: its packed keep mask equals the keep mask of the plan. */
@@ -13,11 +14,8 @@ export function isRunOf(run, kept) {
 /** The table and row with the keep mask of a run, or null. */
 export function rowOfRun(run, tables) {
   for (const [number, table] of tables.entries()) {
-    if (!table) continue;
-    const stride = run.kept.length;
-    for (let row = 0; row < table.rows; row++) {
-      if (run.kept.every((byte, i) => table.kept[row * stride + i] === byte)) return { table: number, row };
-    }
+    const row = table ? rowWithMask(table, run.kept) : -1;
+    if (row >= 0) return { table: number, row };
   }
   return null;
 }
