@@ -100,8 +100,7 @@ def examined(
     expect_loss(loss)
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
-    modules = [one for one in (module, loss) if isinstance(one, nn.Module)]
-    with state_restored(modules, arguments, optimizer) if module is not None else contextlib.nullcontext():
+    with state_restored(session.modules, arguments, optimizer) if module is not None else contextlib.nullcontext():
         if module is not None:
             session.warm_up()
         recording = session.record(steps)
@@ -118,6 +117,7 @@ class _Session:
         self.model, self.arguments, self.loss, self.optimizer = model, arguments, loss, optimizer
         self._plain = None if optimizer is None else plain_optimizer(optimizer)
         self.module = model if isinstance(model, nn.Module) else None
+        self.modules = [one for one in (model, loss) if isinstance(one, nn.Module)]
         tensors = [*self.module.parameters()] if self.module is not None else []
         self.device = device_of([*tensors, *pytree.tree_leaves(arguments)])
         if self.module is None:
@@ -148,9 +148,8 @@ class _Session:
             self._plain.step()
 
     def _clear(self) -> None:
-        for module in (self.module, self.loss):
-            if isinstance(module, nn.Module):
-                clear_gradients(module, self.arguments)
+        for module in self.modules:
+            clear_gradients(module, self.arguments)
 
     def _forward(self, module: nn.Module) -> torch.Tensor:
         """Return the loss. The output of the model is freed on return, as in the traced training step."""

@@ -156,8 +156,9 @@ def _donate_nothing(function: Any) -> None:
     A list that was never filled in counts as "some tensors" in AOTAutograd, which then refuses ``retain_graph=True``
     after a step without it.
     """
-    if getattr(getattr(function, "metadata", None), "bw_donated_idxs", None) is None:
-        function.metadata.bw_donated_idxs = []
+    metadata = getattr(function, "metadata", None)
+    if metadata is not None and getattr(metadata, "bw_donated_idxs", None) is None:
+        metadata.bw_donated_idxs = []
 
 
 class _EqualsAll:
@@ -227,15 +228,9 @@ def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Capture
 
     Return None if the step computes no gradient.
     """
-    found: list[CapturedStep] = []
-    token = _captures.set(found)
-    try:
-        with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
-            _capturing(type(step))(step, *arguments)  # type: ignore[arg-type]  # mypy looks at the hash of an instance
-    finally:
-        _captures.reset(token)
-    trim_metrics()
-    return found.pop() if found else None
+    compiled = _capturing(type(step))  # type: ignore[arg-type]  # mypy looks at the hash of an instance
+    found: list[CapturedStep] = _captured(compiled, step, arguments)
+    return found[-1] if found else None
 
 
 def make_lazy_parameters(step: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
@@ -246,32 +241,39 @@ def make_lazy_parameters(step: torch.nn.Module, arguments: tuple[Any, ...]) -> N
     """
     if not has_lazy_parameters([*step.parameters(), *step.buffers()]):
         return
-    states: list[Any] = []
-    token = _generators.set(states)
+    compiled = _lazily(type(step))  # type: ignore[arg-type]  # mypy looks at the hash of an instance
+    for generator, state in _captured(compiled, step, arguments):  # Dynamo puts the generators back
+        generator.set_state(state)
+
+
+# what the backend of the present capture found
+_found: ContextVar[list[Any]] = ContextVar("recompviz_found")
+
+
+def _captured(compiled: Callable[..., Any], step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
+    """Call a compiled step whose backend ends the capture, and return what the backend appended to ``_found``."""
+    found: list[Any] = []
+    token = _found.set(found)
     try:
         with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
-            _lazily(type(step))(step, *arguments)  # type: ignore[arg-type]  # mypy looks at the hash of an instance
+            compiled(step, *arguments)
     finally:
-        _generators.reset(token)
+        _found.reset(token)
     trim_metrics()
-    for generator, state in states:  # Dynamo puts the generators back
-        generator.set_state(state)
+    return found
 
 
 def _note_generators(_graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
     """A backend that runs after Dynamo has made the parameters, and ends the capture."""
     for device in {torch.device("cpu"), device_of(inputs)}:
         generator = runtime(device).generator()
-        _generators.get().append((generator, generator.get_state()))
+        _found.get().append((generator, generator.get_state()))
     raise _Captured
 
 
 @functools.cache
 def _lazily(kind: type[torch.nn.Module]) -> Callable[..., Any]:
     return torch.compile(own_code(kind), backend=_note_generators, dynamic=False)
-
-
-_generators: ContextVar[list[Any]] = ContextVar("generators")
 
 
 @functools.cache
@@ -283,14 +285,11 @@ def _capturing(kind: type[torch.nn.Module]) -> Callable[..., Any]:
     return torch.compile(own_code(kind), backend=_capture, fullgraph=True, dynamic=False)
 
 
-_captures: ContextVar[list[CapturedStep]] = ContextVar("captures")
-
-
 def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A backend that records the joint graph in ``_captures``. It holds no state, because Dynamo keeps backends."""
+    """A backend that records the joint graph in ``_found``. It holds no state, because Dynamo keeps backends."""
 
     def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
-        _captures.get().append(CapturedStep(joint, input_sources(graph), list(inputs), assigns_state()))
+        _found.get().append(CapturedStep(joint, input_sources(graph), list(inputs), assigns_state()))
         raise _Captured
 
     compile_joint(graph, inputs, partition, lambda: list, lambda: list)

@@ -40,7 +40,7 @@ def without_storage(step: torch.nn.Module, arguments: Any) -> tuple[torch.nn.Mod
     """
     leaves, spec = pytree.tree_flatten(arguments)
     tensors = [value for value in (*step.parameters(), *step.buffers(), *leaves) if isinstance(value, torch.Tensor)]
-    mode = next((value.fake_mode for value in tensors if isinstance(value, FakeTensor)), FakeTensorMode())
+    mode = _mode_of(tensors) or FakeTensorMode()
     memo: dict[int, Any] = {}
     for value in tensors:
         if id(value) not in memo:
@@ -74,28 +74,30 @@ class _FakeCopies(TorchFunctionMode):
         return memo[id(value)]
 
 
+def _mode_of(values: Iterable[Any]) -> FakeTensorMode | None:
+    """The mode of the first fake tensor among ``values``; None if there is none."""
+    return next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+
+
 @contextlib.contextmanager
 def fake_mode_of(values: Iterable[Any]) -> Iterator[None]:
     """In a block, make new tensors in the fake mode of the first fake tensor among ``values``.
 
     Operators accept real tensors beside fake ones. Without a fake tensor among ``values``, nothing changes.
     """
-    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    mode = _mode_of(values)
     if mode is None:
         yield
         return
-    before, mode.allow_non_fake_inputs = mode.allow_non_fake_inputs, True
-    try:
-        with mode:
-            yield
-    finally:
-        mode.allow_non_fake_inputs = before
+    with undone(partial(setattr, mode, "allow_non_fake_inputs", mode.allow_non_fake_inputs)), mode:
+        mode.allow_non_fake_inputs = True
+        yield
 
 
 @contextlib.contextmanager
 def example_sizes(values: Iterable[Any]) -> Iterator[None]:
     """In a block, read symbolic sizes of fake tensors as the sizes of the example inputs, without adding guards."""
-    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    mode = _mode_of(values)
     shapes = mode.shape_env if mode is not None else None
     with shapes.suppress_guards() if shapes is not None else contextlib.nullcontext():
         yield
@@ -140,7 +142,7 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
     >>> real_storages([fake]) == {storage_key(fake): weak_storage(real)}
     True
     """
-    mode = next((value.fake_mode for value in values if isinstance(value, FakeTensor)), None)
+    mode = _mode_of(values)
     if mode is None:
         return {}
     try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch.utils import _pytree as pytree
 
-__all__ = ["has_own_state_dict", "plain_optimizer", "state_tensors"]
+__all__ = ["plain_optimizer", "state_tensors"]
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -41,11 +41,6 @@ def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         elif not (callable(value) and callable(getattr(kind, name, None))):
             plain.__dict__[name] = value
     return plain
-
-
-def has_own_state_dict(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether the optimizer's class overrides ``state_dict``. Optimizers that wrap another optimizer do so."""
-    return type(optimizer).state_dict is not torch.optim.Optimizer.state_dict
 
 
 def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Tensor]:

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch.fx import Node
 
 from recompviz.core.base.files import locked, read_text, write_file
 from recompviz.pytorch.internals.devices.runtimes import backend_settings
+from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.operator_figures import OperatorFigures
 
 # increase this when the meaning of a figure changes, so that older files are ignored
@@ -135,11 +135,10 @@ def _read(path: Path) -> dict[str, OperatorFigures]:
 def _warn(path: Path, why: str) -> None:
     if path not in _warned:
         _warned.add(path)
-        warnings.warn(
+        warn_user(
             f"the calibration cache {path} is ignored: {why}. Operators are measured again; delete the file if the "
             "warning comes again",
             RuntimeWarning,
-            stacklevel=2,
         )
 
 

@@ -23,7 +23,7 @@ from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
 from recompviz.pytorch.measuring.measurement_run import overwritten_parameters
 from recompviz.pytorch.tracing.traced_step import Trace
-from recompviz.pytorch.tracing.user_errors import must_come_through
+from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through
 
 # A captured step is reported if it saves more than eager by over this share. Smaller differences come from kernels, for
 # example from the dtype of a dropout mask.
@@ -94,8 +94,7 @@ def difference_from_eager(trace: Trace) -> str:
     try:
         eager = eager_forward(trace)
     except Exception as error:  # out of memory, or a model that does not accept hooks; its own steps report that
-        if (own := must_come_through(error)) is not None:
-            raise own from None
+        raise_if_it_must_come_through(error)
         return ""
     as_written = any(call.info.checkpoint for call in trace.joint.calls)
     ours = trace.schedule(trace.baseline("as-written" if as_written else "keep-all")).saved_bytes

@@ -133,7 +133,7 @@ class MeasurementRun:
         inputs, kwargs, targets = self.arguments
         found: dict[Category, int] = {}
         seen: set[int] = set()
-        rounding = runtime(self.device).alignment
+        rounded = runtime(self.device).rounded
         state = self.optimizer.state_dict()["state"] if self.optimizer is not None else {}
         for category, values in (
             (Category.PARAMETER, list(self.module.parameters())),
@@ -148,7 +148,7 @@ class MeasurementRun:
                     size = leaf.untyped_storage().nbytes()
                     if key not in seen:
                         seen.add(key)
-                        found[category] = found.get(category, 0) + -(-size // rounding) * rounding
+                        found[category] = found.get(category, 0) + rounded(size)
         return found
 
     def _constants(self) -> list[torch.Tensor]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from recompviz.pytorch.internals.dynamo import DynamoError
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.region import Chooser, Region, Run
-from recompviz.pytorch.tracing.user_errors import must_come_through
+from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +35,7 @@ def active(budget: Chooser) -> Iterator[None]:
             _active.set(budget)
             yield
         except DynamoError as error:  # it wraps what a backend raises
-            if (own := must_come_through(error)) is not None:
-                raise own from None
+            raise_if_it_must_come_through(error)
             raise
 
 

@@ -24,7 +24,7 @@ from recompviz.pytorch.internals.operators import takes_number_as_tensor
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.step import TraceError
-from recompviz.pytorch.tracing.user_errors import must_come_through
+from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through
 
 # bytes that the CPU's operators allocate for a Python number: a double and its conversion
 _NUMBER = 12
@@ -90,8 +90,7 @@ def optimizer_bytes(
             watch.start_again()  # the first step makes the state, so it is not typical
             shadow.step()
     except Exception as error:  # an optimizer may be any code, and raise anything
-        if (own := must_come_through(error)) is not None:
-            raise own from None
+        raise_if_it_must_come_through(error)
         raise TraceError(
             f"{type(optimizer).__name__} cannot step on shapes alone ({type(error).__name__}: {error}); "
             "leave optimizer out, and leave room for its state"

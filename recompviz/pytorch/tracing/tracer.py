@@ -50,7 +50,7 @@ from recompviz.pytorch.tracing.step import (
     step_arguments,
 )
 from recompviz.pytorch.tracing.traced_step import Trace
-from recompviz.pytorch.tracing.user_errors import must_come_through, raised_by_user
+from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through, raised_by_user
 
 
 def trace_step(
@@ -176,8 +176,7 @@ def _of_later_steps(
             with forward_only():
                 result = step(*arguments)
         except Exception as error:  # the user's own steps report it
-            if (own := must_come_through(error)) is not None:
-                raise own from None
+            raise_if_it_must_come_through(error)
             return made(captured, None)
         whole = step.loss is not None or bool(arguments[2]) or _is_scalar(result)
         return replace(made(_captured(step, arguments), whole), after_first=True)

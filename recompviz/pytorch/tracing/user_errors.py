@@ -22,7 +22,7 @@ _OBSERVED = "Observed exception"
 def must_come_through(error: BaseException | None) -> BaseException | None:
     """Return the exception among an error and its causes that the caller of recompviz must get; None if there is none.
 
-    Such are a lack of memory on the host and exceptions of types that neither Python, PyTorch nor recompviz defines.
+    These are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or recompviz.
 
     Examples
     --------
@@ -43,6 +43,12 @@ def must_come_through(error: BaseException | None) -> BaseException | None:
             return error
         error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
     return None
+
+
+def raise_if_it_must_come_through(error: BaseException) -> None:
+    """Raise the exception that :func:`must_come_through` finds in an error, if there is one."""
+    if (own := must_come_through(error)) is not None:
+        raise own from None
 
 
 def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any, ...]) -> BaseException | None:

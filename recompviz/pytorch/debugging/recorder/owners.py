@@ -79,9 +79,10 @@ class Owners:
                 self._running.pop()
 
         hooks = torch.nn.modules.module
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(undone(hooks.register_module_forward_pre_hook(enter).remove))
-            stack.enter_context(undone(hooks.register_module_forward_hook(leave, always_call=True).remove))
+        with (
+            undone(hooks.register_module_forward_pre_hook(enter).remove),
+            undone(hooks.register_module_forward_hook(leave, always_call=True).remove),
+        ):
             yield
 
     def add_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -100,9 +101,10 @@ class Owners:
             self.optimizer = ""
             self.name_states(optimizer)
 
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(undone(optimizers.register_optimizer_step_pre_hook(enter).remove))
-            stack.enter_context(undone(optimizers.register_optimizer_step_post_hook(leave).remove))
+        with (
+            undone(optimizers.register_optimizer_step_pre_hook(enter).remove),
+            undone(optimizers.register_optimizer_step_post_hook(leave).remove),
+        ):
             yield
 
     # ---------------------------------------------------------------- names of blocks
