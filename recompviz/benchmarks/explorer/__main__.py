@@ -24,7 +24,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from recompviz.benchmarks.explorer import probes, soak
-from recompviz.benchmarks.explorer.page import Lab, answer, heap, opened
+from recompviz.benchmarks.explorer.page import Lab, answer, chromium, heap, opened
 
 GRAPHS = ("resnet152", "residual3000", "unet3000")
 
@@ -53,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     from playwright.sync_api import sync_playwright
 
-    found = (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=next(found, None), args=["--no-sandbox"])
+        browser = chromium(playwright)
         lab = Lab(Path(folder))
         try:
             print(f"\n{options.events} drag events; times in ms: median (p95)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -91,12 +92,24 @@ class Lab:
         self.log.close()
 
 
+def chromium(playwright: Any) -> Any:
+    """Start Chromium without a window, or another browser of its kind; return it (of playwright)."""
+    found = (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
+    return playwright.chromium.launch(executable_path=next(found, None), args=["--no-sandbox"])
+
+
+def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
+    """Return a browser context that reaches only the server of the lab."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, **options)
+    mine = f"//127.0.0.1:{lab.port}/"
+    context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
+    return context
+
+
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
     """Write a notebook, open it in the browser and run its first cell; return the page (of playwright)."""
     lab.notebook(name, *cells)
-    context = browser.new_context(viewport={"width": 1280, "height": 1000})
-    mine = f"//127.0.0.1:{lab.port}/"
-    context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
+    context = context_of(browser, lab)
     context.set_default_timeout(240_000)
     context.add_init_script(probes.WIRE)
     page = context.new_page()
@@ -121,12 +134,7 @@ def answer(page: Any) -> str:
 
 def heap(page: Any) -> float:
     """Return the size of the page's JavaScript heap after garbage collection, in MiB."""
-    session = page.context.new_cdp_session(page)
-    for _ in range(2):
-        session.send("HeapProfiler.collectGarbage")
-    used = session.send("Runtime.getHeapUsage")["usedSize"]
-    session.detach()
-    return float(used) / 2**20
+    return counters(page)["heap"]
 
 
 def counters(page: Any) -> dict[str, float]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import time
 import traceback
 from collections import Counter, deque
@@ -28,8 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from recompviz.benchmarks.explorer import soak_page
-from recompviz.benchmarks.explorer.page import Lab, counters
-from recompviz.benchmarks.explorer.soak_actions import ACTIONS, NotNow, Soak
+from recompviz.benchmarks.explorer.page import Lab, chromium, counters
+from recompviz.benchmarks.explorer.soak_actions import ACTIONS, Soak
+from recompviz.benchmarks.explorer.soak_session import NotNow
 
 COLUMNS = ("minute", "actions", "errors", "heap", "nodes", "shown", "listeners", "rss", "tensors", "own", "runs")
 # seconds until page and kernel must agree, once nothing is under way
@@ -49,16 +49,16 @@ def run_soak(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     from playwright.sync_api import sync_playwright
 
-    found = (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
     lab_folder = options.out / "lab"
     lab_folder.mkdir(exist_ok=True)
     lab = Lab(lab_folder, expose=True)
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=next(found, None), args=["--no-sandbox"])
-            test = Test(Soak(browser, lab, random.Random(options.seed)), options.out, options.only)
+            browser = chromium(playwright)
+            test = SoakRun(Soak(browser, lab, random.Random(options.seed)), options.out, options.only)
             test.run(60 * options.minutes)
             test.pictures()
+            test.soak.kernel.stop()
             browser.close()
     finally:
         lab.stop()
@@ -66,7 +66,7 @@ def run_soak(arguments: Sequence[str] | None = None) -> None:
     (options.out / "table.txt").write_text(test.table() + "\n")
 
 
-class Test:
+class SoakRun:
     """The loop of the soak test. It acts, waits until nothing is under way, and compares the views with the kernel.
 
     Parameters
@@ -291,7 +291,3 @@ def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int]
         above += sum((hours[i] - hour) * (values[i] - value) for i in members)
         below += sum((hours[i] - hour) ** 2 for i in members)
     return above / below if below else 0.0
-
-
-if __name__ == "__main__":
-    run_soak()

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import random
-import re
-from pathlib import Path
 from typing import Any
 
-from recompviz.benchmarks.explorer.page import Lab
-from recompviz.benchmarks.explorer.soak_kernel import Kernel
+from recompviz.benchmarks.explorer.soak_session import NotNow, Session
 
 # name of an action → how often it is chosen, relative to the others
 ACTIONS = {
@@ -64,105 +60,12 @@ ACTIONS = {
     "make_a_new_explorer": 0.2,
 }
 SIZES = ((1280, 720), (1440, 900), (1024, 768), (1920, 1000), (1280, 1000))
-FIRST = "from recompviz.benchmarks.explorer import soaked\n"
-FIRST += "if 'explorer' not in globals():\n    explorer = soaked.made()\nexplorer"
-NOTEBOOK = "soak.ipynb"
-# name and middle of each box of a kind in the visible part of the graph: values, modules, headings of open modules
-BOXES = """(view, kind) => {
-  const frame = view.querySelector(".rv-graph").getBoundingClientRect();
-  const low = Math.max(frame.top, 0);
-  const high = Math.min(frame.bottom, innerHeight);
-  const boxes = { v: ".rv-nodes > g[data-v]", m: ".rv-nodes > g[data-m]", c: ".rv-world [aria-label^='Collapse ']" };
-  const selector = boxes[kind];
-  return [...view.querySelectorAll(selector)].map((each) => {
-    const { x, y, width, height } = each.getBoundingClientRect();
-    return [each.ariaLabel ?? "", x + width / 2, y + height / 2];
-  }).filter(([, x, y]) => {
-    if (x <= frame.left || x >= frame.right || y <= low || y >= high) return false;
-    const top = document.elementFromPoint(x, y);
-    return view.contains(top) && !top.closest(".rv-card, .rv-minimap");
-  });
-}"""
+# cells that set traits may be refused
+ALLOWED = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, recompviz.RecompvizError):\n    "
 
 
-class NotNow(Exception):
-    """The page does not offer an action at this time. The message gives the reason."""
-
-
-class Soak:
-    """The page and the kernel, and one method for each action.
-
-    Parameters
-    ----------
-    browser : playwright Browser
-    lab : Lab
-    generator : random.Random
-
-    Attributes
-    ----------
-    views : int
-        The number of views of the Explorer that the page must have.
-    loads, made : int
-        How often the page was loaded, and an Explorer was made.
-    detail : str
-        What the last action chose, for the log.
-    noise : int
-        The number of messages of others that are not about the Explorer.
-    """
-
-    def __init__(self, browser: Any, lab: Lab, generator: random.Random) -> None:
-        self.browser, self.lab, self.random = browser, lab, generator
-        self.views, self.loads, self.made = 1, 0, 1
-        self.detail = ""
-        self._told: list[tuple[str, Any]] = []
-        self.noise = self.downloads = 0
-        self._read = 0  # bytes of the server's log that were read
-        self.kernel: Kernel
-        self.page: Any = None
-
-    # ---------------------------------------------------------------- start, reload, recover
-
-    def start(self) -> None:
-        """Open the notebook and make the Explorer."""
-        self.lab.notebook(NOTEBOOK, FIRST, "None")
-        context = self.browser.new_context(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
-        mine = f"//127.0.0.1:{self.lab.port}/"
-        context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
-        self.page = context.new_page()
-        self.page.set_default_timeout(5000)
-        self.page.on("pageerror", self._on_page_error)
-        self.page.on("console", self._on_console)
-        self.page.on("download", self._on_download)
-        self.page.on("dialog", lambda dialog: dialog.accept())
-        self._open()
-        self.kernel = Kernel(self.lab)
-        self._run_cell(0)
-        self.page.locator(".rv-explorer").first.wait_for(timeout=240_000)
-
-    def _open(self) -> None:
-        self.loads += 1
-        self.page.goto(self.lab.address(f"doc/tree/{NOTEBOOK}"), timeout=120_000)
-        self.page.locator(".jp-Notebook").first.wait_for(timeout=120_000)
-        self.page.get_by_text("| Idle").or_(self.page.get_by_text("| Busy")).first.wait_for(timeout=120_000)
-
-    def _command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
-        self.page.evaluate("([name, args]) => window.jupyterapp.commands.execute(name, args)", [name, arguments or {}])
-
-    def _run_cell(self, number: int, source: str | None = None) -> None:
-        cell = self.page.locator(".jp-Notebook-cell .cm-content").nth(number)
-        cell.click(timeout=20_000)
-        if source is not None:
-            self.page.keyboard.press("Control+A")
-            self.page.keyboard.insert_text(source)
-        self.page.keyboard.press("Control+Enter")
-
-    def recover(self) -> None:
-        """Load the page again after an error, so that it is counted once."""
-        self.views = 1
-        self._open()
-        self._run_cell(1, "None")
-        self._run_cell(0)
-        self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
+class Soak(Session):
+    """The session with one method for each action."""
 
     def reload(self) -> None:
         """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
@@ -193,104 +96,6 @@ class Soak:
         self._run_cell(0)
         self.page.wait_for_timeout(1500)
         self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
-
-    # ---------------------------------------------------------------- what others reported
-
-    def problems(self) -> list[tuple[str, Any]]:
-        """Return the errors since the last call, as (who reported it, what)."""
-        found, self._told = self._told, []
-        found += [("kernel", problem) for problem in self.kernel.problems() if not self._is_noise(problem)]
-        log = (self.lab.folder / "server.log").read_bytes()
-        text, self._read = log[self._read :].decode(errors="replace"), len(log)
-        lines = [
-            line
-            for line in text.splitlines()
-            if "External init callback" not in line and re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line)
-        ]
-        if lines:
-            found.append(("server log", "\n".join(text.splitlines()[-40:])[-3000:]))
-        return found
-
-    def _is_noise(self, problem: dict[str, Any]) -> bool:
-        """Whether others report something that is not about the Explorer.
-
-        ipykernel warns of comms of ipywidgets itself when a page goes. PyTorch's profiler writes a line when it is used
-        in two threads.
-        """
-        unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
-        if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):
-            self.noise += 1
-            return True
-        if "External init callback must run in same thread" in problem.get("stderr", ""):  # PyTorch's profiler
-            self.noise += 1
-            return True
-        return False
-
-    def _on_download(self, _download: Any) -> None:
-        self.downloads += 1
-
-    def _on_page_error(self, error: Any) -> None:
-        self._told.append(("page error", f"{error}\n{getattr(error, 'stack', '')}"[:1500]))
-
-    def _on_console(self, message: Any) -> None:
-        if re.search(
-            r"Plugin .* (took|is taking) .* to activate", message.text
-        ):  # JupyterLab, on a machine with much to do
-            self.noise += 1
-        elif message.type in ("error", "warning"):
-            self._told.append(
-                (f"console {message.type}", {"text": message.text[:800], "at": str(message.location)[:300]})
-            )
-
-    # ---------------------------------------------------------------- helpers
-
-    def _view(self) -> Any:
-        views = self.page.locator(".rv-explorer")
-        count = views.count()
-        if not count:
-            raise NotNow("no view")
-        return views.nth(self.random.randrange(count))
-
-    def _any(self, selector: str, view: Any = None) -> Any:
-        """One of the visible elements for a selector."""
-        found = (view or self._view()).locator(f"{selector}:visible")
-        count = found.count()
-        if not count:
-            raise NotNow(f"no {selector}")
-        return found.nth(self.random.randrange(count))
-
-    def _click(self, selector: str, view: Any = None, **options: Any) -> Any:
-        element = self._any(selector, view)
-        try:
-            self.detail = (element.get_attribute("aria-label", timeout=1000) or element.inner_text(timeout=1000))[:60]
-        except Exception:
-            self.detail = selector
-        try:
-            element.click(timeout=3000, **options)
-        except Exception as error:
-            text = str(error)
-            if "intercepts pointer events" in text or "not attached" in text or "Timeout" in text:
-                raise NotNow(f"{selector} cannot be clicked: {reason(text)}") from error
-            raise
-        return element
-
-    def _box(self, selector: str, view: Any = None) -> tuple[float, float, float, float]:
-        element = self._any(selector, view)
-        element.scroll_into_view_if_needed()
-        box = element.bounding_box()
-        if box is None:
-            raise NotNow(f"{selector} has no box")
-        return box["x"], box["y"], box["width"], box["height"]
-
-    def _within(self, selector: str, view: Any = None) -> tuple[float, float]:
-        x, y, width, height = self._box(selector, view)
-        return x + width * self.random.uniform(0.05, 0.95), y + height * self.random.uniform(0.1, 0.9)
-
-    def _press(self, keys: tuple[str, ...], times: int) -> None:
-        chosen = [self.random.choice(keys) for _ in range(self.random.randint(1, times))]
-        self.detail = " ".join(chosen)
-        for key in chosen:
-            self.page.keyboard.press(key)
 
     # ---------------------------------------------------------------- budget
 
@@ -360,15 +165,6 @@ class Soak:
         for _ in range(self.random.randint(1, 8)):
             self.page.mouse.move(*self._within(".rv-graph", view))
             self.page.wait_for_timeout(self.random.choice((0, 30, 90)))
-
-    def _point_of_a_box(self, view: Any, kind: str) -> tuple[float, float]:
-        """The middle of a box of the graph that the camera shows; ``kind`` is "v" for values and "m" for modules."""
-        view.locator(".rv-graph").scroll_into_view_if_needed()
-        found = view.evaluate(BOXES, kind)
-        if not found:
-            raise NotNow(f"no box {kind} in the picture")
-        self.detail, x, y = self.random.choice(found)
-        return x, y
 
     def select_a_node(self) -> None:
         """Click a value."""
@@ -631,26 +427,12 @@ class Soak:
         to = self.random.choice((0, 300, 700, 1500, 5000))
         self.page.evaluate("(to) => (document.querySelector('.jp-WindowedPanel-outer').scrollTop = to)", to)
 
-    def picture(self, path: Path, width: int, height: int, theme: str) -> None:
-        """Take a picture of the page."""
-        self.page.set_viewport_size({"width": width, "height": height})
-        self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
-        self.page.mouse.move(3, 3)
-        self.page.wait_for_timeout(1500)
-        self.page.locator(".rv-explorer").first.evaluate("(view) => view.scrollIntoView({ block: 'start' })")
-        self.page.wait_for_timeout(700)
-        self.page.screenshot(path=path)
-        self.page.locator(".rv-drawer").first.scroll_into_view_if_needed()
-        self.page.wait_for_timeout(300)
-        self.page.screenshot(path=path.with_stem(f"{path.stem}-drawer"))
-
     # ---------------------------------------------------------------- other cells, interrupts
 
     def set_traits_in_python(self) -> None:
         """Change the Explorer from a cell, without waiting."""
         v, number = self.random.randrange(80), self.random.randrange(5)
         percent, family = self.random.randint(50, 105), self.random.choice(("auto", "all", "paper", "prefixes"))
-        allowed = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, recompviz.RecompvizError):\n    "
         code = self.random.choice(
             (
                 f"explorer.budget = '{percent}%'",
@@ -667,7 +449,7 @@ class Soak:
             )
         )
         self.detail = code
-        self.kernel.run(allowed + code)
+        self.kernel.run(ALLOWED + code)
 
     def set_budgets_in_a_thread(self) -> None:
         """Set budgets from another thread while the page goes on."""
@@ -694,8 +476,7 @@ class Soak:
             ("explorer.run()", "explorer.use_solver('paper', 'time')", "explorer.pin(keep=[explorer.graph.names[7]])")
         )
         self.detail = f"{asked}; {waited}"
-        allowed = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, recompviz.RecompvizError):\n    "
-        self.kernel.run(f"{allowed}{asked}; {waited}")
+        self.kernel.run(f"{ALLOWED}{asked}; {waited}")
         self.page.wait_for_timeout(self.random.randint(0, 800))
         self.kernel.interrupt()
 
@@ -706,9 +487,3 @@ class Soak:
         else:
             self.kernel.interrupt()
             self.kernel.interrupt()
-
-
-def reason(text: str) -> str:
-    """Return the line of Playwright's call log that says why an element could not be clicked."""
-    lines = [line.strip() for line in text.splitlines() if "intercepts" in line or "not " in line]
-    return lines[-1][:120] if lines else text.splitlines()[0][:120]

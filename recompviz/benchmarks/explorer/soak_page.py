@@ -12,7 +12,7 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
   const axis = Math.max(slider.min, Math.min(state.budget, slider.max));
   const count = (selector) => root.querySelectorAll(selector).length;
   return {
-    request: state.request, table: state.table, row: state.row, budget: Math.trunc(state.budget),
+    table: state.table, row: state.row, budget: Math.trunc(state.budget),
     settled: state.settled, confirmed: state.confirmed, kept: kept.join(""),
     total: text(".rv-tile-total .rv-tile-value"), formula: text(".rv-tile-formula .rv-tile-value"),
     values: text(".rv-tile-values .rv-tile-value"),
@@ -26,9 +26,9 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
     }[root.querySelector(".rv-bar [aria-pressed=true]:is([aria-label^=Wrapped], [aria-label^=Left], [aria-label^=Top])")
       ?.ariaLabel],
     runs: state.runs.length, running: !root.querySelector(".rv-run .rv-progress").hidden,
-    note: text(".rv-graph-note"), wrong, shown: drawn.length,
+    note: text(".rv-graph-note"), wrong,
     card: root.querySelector(".rv-card").classList.contains("rv-there"),
-    pointed: state.hover >= 0 || state.selected >= 0, selected: state.selected, picked: count(".rv-node.rv-picked"),
+    pointed: state.hover >= 0 || state.selected >= 0,
     marks: ["card", "now", "now-cross", "minimap", "playhead", "crosshair", "sequence", "live", "header"]
       .filter((name) => count(`.rv-${name}`) !== 1),
     scrolled: [...root.querySelectorAll(".rv-graph, .rv-panel, .rv-below, .rv-header")]
