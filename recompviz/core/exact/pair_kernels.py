@@ -121,7 +121,7 @@ def is_beaten(front, size, t, peak):
 def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
-    If there is none, ``move.end`` is returned.
+    Return ``move.end`` if the front beats every label.
 
     The labels of the move are compared after the step to L (:class:`Move`). A label beats another label if neither its
     overhead t nor its peak R is larger. Both lists are sorted by t, so the search advances in steps that double.

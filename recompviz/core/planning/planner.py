@@ -240,7 +240,7 @@ class Planner:
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
             :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables and from
             baselines. It usually finds plans that recompute less under the same budget on the simulated peak. Without
-            numba there is no search, and the ``"live"`` table has the plans from which the search would start.
+            numba, the ``"live"`` table has only the plans from which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 

@@ -116,9 +116,9 @@ def _parsed(text: str, nodes: int) -> dict[str, Any]:
         raise
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise PlanMismatch(f"the text is no recompviz plan, it is not JSON: {why}; {_WRITE}") from error
+        raise PlanMismatch(f"the text is not a recompviz plan: it is not JSON: {why}; {_WRITE}") from error
     if not isinstance(data, dict):
-        raise PlanMismatch(f"the text is no recompviz plan, it is {shown(data)}, expected a JSON object; {_WRITE}")
+        raise PlanMismatch(f"the text is not a recompviz plan: it is {shown(data)}, expected a JSON object; {_WRITE}")
     return data
 
 

@@ -164,7 +164,7 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     FileError
-        If the file cannot be read. If there is no such file, the error is also a FileNotFoundError.
+        If the file cannot be read. For a missing file, the error is also a FileNotFoundError.
     SnapshotError
         If the file is not a memory snapshot.
     TypeError

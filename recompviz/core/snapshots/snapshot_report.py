@@ -57,7 +57,7 @@ def load_snapshot(path: str | Path, *, device: int | None = None) -> MemoryRepor
     Raises
     ------
     FileError
-        If the file cannot be read. If there is no such file, the error is also a FileNotFoundError.
+        If the file cannot be read. For a missing file, the error is also a FileNotFoundError.
     SnapshotError
         If the file is not a memory snapshot, is truncated, refers to a class or function, or has no data for
         ``device``.

@@ -62,7 +62,7 @@ class Stacks:
         self._of_list: dict[int, Stack] = {}  # many events share one list
 
     def of(self, frames: Any) -> Stack:
-        """Return the stack trace of a list of frames of a snapshot. If ``frames`` is no list, the trace is empty.
+        """Return the stack trace of a list of frames of a snapshot. The trace is empty if ``frames`` is not a list.
 
         Examples
         --------
