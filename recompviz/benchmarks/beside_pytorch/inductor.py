@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.benchmarks.beside_pytorch.steps import UNLIMITED
 from recompviz.pytorch.internals.dynamo import forget_graphs
-
-# More than any step here takes.
-UNLIMITED = 1 << 44
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ from typing import Any
 import torch
 
 import recompviz as rv
-from recompviz.benchmarks.beside_pytorch.steps import MeasuredStep
+from recompviz.benchmarks.beside_pytorch.steps import UNLIMITED, MeasuredStep
 from recompviz.benchmarks.cuda.cases import Case, Row, Setting, cases, eager_losses, example, furthest, trained
 from recompviz.benchmarks.cuda.predictions import REAL, SMALL
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.running.compiled import budget_of
 
-# more than any step here takes
-UNLIMITED = 1 << 44
 # steps until every step has its plan: one while Dynamo compiles, the recorded one, the first planned one
 STEPS = 4
 # largest relative difference of losses after some steps, with the same kernels and with Inductor's

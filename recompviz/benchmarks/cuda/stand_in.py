@@ -73,7 +73,7 @@ class StandInCuda:
         """Return a name that says that no GPU is meant."""
         return str(self.get_device_properties(device).name)
 
-    def get_device_properties(self, device: Any = None) -> Any:  # noqa: ARG002
+    def get_device_properties(self, device: Any = None) -> Any:
         """Return the name and memory of the device, and clocks as ``torch.cuda`` gives them."""
         return SimpleNamespace(
             name="stand-in for CUDA",
@@ -89,41 +89,41 @@ class StandInCuda:
     def synchronize(self, device: Any = None) -> None:
         """Return immediately: operators of the CPU are finished when their call returns."""
 
-    def Event(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> Any:  # noqa: ARG002
+    def Event(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> Any:
         """Return an event that notes the CPU's clock."""
         return _Event(enable_timing)
 
-    def get_rng_state(self, device: Any = "cuda") -> torch.Tensor:  # noqa: ARG002
+    def get_rng_state(self, device: Any = "cuda") -> torch.Tensor:
         """Return the state of the CPU's generator, from which the stand-in draws."""
         return torch.get_rng_state()
 
-    def set_rng_state(self, new_state: torch.Tensor, device: Any = "cuda") -> None:  # noqa: ARG002
+    def set_rng_state(self, new_state: torch.Tensor, device: Any = "cuda") -> None:
         """Set the state of the CPU's generator."""
         torch.set_rng_state(new_state)
 
     # -------------------------------------------------------------------- statistics
 
-    def memory_allocated(self, device: Any = None) -> int:  # noqa: ARG002
+    def memory_allocated(self, device: Any = None) -> int:
         """Return the bytes of all blocks in use."""
         return self._books.allocated
 
-    def max_memory_allocated(self, device: Any = None) -> int:  # noqa: ARG002
+    def max_memory_allocated(self, device: Any = None) -> int:
         """Return the most bytes in use since the last reset."""
         return self._peak_allocated
 
-    def memory_reserved(self, device: Any = None) -> int:  # noqa: ARG002
+    def memory_reserved(self, device: Any = None) -> int:
         """Return the bytes of all segments."""
         return self._books.reserved
 
-    def max_memory_reserved(self, device: Any = None) -> int:  # noqa: ARG002
+    def max_memory_reserved(self, device: Any = None) -> int:
         """Return the most bytes reserved since the last reset."""
         return self._peak_reserved
 
-    def reset_peak_memory_stats(self, device: Any = None) -> None:  # noqa: ARG002
+    def reset_peak_memory_stats(self, device: Any = None) -> None:
         """Start new peaks at the present figures."""
         self._peak_allocated, self._peak_reserved = self._books.allocated, self._books.reserved
 
-    def mem_get_info(self, device: Any = None) -> tuple[int, int]:  # noqa: ARG002
+    def mem_get_info(self, device: Any = None) -> tuple[int, int]:
         """Return the free and the total bytes of the device."""
         return self._total - self._books.reserved, self._total
 
@@ -131,7 +131,7 @@ class StandInCuda:
         """Release every segment without a block in use."""
         self._books.empty_cache()
 
-    def set_per_process_memory_fraction(self, fraction: float, device: Any = None) -> None:  # noqa: ARG002
+    def set_per_process_memory_fraction(self, fraction: float, device: Any = None) -> None:
         """Limit the reserved bytes to a share of the device's memory."""
         self._books.limit(fraction)
 
@@ -140,7 +140,7 @@ class StandInCuda:
     def _record_memory_history(self, enabled: str | None = "all", *_args: Any, **_kwargs: Any) -> None:
         self._events = [] if enabled else None
 
-    def _snapshot(self, device: Any = None) -> dict[str, Any]:  # noqa: ARG002
+    def _snapshot(self, device: Any = None) -> dict[str, Any]:
         segments: list[dict[str, Any]] = [
             {
                 "device": 0,
@@ -231,7 +231,7 @@ class _Event:
     def __init__(self, enable_timing: bool) -> None:
         self._timed, self._at = enable_timing, 0.0
 
-    def record(self, stream: Any = None) -> None:  # noqa: ARG002
+    def record(self, stream: Any = None) -> None:
         self._at = time.perf_counter()
 
     def elapsed_time(self, end_event: _Event) -> float:

@@ -78,7 +78,7 @@ class Soak(Session):
             self.page.locator(".rv-explorer").first.wait_for(timeout=12_000)
             self.page.wait_for_timeout(300)
             self.detail = "from the notebook"
-        except Exception:
+        except Exception:  # playwright's time-out: the notebook was not saved, or its output came without the Explorer
             self._run_cell(0)
             self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
             self.detail = "by running the cell"

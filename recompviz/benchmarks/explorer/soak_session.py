@@ -180,7 +180,7 @@ class Session:
         element = self._any(selector, view)
         try:
             self.detail = (element.get_attribute("aria-label", timeout=1000) or element.inner_text(timeout=1000))[:60]
-        except Exception:
+        except Exception:  # it was drawn anew in the meantime; the click below finds that out
             self.detail = selector
         try:
             element.click(timeout=3000, **options)

@@ -43,7 +43,7 @@ def named(value: Any, most: int = 60) -> str:
     """
     try:
         return shortened(repr(value), most)
-    except Exception:
+    except Exception:  # the user's own __repr__ may raise anything
         return f"an object of type {type(value).__name__}"
 
 
