@@ -88,7 +88,11 @@ class Soak(Session):
 
     def make_a_new_explorer(self) -> None:
         """Close the Explorer and make another one, which begins to search for plans."""
-        self.kernel.run("explorer.close(); del explorer; get_ipython().displayhook.flush()")  # IPython keeps outputs
+        # IPython keeps outputs, the last ones in two places
+        self.kernel.run(
+            "explorer.close(); del explorer; get_ipython().displayhook.flush(); "
+            "get_ipython().push(dict.fromkeys(('_', '__', '___'), ''), interactive=False)"
+        )
         self.kernel.ask("'explorer' in globals()")
         self.made += 1
         self._run_cell(1, "None")

@@ -194,6 +194,14 @@ class TraceRunner:
             If the model changed after it was traced, or the run failed because another cell trained the model.
         """
         from recompviz.pytorch.internals.devices.runtimes import runtime
+
+        try:
+            return self._report(plan, progress)
+        finally:
+            runtime(self.trace.device).empty_cache()  # most of what the run allocated is free now
+
+    def _report(self, plan: Plan, progress: Progress) -> RunReport:
+        from recompviz.pytorch.internals.devices.runtimes import runtime
         from recompviz.pytorch.internals.state import own_random_numbers
         from recompviz.pytorch.measuring.certificate import certify
         from recompviz.pytorch.measuring.gap_report import explain_gap

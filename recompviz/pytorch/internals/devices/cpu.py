@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import platform
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ class CpuRuntime(DeviceRuntime):
         pass
 
     def empty_cache(self) -> None:
-        pass
+        if trim := _malloc_trim():
+            trim(0)
 
     def generator(self) -> torch.Generator:
         return torch.default_generator
@@ -73,6 +76,19 @@ class WallClock:
 
     def seconds(self) -> float:
         return self._seconds
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return the function of glibc that returns free memory to the system; None where the library of C has none.
+
+    glibc keeps the free memory of a thread that has ended. Runs in background threads would otherwise let the resident
+    memory of the process grow.
+    """
+    try:
+        return getattr(ctypes.CDLL(None), "malloc_trim", None)
+    except (OSError, TypeError):  # Windows has no library of the process itself
+        return None
 
 
 @cache
