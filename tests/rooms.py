@@ -30,6 +30,7 @@ ROOMS = {
         "plans",
         "exact",
         "live",
+        "bounds",
         "planning",
         "reports",
         "snapshots",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.progress import Progress
+from recompviz.core.bounds.curve import BoundCurve, bound_curve
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph, Name
@@ -275,6 +276,50 @@ class Planner:
             If the objective is unknown, or ``total`` is not a size.
         """
         return self.plans(objective).plan(total)
+
+    def bounds(self, once: bool = False) -> BoundCurve:
+        """Return lower bounds on recomputation for all budgets, and on the least peak. It is cached.
+
+        The bounds are proven. ``bounds().overhead("10 GiB")`` is the bound for one budget. With scipy, they come from
+        linear programs, which take from a second to some minutes. Without scipy, the bounds are weaker.
+
+        Parameters
+        ----------
+        once : bool
+            If False, the bounds are for all strategies that keep the traced order of the calls, and may run forward
+            calls again in the backward pass. If True, they are for strategies that run each forward call at most once
+            more, just in time, as the schedule of a plan does. The bounds are then higher.
+
+        Examples
+        --------
+        >>> import recompviz as rv
+        >>> graph = rv.Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], memory={"a": 4, "b": 8, "c": 2, "d": 1})
+        >>> planner = rv.Planner(graph)
+        >>> planner.bounds().overhead(22), planner.bounds().overhead(10)
+        (0.0, inf)
+        """
+        return self._cached(f"bounds {once}", lambda: bound_curve(self.graph, self.joint, once=once))
+
+    def optimality_gap(self, plan: Plan, once: bool = False) -> float:
+        """Return how far a plan's recomputation is at most above the optimum, as a share of the forward pass.
+
+        The budget is the plan's simulated peak. 0.04 says that no strategy saves more than 4 % of the forward pass.
+
+        Parameters
+        ----------
+        plan : Plan
+        once : bool
+            The family of strategies; see :meth:`bounds`.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        TypeError
+            If ``plan`` is not a Plan.
+        """
+        plan = self.check(plan)
+        return self.bounds(once).gap(plan.overhead, self.simulate(plan).peak)
 
     def use_plans(self, plans: Sequence[Plan]) -> None:
         """Use given plans as the table of the objective ``"live"``, instead of searching for plans.

@@ -18,6 +18,7 @@ from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
+from recompviz.core.bounds.curve import BoundCurve
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
@@ -298,6 +299,17 @@ class Trace:
         'min-cut 0.5'
         """
         return self.planner.baseline(name)
+
+    def bounds(self, once: bool = False) -> BoundCurve:
+        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. It is cached."""
+        return self.planner.bounds(once)
+
+    def optimality_gap(self, plan: Plan, once: bool = False) -> float:
+        """Return how far a plan's recomputation is at most above the optimum, as a share of the forward pass.
+
+        See :meth:`recompviz.Planner.optimality_gap`.
+        """
+        return self.planner.optimality_gap(plan, once)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
         """Return the operator calls of the training step under a plan, and the storages that are freed after each call.

@@ -1,0 +1,175 @@
+"""The bound for all budgets: a convex curve of lower bounds on recomputation, and the least peak.
+
+With scipy, the curve is the maximum of a few lines, each from one linear program
+(:mod:`recompviz.core.bounds.relaxation`). Without scipy, each value is the bound of one call: the values that are
+needed later and do not fit beside the bytes that every strategy holds are recomputed, the cheapest per byte first.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.bounds.relaxation import Line, Relaxation
+from recompviz.core.bounds.uses import Uses
+
+if TYPE_CHECKING:
+    from recompviz.core.graphs.graph import Graph
+    from recompviz.core.steps.joint import JointGraph
+
+# the most points of a linear program; more points give a larger bound and take longer
+POINTS = 40
+# the linear programs of one curve
+SOLVES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class BoundCurve:
+    """Lower bounds on recomputation for every memory budget; frozen.
+
+    No strategy of the family recomputes less than ``curve.overhead(budget)`` within the budget.
+
+    Attributes
+    ----------
+    once : bool
+        The family of strategies. All run the forward calls once in traced order, and the backward calls once in traced
+        order. If False, forward calls may run again at any time in the backward pass, any number of times. If True,
+        each forward call runs at most once more, just before the backward call that needs it, as in the schedule of a
+        plan.
+    method : "linear program" or "one call at a time"
+        How the bounds were computed: with scipy, or without.
+    least_total : int
+        No strategy has a smaller peak, in total bytes (parameters included).
+    forward : float
+        The cost of a forward pass, the sum of ``graph.time``.
+    lines : tuple of Line
+        Each line is a lower bound for every budget in transient bytes.
+    """
+
+    once: bool
+    method: str
+    least_total: int
+    forward: float
+    lines: tuple[Line, ...]
+    _static: int
+    _uses: Uses
+
+    def overhead(self, total: int | float | str) -> float:
+        """Return a lower bound on the overhead within a budget, in the unit of ``graph.time``.
+
+        It is infinite if no strategy fits in the budget.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
+        """
+        budget = parse_bytes(total)
+        if budget < self.least_total:
+            return math.inf
+        budget -= self._static
+        if self.method == "linear program":
+            return max([0.0, *(line.value + line.slope * budget for line in self.lines)])
+        return dropped_cost(self._uses, budget)
+
+    def gap(self, overhead: float, total: int | float | str) -> float:
+        """Return how far an overhead is at most above the optimum for a budget, as a share of the forward pass."""
+        return max(0.0, overhead - self.overhead(total)) / self.forward if self.forward else 0.0
+
+    def __repr__(self) -> str:
+        family = "each call at most once more" if self.once else "any recomputation in the backward pass"
+        return f"BoundCurve({family}; {self.method}; least peak at least {format_bytes(self.least_total)})"
+
+
+def bound_curve(
+    graph: Graph, joint: JointGraph, *, once: bool = False, points: int = POINTS, solves: int = SOLVES
+) -> BoundCurve:
+    """Return lower bounds on recomputation for all budgets, and on the least peak.
+
+    Parameters
+    ----------
+    graph : Graph
+    joint : JointGraph
+        The joint graph of the same training step.
+    once : bool
+        The family of strategies; see :class:`BoundCurve`. The bound for ``once=True`` is never lower.
+    points, solves : int
+        The most calls at which memory is counted in a linear program, in each pass, and the number of linear programs.
+        They have no effect without scipy.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> graph, joint = chain_step([4] * 6)
+    >>> curve = bound_curve(graph, joint)
+    >>> curve.overhead(28), curve.overhead(12) > 0, curve.overhead(4)
+    (0.0, True, inf)
+    """
+    uses = Uses(graph, joint)
+    static = sum(joint.static.values())
+    forward = float(graph.time.sum())
+    if not has_scipy():
+        return BoundCurve(once, "one call at a time", static + uses.floor, forward, (), static, uses)
+    most = int(max(uses.fixed.max(initial=0) + joint.allocated[uses.optional].sum(), uses.after))
+    relaxation = Relaxation(uses, points, once)
+    least, lines = uses.floor, tuple[Line, ...]()
+    if len(relaxation.upper):
+        least = max(least, relaxation.least_peak(most))
+        lines = _lines(relaxation, least, most, solves)
+    return BoundCurve(once, "linear program", static + least, forward, lines, static, uses)
+
+
+def has_scipy() -> bool:
+    """Return whether scipy is installed."""
+    try:
+        import scipy.optimize  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _lines(relaxation: Relaxation, least: int, most: int, solves: int) -> tuple[Line, ...]:
+    """Return lines at budgets from least to most, more of them where the bound is large and curved."""
+    lines: dict[int, Line] = {}
+    for i in range(solves):
+        budget = int(least + (most - least) * (i / max(1, solves)) ** 2)
+        if budget in lines:
+            continue
+        line = relaxation.line(budget)
+        if line is not None:
+            lines[budget] = line
+            if line.value + line.slope * budget <= 0:
+                break  # larger budgets need no recomputation either
+    return tuple(lines.values())
+
+
+def dropped_cost(uses: Uses, budget: int) -> float:
+    """Return a lower bound on recomputation, in the unit of ``graph.time``, that needs no linear program.
+
+    At each backward call, the values that later backward calls read are kept or recomputed. Those that do not fit in
+    the budget are recomputed at least once. ``budget`` is in transient bytes.
+    """
+    joint, forward = uses.joint, uses.joint.forward_count
+    cost, size = uses.call_cost, joint.allocated
+    rows = []  # bytes, cost and last direct reader of each call that can run again
+    for c, call in enumerate(joint.calls[:forward]):
+        for s in call.makes:
+            direct = [r for r in uses.readers[s] if r >= forward]
+            if uses.optional[s] and direct:
+                # outputs of one call share its cost
+                share = math.inf if call.pinned else cost[c] / len(call.makes)
+                rows.append((int(size[s]), share, direct[-1], frozenset(direct)))
+    best = 0.0
+    for at in range(forward, len(joint.calls)):
+        needed = [row for row in rows if row[2] > at and at not in row[3]]
+        excess = int(uses.fixed[at]) + sum(row[0] for row in needed) - budget
+        total = 0.0
+        for bytes_, share, *_ in sorted(needed, key=lambda row: row[1] / row[0]):
+            if excess <= 0 or share == math.inf:
+                break
+            total += share * min(1.0, excess / bytes_)
+            excess -= bytes_
+        best = max(best, total)
+    return best * (1 - 1e-9)

@@ -1,0 +1,79 @@
+"""Lower bounds are at most the optimum over all keep masks, and at most what any other strategy recomputes."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import recompviz as rv
+from recompviz.benchmarks.liveness import every_mask
+from recompviz.core.bounds.curve import bound_curve, dropped_cost
+from recompviz.core.bounds.uses import Uses
+from recompviz.core.live.model import LiveModel
+from recompviz.core.steps.examples import residual_step
+from recompviz.core.steps.joint import JointGraph
+from tests.core.random_joints import random_joint
+from tests.core.strategies import steps
+
+
+def assert_below_the_optimum(graph: rv.Graph, joint: JointGraph, points: int = 40) -> list[float]:
+    """Check the bounds of a small step at all budgets of its Pareto front. Return the gaps of plans run as they are."""
+    truth = every_mask(LiveModel(graph, joint))
+    static = sum(joint.static.values())
+    uses = Uses(graph, joint)
+    curves = [bound_curve(graph, joint, once=once, points=points) for once in (False, True)]
+    for peak, least in truth:
+        found = [curve.overhead(peak + static) for curve in curves]  # infinite if the least peak were too high
+        assert max(found) <= least
+        assert dropped_cost(uses, peak) <= least
+    for curve in curves:
+        assert curve.least_total <= truth[-1][0] + static
+        assert curve.overhead(curve.least_total - 1) == math.inf
+    return [curves[1].gap(least, peak + static) for peak, least in truth]
+
+
+@pytest.mark.parametrize("points", [1, 40])
+def test_the_bounds_are_never_above_the_optimum_of_random_steps(points: int) -> None:
+    gaps = [gap for seed in range(15) for gap in assert_below_the_optimum(*random_joint(seed, 6), points)]
+    assert float(np.median(gaps)) == pytest.approx(0, abs=1e-6)
+
+
+@settings(max_examples=25)
+@given(steps(max_nodes=5))
+def test_the_bounds_are_never_above_the_optimum(case: tuple[rv.Graph, JointGraph]) -> None:
+    assert_below_the_optimum(*case)
+
+
+def test_more_recomputation_can_only_lower_the_bound_and_a_larger_budget_too() -> None:
+    graph, joint = residual_step((1, 1))
+    free, once = (bound_curve(graph, joint, once=once) for once in (False, True))
+    assert free.least_total <= once.least_total
+    budgets = np.linspace(once.least_total, free.least_total * 3, 20).astype(int).tolist()
+    values = [free.overhead(budget) for budget in budgets]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0 == values[-1]
+
+
+def test_without_scipy_the_curve_says_how_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, joint = residual_step((1,))
+    best = bound_curve(graph, joint)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    curve = bound_curve(graph, joint)
+    assert (best.method, curve.method) == ("linear program", "one call at a time")
+    assert curve.least_total <= best.least_total
+    assert 0 < curve.overhead(best.least_total) < math.inf
+
+
+def test_a_planner_gives_the_gap_of_a_plan() -> None:
+    planner = rv.Planner(*residual_step((1,)))
+    assert planner.optimality_gap(rv.Plan.keep_all(planner.graph)) == 0
+    table = planner.plans("live")
+    for once in (False, True):
+        assert planner.bounds(once) is planner.bounds(once)
+        assert all(planner.bounds(once).overhead(int(peak)) <= plan.overhead
+                   for plan, peak in zip(table.plans, table.total_peaks, strict=True))  # fmt: skip
+    assert planner.optimality_gap(table.plans[-1], once=True) <= planner.optimality_gap(table.plans[-1])
