@@ -140,7 +140,8 @@ def assigns_state() -> bool:
     if translator is None:
         return False
     effects = translator.output.side_effects
-    names = [source.name() if callable(source.name) else source.name for source in effects.mutated_sources]
+    assigned = [variable.source for variable, names in effects.store_attr_mutations.items() if names]
+    names = [source.name() if callable(source.name) else source.name for source in assigned if source is not None]
     # libraries assign to their global objects while they are captured; containers there may be caches
     return any(name.startswith("L['self']") for name in names) or any(
         isinstance(variable.mutation_type, ValueMutationExisting) and variable.mutation_type.is_modified

@@ -146,7 +146,8 @@ def _joint_graph(
         return joint.graph_module
 
 
-def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
     """In a block, let Dynamo capture recurrent layers, gradients taken in the forward pass, and methods of loggers.
 
     A method of ``logging.Logger`` is not called while Dynamo captures. Functions such as ``logging.info`` still end a
@@ -169,10 +170,19 @@ def capture_settings(varying_sizes: bool = False) -> contextlib.AbstractContextM
     }
     messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
     wanted |= {"ignore_logging_functions": messages}
-    patch: contextlib.AbstractContextManager[None] = dynamo_config.patch(
-        {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
-    )
-    return patch
+    settings = {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
+    logger = logging.getLogger("torch._dynamo.metrics_context")
+    with dynamo_config.patch(settings):
+        logger.addFilter(_is_of_use)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Return False for an error of torch 2.11: it cannot write its own settings, which contain functions, as JSON."""
+    return "logging compilation metrics" not in record.getMessage()
 
 
 @contextlib.contextmanager
