@@ -17,6 +17,8 @@ from recompviz.benchmarks.explorer.soak_kernel import Kernel
 FIRST = "from recompviz.benchmarks.explorer import soaked\n"
 FIRST += "if 'explorer' not in globals():\n    explorer = soaked.made()\nexplorer"
 NOTEBOOK = "soak.ipynb"
+# in lines of the server's log: PyTorch's profiler in two threads; ipykernel, interrupted between two cells
+NOISE = ("External init callback", "KeyboardInterrupt caught in kernel")
 # name and middle of each box of a kind in the visible part of the graph: values, modules, headings of open modules
 BOXES = """(view, kind) => {
   const frame = view.querySelector(".rv-graph").getBoundingClientRect();
@@ -122,7 +124,7 @@ class Session:
         lines = [
             line
             for line in text.splitlines()
-            if "External init callback" not in line and re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line)
+            if re.search(r"Traceback|Exception|\[E |\bERROR\b|rror:", line) and not any(text in line for text in NOISE)
         ]
         if lines:
             found.append(("server log", "\n".join(text.splitlines()[-40:])[-3000:]))

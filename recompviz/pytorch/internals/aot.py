@@ -1,15 +1,16 @@
 """Compilation of a graph that Dynamo captured, by AOTAutograd, with forward and backward functions of recompviz.
 
 Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``,
-``torch._functorch.config``, the ``meta`` entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of
-fx nodes, and ``_double_backward`` and ``metadata`` of the autograd function that AOTAutograd makes. Tried on torch
-2.13.0 and 2.14.1, on the CPU.
+``torch._functorch.config``, the source of ``runtime_wrappers`` of ``torch._functorch._aot_autograd``, the ``meta``
+entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and ``_double_backward`` and
+``metadata`` of the autograd function that AOTAutograd makes. Tried on torch 2.11.0, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import types
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ import torch
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
+from torch._functorch._aot_autograd import runtime_wrappers
 from torch.fx import Graph, GraphModule, Node
 
 from recompviz.core.base.errors import RecompvizError
@@ -36,6 +38,7 @@ __all__ = [
     "DoubleBackward",
     "captured_joint",
     "compile_joint",
+    "gradients_are_boxed",
     "input_sources",
     "make_lazy_parameters",
     "own_code",
@@ -294,6 +297,15 @@ def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
     compile_joint(graph, inputs, partition, lambda: list, lambda: list)
     raise _Captured  # a graph without a backward pass
+
+
+@functools.cache
+def gradients_are_boxed() -> bool:
+    """Return whether AOTAutograd gives up the gradients of outputs when the backward pass starts.
+
+    It does since torch 2.13. Earlier versions hold them until the backward pass ends.
+    """
+    return "boxed_grads_call" in inspect.getsource(runtime_wrappers)
 
 
 def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], list[Any]]:

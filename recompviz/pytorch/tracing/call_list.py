@@ -6,6 +6,7 @@ Every other fx node is an alias, such as a view. The value of an alias is in a s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch.fx import Node
@@ -109,6 +110,12 @@ class CallList:
         makes = dict.fromkeys(table.storage_of[node] for node in tangents if node in table.storage_of)
         call = Call(NodeInfo(key=ARRIVE, op=ARRIVE), True, -1, (), tuple(makes))
         self._append(tangents[0] if tangents else fallback, call)
+
+    def hold(self, tangents: Sequence[Node]) -> None:
+        """Keep the gradients of outputs until the end of the backward pass: its last call reads them as well."""
+        last = self.calls[-1]
+        held = (self._table.storage_of[node] for node in tangents if node in self._table.storage_of)
+        self.calls[-1] = replace(last, reads=tuple(dict.fromkeys((*last.reads, *held))))
 
     def _append(self, node: Node, call: Call) -> None:
         self.calls.append(call)

@@ -17,6 +17,7 @@ from torch.fx import GraphModule, Node
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Category, JointGraph
+from recompviz.pytorch.internals.aot import gradients_are_boxed
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.export import Role, placeholder_role
 from recompviz.pytorch.internals.symbolic_sizes import SymbolicSizes
@@ -151,6 +152,8 @@ def fold(
     for node in operators:
         if node not in prepared.forward:
             calls.add(node, backward=True)
+    if region and not gradients_are_boxed():
+        calls.hold(arriving)
 
     outputs, gradients = split_outputs(nodes[-1], output_count)
     leaves = leaves or not region
