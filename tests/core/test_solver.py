@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,20 @@ from hypothesis import strategies as st
 import recompviz as rv
 from recompviz.core.base import compiled
 from recompviz.core.base.errors import ImpossiblePin
-from recompviz.core.exact import solver
+from recompviz.core.exact import compiled_pairs, open_segments, solver
 from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.rounded_costs import TooManyLabels, has_fine_costs
+from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.pins import Pins, pins_of
 from recompviz.core.plans.curve import Objective, ParetoFront
 from recompviz.core.plans.formula import formula_peak, overhead
+from tests.core.random_graphs import random_graph
 from tests.core.strategies import REAL_TIMES, graphs
 
 OBJECTIVES: tuple[Objective, Objective] = ("time", "memory")
@@ -339,3 +343,55 @@ def test_masks_of_a_front_are_lower_sets() -> None:
     graph = any_graph(4)
     for lower in rv.solve(graph, "all").time_centric.walk_back(0):
         assert all(graph.predecessors[v] & ~lower == 0 for v in bits(lower))
+
+
+def real_costs(seed: int) -> rv.Graph:
+    """A random graph with 7 to 12 nodes whose costs have no common unit."""
+    graph = random_graph(seed, 12)
+    return replace(graph, time=np.random.default_rng(seed).lognormal(0, 2, len(graph)))
+
+
+@pytest.mark.parametrize("family", ["all", "paper"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_rounded_costs_stay_within_the_tolerance(
+    family: Family, objective: Objective, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a search with the given costs needs too many labels, costs are rounded, and the curve's plans near-optimal."""
+    cases = []
+    for graph in filter(has_fine_costs, map(real_costs, range(12))):
+        masks = all_lower_sets(graph, MANY) if family == "all" else [0, *paper_family(graph), graph.everything]
+        cases.append((graph, pairwise_front(graph, masks, objective)))
+    assert len(cases) > 8
+
+    def refusing(search: Any) -> Any:
+        def limited(graph: rv.Graph, *arguments: Any, is_limited: bool, **named: Any) -> Any:
+            if is_limited and not np.array_equal(graph.time, np.rint(graph.time)):
+                raise TooManyLabels
+            return search(graph, *arguments, is_limited=is_limited, **named)
+
+        return limited
+
+    monkeypatch.setattr(open_segments, "open_segment_front", refusing(open_segment_front))
+    monkeypatch.setattr(compiled_pairs, "compiled_pairwise_front", refusing(compiled_pairwise_front))
+    for graph, exact in cases:
+        curve = solver.solve(graph, family)
+        assert curve.tolerance == 0.001
+        assert "rounded" in curve.note
+        assert_walks_back(graph, curve.front(objective))
+        slack = curve.tolerance * graph.time.sum() * (1 + 1e-9)
+        for best, budget in points(exact):
+            assert abs(curve.plan(budget, objective).overhead - best) <= slack
+        assert curve.front(objective).peaks[-1] == exact.peaks[-1]
+
+
+def test_a_search_with_too_many_labels_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = real_costs(3)
+    masks, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+    monkeypatch.setattr(open_segments, "MOST_LABELS", 8)
+    monkeypatch.setattr(open_segments, "FIRST_LABELS", 2)
+    monkeypatch.setattr(compiled_pairs, "MOST_LABELS", 1)
+    assert len(open_segment_front(graph, lattice, "time")) == len(compiled_pairwise_front(graph, masks, "time"))
+    with pytest.raises(TooManyLabels):
+        open_segment_front(graph, lattice, "time", is_limited=True)
+    with pytest.raises(TooManyLabels):
+        compiled_pairwise_front(graph, masks, "time", is_limited=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.exact.lattice import adjacency_of
+from recompviz.core.exact.rounded_costs import TooManyLabels
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
+# the most labels of all sets together in a limited search, about 100 MB
+MOST_LABELS = 2_000_000
 
 
 def compiled_pairwise_front(
@@ -31,16 +34,20 @@ def compiled_pairwise_front(
     objective: Objective,
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
+    *,
+    is_limited: bool = False,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
     Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
-    every 64 lower sets.
+    every 64 lower sets. If ``is_limited``, the labels take at most about 100 MB.
 
     Raises
     ------
     ImportError
         If numba is not installed.
+    TooManyLabels
+        If ``is_limited``, and the search needs more labels.
     """
     from recompviz.core.exact import lattice_kernels
     from recompviz.core.exact import pair_kernels as kernels
@@ -68,6 +75,8 @@ def compiled_pairwise_front(
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
         labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, labels, start)
+        if is_limited and start[last] > MOST_LABELS:
+            raise TooManyLabels
         if progress is not None:
             progress(last, count)
     front = labels[start[count - 1] : start[count]]

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.exact.known_curve import KnownCurve
+from recompviz.core.exact.rounded_costs import TooManyLabels
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
 CHUNK = 16
 # numbers in a label, see label_kernels.py
 COLUMNS = 5
+# rows of the tables of labels at the start
+FIRST_LABELS = 4096
+# the most rows of the tables of open and of closed labels in a limited search, together about 100 MB
+MOST_LABELS, MOST_CLOSED = 300_000, 3_000_000
 
 
 def open_segment_front(
@@ -52,6 +57,8 @@ def open_segment_front(
     pins: Pins = NO_PINS,
     known: Sequence[ParetoFront] = (),
     ends: Iterable[int] | None = None,
+    *,
+    is_limited: bool = False,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead and peak over all lower-set sequences.
 
@@ -72,6 +79,8 @@ def open_segment_front(
         fronts must have a point with the least peak of all allowed sequences.
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
+    is_limited : bool
+        Whether to raise :class:`TooManyLabels` before the tables of labels take more than about 100 MB.
 
     Returns
     -------
@@ -83,6 +92,8 @@ def open_segment_front(
     ------
     ImportError
         If numba is not installed.
+    TooManyLabels
+        If ``is_limited``, and the search needs more labels.
     """
     from recompviz.core.exact import open_segments_kernels as kernels
 
@@ -92,13 +103,15 @@ def open_segment_front(
     curve = KnownCurve(known, sign * scale)
     nodes, sets = _nodes(graph, sign * times, pins), _sets(graph, lattice, sign * times, pins, ends)
     even, odd = (_states(lattice.sets.shape[1]) for _ in range(2))
-    closed = kernels.Closed(np.empty((4096, 2), np.int32), np.empty((1024, 3), np.int64))
+    closed = kernels.Closed(np.empty((FIRST_LABELS, 2), np.int32), np.empty((1024, 3), np.int64))
     cursor, used, cells = kernels.Cursor(len(graph), count - 1), kernels.Counts(0, 0, 0, 0), curve.cells()
     done = 0
     while done < count:
         cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, even, odd, closed)
         done = _sets_done(lattice, cursor)
         if needed.states:
+            if is_limited and (needed.labels > MOST_LABELS or needed.closed > MOST_CLOSED):
+                raise TooManyLabels
             if cursor.level % 2:
                 odd = _with_rows(odd, needed.states + 1, needed.labels)
             else:
@@ -186,7 +199,7 @@ def _states(words: int) -> States:
 
     count = 256
     return kernels.States(
-        np.zeros((count, words), np.uint64), np.zeros(count + 1, np.int64), np.empty((4096, COLUMNS), np.int64)
+        np.zeros((count, words), np.uint64), np.zeros(count + 1, np.int64), np.empty((FIRST_LABELS, COLUMNS), np.int64)
     )
 
 

@@ -8,9 +8,12 @@ same lower sets, all solvers find the same curve.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from numbers import Integral
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.compiled import has_numba, is_compiled
@@ -18,6 +21,8 @@ from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.rounded_costs import TOLERANCES, TooManyLabels, has_fine_costs, with_given_costs
+from recompviz.core.graphs.costs import rounded_within
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import Pins, pins_of
@@ -81,7 +86,8 @@ def solve(
     -------
     Tradeoff
         Overheads are in the unit of ``graph.time``, peaks in bytes. The attribute ``note`` names the family that
-        ``"auto"`` chose, and says if numba is missing.
+        ``"auto"`` chose, and says if numba is missing, or if costs were rounded. Costs are rounded only where an exact
+        search would take long and much memory; the attribute ``tolerance`` then bounds the error.
 
     Raises
     ------
@@ -120,17 +126,51 @@ def solve(
     front, taken, count, note = (compiled and _choose_first_time(graph, family, limit, pins)) or choose(
         graph, family, limit, pins
     )
-    time_centric = front("time", progress)
+    front = _bounded(graph, taken, limit, pins) if compiled and has_fine_costs(graph) else _exact(front)
+    time_centric, tolerance = front("time", progress)
     if len(time_centric) == 0:
         raise ImpossiblePin(
             f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
             'of them (family="all" or "prefixes") or drop a pin'
         )
-    memory_centric = LazyParetoFront(lambda progress: front("memory", progress))
-    return Tradeoff(graph, taken, time_centric, memory_centric, count, note)
+    if tolerance:
+        rounded = f"costs rounded: within {tolerance:.1%} of the forward pass above the optimum"
+        note = f"{note}; {rounded}" if note else rounded
+    memory_centric = LazyParetoFront(lambda progress: front("memory", progress)[0])
+    return Tradeoff(graph, taken, time_centric, memory_centric, count, note, tolerance)
+
+
+def _exact(front: FrontSolver) -> TolerantSolver:
+    return lambda objective, progress: (front(objective, progress), 0.0)
+
+
+def _bounded(graph: Graph, family: str, limit: int, pins: Pins) -> TolerantSolver:
+    """Return a solver that rounds the costs if the exact search needs too many labels.
+
+    If a search with rounded costs needs more labels, too, the costs are rounded to a larger unit.
+    """
+
+    def search(of: Graph, is_limited: bool) -> FrontSolver:
+        return _choose_compiled(of, cast("Family", family), limit, pins, is_limited).front
+
+    def front(objective: Objective, progress: Progress | None) -> tuple[ParetoFront, float]:
+        with contextlib.suppress(TooManyLabels):
+            return search(graph, is_limited=True)(objective, progress), 0.0
+        for tolerance in TOLERANCES:
+            # half of the tolerance for the costs, half for the distance of the front's points
+            rounded = replace(graph, time=rounded_within(graph.time, tolerance / 2))
+            with contextlib.suppress(TooManyLabels):
+                found = search(rounded, is_limited=True)(objective, progress)
+                spacing = tolerance / 2 * float(rounded.time.sum()) * (1 - tolerance)
+                return with_given_costs(graph, found, objective, spacing), tolerance
+        return search(graph, is_limited=False)(objective, progress), 0.0
+
+    return front
 
 
 FrontSolver = Callable[[Objective, "Progress | None"], ParetoFront]
+# returns a front and its tolerance, a part of T(V); 0 if the front is exact
+TolerantSolver = Callable[[Objective, "Progress | None"], tuple[ParetoFront, float]]
 
 
 class Search(NamedTuple):
@@ -154,7 +194,7 @@ class Search(NamedTuple):
     note: str
 
 
-def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Search:
+def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, is_limited: bool = False) -> Search:
     from recompviz.core.exact.lattice import enumerate_lattice
 
     note = ""
@@ -166,13 +206,13 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins) -> Se
             if family == "all":
                 raise
             taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
-            return Search(_over_family(graph, masks, pins), taken, len(masks), note)
+            return Search(_over_family(graph, masks, pins, is_limited), taken, len(masks), note)
         else:
             note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
-            return Search(_over_lattice(graph, lattice, pins), "all", len(lattice), note)
+            return Search(_over_lattice(graph, lattice, pins, is_limited), "all", len(lattice), note)
     else:
         masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
-    return Search(_over_family(graph, masks, pins), family, len(masks), note)
+    return Search(_over_family(graph, masks, pins, is_limited), family, len(masks), note)
 
 
 def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
@@ -194,7 +234,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
     return Search(lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note)
 
 
-def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
+def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, is_limited: bool) -> FrontSolver:
     """Return a solver over all lower sets by open segments.
 
     If there are many lower sets, the memory-centric search starts from known fronts: the time-centric front, and the
@@ -203,21 +243,22 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins) -> FrontSolver:
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
+    open_segments = partial(open_segment_front, graph, lattice, pins=pins, is_limited=is_limited)
     solved: list[ParetoFront] = []
 
     def front(objective: Objective, progress: Progress | None) -> ParetoFront:
         if objective == "time":
-            solved[:] = [open_segment_front(graph, lattice, "time", progress, pins)]
+            solved[:] = [open_segments("time", progress)]
             return solved[0]
         if len(lattice) < WIDE or not solved:
-            return open_segment_front(graph, lattice, "memory", progress, pins)
-        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins)
-        return open_segment_front(graph, lattice, "memory", progress, pins, known=[solved[0], near])
+            return open_segments("memory", progress)
+        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins, is_limited=is_limited)
+        return open_segments("memory", progress, known=[solved[0], near])
 
     return front
 
 
-def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> FrontSolver:
+def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, is_limited: bool) -> FrontSolver:
     """Return a solver over a family.
 
     It uses pairs of the sets, or open segments that end at these sets if the graph has few other lower sets.
@@ -229,8 +270,10 @@ def _over_family(graph: Graph, masks: Sequence[int], pins: Pins) -> FrontSolver:
     try:
         lattice = enumerate_lattice(graph, 4 * len(masks))
     except TooManyLowerSets:
-        return lambda objective, progress: compiled_pairwise_front(graph, masks, objective, progress, pins)
-    return lambda objective, progress: open_segment_front(graph, lattice, objective, progress, pins, ends=masks)
+        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, is_limited=is_limited)
+        return lambda objective, progress: pairs(objective, progress)
+    segments = partial(open_segment_front, graph, lattice, pins=pins, ends=masks, is_limited=is_limited)
+    return lambda objective, progress: segments(objective, progress)
 
 
 def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Search:

@@ -99,6 +99,9 @@ class Tradeoff:
         The number of lower sets in the family, ∅ and V included.
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
+    tolerance : float
+        0 if the time-centric plans are optimal. If the solver rounded the costs, the plan of each budget costs more
+        than the optimal one by at most this part of T(V), the sum of all costs.
 
     Examples
     --------
@@ -116,6 +119,7 @@ class Tradeoff:
     memory_centric: ParetoFront
     lower_set_count: int
     note: str = ""
+    tolerance: float = 0.0
 
     @property
     def least_budget(self) -> int:
