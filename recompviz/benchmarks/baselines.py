@@ -1,0 +1,181 @@
+"""Compare the planner with every baseline: at the simulated peak of a baseline, the planner must not recompute more.
+
+The baselines are keep-all, keep-nothing, a checkpoint around each repeated block, the user's own checkpoints, Chen's
+plans for all segment budgets, segments of equal bytes, both curves by the formula, and PyTorch's min-cut partitioner at
+several values of ``activation_memory_budget``. The table has one row for each network:
+
+  #V          number of nodes
+  search      processor time in seconds until the plans are found, without tracing
+  baselines   number of different baseline plans
+  losses      number of baselines that recompute less than the planner's plan at the same simulated peak, or that have a
+              lower peak than every plan of the planner
+  worst       largest difference of the overheads, planner minus baseline, as a share of the forward pass
+  least peak  least simulated total peak of the planner's plans, and of the baselines
+
+    python -m recompviz.benchmarks.baselines                     # the networks of recompviz.networks, small
+    python -m recompviz.benchmarks.baselines --full resnet50     # in the published size, without their memory
+    python -m recompviz.benchmarks.baselines --llama             # 32 layers, width 256, 1,024 tokens, batch 2
+    python -m recompviz.benchmarks.baselines --library           # models of torchvision, timm and transformers
+
+With ``--each`` there is also a line for each named baseline. The exit status is 1 if there is a loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.beside_pytorch.models import llama
+from recompviz.benchmarks.library_models import library_models
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.units import format_bytes
+from recompviz.core.live.model import LiveModel
+from recompviz.core.plans.baselines import chen_plans
+
+# values of ``activation_memory_budget``
+RATIOS = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+HEADER = (
+    f"{'network':>26} {'#V':>5} {'search':>8} {'baselines':>9} {'losses':>6} {'worst':>8}  "
+    "least peak, planner and baselines"
+)
+
+MakeTrace = Callable[[], rv.Trace]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A baseline beside the planner's plan at the same peak.
+
+    Attributes
+    ----------
+    name : str
+    peak : int
+        The simulated total peak of the baseline, bytes.
+    theirs, ours : float
+        Overheads as shares of the forward pass. ``ours`` is infinite if no plan of the planner fits in ``peak``.
+    """
+
+    name: str
+    peak: int
+    theirs: float
+    ours: float
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the planner recomputes more than the baseline. Rounding errors of sums do not count."""
+        return self.ours > self.theirs + 1e-9
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the benchmark, print the table, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("networks", nargs="*", help="names in recompviz.networks, or of library models; default: all")
+    parser.add_argument("--full", action="store_true", help="networks in the published size, on the meta device")
+    parser.add_argument("--llama", action="store_true", help="compare on the Llama of 32 layers")
+    parser.add_argument("--library", action="store_true", help="compare on the models of libraries")
+    parser.add_argument("--each", action="store_true", help="print a line for each named baseline")
+    options = parser.parse_args(arguments)
+    print(HEADER)
+    losses = 0
+    for name, make in _traces(options):
+        torch.manual_seed(0)
+        try:
+            trace = make()
+        except (RecompvizError, ImportError) as error:
+            print(f"{name:>26} {type(error).__name__}: {str(error).splitlines()[0][:100]}", flush=True)
+            continue
+        losses += report(name, trace, options.each)
+    print(f"{losses} losses")
+    return int(losses > 0)
+
+
+def _traces(options: argparse.Namespace) -> Iterator[tuple[str, MakeTrace]]:
+    """Iterate over pairs (name, function that traces this network)."""
+    if options.llama:
+        yield "llama, 32 layers", lambda: _traced(llama(32, 1024, 2))
+    elif options.library:
+        for name, make in library_models().items():
+            if not options.networks or name in options.networks:
+                yield name, make
+    else:
+        for name in options.networks or networks.NAMES:
+            yield name, partial(_network, name, options.full)
+
+
+def _network(name: str, full: bool) -> rv.Trace:
+    if full:
+        return _traced(networks.example(name, device="meta"), device="cpu")
+    return _traced(networks.example(name, small=True))
+
+
+def _traced(step: networks.Example, device: str | None = None) -> rv.Trace:
+    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device=device)
+
+
+def report(name: str, trace: rv.Trace, each: bool = False) -> int:
+    """Compare the planner with the baselines on one trace, print the row, and return the number of losses."""
+    start = time.process_time()
+    trace.plans("live")
+    seconds = time.process_time() - start
+    rows = compared(trace)
+    lost = [row for row in rows if row.is_lost]
+    worst = max(row.ours - row.theirs for row in rows)
+    least = trace.plans("live").least_total, min(row.peak for row in rows)
+    print(
+        f"{name:>26} {len(trace.graph):>5} {seconds:>6.1f} s {len(rows):>9} {len(lost):>6} {worst:>8.2%}  "
+        + ", ".join(map(format_bytes, least)),
+        flush=True,
+    )
+    named = [row for row in rows if " of " not in row.name]
+    for row in named if each else lost:
+        mark = "LOST" if row.is_lost else ""
+        print(f"{row.name:>45} {format_bytes(row.peak):>12} {row.theirs:>8.2%} | {row.ours:>8.2%} {mark}")
+    return len(lost)
+
+
+def compared(trace: rv.Trace) -> list[Compared]:
+    """Return the baselines of a trace beside the planner's plans at the same peaks."""
+    model = LiveModel(trace.graph, trace.joint)
+    static = sum(trace.joint.static.values())
+    table = trace.plans("live")
+    overheads = np.array([model.simulate(plan.keep_mask).overhead for plan in table.plans])
+    forward = max(float(trace.graph.time.sum()), 1e-300)
+    found: dict[bytes, Compared] = {}
+    for name, plan in baselines(trace):
+        run = model.simulate(plan.keep_mask)
+        fitting = overheads[table.total_peaks <= run.peak + static]
+        ours = float(fitting.min()) if len(fitting) else float("inf")
+        row = Compared(name, run.peak + static, run.overhead / forward, ours / forward)
+        found.setdefault(plan.keep_mask.tobytes(), row)
+    return list(found.values())
+
+
+def baselines(trace: rv.Trace) -> Iterator[tuple[str, rv.Plan]]:
+    """Iterate over pairs (name, plan) of all baselines that a trace has."""
+    for name in ("keep-all", "per-module", "chen", "as-written", *(f"min-cut {ratio:g}" for ratio in RATIOS)):
+        try:
+            yield name, trace.baseline(name)
+        except RecompvizError:  # for example, the model has no checkpoints of its own
+            continue
+    yield "keep-nothing", rv.Plan.from_keep_mask(trace.graph, np.zeros(len(trace.graph), np.bool_), "keep-nothing")
+    series = {
+        "chen": chen_plans(trace.graph),
+        "segments": trace.planner.first_plans().plans,
+        "time-centric": trace.plans("time").plans,
+        "memory-centric": trace.plans("memory").plans,
+    }
+    for kind, plans in series.items():
+        for i, plan in enumerate(plans):
+            yield f"{kind}, {i + 1} of {len(plans)}", plan
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
