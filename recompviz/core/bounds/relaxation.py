@@ -68,9 +68,12 @@ class Relaxation:
         forward = joint.forward_count
         self.points = [forward - 1, *_largest(uses.fixed, forward, len(joint.calls), most_points)]
         self.interval = np.searchsorted(self.points, np.arange(len(joint.calls)))
+        # the first backward call that reads a storage, and the first one that reads an output of a call
+        self._first_read = [
+            min((r for r in readers if r >= forward), default=len(joint.calls)) for readers in uses.readers
+        ]
         self._first_direct = [
-            min((r for s in call.makes for r in uses.readers[s] if r >= forward), default=len(joint.calls))
-            for call in joint.calls[:forward]
+            min((self._first_read[s] for s in call.makes), default=len(joint.calls)) for call in joint.calls[:forward]
         ]
         self._constrain(most_points)
 
@@ -79,11 +82,10 @@ class Relaxation:
     def _present(self, s: int, k: int) -> int:
         """Return the column of *present*; −1 if the storage is present under every strategy of the family."""
         uses, at = self._uses, self.points[k]
-        maker = uses.joint.storages[s].maker
         if not uses.optional[s] or (k > 0 and at in uses.readers[s]):
             return -1
-        if self._once and self._first_direct[maker] <= at < uses.readers[s][-1] and k > 0:
-            return -1  # its call ran again before the first direct read, if at all
+        if self._once and k > 0 and self._first_read[s] <= at < uses.readers[s][-1]:
+            return -1  # its call ran again before the first read of the backward pass, if at all
         return self._column("present", s, k)
 
     def _again(self, c: int, k: int) -> int:

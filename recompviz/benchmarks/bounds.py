@@ -1,0 +1,117 @@
+"""Compare the overhead of live plans with proven lower bounds, and both with the optimum on small training steps.
+
+Part 1, small random steps: all keep masks are simulated, for three cost models. A row has the share of budgets at which
+the search finds the optimum, its worst excess, the number of bounds above the optimum (an error), and the mean distance
+of the two bounds below the optimum. Excess and distance are shares of the forward pass. The budgets are the peaks of
+the true Pareto front.
+
+Part 2, networks: the gap (plan − bound) / forward at nine budgets from the least peak of the plans to keep-all. *any*
+is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at most
+once more, just in time. The last columns are the least peaks in bytes and the processor time of both bounds.
+
+    python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
+    python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network
+    python -m recompviz.benchmarks.bounds --points 80                    # a larger effort for the bounds
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+import recompviz as rv
+from recompviz import networks
+from recompviz.benchmarks.liveness import every_mask
+from recompviz.benchmarks.optimality import random_dag
+from recompviz.core.base.units import format_bytes
+from recompviz.core.bounds.curve import POINTS, BoundCurve, bound_curve
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.live.model import LiveModel
+from recompviz.core.live.search import live_plans
+from recompviz.core.steps.paper_model import paper_step
+
+SHARES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)
+MODELS = ("paper", "unit", "real")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run the benchmark and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=70, help="number of small steps for each cost model")
+    parser.add_argument("--networks", nargs="*", default=[*networks.PAPER, "gpt2", "llama"])
+    parser.add_argument("--small", action="store_true", help="the small variants of the networks")
+    parser.add_argument("--costs", default="time", help="cost model of the networks; see recompviz.trace")
+    parser.add_argument("--points", type=int, default=POINTS, help="calls at which a bound counts memory, in each pass")
+    options = parser.parse_args(arguments)
+    if options.steps:
+        on_small_steps(options.steps)
+    if options.networks:
+        on_networks(options.networks, options.small, options.costs, options.points)
+
+
+def with_costs(graph: Graph, model: str, seed: int) -> Graph:
+    """Return the graph with the costs of a model: its own costs, 1 for each node, or random real numbers."""
+    rng = np.random.default_rng(seed)
+    times = {"paper": graph.time, "unit": np.ones(len(graph)), "real": rng.lognormal(0, 1, len(graph))}
+    return replace(graph, time=times[model])
+
+
+def on_small_steps(count: int) -> None:
+    """Print the table of small steps: random graphs of 6 to 10 nodes with the joint graph of the paper's model."""
+    print(f"{'costs':>6} {'steps':>6} {'budgets':>8} {'hit':>7} {'worst':>7} {'above':>6} {'any':>7} {'once':>7}")
+    for model in MODELS:
+        budgets = hits = above = 0
+        excess, distances = 0.0, []
+        for seed in range(count):
+            graph = with_costs(random_dag(seed, 6 + seed % 5), model, seed)
+            joint = paper_step(graph)
+            live = LiveModel(graph, joint)
+            curve = rv.solve(graph)
+            plans = live_plans(graph, joint, [*curve.plans("time"), *curve.plans("memory")])
+            found = [(live.peak(plan.keep_mask), plan.overhead) for plan in plans]
+            bounds = [bound_curve(graph, joint, once=once) for once in (False, True)]
+            static, forward = sum(joint.static.values()), float(graph.time.sum())
+            for budget, least in every_mask(live):
+                best = min((overhead for peak, overhead in found if peak <= budget), default=float("inf"))
+                values = [bound.overhead(budget + static) for bound in bounds]
+                budgets += 1
+                hits += best <= least + 1e-9 * forward
+                excess = max(excess, (best - least) / forward)
+                above += max(values) > least
+                distances.append([(least - value) / forward for value in values])
+        free, once = np.mean(distances, axis=0)
+        print(f"{model:>6} {count:>6} {budgets:>8} {hits / budgets:>7.1%} {excess:>7.1%} {above:>6} {free:>7.1%} "
+              f"{once:>7.1%}", flush=True)  # fmt: skip
+
+
+def on_networks(names: Sequence[str], small: bool, costs: str, points: int) -> None:
+    """Print the table of networks, and the median and the largest gap of all budgets."""
+    print(f"\n{'network':>14} {'#V':>5} {'bound':>5} " + " ".join(f"{share:>6.0%}" for share in SHARES)
+          + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
+    gaps: dict[bool, list[float]] = {False: [], True: []}
+    for name in names:
+        step = networks.example(name, small=small, device="meta")
+        trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs=costs)
+        table = trace.plans("live")
+        most = int(table.total_peaks.max())
+        budgets = [int(table.least_total + share * (most - table.least_total)) for share in SHARES]
+        for once in gaps:
+            start = time.process_time()
+            curve: BoundCurve = bound_curve(trace.graph, trace.joint, once=once, points=points)
+            seconds = time.process_time() - start
+            found = [curve.gap(table.plan(budget).overhead, budget) for budget in budgets]
+            gaps[once] += found
+            print(f"{name:>14} {len(trace.graph):>5} {'once' if once else 'any':>5} "
+                  + " ".join(f"{gap:>6.1%}" for gap in found)
+                  + f" {format_bytes(table.least_total):>11} {format_bytes(curve.least_total):>11} {seconds:>8.1f}",
+                  flush=True)  # fmt: skip
+    for once, found in gaps.items():
+        print(f"{'once' if once else 'any'}: median gap {np.median(found):.1%}, largest {max(found):.1%}")
+
+
+if __name__ == "__main__":
+    main()
