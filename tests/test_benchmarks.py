@@ -17,8 +17,8 @@ MODULES = sorted(
 )
 # as in ``python -m recompviz.benchmarks.accuracy``
 COMMANDS = (
-    "accuracy", "allocator", "baselines", "beside_pytorch", "cuda", "debugging", "explorer", "faults", "freed",
-    "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner",
+    "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "cuda", "debugging", "explorer", "faults",
+    "freed", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner",
 )  # fmt: skip
 
 

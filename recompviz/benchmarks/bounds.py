@@ -6,8 +6,8 @@ of the two bounds below the optimum. Excess and distance are shares of the forwa
 the true Pareto front.
 
 Part 2, networks: the gap (plan − bound) / forward at nine budgets from the least peak of the plans to keep-all. *any*
-is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at most
-once more, just in time. The last columns are the least peaks in bytes and the processor time of both bounds.
+is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at
+most once more, just in time. The last columns are the least peaks of plans and bound, and the bound's processor time.
 
     python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
     python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=70, help="number of small steps for each cost model")
-    parser.add_argument("--networks", nargs="*", default=[*networks.PAPER, "gpt2", "llama"])
+    parser.add_argument("--networks", nargs="*", default=[*networks.PAPER, "gpt2", "llama_7b"])
     parser.add_argument("--small", action="store_true", help="the small variants of the networks")
     parser.add_argument("--costs", default="time", help="cost model of the networks; see recompviz.trace")
     parser.add_argument("--points", type=int, default=POINTS, help="calls at which a bound counts memory, in each pass")
