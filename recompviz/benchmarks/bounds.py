@@ -33,6 +33,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.model import LiveModel
 from recompviz.core.live.search import live_plans
 from recompviz.core.steps.paper_model import paper_step
+from recompviz.pytorch.tracing.costs import Costs
 
 SHARES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)
 MODELS = ("paper", "unit", "real")
@@ -88,7 +89,7 @@ def on_small_steps(count: int) -> None:
               f"{once:>7.1%}", flush=True)  # fmt: skip
 
 
-def on_networks(names: Sequence[str], small: bool, costs: str, points: int) -> None:
+def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int) -> None:
     """Print the table of networks, and the median and the largest gap of all budgets."""
     print(f"\n{'network':>14} {'#V':>5} {'bound':>5} " + " ".join(f"{share:>6.0%}" for share in SHARES)
           + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
