@@ -364,10 +364,10 @@ def test_rounded_costs_stay_within_the_tolerance(
     assert len(cases) > 8
 
     def refusing(search: Any) -> Any:
-        def limited(graph: rv.Graph, *arguments: Any, is_limited: bool, **named: Any) -> Any:
-            if is_limited and not np.array_equal(graph.time, np.rint(graph.time)):
+        def limited(graph: rv.Graph, *arguments: Any, most_bytes: int | None, **named: Any) -> Any:
+            if most_bytes and not np.array_equal(graph.time, np.rint(graph.time)):
                 raise TooManyLabels
-            return search(graph, *arguments, is_limited=is_limited, **named)
+            return search(graph, *arguments, most_bytes=most_bytes, **named)
 
         return limited
 
@@ -387,11 +387,9 @@ def test_rounded_costs_stay_within_the_tolerance(
 def test_a_search_with_too_many_labels_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = real_costs(3)
     masks, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
-    monkeypatch.setattr(open_segments, "MOST_LABELS", 8)
     monkeypatch.setattr(open_segments, "FIRST_LABELS", 2)
-    monkeypatch.setattr(compiled_pairs, "MOST_LABELS", 1)
     assert len(open_segment_front(graph, lattice, "time")) == len(compiled_pairwise_front(graph, masks, "time"))
     with pytest.raises(TooManyLabels):
-        open_segment_front(graph, lattice, "time", is_limited=True)
+        open_segment_front(graph, lattice, "time", most_bytes=2000)
     with pytest.raises(TooManyLabels):
-        compiled_pairwise_front(graph, masks, "time", is_limited=True)
+        compiled_pairwise_front(graph, masks, "time", most_bytes=100)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
-# the most labels of all sets together in a limited search, about 100 MB
-MOST_LABELS = 2_000_000
+# bytes of memory for each label, with the copy that is made when the table grows
+LABEL_BYTES = 100
 
 
 def compiled_pairwise_front(
@@ -35,19 +35,19 @@ def compiled_pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
     *,
-    is_limited: bool = False,
+    most_bytes: int | None = None,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
     Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
-    every 64 lower sets. If ``is_limited``, the labels take at most about 100 MB.
+    every 64 lower sets. The labels take at most about ``most_bytes``.
 
     Raises
     ------
     ImportError
         If numba is not installed.
     TooManyLabels
-        If ``is_limited``, and the search needs more labels.
+        If the search needs more than ``most_bytes``.
     """
     from recompviz.core.exact import lattice_kernels
     from recompviz.core.exact import pair_kernels as kernels
@@ -75,7 +75,7 @@ def compiled_pairwise_front(
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
         labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, labels, start)
-        if is_limited and start[last] > MOST_LABELS:
+        if most_bytes is not None and start[last] * LABEL_BYTES > most_bytes:
             raise TooManyLabels
         if progress is not None:
             progress(last, count)

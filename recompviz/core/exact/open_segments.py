@@ -45,8 +45,8 @@ CHUNK = 16
 COLUMNS = 5
 # rows of the tables of labels at the start
 FIRST_LABELS = 4096
-# the most rows of the tables of open and of closed labels in a limited search, together about 100 MB
-MOST_LABELS, MOST_CLOSED = 300_000, 3_000_000
+# bytes of memory for each row of the tables of open and of closed labels, with their copies and scratch memory
+LABEL_BYTES, CLOSED_BYTES = 300, 30
 
 
 def open_segment_front(
@@ -58,7 +58,7 @@ def open_segment_front(
     known: Sequence[ParetoFront] = (),
     ends: Iterable[int] | None = None,
     *,
-    is_limited: bool = False,
+    most_bytes: int | None = None,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead and peak over all lower-set sequences.
 
@@ -79,8 +79,8 @@ def open_segment_front(
         fronts must have a point with the least peak of all allowed sequences.
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
-    is_limited : bool
-        Whether to raise :class:`TooManyLabels` before the tables of labels take more than about 100 MB.
+    most_bytes : int, optional
+        Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def open_segment_front(
     ImportError
         If numba is not installed.
     TooManyLabels
-        If ``is_limited``, and the search needs more labels.
+        If the search needs more than ``most_bytes``.
     """
     from recompviz.core.exact import open_segments_kernels as kernels
 
@@ -110,7 +110,7 @@ def open_segment_front(
         cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, even, odd, closed)
         done = _sets_done(lattice, cursor)
         if needed.states:
-            if is_limited and (needed.labels > MOST_LABELS or needed.closed > MOST_CLOSED):
+            if most_bytes is not None and max(needed.labels * LABEL_BYTES, needed.closed * CLOSED_BYTES) > most_bytes:
                 raise TooManyLabels
             if cursor.level % 2:
                 odd = _with_rows(odd, needed.states + 1, needed.labels)

@@ -40,6 +40,8 @@ AFFORDABLE_COMPILED = 30_000
 AFFORDABLE_EFFORT = 10_000_000
 # with at most this many lower sets the pairwise recursion in NumPy takes about a second
 FEW = 400
+# with costs that have no common unit, the memory in bytes of the first search, and of searches with rounded costs
+FIRST_BYTES, MOST_BYTES = 100_000_000, 500_000_000
 # from this many lower sets on, a known curve saves more time in the memory-centric search than it costs
 WIDE = 2_000
 # with more sets a family has too many pairs for "auto"
@@ -150,20 +152,20 @@ def _bounded(graph: Graph, family: str, limit: int, pins: Pins) -> TolerantSolve
     If a search with rounded costs needs more labels, too, the costs are rounded to a larger unit.
     """
 
-    def search(of: Graph, is_limited: bool) -> FrontSolver:
-        return _choose_compiled(of, cast("Family", family), limit, pins, is_limited).front
+    def search(of: Graph, most_bytes: int | None) -> FrontSolver:
+        return _choose_compiled(of, cast("Family", family), limit, pins, most_bytes).front
 
     def front(objective: Objective, progress: Progress | None) -> tuple[ParetoFront, float]:
         with contextlib.suppress(TooManyLabels):
-            return search(graph, is_limited=True)(objective, progress), 0.0
+            return search(graph, FIRST_BYTES)(objective, progress), 0.0
         for tolerance in TOLERANCES:
             # half of the tolerance for the costs, half for the distance of the front's points
             rounded = replace(graph, time=rounded_within(graph.time, tolerance / 2))
             with contextlib.suppress(TooManyLabels):
-                found = search(rounded, is_limited=True)(objective, progress)
+                found = search(rounded, MOST_BYTES)(objective, progress)
                 spacing = tolerance / 2 * float(rounded.time.sum()) * (1 - tolerance)
                 return with_given_costs(graph, found, objective, spacing), tolerance
-        return search(graph, is_limited=False)(objective, progress), 0.0
+        return search(graph, None)(objective, progress), 0.0
 
     return front
 
@@ -194,7 +196,7 @@ class Search(NamedTuple):
     note: str
 
 
-def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, is_limited: bool = False) -> Search:
+def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, most_bytes: int | None = None) -> Search:
     from recompviz.core.exact.lattice import enumerate_lattice
 
     note = ""
@@ -206,13 +208,13 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, is_li
             if family == "all":
                 raise
             taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
-            return Search(_over_family(graph, masks, pins, is_limited), taken, len(masks), note)
+            return Search(_over_family(graph, masks, pins, most_bytes), taken, len(masks), note)
         else:
             note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
-            return Search(_over_lattice(graph, lattice, pins, is_limited), "all", len(lattice), note)
+            return Search(_over_lattice(graph, lattice, pins, most_bytes), "all", len(lattice), note)
     else:
         masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
-    return Search(_over_family(graph, masks, pins, is_limited), family, len(masks), note)
+    return Search(_over_family(graph, masks, pins, most_bytes), family, len(masks), note)
 
 
 def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
@@ -234,7 +236,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
     return Search(lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note)
 
 
-def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, is_limited: bool) -> FrontSolver:
+def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | None) -> FrontSolver:
     """Return a solver over all lower sets by open segments.
 
     If there are many lower sets, the memory-centric search starts from known fronts: the time-centric front, and the
@@ -243,7 +245,7 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, is_limited: bool) 
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
-    open_segments = partial(open_segment_front, graph, lattice, pins=pins, is_limited=is_limited)
+    open_segments = partial(open_segment_front, graph, lattice, pins=pins, most_bytes=most_bytes)
     solved: list[ParetoFront] = []
 
     def front(objective: Objective, progress: Progress | None) -> ParetoFront:
@@ -252,13 +254,13 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, is_limited: bool) 
             return solved[0]
         if len(lattice) < WIDE or not solved:
             return open_segments("memory", progress)
-        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins, is_limited=is_limited)
+        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins, most_bytes=most_bytes)
         return open_segments("memory", progress, known=[solved[0], near])
 
     return front
 
 
-def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, is_limited: bool) -> FrontSolver:
+def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, most_bytes: int | None) -> FrontSolver:
     """Return a solver over a family.
 
     It uses pairs of the sets, or open segments that end at these sets if the graph has few other lower sets.
@@ -270,9 +272,9 @@ def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, is_limited: boo
     try:
         lattice = enumerate_lattice(graph, 4 * len(masks))
     except TooManyLowerSets:
-        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, is_limited=is_limited)
+        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes)
         return lambda objective, progress: pairs(objective, progress)
-    segments = partial(open_segment_front, graph, lattice, pins=pins, ends=masks, is_limited=is_limited)
+    segments = partial(open_segment_front, graph, lattice, pins=pins, ends=masks, most_bytes=most_bytes)
     return lambda objective, progress: segments(objective, progress)
 
 
