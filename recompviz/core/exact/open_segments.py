@@ -46,7 +46,7 @@ COLUMNS = 5
 # rows of the tables of labels at the start
 FIRST_LABELS = 4096
 # bytes of memory for each row of the tables of open and of closed labels, with their copies and scratch memory
-LABEL_BYTES, CLOSED_BYTES = 300, 30
+LABEL_BYTES, CLOSED_BYTES = 120, 12
 
 
 def open_segment_front(

@@ -41,7 +41,7 @@ AFFORDABLE_EFFORT = 10_000_000
 # with at most this many lower sets the pairwise recursion in NumPy takes about a second
 FEW = 400
 # with costs that have no common unit, the memory in bytes of the first search, and of searches with rounded costs
-FIRST_BYTES, MOST_BYTES = 100_000_000, 500_000_000
+FIRST_BYTES, MOST_BYTES = 40_000_000, 800_000_000
 # from this many lower sets on, a known curve saves more time in the memory-centric search than it costs
 WIDE = 2_000
 # with more sets a family has too many pairs for "auto"
