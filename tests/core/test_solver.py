@@ -390,6 +390,6 @@ def test_a_search_with_too_many_labels_stops(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(open_segments, "FIRST_LABELS", 2)
     assert len(open_segment_front(graph, lattice, "time")) == len(compiled_pairwise_front(graph, masks, "time"))
     with pytest.raises(TooManyLabels):
-        open_segment_front(graph, lattice, "time", most_bytes=2000)
+        open_segment_front(graph, lattice, "time", most_bytes=500)
     with pytest.raises(TooManyLabels):
         compiled_pairwise_front(graph, masks, "time", most_bytes=100)
