@@ -125,11 +125,11 @@ def solve(
     pins = pins_of(graph, keep, recompute)
     compiled = has_numba() and len(graph) > 0
     choose = _choose_compiled if compiled else _choose_plain
-    front, taken, count, note = (compiled and _choose_first_time(graph, family, limit, pins)) or choose(
-        graph, family, limit, pins
-    )
-    front = _bounded(graph, taken, limit, pins) if compiled and has_fine_costs(graph) else _exact(front)
-    time_centric, tolerance = front("time", progress)
+    small = _choose_first_time(graph, family, limit, pins) if compiled else None
+    front, taken, count, note = small or choose(graph, family, limit, pins)
+    may_round = compiled and small is None and has_fine_costs(graph)
+    solver = _bounded(graph, taken, limit, pins) if may_round else _exact(front)
+    time_centric, tolerance = solver("time", progress)
     if len(time_centric) == 0:
         raise ImpossiblePin(
             f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
@@ -138,7 +138,7 @@ def solve(
     if tolerance:
         rounded = f"costs rounded: within {tolerance:.1%} of the forward pass above the optimum"
         note = f"{note}; {rounded}" if note else rounded
-    memory_centric = LazyParetoFront(lambda progress: front("memory", progress)[0])
+    memory_centric = LazyParetoFront(lambda progress: solver("memory", progress)[0])
     return Tradeoff(graph, taken, time_centric, memory_centric, count, note, tolerance)
 
 
