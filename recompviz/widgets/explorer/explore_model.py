@@ -35,6 +35,7 @@ def explore(
     calibrated: bool = True,
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
+    theory: bool = False,
 ) -> Explorer: ...
 
 
@@ -48,6 +49,7 @@ def explore(
     calibrated: bool = True,
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
+    theory: bool = False,
 ) -> Explorer | StepExplorer:
     """Open the Explorer on the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
@@ -81,6 +83,8 @@ def explore(
     baselines : sequence of str
         Baselines (plans of other methods) that the Explorer shows as points beside the trade-off curve. The names are
         those of :meth:`recompviz.Trace.baseline`. A baseline that does not exist for the graph is left out.
+    theory : bool
+        Whether the view opens with the paper's view: lower sets, segments, the peak formula, the paper's objectives.
 
     Returns
     -------
@@ -131,11 +135,15 @@ def explore(
     traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
-    return explorer_of(traced, capacity=capacity, baselines=baselines)
+    return explorer_of(traced, capacity=capacity, baselines=baselines, theory=theory)
 
 
 def explorer_of(
-    traced: Trace, *, capacity: int | float | str | None = None, baselines: Sequence[str] = BASELINES
+    traced: Trace,
+    *,
+    capacity: int | float | str | None = None,
+    baselines: Sequence[str] = BASELINES,
+    theory: bool = False,
 ) -> Explorer:
     """Return the Explorer of a trace.
 
@@ -144,7 +152,7 @@ def explorer_of(
     traced : Trace
         The trace of a training step. If the trace is estimated (made on the meta device), the Explorer has no Run
         button.
-    capacity, baselines
+    capacity, baselines, theory
         As for :func:`explore`.
     """
     from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -157,6 +165,7 @@ def explorer_of(
         title=f"{type(traced.model).__name__}, training step",
         device=runtime(traced.device).label(),
         cost_unit=traced.cost_unit,
+        theory=theory,
     )
 
 

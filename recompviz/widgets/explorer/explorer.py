@@ -17,7 +17,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from recompviz.core.base.arguments import expect
+from recompviz.core.base.arguments import expect, expect_flag
 from recompviz.core.base.files import write_file
 from recompviz.core.base.units import format_bytes, format_cost, parse_total
 from recompviz.core.exact.solver import Family
@@ -83,6 +83,9 @@ class Explorer(PageWidget):
         The name of the device to show. If None, ``planner.device`` in capital letters.
     cost_unit : str
         The unit of ``planner.graph.time`` to show, for example ``"ms"``.
+    theory : bool
+        Whether the view opens with the paper's view: lower sets, boundaries, segments, the peak formula, and the paper's
+        objectives. A button in the view switches it.
 
     Attributes
     ----------
@@ -129,7 +132,7 @@ class Explorer(PageWidget):
 
     _esm = assets.esm()
     _css = assets.css()
-    page_traits = ("_asked", "_pins", "_mode")
+    page_traits = ("_asked", "_pins", "_mode", "_theory")
 
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
     budget = Chosen(help='Total bytes; accepts "10 GiB" and "60%".')
@@ -144,6 +147,7 @@ class Explorer(PageWidget):
     _labels: Any = traitlets.List().tag(sync=True)
     _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
+    _theory = traitlets.Bool().tag(sync=True)
     _pins = traitlets.Dict().tag(sync=True)
     _solving = traitlets.Dict().tag(sync=True)
     _asked = traitlets.Dict().tag(sync=True, echo_update=False)
@@ -164,12 +168,14 @@ class Explorer(PageWidget):
         title: str = "training step",
         device: str | None = None,
         cost_unit: str = "time units",
+        theory: bool = False,
     ) -> None:
         expect(
             planner, Planner, "planner", "a Planner", "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"
         )
         expect(baselines, (tuple, list), "baselines", "a tuple of names", 'write baselines=("chen",)')
         self.planner = planner
+        expect_flag(theory, "theory")
         self.title = title
         self.cost_unit = cost_unit
         self.device = planner.device.upper() if device is None else device
@@ -188,7 +194,7 @@ class Explorer(PageWidget):
         self._search: PlanSearch | None = None
         self._settling = False
         self._numbers = LabelNumbers(self.graph)
-        super().__init__(**self._first_messages(marked, runner is not None))
+        super().__init__(**self._first_messages(marked, runner is not None), _theory=theory)
         self._selection.choose(0, row, budget, request=0)
         self.on_msg(self._on_message)
         if objectives and background:
@@ -289,6 +295,10 @@ class Explorer(PageWidget):
         if name == "_mode":
             if value not in MODES:
                 raise ValueError(f"expected one of {', '.join(MODES)}")
+            return value
+        if name == "_theory":
+            if not isinstance(value, bool):
+                raise TypeError("expected true or false")
             return value
         if name == "_asked":
             fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}

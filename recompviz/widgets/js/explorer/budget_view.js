@@ -32,10 +32,11 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
   const unit = html("button", "rv-button", head, "%");
   unit.setAttribute("aria-label", "Show budgets in per cent of keep-all");
   unit.title = "Show budgets in per cent of keep-all";
-  const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id);
+  // the style sheet shows the slider below the curve; here it comes first, so that few tab stops lead to it
   const slider = html("input", "rv-slider", root);
   Object.assign(slider, { type: "range", id: `${id}-slider`, min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
   slider.setAttribute("aria-label", "Budget in total bytes");
+  const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id);
   const foot = html("div", "rv-budget-foot", root);
   let refusal = ""; // why the budget typed last was refused
   const leastText = html("span", "rv-least", foot, "");
@@ -74,7 +75,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
       draw();
     }
     const table = now();
-    switches.update(all(), state.table);
+    switches.update(all(), state.table, state.theory);
     if (settled) curve.markPoints(all(), state, actions.choose);
     curve.mark(table, state.row, state.budget);
     if (settled || !isFocused(slider)) slider.value = state.budget;

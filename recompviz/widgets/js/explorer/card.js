@@ -1,9 +1,11 @@
-// The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin.
+// The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin. It floats
+// beside a node under the pointer, and is docked beside the graph while a node is selected.
 
 import { html, listeners } from "../shared/elements.js";
+import { costUnit } from "./header.js";
 import { formatBytes, formatCost, subscript } from "../shared/units.js";
 
-/** The rows of the card as [name, value]. */
+/** The rows of the card as [name, value]; `state.theory` says whether the paper's notions are among them. */
 export function cardRows(graph, v, state, lower, boundary) {
   const node = graph.nodes[v];
   const [place, line] = node.source.split("\t");
@@ -12,10 +14,10 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["module", node.module],
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
-    ["size Mᵥ", `${formatBytes(graph.memory[v])} (formula bytes)`],
-    ["cost Tᵥ", `${formatCost(graph.time[v])} ${graph.timeUnit}`],
-    ["segment", `V${subscript(state.segment)} of ${state.segmentCount}`],
-    ["Lᵛ", `${lower} of ${graph.count} values, boundary ${boundary}`],
+    [state.theory ? "size Mᵥ" : "size", `${formatBytes(graph.memory[v])}${state.theory ? " (formula bytes)" : ""}`],
+    [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${formatCost(graph.time[v])} ${graph.timeUnit}`],
+    ["segment", state.theory && `V${subscript(state.segment)} of ${state.segmentCount}`],
+    ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
   ];
   return rows.filter(([, value]) => value);
 }
@@ -47,8 +49,8 @@ export function makeCard(frame, graph, actions) {
   const foot = html("div", "rv-card-foot", card);
   listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source));
   return {
-    /** @param state { kept, segment, segmentCount, pin, canPin } */
-    show(v, rectangle, state, lower, boundary, selected) {
+    /** @param state { kept, segment, segmentCount, pin, canPin, theory }; @param docked whether a node is selected */
+    show(v, rectangle, state, lower, boundary, selected, docked) {
       shown = v;
       what.replaceChildren();
       const head = html("div", "rv-card-head", what);
@@ -67,7 +69,12 @@ export function makeCard(frame, graph, actions) {
       foot.textContent = selected ? "selected: click it again or press Esc to deselect it" : "";
       foot.hidden = !selected;
       card.classList.add("rv-there");
-      card.classList.toggle("rv-selected", selected);
+      card.classList.toggle("rv-selected", docked);
+      // it has controls while it is docked, which a tooltip must not have
+      card.setAttribute("role", docked ? "region" : "tooltip");
+      if (docked) card.setAttribute("aria-label", "Selected value");
+      else card.removeAttribute("aria-label");
+      if (docked) return void card.removeAttribute("style");
       const { width, height } = card.getBoundingClientRect();
       const left = rectangle.right + 10 + width <= frame.clientWidth ? rectangle.right + 10 : rectangle.left - 10 - width;
       const top = Math.min(Math.max(6, rectangle.top - 10), Math.max(6, frame.clientHeight - height - 6));

@@ -2,7 +2,7 @@
 // is sent to the kernel.
 
 import { rowFor, leastTotal } from "../data/plan_table.js";
-import { switchOf } from "./switches.js";
+import { offered, switchOf } from "./switches.js";
 import { togglePin } from "./pins.js";
 import { remember } from "./points.js";
 import { rowOfRun } from "./runs_view.js";
@@ -84,5 +84,15 @@ export function makeChoices(explorer) {
     if (run.gap.length) views.drawer.open("gap");
   }
 
-  return { setBudget, setRow, choose, objective, solver, binding, setPins, pinNode, setAgainst, showRunOf };
+  /** Show or hide the paper's view. Without it the chooser has no objective of the paper. */
+  function setTheory(on) {
+    model.set("_theory", on);
+    model.save_changes();
+    explorer.showTheory(on);
+    const shown = offered(explorer.fixed, on);
+    const at = switchOf(explorer.tables, state.table);
+    if (at >= 0 && !shown.includes(at)) objective(shown[0]);
+  }
+
+  return { setTheory, setBudget, setRow, choose, objective, solver, binding, setPins, pinNode, setAgainst, showRunOf };
 }

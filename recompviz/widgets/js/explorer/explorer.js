@@ -48,6 +48,7 @@ function initialState(model) {
     earlier: [],
     pins: model.get("_pins"),
     runs: model.get("_runs").map(readRun),
+    theory: Boolean(model.get("_theory")), // the paper's view
   };
 }
 
@@ -102,6 +103,15 @@ export function mount(model, parent) {
   explorer.live = html("div", "rv-live", root);
   explorer.live.setAttribute("aria-live", "polite");
   makeViews(explorer, root, id);
+  /** Show or hide what belongs to the paper's view, in every view. */
+  explorer.showTheory = (on) => {
+    state.theory = on;
+    root.classList.toggle("rv-theory", on);
+    views.header.theory.setAttribute("aria-pressed", String(on));
+    views.graph.setTheory(on);
+    explorer.schedule();
+  };
+  listen(views.header.theory, "click", () => explorer.setTheory(!state.theory));
 
   keepBareKeys(root, listen);
   // K keeps and R recomputes the selected node, wherever in the Explorer the focus is
@@ -121,8 +131,12 @@ export function mount(model, parent) {
   explorer.reply = readReply(first);
   views.timeline.setReply(explorer.reply);
   views.timeline.setStep(-1);
+  explorer.showTheory(state.theory);
   explorer.paint();
+  let width = 0; // the heights follow from it
   const resized = new ResizeObserver(() => {
+    if (root.clientWidth === width) return;
+    width = root.clientWidth;
     for (const view of [views.graph, views.budget, views.timeline]) view.resize();
     if (state.hover >= 0 || state.selected >= 0) explorer.showCard();
   });
@@ -161,14 +175,6 @@ function makeViews(explorer, root, id) {
     model.save_changes();
   };
   views.header = makeHeader(root, graph, fixed);
-  views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
-  views.card = makeCard(root.querySelector(".rv-graph"), graph, { pin: pinNode, line: setLine });
-  views.pins = makePinsView(root, graph, {
-    unpin: (v) => pinNode(v, pinOf(state.pins, v)),
-    clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),
-    stop: () => explorer.send({ type: "stop" }),
-    select: selectNode,
-  });
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, { budget: setBudget, row: setRow, choose, objective, solver, binding }, id);
@@ -177,6 +183,14 @@ function makeViews(explorer, root, id) {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),
     budget: (bytes) => setRow(rowFor(explorer.tables[state.table], bytes)),
+  });
+  views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
+  views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine });
+  views.pins = makePinsView(root, graph, {
+    unpin: (v) => pinNode(v, pinOf(state.pins, v)),
+    clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),
+    stop: () => explorer.send({ type: "stop" }),
+    select: selectNode,
   });
   views.drawer = makeDrawer(root, TABS, id, () => explorer.kept && explorer.showDrawer());
   const { panels } = views.drawer;

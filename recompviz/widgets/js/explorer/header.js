@@ -1,17 +1,29 @@
-// The header: the traced step and the cost of the plan shown. Formula bytes and total bytes stand in separate tiles.
+// The header: the traced step and the cost of the plan shown. The tile of formula bytes belongs to the paper's view.
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 
-/** The numbers of a row: name → [value, unit, remark]. `keepAll` is the total peak of the plan that keeps everything. */
-export function figures(graph, table, row, kept, keepAll) {
+/** The unit of the costs: whether it is time, its short name, and where the times come from. */
+export function costUnit(text = "ms") {
+  const found = /^(ns|µs|ms|s)(?: \((\w+)\))?$/.exec(text);
+  if (!found) return { time: false, unit: text, from: "not time" };
+  return { time: true, unit: found[1], from: found[2] === "estimated" ? "estimated (roofline)" : (found[2] ?? "") };
+}
+
+/**
+ * The numbers of a row: name → [value, unit, remark].
+ * @param keepAll the total peak of the plan that keeps everything
+ * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
+ */
+export function figures(graph, table, row, kept, keepAll, searching = false) {
+  const cost = costUnit(graph.timeUnit);
   const forward = graph.time.reduce((sum, t) => sum + t, 0);
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
   return {
     total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: [forward ? `+${formatPercent(overhead / forward)}` : "0%", "of the forward", `${formatCost(overhead)} of ${formatCost(forward)} ${graph.timeUnit}`],
+    overhead: [`${searching ? "≤ " : ""}+${formatPercent(forward ? overhead / forward : 0)}`, searching ? "searching …" : `of the forward · ${formatCost(overhead)} ${cost.unit}`, cost.from],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }
@@ -26,20 +38,25 @@ export function keepAllTotal(table) {
 /** The header. A table with pins may not have the plan that keeps everything, so `fixed`, the tables of the objectives, gives its total. */
 export function makeHeader(parent, graph, fixed) {
   const keepAll = keepAllTotal(fixed[0]);
-  const root = html("header", "rv-header", parent);
+  const root = html("div", "rv-header", parent); // no <header>: it would be a banner landmark inside another landmark
   const title = html("div", "rv-title", root);
   html("strong", "", title, graph.title);
   html("span", "rv-subtitle", title, `${graph.count} values · ${graph.edges.length / 2} ${graph.edges.length === 2 ? "edge" : "edges"} · ${graph.device}`);
   const tiles = {};
-  for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", "Extra forward time"], ["values", "Values"]]) {
-    const tile = html("div", `rv-tile rv-tile-${key}`, root);
+  for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", costUnit(graph.timeUnit).time ? "Extra time" : "Extra units"], ["values", "Values"]]) {
+    const tile = html("div", `rv-tile rv-tile-${key}${key === "formula" ? " rv-theory-only" : ""}`, root);
     html("div", "rv-tile-name", tile, name);
     const line = html("div", "rv-tile-line", tile);
     tiles[key] = [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
   }
+  const theory = html("button", "rv-button rv-theory-switch", root, "Paper's view");
+  theory.title = "Show lower sets, boundaries, segments, the peak formula and the paper's objectives";
   return {
-    update(table, row, kept) {
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll))) texts.forEach((text, i) => setText(tiles[key][i], text));
+    theory,
+    /** @param searching whether a search for better plans goes on */
+    update(table, row, kept, searching) {
+      root.classList.toggle("rv-interim", searching);
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching))) texts.forEach((text, i) => setText(tiles[key][i], text));
     },
   };
 }

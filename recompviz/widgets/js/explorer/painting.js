@@ -14,6 +14,11 @@ export function announcement(table, row, budget, forward) {
   return `Budget ${formatBytes(budget)} total bytes, peak ${formatBytes(table.totalPeaks[row])} total bytes, overhead ${overhead} of the forward`;
 }
 
+/** Whether the plans shown may still be replaced by better ones. */
+export function isInterim(waiting) {
+  return waiting.includes("searching");
+}
+
 /** The functions that paint; `explorer` is made by mount in explorer.js. */
 export function makePainting(explorer) {
   const { model, graph, state, views } = explorer;
@@ -31,7 +36,7 @@ export function makePainting(explorer) {
     explorer.kept = keepMask(table, state.row, graph.count);
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
-    views.header.update(table, state.row, explorer.kept);
+    views.header.update(table, state.row, explorer.kept, isInterim(model.get("_waiting")));
     views.budget.update(state, state.settled);
     views.timeline.update(state, state.confirmed);
     showRun();
@@ -66,13 +71,14 @@ export function makePainting(explorer) {
 
   function showCard() {
     const v = state.hover >= 0 ? state.hover : state.selected;
+    views.graph.dock(state.selected);
     if (v < 0) return views.card.hide();
     const inside = lowerSetOf(v, explorer.near, graph.count);
     const count = inside.reduce((sum, bit) => sum + bit, 0);
     const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
-    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin: pinOf(state.pins, v), canPin };
-    return views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected);
+    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin: pinOf(state.pins, v), canPin, theory: state.theory };
+    return views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0);
   }
 
   return { schedule, paint, showDrawer, showCard, stopPainting: () => cancelAnimationFrame(frame) };

@@ -69,7 +69,11 @@ export function listenToKernel(explorer) {
       explorer.schedule();
     },
     "change:_run": () => explorer.schedule(),
-    "change:_waiting": () => views.graph.setNote(model.get("_waiting")),
+    "change:_waiting": () => {
+      views.graph.setNote(model.get("_waiting"));
+      explorer.schedule();
+    },
+    "change:_theory": () => explorer.showTheory(model.get("_theory")),
     "change:_solving": () => {
       const { state: how, text } = model.get("_solving");
       if (how === "failed" || text === "plan loaded") views.save.report(text);

@@ -4,9 +4,9 @@ import { html, listeners } from "../shared/elements.js";
 
 // objective of a table → its name and its meaning
 export const OBJECTIVES = {
-  live: ["real bytes", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
-  time: ["least time", "The formula's time-centric optima: least overhead under the budget"],
-  memory: ["least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
+  live: ["best found", "Least recomputation found whose simulated bytes fit the budget; any set of values may be kept"],
+  time: ["paper: least time", "The formula's time-centric optima: least overhead under the budget"],
+  memory: ["paper: least memory", "The formula's memory-centric optima: largest overhead, lowest true peak"],
   given: ["baseline", "A common choice without a planner, or a loaded plan"],
 };
 
@@ -27,6 +27,13 @@ export function switchOf(tables, number) {
   return tables.findIndex((other) => other && other.objective === table.objective && table.objective !== "given");
 }
 
+/** The numbers of the objectives that the chooser offers: without the paper's view only the best plans found. */
+export function offered(tables, theory) {
+  const every = tables.map((_, i) => i);
+  const best = every.filter((i) => tables[i].objective === "live");
+  return theory || !best.length ? every : best;
+}
+
 /**
  * The switches.
  * @param actions { objective(table), solver(family) }
@@ -45,15 +52,15 @@ export function makeSwitches(parent, tables, families, actions, id) {
     listen(button, "click", () => actions.objective(i));
     return button;
   });
-  switches.hidden = tables.length < 2;
   listen(switches, "keydown", (event) => {
-    const at = radios.indexOf(event.target);
+    const shown = radios.filter((radio) => !radio.hidden);
+    const at = shown.indexOf(event.target);
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1 }[event.key];
     event.stopPropagation();
     if (at < 0 || next === undefined) return;
     event.preventDefault();
-    radios[(next + radios.length) % radios.length].click();
-    radios[(next + radios.length) % radios.length].focus();
+    shown[(next + shown.length) % shown.length].click();
+    shown[(next + shown.length) % shown.length].focus();
   });
   const solver = html("select", "rv-select", root);
   solver.id = `${id}-solver`;
@@ -64,8 +71,11 @@ export function makeSwitches(parent, tables, families, actions, id) {
   listen(solver, "keydown", (event) => event.stopPropagation());
 
   return {
-    update(all, number) {
+    update(all, number, theory) {
       const at = switchOf(all, number);
+      const shown = offered(tables, theory);
+      switches.hidden = shown.length < 2;
+      radios.forEach((radio, i) => (radio.hidden = !shown.includes(i)));
       radios.forEach((radio, i) => {
         radio.setAttribute("aria-checked", String(i === at));
         radio.tabIndex = i === Math.max(0, at) ? 0 : -1;

@@ -40,7 +40,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   const line = html("div", "rv-status", root);
   const note = html("span", "rv-readout", line);
   const playerHead = html("div", "rv-player-line", line);
-  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "img" }, root);
+  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "group" }, root);
   const player = makePlayer(playerHead, root, { step: actions.step }, id);
   const legend = makeTimelineLegend(root, actions.category);
   const grid = svg("g", {}, chart);

@@ -5,6 +5,7 @@ import { formatBytes, byteTicks } from "../shared/units.js";
 import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
 import { drawPoints } from "./points.js";
+import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 174;
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
@@ -16,7 +17,7 @@ export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
  * @param id unique in the page
  */
 export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
-  const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "img" }, parent);
+  const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "group" }, parent);
   let width = 0;
   let x = (bytes) => bytes;
   let y = (overhead) => overhead;
@@ -77,7 +78,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     svg("path", { d: path, class: "rv-stair" }, curves);
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
-    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = "extra time, % of the forward";
+    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
     drawCapacity(right, bottom);
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     chart.append(amounts);

@@ -3,11 +3,12 @@
 
 import { formatBytes } from "../shared/units.js";
 
+// [value, name in the paper's view, name without it]
 export const COLOURINGS = [
   ["state", "kept or recomputed"],
   ["segment", "segment"],
-  ["bytes", "bytes Mᵥ"],
-  ["time", "time Tᵥ"],
+  ["bytes", "bytes Mᵥ", "bytes"],
+  ["time", "time Tᵥ", "time"],
   ["density", "bytes per time"],
 ];
 export const LEVELS = 5;

@@ -17,6 +17,8 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   bar.setAttribute("role", "toolbar");
   bar.setAttribute("aria-label", "Graph");
   const search = makeSearchBox(bar, graph, actions);
+  const note = html("div", "rv-graph-note", bar);
+  note.setAttribute("role", "status");
   html("span", "rv-gap", bar);
   const button = (text, title, act) => {
     const element = html("button", "rv-button", bar, text);
@@ -42,7 +44,16 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   button("−", "Zoom out", () => actions.zoom(1 / 1.4));
   button("Fit", "Fit the whole graph", actions.fit);
   return {
+    note,
     focusSearch: search.focus,
+    /** Whether the names of the paper's view are used, and its colouring by segment is offered. */
+    theory(on) {
+      for (const option of select.options) {
+        const [value, text, plain] = COLOURINGS.find(([name]) => name === option.value);
+        option.hidden = option.disabled = value === "segment" && !on;
+        option.textContent = on ? text : (plain ?? text);
+      }
+    },
     colour: colourOf,
     /** Which direction is shown, and whether everything is open, closed, or neither. */
     show(mode, opened) {
@@ -60,8 +71,8 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
 /** The legend of a colouring; `ends` are the upper ends of a quantity's classes. */
 export function drawLegend(legend, id, colouring, ends, hasModules) {
   legend.replaceChildren();
-  const item = (text, draw, width = 26) => {
-    const element = html("span", "rv-legend-item", legend);
+  const item = (text, draw, width = 26, className = "") => {
+    const element = html("span", `rv-legend-item${className}`, legend);
     const key = svg("svg", { width, height: 14, viewBox: `${-width / 2} -7 ${width} 14` }, element);
     key.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
     for (let i = 0; i < HUES; i++) key.style.setProperty(`--rv-hue-fill-${i}`, `url(#${id}-hue-${i})`);
@@ -93,11 +104,11 @@ export function drawLegend(legend, id, colouring, ends, hasModules) {
       });
     }
   }
-  item("boundary ∂", box("rv-key-boundary"));
+  item("boundary ∂", box("rv-key-boundary"), 26, " rv-theory-only");
   if (colouring !== "segment") {
     item("segments V₁, V₂, …", (key) => {
       svg("rect", { x: -15, y: -7, width: 15, height: 14, class: "rv-band-0" }, key);
       svg("rect", { y: -7, width: 15, height: 14, class: "rv-band-1" }, key);
-    }, 30);
+    }, 30, " rv-theory-only");
   }
 }

@@ -19,7 +19,7 @@ import { makeSequenceBrowser } from "./sequence_browser.js";
 
 // above this many boxes, boxes and lines are drawn on a canvas, because as many elements take longer than a frame
 const LARGE = 400;
-const HINT = "hover: Lᵛ · click: select, open · drag: pan · arrows: walk · /: search";
+const HINT = "click: select, open · drag: pan · arrows: walk · /: search";
 
 // parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
@@ -50,19 +50,18 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     zoom: (factor) => win.zoomMiddle(factor),
     fit: () => win.refit(),
   });
-  const frame = html("div", "rv-graph", parent);
+  const frame = html("div", "rv-graph", html("div", "rv-graph-row", parent));
   const canvas = html("canvas", "rv-graph-canvas", frame);
   canvas.setAttribute("aria-hidden", "true");
   const root = svg("svg", { class: "rv-canvas", tabindex: "0", role: "application", "aria-roledescription": "graph" }, frame);
   const layers = makeGraphLayers(root, graph, tree, id);
-  const note = html("div", "rv-graph-note", frame);
+  const { note } = bar;
   const foot = html("div", "rv-graph-foot", parent);
   const legend = html("div", "rv-graph-legend", foot);
-  note.setAttribute("role", "status");
   html("span", "rv-gap", foot);
   const hint = html("span", "rv-hint", foot, HINT);
   hint.title = HINT;
-  const toggle = html("button", "rv-button", foot, "L₁ ≺ … ≺ Lₖ");
+  const toggle = html("button", "rv-button rv-theory-only", foot, "L₁ ≺ … ≺ Lₖ");
   toggle.setAttribute("aria-label", "Browse the plan's lower sets");
   toggle.title = "The plan's lower sets one by one, with the terms of the peak formula";
 
@@ -72,6 +71,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let flat = null; // the layout of every value, from Python
   let open = last ? last.open : opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
   let mode = "wrapped";
+  let theory = false; // whether lower sets and segments are shown
+  let docked = -1; // the selected node, whose card takes a part of the width
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
   // the current scene, which every part reads; `drawing` is set meanwhile, because removing a focused box sends focusout
@@ -177,7 +178,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     bar.show(mode, openness());
     minimap.setLayout(scene, picture.of.nodes);
     painter.again();
-    if (!keepCamera) win.refit();
+    if (keepCamera) win.fitHeight();
+    else win.refit();
   }
 
   /** The texts in the box of an item. */
@@ -196,7 +198,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Show L^v and its boundary (v = −1: nothing), and mark the node `also`. */
   function mark(v, also) {
-    if (browser.open) return painter.lay({ picked: v, step: also });
+    if (browser.open || !theory) return painter.lay({ picked: v, step: also });
     const inside = v >= 0 ? lowerSetOf(v, near, graph.count) : null;
     return painter.lay({ lower: inside && { inside, boundary: boundaryOf(inside, near) }, picked: v, step: also });
   }
@@ -204,7 +206,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   /** Show the least lower set that contains all nodes of a closed box. */
   function markBox(m) {
     actions.hover(-1, null);
-    if (browser.open) return;
+    if (browser.open || !theory) return;
     const inside = new Uint8Array(graph.count);
     for (const v of tree.nodes[m]) if (!inside[v]) lowerSetOf(v, near, graph.count).forEach((bit, u) => (inside[u] |= bit));
     painter.lay({ lower: { inside, boundary: boundaryOf(inside, near) } });
@@ -250,6 +252,26 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     /** Show a difference: 1 for a node that only the first plan keeps, −1 only the second, 0 for no difference; null for none. */
     setDifference: (difference) => painter.lay({ difference }),
     rectangleOf,
+    /** Give way to the card of a selected node, -1 for none. The camera moves only as far as it must to show the node. */
+    dock(v) {
+      if (v === docked) return;
+      docked = v;
+      frame.parentNode.classList.toggle("rv-docked", v >= 0);
+      if (v >= 0) win.settle(picture.of.boxOf[v]);
+      else win.resize();
+    },
+    /** Show or hide the paper's view: lower sets, boundaries and segments. */
+    setTheory(on) {
+      theory = on;
+      bar.theory(on);
+      if (on) return;
+      browser.close();
+      painter.lay({ lower: null });
+      if (painter.colouring === "segment") {
+        bar.colour("state");
+        painter.colour("state");
+      }
+    },
     resize: win.resize,
     /** Show a message in the corner. */
     setNote(text) {

@@ -6,6 +6,11 @@ import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 const READABLE = 0.5;
 // a scene whose fit is smaller than this is shown from its start, at a readable scale
 const THREAD = 0.3;
+// the pane is as tall as the fitted scene, within these bounds
+const LEAST_HEIGHT = 160;
+const MOST_HEIGHT = 420;
+const FIT_PAD = 14;
+const MOST_FIT = 1.25;
 
 /**
  * The window.
@@ -25,10 +30,19 @@ export function makeGraphWindow(frame, picture, changed) {
     changed(camera, view(), camera.scale < READABLE);
   }
 
+  /** Make the pane as tall as the scene needs at the width of the pane. */
+  function fitHeight() {
+    const { scene } = picture;
+    const scale = Math.min((view().width - 2 * FIT_PAD) / scene.width, MOST_FIT);
+    const needed = scene.height * (scale < THREAD && scene.mode === "right" ? 0.9 : scale) + 2 * FIT_PAD;
+    frame.style.minHeight = `${Math.round(Math.min(MOST_HEIGHT, Math.max(LEAST_HEIGHT, needed)))}px`;
+  }
+
   function refit() {
     const { scene } = picture;
+    fitHeight();
     const { width, height } = view();
-    const whole = fit(scene, view());
+    const whole = fit(scene, view(), FIT_PAD, MOST_FIT);
     moved = false;
     // one long line would be too thin: show its start at a readable scale; the minimap shows the rest
     if (whole.scale < THREAD && scene.mode === "right") setCamera({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
@@ -39,6 +53,12 @@ export function makeGraphWindow(frame, picture, changed) {
   return {
     setCamera,
     refit,
+    fitHeight,
+    /** Call after another element took a part of the width: shift the camera by the least distance that shows a box. */
+    settle(b) {
+      const { scene } = picture;
+      setCamera(panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] }), false);
+    },
     /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
     zoomMiddle(factor) {

@@ -8,7 +8,7 @@ const BOX_HEIGHT = 38;
 export function itemSize(tree, item, name) {
   if (item < tree.count) return NODE_SIZE;
   const times = tree.times[item - tree.count];
-  return [Math.max(122, 16 + 7.6 * name.length + (times > 1 ? 30 : 0)), BOX_HEIGHT];
+  return [Math.max(138, 16 + 7.6 * name.length + (times > 1 ? 30 : 0)), BOX_HEIGHT];
 }
 
 /** The scene of every value, in the layout from Python. */

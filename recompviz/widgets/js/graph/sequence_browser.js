@@ -46,6 +46,7 @@ export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown)
   }
 
   return {
+    close: () => index && browse(0),
     /** Whether a lower set of the sequence is shown. */
     get open() {
       return index > 0;
