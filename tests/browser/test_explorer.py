@@ -33,7 +33,7 @@ class Runner:
         return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
 
 runner = Runner()
-options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net")
+options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net", theory=True)
 explorer = rv.Explorer(planner, runner, **options)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
@@ -188,7 +188,7 @@ def test_keys_that_mean_nothing_here_do_not_reach_the_notebook(page):
 
 
 def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
-    chart = page.get_by_role("img", name=re.compile("Memory over"))
+    chart = page.get_by_role("group", name=re.compile("^Memory over"))
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 100)
     page.get_by_text(re.compile(r"step \d+/\d+ · forward · .* total bytes")).wait_for()

@@ -55,7 +55,7 @@ def test_the_focus_walks_over_modules_and_values_and_each_says_what_it_is(page):
     assert page.locator(".rv-node.rv-outside").count() > 0, "the lower set of what has the focus is lit"
     assert walk(page, "Backspace")[0].startswith("layer2, ")
     value = walk(page, "Home", "Enter")[1].split(",")[0]
-    assert value in page.get_by_role("tooltip").inner_text()
+    assert value in page.get_by_role("region", name="Selected value").inner_text()
     page.get_by_text("selected: click it again").wait_for()
     page.keyboard.press("Escape")
 
@@ -102,7 +102,7 @@ def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
     page.get_by_role("status").get_by_text(re.compile(r"^\d+ of 176$")).wait_for()
     page.keyboard.press("Enter")
     page.get_by_role("status").get_by_text(re.compile(r"^1/\d+$")).wait_for()
-    card = page.get_by_role("tooltip")
+    card = page.get_by_role("region", name="Selected value")
     assert "layer3.0.conv1" in card.inner_text()
     assert page.locator(".rv-node.rv-picked").count() == 1
     page.keyboard.press("Enter")

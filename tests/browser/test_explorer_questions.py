@@ -51,7 +51,7 @@ def row_of(page, kept):
     node = page.locator(f".rv-nodes > g[aria-label*='{state}, segment']").nth(3)
     name = node.get_attribute("aria-label").split(",")[0]
     node.click()
-    page.get_by_role("tooltip").get_by_text(name).wait_for()
+    page.get_by_role("region", name="Selected value").get_by_text(name).wait_for()
     return name
 
 

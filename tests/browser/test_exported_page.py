@@ -107,7 +107,7 @@ def test_the_peak_is_clicked_for_what_is_alive_and_why(page, exported):
 def test_a_table_row_selects_its_node_and_the_node_marks_its_life(page):
     panel = page.get_by_role("tabpanel", name=re.compile("Alive at"))
     panel.get_by_role("button", name="layer1.0.conv1/aten.convolution#0").first.click()
-    page.get_by_role("tooltip").get_by_text("layer1.0.conv1/aten.convolution#0").wait_for()
+    page.get_by_role("region", name="Selected value").get_by_text("layer1.0.conv1/aten.convolution#0").wait_for()
     assert page.locator(".rv-lives rect").count() >= 1
     assert panel.locator("tr.rv-picked-row").count() >= 1
     panel.get_by_role("button", name="Only kept values").first.click()

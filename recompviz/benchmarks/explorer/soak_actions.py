@@ -46,6 +46,7 @@ ACTIONS = {
     "search": 3,
     "colour": 3,
     "show_per_cent": 2,
+    "switch_the_paper_view": 2,
     "change_the_theme": 2,
     "resize_the_window": 3,
     "reload": 0.35,
@@ -149,13 +150,24 @@ class Soak(Session):
 
     def choose_an_objective(self) -> None:
         """Switch to another curve."""
-        self._click(".rv-switch [role=radio]")
+        self._click(".rv-switch [role=radio]", self._paper_view())
 
     def choose_a_solver(self) -> None:
         """Ask another solver."""
-        solver = self._any("select[aria-label=Solver]")
+        solver = self._any("select[aria-label=Solver]", self._paper_view())
         self.detail = self.random.choice(("auto", "all", "paper", "prefixes"))
         solver.select_option(self.detail)
+
+    def switch_the_paper_view(self) -> None:
+        """Show or hide the paper's view."""
+        self._click(".rv-theory-switch")
+
+    def _paper_view(self) -> Any:
+        """Return a view of the Explorer with the paper's view switched on."""
+        view = self._view()
+        if "rv-theory" not in (view.get_attribute("class") or "").split():
+            view.locator(".rv-theory-switch").click(timeout=3000)
+        return view
 
     def show_per_cent(self) -> None:
         """Click one of two buttons at random: the unit of budgets (per cent or bytes), or the plan of least peak."""
@@ -273,7 +285,7 @@ class Soak(Session):
 
     def browse_lower_sets(self) -> None:
         """Open the panel of the lower sets, go to another one, or close it."""
-        view = self._view()
+        view = self._paper_view()
         if not view.locator(".rv-sequence:visible").count():
             self._click('[aria-label^="Browse the plan\'s lower sets"]', view)
         for _ in range(self.random.randint(1, 5)):
