@@ -81,7 +81,7 @@ export function makeSwitches(parent, tables, families, actions, id) {
         radio.tabIndex = i === Math.max(0, at) ? 0 : -1;
       });
       const table = all[number];
-      solver.hidden = !Object.keys(families).length || !["time", "memory"].includes(table.objective) || table.base >= 0;
+      solver.hidden = !theory || !Object.keys(families).length || !["time", "memory"].includes(table.objective) || table.base >= 0;
       if (!solver.hidden) solver.value = table.family;
     },
     destroy: release,
