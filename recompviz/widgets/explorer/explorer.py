@@ -84,8 +84,8 @@ class Explorer(PageWidget):
     cost_unit : str
         The unit of ``planner.graph.time`` to show, for example ``"ms"``.
     theory : bool
-        Whether the view opens with the paper's view: lower sets, boundaries, segments, the peak formula, and the paper's
-        objectives. A button in the view switches it.
+        Whether the view opens with the paper's view: lower sets, boundaries, segments, the peak formula, and the
+        paper's objectives. A button in the view switches it.
 
     Attributes
     ----------
