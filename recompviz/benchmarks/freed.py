@@ -11,7 +11,6 @@ because Dynamo keeps guards for every function that it compiles.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import os
 import types
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 import recompviz as rv
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.dynamo import register_name
 from recompviz.pytorch.running.compiled import backend
 
@@ -114,8 +114,7 @@ class Count:
             tensors += issubclass(kind, Tensor)
             home = getattr(each, "__module__", None) if kind is types.FunctionType else kind.__module__
             own += isinstance(home, str) and home.startswith("recompviz") and not isinstance(each, type)
-        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-            trim(0)
+        runtime(torch.device("cpu")).empty_cache()
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return cls(tensors, own, pages * os.sysconf("SC_PAGE_SIZE"))
 
