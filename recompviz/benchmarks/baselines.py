@@ -7,8 +7,9 @@ several values of ``activation_memory_budget``. The table has one row for each n
   #V          number of nodes
   search      processor time in seconds until the plans are found, without tracing
   baselines   number of different baseline plans
-  losses      number of baselines that recompute less than the planner's plan at the same simulated peak, or that have a
-              lower peak than every plan of the planner
+  better      number of baselines that recompute less than the plan that the search finds for the same simulated peak,
+              or that have a lower peak than every plan found. The planner adds to its table those that it made itself
+  losses      the same number for the planner's table after all baselines were made
   worst       largest difference of the overheads, planner minus baseline, as a share of the forward pass
   least peak  least simulated total peak of the planner's plans, and of the baselines
 
@@ -17,7 +18,9 @@ several values of ``activation_memory_budget``. The table has one row for each n
     python -m recompviz.benchmarks.baselines --llama             # 32 layers, width 256, 1,024 tokens, batch 2
     python -m recompviz.benchmarks.baselines --library           # models of torchvision, timm and transformers
 
-With ``--each`` there is also a line for each named baseline. The exit status is 1 if there is a loss.
+The search knows all these baselines except PyTorch's, which take seconds each. There is a line for each baseline that
+is better than what the search finds, and with ``--each`` for each named baseline. The exit status is 1 if there is a
+loss.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ from recompviz.core.plans.baselines import chen_plans
 # values of ``activation_memory_budget``
 RATIOS = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 HEADER = (
-    f"{'network':>26} {'#V':>5} {'search':>8} {'baselines':>9} {'losses':>6} {'worst':>8}  "
+    f"{'network':>26} {'#V':>5} {'search':>8} {'baselines':>9} {'better':>6} {'losses':>6} {'worst':>8}  "
     "least peak, planner and baselines"
 )
 
@@ -123,33 +126,33 @@ def _traced(step: networks.Example, device: str | None = None) -> rv.Trace:
 def report(name: str, trace: rv.Trace, each: bool = False) -> int:
     """Compare the planner with the baselines on one trace, print the row, and return the number of losses."""
     start = time.process_time()
-    trace.plans("live")
+    table = trace.plans("live")
     seconds = time.process_time() - start
-    rows = compared(trace)
-    lost = [row for row in rows if row.is_lost]
-    worst = max(row.ours - row.theirs for row in rows)
-    least = trace.plans("live").least_total, min(row.peak for row in rows)
+    made = list(baselines(trace))
+    found, final = compared(trace, table, made), compared(trace, trace.plans("live"), made)
+    better, lost = ([row for row in rows if row.is_lost] for rows in (found, final))
+    worst = max(row.ours - row.theirs for row in final)
+    least = trace.plans("live").least_total, min(row.peak for row in final)
     print(
-        f"{name:>26} {len(trace.graph):>5} {seconds:>6.1f} s {len(rows):>9} {len(lost):>6} {worst:>8.2%}  "
-        + ", ".join(map(format_bytes, least)),
+        f"{name:>26} {len(trace.graph):>5} {seconds:>6.1f} s {len(final):>9} {len(better):>6} {len(lost):>6} "
+        f"{worst:>8.2%}  " + ", ".join(map(format_bytes, least)),
         flush=True,
     )
-    named = [row for row in rows if " of " not in row.name]
-    for row in named if each else lost:
-        mark = "LOST" if row.is_lost else ""
+    named = [row for row in final if " of " not in row.name]
+    for row in named if each else [*better, *lost]:
+        mark = "LOST" if row in lost else "better" if row in better else ""
         print(f"{row.name:>45} {format_bytes(row.peak):>12} {row.theirs:>8.2%} | {row.ours:>8.2%} {mark}")
     return len(lost)
 
 
-def compared(trace: rv.Trace) -> list[Compared]:
-    """Return the baselines of a trace beside the planner's plans at the same peaks."""
+def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.Plan]]) -> list[Compared]:
+    """Return baselines, given as pairs (name, plan), beside the plans of a table at the same peaks."""
     model = LiveModel(trace.graph, trace.joint)
     static = sum(trace.joint.static.values())
-    table = trace.plans("live")
     overheads = np.array([model.simulate(plan.keep_mask).overhead for plan in table.plans])
     forward = max(float(trace.graph.time.sum()), 1e-300)
     found: dict[bytes, Compared] = {}
-    for name, plan in baselines(trace):
+    for name, plan in made:
         run = model.simulate(plan.keep_mask)
         fitting = overheads[table.total_peaks <= run.peak + static]
         ours = float(fitting.min()) if len(fitting) else float("inf")

@@ -252,3 +252,26 @@ def test_the_live_search_ends_whatever_the_sizes() -> None:
     # no plan of the formula is better than keep-all, so the search lowers the peak in steps of one byte
     graph = rv.Graph.from_edges([(2, 3), (3, 1)], memory=[2**57 - 1] * 3 + [2**56, 1, 1, 2**56], time=[0] * 7)
     assert rv.Planner(graph).plans("live").least_total <= rv.Planner(graph).plans("time").least_total
+
+
+def test_a_baseline_made_after_the_search_is_in_the_table_if_it_is_better() -> None:
+    graph, joint = residual_step((1,))
+    best = rv.Planner(graph, joint).plans("live")
+    good = best.plans[len(best) // 2]
+    planner = rv.Planner(
+        graph,
+        joint,
+        baselines={"good": lambda _: rv.Plan.from_keep_mask(graph, good.keep_mask, "good"), "all": lambda _: good},
+    )
+    planner.use_plans([rv.Plan.keep_all(graph)])
+    few = planner.plans("live")
+    assert len(few) == 1
+    planner.baseline("keep-all")
+    assert planner.plans("live") is few  # it is not better than the plan of the table
+    planner.baseline("good")
+    more = planner.plans("live")
+    assert [plan.kind for plan in more.plans] == ["keep-all", "good"]
+    assert more is planner.plans("live")
+    assert more.plan(int(more.total_peaks[1])).overhead == good.overhead
+    peak = planner.simulate(good).peak
+    assert planner.plan(peak).overhead <= good.overhead

@@ -60,8 +60,12 @@ class Cache:
         """Return the cached value of a key; None if there is none yet. This never waits for a running computation."""
         return self._values.get(key)
 
+    def with_prefix(self, prefix: str) -> dict[str, Any]:
+        """Return the cached values whose keys start with ``prefix``, by key."""
+        return {key: value for key, value in list(self._values.items()) if key.startswith(prefix)}
+
     def copy_of(self, prefix: str) -> Cache:
         """Return a new cache with all values whose keys start with ``prefix``."""
         new = Cache()
-        new._values = {key: value for key, value in list(self._values.items()) if key.startswith(prefix)}
+        new._values = self.with_prefix(prefix)
         return new

@@ -11,6 +11,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.progress import Progress
@@ -18,6 +20,7 @@ from recompviz.core.bounds.curve import BoundCurve, bound_curve
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.live.model import profile_function
 from recompviz.core.live.search import live_plans
 from recompviz.core.planning.cache import Cache
@@ -33,7 +36,6 @@ from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 T = TypeVar("T")
@@ -44,6 +46,9 @@ MOST_ROWS = 512
 SMALL = 40
 # The share of a search in simulated bytes that its seeds take, for progress.
 SEEDING = 0.2
+
+# The keys of baselines in the cache start with this.
+BASELINE = "baseline "
 
 # Makes a baseline plan from the text after the baseline's name, for example from "0.5" of "min-cut 0.5".
 MakeBaseline = Callable[[str], Plan]
@@ -239,9 +244,11 @@ class Planner:
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under each budget on the
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
-            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables and from
-            baselines. It usually finds plans that recompute less under the same budget on the simulated peak. Without
-            numba, the ``"live"`` table has only the plans from which the search starts.
+            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables, from baselines
+            and from minimum cuts. It usually finds plans that recompute less under the same budget on the simulated
+            peak. No plan of :meth:`baseline` is better: a baseline that is made after the search and recomputes less at
+            its peak than the plans found is added. Without numba, the ``"live"`` table has only the plans from which
+            the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -253,7 +260,8 @@ class Planner:
         check_objective(objective)
 
         search = self._live_table if objective == "live" else partial(self._formula_table, objective)
-        return self._cached(f"plans {objective}", lambda: search(progress), progress)
+        table = self._cached(f"plans {objective}", lambda: search(progress), progress)
+        return self._with_better_baselines(table) if objective == "live" else table
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
@@ -479,10 +487,10 @@ class Planner:
         expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, self.baseline_names))}")
         kind, _, argument = name.partition(" ")
         if make := self._more_baselines.get(kind):
-            return self._cached(f"baseline {name}", lambda: make(argument))
+            return self._cached(f"{BASELINE}{name}", lambda: make(argument))
         if name not in NAMES:
             raise ValueError(f"no baseline is called {name!r}; choose {', '.join(map(repr, self.baseline_names))}")
-        return self._cached(f"baseline {name}", lambda: baseline(self.graph, name))
+        return self._cached(f"{BASELINE}{name}", lambda: baseline(self.graph, name))
 
     # ---------------------------------------------------------------- internals
 
@@ -492,11 +500,43 @@ class Planner:
         return self.table(optima, objective, part(progress, 0.9, 1))
 
     def _live_table(self, progress: Progress | None) -> PlanTable:
-        checkpointed = existing_baselines(("per-module", "as-written"), self.baseline)
-        plans = [*self._seeds(progress), *chen_plans(self.graph), *checkpointed]
+        existing_baselines(("per-module", "as-written"), self.baseline)
+        baselines = self._cache.with_prefix(BASELINE).values()
+        plans = [*self._seeds(progress), *chen_plans(self.graph), *self.first_plans().plans, *baselines]
         if has_numba():
+            plans.append(Plan.from_keep_mask(self.graph, [], "keep-nothing"))
+            plans += minimum_cut_plans(self.graph, self.joint)
             plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
         return self.table(plans, "live", part(progress, 0.95, 1))
+
+    def _with_better_baselines(self, table: PlanTable) -> PlanTable:
+        """Return the table with those baselines made so far that recompute less than its plans at the same peak.
+
+        If there are none, return ``table`` itself. The result is cached until another baseline is made.
+        """
+        baselines: dict[str, Plan] = self._cache.with_prefix(BASELINE)
+        if not baselines:
+            return table
+
+        def compute() -> PlanTable:
+            found = self.table([self._as_run(plan) for plan in baselines.values()], "live")
+            better = [
+                plan
+                for plan, peak in zip(found.plans, found.total_peaks.tolist(), strict=True)
+                if peak < table.least_total or plan.overhead < table.plan(peak).overhead
+            ]
+            return self.table([*table.plans, *better], "live", with_keep_all=False) if better else table
+
+        return self._cache.get(f"plans live and {', '.join(sorted(baselines))}", compute)
+
+    def _as_run(self, plan: Plan) -> Plan:
+        """Return the plan that keeps each value that the schedule of a plan does not recompute."""
+        keep_mask = np.ones(len(self.graph), np.bool_)
+        for call in (self.joint.calls[c] for c in self.schedule(plan).recomputed):
+            keep_mask[[v for v in (call.node, *call.views) if v >= 0]] = False
+        if np.array_equal(keep_mask, plan.keep_mask):
+            return plan
+        return Plan.from_keep_mask(self.graph, keep_mask, "live" if plan.kind == "canonical" else plan.kind)
 
     def _seeds(self, progress: Progress | None = None) -> list[Plan]:
         """Return the formula's optimal plans for both objectives."""
