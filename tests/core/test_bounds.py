@@ -12,6 +12,7 @@ from hypothesis import given, settings
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.bounds.curve import bound_curve, dropped_cost
+from recompviz.core.bounds.step_bounds import gap_text
 from recompviz.core.bounds.uses import Uses
 from recompviz.core.live.model import LiveModel
 from recompviz.core.steps.examples import residual_step
@@ -76,4 +77,32 @@ def test_a_planner_gives_the_gap_of_a_plan() -> None:
         assert planner.bounds(once) is planner.bounds(once)
         assert all(planner.bounds(once).overhead(int(peak)) <= plan.overhead
                    for plan, peak in zip(table.plans, table.total_peaks, strict=True))  # fmt: skip
+    for plan, peak in zip(table.plans, table.total_peaks, strict=True):
+        assert plan.bound == min(plan.overhead, planner.bounds().overhead(int(peak)))
+        assert plan.gap == planner.optimality_gap(plan)
     assert planner.optimality_gap(table.plans[-1], once=True) <= planner.optimality_gap(table.plans[-1])
+
+
+def test_a_plan_has_a_bound_if_a_planner_returned_it() -> None:
+    graph, joint = residual_step((1,))
+    planner = rv.Planner(graph, joint)
+    assert rv.Plan.keep_all(graph).bound is rv.Plan.keep_all(graph).gap is None
+    for plan in (planner.baseline("chen"), planner.check(None), planner.check(rv.Plan.keep_all(graph))):
+        assert plan.bound is not None
+        assert 0 <= plan.bound <= plan.overhead
+        assert plan.gap == planner.optimality_gap(plan)
+
+
+@pytest.mark.parametrize(
+    ("gap", "text"),
+    [
+        (None, ""),
+        (0.0, "the best possible"),
+        (1e-6, "within 0.1 % of the best possible"),
+        (0.04, "within 4.0 % of the best possible"),
+        (0.0401, "within 4.1 % of the best possible"),
+        (0.364, "within 37 % of the best possible"),
+    ],
+)
+def test_the_text_of_a_gap_is_never_below_the_gap(gap: float | None, text: str) -> None:
+    assert gap_text(gap) == text

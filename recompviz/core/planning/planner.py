@@ -16,7 +16,8 @@ import numpy as np
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_numba, is_compiled
 from recompviz.core.base.progress import Progress
-from recompviz.core.bounds.curve import BoundCurve, bound_curve
+from recompviz.core.bounds.curve import BoundCurve
+from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph, Name
@@ -109,6 +110,7 @@ class Planner:
         self._more_baselines = dict(baselines or {})
         self._most_rows = most_rows
         self._cache = Cache()
+        self._bounds = StepBounds(self.graph, self.joint)
 
     def __repr__(self) -> str:
         return f"Planner(#V={len(self.graph)}, #E={len(self.graph.edges)}, {len(self.joint.calls)} calls)"
@@ -142,7 +144,8 @@ class Planner:
         -------
         Plan
             ``plan`` itself, if it was made for this graph with the same costs ``graph.time``. If these costs differ, a
-            plan that keeps the same values, with the overhead for the costs of this graph.
+            plan that keeps the same values, with the overhead for the costs of this graph. If the plan has no bounds
+            (:attr:`Plan.bound`), it gets those of this planner.
 
         Raises
         ------
@@ -152,11 +155,11 @@ class Planner:
             If ``plan`` is not a Plan.
         """
         if plan is None:
-            return Plan.keep_all(self.graph)
+            return Plan.keep_all(self.graph).use_bounds(self._bounds)
         expect_plan(plan)
         if not plan.graph.same_as(self.graph):
-            return Plan.from_json(self.graph, plan.to_json())
-        return plan
+            plan = Plan.from_json(self.graph, plan.to_json())
+        return plan.use_bounds(self._bounds)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
         """Return the operator calls of the training step under a plan, and the storages that are freed after each call.
@@ -306,7 +309,7 @@ class Planner:
         >>> planner.bounds().overhead(22), planner.bounds().overhead(10)
         (0.0, inf)
         """
-        return self._cached(f"bounds {once}", lambda: bound_curve(self.graph, self.joint, once=once))
+        return self._bounds.curve(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
         """Return how far a plan's recomputation is at most above the optimum, as a share of the forward pass.
@@ -349,7 +352,7 @@ class Planner:
         the graph do not say to which module they belong. Each of the others divides the graph into up to 128
         consecutive segments with about equal bytes, and keeps only the values that later segments read.
         """
-        return self._cached("first plans", lambda: first_plans(self.graph, self.profile_function()))
+        return self._cached("first plans", lambda: self._with_bounds(first_plans(self.graph, self.profile_function())))
 
     def table(
         self,
@@ -379,7 +382,7 @@ class Planner:
                 progress(min(next(simulated), len(plans)), len(plans))
             return profile(plan)
 
-        return PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all)
+        return self._with_bounds(PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all))
 
     def what_if(
         self,
@@ -487,12 +490,18 @@ class Planner:
         expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, self.baseline_names))}")
         kind, _, argument = name.partition(" ")
         if make := self._more_baselines.get(kind):
-            return self._cached(f"{BASELINE}{name}", lambda: make(argument))
+            return self._cached(f"{BASELINE}{name}", lambda: make(argument).use_bounds(self._bounds))
         if name not in NAMES:
             raise ValueError(f"no baseline is called {name!r}; choose {', '.join(map(repr, self.baseline_names))}")
-        return self._cached(f"{BASELINE}{name}", lambda: baseline(self.graph, name))
+        return self._cached(f"{BASELINE}{name}", lambda: baseline(self.graph, name).use_bounds(self._bounds))
 
     # ---------------------------------------------------------------- internals
+
+    def _with_bounds(self, table: PlanTable) -> PlanTable:
+        """Give the plans of a table the bounds of this planner."""
+        for plan in table.plans:
+            plan.use_bounds(self._bounds)
+        return table
 
     def _formula_table(self, objective: Objective, progress: Progress | None) -> PlanTable:
         curve = self.tradeoff("auto", part(progress, 0, 0.5))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
+
+
+class Bounds(Protocol):
+    """The bounds of one training step (:class:`recompviz.core.bounds.step_bounds.StepBounds`)."""
+
+    def bound(self, plan: Plan) -> float:
+        """Return a lower bound on the overhead of every strategy within the simulated peak of a plan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +75,7 @@ class Plan:
     overhead: float
     peak: int
     kind: str = "canonical"
+    _bounds: Bounds | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.segment.setflags(write=False)
@@ -209,6 +217,42 @@ class Plan:
             f"Plan({self.kind}, segments={k}, kept={int(self.keep_mask.sum())}/{len(self.keep_mask)}, "
             f"overhead={self.overhead:g}, peak={self.peak:,} formula bytes)"
         )
+
+    @cached_property
+    def bound(self) -> float | None:
+        """A proven lower bound on recomputation within the simulated peak of this plan, in the unit of ``graph.time``.
+
+        No strategy that keeps the traced order of the calls recomputes less within this peak, even if it recomputes
+        values several times. None if the plan was not returned by a planner or a trace: a plan alone does not have the
+        training step. The first bound of a training step takes from a second to some minutes; see
+        :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
+
+        Examples
+        --------
+        >>> import recompviz as rv
+        >>> graph = rv.Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], memory={"a": 4, "b": 8, "c": 2, "d": 1})
+        >>> plan = rv.Planner(graph).plan(20)
+        >>> plan.overhead, round(plan.bound, 3), round(plan.gap, 3)
+        (1.0, 1.0, 0.0)
+        """
+        return None if self._bounds is None else self._bounds.bound(self)
+
+    @property
+    def gap(self) -> float | None:
+        """How far the overhead is at most above the optimum within the peak of this plan, as a share of a forward pass.
+
+        0.04 says that no strategy saves more than 4 % of the forward pass. None if :attr:`bound` is None.
+        """
+        if self.bound is None:
+            return None
+        forward = float(self.graph.time.sum())
+        return max(0.0, self.overhead - self.bound) / forward if forward else 0.0
+
+    def use_bounds(self, bounds: Bounds) -> Plan:
+        """Give the plan the bounds of its training step, unless it has some, and return the plan."""
+        if self._bounds is None:
+            object.__setattr__(self, "_bounds", bounds)
+        return self
 
     @cached_property
     def masks(self) -> tuple[int, ...]:

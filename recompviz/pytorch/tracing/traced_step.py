@@ -301,7 +301,10 @@ class Trace:
         return self.planner.baseline(name)
 
     def bounds(self, once: bool = False) -> BoundCurve:
-        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. It is cached."""
+        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. It is cached.
+
+        Every plan of this trace has its own bound: ``plan.bound`` and ``plan.gap``.
+        """
         return self.planner.bounds(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:

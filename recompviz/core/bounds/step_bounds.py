@@ -1,0 +1,75 @@
+"""The bounds of one training step, computed when they are first needed, and how a plan compares with them."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING
+
+from recompviz.core.bounds.curve import BoundCurve, bound_curve
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+
+if TYPE_CHECKING:
+    from recompviz.core.graphs.graph import Graph
+    from recompviz.core.plans.plan import Plan
+    from recompviz.core.steps.joint import JointGraph
+
+# gaps below this share of the forward pass are given as 0.1 %
+SMALLEST = 0.001
+
+
+class StepBounds:
+    """The bounds of one training step. Several threads may use it.
+
+    Parameters
+    ----------
+    graph : Graph
+    joint : JointGraph
+        The joint graph of the same training step.
+    """
+
+    def __init__(self, graph: Graph, joint: JointGraph) -> None:
+        self._graph, self._joint = graph, joint
+        self._curves: dict[bool, BoundCurve] = {}
+        self._locks = {once: threading.Lock() for once in (False, True)}
+
+    def curve(self, once: bool = False) -> BoundCurve:
+        """Return the bounds for all budgets, cached. ``once`` is the family of strategies; see :class:`BoundCurve`."""
+        with self._locks[once]:
+            if once not in self._curves:
+                self._curves[once] = bound_curve(self._graph, self._joint, once=once)
+            return self._curves[once]
+
+    def bound(self, plan: Plan) -> float:
+        """Return a lower bound on the overhead of every strategy within the simulated peak of a plan."""
+        peak = simulate_schedule(make_schedule(self._joint, plan.keep_mask.tolist())).peak
+        return min(plan.overhead, self.curve().overhead(peak))
+
+
+def gap_text(gap: float | None) -> str:
+    """Return a gap as text, for example for a figure.
+
+    Parameters
+    ----------
+    gap : float or None
+        How far a plan is at most above the optimum, as a share of the forward pass; see :attr:`recompviz.Plan.gap`. If
+        it is None, the text is empty.
+
+    Returns
+    -------
+    str
+        Percentages are rounded up, so that the text is true.
+
+    Examples
+    --------
+    >>> gap_text(0.0361), gap_text(0.25), gap_text(0.0)
+    ('within 3.7 % of the best possible', 'within 25 % of the best possible', 'the best possible')
+    """
+    if gap is None:
+        return ""
+    if gap <= 0:
+        return "the best possible"
+    percent = 100 * max(gap, SMALLEST) * (1 - 1e-12)  # without the rounding error of a product
+    rounded = f"{math.ceil(10 * percent) / 10:.1f}" if percent < 10 else f"{math.ceil(percent)}"
+    return f"within {rounded} % of the best possible"
