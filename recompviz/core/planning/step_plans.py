@@ -13,6 +13,7 @@ the memory in use before the training step. The computation needs no budget, so 
 
 from __future__ import annotations
 
+import operator
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ class StepPlans:
         ``room`` counts bytes above the memory in use before the training step, as :attr:`peak` does.
         """
         # peaks fall, so their negatives rise
-        first = bisect_right([-peak for peak in self.peak], -room - 1)
+        first = bisect_right(self.peak, -room - 1, key=operator.neg)
         return first if first < len(self.peak) else None
 
 

@@ -158,6 +158,8 @@ class Region:
         The number of inputs.
     parameter_positions : tuple of int
         Positions of the inputs that are parameters.
+    other_inputs : tuple of (int, str)
+        The positions and roles of the inputs that are not parameters.
     keep_all : numpy.ndarray of bool, shape (#V,)
         The plan that keeps every value.
     """
@@ -170,6 +172,11 @@ class Region:
         self.input_count = len(given)
         self.parameter_positions = tuple(
             i for i, (_, (role, _which)) in enumerate(folded.placeholders) if role == "parameter"
+        )
+        self.other_inputs = tuple(
+            (i, role)
+            for i, (_, (role, _which)) in enumerate(folded.placeholders)
+            if role not in ("parameter", "tangent")
         )
         self._overwritten = frozenset(i for i, node in enumerate(given) if node in folded.mutated)
         self.keep_all = np.ones(len(folded.graph), np.bool_)

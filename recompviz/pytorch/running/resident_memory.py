@@ -69,9 +69,11 @@ class ResidentMemory:
         self._regions: dict[Region, _OfRegion] = {}
         self._of_model: list[tuple[_Reference, Category]] = []
         self._inputs: list[_Reference] = []
-        self._references: list[tuple[_Reference, Category]] = []
-        self._stale = True  # whether the lists of references must be made again
-        self._region_parameters: list[_Reference] = []
+        self._references: list[_Reference] = []  # to parameters and buffers, each tensor once
+        self._categories: list[Category] = []
+        self._stale = True  # whether these lists must be made again
+        self._region_parameters: list[int] = []  # positions in the lists
+        self._region_parameter_ids: set[int] = set()
         self._signature: tuple[Any, ...] = ()  # of the lasting tensors
         self._lasting: _Counter | None = None
         self._held_lasting: _Counter | None = None
@@ -156,13 +158,13 @@ class ResidentMemory:
         region = run.region
         rounded, device = region.folded.joint.rounded, region.device.type
         values, parameters = self._values()
-        optimizers = _optimizers_of(self.optimizer, parameters)
+        optimizers = _optimizers_of(self.optimizer, self._region_parameter_ids)
         trained = _parameters_of(optimizers)
         held = self._held.lasting()
-        signature = device, *_addresses(values), *_addresses(trained), *_addresses(held), *_state_counts(optimizers)
+        signature = device, _addresses(values), _addresses(trained), _addresses(held), _state_counts(optimizers)
         if signature != self._signature:
             lasting = _Counter(device, rounded)
-            for value, (_, category) in zip(values, self._references, strict=True):
+            for value, category in zip(values, self._categories, strict=True):
                 lasting.add(value, category)
             for value in state_tensors(optimizers):
                 lasting.add(value, Category.OPTIMIZER)
@@ -173,9 +175,9 @@ class ResidentMemory:
                 self._held_lasting.add(value, Category.OTHER)
             self._lasting, self._signature = lasting, signature
         now = _Counter(device, rounded, self._lasting)
-        for value, (_, (role, _which)) in zip(run.arguments or [], region.folded.placeholders, strict=False):
-            if role not in ("parameter", "tangent"):  # also a state that a model keeps from step to step
-                now.add(value, Category.BUFFER if role == "buffer" else Category.INPUT)
+        if run.arguments is not None:
+            for i, role in region.other_inputs:  # also a state that a model keeps from step to step
+                now.add(run.arguments[i], Category.BUFFER if role == "buffer" else Category.INPUT)
         for reference in self._inputs:
             now.add(reference(), Category.INPUT)
         for parameter in parameters:
@@ -206,14 +208,29 @@ class ResidentMemory:
     def _values(self) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
         """All parameters and buffers (None for one that is gone), and the parameters of regions that are alive."""
         if self._stale:
-            self._stale = False
-            of_regions = [entry for known in self._regions.values() for entry in known.tensors]
-            self._references = [*of_regions, *self._of_model]
-            self._region_parameters = [
-                reference for reference, category in of_regions if category is Category.PARAMETER
-            ]
-        parameters = [reference() for reference in self._region_parameters]
-        return [reference() for reference, _ in self._references], [p for p in parameters if p is not None]
+            self._list_references()
+        values = [reference() for reference in self._references]
+        parameters = [tensor for i in self._region_parameters if (tensor := values[i]) is not None]
+        if len(parameters) < len(self._region_parameters):  # another tensor may get the id of one that is gone
+            self._list_references()
+            return self._values()
+        return values, parameters
+
+    def _list_references(self) -> None:
+        """Make the lists of references to the parameters and buffers again. Tensors that are gone are left out."""
+        self._stale = False
+        of_regions = [entry for known in self._regions.values() for entry in known.tensors]
+        positions: dict[int, int] = {}
+        self._references, self._categories = [], []
+        for reference, category in (*of_regions, *self._of_model):
+            tensor = reference()
+            if tensor is not None and id(tensor) not in positions:
+                positions[id(tensor)] = len(self._references)
+                self._references.append(reference)
+                self._categories.append(category)
+        tensors = [reference() for reference, category in of_regions if category is Category.PARAMETER]
+        self._region_parameter_ids = {id(tensor) for tensor in tensors if tensor is not None}
+        self._region_parameters = [positions[one] for one in self._region_parameter_ids]
 
 
 class _Counter:
@@ -286,14 +303,13 @@ def watch_optimizers() -> None:
 _watching = False
 
 
-def _optimizers_of(given: torch.optim.Optimizer | None, parameters: list[torch.Tensor]) -> list[torch.optim.Optimizer]:
+def _optimizers_of(given: torch.optim.Optimizer | None, parameter_ids: set[int]) -> list[torch.optim.Optimizer]:
     """The known optimizers that step one of these parameters; ``given`` is known, too."""
-    own = {id(parameter) for parameter in parameters}
-    known = {*_optimizers, *([given] if given is not None else [])}
+    known = list(_optimizers) if given is None else list({*_optimizers, given})
     return [
         optimizer
         for optimizer in known
-        if any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"])
+        if any(id(parameter) in parameter_ids for group in optimizer.param_groups for parameter in group["params"])
     ]
 
 
