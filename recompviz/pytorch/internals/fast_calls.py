@@ -14,8 +14,8 @@ import torch
 
 aten = torch.ops.aten
 
-_nn = torch._C._nn
-_functions = torch._C._VariableFunctions
+_nn: Any = torch._C._nn
+_functions: Any = torch._C._VariableFunctions
 
 # Operators whose Python function takes the same arguments in the same order, and runs the same kernel.
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {

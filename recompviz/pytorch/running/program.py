@@ -13,10 +13,11 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.fx import Node
+from torch.fx.node import map_arg
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
@@ -25,6 +26,7 @@ from recompviz.pytorch.internals.fast_calls import fast_call
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.operators import lstm_for_training
 from recompviz.pytorch.internals.profiler import named_range
+from recompviz.pytorch.running.equal_views import VIEWS, EqualViews
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
 
@@ -77,8 +79,10 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
     Program
     """
     scope: dict[str, Any] = {"_runtime": runtime, "_mark": mark}
-    ahead = _Writer(folded, schedule, scope, marked=mark is not None)
-    behind = _Writer(folded, schedule, scope, marked=mark is not None)
+    inputs_of = {node for node, (role, _) in folded.placeholders if role in ("parameter", "buffer", "input", "target")}
+    views = EqualViews(set(folded.call_node), inputs_of)
+    ahead = _Writer(folded, schedule, scope, views, marked=mark is not None)
+    behind = _Writer(folded, schedule, scope, views, marked=mark is not None)
     border = folded.joint.forward_count
 
     for i in range(border):
@@ -94,7 +98,7 @@ def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) 
         behind.hold(node)
     for i in range(border, len(schedule)):
         behind.step(i)
-    gradients = [behind.name_of(g) if isinstance(g, Node) else "None" for g in folded.gradients]
+    gradients = [behind.name_of(g) if isinstance(g, Node) else "None" for g in _gradients(folded, views)]
 
     inputs = [node.name for node, (role, _) in folded.placeholders if role != "tangent"]
     read = [name for name in inputs if name in behind.placeholders_read]
@@ -125,11 +129,25 @@ def _unpack(names: list[str], source: str) -> str:
     return f"    [{', '.join(names)}] = {source}\n    {source}.clear()\n" if names else ""
 
 
+def _gradients(folded: Folded, views: EqualViews) -> list[Node | None]:
+    """The gradients, without views that have no effect. Two gradients never become the same tensor in this way.
+
+    If they were, AccumulateGrad would copy one of them.
+    """
+    equal = [views.equal(node) if node is not None else None for node in folded.gradients]
+    return [
+        other if other in views.calls and equal.count(other) == 1 else node
+        for node, other in zip(folded.gradients, equal, strict=True)
+    ]
+
+
 class _Writer:
     """Writes the lines of one function, and tracks which names hold which storage."""
 
-    def __init__(self, folded: Folded, schedule: Schedule, scope: dict[str, Any], marked: bool) -> None:
-        self.folded, self.schedule, self.scope, self.marked = folded, schedule, scope, marked
+    def __init__(
+        self, folded: Folded, schedule: Schedule, scope: dict[str, Any], views: EqualViews, marked: bool
+    ) -> None:
+        self.folded, self.schedule, self.scope, self.views, self.marked = folded, schedule, scope, views, marked
         self.lines: list[str] = []
         self.alive: set[Node] = set()
         self.holders: dict[int, list[Node]] = {}
@@ -223,12 +241,11 @@ class _Writer:
                 f"the schedule reads {node.name} ({node.target}) where it is not alive; please report this model"
             )
         if _is_getitem(node):
-            line = f"{node.name} = {self.name_of(cast(Node, node.args[0]))}[{node.args[1]}]"
+            line = f"{node.name} = {self._text(node.args[0])}[{node.args[1]}]"
         else:
             line = f"{node.name} = {self._expression(node)}"
         self.lines.append(line)
-        if node.target in _VIEWS and node.all_input_nodes[0] in self.alive:
-            viewed = node.all_input_nodes[0]
+        if node.target in VIEWS and (viewed := self.views.argument(node)) in self.alive:
             self.lines.append(f"{_VIEWED}{len(self._viewed)}")
             self._viewed.append((viewed, self._last_read[viewed]))
         self.hold(node)
@@ -239,17 +256,26 @@ class _Writer:
         return node.name
 
     def _expression(self, node: Node) -> str:
-        arguments = [self._text(arg) for arg in node.args]
-        arguments += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        for source in node.all_input_nodes:  # this line is written after those of the views that it needs
-            self._read(source)
-        target: Any = torch.reshape if node.target in _VIEWS else node.target
+        arguments = list(node.args)
+        if node.target in VIEWS:
+            arguments[0] = self.views.argument(node)
+        elif self.views.without_dimension(node):
+            arguments[2] = False
+        texts = [self._text(argument) for argument in arguments]
+        texts += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
+        for source in _nodes_in(
+            [arguments, node.kwargs]
+        ):  # this line is written after those of the views that it needs
+            self._read(self.views.equal(source))
+        # A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible. A
+        # reshape copies where the strides do not allow a view, as eager does.
+        target: Any = torch.reshape if node.target in VIEWS else node.target
         target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
-        return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(arguments)})"
+        return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(texts)})"
 
     def _text(self, value: Any) -> str:
         if isinstance(value, Node):
-            return self.name_of(value)
+            return self.name_of(self.views.equal(value))
         if isinstance(value, (list, tuple)):
             inner = ", ".join(self._text(item) for item in value)
             return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) else "()"
@@ -275,11 +301,15 @@ def _name_of(value: Any) -> str:
     return str(getattr(value, "__name__", type(value).__name__)).replace(".", "_")
 
 
-# A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible. A reshape
-# copies where the strides do not allow a view, as eager does.
+def _nodes_in(arguments: Any) -> list[Node]:
+    """The nodes among the arguments of a call."""
+    found: list[Node] = []
+    map_arg(arguments, found.append)
+    return found
+
+
 # Where a line of a view was written, before it is known whether a later line reads what was viewed.
 _VIEWED = "viewed:"
-_VIEWS = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
 
 def _roots(folded: Folded) -> dict[int, list[Node]]:
