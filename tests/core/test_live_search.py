@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
+from recompviz.core.live.archive import archive_of
 from recompviz.core.live.candidates import Candidates
 from recompviz.core.live.model import LiveModel, Walk
 from recompviz.core.live.repeated import repeated_blocks
@@ -214,3 +215,22 @@ def test_a_budget_below_every_candidate_is_an_error_of_the_caller() -> None:
     assert candidates.best_within(peak).peak == peak
     with pytest.raises(ValueError, match="no candidate"):
         candidates.best_within(peak - 1)
+
+
+def test_the_archive_stores_the_best_keep_mask_of_each_interval_of_peaks() -> None:
+    graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=32)
+    model = LiveModel(graph, joint)
+    candidates = Candidates(model, np.zeros(len(graph), np.int8))
+    everything = np.ones(len(graph), np.bool_)
+    highest = candidates.add(everything).peak
+    candidates.add(~everything)
+    archive = archive_of(candidates)
+    model.anneal(everything, np.arange(len(graph)), highest // 2, Walk(0.01 * highest, 1.0, 500), archive=archive)
+    assert archive.changed.any()
+    for i in np.flatnonzero(archive.changed).tolist():
+        run = model.simulate(archive.keep_masks[i])
+        edge = archive.lowest + i * archive.step
+        known = [candidate.overhead for candidate in candidates.front() if candidate.peak <= edge]
+        assert run.overhead == archive.overheads[i] < min(known, default=np.inf)
+        assert run.peak <= edge
+        assert i == 0 or run.peak > edge - archive.step

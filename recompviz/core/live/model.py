@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.live.archive import Archive, no_archive
 from recompviz.core.live.repeated import NO_BLOCKS, Repeated
 from recompviz.core.live.step_arrays import scratch_of, step_arrays
 from recompviz.core.steps.schedule import make_schedule
@@ -197,6 +198,7 @@ class LiveModel:
         walk: Walk,
         seed: int = 0,
         repeated: Repeated = NO_BLOCKS,
+        archive: Archive | None = None,
     ) -> NDArray[np.bool_]:
         """Search for a better keep mask by simulated annealing.
 
@@ -214,6 +216,8 @@ class LiveModel:
         repeated : Repeated
             The repeated blocks of the graph. If there are any, each proposal changes the same nodes of several blocks,
             and ``free`` is not used.
+        archive : Archive, optional
+            Stores the best keep masks of all peaks that are simulated.
 
         Returns
         -------
@@ -226,5 +230,6 @@ class LiveModel:
         best = keep_mask.copy()
         if len(free) or len(repeated.start):
             rng = np.array([seed], np.uint64)
-            self.simulations += anneal(keep_mask.copy(), best, free, tuple(repeated), walk, *self._fields, budget, rng)
+            start, stored = keep_mask.copy(), tuple(archive or no_archive(len(self.graph)))
+            self.simulations += anneal(start, best, free, tuple(repeated), walk, *self._fields, budget, rng, stored)
         return best

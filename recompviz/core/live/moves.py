@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.live.archive import archive_of
 from recompviz.core.live.candidates import Candidate, Candidates
 from recompviz.core.live.model import Walk
 from recompviz.core.live.repeated import NO_BLOCKS, repeated_blocks
@@ -147,8 +148,7 @@ class Moves:
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
         walk = Walk(0.02 * start.peak, weight, tries)
-        repeated = self.repeated if blocks else NO_BLOCKS
-        self.candidates.add(self.model.anneal(start.keep_mask, self.free, 0, walk, repeated=repeated))
+        self._anneal(start, 0, walk, 0, blocks)
 
     def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int, *, blocks: bool = False) -> None:
         """Search for less overhead within a budget by simulated annealing.
@@ -161,8 +161,15 @@ class Moves:
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         walk = Walk(1e-3 * highest, weight, tries)
-        repeated = self.repeated if blocks else NO_BLOCKS
-        self.candidates.add(self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated))
+        self._anneal(start, budget, walk, seed, blocks)
+
+    def _anneal(self, start: Candidate, budget: int, walk: Walk, seed: int, blocks: bool) -> None:
+        """Walk from a candidate. Add the best keep mask, and those that are the best for other budgets."""
+        repeated, archive = self.repeated if blocks else NO_BLOCKS, archive_of(self.candidates)
+        best = self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated, archive)
+        self.candidates.add(best)
+        for keep_mask in archive.keep_masks[archive.changed]:
+            self.candidates.add(keep_mask)
 
     def exchange(self, budget: int, most_simulations: int) -> None:
         """Keep one more value, and recompute other values in its place, so that the overhead falls.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from recompviz.core.base.cached_kernels import kernel
+from recompviz.core.live.archive import Archive
 from recompviz.core.live.kernels import overhead_of, simulate
 from recompviz.core.live.repeated import Repeated
 from recompviz.core.live.step_arrays import Scratch, StepArrays
@@ -191,7 +192,17 @@ def propose_for_blocks(keep_mask, repeated, flips, rng):
 
 
 @kernel
-def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fields, budget, rng):
+def store(keep_mask, peak, overhead, archive):
+    """Store a keep mask in its interval of the archive, if it has less overhead than the interval had so far."""
+    i = max(0, -((archive.lowest - peak) // archive.step)) if peak > archive.lowest else 0
+    if i < len(archive.overheads) and overhead < archive.overheads[i]:
+        archive.overheads[i] = overhead
+        archive.changed[i] = True
+        archive.keep_masks[i] = keep_mask
+
+
+@kernel
+def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fields, budget, rng, archive_fields):
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
     The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
@@ -199,10 +210,10 @@ def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fi
     with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
     bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead. ``keep_mask`` is
     overwritten. ``rng`` is the state of the random generator; see :func:`draw`. The proposals change repeated blocks if
-    ``repeated_fields`` has any, and otherwise a few nodes in ``free``.
+    ``repeated_fields`` has any, and otherwise a few nodes in ``free``. Every proposal is offered to the archive.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
-    repeated = Repeated(*repeated_fields)
+    repeated, archive = Repeated(*repeated_fields), Archive(*archive_fields)
     flips = np.zeros(len(keep_mask) + 4, np.int64)
     energy = np.inf
     best_excess, best_overhead = np.int64(2**62), np.inf
@@ -216,6 +227,7 @@ def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fi
             count = propose(keep_mask, free, flips, rng)
         totals = simulate(keep_mask, step, scratch, budget)
         overhead = overhead_of(step, scratch)
+        store(keep_mask, totals.peak, overhead, archive)
         excess = max(totals.peak - budget, 0)
         proposed = excess + walk.weight * overhead
         temperature = max(walk.temperature * (1 - i / (walk.tries + 1)) ** 2, 1e-9)
