@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
-from recompviz.core.live.archive import archive_of
 from recompviz.core.live.candidates import Candidates
 from recompviz.core.live.model import LiveModel, Walk
 from recompviz.core.live.repeated import repeated_blocks
@@ -224,7 +223,7 @@ def test_the_archive_stores_the_best_keep_mask_of_each_interval_of_peaks() -> No
     everything = np.ones(len(graph), np.bool_)
     highest = candidates.add(everything).peak
     candidates.add(~everything)
-    archive = archive_of(candidates)
+    archive = candidates.archive()
     model.anneal(everything, np.arange(len(graph)), highest // 2, Walk(0.01 * highest, 1.0, 500), archive=archive)
     assert archive.changed.any()
     for i in np.flatnonzero(archive.changed).tolist():

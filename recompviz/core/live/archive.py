@@ -13,13 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.core.live.candidates import Candidates
-
-# the number of intervals
-INTERVALS = 192
-# the archive begins this share below the least peak that is known
-MARGIN = 0.05
-
 
 class Archive(NamedTuple):
     """The best keep mask of each interval of peaks.
@@ -48,15 +41,3 @@ class Archive(NamedTuple):
 def no_archive(nodes: int) -> Archive:
     """Return an archive that stores nothing."""
     return Archive(0, 1, np.zeros(0), np.zeros(0, np.bool_), np.zeros((0, nodes), np.bool_))
-
-
-def archive_of(candidates: Candidates) -> Archive:
-    """Return an archive that stores keep masks with less overhead than the candidates with the same peak."""
-    front = candidates.front()
-    lowest = int(front[-1].peak * (1 - MARGIN))
-    step = max(1, (front[0].peak - lowest) // INTERVALS)
-    peaks = np.array([candidate.peak for candidate in reversed(front)])
-    overheads = np.array([np.inf, *(candidate.overhead for candidate in reversed(front))])
-    best = overheads[np.searchsorted(peaks, lowest + step * np.arange(INTERVALS), side="right")]
-    nodes = len(candidates.model.graph)
-    return Archive(lowest, step, best, np.zeros(INTERVALS, np.bool_), np.zeros((INTERVALS, nodes), np.bool_))

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.live.archive import Archive
 from recompviz.core.live.model import LiveModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+# the number of intervals of an archive
+INTERVALS = 192
+# an archive begins this share below the least peak that is known
+MARGIN = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,17 @@ class Candidates:
             if not front or found.peak < front[-1].peak:
                 front.append(found)
         return front
+
+    def archive(self) -> Archive:
+        """Return an archive that stores keep masks with less overhead than the candidates with the same peak."""
+        front = self.front()
+        lowest = int(front[-1].peak * (1 - MARGIN))
+        step = max(1, (front[0].peak - lowest) // INTERVALS)
+        peaks = np.array([candidate.peak for candidate in reversed(front)])
+        overheads = np.array([np.inf, *(candidate.overhead for candidate in reversed(front))])
+        best = overheads[np.searchsorted(peaks, lowest + step * np.arange(INTERVALS), side="right")]
+        keep_masks = np.zeros((INTERVALS, len(self.model.graph)), np.bool_)
+        return Archive(lowest, step, best, np.zeros(INTERVALS, np.bool_), keep_masks)
 
     def best_within(self, budget: int) -> Candidate:
         """Return the candidate of least overhead whose peak is at most ``budget``, in transient bytes.

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.live.archive import archive_of
 from recompviz.core.live.candidates import Candidate, Candidates
 from recompviz.core.live.model import Walk
 from recompviz.core.live.repeated import NO_BLOCKS, repeated_blocks
@@ -165,7 +164,7 @@ class Moves:
 
     def _anneal(self, start: Candidate, budget: int, walk: Walk, seed: int, blocks: bool) -> None:
         """Walk from a candidate. Add the best keep mask, and those that are the best for other budgets."""
-        repeated, archive = self.repeated if blocks else NO_BLOCKS, archive_of(self.candidates)
+        repeated, archive = self.repeated if blocks else NO_BLOCKS, self.candidates.archive()
         best = self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated, archive)
         self.candidates.add(best)
         for keep_mask in archive.keep_masks[archive.changed]:
