@@ -31,6 +31,7 @@ ROOMS = {
         "exact",
         "live",
         "bounds",
+        "sequences",
         "planning",
         "reports",
         "snapshots",

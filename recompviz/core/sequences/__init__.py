@@ -1,0 +1,1 @@
+"""Schedules of a graph in which every value may be computed again at any later position."""

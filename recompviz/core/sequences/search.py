@@ -1,0 +1,250 @@
+"""The least expensive computation sequence that fits in a memory budget, with a proven lower bound.
+
+1. A linear program gives a lower bound, or proves that no sequence fits; see
+   :mod:`recompviz.core.sequences.stage_program`.
+2. Simulated annealing searches for sequences, in runs of growing length, until the time is over or the bound is met.
+3. If time is left, an integer program raises the bound. Its solution, if there is one, is a start of the last runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.base.arguments import shown
+from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.sequences.program import Program
+from recompviz.core.sequences.stage_program import Bound, StageProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from recompviz.core.graphs.graph import Graph, Name
+
+# points of the linear program, and the most variables of an integer program
+POINTS = 200
+MOST_WHOLE = 60_000
+# proposals of the first annealing run; each further run has twice as many
+PROPOSALS = 50_000
+# temperature at the start and at the end, as shares of the mean cost of a value
+HEAT = (1.0, 0.01)
+# share of the peak of the base order above the budget, at one position, that costs as much as one value of mean cost
+PRICED_SHARE = 0.05
+# share of the time for annealing before the integer program, and the share of the integer program
+FIRST_SHARE, WHOLE_SHARE = 0.15, 0.4
+# the reasons of the errors: see ``InfeasibleBudget.estimated``
+PROVEN, NOT_FOUND = "a proven lower bound", "no sequence was found, but one may exist"
+# the search ends this close to the bound, as a share of the cost of all values
+NEAR = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class ComputationSequence:
+    """The values of a graph in the order in which they are computed, with repetitions; frozen.
+
+    Attributes
+    ----------
+    values : tuple of names
+        The node computed at each position.
+    peak : int
+        The most bytes in memory at a position.
+    overhead : float
+        The cost of the repeated computations, in the unit of ``graph.time``.
+    bound : float
+        A lower bound on the overhead of all sequences that fit in the budget and have the first computations in the
+        same order. 0 if no solver is installed.
+    total : float
+        The cost of computing each value once.
+    budget : int
+        The budget in bytes.
+    """
+
+    values: tuple[Name, ...]
+    peak: int
+    overhead: float
+    bound: float
+    total: float
+    budget: int
+
+    @property
+    def gap(self) -> float:
+        """How far the overhead is at most above the optimum, as a share of ``total``."""
+        return max(0.0, self.overhead - self.bound) / self.total if self.total else 0.0
+
+    def __repr__(self) -> str:
+        extra = self.overhead / self.total if self.total else 0.0
+        return (
+            f"ComputationSequence({len(self.values)} computations, peak {format_bytes(self.peak)}, "
+            f"+{extra:.2%} time, at most {self.gap:.2%} above the optimum)"
+        )
+
+
+def shortest_sequence(
+    graph: Graph,
+    budget: int | float | str,
+    order: Sequence[Name] | None = None,
+    seconds: float = 60.0,
+    seed: int = 0,
+) -> ComputationSequence:
+    """Search for the least expensive sequence of computations within a memory budget.
+
+    Every value may be computed again at any later position. This is the model of Checkmate (arXiv 1910.02653) and
+    Moccasin (arXiv 2304.14463), in which the graph has the values of forward and backward pass. For the training step
+    of a traced model, use :func:`recompviz.trace` and its planner instead.
+
+    Parameters
+    ----------
+    graph : Graph
+        All values of the computation, with sizes in bytes and costs in any unit.
+    budget : int, float or str
+        Bytes, or a string such as ``"10 GiB"``.
+    order : sequence of names, optional
+        A topological order of all nodes, in which they are computed for the first time. Default: ``graph.order``.
+    seconds : float
+        Processor time of the search, in seconds. The search ends earlier if it meets its lower bound.
+    seed : int
+        Seed of the random proposals.
+
+    Returns
+    -------
+    ComputationSequence
+
+    Raises
+    ------
+    InfeasibleBudget
+        If it is proven that no sequence fits in the budget, or if none was found. The attribute ``estimated`` says
+        which. ``least`` is then a lower bound on the least feasible budget, or a budget in which a sequence fits.
+    GraphError
+        If ``order`` is not a topological order of the nodes.
+    ImportError
+        If numba is not installed.
+
+    Examples
+    --------
+    >>> from recompviz import Graph
+    >>> graph = Graph.from_edges(
+    ...     [("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")], memory=dict(a=2, b=3, c=3, d=1)
+    ... )
+    >>> shortest_sequence(graph, 6, seconds=1).values
+    ('a', 'b', 'c', 'a', 'd')
+    """
+    if not has_numba():
+        raise ImportError("the search for sequences needs numba: pip install recompviz[fast]")
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"seconds is {shown(seconds)}, expected a number above 0; write seconds=60")
+    limit = parse_bytes(budget)
+    program = Program.from_graph(graph, order)
+    total = float(program.time.sum())
+    clock = _Clock(float(seconds))
+    bound, stages = _first_bound(program, limit, clock)
+    if math.isinf(bound.cost):
+        raise InfeasibleBudget(limit, max(program.working_set(), limit + 1), "sequence", PROVEN)
+    runs = _Runs(program, limit, seed)
+    near = NEAR * total
+    runs.until(bound.cost + near, clock, FIRST_SHARE if stages is not None else 1.0)
+    if stages is not None and runs.cost > bound.cost + near and clock.left(1.0) > 0:
+        whole = stages.bound(seconds=max(0.1, WHOLE_SHARE * clock.seconds), whole=True)
+        if math.isinf(whole.cost) and not math.isfinite(runs.cost):
+            raise InfeasibleBudget(limit, limit + 1, "sequence", PROVEN)
+        if math.isfinite(whole.cost) and whole.cost > bound.cost:
+            bound = whole
+        if whole.extra:
+            runs.begin_from(whole.extra)
+        runs.until(bound.cost + near, clock, 1.0)
+    if not math.isfinite(runs.cost):
+        raise InfeasibleBudget(limit, runs.least_peak(), "sequence", NOT_FOUND)
+    sequence = program.sequence(runs.extra)
+    peak = int(program.profile(sequence).max(initial=0))
+    return ComputationSequence(
+        tuple(program.names[v] for v in sequence), peak, runs.cost, min(bound.cost, runs.cost), total, limit
+    )
+
+
+class _Clock:
+    """Processor time since the start of a search."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._start = seconds, time.process_time()
+
+    def left(self, share: float) -> float:
+        """Return the seconds until a share of the time is over; negative afterwards."""
+        return share * self.seconds - (time.process_time() - self._start)
+
+
+def _first_bound(program: Program, budget: int, clock: _Clock) -> tuple[Bound, StageProgram | None]:
+    """Return the bound of the linear program, and the program if it is small enough for whole numbers."""
+    if program.working_set() > budget:
+        return Bound(math.inf, []), None
+    if importlib.util.find_spec("scipy") is None:
+        return Bound(0.0, []), None
+    stages = StageProgram(program, budget, POINTS)
+    bound = stages.bound(seconds=max(0.1, FIRST_SHARE * clock.seconds))
+    return bound, stages if stages.columns() <= MOST_WHOLE else None
+
+
+class _Runs:
+    """Runs of simulated annealing. They keep the best extra computations found, and their cost."""
+
+    def __init__(self, program: Program, budget: int, seed: int) -> None:
+        from recompviz.core.sequences.annealing_kernels import Positions, ProgramArrays
+
+        n = len(program)
+        most = 4 * n + 64
+        lengths = [len(row) for row in program.reads]
+        start = np.zeros(n + 1, np.int64)
+        start[1:] = np.cumsum(lengths)
+        reads = np.array([u for row in program.reads for u in row], np.int64)
+        self._arrays = ProgramArrays(program.memory.astype(np.int64), program.time.astype(np.float64), start, reads)
+        per_position = [np.zeros(n + most + 2, np.int64) for _ in range(4)]
+        self._positions = Positions(*per_position, np.zeros(n, np.int64), np.zeros(n, np.int64))
+        self._program, self._budget, self._most = program, budget, most
+        self._rng = np.array([seed], np.uint64)
+        self._best = np.zeros((most, 2), np.int64)
+        self._start: list[tuple[int, int]] = []
+        self._proposals = PROPOSALS
+        mean = float(program.time.mean()) or 1.0
+        self._heat = (HEAT[0] * mean, HEAT[1] * mean)
+        profile = program.profile(range(n))
+        self._price = mean / (PRICED_SHARE * max(1, int(profile.max(initial=1))))
+        self.extra: list[tuple[int, int]] = []
+        self.cost = 0.0 if int(profile.max(initial=0)) <= budget else math.inf
+
+    def begin_from(self, extra: list[tuple[int, int]]) -> None:
+        """Use these extra computations as the start of the next run."""
+        self._start = sorted(extra, key=lambda pair: pair[0])[: self._most]
+
+    def until(self, cost: float, clock: _Clock, share: float) -> None:
+        """Run until a sequence of at most this cost is found, or the share of the time is over. Run at least once."""
+        from recompviz.core.sequences.annealing_kernels import anneal
+
+        left = clock.seconds
+        while self.cost > cost and left > 0:
+            before = clock.left(1.0)
+            extra = np.zeros((self._most, 2), np.int64)
+            for i, pair in enumerate(self._start):
+                extra[i] = pair
+            heat = self._heat if not self._start else (self._heat[1] * 10, self._heat[1])
+            count, found = anneal(
+                extra, len(self._start), self._best, tuple(self._arrays), tuple(self._positions), self._budget,
+                self._proposals, heat, self._price, self._rng,
+            )  # fmt: skip
+            if found < self.cost:
+                self.cost = float(found)
+                self.extra = [(int(stage), int(v)) for stage, v in self._best[:count]]
+            used, left = before - clock.left(1.0), clock.left(share)
+            # the next run takes twice as long, but no longer than the time left
+            grow = min(2.0, max(0.25, left / max(used, 1e-3)))
+            self._proposals = max(1000, int(self._proposals * grow))
+            # every second run starts from the best sequence found
+            self._start = list(self.extra) if not self._start else []
+
+    def least_peak(self) -> int:
+        """Return a number of bytes in which a sequence fits: the peak of the base order."""
+        return int(self._program.profile(range(len(self._program))).max(initial=0))

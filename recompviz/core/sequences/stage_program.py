@@ -1,0 +1,213 @@
+"""Linear and integer programs whose values are lower bounds on the cost of extra computations.
+
+Some positions of the base order are chosen as *points*. They divide the base order into intervals; a point ends its
+interval. Variables:
+
+*present*   Value v is in memory while the value of point k is computed, and that computation does not read it.
+*again*     The number of times that value v is computed again in interval k.
+
+Each sequence gives values of the variables that fulfil these constraints:
+
+- A value that is present at a point was present at the point before, or is computed in the interval between.
+- A value that a first computation of an interval reads was present at the point before, or is computed in the interval.
+- The same holds for a value that an extra computation of the interval reads.
+- At each point, the value computed, those that it reads and those present fit in the budget.
+
+So the least cost of *again* is a lower bound for every sequence. With integer variables, the bound is larger. Memory
+during the extra computations of an interval is not counted. The bound is computed from the dual solution: any
+multipliers λ ≥ 0 of the constraints give a lower bound by weak duality, so an inexact solution gives a valid bound.
+
+Source: the stages of Jain et al. 2020 (arXiv 1910.02653), with intervals instead of single stages.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from recompviz.core.sequences.program import Program
+
+# the share of the cost of all values by which a bound is lowered, for rounding errors of its sums
+SAFETY = 1e-9
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A lower bound on the cost of extra computations.
+
+    Attributes
+    ----------
+    cost : float
+        In the unit of ``Program.time``. Infinite if it is proven that no sequence fits in the budget.
+    extra : list of (int, int)
+        The extra computations (stage, value) of the solution, if it is one of whole numbers. The sequence with these
+        may need more memory than the budget.
+    """
+
+    cost: float
+    extra: list[tuple[int, int]]
+
+
+class StageProgram:
+    """The linear program of one program and one budget. Its methods need scipy.
+
+    Parameters
+    ----------
+    program : Program
+    budget : int
+        Bytes.
+    most_points : int
+        The largest number of points. More points give a larger bound and take longer.
+    """
+
+    def __init__(self, program: Program, budget: int, most_points: int) -> None:
+        self._program, self._budget = program, budget
+        n = len(program)
+        profile = program.profile(range(n))
+        parts = np.array_split(np.arange(n), max(1, min(most_points, n)))
+        self._points = [int(part[int(np.argmax(profile[part]))]) for part in parts if len(part)]
+        self._interval = np.searchsorted(self._points, np.arange(n))
+        # the last first computation that reads a value, or a value that is computed again from it
+        self._last_need = [-1] * n
+        for v in reversed(range(n)):
+            self._last_need[v] = max((max(w, self._last_need[w]) for w in program.readers[v]), default=-1)
+        self._columns: dict[tuple[str, int, int], int] = {}
+        self._costs: list[float] = []
+        self._rows: list[tuple[list[tuple[int, float]], float]] = []
+        for v in range(n):
+            self._constrain(v)
+        self._count_memory()
+
+    # ------------------------------------------------------------ variables
+
+    def _column(self, kind: str, v: int, k: int, cost: float) -> int:
+        column = self._columns.setdefault((kind, v, k), len(self._costs))
+        if column == len(self._costs):
+            self._costs.append(cost)
+        return column
+
+    def _present(self, v: int, k: int) -> int | None:
+        """Return the column of *present*; None if the value is not computed or not needed any more."""
+        at = self._points[k]
+        return self._column("present", v, k, 0.0) if v < at < self._last_need[v] else None
+
+    def _again(self, v: int, k: int) -> int | None:
+        """Return the column of *again*; None if an extra computation in interval k would be of no use."""
+        first, last = self._ends(k)
+        return self._column("again", v, k, float(self._program.time[v])) if v < last and first < self._last_need[v] else None
+
+    def _ends(self, k: int) -> tuple[int, int]:
+        """Return the point before interval k, and the last position of the interval."""
+        first = self._points[k - 1] if k else -1
+        return first, self._points[k] if k < len(self._points) else len(self._program) - 1
+
+    # ------------------------------------------------------------ constraints
+
+    def _source(self, v: int, k: int) -> list[tuple[int, float]] | None:
+        """Return terms whose sum is at most −1 if v can be read in interval k; None if it can be in every case."""
+        if self._interval[v] == k or (k and v == self._points[k - 1]):
+            return None
+        columns = (self._present(v, k - 1), self._again(v, k))
+        return [(column, -1.0) for column in columns if column is not None]
+
+    def _constrain(self, v: int) -> None:
+        reads, readers = self._program.reads[v], self._program.readers[v]
+        for k in range(int(self._interval[v]), len(self._points) + 1):
+            first, last = self._ends(k)
+            source = self._source(v, k)
+            if source is not None:
+                if any(first < w <= last for w in readers):
+                    self._rows.append((source, -1.0))
+                elif k < len(self._points) and (column := self._present(v, k)) is not None:
+                    self._rows.append(([(column, 1.0), *source], 0.0))
+            if (column := self._again(v, k)) is not None:
+                for u in reads:
+                    if (source := self._source(u, k)) is not None:
+                        self._rows.append(([(column, 1.0), *source], 0.0))
+
+    def _count_memory(self) -> None:
+        program, memory = self._program, self._program.memory
+        self._fits = True
+        for k, at in enumerate(self._points):
+            needed = {at, *program.reads[at]}
+            room = self._budget - int(memory[list(needed)].sum())
+            self._fits &= room >= 0
+            terms = [
+                (column, float(memory[v]) / max(self._budget, 1))
+                for v in range(at)
+                if v not in needed and (column := self._present(v, k)) is not None
+            ]
+            self._rows.append((terms, room / max(self._budget, 1)))
+
+    # ------------------------------------------------------------ solutions
+
+    def columns(self) -> int:
+        """Return the number of variables."""
+        return len(self._costs)
+
+    def bound(self, seconds: float = math.inf, whole: bool = False) -> Bound:
+        """Solve the program. Return the bound that the solution proves; 0 if the time did not suffice.
+
+        Parameters
+        ----------
+        seconds : float
+            Time limit of the solver.
+        whole : bool
+            Whether the variables are whole numbers.
+        """
+        from scipy.optimize import LinearConstraint, linprog, milp
+        from scipy.sparse import csc_array
+
+        if not self._fits:
+            return Bound(math.inf, [])
+        lengths = [len(terms) for terms, _ in self._rows]
+        flat = [term for terms, _ in self._rows for term in terms]
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+        values, columns = np.array([value for _, value in flat]), np.array([c for c, _ in flat], np.int64)
+        matrix = csc_array((values, (rows, columns)), shape=(len(lengths), len(self._costs)))
+        rhs, costs = np.array([value for _, value in self._rows]), np.array(self._costs)
+        unit = float(self._program.time.sum()) or 1.0
+        limit = {"time_limit": seconds} if math.isfinite(seconds) else {}
+        if not len(costs):
+            return Bound(0.0, [])
+        if whole:
+            ones = np.ones(len(costs))
+            solved = milp(costs / unit, constraints=LinearConstraint(matrix, -np.inf, rhs), integrality=ones, options=limit)
+            if solved.status == 2:
+                return Bound(math.inf, [])
+            proven = solved.mip_dual_bound
+            cost = max(0.0, (float(proven) - SAFETY) * unit) if proven is not None and np.isfinite(proven) else 0.0
+            return Bound(cost, self._extra(solved.x) if solved.x is not None else [])
+        solved = linprog(costs / unit, matrix, rhs, bounds=(0, 1), options=limit)
+        if solved.status == 2:
+            return Bound(math.inf, [])
+        if solved.status != 0:
+            return Bound(0.0, [])
+        multipliers = np.maximum(-solved.ineqlin.marginals, 0.0) * unit
+        reduced = costs + matrix.T @ multipliers
+        value = -(multipliers @ rhs) + np.minimum(reduced, 0.0).sum()
+        error = SAFETY * (unit + np.abs(multipliers) @ np.abs(rhs))
+        return Bound(max(0.0, float(value - error)), [])
+
+    def _extra(self, solution: NDArray[np.float64]) -> list[tuple[int, int]]:
+        """Return the extra computations of a solution. Each is just before the first reader of its interval."""
+        again: dict[int, list[int]] = {}
+        for (kind, v, k), column in self._columns.items():
+            if kind == "again" and solution[column] > 0.5:
+                again.setdefault(k, []).append(v)
+        extra = []
+        for k, values in again.items():
+            first, last = self._ends(k)
+            stage_of: dict[int, int] = {}
+            for v in sorted(values, reverse=True):
+                uses = [w for w in self._program.readers[v] if first < w <= last]
+                uses += [stage_of[w] for w in self._program.readers[v] if w in stage_of]
+                stage_of[v] = max(min(uses, default=last), v + 1)
+            extra += [(stage, v) for v, stage in stage_of.items()]
+        return extra
