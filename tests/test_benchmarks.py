@@ -18,7 +18,7 @@ MODULES = sorted(
 # as in ``python -m recompviz.benchmarks.accuracy``
 COMMANDS = (
     "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "cuda", "debugging", "explorer", "faults",
-    "freed", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner",
+    "freed", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner", "sequences",
 )  # fmt: skip
 
 
@@ -43,3 +43,13 @@ def test_the_help_of_a_benchmark_names_its_command(name: str, capsys: pytest.Cap
 
 def has_main(name: str) -> bool:
     return hasattr(importlib.import_module(name), "main")
+
+
+def test_a_row_of_the_sequences_has_overhead_bound_and_gap() -> None:
+    from recompviz import Graph
+    from recompviz.benchmarks.sequences import row
+
+    edges = [("a", "b"), ("b", "c"), ("c", "d"), ("a", "d")]
+    graph = Graph.from_edges(edges, memory={"a": 2, "b": 3, "c": 3, "d": 1}, time={"a": 1, "b": 1, "c": 1, "d": 1})
+    assert row(graph, list("abcd"), 6, seconds=1).split()[:4] == ["25.000%", "25.000%", "0.000%", "1"]
+    assert row(graph, list("abcd"), 5, seconds=1).startswith("needs more than 5 B".rjust(42))

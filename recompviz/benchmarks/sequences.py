@@ -48,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, graph, order in _graphs(options.folder, options.only, options.random):
         peak = int(Program.from_graph(graph, order).profile(range(len(graph))).max())
         for share in options.budgets:
-            print(f"{name:16} {len(graph):6} {share:6.0%} {row(graph, order, int(share * peak), options.seconds)}", flush=True)
+            print(
+                f"{name:16} {len(graph):6} {share:6.0%} {row(graph, order, int(share * peak), options.seconds)}",
+                flush=True,
+            )
 
 
 def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str:
@@ -74,9 +77,13 @@ def random_layers(values: int, seed: int = 0) -> Graph:
     30
     """
     rng = np.random.default_rng(seed)
-    edges = {(int(rng.integers(max(0, v - 12), v)), v) for v in range(1, values) for _ in range(int(rng.integers(1, 4)))}
+    edges = {
+        (int(rng.integers(max(0, v - 12), v)), v) for v in range(1, values) for _ in range(int(rng.integers(1, 4)))
+    }
     edges |= {(int(rng.integers(0, v)), v) for v in range(1, values) if rng.random() < 0.1}
-    return Graph.from_edges(sorted(edges), rng.integers(1, 5000, values).tolist(), rng.integers(1, 1000, values).tolist())
+    return Graph.from_edges(
+        sorted(edges), rng.integers(1, 5000, values).tolist(), rng.integers(1, 1000, values).tolist()
+    )
 
 
 def _graphs(

@@ -86,7 +86,7 @@ def test_a_large_value_is_computed_again_rather_than_held() -> None:
     # a large value is read at distant positions, beside values that fill the memory
     names = ["a", "x1", "y1", "x2", "y2", "end"]
     edges = [("a", "x1"), ("x1", "y1"), ("y1", "x2"), ("a", "x2"), ("x2", "y2"), ("y2", "end"), ("a", "end")]
-    memory = dict(a=5, x1=4, y1=4, x2=1, y2=6, end=1)
+    memory = {"a": 5, "x1": 4, "y1": 4, "x2": 1, "y2": 6, "end": 1}
     graph = Graph.from_edges(edges, memory, dict.fromkeys(names, 1.0))
     found = shortest_sequence(graph, 12, names, seconds=0.2)
     assert found.overhead == least_overhead(Program.from_graph(graph, names), 12)
@@ -94,7 +94,7 @@ def test_a_large_value_is_computed_again_rather_than_held() -> None:
 
 
 def test_sequences_are_checked() -> None:
-    graph = Graph.from_edges([("a", "b")], memory=dict(a=1, b=1))
+    graph = Graph.from_edges([("a", "b")], memory={"a": 1, "b": 1})
     with pytest.raises(GraphError, match="topological"):
         Program.from_graph(graph, ["b", "a"])
     with pytest.raises(GraphError, match="'c', which is no node"):
@@ -108,7 +108,7 @@ def test_sequences_are_checked() -> None:
 
 
 def test_a_budget_below_the_largest_computation_is_infeasible() -> None:
-    graph = Graph.from_edges([("a", "b"), ("b", "c")], memory=dict(a=4, b=5, c=1))
+    graph = Graph.from_edges([("a", "b"), ("b", "c")], memory={"a": 4, "b": 5, "c": 1})
     with pytest.raises(InfeasibleBudget) as caught:
         shortest_sequence(graph, 8, seconds=0.05)
     assert caught.value.least == 9

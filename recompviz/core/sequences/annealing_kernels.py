@@ -106,10 +106,7 @@ def _remove(extra, count, i):
 @kernel
 def _reads(program, v, u):
     """Return whether the computation of v reads u."""
-    for k in range(program.start[v], program.start[v + 1]):
-        if program.reads[k] == u:
-            return True
-    return False
+    return u in program.reads[program.start[v] : program.start[v + 1]]
 
 
 @kernel
@@ -222,7 +219,7 @@ def _exchange(extra, count, program, rng):
 
 @kernel
 def anneal(extra, count, best, program_fields, positions_fields, budget, proposals, heat, price, rng):
-    """Change the extra computations by simulated annealing. Return (number of extra computations of the best, its cost).
+    """Change the extra computations by simulated annealing. Return (length of the best list, its cost).
 
     Parameters
     ----------

@@ -202,8 +202,8 @@ class _Runs:
         start[1:] = np.cumsum(lengths)
         reads = np.array([u for row in program.reads for u in row], np.int64)
         self._arrays = ProgramArrays(program.memory.astype(np.int64), program.time.astype(np.float64), start, reads)
-        per_position = [np.zeros(n + most + 2, np.int64) for _ in range(4)]
-        self._positions = Positions(*per_position, np.zeros(n, np.int64), np.zeros(n, np.int64))
+        at = [np.zeros(n + most + 2, np.int64) for _ in range(4)]
+        self._positions = Positions(at[0], at[1], at[2], at[3], np.zeros(n, np.int64), np.zeros(n, np.int64))
         self._program, self._budget, self._most = program, budget, most
         self._rng = np.array([seed], np.uint64)
         self._best = np.zeros((most, 2), np.int64)

@@ -100,7 +100,11 @@ class StageProgram:
     def _again(self, v: int, k: int) -> int | None:
         """Return the column of *again*; None if an extra computation in interval k would be of no use."""
         first, last = self._ends(k)
-        return self._column("again", v, k, float(self._program.time[v])) if v < last and first < self._last_need[v] else None
+        return (
+            self._column("again", v, k, float(self._program.time[v]))
+            if v < last and first < self._last_need[v]
+            else None
+        )
 
     def _ends(self, k: int) -> tuple[int, int]:
         """Return the point before interval k, and the last position of the interval."""
@@ -178,7 +182,9 @@ class StageProgram:
             return Bound(0.0, [])
         if whole:
             ones = np.ones(len(costs))
-            solved = milp(costs / unit, constraints=LinearConstraint(matrix, -np.inf, rhs), integrality=ones, options=limit)
+            solved = milp(
+                costs / unit, constraints=LinearConstraint(matrix, -np.inf, rhs), integrality=ones, options=limit
+            )
             if solved.status == 2:
                 return Bound(math.inf, [])
             proven = solved.mip_dual_bound
