@@ -17,7 +17,8 @@ aten = torch.ops.aten
 _nn: Any = torch._C._nn
 _functions: Any = torch._C._VariableFunctions
 
-# Operators whose Python function takes the same arguments in the same order, and runs the same kernel.
+# Operators whose Python function takes the same arguments in the same order, has the same defaults, and runs the same
+# kernel. The function of mse_loss is left out, because its default of `reduction` differs.
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     aten._adaptive_avg_pool2d.default: _functions._adaptive_avg_pool2d,
     aten._log_softmax.default: _functions._log_softmax,
@@ -46,7 +47,6 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     aten.max_pool2d_with_indices.default: _nn.max_pool2d_with_indices,
     aten.mean.dim: torch.mean,
     aten.mm.default: torch.mm,
-    aten.mse_loss.default: _nn.mse_loss,
     aten.mul.Scalar: torch.mul,
     aten.mul.Tensor: torch.mul,
     aten.native_dropout.default: torch.native_dropout,
