@@ -2,16 +2,17 @@
 
 Part 1, small random steps: all keep masks are simulated, for three cost models. A row has the share of budgets at which
 the search finds the optimum, its worst excess, the number of bounds above the optimum (an error), and the mean distance
-of the two bounds below the optimum. Excess and distance are shares of the forward pass. The budgets are the peaks of
-the true Pareto front.
+of the two bounds below the optimum, from linear and from integer programs. Excess and distance are shares of the
+forward pass. The budgets are the peaks of the true Pareto front.
 
 Part 2, networks: the gap (plan − bound) / forward at nine budgets from the least peak of the plans to keep-all. *any*
 is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at
-most once more, just in time. The last columns are the least peaks of plans and bound, and the bound's processor time.
+most once more, just in time. *linear* rows are from linear programs alone, and *integer* rows with an integer program
+for each budget. The last columns are the least peaks of plans and bound, and the processor time of the bounds.
 
     python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
     python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network
-    python -m recompviz.benchmarks.bounds --points 80                    # a larger effort for the bounds
+    python -m recompviz.benchmarks.bounds --points 80 --seconds 60       # a larger effort for the bounds
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from recompviz import networks
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.benchmarks.optimality import random_dag
 from recompviz.core.base.units import format_bytes
-from recompviz.core.bounds.curve import POINTS, BoundCurve, bound_curve
+from recompviz.core.bounds.curve import POINTS, SECONDS, BoundCurve, bound_curve
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.model import LiveModel
 from recompviz.core.live.search import live_plans
@@ -47,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="the small variants of the networks")
     parser.add_argument("--costs", default="time", help="cost model of the networks; see recompviz.trace")
     parser.add_argument("--points", type=int, default=POINTS, help="calls at which a bound counts memory, in each pass")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of an integer program; 0: none")
     options = parser.parse_args(arguments)
     if options.steps:
         on_small_steps(options.steps)
     if options.networks:
-        on_networks(options.networks, options.small, options.costs, options.points)
+        on_networks(options.networks, options.small, options.costs, options.points, options.seconds)
 
 
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
@@ -63,7 +65,10 @@ def with_costs(graph: Graph, model: str, seed: int) -> Graph:
 
 def on_small_steps(count: int) -> None:
     """Print the table of small steps: random graphs of 6 to 10 nodes with the joint graph of the paper's model."""
-    print(f"{'costs':>6} {'steps':>6} {'budgets':>8} {'hit':>7} {'worst':>7} {'above':>6} {'any':>7} {'once':>7}")
+    print(
+        f"{'costs':>6} {'steps':>6} {'budgets':>8} {'hit':>7} {'worst':>7} {'above':>6} {'any':>7} {'once':>7} "
+        f"{'any, integer':>13} {'once, integer':>14}"
+    )
     for model in MODELS:
         budgets = hits = above = 0
         excess, distances = 0.0, []
@@ -79,39 +84,46 @@ def on_small_steps(count: int) -> None:
             for budget, least in every_mask(live):
                 best = min((overhead for peak, overhead in found if peak <= budget), default=float("inf"))
                 values = [bound.overhead(budget + static) for bound in bounds]
+                values += [bound.tighten(budget + static) for bound in bounds]
                 budgets += 1
                 hits += best <= least + 1e-9 * forward
                 excess = max(excess, (best - least) / forward)
                 above += max(values) > least
                 distances.append([(least - value) / forward for value in values])
-        free, once = np.mean(distances, axis=0)
-        print(f"{model:>6} {count:>6} {budgets:>8} {hits / budgets:>7.1%} {excess:>7.1%} {above:>6} {free:>7.1%} "
-              f"{once:>7.1%}", flush=True)  # fmt: skip
+        means = np.mean(distances, axis=0)
+        print(f"{model:>6} {count:>6} {budgets:>8} {hits / budgets:>7.1%} {excess:>7.1%} {above:>6} "
+              + " ".join(f"{mean:>{width}.1%}" for mean, width in zip(means, (7, 7, 13, 14), strict=True)),
+              flush=True)  # fmt: skip
 
 
-def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int) -> None:
+def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, limit: float) -> None:
     """Print the table of networks, and the median and the largest gap of all budgets."""
-    print(f"\n{'network':>14} {'#V':>5} {'bound':>5} " + " ".join(f"{share:>6.0%}" for share in SHARES)
+    print(f"\n{'network':>14} {'#V':>5} {'bound':>13} " + " ".join(f"{share:>6.0%}" for share in SHARES)
           + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
-    gaps: dict[bool, list[float]] = {False: [], True: []}
+    gaps: dict[str, list[float]] = {}
     for name in names:
         step = networks.example(name, small=small, device="meta")
         trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs=costs)
         table = trace.plans("live")
         most = int(table.total_peaks.max())
         budgets = [int(table.least_total + share * (most - table.least_total)) for share in SHARES]
-        for once in gaps:
+        for once in (False, True):
             start = time.process_time()
             curve: BoundCurve = bound_curve(trace.graph, trace.joint, once=once, points=points)
-            seconds = time.process_time() - start
-            found = [curve.gap(table.plan(budget).overhead, budget) for budget in budgets]
-            gaps[once] += found
-            print(f"{name:>14} {len(trace.graph):>5} {'once' if once else 'any':>5} "
-                  + " ".join(f"{gap:>6.1%}" for gap in found)
-                  + f" {format_bytes(table.least_total):>11} {format_bytes(curve.least_total):>11} {seconds:>8.1f}",
-                  flush=True)  # fmt: skip
-    for once, found in gaps.items():
-        print(f"{'once' if once else 'any'}: median gap {np.median(found):.1%}, largest {max(found):.1%}")
+            for kind in ("linear", "integer") if limit else ("linear",):
+                if kind == "integer":
+                    for budget in budgets:
+                        if table.plan(budget).overhead:
+                            curve.tighten(budget, limit)
+                seconds = time.process_time() - start
+                found = [curve.gap(table.plan(budget).overhead, budget) for budget in budgets]
+                label = f"{'once' if once else 'any'}, {kind}"
+                gaps.setdefault(label, []).extend(found)
+                print(f"{name:>14} {len(trace.graph):>5} {label:>13} " + " ".join(f"{gap:>6.1%}" for gap in found)
+                      + f" {format_bytes(table.least_total):>11} {format_bytes(curve.least_total):>11}"
+                      + f" {seconds:>8.1f}", flush=True)  # fmt: skip
+    for label, found in gaps.items():
+        print(f"{label}: median gap {np.median(found):.1%}, largest {max(found):.1%}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The bound for all budgets: a convex curve of lower bounds on recomputation, and the least peak.
+"""The bound for all budgets: a curve of lower bounds on recomputation, and the least peak.
 
 With scipy, the curve is the maximum of a few lines, each from one linear program
-(:mod:`recompviz.core.bounds.relaxation`). Without scipy, each value is the bound of one call: the values that are
+(:mod:`recompviz.core.bounds.relaxation`). An integer program raises the bound of one budget, and of all smaller ones;
+:meth:`BoundCurve.tighten` solves one. Without scipy, each value is the bound of one call: the values that are
 needed later and do not fit beside the bytes that every strategy holds are recomputed, the cheapest per byte first.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recompviz.core.base.units import format_bytes, parse_bytes
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 POINTS = 40
 # the linear programs of one curve
 SOLVES = 12
+# the time limit of one integer program, in seconds
+SECONDS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class BoundCurve:
-    """Lower bounds on recomputation for every memory budget; frozen.
+    """Lower bounds on recomputation for every memory budget. :meth:`tighten` raises them.
 
     No strategy of the family recomputes less than ``curve.overhead(budget)`` within the budget.
 
@@ -55,6 +58,9 @@ class BoundCurve:
     lines: tuple[Line, ...]
     _static: int
     _uses: Uses
+    _relaxation: Relaxation | None = field(default=None, repr=False)
+    # bounds from integer programs, by budget in transient bytes
+    _steps: dict[int, float] = field(default_factory=dict, repr=False)
 
     def overhead(self, total: int | float | str) -> float:
         """Return a lower bound on the overhead within a budget, in the unit of ``graph.time``.
@@ -71,8 +77,27 @@ class BoundCurve:
             return math.inf
         budget -= self._static
         if self.method == "linear program":
-            return max([0.0, *(line.value + line.slope * budget for line in self.lines)])
+            steps = [value for at, value in list(self._steps.items()) if at >= budget]
+            return max([0.0, *steps, *(line.value + line.slope * budget for line in self.lines)])
         return dropped_cost(self._uses, budget)
+
+    def tighten(self, total: int | float | str, seconds: float = SECONDS) -> float:
+        """Raise the bounds for a budget and all smaller ones by an integer program, and return the bound of the budget.
+
+        The bounds of budgets that were tightened before are not computed again. Without scipy, nothing changes.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
+        seconds : float
+            The time limit. A program usually takes less than a second for a hundred values, and a few seconds for some
+            hundreds. What the solver has proven when the time is up is valid.
+        """
+        budget = parse_bytes(total) - self._static
+        if self._relaxation is not None and budget not in self._steps and self.overhead(total) < math.inf:
+            self._steps[budget] = self._relaxation.integer_bound(budget, seconds)
+        return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
         """Return how far an overhead is at most above the optimum for a budget, as a share of the forward pass."""
@@ -114,11 +139,11 @@ def bound_curve(
         return BoundCurve(once, "one call at a time", static + uses.floor, forward, (), static, uses)
     most = int(max(uses.fixed.max(initial=0) + joint.allocated[uses.optional].sum(), uses.after))
     relaxation = Relaxation(uses, points, once)
-    least, lines = uses.floor, tuple[Line, ...]()
-    if len(relaxation.upper):
-        least = max(least, relaxation.least_peak(most))
-        lines = _lines(relaxation, least, most, solves)
-    return BoundCurve(once, "linear program", static + least, forward, lines, static, uses)
+    if not len(relaxation.upper):
+        return BoundCurve(once, "linear program", static + uses.floor, forward, (), static, uses)
+    least = max(uses.floor, relaxation.least_peak(most))
+    lines = _lines(relaxation, least, most, solves)
+    return BoundCurve(once, "linear program", static + least, forward, lines, static, uses, relaxation)
 
 
 def has_scipy() -> bool:

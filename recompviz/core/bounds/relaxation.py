@@ -17,7 +17,9 @@ needs it, and hold its outputs until their last use. The schedule of a plan is s
 
 The bound is computed from the dual solution: any multipliers λ ≥ 0 of the constraints give a lower bound by weak
 duality, so an inexact solution gives a valid bound. For fixed λ, it is a linear function of the budget, and valid for
-every budget. States of the random generator, and memory while a call runs again, are not counted.
+every budget. The integer solutions of the same program give a larger bound for one budget. It is the dual bound that
+the solver has proven when it ends; the solver's tolerances are subtracted. States of the random generator, and memory
+while a call runs again, are not counted.
 """
 
 from __future__ import annotations
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 
 # the share of a forward pass by which a bound is lowered, for rounding errors of its sums
 SAFETY = 1e-9
+# the solver's status for a program without solution
+INFEASIBLE = 2
+# the integer solver's own tolerances: each constraint is relaxed by this much, and the bound is lowered by this share
+TOLERANCE = 2e-6
+# the integer solver stops when it has proven its solution to be within this share of the optimum
+CLOSE = 0.002
 
 
 class Line(NamedTuple):
@@ -227,6 +235,27 @@ class Relaxation:
         value = -(multipliers @ self.rhs) + np.minimum(reduced, 0.0) @ self.upper
         error = SAFETY * (self.unit + np.abs(multipliers) @ np.abs(rhs))
         return Line(float(value - error), -float(multipliers[self._memory_rows].sum()) / self.scale)
+
+    def integer_bound(self, budget: int, seconds: float) -> float:
+        """Return a lower bound for one budget from the integer solutions; 0 if the time is too short to prove one.
+
+        It is infinite if no strategy fits in the budget. ``seconds`` is the time limit.
+        """
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
+        rhs = self.rhs + TOLERANCE
+        rhs[self._memory_rows] += budget / self.scale
+        solved = milp(
+            self.cost / self.unit,
+            integrality=np.ones(len(self.upper)),
+            bounds=Bounds(0.0 * self.upper, self.upper),
+            constraints=LinearConstraint(self.matrix, -np.inf, rhs),
+            options={"time_limit": seconds, "mip_rel_gap": CLOSE},
+        )
+        if solved.status == INFEASIBLE:
+            return float("inf")
+        proven = solved.mip_dual_bound
+        return max(0.0, float(proven) - TOLERANCE) * self.unit if proven is not None and np.isfinite(proven) else 0.0
 
     def least_peak(self, most: int) -> int:
         """Return a lower bound on the peak of every strategy of the family, in bytes; 0 if the solver finds none.

@@ -43,8 +43,14 @@ class StepBounds:
 
     def bound(self, plan: Plan) -> float:
         """Return a lower bound on the overhead of every strategy within the simulated peak of a plan."""
+        return self.bound_within(plan, once=False)
+
+    def bound_within(self, plan: Plan, once: bool) -> float:
+        """Return a lower bound on the overhead of every strategy of a family within the simulated peak of a plan."""
         peak = simulate_schedule(make_schedule(self._joint, plan.keep_mask.tolist())).peak
-        return min(plan.overhead, self.curve().overhead(peak))
+        if not plan.overhead:
+            return 0.0
+        return min(plan.overhead, self.curve(once).tighten(peak))
 
 
 def gap_text(gap: float | None) -> str:
