@@ -165,10 +165,12 @@ class SoakRun:
             if wrong:
                 time.sleep(0.15)
         stray = soak.page.evaluate(soak_page.STRAY)
-        for view in views:
-            if view["wide"] and view["wide"] not in self.wide:
-                self.wide.add(view["wide"])
-                self.report("too wide", view["wide"])
+        new = {view["wide"] for view in views} - self.wide - {""}
+        if new:  # a page that was just resized or loaded may not have its layout yet
+            time.sleep(0.5)
+            for wide in sorted(new & {view["wide"] for view in soak.page.evaluate(soak_page.VIEWS)}):
+                self.wide.add(wide)
+                self.report("too wide", wide)
         if wrong or stray:
             self.report("stale", {"wrong": wrong, "stray": stray, "kernel": {**kernel, "kept": ""}})
         for kind, problem in soak.problems():

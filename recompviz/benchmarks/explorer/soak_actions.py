@@ -154,7 +154,10 @@ class Soak(Session):
 
     def choose_a_solver(self) -> None:
         """Ask another solver."""
-        solver = self._any("select[aria-label=Solver]", self._paper_view())
+        view = self._paper_view()
+        if not view.locator("select[aria-label=Solver]:visible").count():
+            self._click(".rv-switch [role=radio]:nth-child(2)", view)  # a curve of the formula, which has solvers
+        solver = self._any("select[aria-label=Solver]", view)
         self.detail = self.random.choice(("auto", "all", "paper", "prefixes"))
         solver.select_option(self.detail)
 
@@ -281,7 +284,8 @@ class Soak(Session):
     def colour(self) -> None:
         """Colour the graph by something else."""
         self.detail = self.random.choice(("state", "segment", "bytes", "time", "density"))
-        self._any("select[aria-label='Colour by']").select_option(self.detail)
+        view = self._paper_view() if self.detail == "segment" else self._view()
+        self._any("select[aria-label='Colour by']", view).select_option(self.detail)
 
     def browse_lower_sets(self) -> None:
         """Open the panel of the lower sets, go to another one, or close it."""
