@@ -16,7 +16,7 @@ from recompviz import networks
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.operators import lstm_in_single_operators as mkldnn_off
 from recompviz.pytorch.measuring import calibration
-from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, cache_folder
+from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, cache_folder, checksum
 from tests.torch.steps import make
 
 CPU = torch.device("cpu")
@@ -105,6 +105,21 @@ def test_a_row_that_is_not_valid_counts_as_missing(damage: dict[str, Any]) -> No
     CalibrationCache(CPU).store({"a": FIGURES, "b": FIGURES})
     table = rows()
     table["a"] |= damage
+    table["a"]["check"] = checksum("a", table["a"])
+    CalibrationCache(CPU).path.write_text(json.dumps(table), encoding="utf-8")
+    assert CalibrationCache(CPU).find(["a"], [2]) is None
+    assert CalibrationCache(CPU).find(["b"], [2]) == [FIGURES]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "change", [{"workspace": 65}, {"sizes": [32, 16]}, {"seconds": 2e-6}, {"check": None}], ids=str
+)
+def test_a_row_that_was_altered_counts_as_missing(change: dict[str, Any]) -> None:
+    CalibrationCache(CPU).store({"a": FIGURES, "b": FIGURES})
+    table = rows()
+    assert table["a"]["check"] != table["b"]["check"], "a row moved to another key is noticed"
+    table["a"] |= change
     CalibrationCache(CPU).path.write_text(json.dumps(table), encoding="utf-8")
     assert CalibrationCache(CPU).find(["a"], [2]) is None
     assert CalibrationCache(CPU).find(["b"], [2]) == [FIGURES]

@@ -134,3 +134,36 @@ def test_each_tensor_of_the_state_is_rounded_as_the_allocator_rounds_it(monkeypa
     assert state_bytes(optimizer) == 4 * (1 + 200)
     monkeypatch.setattr(CpuRuntime, "alignment", 512)
     assert state_bytes(optimizer) == 512 + 1024
+
+
+def test_an_optimizer_that_calls_the_step_itself_is_refused_before_a_measurement() -> None:
+    model = nn.Linear(8, 2)
+    optimizer = optim.LBFGS(model.parameters())
+    for measure in (rv.measure, rv.debug):
+        with pytest.raises(TypeError, match=r"LBFGS, whose step\(\) calls a closure .* leave it out"):
+            measure(model, torch.zeros(4, 8), loss=torch.sum, optimizer=optimizer)
+
+
+class OwnAttributes(optim.Optimizer):
+    """An optimizer that changes its own attributes and the options of its groups, in place."""
+
+    def __init__(self, params: Iterable[nn.Parameter]) -> None:
+        super().__init__(params, {"lr": torch.tensor(0.5)})
+        self.steps, self.moments = torch.zeros(1), [torch.zeros(8)]
+        self.named = {"moment": torch.zeros(8)}
+
+    def step(self, _closure: object = None) -> None:  # type: ignore[override]
+        self.steps += 1
+        self.moments[0].add_(1)
+        self.named["moment"].add_(1)
+        self.param_groups[0]["lr"].mul_(0.5)
+
+
+def test_tracing_changes_no_attribute_of_an_optimizer() -> None:
+    model = nn.Linear(8, 2)
+    optimizer = OwnAttributes(model.parameters())
+    rv.trace(model, torch.zeros(4, 8), loss=torch.sum, optimizer=optimizer)
+    for value in (optimizer.steps, optimizer.moments[0], optimizer.named["moment"]):
+        assert type(value) is torch.Tensor
+        assert not value.any()
+    assert float(optimizer.param_groups[0]["lr"]) == 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 import recompviz as rv
 from recompviz import networks
@@ -79,4 +80,28 @@ def test_a_second_trace_of_another_size_has_numbers_for_its_sizes() -> None:
     for pixels in (8, 12, 20):
         trace = rv.trace(Resizing(), torch.ones(1, 1, pixels, pixels, requires_grad=True))
         assert trace.graph.info[0].shape == (1, 1, pixels // 2, pixels // 2)
+        assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).ok
+
+
+@pytest.mark.parametrize("off", ["a dispatch mode", "a stance", "a setting"])
+def test_where_the_compiler_is_off_a_trace_is_refused_and_runs_nothing(off: str) -> None:
+    blocks = {
+        "a dispatch mode": lambda: FlopCounterMode(display=False),
+        "a stance": lambda: torch.compiler.set_stance("force_eager"),
+        "a setting": lambda: torch._dynamo.config.patch(disable=True),  # type: ignore[attr-defined]
+    }
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.BatchNorm1d(4), torch.nn.Dropout())
+    x, generator = torch.ones(4, 4), torch.get_rng_state()
+    with blocks[off](), pytest.raises(rv.TraceError, match="compiler is off here"):
+        rv.trace(model, x, loss=torch.sum)
+    assert int(model[1].num_batches_tracked) == 0
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert len(rv.trace(model, x, loss=torch.sum).graph) > 0, "later traces are possible"
+
+
+def test_the_default_device_does_not_matter() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    x = torch.ones(4, 4)
+    with torch.device("meta"):
+        trace = rv.calibrate(rv.trace(model, x, loss=torch.sum))
         assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).ok

@@ -34,6 +34,7 @@ from recompviz.pytorch.internals.operators import operators_kept_whole
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
 
 __all__ = [
+    "CaptureOff",
     "CapturedStep",
     "DoubleBackward",
     "captured_joint",
@@ -193,14 +194,29 @@ def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
 
     Dynamo stores and counts compiled versions by code object. The new function therefore has versions of its own.
     """
-    forward = kind.forward
+    return _own_function(kind.forward)
+
+
+def _own_function(function: Any) -> types.FunctionType:
+    code = function.__code__.replace()
     return types.FunctionType(
-        forward.__code__.replace(), forward.__globals__, forward.__name__, forward.__defaults__, forward.__closure__
+        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
 
 
 class _Captured(BaseException):
     """Ends a capture before anything runs. It is a BaseException, so that Dynamo neither wraps nor suppresses it."""
+
+
+class CaptureOff(RecompvizError, RuntimeError):
+    """PyTorch's compiler did not capture a function, and called it instead."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PyTorch's compiler is off here, so the step cannot be captured; leave blocks of a TorchDispatchMode such "
+            "as FlopCounterMode, unset TORCHDYNAMO_DISABLE and TORCH_COMPILE_DISABLE, and set "
+            'torch.compiler.set_stance("default")'
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,9 +246,18 @@ def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Capture
     """Capture the joint graph of ``step(*arguments)`` with ``torch.compile``. The step does not run.
 
     Return None if the step computes no gradient.
+
+    Raises
+    ------
+    CaptureOff
+        If PyTorch's compiler is off.
     """
     compiled = _capturing(type(step))  # type: ignore[arg-type]  # mypy looks at the hash of an instance
-    found: list[CapturedStep] = _captured(compiled, step, arguments)
+    try:
+        found: list[CapturedStep] = _captured(compiled, step, arguments)
+    except CaptureOff:
+        _capturing.cache_clear()  # Dynamo never compiles a code object again that it did not compile once
+        raise
     return found[-1] if found else None
 
 
@@ -285,7 +310,14 @@ def _capturing(kind: type[torch.nn.Module]) -> Callable[..., Any]:
 
     There is one for each class, because Dynamo keeps memory for each function that it compiles.
     """
-    return torch.compile(own_code(kind), backend=_capture, fullgraph=True, dynamic=False)
+    forward = own_code(kind)
+
+    def captured(self: Any, inputs: Any, kwargs: Any, targets: Any) -> Any:
+        if not torch.compiler.is_compiling():  # otherwise the user's model would run, and change its buffers
+            raise CaptureOff
+        return forward(self, inputs, kwargs, targets)
+
+    return torch.compile(_own_function(captured), backend=_capture, fullgraph=True, dynamic=False)
 
 
 def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:

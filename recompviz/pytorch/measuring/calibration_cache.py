@@ -1,8 +1,8 @@
 """The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
 
 A file is replaced as a whole, so no reader sees an incomplete file. A lock lets concurrent processes add their figures
-to the same file. A file that cannot be read counts as empty; a warning is given once if it is damaged. An invalid row
-of the file counts as missing.
+to the same file. A file that cannot be read counts as empty; a warning is given once if it is damaged. Each row has a
+checksum. A row that is invalid or was altered counts as missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.operator_figures import OperatorFigures
 
 # increase this when the meaning of a figure changes, so that older files are ignored
-FORMAT = 2
+FORMAT = 3
 
 # larger figures are errors of the file
 _MOST_BYTES = 2**50
@@ -84,7 +84,8 @@ class CalibrationCache:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
                 self._figures = _read(self.path) | self._figures  # another process may have added some
-                text = json.dumps({key: asdict(row) for key, row in self._figures.items()})
+                rows = {key: asdict(figures) for key, figures in self._figures.items()}
+                text = json.dumps({key: {**row, "check": checksum(key, row)} for key, row in rows.items()})
                 write_file(self.path, text, durable=False)
 
 
@@ -97,6 +98,12 @@ def call_key(node: Node, count: int) -> str:
     result = _described(node.meta.get("val"))
     text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {count} of {result}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def checksum(key: str, row: Mapping[str, Any]) -> str:
+    """Return the checksum of a row of the file, by which a row that was altered is recognised."""
+    text = json.dumps([key, row.get("workspace"), row.get("sizes"), row.get("seconds")])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def cache_folder() -> Path:
@@ -129,7 +136,7 @@ def _read(path: Path) -> dict[str, OperatorFigures]:
     if not isinstance(rows, dict):
         _warn(path, "it is not a JSON object")
         return {}
-    return {key: figures for key, row in rows.items() if (figures := _figures_of(row)) is not None}
+    return {key: figures for key, row in rows.items() if (figures := _figures_of(key, row)) is not None}
 
 
 def _warn(path: Path, why: str) -> None:
@@ -142,15 +149,16 @@ def _warn(path: Path, why: str) -> None:
         )
 
 
-def _figures_of(row: Any) -> OperatorFigures | None:
-    """Return the figures in a row of the file, or None if the row is not valid."""
+def _figures_of(key: str, row: Any) -> OperatorFigures | None:
+    """Return the figures in a row of the file, or None if the row is not valid or was altered."""
     if not isinstance(row, dict):
         return None
     workspace: Any = row.get("workspace")
     sizes: Any = row.get("sizes")
     seconds: Any = row.get("seconds")
     valid = (
-        _is_bytes(workspace)
+        row.get("check") == checksum(key, row)
+        and _is_bytes(workspace)
         and isinstance(sizes, list)
         and all(map(_is_bytes, sizes))
         and type(seconds) in (int, float)

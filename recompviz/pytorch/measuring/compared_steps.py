@@ -240,8 +240,8 @@ def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
 
 def _factor(tensor: torch.Tensor, number: int) -> torch.Tensor:
     """Return random factors between 0.97 and 1, the same at each call. The global generator is not used."""
-    generator = torch.Generator().manual_seed(number)
-    factor = 1 - CHANGE * torch.rand(tensor.shape, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(number)
+    factor = 1 - CHANGE * torch.rand(tensor.shape, generator=generator, dtype=torch.float32, device="cpu")
     return factor.to(tensor.device, tensor.dtype)
 
 

@@ -66,7 +66,7 @@ def _lstm_workspace(node: Node, value: torch.Tensor, said: int) -> int:
     arguments = [a.meta["val"] if isinstance(a, Node) else a for a in node.args]
     with real_tensors():
         made = [
-            torch.zeros([int(n) for n in a.shape], dtype=a.dtype) if isinstance(a, torch.Tensor) else a
+            torch.zeros([int(n) for n in a.shape], dtype=a.dtype, device="cpu") if isinstance(a, torch.Tensor) else a
             for a in arguments
         ]
         return int(lstm_for_training(*made)[3].untyped_storage().nbytes())

@@ -148,7 +148,8 @@ def _shadow(
     shadow: Any = plain_optimizer(optimizer)
     for name, value in vars(shadow).items():
         if name not in ("param_groups", "state"):
-            shadow.__dict__[name] = copy.copy(value)
+            with mode:
+                shadow.__dict__[name] = _without_memory(value)
     shadow.state = defaultdict(dict)
     shadow.param_groups = []
     for group in optimizer.param_groups:
@@ -161,11 +162,17 @@ def _shadow(
                 if state := optimizer.state.get(parameter):  # from the constructor, or from earlier steps
                     shadow.state[fake] = pytree.tree_map_only(torch.Tensor, _shape_of, state)
             copies.append(fake)
-        options = {name: value for name, value in group.items() if name != "params"}
+        with mode:
+            options = {name: _without_memory(value) for name, value in group.items() if name != "params"}
         if options.get("foreach", False) is None and not options.get("fused"):
             options["foreach"] = runtime(device).foreach_optimizers
         shadow.param_groups.append({"params": copies, **options})
     return shadow
+
+
+def _without_memory(value: Any) -> Any:
+    """Copy an attribute or option of an optimizer, with tensors that have shapes and no memory."""
+    return pytree.tree_map(lambda leaf: _shape_of(leaf) if isinstance(leaf, torch.Tensor) else copy.copy(leaf), value)
 
 
 def _shape_of(tensor: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,7 @@ def step_arguments(
         targets = (targets,)
     expect(targets, (tuple, list), "targets", "a tuple of the loss's arguments after the output", "write targets=(y,)")
     expect_optimizer(optimizer)
+    _refuse_closure(optimizer)
     return tuple(inputs), dict(named), tuple(targets)
 
 
@@ -71,6 +72,16 @@ def expect_optimizer(optimizer: Any) -> None:
     if optimizer is not None:
         then = "make it over the model's parameters, for example torch.optim.Adam(model.parameters())"
         expect(optimizer, torch.optim.Optimizer, "optimizer", "a torch.optim.Optimizer", then)
+
+
+def _refuse_closure(optimizer: torch.optim.Optimizer | None) -> None:
+    """Raise TypeError if an optimizer calls the step several times (LBFGS): its ``step`` cannot be measured alone."""
+    closure = None if optimizer is None else inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise TypeError(
+            f"optimizer is {shown(optimizer)}, whose step() calls a closure with the whole training step, expected one "
+            "that steps after the backward pass; leave it out"
+        )
 
 
 def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, arguments: Any = ()) -> None:

@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.joint import Category, Storage
-from recompviz.pytorch.internals.aot import CapturedStep, captured_joint, make_lazy_parameters
+from recompviz.pytorch.internals.aot import CapturedStep, CaptureOff, captured_joint, make_lazy_parameters
 from recompviz.pytorch.internals.autograd import forward_only
 from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
@@ -138,6 +138,8 @@ def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
     """
     try:
         yield
+    except CaptureOff as error:
+        raise TraceError(str(error)) from None
     except RecompvizError:
         raise
     except BufferSet as error:
