@@ -33,7 +33,7 @@ def test_the_page_simulates_any_plan_as_python_does():
         timeline = simulate_schedule(make_schedule(joint, kept.tolist()))
         message = json.loads(json.dumps(joint_message(graph, joint)))
         found = run(
-            "explorer/offline.js",
+            "data/simulated_reply.js",
             "(() => { const r = m.simulateReply(m.readJoint(v.joint), v.kept);"
             " const list = (T, name) => Array.from(new T(r[name].buffer));"
             " return { ...r, labels: list(Uint32Array, 'block_labels'),"

@@ -1,5 +1,6 @@
 // The schedule of a plan: the order of the calls, and the storages that are freed after each call. Mirrors
-// recompviz/core/steps/schedule.py, so that an exported page can show every plan without a kernel.
+// recompviz/core/steps/schedule.py, so that the page can show every plan without the kernel. It runs at each tick of the
+// slider, so it uses typed arrays.
 
 const FORWARD = 0;
 const RECOMPUTE = 1;
@@ -7,73 +8,86 @@ const BACKWARD = 2;
 
 /** For each call whether its results are kept for the backward pass. */
 export function keptCalls(joint, kept) {
-  return joint.calls.map(
-    (call) =>
-      call.pinned || call.views.some((v) => kept[v]) || (call.node >= 0 ? kept[call.node] === 1 : call.follows.every((v) => kept[v])),
-  );
+  const { calls } = joint;
+  const keeps = new Uint8Array(calls.length);
+  for (let c = 0; c < calls.length; c++) {
+    const { pinned, views, node, follows } = calls[c];
+    keeps[c] = pinned || views.some((v) => kept[v]) || (node >= 0 ? kept[node] === 1 : follows.every((v) => kept[v])) ? 1 : 0;
+  }
+  return keeps;
 }
 
-/** { calls, phases, frees, saved, recomputed } of a keep mask. */
+/**
+ * The schedule of a keep mask: the `calls` in order with their `phases`; masks of the storages that are `saved` for the
+ * backward pass and of the calls that are `recomputed`; and `frees`, as freesOf returns them.
+ */
 export function makeSchedule(joint, kept) {
   const { calls, makers, forwardCount } = joint;
   const keeps = keptCalls(joint, kept);
-  const order = Array.from({ length: forwardCount }, (_, c) => c);
-  const phases = order.map(() => FORWARD);
-  const saved = new Set();
-  const recomputed = new Set();
+  const order = new Int32Array(calls.length + forwardCount);
+  const phases = new Uint8Array(order.length);
+  const saved = new Uint8Array(makers.length);
+  const recomputed = new Uint8Array(calls.length);
+  let count = 0;
+  for (; count < forwardCount; count++) order[count] = count;
+  phases.fill(FORWARD, 0, count);
 
-  function missing(reads) {
-    const wanted = [];
+  function missing(reads, wanted) {
     for (const s of reads) {
       const maker = makers[s];
-      if (maker < 0 || maker >= forwardCount || recomputed.has(maker) || saved.has(s)) continue;
-      if (keeps[maker]) saved.add(s);
+      if (maker < 0 || maker >= forwardCount || recomputed[maker] || saved[s]) continue;
+      if (keeps[maker]) saved[s] = 1;
       else wanted.push(maker);
     }
-    return wanted;
   }
 
+  const stack = [];
   for (let b = forwardCount; b < calls.length; b++) {
-    const stack = missing(calls[b].reads);
-    const pulled = [];
+    missing(calls[b].reads, stack);
+    const begin = count;
     while (stack.length) {
       const c = stack.pop();
-      if (recomputed.has(c)) continue;
-      recomputed.add(c);
-      pulled.push(c);
-      stack.push(...missing(calls[c].reads));
+      if (recomputed[c]) continue;
+      recomputed[c] = 1;
+      phases[count] = RECOMPUTE;
+      order[count++] = c;
+      missing(calls[c].reads, stack);
     }
-    pulled.sort((one, other) => one - other);
-    for (const c of pulled) {
-      order.push(c);
-      phases.push(RECOMPUTE);
-    }
-    order.push(b);
-    phases.push(BACKWARD);
+    if (count > begin + 1) order.subarray(begin, count).sort();
+    phases[count] = BACKWARD;
+    order[count++] = b;
   }
-  return { calls: order, phases, frees: freesOf(joint, order, saved), saved, recomputed };
+  const run = order.subarray(0, count);
+  return { calls: run, phases: phases.subarray(0, count), frees: freesOf(joint, run, saved), saved, recomputed };
 }
 
-/** The storages freed after each step: those that are used there for the last time. */
+/** The storages freed after each step, those that are used there for the last time: step i frees `storages` from `start[i]` to `stop[i]`. */
 export function freesOf(joint, order, saved) {
   const { calls, makers, results, forwardCount } = joint;
-  const frees = order.map(() => []);
-  const madeAgain = new Set();
-  for (const c of order.slice(forwardCount)) if (c < forwardCount) for (const s of calls[c].makes) madeAgain.add(s);
-  const ends = new Set([...results].filter((s) => !madeAgain.has(s)));
-  for (const [start, stop, immortal] of [
+  const storages = [];
+  const start = new Int32Array(order.length);
+  const stop = new Int32Array(order.length);
+  const ends = new Uint8Array(makers.length);
+  for (const s of results) ends[s] = 1;
+  const inForward = Uint8Array.from(ends);
+  for (let i = forwardCount; i < order.length; i++) if (order[i] < forwardCount) for (const s of calls[order[i]].makes) ends[s] = 0;
+  for (let s = 0; s < makers.length; s++) if (saved[s]) inForward[s] = 1;
+  for (const [from, to, seen] of [
     [forwardCount, order.length, ends],
-    [0, forwardCount, new Set([...results, ...saved])],
+    [0, forwardCount, inForward],
   ]) {
-    const seen = new Set(immortal);
-    for (let i = stop - 1; i >= start; i--) {
+    for (let i = to - 1; i >= from; i--) {
       const call = calls[order[i]];
-      for (const s of [...call.makes, ...call.reads]) {
-        if (seen.has(s) || makers[s] < 0) continue;
-        seen.add(s);
-        frees[i].push(s);
+      start[i] = storages.length;
+      for (const used of [call.makes, call.reads]) {
+        for (const s of used) {
+          if (seen[s] || makers[s] < 0) continue;
+          seen[s] = 1;
+          storages.push(s);
+        }
       }
+      stop[i] = storages.length;
     }
   }
-  return frees;
+  return { storages, start, stop };
 }

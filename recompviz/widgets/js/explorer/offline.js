@@ -1,8 +1,7 @@
 // The model of an exported page, which has no kernel: it answers choices from the data in the page. It has the same
 // `get`, `set`, `on` and `send` as the model of a widget, so that the views are the same.
 
-import { makeSchedule } from "../data/schedule.js";
-import { eventsOf, readBlocks } from "../data/simulation.js";
+import { readJoint, simulateReply } from "../data/simulated_reply.js";
 import { readTable } from "../data/wire.js";
 import { keepMask } from "../data/plan_table.js";
 
@@ -12,44 +11,6 @@ export function withBuffers(value) {
   if (value === null || typeof value !== "object") return value;
   if (typeof value.$ === "string") return new DataView(Uint8Array.from(atob(value.$), (letter) => letter.charCodeAt(0)).buffer);
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withBuffers(inner)]));
-}
-
-/** The joint graph from its message in the page. */
-export function readJoint(message) {
-  return {
-    ...message,
-    results: new Set(message.results),
-    calls: message.calls.map(([node, reads, makes, pinned, random, views, follows]) => ({ node, reads, makes, pinned, random, views, follows })),
-  };
-}
-
-/** The part of `_reply` with the timeline of a plan, as the kernel would send it. */
-export function simulateReply(joint, kept) {
-  const schedule = makeSchedule(joint, kept);
-  // after the last call the gradients arrive, and the optimizer steps where there is one
-  const after = joint.optimizerScratch ? [3, 4] : [3];
-  const steps = schedule.calls.length + after.length;
-  const { blocks, peak, peakStep } = readBlocks(eventsOf(joint, schedule), steps);
-  const view = (Type, values) => new DataView(Type.from(values).buffer);
-  const fixed = new Map(joint.static);
-  const moving = new Set(blocks.map((block) => block.category));
-  const arrival = joint.calls.length + joint.sizes.length + 4;
-  return {
-    steps,
-    categories: joint.categoryLabels
-      .map((label, number) => [number, label, number <= 4, fixed.get(number) ?? 0])
-      .filter(([number]) => fixed.get(number) || moving.has(number)),
-    block_labels: view(Uint32Array, blocks.map((block) => joint.calls.length + block.storage)),
-    block_categories: view(Uint8Array, blocks.map((block) => block.category)),
-    block_bytes: view(Float64Array, blocks.map((block) => block.bytes)),
-    block_first: view(Uint32Array, blocks.map((block) => block.first)),
-    block_stop: view(Uint32Array, blocks.map((block) => block.stop)),
-    phases: view(Uint8Array, [...schedule.phases, ...after]),
-    step_nodes: view(Int32Array, [...schedule.calls.map((c) => joint.callNodes[c]), ...after.map(() => -1)]),
-    step_labels: view(Uint32Array, [...schedule.calls, ...after.map((_, i) => arrival + i)]),
-    peak: peak + joint.static.reduce((sum, [, bytes]) => sum + bytes, 0),
-    peak_step: peakStep,
-  };
 }
 
 /** The model; `data` is the unpacked data of the page. */
@@ -79,6 +40,7 @@ export function offlineModel(data) {
   let waiting = 0;
   return {
     offline: true,
+    joint,
     get: (name) => values[name],
     set: (name, value) => {
       values[name] = value;
