@@ -21,10 +21,13 @@ ROOMS = {
 node = pytest.mark.node
 
 
-def run(module, expression, **values):
-    """Evaluate an expression over a module's exports."""
-    source = (
-        f"import * as m from {json.dumps((JS / module).as_uri())};\n"
+def run(module, expression, modules=None, **values):
+    """Evaluate an expression over a module's exports, `m`, and those of other modules by name."""
+    source = "".join(
+        f"import * as {name} from {json.dumps((JS / path).as_uri())};\n"
+        for name, path in {"m": module, **(modules or {})}.items()
+    )
+    source += (
         f"const v = {json.dumps(values)};\n"
         f"console.log(JSON.stringify({expression}));"
     )
@@ -96,10 +99,9 @@ def test_a_column_of_the_timeline_shows_its_highest_step():
 
 @node
 def test_a_click_on_the_timeline_finds_the_step():
-    assert run(
-        "explorer/timeline_view.js",
-        "[m.hitTest(0, 500, 10), m.hitTest(58, 500, 10), m.hitTest(485, 500, 10), m.hitTest(499, 500, 10)]",
-    ) == [-1, 0, 9, -1]
+    found = "[0, 58, 485, 499].map((px) => m.hitTest(px, 500, 0, 10))"
+    assert run("explorer/timeline_view.js", found) == [-1, 0, 9, -1]
+    assert run("explorer/timeline_view.js", "m.hitTest(58, 500, 4, 6)") == 4  # zoomed into steps 4 and 5
 
 
 @node

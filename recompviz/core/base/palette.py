@@ -53,6 +53,11 @@ LIGHT = {
     "on-level-4": "#ffffff", "on-level-5": "#ffffff",
     "hue-0": "#bfe1f6", "hue-1": "#b9e4d6", "hue-2": "#f0d3e2", "hue-3": "#f7efae", "on-hue": "#14181c",
     "hue-pattern": "#00000033",
+    # the memory landscape: what is there before the step, gradients, strata from the first part of the model to the last
+    "land-parameters": "#c3cad2", "land-static": "#d3d8de", "land-optimizer": "#b0b9c3", "land-gradients": "#dcd0d9",
+    "land-flight": "#8f9aa6", "land-hatch": "#f5a623", "land-edge": "#ffffff", "on-land": "#ffffff",
+    "land-ramp-0": "#5d3a9b", "land-ramp-1": "#2a5db8", "land-ramp-2": "#0f8296", "land-ramp-3": "#2f8450",
+    "land-ramp-4": "#77751a",
 }  # fmt: skip
 DARK = {
     "text": "#e6e9ed", "muted": "#a8b1bb", "surface": "#111418", "raised": "#1a1e24", "quiet": "#1d2228",
@@ -71,4 +76,8 @@ DARK = {
     "on-level-4": "#0c1116", "on-level-5": "#0c1116",
     "hue-0": "#7db9dc", "hue-1": "#77c2aa", "hue-2": "#d59cbb", "hue-3": "#d3c667", "on-hue": "#14181c",
     "hue-pattern": "#00000033",
+    "land-parameters": "#3f4751", "land-static": "#353c45", "land-optimizer": "#4a535e", "land-gradients": "#4d4450",
+    "land-flight": "#76818d", "land-hatch": "#ffc24d", "land-edge": "#111418", "on-land": "#0a1016",
+    "land-ramp-0": "#a78bea", "land-ramp-1": "#6aa5f5", "land-ramp-2": "#45c3d6", "land-ramp-3": "#5fd092",
+    "land-ramp-4": "#c6d15a",
 }  # fmt: skip

@@ -35,6 +35,7 @@ from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.budgets import budget_bytes, first_choice, fits
+from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
@@ -144,6 +145,7 @@ class Explorer(PageWidget):
     _modules = traitlets.Dict().tag(sync=True)
     _tables: Any = traitlets.List().tag(sync=True)
     _more: Any = traitlets.List().tag(sync=True)
+    _joint = traitlets.Bytes().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
     _waiting = traitlets.Unicode().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
@@ -211,6 +213,7 @@ class Explorer(PageWidget):
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
             "_modules": wire.modules_message(self.graph),
+            "_joint": packed_joint(self.graph, self.planner.joint),
             "_tables": [wire.table_message(shown) for shown in tables.first],
             "_more": [wire.table_message(shown) for shown in tables.more],
             "_pins": {"request": 0, "base": -1, "keep": [], "recompute": []},

@@ -16,12 +16,11 @@ from typing import Any
 
 from recompviz.core.base import palette
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.steps.joint import Category, JointGraph
-from recompviz.core.steps.simulation import ARRIVAL, OPTIMIZER_SCRATCH, OPTIMIZER_STEP
+from recompviz.core.steps.joint import JointGraph
 from recompviz.widgets.base import assets
+from recompviz.widgets.explorer.joint_wire import joint_message
 from recompviz.widgets.explorer.wire import layout_message
 from recompviz.widgets.layout.layout import MODES, lay_out
-from recompviz.widgets.layout.step_nodes import node_numbers, step_nodes
 
 _PAGE = """<!doctype html>
 <html lang="en" data-jp-theme-light="true">
@@ -66,12 +65,12 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
     """
     data = {
         "traits": {
-            **traits,
+            **{name: value for name, value in traits.items() if name != "_joint"},
             "_run": {**traits["_run"], "state": "idle", "can": False},
             "_solving": {"state": "idle", "fraction": 0.0, "text": "", "families": {}},
         },
         "layouts": {mode: layout_message(lay_out(graph, mode)) for mode in MODES},
-        "joint": joint_message(graph, joint),
+        "joint": joint_message(graph, joint),  # with labels, which the trait leaves to the kernel
     }
     text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
     page = _PAGE.format(
@@ -84,36 +83,6 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
         script=assets.esm("explorer/standalone.js").replace("</script", "<\\/script"),
     )
     return _encoded(page).decode()
-
-
-def joint_message(graph: Graph, joint: JointGraph) -> dict[str, Any]:
-    """Return the joint graph as ``js/explorer/offline.js`` reads it."""
-    keys = [call.info.key for call in joint.calls]
-    return {
-        "calls": [
-            [call.node, call.reads, call.makes, call.pinned, call.random, call.views, call.follows]
-            for call in joint.calls
-        ],
-        "forwardCount": joint.forward_count,
-        "makers": [storage.maker for storage in joint.storages],
-        "sizes": joint.sizes,
-        "categories": [int(storage.category) for storage in joint.storages],
-        "results": sorted(joint.results),
-        "clones": joint.clones,
-        "tangentBytes": joint.tangent_bytes,
-        "rngBytes": joint.rng_bytes,
-        "alignment": joint.alignment,
-        "workspace": joint.workspace,
-        "optimizerScratch": joint.optimizer_scratch,
-        "static": [[int(category), size] for category, size in joint.static.items()],
-        "categoryLabels": [category.label for category in Category],
-        "callNodes": step_nodes(graph, node_numbers(graph), keys),
-        "labels": [
-            *keys,
-            *(storage.label for storage in joint.storages),
-            *("generator state", "workspace", "gradient of the loss", OPTIMIZER_SCRATCH, ARRIVAL, OPTIMIZER_STEP),
-        ],
-    }
 
 
 def _encoded(text: str) -> bytes:

@@ -1,6 +1,6 @@
 // The blocks that are alive at a step, and why, from the blocks of a reply. Mirrors recompviz/core/steps/blocks.py.
 
-const CATEGORY = { kept: 5, transient: 6, recomputed: 7, gradient: 8, parameterGradient: 9, loss: 10, workspace: 11 };
+import { CATEGORY } from "./categories.js";
 
 /** Bytes of each category at the maximum of each step: one row for each category shown. */
 export function bandsOf(reply) {

@@ -1,11 +1,17 @@
 // The timeline of a plan as the kernel would send it in `_reply`, simulated in the page.
 
+import { CATEGORY } from "./categories.js";
 import { makeSchedule } from "./schedule.js";
 import { eventsOf, readBlocks } from "./simulation.js";
 
 const ARRIVE = 3;
 const OPTIMIZE = 4;
-const STATIC = 4; // the last category of memory that is allocated before the step
+
+/** The joint graph from gzipped JSON in a DataView. */
+export async function unpackJoint(view) {
+  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return readJoint(JSON.parse(await new Response(stream).text()));
+}
 
 /** The joint graph from its message. */
 export function readJoint(message) {
@@ -42,7 +48,7 @@ export function simulateReply(joint, kept) {
   return {
     steps,
     categories: joint.categoryLabels
-      .map((label, number) => [number, label, number <= STATIC, fixed.get(number) ?? 0])
+      .map((label, number) => [number, label, number <= CATEGORY.optimizer, fixed.get(number) ?? 0])
       .filter(([number]) => fixed.get(number) || moving.has(number)),
     block_labels: viewOf(blocks.storages.map((s) => joint.calls.length + s)),
     block_categories: viewOf(blocks.categories),

@@ -1,13 +1,8 @@
 // The simulator: the allocations and frees of a schedule, and the blocks between them. Mirrors
 // recompviz/core/steps/simulation.py and recompviz/core/steps/blocks.py. It runs at each tick of the slider, so it uses typed arrays.
 
-const OPTIMIZER = 4;
-const KEPT = 5;
-const TRANSIENT = 6;
-const RECOMPUTED = 7;
-const GRADIENT = 8;
-const PARAMETER_GRADIENT = 9;
-const SCRATCH = 11;
+import { CATEGORY } from "./categories.js";
+
 const CATEGORIES = 16; // more than there are
 const BACK = 2;
 const AGAIN = 1;
@@ -56,19 +51,19 @@ export function eventsOf(joint, schedule) {
     const call = calls[c];
     const phase = phases[i];
     for (const s of call.makes) {
-      held[s] = phase === AGAIN ? RECOMPUTED : categories[s] === KEPT && !saved[s] ? TRANSIENT : categories[s];
+      held[s] = phase === AGAIN ? CATEGORY.recomputed : categories[s] === CATEGORY.kept && !saved[s] ? CATEGORY.transient : categories[s];
       add(i, s, held[s], sizes[s]);
     }
     const state = call.random && recomputed[c] && phase !== BACK ? rounded(joint.rngBytes) : 0;
-    if (state) add(i, generator, KEPT, state);
+    if (state) add(i, generator, CATEGORY.kept, state);
     const extra = rounded(joint.workspace[c] ?? 0);
     if (extra) {
-      add(i, scratch, SCRATCH, extra);
-      add(i, scratch, SCRATCH, -extra);
+      add(i, scratch, CATEGORY.workspace, extra);
+      add(i, scratch, CATEGORY.workspace, -extra);
     }
     if (state && phase === AGAIN) {
-      add(i, generator, KEPT, -state);
-      add(i, generator, KEPT, -state);
+      add(i, generator, CATEGORY.kept, -state);
+      add(i, generator, CATEGORY.kept, -state);
     }
     for (let k = frees.start[i]; k < frees.stop[i]; k++) {
       const s = frees.storages[k];
@@ -76,18 +71,18 @@ export function eventsOf(joint, schedule) {
       add(i, s, held[s], -sizes[s]);
       held[s] = -1;
     }
-    if (i === forwardCount - 1 && joint.tangentBytes) add(i, tangent, GRADIENT, rounded(joint.tangentBytes));
+    if (i === forwardCount - 1 && joint.tangentBytes) add(i, tangent, CATEGORY.gradient, rounded(joint.tangentBytes));
   }
   const last = schedule.calls.length;
   for (const [s, bytes] of joint.clones) {
-    add(last, s, PARAMETER_GRADIENT, rounded(bytes));
+    add(last, s, CATEGORY.parameterGradient, rounded(bytes));
     if (held[s] >= 0) add(last, s, held[s], -sizes[s]);
     held[s] = -1;
   }
-  if (joint.tangentBytes) add(last, tangent, GRADIENT, -rounded(joint.tangentBytes));
+  if (joint.tangentBytes) add(last, tangent, CATEGORY.gradient, -rounded(joint.tangentBytes));
   const step = joint.optimizerScratch;
-  add(last + 1, optimizer, OPTIMIZER, step);
-  add(last + 1, optimizer, OPTIMIZER, -step);
+  add(last + 1, optimizer, CATEGORY.optimizer, step);
+  add(last + 1, optimizer, CATEGORY.optimizer, -step);
   return events;
 }
 

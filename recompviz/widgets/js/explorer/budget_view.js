@@ -81,7 +81,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
     if (settled || !isFocused(slider)) slider.value = state.budget;
     const part = state.budget / domain.most;
     if (!isFocused(value)) value.value = amount(state.budget);
-    setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `total bytes · ${formatPercent(part)} of keep-all`);
+    setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `${formatPercent(part)} of keep-all`);
     slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(part)} of keep-all`);
   }
 

@@ -3,6 +3,8 @@
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
+import { unpackJoint } from "../data/simulated_reply.js";
+import { strataOf } from "../data/strata.js";
 import { rowFor } from "../data/plan_table.js";
 import { neighbours } from "../data/lower_sets.js";
 import { makeGraphView } from "../graph/graph_view.js";
@@ -39,6 +41,7 @@ function initialState(model) {
     settled: true, // no drag is going on
     confirmed: true, // the kernel has simulated this plan
     hover: -1, // the node under the pointer
+    hoverBar: -1, // the node of the bar under the pointer
     selected: -1, // the node that was clicked
     step: -1, // the chosen step of the schedule
     hoverStep: -1,
@@ -76,6 +79,7 @@ export function mount(model, parent) {
     asked: { request, table, row, budget }, // the choice that was sent last
     renumbered: false, // whether a table came or went since, so that its numbers may mean another plan
     reply: null,
+    joint: model.joint ?? null, // with it the page simulates each plan at once; null until it is unpacked
     kept: null,
     segments: null,
     repaints: [],
@@ -125,6 +129,11 @@ export function mount(model, parent) {
     explorer.pinNode(state.selected, direction);
   });
   const stopListening = listenToKernel(explorer);
+  if (!explorer.joint) {
+    unpackJoint(model.get("_joint")).then((joint) => {
+      explorer.joint = joint;
+    }, unanswered);
+  }
 
   views.graph.setLayout(readLayout(model.get("_layout")));
   views.graph.setNote(model.get("_waiting"));
@@ -167,9 +176,12 @@ export function mount(model, parent) {
 /** Make every view of an Explorer under `root`. */
 function makeViews(explorer, root, id) {
   const { model, graph, state, views, fixed, families } = explorer;
-  const { hover, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, pinNode, setPins, setRow, choose } = explorer;
+  const { hover, hoverBar, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, pinNode, setPins, setRow, choose } = explorer;
   const all = () => explorer.tables;
   const labels = () => model.get("_labels");
+  // the kernel numbers the labels of its replies in another order than the page
+  const labelsOf = (reply) => (reply.simulated ? [] : labels());
+  const strata = strataOf(graph.nodes.map((node) => node.module), graph.memory);
   const mode = (name) => {
     model.set("_mode", name);
     model.save_changes();
@@ -178,7 +190,7 @@ function makeViews(explorer, root, id) {
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, { budget: setBudget, row: setRow, choose, objective, solver, binding }, id);
-  views.timeline = makeTimelineView(below, fixed, all, { hoverStep, step: setStep, pick, category: setCategory, peak: showPeak }, labels, id);
+  views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),

@@ -5,6 +5,8 @@ import { formatBytes, formatPercent } from "../shared/units.js";
 import { keepMask, segmentsOf } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf } from "./pins.js";
+import { readReply } from "../data/wire.js";
+import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf } from "./runs_view.js";
 import { tableName } from "./switches.js";
 
@@ -38,7 +40,8 @@ export function makePainting(explorer) {
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     views.header.update(table, state.row, explorer.kept, isInterim(model.get("_waiting")));
     views.budget.update(state, state.settled);
-    views.timeline.update(state, state.confirmed);
+    simulate();
+    views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();
     showCard();
     explorer.repaints.push([performance.now() - start, changed]);
@@ -49,6 +52,12 @@ export function makePainting(explorer) {
     views.pins.update(state.pins, model.get("_solving"), pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
     showDrawer();
     setText(explorer.live, announcement(table, state.row, state.budget, explorer.forward));
+  }
+
+  /** Show the timeline of a plan that the kernel has not confirmed yet, simulated in the page. */
+  function simulate() {
+    if (state.confirmed || !explorer.joint) return;
+    views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
   }
 
   function showRun() {

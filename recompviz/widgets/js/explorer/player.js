@@ -126,12 +126,16 @@ export function makePlayer(head, track, actions, id) {
     setSteps(count, naming) {
       steps = count;
       name = naming;
-      scrubber.max = Math.max(0, steps - 1);
       if (at >= steps) moveTo(steps - 1);
+    },
+    /** Let the scrubber cover the steps from `first` to `last`. */
+    setRange(first, last) {
+      scrubber.min = Math.max(0, first);
+      scrubber.max = Math.max(0, last);
     },
     setStep(step) {
       if (Math.floor(at) !== step) at = step;
-      scrubber.value = Math.max(0, step);
+      scrubber.value = Math.max(Number(scrubber.min), step);
       scrubber.classList.toggle("rv-idle", step < 0);
       leave.hidden = step < 0;
       scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : `step ${step + 1} of ${steps}, ${name(step)}`);

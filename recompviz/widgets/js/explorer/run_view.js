@@ -47,7 +47,7 @@ export function makeRunView(parent, line, device, actions) {
       cancel.hidden = bar.hidden = !running;
       bar.value = status.fraction ?? 0;
       const say = running || status.state === "failed" || status.state === "cancelled";
-      message = say ? status.text : "hover a step to read it · click to select it · play the schedule below";
+      message = say ? status.text : "hover a bar to read it · click to select it · drag to zoom";
       text.hidden = !say && run !== null;
       smaller = status.offer ?? 0;
       offer.hidden = status.state !== "failed" || !smaller;

@@ -28,6 +28,15 @@ export function makeSelection(explorer) {
     lightUp();
   }
 
+  /** A bar of the landscape under the pointer: its node is marked in graph and landscape; −1 for none. */
+  function hoverBar(v) {
+    if (state.hoverBar === v) return;
+    state.hoverBar = v;
+    const marked = v >= 0 ? v : state.selected;
+    views.graph.mark(marked, views.timeline.nodeOfStep(state.hoverStep >= 0 ? state.hoverStep : state.step));
+    views.timeline.markNode(marked);
+  }
+
   function clickNode(v) {
     selectNode(v === state.selected ? -1 : v);
     views.graph.hintAway?.();
@@ -43,7 +52,8 @@ export function makeSelection(explorer) {
     if (state.hoverStep === step) return;
     state.hoverStep = step;
     views.timeline.hoverStep(step);
-    views.graph.mark(state.hover >= 0 ? state.hover : state.selected, views.timeline.nodeOfStep(step >= 0 ? step : state.step));
+    const v = [state.hoverBar, state.hover, state.selected].find((each) => each >= 0) ?? -1;
+    views.graph.mark(v, views.timeline.nodeOfStep(step >= 0 ? step : state.step));
   }
 
   function setStep(step) {
@@ -55,13 +65,15 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  function pick(step, category) {
-    state.category = category === state.category ? null : category;
+  /** A click on the timeline: a step, the value at the pointer, or the category where there is no value. */
+  function pick(step, node, category) {
+    state.category = category === null || category === state.category ? null : category;
     views.timeline.setFilter(state.category);
     views.drawer.open("alive");
     if (state.step === step) explorer.showDrawer();
     else setStep(step);
-    if (views.timeline.nodeOfStep(step) >= 0) selectNode(views.timeline.nodeOfStep(step));
+    const v = node ?? (category === null ? views.timeline.nodeOfStep(step) : -1);
+    if (v >= 0) selectNode(v);
   }
 
   function setCategory(category) {
@@ -91,5 +103,5 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  return { hover, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
+  return { hover, hoverBar, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
 }

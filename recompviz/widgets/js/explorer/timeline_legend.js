@@ -1,8 +1,23 @@
-// The legend of the timeline: categories, phases and lines. A category is a button that filters.
+// The legend of the timeline, one line: categories and lines. A category is a button that filters.
 
-import { html, svg, listeners } from "../shared/elements.js";
+import { html, listeners } from "../shared/elements.js";
+import { formatBytes } from "../shared/units.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
+const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "parameter gradients" };
+const SMALL = 0.01; // share of the peak; categories that stay below it are one item
+
+/** The categories that are worth an item, and the others: two lists. */
+export function splitCategories(reply) {
+  const large = [];
+  const small = [];
+  reply.categories.forEach((category, c) => {
+    let most = 0;
+    for (let s = c * reply.steps; s < (c + 1) * reply.steps; s++) most = Math.max(most, reply.bands[s]);
+    (most >= SMALL * reply.peak ? large : small).push({ ...category, most });
+  });
+  return [large, small];
+}
 
 /** The legend; `choose(category or null)` is called when the filter changes. */
 export function makeTimelineLegend(parent, choose) {
@@ -15,27 +30,27 @@ export function makeTimelineLegend(parent, choose) {
 
   /** @param filter the category in full colour, or null; the last argument says which lines are drawn. */
   function update(reply, filter, { measured, compared }) {
-    const phases = [...new Set(reply.phases)].sort();
-    const names = [
-      ...reply.categories.map((category) => [`rv-key rv-category-${category.number}`, category.label, category.number]),
-      ...phases.map((phase) => [`rv-key rv-key-strip rv-phase-${phase}`, PHASES[phase]]),
-      ["rv-key rv-key-ghost", "keep all"],
-      ...(measured ? [["rv-key rv-key-measured", "measured"]] : []),
-      ...(compared ? [["rv-key rv-key-rival", "compared with"]] : []),
-    ];
-    const signature = `${names.map((pair) => pair[1]).join()}${filter}`;
+    const [large, small] = splitCategories(reply);
+    const signature = [...large.map(({ number }) => number), "", ...small.map(({ number }) => number), filter, measured, compared].join();
     if (legend.dataset.signature === signature) return;
     legend.dataset.signature = signature;
     legend.replaceChildren();
-    for (const [className, text, category] of names) {
-      const item = html(category === undefined ? "span" : "button", "rv-legend-item", legend);
-      if (category !== undefined) {
-        item.title = `Only ${text}`;
-        item.setAttribute("aria-pressed", String(filter === category));
-        item.dataset.category = category;
-      }
-      const key = svg("svg", { width: 11, height: 11, class: className }, item);
-      svg("rect", { width: 11, height: 11, rx: 2 }, key);
+    for (const { number, label } of large) {
+      const item = html("button", "rv-legend-item", legend);
+      item.title = `Only ${label}`;
+      item.setAttribute("aria-pressed", String(filter === number));
+      item.dataset.category = number;
+      html("span", `rv-key rv-key-${number}`, item);
+      item.append(SHORT[label] ?? label);
+    }
+    if (small.length) {
+      const item = html("span", "rv-legend-item", legend);
+      item.title = small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
+      item.append(`${small.length} below 1 %`);
+    }
+    for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", "compared with"]] : [])]) {
+      const item = html("span", "rv-legend-item", legend);
+      html("span", `rv-key rv-key-line rv-key-${name}`, item);
       item.append(text);
     }
   }

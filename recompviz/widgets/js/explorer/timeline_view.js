@@ -1,6 +1,5 @@
-// Memory over the step: bands by category, the peak, the measured line of a run, and below them the phases on the same
-// axis. During a drag the outline from the plan table replaces the bands. A step is hovered, or chosen by click,
-// scrubber or player.
+// Memory over the step: the landscape of all values, its axes, the budget, the peak, the measured line of a run, and below
+// them the phases on the same axis. A step is hovered, or chosen by click, keys, scrubber or player.
 
 import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
@@ -9,55 +8,84 @@ import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
 import { makeNodeMarks, makePeakMark } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES } from "./timeline_legend.js";
-import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns, bandAt } from "./timeline_shapes.js";
+import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
+import { makeLandscape } from "./landscape.js";
+import { makeLandscapeLabels } from "./landscape_labels.js";
+import { makeLandscapePointer } from "./landscape_pointer.js";
+import { makeLandscapeKeys } from "./landscape_keys.js";
+import { makeLandscapeTip, textsOf } from "./landscape_tip.js";
+import { WHOLE_STEP, between, cut, including, stepsOf, zoomed } from "./stretch.js";
+import { nodeOfBlock } from "../data/blocks.js";
 
-const HEIGHT = 172;
-const STRIP = 12;
-const EDGE = { left: 58, right: 14, top: 14, bottom: 36 };
+const HEIGHT = 252;
+const STRIP = 15;
+const EDGE = { left: 58, right: 14, top: 16, bottom: 36 };
 const BASE = HEIGHT - EDGE.bottom;
-const STRIP_TOP = BASE + 7;
+const STRIP_TOP = BASE + 5;
+const STRIP_NAMES = { 0: "forward", 2: "backward" };
+const LETTER_WIDTH = 6.5;
 
-/** The step at a position of the chart; −1 outside. */
-export function hitTest(px, width, steps) {
+/** The step at a position of the chart, among the steps [from, to) that it shows; −1 outside. */
+export function hitTest(px, width, from, to) {
   const at = (px - EDGE.left) / (width - EDGE.left - EDGE.right);
-  return at < 0 || at >= 1 || !steps ? -1 : Math.floor(at * steps);
+  return at < 0 || at >= 1 || to <= from ? -1 : from + Math.floor(at * (to - from));
+}
+
+/** The bars of a node: its value, kept or recomputed, and its gradients. */
+export function barsOfNode(bars, reply, v) {
+  return (k) => v >= 0 && bars.blocks[k] >= 0 && nodeOfBlock(reply, bars.blocks[k]) === v;
 }
 
 /**
  * The timeline.
- * @param tables the tables of the objectives; `all()` gives every table
- * @param actions { hoverStep(step or −1), step(step or −1), pick(step, category), category(number), peak() }
+ * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf
+ * @param actions { hoverStep(step or −1), hover(node), step(step or −1), pick(step, node or null, category), category(number), peak() }
  * @param labels() the labels of the steps
  */
-export function makeTimelineView(parent, tables, all, actions, labels, id) {
+export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-panel-title", head, "Memory over the step");
-  html("span", "rv-muted", head, "total bytes");
+  html("span", "rv-muted", head, "every value from birth to last use");
   html("span", "rv-gap", head);
   const runHead = html("div", "rv-run-head", head);
   const line = html("div", "rv-status", root);
   const note = html("span", "rv-readout", line);
   const playerHead = html("div", "rv-player-line", line);
-  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "group" }, root);
+  const plot = html("div", "rv-plot", root);
+  const canvas = html("canvas", "rv-landscape", plot);
+  canvas.setAttribute("aria-hidden", "true");
+  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "group", tabindex: 0 }, plot);
+  const about = html("div", "rv-live", plot);
+  about.id = `${id}-landscape`;
+  chart.setAttribute("aria-describedby", about.id);
+  const tip = makeLandscapeTip(plot);
+  const back = html("button", "rv-button rv-whole", plot, "Whole step");
+  back.title = "Show the whole step (double click, or 0)";
+  back.hidden = true;
   const player = makePlayer(playerHead, root, { step: actions.step }, id);
   const legend = makeTimelineLegend(root, actions.category);
   const grid = svg("g", {}, chart);
-  const bands = svg("g", { class: "rv-stack" }, chart);
-  const rival = svg("path", { class: "rv-rival" }, chart);
-  const ghost = svg("path", { class: "rv-ghost" }, chart);
-  const outline = svg("path", { class: "rv-outline" }, chart);
-  const casing = svg("path", { class: "rv-measured-casing" }, chart);
-  const measuredLine = svg("path", { class: "rv-measured" }, chart);
+  const clip = svg("clipPath", { id: `${id}-stretch` }, chart);
+  const clipped = svg("rect", { x: EDGE.left, y: 0 }, clip);
+  const inside = svg("g", { "clip-path": `url(#${id}-stretch)` }, chart);
+  const rival = svg("path", { class: "rv-rival" }, inside);
+  const ghost = svg("path", { class: "rv-ghost" }, inside);
+  const outline = svg("path", { class: "rv-outline" }, inside);
+  const names = makeLandscapeLabels(svg("g", { "aria-hidden": "true" }, inside), strata);
+  const casing = svg("path", { class: "rv-measured-casing" }, inside);
+  const measuredLine = svg("path", { class: "rv-measured" }, inside);
   const limit = svg("line", { class: "rv-budget-line" }, chart);
-  const limitText = svg("text", { class: "rv-tick rv-halo" }, chart);
-  const strip = svg("g", { class: "rv-strip" }, chart);
-  const nodeMarks = makeNodeMarks(chart, STRIP_TOP, STRIP);
-  const playhead = svg("g", { class: "rv-playhead", visibility: "hidden" }, chart);
+  const limitText = svg("text", { class: "rv-limit rv-halo" }, chart);
+  const strip = svg("g", { class: "rv-strip" }, inside);
+  const nodeMarks = makeNodeMarks(inside, STRIP_TOP, STRIP);
+  const playhead = svg("g", { class: "rv-playhead", visibility: "hidden" }, inside);
   const playline = svg("line", {}, playhead);
-  const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, chart);
-  const peakMark = makePeakMark(chart, actions.peak);
+  const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, inside);
+  const brush = svg("rect", { class: "rv-brush", y: EDGE.top, height: STRIP_TOP + STRIP - EDGE.top, visibility: "hidden" }, chart);
+  const peakMark = makePeakMark(inside, actions.peak);
+  const landscape = makeLandscape(canvas, strata);
 
   let width = 0;
   let reply = null;
@@ -70,73 +98,102 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   let marked = -1;
   let against = null;
   let filter = null;
+  let stretch = WHOLE_STEP;
+  let view = WHOLE_STEP; // the stretch in whole steps of the reply
 
-  const x = (fraction) => EDGE.left + fraction * (width - EDGE.left - EDGE.right);
+  const inner = () => width - EDGE.left - EDGE.right;
+  const x = (fraction) => EDGE.left + ((fraction - view.from) / (view.to - view.from)) * inner();
   const y = (bytes) => BASE - (bytes / top) * (BASE - EDGE.top);
+  const nameOf = (s) => labels(reply)[reply.stepLabels[s]] ?? graph.nodes[reply.stepNodes[s]]?.key ?? "";
+  const shown = () => stepsOf(stretch, reply?.steps ?? 1);
+
+  function setTop() {
+    top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+  }
 
   function draw() {
-    top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+    setTop();
     chart.setAttribute("width", width);
+    clipped.setAttribute("width", Math.max(0, inner()));
+    clipped.setAttribute("height", HEIGHT);
+    Object.assign(canvas.style, { left: `${EDGE.left}px`, top: `${EDGE.top}px` });
     grid.replaceChildren();
     for (const bytes of byteTicks(0, top, 4)) {
       svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(bytes), y2: y(bytes), class: bytes ? "rv-grid" : "rv-axis" }, grid);
       svg("text", { x: EDGE.left - 5, y: y(bytes) + 3.5, class: "rv-tick", "text-anchor": "end" }, grid).textContent = formatBytes(bytes);
     }
-    ghost.setAttribute("d", stepPath(outlineOf(tables[0], 0), x, y));
+    drawLandscape();
     drawOutline();
-    drawBands();
     drawRun();
   }
 
+  /** The path of values over the whole step, in the visible stretch. */
+  function pathOf(values) {
+    const [part, from, to] = cut(values, view);
+    return stepPath(columnValues(part, inner()), (at) => x(from + at * (to - from)), y);
+  }
+
   function drawOutline() {
-    outline.setAttribute("d", stepPath(outlineOf(all()[state.table], state.row), x, y));
+    ghost.setAttribute("d", pathOf(outlineOf(tables[0], 0)));
+    outline.setAttribute("d", pathOf(reply && !root.classList.contains("rv-waiting") ? totals : outlineOf(all()[state.table], state.row)));
     const other = against && all()[against.table];
-    rival.setAttribute("d", other && against.row < other.rows ? stepPath(outlineOf(other, against.row), x, y) : "");
-    limit.setAttribute("x1", EDGE.left);
-    limit.setAttribute("x2", width - EDGE.right);
-    limit.setAttribute("y1", y(state.budget));
-    limit.setAttribute("y2", y(state.budget));
+    rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
+    const at = y(state.budget);
+    for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: at, y2: at })) limit.setAttribute(name, value);
     limitText.setAttribute("x", EDGE.left + 5);
-    limitText.setAttribute("y", y(state.budget) - 4);
+    limitText.setAttribute("y", at - 4);
     setText(limitText, `budget ${formatBytes(state.budget)}`);
   }
 
-  function drawBands() {
+  /** The step of each column of pixels, in the visible stretch. */
+  function columnsShown() {
+    const [from, to] = shown();
+    const part = totals.subarray(from, to);
+    return columnSteps(part, Math.round(inner() * Math.min(2, window.devicePixelRatio || 1))).map((s) => s + from);
+  }
+
+  function drawLandscape() {
     if (!reply || !width) return;
-    const steps = reply.steps;
-    const columns = columnSteps(totals, Math.max(60, Math.round(width)));
-    const low = new Float64Array(columns.length);
-    while (bands.childNodes.length > reply.categories.length) bands.lastChild.remove();
-    reply.categories.forEach((category, c) => {
-      const path = bands.childNodes[c] ?? svg("path", {}, bands);
-      let up = "";
-      let down = "";
-      for (let i = 0; i < columns.length; i++) {
-        const from = x(i / columns.length).toFixed(1);
-        const to = x((i + 1) / columns.length).toFixed(1);
-        const under = y(low[i]).toFixed(1);
-        low[i] += reply.bands[c * steps + columns[i]];
-        const over = y(low[i]).toFixed(1);
-        up += `${i ? "L" : "M"}${from} ${over}L${to} ${over}`;
-        down = `L${to} ${under}L${from} ${under}${down}`;
-      }
-      path.setAttribute("d", columns.length ? `${up}${down}Z` : "");
-      path.setAttribute("class", `rv-category-${category.number}${filter !== null && filter !== category.number ? " rv-dim" : ""}`);
-    });
-    strip.replaceChildren();
-    const byPhase = new Map();
-    for (const [phase, from, to] of phaseRuns(reply.phases)) {
-      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${STRIP_TOP}H${x(to / steps).toFixed(1)}V${STRIP_TOP + STRIP}H${x(from / steps).toFixed(1)}Z`);
-    }
-    for (const [phase, d] of [...byPhase].sort((a, b) => a[0] - b[0])) svg("path", { d, class: `rv-phase-${phase}` }, strip);
-    peakMark.draw(reply, x((reply.peakStep + 0.5) / reply.steps), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
+    const { steps } = reply;
+    const [from, to] = shown();
+    view = { from: from / steps, to: to / steps };
+    player.setRange(from, to - 1);
+    back.hidden = from === 0 && to === steps;
+    const size = { width: inner(), height: BASE - EDGE.top };
+    const columns = columnsShown();
+    const bars = landscape.bars();
+    landscape.draw(size, columns, top, filter);
+    names(bars, columns, size, top, EDGE.left, y);
+    drawStrip();
+    peakMark.draw(reply, x((reply.peakStep + 0.5) / steps), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
     drawLegend();
-    markSteps();
+    drawMarks();
     drawHead();
   }
 
-  function markSteps() {
-    if (reply && width) nodeMarks.draw(reply, marked, x);
+  function drawStrip() {
+    const { steps } = reply;
+    strip.replaceChildren();
+    const byPhase = new Map();
+    const longest = new Map();
+    for (const [phase, from, to] of phaseRuns(reply.phases)) {
+      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${STRIP_TOP}H${x(to / steps).toFixed(1)}V${STRIP_TOP + STRIP}H${x(from / steps).toFixed(1)}Z`);
+      const piece = [Math.max(EDGE.left, x(from / steps)), Math.min(width - EDGE.right, x(to / steps))];
+      const known = longest.get(phase);
+      if (!known || piece[1] - piece[0] > known[1] - known[0]) longest.set(phase, piece);
+    }
+    for (const [phase, d] of [...byPhase].sort((a, b) => a[0] - b[0])) svg("path", { d, class: `rv-phase-${phase}` }, strip);
+    for (const [phase, [left, right]] of longest) {
+      const name = STRIP_NAMES[phase] ?? PHASES[phase];
+      if (right - left < name.length * LETTER_WIDTH + 6) continue;
+      svg("text", { x: (left + right) / 2, y: STRIP_TOP + 11.5, "text-anchor": "middle", class: `rv-phase-name rv-phase-name-${phase}` }, strip).textContent = name;
+    }
+  }
+
+  function drawMarks() {
+    if (!reply || !width) return;
+    landscape.show(barsOfNode(landscape.bars(), reply, marked));
+    nodeMarks.draw(reply, marked, x);
   }
 
   function drawHead() {
@@ -151,7 +208,7 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
   }
 
   function drawRun() {
-    const path = run && width ? stepPath(columnValues(run.measured, width), x, y) : "";
+    const path = run && width ? pathOf(run.measured) : "";
     casing.setAttribute("d", path);
     measuredLine.setAttribute("d", path);
     if (reply) drawLegend();
@@ -165,10 +222,9 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
       return;
     }
     const px = x((at + 0.5) / reply.steps);
-    if (step >= 0) for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: STRIP_TOP + STRIP, visibility: "visible" })) crosshair.setAttribute(name, at);
-    const name = labels()[reply.stepLabels[at]] ?? "";
+    if (step >= 0) for (const [name, value] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: STRIP_TOP + STRIP, visibility: "visible" })) crosshair.setAttribute(name, value);
     line.classList.add("rv-reading");
-    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${name} · ${formatBytes(totals[at])} total bytes${mostOf(at)}`);
+    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${nameOf(at)} · ${formatBytes(totals[at])} total bytes${mostOf(at)}`);
   }
 
   /** The largest bands at a step. */
@@ -178,33 +234,109 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     return shares.slice(0, 2).map(([bytes, label]) => ` · ${label} ${formatBytes(bytes)}`).join("");
   }
 
-  const stepAt = (event) => hitTest(event.clientX - chart.getBoundingClientRect().left, width, reply?.steps ?? 0);
-  listen(chart, "pointermove", (event) => actions.hoverStep(stepAt(event)));
-  listen(chart, "pointerleave", () => actions.hoverStep(-1));
-  listen(chart, "click", (event) => {
-    const at = stepAt(event);
-    if (at < 0) return;
-    const bytes = ((BASE - (event.clientY - chart.getBoundingClientRect().top)) / (BASE - EDGE.top)) * top;
+  const label = (block) => labels(reply)[reply.blocks.labels[block]] ?? "";
+  const textsAt = (k) => textsOf(graph, reply, landscape.bars(), k, (s) => (s < reply.steps ? nameOf(s) : "the end"), label);
+
+  /** Select a bar at a step: its value in every view, or its category if it is no value of the graph. */
+  function choose(k, at) {
+    const bars = landscape.bars();
     player.pause();
-    actions.pick(at, bytes < 0 ? null : bandAt(reply, at, bytes));
+    const block = k < 0 ? -1 : bars.blocks[k];
+    const v = block < 0 ? -1 : nodeOfBlock(reply, block);
+    actions.pick(at, v >= 0 ? v : null, k < 0 || v >= 0 ? null : bars.categories[k]);
+  }
+
+  function show(next) {
+    stretch = next;
+    if (!width) return;
+    draw();
+    readout();
+  }
+  const share = (px) => (px - EDGE.left) / inner();
+  const pointer = makeLandscapePointer(chart, {
+    hover(px, py) {
+      actions.hoverStep(hitTest(px, width, ...shown()));
+      const k = reply ? landscape.at(px - EDGE.left, py - EDGE.top) : -1;
+      if (k < 0) {
+        tip.hide();
+        actions.hover(-1);
+        return;
+      }
+      tip.show(textsAt(k), px, py, width);
+      const block = landscape.bars().blocks[k];
+      actions.hover(block < 0 ? -1 : nodeOfBlock(reply, block));
+    },
+    leave() {
+      tip.hide();
+      actions.hoverStep(-1);
+      actions.hover(-1);
+    },
+    click(px, py) {
+      const at = hitTest(px, width, ...shown());
+      if (at >= 0) choose(landscape.at(px - EDGE.left, py - EDGE.top), at);
+    },
+    brush(from, to) {
+      tip.hide();
+      brush.setAttribute("visibility", from === null ? "hidden" : "visible");
+      if (from === null) return;
+      const limits = [from, to].map((px) => Math.min(width - EDGE.right, Math.max(EDGE.left, px))).sort((a, b) => a - b);
+      brush.setAttribute("x", limits[0]);
+      brush.setAttribute("width", limits[1] - limits[0]);
+    },
+    zoomTo: (from, to) => show(between(view, share(from), share(to), reply.steps)),
+    zoom: (factor, px) => show(zoomed(view, factor, share(px), reply.steps)),
+    whole: () => show(WHOLE_STEP),
+    key: makeLandscapeKeys({
+      steps: () => reply?.steps ?? 0,
+      chosen: () => chosen,
+      step: actions.step,
+      bars: () => landscape.bars(),
+      selected: () => marked,
+      choose: (k) => choose(k, chosen),
+      nodeOf: (k) => (landscape.bars().blocks[k] < 0 ? -1 : nodeOfBlock(reply, landscape.bars().blocks[k])),
+      zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : ((chosen + 0.5) / reply.steps - view.from) / (view.to - view.from), reply.steps)),
+      whole: () => show(WHOLE_STEP),
+    }),
+  });
+  listen(back, "click", () => {
+    show(WHOLE_STEP);
+    chart.focus({ preventScroll: true });
   });
   chart.setAttribute("aria-label", "Memory over the step");
+
+  /** The text for screen readers: what is alive at the peak, by layer. */
+  function describe() {
+    const bars = landscape.bars();
+    const names = ["allocated before the step", "parameter gradients", ...strata.names, "gradients and workspace"];
+    const sums = new Float64Array(names.length);
+    for (let k = 0; k < bars.bytes.length; k++) if (bars.first[k] <= reply.peakStep && reply.peakStep < bars.stop[k]) sums[bars.layers[k]] += bars.bytes[k];
+    const parts = names.map((name, i) => `${name} ${formatBytes(sums[i])}`).filter((_, i) => sums[i] > 0);
+    setText(about, `At the peak: ${parts.join(", ")}. The table "Alive at the peak" below lists every value. Arrow left and right choose a step, up and down a value alive there; plus and minus zoom, 0 shows the whole step.`);
+  }
+
+  const theme = new MutationObserver(() => {
+    landscape.recolour();
+    if (width) drawLandscape();
+  });
+  for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
   return {
     runHead,
     line,
-    /** Draw the outline of the row; the bands of the previous row are faded until the kernel confirms the choice. */
-    update(next, confirmed) {
+    /** Draw the outline of the row; without a reply for it, the landscape of the previous row is faded. */
+    update(next, known) {
       state = next;
-      root.classList.toggle("rv-waiting", !confirmed);
+      root.classList.toggle("rv-waiting", !known);
       if (width) drawOutline();
     },
     setReply(next) {
       reply = next;
       totals = totalsOf(reply);
+      landscape.setReply(reply);
       chart.setAttribute("aria-label", `Memory over ${reply.steps} steps, peak ${formatBytes(reply.peak)} total bytes at step ${reply.peakStep + 1}`);
-      player.setSteps(reply.steps, (at) => `${PHASES[reply.phases[at]]} ${labels()[reply.stepLabels[at]] ?? ""}, ${formatBytes(totals[at])} total bytes`);
-      drawBands();
+      player.setSteps(reply.steps, (at) => `${PHASES[reply.phases[at]]} ${nameOf(at)}, ${formatBytes(totals[at])} total bytes`);
+      describe();
+      drawLandscape();
       readout();
     },
     setRun(next) {
@@ -219,13 +351,15 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     setStep(next) {
       chosen = next;
       player.setStep(next);
+      const moved = next < 0 || !reply ? stretch : including(stretch, (next + 0.5) / reply.steps);
+      if (moved.from !== stretch.from) show(moved);
       drawHead();
       readout();
     },
     /** Show only one category in full colour; null for all. */
     setFilter(next) {
       filter = next;
-      if (width) drawBands();
+      if (width) drawLandscape();
     },
     /** Draw the outline of another plan { table, row }; null for none. */
     setAgainst(next) {
@@ -236,20 +370,23 @@ export function makeTimelineView(parent, tables, all, actions, labels, id) {
     },
     phase: (at) => PHASES[reply.phases[at]],
     nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
-    /** Mark the steps of a node and the lifetimes of its blocks. */
+    /** Mark the steps, the bars and the lifetimes of a node. */
     markNode(v) {
+      if (marked === v) return;
       marked = v;
-      markSteps();
+      drawMarks();
     },
     resize() {
       width = root.clientWidth;
-      player.place(EDGE.left, width - EDGE.left - EDGE.right);
+      player.place(EDGE.left, inner());
       if (width) draw();
     },
     destroy: () => {
+      theme.disconnect();
       player.destroy();
       legend.destroy();
       peakMark.destroy();
+      pointer.destroy();
       release();
     },
   };

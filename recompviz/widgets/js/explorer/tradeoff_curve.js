@@ -7,7 +7,7 @@ import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
 import { drawPoints } from "./points.js";
 import { costUnit } from "./header.js";
 
-const CURVE_HEIGHT = 174;
+const CURVE_HEIGHT = 236;
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
 
 /**

@@ -1,0 +1,88 @@
+// The bars of the memory landscape: every block of a reply from its first step to its last, in the order of the stack.
+
+import { CATEGORY } from "./categories.js";
+
+/**
+ * The bars of a reply, from the bottom of the stack to its top: memory allocated before the step, gradients of
+ * parameters, the strata in order, and all that is in flight. Within a layer the oldest is at the bottom.
+ * @param strata { names, of } from strataOf
+ * @returns { first, stop, bytes, categories, layers, blocks }; a stratum s is layer s + 2; block −1 is memory allocated before the step
+ */
+export function barsOf(reply, strata) {
+  const { blocks, stepNodes, steps } = reply;
+  const fixed = reply.categories.filter((category) => category.bytes > 0);
+  const flight = strata.names.length + 2;
+  const count = blocks.bytes.length;
+  const layerOf = new Uint8Array(count);
+  const sizes = new Uint32Array(flight + 2);
+  let stratum = 0; // of the last value whose node is known: calls without a node belong to it
+  for (let i = 0; i < count; i++) {
+    const category = blocks.categories[i];
+    if (category >= CATEGORY.kept && category <= CATEGORY.recomputed) {
+      const v = stepNodes[blocks.first[i]];
+      if (v >= 0) stratum = strata.of[v];
+      layerOf[i] = stratum + 2;
+    } else layerOf[i] = category === CATEGORY.parameterGradient ? 1 : flight;
+    sizes[layerOf[i] + 1]++;
+  }
+  sizes[0] = fixed.length;
+  for (let layer = 1; layer < sizes.length; layer++) sizes[layer] += sizes[layer - 1];
+  const all = fixed.length + count;
+  const bars = {
+    first: new Uint32Array(all),
+    stop: new Uint32Array(all),
+    bytes: new Float64Array(all),
+    categories: new Uint8Array(all),
+    layers: new Uint8Array(all),
+    blocks: new Int32Array(all),
+  };
+  fixed.forEach((category, i) => {
+    bars.stop[i] = steps;
+    bars.bytes[i] = category.bytes;
+    bars.categories[i] = category.number;
+    bars.blocks[i] = -1;
+  });
+  for (let i = 0; i < count; i++) {
+    const at = sizes[layerOf[i]]++;
+    bars.first[at] = blocks.first[i];
+    bars.stop[at] = blocks.stop[i];
+    bars.bytes[at] = blocks.bytes[i];
+    bars.categories[at] = blocks.categories[i];
+    bars.layers[at] = layerOf[i];
+    bars.blocks[at] = i;
+  }
+  return bars;
+}
+
+/** The bytes of all bars at some steps, which rise: the height of the stack. Equal to the timeline of the simulator. */
+export function heightsOf(bars, steps) {
+  const heights = new Float64Array(steps.length);
+  stack(bars, steps, heights, () => {});
+  return heights;
+}
+
+/**
+ * Stack the bars at some steps, which rise, from the bottom. `put(bar, column, under, over)` is called for each bar and each
+ * step at which it is alive; `heights`, zeros before, holds the bytes stacked so far. Only bars before `end` are stacked.
+ */
+export function stack(bars, steps, heights, put, end = bars.bytes.length) {
+  const { first, stop, bytes } = bars;
+  const columns = steps.length;
+  if (!columns) return;
+  const low = steps[0];
+  const high = steps[columns - 1];
+  const before = new Uint32Array(high - low + 2); // step − low → the number of columns before it
+  for (let c = 0, s = low; s <= high + 1; s++) {
+    while (c < columns && steps[c] < s) c++;
+    before[s - low] = c;
+  }
+  for (let k = 0; k < end; k++) {
+    if (stop[k] <= low || first[k] > high) continue;
+    const until = stop[k] > high ? columns : before[stop[k] - low];
+    for (let c = first[k] <= low ? 0 : before[first[k] - low]; c < until; c++) {
+      const under = heights[c];
+      heights[c] = under + bytes[k];
+      put(k, c, under, heights[c]);
+    }
+  }
+}

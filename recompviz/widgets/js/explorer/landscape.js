@@ -1,0 +1,83 @@
+// The memory landscape: the bars of a timeline on a canvas. It knows which bar is at each pixel.
+
+import { barsOf } from "../data/bars.js";
+import { channels, colourTable, paintBars, rectanglesOf } from "./landscape_pixels.js";
+
+const RAMP = 5;
+const LEAST_MARK = 2; // pixels; the least height at which a marked bar is shown
+export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "surface", "text", "land-hatch", "land-edge"];
+
+/** The colours of the landscape from the style of an element, as channels. */
+function readTheme(element) {
+  const style = getComputedStyle(element);
+  const colour = (name) => channels(style.getPropertyValue(`--rv-${name}`).trim());
+  const [parameters, fixed, optimizer, gradient, flight, surface, text, hatch, edge] = LANDSCAPE_COLOURS.map(colour);
+  const ramp = Array.from({ length: RAMP }, (_, i) => colour(`land-ramp-${i}`));
+  return { base: [parameters, fixed, fixed, fixed, optimizer], gradient, flight, surface, text, hatch, edge, ramp };
+}
+
+/** The landscape on a canvas. @param strata of strataOf */
+export function makeLandscape(canvas, strata) {
+  const pen = canvas.getContext("2d");
+  let theme = null;
+  let bars = null;
+  let picture = { width: 0, height: 0, pixels: null, picks: null };
+  let image = null;
+  let ratio = 1;
+  let drawn = { steps: null, top: 1 };
+
+  function sized(width, height) {
+    ratio = Math.min(2, window.devicePixelRatio || 1);
+    const wide = Math.max(1, Math.round(width * ratio));
+    const tall = Math.max(1, Math.round(height * ratio));
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    if (picture.width === wide && picture.height === tall) return;
+    canvas.width = wide;
+    canvas.height = tall;
+    image = pen.createImageData(wide, tall);
+    picture = { width: wide, height: tall, pixels: new Uint32Array(image.data.buffer), picks: new Int32Array(wide * tall) };
+  }
+
+  return {
+    /** Show another reply; `draw` paints it. */
+    setReply(reply) {
+      bars = barsOf(reply, strata);
+    },
+    bars: () => bars,
+    /**
+     * Paint the bars.
+     * @param size { width, height } in CSS pixels; @param steps the step of each column; @param top bytes at the upper edge
+     * @param filter the only category in full colour, or null
+     */
+    draw(size, steps, top, filter) {
+      sized(size.width, size.height);
+      if (!bars || !steps.length) return;
+      theme ??= readTheme(canvas);
+      const colours = colourTable(theme, strata.names.length, filter);
+      paintBars(bars, steps, picture, top, (k) => colours(bars.layers[k], bars.categories[k]));
+      drawn = { steps, top };
+    },
+    /** Show what was painted, with marks on some bars. @param marked(bar) → whether it is marked */
+    show(marked) {
+      if (!image || !bars || !drawn.steps) return;
+      pen.putImageData(image, 0, 0);
+      const wanted = [];
+      for (let k = 0; k < bars.bytes.length; k++) if (marked(k)) wanted.push(k);
+      pen.fillStyle = `rgb(${theme.text})`;
+      // a thin bar may have no pixel of its own
+      for (const rectangle of rectanglesOf(bars, wanted, drawn.steps, picture, drawn.top, LEAST_MARK * ratio)) pen.fillRect(...rectangle);
+    },
+    /** The bar at a point in CSS pixels; −1 for none. */
+    at(px, py) {
+      const x = Math.floor(px * ratio);
+      const y = Math.floor(py * ratio);
+      if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return -1;
+      return picture.picks[y * picture.width + x] - 1;
+    },
+    /** Read the colours again after the theme of the page changed. */
+    recolour() {
+      theme = null;
+    },
+  };
+}

@@ -1,0 +1,57 @@
+// The keys of the memory landscape: steps, values alive at the chosen step, zoom.
+
+const FAR = 20; // a page is this part of the step
+
+/** The bars alive at a step, from the bottom of the stack. */
+export function barsAt(bars, step) {
+  const alive = [];
+  for (let k = 0; k < bars.bytes.length; k++) if (bars.first[k] <= step && step < bars.stop[k]) alive.push(k);
+  return alive;
+}
+
+/**
+ * The function for a key event; returns whether the key has a meaning.
+ * @param chart { steps(), chosen(), step(at), bars(), selected(), nodeOf(bar), choose(bar), zoom(factor), whole() }
+ */
+export function makeLandscapeKeys(chart) {
+  const go = (by) => {
+    const steps = chart.steps();
+    const at = chart.chosen() < 0 ? (by > 0 ? 0 : steps - 1) : chart.chosen() + by;
+    chart.step(Math.max(0, Math.min(steps - 1, at)));
+  };
+
+  /** Select the next bar above (1) or below (−1) the selected one at the chosen step. */
+  function climb(direction) {
+    if (chart.chosen() < 0) go(1);
+    const alive = barsAt(chart.bars(), chart.chosen()).filter((k) => chart.nodeOf(k) >= 0);
+    if (!alive.length) return;
+    const at = alive.findIndex((k) => chart.nodeOf(k) === chart.selected());
+    const next = at < 0 ? (direction > 0 ? 0 : alive.length - 1) : Math.max(0, Math.min(alive.length - 1, at + direction));
+    chart.choose(alive[next]);
+  }
+
+  return (event) => {
+    const far = Math.max(1, Math.round(chart.steps() / FAR));
+    const act = {
+      ArrowLeft: () => go(event.shiftKey ? -far : -1),
+      ArrowRight: () => go(event.shiftKey ? far : 1),
+      PageUp: () => go(-far),
+      PageDown: () => go(far),
+      Home: () => chart.step(0),
+      End: () => chart.step(chart.steps() - 1),
+      ArrowUp: () => climb(1),
+      ArrowDown: () => climb(-1),
+      "+": () => chart.zoom(2),
+      "=": () => chart.zoom(2),
+      "-": () => chart.zoom(0.5),
+      0: chart.whole,
+      Escape: () => {
+        chart.whole();
+        chart.step(-1);
+      },
+    }[event.key];
+    if (!act || !chart.steps()) return false;
+    act();
+    return true;
+  };
+}
