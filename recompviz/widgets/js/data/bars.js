@@ -62,26 +62,36 @@ export function heightsOf(bars, steps) {
 }
 
 /**
- * Stack the bars at some steps, which rise, from the bottom. `put(bar, column, under, over)` is called for each bar and each
- * step at which it is alive; `heights`, zeros before, holds the bytes stacked so far. Only bars before `end` are stacked.
+ * The columns in which each bar is alive, where each column shows a step; the steps rise.
+ * @returns columnsOf(bar, ends), which sets ends[0] to the first column and ends[1] to the one after the last
  */
-export function stack(bars, steps, heights, put, end = bars.bytes.length) {
-  const { first, stop, bytes } = bars;
+export function columnRanges({ first, stop }, steps) {
   const columns = steps.length;
-  if (!columns) return;
-  const low = steps[0];
-  const high = steps[columns - 1];
+  const low = columns ? steps[0] : 0;
+  const high = columns ? steps[columns - 1] : -1;
   const before = new Uint32Array(high - low + 2); // step − low → the number of columns before it
   for (let c = 0, s = low; s <= high + 1; s++) {
     while (c < columns && steps[c] < s) c++;
     before[s - low] = c;
   }
+  return (k, ends) => {
+    ends[0] = first[k] <= low ? 0 : first[k] > high ? columns : before[first[k] - low];
+    ends[1] = stop[k] > high ? columns : stop[k] <= low ? 0 : before[stop[k] - low];
+  };
+}
+
+/**
+ * Stack the bars at some steps, which rise, from the bottom. `put(bar, column, under, over)` is called for each bar and each
+ * step at which it is alive; `heights`, zeros before, holds the bytes stacked so far. Only bars before `end` are stacked.
+ */
+export function stack(bars, steps, heights, put, end = bars.bytes.length) {
+  const columnsOf = columnRanges(bars, steps);
+  const ends = [0, 0];
   for (let k = 0; k < end; k++) {
-    if (stop[k] <= low || first[k] > high) continue;
-    const until = stop[k] > high ? columns : before[stop[k] - low];
-    for (let c = first[k] <= low ? 0 : before[first[k] - low]; c < until; c++) {
+    columnsOf(k, ends);
+    for (let c = ends[0]; c < ends[1]; c++) {
       const under = heights[c];
-      heights[c] = under + bytes[k];
+      heights[c] = under + bars.bytes[k];
       put(k, c, under, heights[c]);
     }
   }

@@ -1,7 +1,7 @@
 // The pixels of the memory landscape. Each pixel shows one bar; `picks` says which one, so that pointing costs nothing.
 
 import { CATEGORY } from "../data/categories.js";
-import { stack } from "../data/bars.js";
+import { columnRanges, stack } from "../data/bars.js";
 
 const THICK = 4; // pixels; a thinner bar has no edge
 const HATCH = 7; // pixels between two lines of the hatching
@@ -64,36 +64,43 @@ export function colourTable(theme, strata, filter) {
 export function paintBars(bars, steps, picture, top, colourOf) {
   const { width, height, pixels, picks } = picture;
   const heights = new Float64Array(steps.length);
+  const rows = new Int32Array(steps.length).fill(height); // the uppermost row of pixels painted so far, in each column
   const scale = height / top;
   const edges = Uint32Array.from({ length: steps.length + 1 }, (_, c) => Math.round((c * width) / steps.length));
-  let last = -1;
-  let colour = null;
-  let begin = -1; // the first column of this bar
+  const columnsOf = columnRanges(bars, steps);
+  const ends = [0, 0];
   pixels.fill(0);
   picks.fill(0);
-  stack(bars, steps, heights, (k, c, under, over) => {
-    const bottom = height - Math.round(under * scale);
-    const upper = Math.max(0, height - Math.round(over * scale));
-    if (k !== last) {
-      last = k;
-      begin = c;
-      colour = null;
+  // this loop takes most of the time of a repaint: thousands of bars in hundreds of columns, most of them thinner than a pixel
+  for (let k = 0; k < bars.bytes.length; k++) {
+    const size = bars.bytes[k];
+    let colour = null;
+    columnsOf(k, ends);
+    for (let c = ends[0]; c < ends[1]; c++) {
+      const over = (heights[c] += size);
+      const upper = height - ((over * scale + 0.5) | 0);
+      const bottom = rows[c];
+      if (upper >= bottom) continue;
+      rows[c] = upper;
+      colour ??= colourOf(k);
+      fillPiece(picture, edges[c], edges[c + 1], Math.max(0, upper), bottom, k + 1, colour, c === ends[0]);
     }
-    if (upper >= bottom) return;
-    colour ??= colourOf(k);
-    const { fill, line, edge } = colour;
-    const thick = bottom - upper >= THICK;
-    const [from, to] = [edges[c], edges[c + 1]];
-    for (let y = upper; y < bottom; y++) {
-      const at = y * width;
-      const border = thick && y === upper;
-      for (let x = from; x < to; x++) {
-        pixels[at + x] = border || (thick && c === begin && x === from) ? edge : line !== fill && (x + y) % HATCH < 2 ? line : fill;
-        picks[at + x] = k + 1;
-      }
-    }
-  });
+  }
   return heights;
+}
+
+/** Fill a piece of a bar: the rows from `upper` to `bottom`, with the edges of a thick bar. */
+function fillPiece({ width, pixels, picks }, from, to, upper, bottom, pick, colour, begins) {
+  const { fill: plain, line, edge } = colour;
+  const thick = bottom - upper >= THICK;
+  for (let y = upper; y < bottom; y++) {
+    const at = y * width;
+    const border = thick && y === upper;
+    for (let x = from; x < to; x++) {
+      pixels[at + x] = border || (thick && begins && x === from) ? edge : line !== plain && (x + y) % HATCH < 2 ? line : plain;
+      picks[at + x] = pick;
+    }
+  }
 }
 
 /** Some bars, at least `least` pixels high, as rectangles [x, y, width, height]; neighbours of equal height are joined. */

@@ -26,6 +26,7 @@ export function makePainting(explorer) {
   const { model, graph, state, views } = explorer;
   const nameOf = (number) => tableName(explorer.tables, number, explorer.families);
   let frame = 0;
+  let simulated = null; // the plan whose timeline was simulated last
 
   function schedule() {
     if (!frame) frame = requestAnimationFrame(paint);
@@ -56,7 +57,12 @@ export function makePainting(explorer) {
 
   /** Show the timeline of a plan that the kernel has not confirmed yet, simulated in the page. */
   function simulate() {
-    if (state.confirmed || !explorer.joint) return;
+    if (state.confirmed || !explorer.joint) {
+      simulated = null;
+      return;
+    }
+    if (simulated?.table === explorer.tables[state.table] && simulated.row === state.row) return;
+    simulated = { table: explorer.tables[state.table], row: state.row };
     views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
   }
 

@@ -335,7 +335,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       landscape.setReply(reply);
       chart.setAttribute("aria-label", `Memory over ${reply.steps} steps, peak ${formatBytes(reply.peak)} total bytes at step ${reply.peakStep + 1}`);
       player.setSteps(reply.steps, (at) => `${PHASES[reply.phases[at]]} ${nameOf(at)}, ${formatBytes(totals[at])} total bytes`);
-      describe();
+      if (!reply.simulated) describe();
       drawLandscape();
       readout();
     },
