@@ -33,7 +33,7 @@ class Runner:
         return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
 
 runner = Runner()
-options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net", theory=True)
+options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net")
 explorer = rv.Explorer(planner, runner, **options)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
@@ -52,6 +52,13 @@ def page(open_notebook, jupyter):
 
 def states(page):
     return page.eval_on_selector_all(".rv-nodes > g > rect", "boxes => boxes.map(b => b.classList.contains('rv-keep'))")
+
+
+def paper_view(page):
+    """Show lower sets, boundaries, segments, the formula and the paper's objectives, which the default view hides."""
+    button = page.get_by_role("button", name="Paper's view")
+    button.click()
+    assert button.get_attribute("aria-pressed") == "true"
 
 
 def slider(page):
@@ -81,8 +88,20 @@ def test_the_graph_is_drawn_with_a_label_for_every_node(page):
     nodes = page.locator(".rv-nodes > g[role='graphics-symbol']")
     assert nodes.count() == len(states(page)) > 40
     assert re.search(r"(kept|recomputed), segment \d+", nodes.first.get_attribute("aria-label"))
-    assert page.get_by_text("formula bytes", exact=True).is_visible()
     assert page.get_by_text("total bytes", exact=True).first.is_visible()
+
+
+def test_signs_of_the_theory_are_shown_only_in_the_paper_s_view(page):
+    signs = [page.get_by_text("formula bytes", exact=True), page.locator(".rv-key-boundary"), page.get_by_label("Solver")]
+    browse = page.get_by_role("button", name="Browse the plan's lower sets")
+    assert not any(sign.is_visible() for sign in [*signs, browse])
+    page.locator(".rv-nodes > g[data-v='20']").hover()
+    page.get_by_role("tooltip").wait_for()
+    assert page.locator(".rv-node.rv-outside, .rv-node.rv-boundary").count() == 0
+    assert "Lᵛ" not in page.get_by_role("tooltip").inner_text()
+    paper_view(page)
+    for sign in [*signs, browse]:
+        sign.wait_for()
 
 
 def test_arrow_keys_move_the_budget_and_nodes_change(page):
@@ -156,6 +175,7 @@ def test_the_objective_can_be_switched(page):
 
 
 def test_hovering_a_node_shows_its_card_and_its_lower_set(page):
+    paper_view(page)
     page.locator(".rv-nodes > g[data-v='20']").hover()
     card = page.get_by_role("tooltip")
     card.wait_for()

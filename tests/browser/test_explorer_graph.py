@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.test_explorer import EXPLORE, RESIDUAL, in_kernel, settled, slider
+from tests.browser.test_explorer import EXPLORE, RESIDUAL, in_kernel, paper_view, settled, slider
 
 pytestmark = pytest.mark.browser
 RESNET50 = RESIDUAL.replace("residual_step((1, 1, 1))", "residual_step((3, 4, 6, 3))")
@@ -42,6 +42,7 @@ def walk(page, *keys):
 
 
 def test_the_focus_walks_over_modules_and_values_and_each_says_what_it_is(page):
+    paper_view(page)
     page.get_by_role("application", name=re.compile("^Graph of 176 values in 12 boxes. Arrow keys")).focus()
     first, second, last, before = walk(page, "Home", "ArrowRight", "End", "ArrowLeft")
     assert re.search(r"^conv1/aten.convolution#0, (kept|recomputed), segment \d+, [\d.]+ MiB, value 1 of 176$", first)
@@ -112,6 +113,7 @@ def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
 
 
 def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):
+    paper_view(page)
     choice = page.get_by_label("Colour by")
     legend = page.locator(".rv-graph-legend")
     for value, told in (("bytes", "MiB"), ("density", "/unit"), ("segment", "V₁"), ("time", "dashed: recomputed")):
@@ -123,6 +125,7 @@ def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):
 
 
 def test_the_plan_s_lower_sets_are_browsed_with_the_terms_of_the_peak(page):
+    paper_view(page)
     slider(page).focus()
     page.keyboard.press("Home")
     settled(page)
@@ -146,6 +149,7 @@ def test_the_plan_s_lower_sets_are_browsed_with_the_terms_of_the_peak(page):
 
 
 def test_hovering_a_closed_module_shows_the_lower_set_of_all_it_holds(page):
+    paper_view(page)
     page.get_by_role("button", name=re.compile("^layer2, ")).hover()
     page.wait_for_selector(".rv-node.rv-outside")
     outside = page.locator(".rv-module.rv-outside").evaluate_all("all => all.map(g => g.ariaLabel.split(',')[0])")

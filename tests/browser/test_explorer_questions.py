@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.browser.test_explorer import RESIDUAL, settled
+from tests.browser.test_explorer import RESIDUAL, paper_view, settled
 
 pytestmark = pytest.mark.browser
 
@@ -79,6 +79,7 @@ def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
 
 
 def test_the_solver_is_switched_and_back(page):
+    paper_view(page)
     solver = page.get_by_label("Solver")
     solver.select_option("paper")
     page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.table === 4")

@@ -45,6 +45,70 @@ def shown(page):
     return page.evaluate("(({table, row}) => [table, row])(document.querySelector('.rv-explorer').recompviz.state)")
 
 
+def picture(page):
+    """The pixels of the memory landscape."""
+    return page.locator(".rv-landscape").evaluate("canvas => canvas.toDataURL()")
+
+
+def state(page, name):
+    return page.evaluate(f"document.querySelector('.rv-explorer').recompviz.state.{name}")
+
+
+def landscape(page):
+    """The box of the chart, and a point of it in a bar of the middle."""
+    chart = page.get_by_role("group", name=re.compile("^Memory over"))
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    return chart, box, (box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.7)
+
+
+def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(page):
+    _, _, point = landscape(page)
+    page.mouse.move(*point)
+    tip = page.locator(".rv-tip")
+    tip.wait_for()
+    assert re.search(r"B · step \d+ to (step \d+|the end) of \d+", tip.inner_text())
+    name = tip.locator(".rv-tip-title").inner_text()
+    page.mouse.click(*point)
+    page.get_by_role("region", name="Selected value").get_by_text(name).wait_for()
+    assert page.locator("tr.rv-picked-row", has_text=name).count() >= 1
+
+
+def test_a_drag_zooms_into_a_stretch_and_a_double_click_shows_the_whole_step(page):
+    chart, box, _ = landscape(page)
+    whole = picture(page)
+    y = box["y"] + box["height"] * 0.7
+    page.mouse.move(box["x"] + box["width"] * 0.4, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, y, steps=3)
+    page.mouse.up()
+    back = page.get_by_role("button", name="Whole step")
+    back.wait_for()
+    assert picture(page) != whole
+    scrubber = page.get_by_label("Step of the schedule")
+    assert int(scrubber.get_attribute("min")) > 0
+    page.mouse.dblclick(box["x"] + box["width"] * 0.5, y)
+    back.wait_for(state="hidden")
+    assert int(scrubber.get_attribute("min")) == 0
+    chart.focus()
+    page.keyboard.press("+")
+    back.wait_for()
+    page.keyboard.press("0")
+    back.wait_for(state="hidden")
+
+
+def test_the_landscape_is_walked_by_keyboard(page):
+    chart, _, _ = landscape(page)
+    chart.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowUp"):
+        page.keyboard.press(key)
+    assert state(page, "step") == 1
+    assert state(page, "selected") >= 0
+    assert "At the peak:" in page.locator(f"[id='{chart.get_attribute('aria-describedby')}']").text_content()
+    page.keyboard.press("Escape")
+    assert state(page, "step") == -1
+
+
 def plan_of(exported, choice):
     return exported[1]._selection.tables.table(choice[0]).plans[choice[1]]
 
@@ -110,9 +174,10 @@ def test_a_table_row_selects_its_node_and_the_node_marks_its_life(page):
     page.get_by_role("region", name="Selected value").get_by_text("layer1.0.conv1/aten.convolution#0").wait_for()
     assert page.locator(".rv-lives rect").count() >= 1
     assert panel.locator("tr.rv-picked-row").count() >= 1
+    before = picture(page)
     panel.get_by_role("button", name="Only kept values").first.click()
     panel.get_by_role("button", name="Remove the filter kept values").wait_for()
-    assert page.locator(".rv-stack .rv-dim").count() > 1
+    assert picture(page) != before, "the landscape shows the other categories faded"
 
 
 def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exported):

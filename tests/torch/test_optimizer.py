@@ -87,6 +87,11 @@ def test_the_explorer_shows_the_optimizers_step_and_measures_it() -> None:
     (report,) = explorer.runs
     assert report.measured.static == explorer.timeline.static
     assert 0 <= explorer.timeline.peak - report.measured.peak <= 12
+    times = report.times
+    assert times is not None
+    assert len(times.eager) == len(times.planned) >= 1
+    assert min(times.eager + times.planned) > 0
+    assert times.predicted_extra == pytest.approx(explorer.plan.overhead)
 
 
 def test_a_frozen_parameter_and_an_unused_one_have_no_state() -> None:

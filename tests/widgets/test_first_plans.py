@@ -53,6 +53,7 @@ class Search:
 
 def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_change(lab, search):
     explorer = lab.explorer(search.planner, background=True)
+    assert explorer._searching
     assert "searching" in explorer._waiting
     assert explorer._selection.tables.first[0].table is search.planner.first_plans()
     budget, request = explorer.budget, explorer._reply["request"]
@@ -62,6 +63,7 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
     explorer.wait_for_plans(20)
     assert explorer.tables == (lab.time, lab.memory)
     assert explorer._waiting == ""
+    assert not explorer._searching
     assert explorer.budget == max(budget, lab.time.least_total)
     assert explorer._reply["request"] == request + 1
     assert explorer.plan is lab.time.plans[explorer._reply["row"]]
@@ -126,6 +128,7 @@ def test_the_search_reports_its_progress_and_the_page_may_stop_it(lab, search):
     assert "after the search" in explorer._solving["text"]
     explorer._on_message(explorer, {"type": "stop"}, [])
     assert "stopped" in explorer._waiting
+    assert not explorer._searching
     assert explorer._solving["state"] == "idle"
     assert explorer.tables == (search.planner.first_plans(),)  # without waiting: the search never ends by itself
 

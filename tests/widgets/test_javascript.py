@@ -368,3 +368,15 @@ def test_isotonic_regression_is_that_of_python():
         "graph/spread_across.js", "v.cases.map(([values, weights]) => m.isotonicFit(values, weights))", cases=cases
     )
     np.testing.assert_allclose(fits, [isotonic(values, weights) for values, weights in cases], rtol=1e-12)
+
+
+@node
+def test_times_of_steps_are_a_pair_with_measured_and_predicted_extra_time():
+    timed = {"eagerStep": 200, "plannedStep": 220, "predictedStep": 218}
+    runs = [timed, {**timed, "predictedStep": None, "plannedStep": 2190}, {"eagerStep": None}, None]
+    assert run("explorer/run_view.js", "v.runs.map(m.timesText)", runs=runs) == [
+        "step: eager 200 ms, plan 220 ms (+10%, predicted +9.0%)",
+        "step: eager 200 ms, plan 2.19 s (+995%)",
+        "",
+        "",
+    ]

@@ -127,6 +127,7 @@ def test_each_damaged_plan_dropped_on_the_page_is_answered(lab):
     for one in ("x", "x", text, text):  # the page is notified each time
         custom(explorer, {"type": "load", "text": one})
     assert [answer for answer in answers if answer != "idle"] == ["failed", "failed", "done", "done"]
+    assert explorer._solving["loaded"]
     assert np.array_equal(explorer.plan.keep_mask, lab.time.plans[2].keep_mask)
 
 

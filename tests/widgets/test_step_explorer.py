@@ -69,7 +69,7 @@ def test_a_break_is_described_at_its_first_island_only():
 
 @pytest.mark.node
 def test_times_and_bytes_are_short():
-    texts = run("explorer/step_rows.js", "[0, 0.001, 0.5, 12.345, 2500].map(m.formatTime)")
+    texts = run("shared/units.js", "[0, 0.001, 0.5, 12.345, 2500].map(m.formatTime)")
     assert texts == ["0", "<0.01 ms", "0.50 ms", "12.3 ms", "2.50 s"]
     assert run("explorer/step_rows.js", "[m.keptText(1024, 2048), m.keptText(5, 5)]") == ["1.00 KiB of 2.00 KiB", "5 B"]
 

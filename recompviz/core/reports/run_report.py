@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.gap import Gap
 from recompviz.core.plans.plan import Plan
+from recompviz.core.reports.step_times import StepTimes
 from recompviz.core.steps.timeline import Timeline
 
 
@@ -32,6 +33,8 @@ class RunReport:
     gap : Gap or None
         The difference between the peak by the paper's formula and the measured peak, in parts that add up; None if it
         was not computed.
+    times : StepTimes or None
+        The times of eager and planned training steps in pairs; None if they were not measured.
     """
 
     plan: Plan
@@ -41,6 +44,7 @@ class RunReport:
     certified: bool
     certificate: str
     gap: Gap | None = None
+    times: StepTimes | None = None
 
     def deviation(self, predicted: Timeline) -> float:
         """Return (measured peak − predicted peak) / measured peak; negative if the prediction is too high.

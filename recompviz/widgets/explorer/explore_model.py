@@ -210,11 +210,14 @@ class TraceRunner:
             runtime(self.trace.device).empty_cache()  # most of what the run allocated is free now
 
     def _report(self, plan: Plan, progress: Progress) -> RunReport:
+        import torch
+
         from recompviz.pytorch.internals.devices.runtimes import runtime
         from recompviz.pytorch.internals.state import own_random_numbers
         from recompviz.pytorch.measuring.certificate import certify
         from recompviz.pytorch.measuring.gap_report import explain_gap
         from recompviz.pytorch.measuring.meter import measure
+        from recompviz.pytorch.measuring.step_timing import time_pairs
         from recompviz.pytorch.running.planned import apply
         from recompviz.pytorch.running.twin import twin, undisturbed
 
@@ -227,7 +230,15 @@ class TraceRunner:
         with undisturbed(beside), own_random_numbers(draws):
             progress(15, 100, "measuring the planned step")
             measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
-            progress(60, 100, "comparing gradients with the unplanned step")
+            try:
+                times = time_pairs(
+                    beside,
+                    planned,
+                    lambda done, pairs: progress(40 + 30 * done // pairs, 100, "timing eager and planned steps"),
+                )
+            except torch.OutOfMemoryError:  # an eager step may not fit
+                times = None
+            progress(70, 100, "comparing gradients with the unplanned step")
             # another cell may use the parameters meanwhile
             certificate = certify(beside, plan, change_parameters=False)
         progress(98, 100, "done")
@@ -239,4 +250,5 @@ class TraceRunner:
             certificate.ok,
             certificate.text,
             gap=explain_gap(self.trace, plan, measured),
+            times=times,
         )

@@ -148,6 +148,7 @@ class Explorer(PageWidget):
     _joint = traitlets.Bytes().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
     _waiting = traitlets.Unicode().tag(sync=True)
+    _searching = traitlets.Bool().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
     _theory = traitlets.Bool().tag(sync=True)
     _pins = traitlets.Dict().tag(sync=True)
@@ -200,6 +201,7 @@ class Explorer(PageWidget):
         self._selection.choose(0, row, budget, request=0)
         self.on_msg(self._on_message)
         if objectives and background:
+            self._searching = True
             self._waiting = "first plans; searching for better ones"
             self._search = PlanSearch(
                 planner, objectives, self._selection, self._tell_search, self._replace_tables, self._keep_first_plans
@@ -217,7 +219,7 @@ class Explorer(PageWidget):
             "_tables": [wire.table_message(shown) for shown in tables.first],
             "_more": [wire.table_message(shown) for shown in tables.more],
             "_pins": {"request": 0, "base": -1, "keep": [], "recompute": []},
-            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "families": dict(FAMILIES)},
+            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": dict(FAMILIES)},
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
         }
 
@@ -258,6 +260,7 @@ class Explorer(PageWidget):
     def _keep_first_plans(self, why: str) -> None:
         if not self._questions.running:
             self._tell_solving("idle", 0.0, "")
+        self._searching = False
         self._waiting = f"first plans; {why}"
 
     def _replace_tables(self, tables: Sequence[PlanTable]) -> None:
@@ -270,6 +273,7 @@ class Explorer(PageWidget):
             self._questions.renumber(renumbered)
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
             self._send_more()
+            self._searching = False
             self._waiting = ""
             self._selection.choose(*choice)
             pins = self._pins
@@ -454,8 +458,8 @@ class Explorer(PageWidget):
         """
         self._questions.load(plan)
 
-    def _tell_solving(self, state: str, fraction: float, text: str) -> None:
-        self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text}
+    def _tell_solving(self, state: str, fraction: float, text: str, loaded: bool = False) -> None:
+        self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text, "loaded": loaded}
 
     def _send_more(self) -> None:
         self._more = [wire.table_message(shown) for shown in self._selection.tables.more]
@@ -556,7 +560,7 @@ class Explorer(PageWidget):
             except Exception as error:  # whatever fails, also an observer of the user: the page gets an answer
                 self._tell_solving("failed", 0.0, explain(error))
             else:
-                self._tell_solving("done", 1.0, "plan loaded")
+                self._tell_solving("done", 1.0, "plan loaded", loaded=True)
 
     def _send_page(self) -> None:
         if self._search is not None and self._search.running:  # An exported page holds the final plans.

@@ -67,7 +67,7 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
         "traits": {
             **{name: value for name, value in traits.items() if name != "_joint"},
             "_run": {**traits["_run"], "state": "idle", "can": False},
-            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "families": {}},
+            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": {}},
         },
         "layouts": {mode: layout_message(lay_out(graph, mode)) for mode in MODES},
         "joint": joint_message(graph, joint),  # with labels, which the trait leaves to the kernel

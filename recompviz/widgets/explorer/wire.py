@@ -187,6 +187,9 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "seconds": report.seconds,
         "certified": report.certified,
         "certificate": report.certificate,
+        "eager_step": None if report.times is None else report.times.eager_step,
+        "planned_step": None if report.times is None else report.times.planned_step,
+        "predicted_step": None if report.times is None else report.times.predicted_step,
         "notes": list(measured.notes),
         "gap": [
             [step.name, float(step.change), float(step.total), step.why, [list(row) for row in step.behind]]

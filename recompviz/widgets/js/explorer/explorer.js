@@ -191,7 +191,7 @@ function makeViews(explorer, root, id) {
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, { budget: setBudget, row: setRow, choose, objective, solver, binding }, id);
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, pick, category: setCategory, peak: showPeak }, labelsOf, id);
-  views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, {
+  views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),
     budget: (bytes) => setRow(rowFor(explorer.tables[state.table], bytes)),

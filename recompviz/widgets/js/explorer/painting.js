@@ -16,11 +16,6 @@ export function announcement(table, row, budget, forward) {
   return `Budget ${formatBytes(budget)} total bytes, peak ${formatBytes(table.totalPeaks[row])} total bytes, overhead ${overhead} of the forward`;
 }
 
-/** Whether the plans shown may still be replaced by better ones. */
-export function isInterim(waiting) {
-  return waiting.includes("searching");
-}
-
 /** The functions that paint; `explorer` is made by mount in explorer.js. */
 export function makePainting(explorer) {
   const { model, graph, state, views } = explorer;
@@ -39,7 +34,7 @@ export function makePainting(explorer) {
     explorer.kept = keepMask(table, state.row, graph.count);
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
-    views.header.update(table, state.row, explorer.kept, isInterim(model.get("_waiting")));
+    views.header.update(table, state.row, explorer.kept, model.get("_searching"));
     views.budget.update(state, state.settled);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);

@@ -73,10 +73,11 @@ export function listenToKernel(explorer) {
       views.graph.setNote(model.get("_waiting"));
       explorer.schedule();
     },
+    "change:_searching": () => explorer.schedule(),
     "change:_theory": () => explorer.showTheory(model.get("_theory")),
     "change:_solving": () => {
-      const { state: how, text } = model.get("_solving");
-      if (how === "failed" || text === "plan loaded") views.save.report(text);
+      const { state: how, text, loaded } = model.get("_solving");
+      if (how === "failed" || loaded) views.save.report(text);
       explorer.schedule();
     },
     "msg:custom": (message, buffers) => {

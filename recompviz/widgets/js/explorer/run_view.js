@@ -1,7 +1,7 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { formatBytes } from "../shared/units.js";
+import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
 /** The result of the certificate. "bitwise" is written only if the certificate says so. */
 export function badgeText(run) {
@@ -15,8 +15,16 @@ export function verdict(run) {
   return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
-/** The controls in `parent` and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
-export function makeRunView(parent, line, device, actions) {
+/** "step: eager X, plan Y (+Z%), predicted +W%"; "" if the steps were not timed. */
+export function timesText(run) {
+  if (!run?.eagerStep) return "";
+  const extra = (step) => `${step < run.eagerStep ? "−" : "+"}${formatPercent(Math.abs(step / run.eagerStep - 1))}`;
+  const predicted = run.predictedStep === null ? "" : `, predicted ${extra(run.predictedStep)}`;
+  return `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)} (${extra(run.plannedStep)}${predicted})`;
+}
+
+/** The controls in `parent`, the times in `about`, which shows `otherwise` before a run, and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
+export function makeRunView(parent, about, otherwise, line, device, actions) {
   const { listen, release } = listeners();
   const root = html("div", "rv-run", parent);
   const result = html("span", "rv-run-result", line);
@@ -62,6 +70,8 @@ export function makeRunView(parent, line, device, actions) {
       }
       if (running) elapsed();
       else setText(text, message);
+      setText(about, timesText(run) || otherwise);
+      about.title = timesText(run) && "measured in pairs of an eager and a planned step; predicted from the costs of the recomputed values";
       result.hidden = badge.hidden = !run || say;
       if (run) {
         setText(result, verdict(run));

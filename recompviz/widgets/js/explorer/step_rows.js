@@ -1,7 +1,7 @@
 // The regions and the eager code of a recorded step as a table, in order of execution.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
+import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { rowAt } from "../data/step.js";
 
 /** The island rows with the breaks that are described in each; a break is described at its first island only. */
@@ -13,13 +13,6 @@ export function describedBreaks(islands) {
 /** "1.20 of 4.03 MiB", or one number if nothing is recomputed. */
 export function keptText(now, everything) {
   return now === everything ? formatBytes(now) : `${formatBytes(now)} of ${formatBytes(everything)}`;
-}
-
-/** Milliseconds with two or three significant figures. */
-export function formatTime(milliseconds) {
-  if (milliseconds === 0) return "0";
-  if (milliseconds >= 1000) return `${(milliseconds / 1000).toPrecision(3)} s`;
-  return milliseconds >= 0.01 ? `${milliseconds.toPrecision(milliseconds < 1 ? 2 : 3)} ms` : "<0.01 ms";
 }
 
 /**

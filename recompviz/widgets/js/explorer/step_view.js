@@ -1,10 +1,10 @@
 // The recorded step of a compiled model: its budget, its memory, and its regions and eager code in order.
 
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
+import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { makeBudgetView } from "./budget_view.js";
-import { formatTime, makeStepRows } from "./step_rows.js";
+import { makeStepRows } from "./step_rows.js";
 import { makeStepChart } from "./step_chart.js";
 
 // ms after the last change of the slider until the page sends it to the kernel

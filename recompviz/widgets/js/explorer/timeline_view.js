@@ -47,7 +47,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-panel-title", head, "Memory over the step");
-  html("span", "rv-muted", head, "every value from birth to last use");
+  const about = html("span", "rv-muted rv-times", head);
   html("span", "rv-gap", head);
   const runHead = html("div", "rv-run-head", head);
   const line = html("div", "rv-status", root);
@@ -57,9 +57,9 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const canvas = html("canvas", "rv-landscape", plot);
   canvas.setAttribute("aria-hidden", "true");
   const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "group", tabindex: 0 }, plot);
-  const about = html("div", "rv-live", plot);
-  about.id = `${id}-landscape`;
-  chart.setAttribute("aria-describedby", about.id);
+  const description = html("div", "rv-live", plot);
+  description.id = `${id}-landscape`;
+  chart.setAttribute("aria-describedby", description.id);
   const tip = makeLandscapeTip(plot);
   const back = html("button", "rv-button rv-whole", plot, "Whole step");
   back.title = "Show the whole step (double click, or 0)";
@@ -311,7 +311,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     const sums = new Float64Array(names.length);
     for (let k = 0; k < bars.bytes.length; k++) if (bars.first[k] <= reply.peakStep && reply.peakStep < bars.stop[k]) sums[bars.layers[k]] += bars.bytes[k];
     const parts = names.map((name, i) => `${name} ${formatBytes(sums[i])}`).filter((_, i) => sums[i] > 0);
-    setText(about, `At the peak: ${parts.join(", ")}. The table "Alive at the peak" below lists every value. Arrow left and right choose a step, up and down a value alive there; plus and minus zoom, 0 shows the whole step.`);
+    setText(description, `At the peak: ${parts.join(", ")}. The table "Alive at the peak" below lists every value. Arrow left and right choose a step, up and down a value alive there; plus and minus zoom, 0 shows the whole step.`);
   }
 
   const theme = new MutationObserver(() => {
@@ -322,6 +322,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
 
   return {
     runHead,
+    about,
     line,
     /** Draw the outline of the row; without a reply for it, the landscape of the previous row is faded. */
     update(next, known) {

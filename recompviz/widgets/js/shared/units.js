@@ -27,6 +27,13 @@ export function formatPercent(fraction) {
   return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1) : percent.toFixed(0)}%`;
 }
 
+/** Milliseconds with two or three significant figures. */
+export function formatTime(milliseconds) {
+  if (milliseconds === 0) return "0";
+  if (milliseconds >= 1000) return `${(milliseconds / 1000).toPrecision(3)} s`;
+  return milliseconds >= 0.01 ? `${milliseconds.toPrecision(milliseconds < 1 ? 2 : 3)} ms` : "<0.01 ms";
+}
+
 /** A cost: whole numbers as they are, others with three significant figures: 0.0123456 → "0.0123". */
 export function formatCost(cost) {
   return String(Number.isInteger(cost) ? cost : Number(cost.toPrecision(3)));
