@@ -92,7 +92,11 @@ def test_the_graph_is_drawn_with_a_label_for_every_node(page):
 
 
 def test_signs_of_the_theory_are_shown_only_in_the_paper_s_view(page):
-    signs = [page.get_by_text("formula bytes", exact=True), page.locator(".rv-key-boundary"), page.get_by_label("Solver")]
+    signs = [
+        page.get_by_text("formula bytes", exact=True),
+        page.locator(".rv-key-boundary"),
+        page.get_by_label("Solver"),
+    ]
     browse = page.get_by_role("button", name="Browse the plan's lower sets")
     assert not any(sign.is_visible() for sign in [*signs, browse])
     page.locator(".rv-nodes > g[data-v='20']").hover()

@@ -27,10 +27,7 @@ def run(module, expression, modules=None, **values):
         f"import * as {name} from {json.dumps((JS / path).as_uri())};\n"
         for name, path in {"m": module, **(modules or {})}.items()
     )
-    source += (
-        f"const v = {json.dumps(values)};\n"
-        f"console.log(JSON.stringify({expression}));"
-    )
+    source += f"const v = {json.dumps(values)};\nconsole.log(JSON.stringify({expression}));"
     done = subprocess.run(
         ["node", "--no-warnings", "--input-type=module", "-e", source],
         capture_output=True,

@@ -153,7 +153,9 @@ def test_zooming_into_a_stretch_stays_inside_the_step():
 @node
 def test_the_name_of_a_layer_stands_where_it_is_thick_enough():
     bars = "{ first: [0, 3], stop: [8, 8], bytes: [4, 8], categories: [0, 5], layers: [0, 2], blocks: [-1, 0] }"
-    place = f"m.placesOf({bars}, [0, 1, 2, 3, 4, 5, 6, 7], (layer) => 4, v.least).map((p) => [p.layer, p.column, p.middle])"
+    place = (
+        f"m.placesOf({bars}, [0, 1, 2, 3, 4, 5, 6, 7], (layer) => 4, v.least).map((p) => [p.layer, p.column, p.middle])"
+    )
     assert run("explorer/landscape_labels.js", place, least=5) == [[2, 5, 8]]
     assert run("explorer/landscape_labels.js", place, least=4) == [[0, 2, 2], [2, 5, 8]]
 
