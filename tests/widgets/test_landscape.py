@@ -84,7 +84,10 @@ def test_the_reply_of_the_kernel_stacks_up_to_the_same_heights(lab):
     assert found[1] == sorted(found[1])  # from the bottom of the stack to its top
 
 
-BARS = """{ first: [0, 1, 2], stop: [4, 3, 4], bytes: [2, 4, 2], categories: [0, 5, 7], layers: [0, 2, 2], blocks: [-1, 0, 1] }"""
+BARS = (
+    "{ first: [0, 1, 2], stop: [4, 3, 4], bytes: [2, 4, 2], categories: [0, 5, 7], layers: [0, 2, 2],"
+    " blocks: [-1, 0, 1] }"
+)
 
 
 @node
@@ -141,7 +144,8 @@ def test_a_part_that_has_most_of_the_bytes_is_split():
 def test_zooming_into_a_stretch_stays_inside_the_step():
     found = run(
         "explorer/stretch.js",
-        "[m.between(m.WHOLE_STEP, 0.75, 0.25, 100), m.zoomed(m.WHOLE_STEP, 2, 0, 100), m.zoomed({ from: 0.5, to: 1 }, 0.1, 1, 100),"
+        "[m.between(m.WHOLE_STEP, 0.75, 0.25, 100), m.zoomed(m.WHOLE_STEP, 2, 0, 100),"
+        " m.zoomed({ from: 0.5, to: 1 }, 0.1, 1, 100),"
         " m.zoomed(m.WHOLE_STEP, 1000, 0.5, 100), m.including({ from: 0, to: 0.5 }, 0.75)]",
     )
     assert found[:3] == [{"from": 0.25, "to": 0.75}, {"from": 0, "to": 0.5}, {"from": 0, "to": 1}]
@@ -166,8 +170,10 @@ def test_keys_choose_steps_and_the_values_alive_there():
       const seen = [];
       let [chosen, selected] = [-1, -1];
       const press = m.makeLandscapeKeys({{
-        steps: () => 4, chosen: () => chosen, step: (at) => (chosen = at), bars: () => ({BARS}), selected: () => selected,
-        nodeOf: (k) => k - 1, choose: (k) => (selected = k - 1), zoom: (f) => seen.push(f), whole: () => seen.push("whole"),
+        steps: () => 4, chosen: () => chosen, step: (at) => (chosen = at), bars: () => ({BARS}),
+        selected: () => selected,
+        nodeOf: (k) => k - 1, choose: (k) => (selected = k - 1), zoom: (f) => seen.push(f),
+        whole: () => seen.push("whole"),
       }});
       for (const key of v.keys) seen.push([press({{ key }}), chosen, selected]);
       return seen;

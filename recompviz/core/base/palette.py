@@ -53,7 +53,7 @@ LIGHT = {
     "on-level-4": "#ffffff", "on-level-5": "#ffffff",
     "hue-0": "#bfe1f6", "hue-1": "#b9e4d6", "hue-2": "#f0d3e2", "hue-3": "#f7efae", "on-hue": "#14181c",
     "hue-pattern": "#00000033",
-    # the memory landscape: what is there before the step, gradients, strata from the first part of the model to the last
+    # the memory landscape: memory from before the step, gradients, strata from the first part of the model on
     "land-parameters": "#c3cad2", "land-static": "#d3d8de", "land-optimizer": "#b0b9c3", "land-gradients": "#dcd0d9",
     "land-flight": "#8f9aa6", "land-hatch": "#f5a623", "land-edge": "#ffffff", "on-land": "#ffffff",
     "land-ramp-0": "#5d3a9b", "land-ramp-1": "#2a5db8", "land-ramp-2": "#0f8296", "land-ramp-3": "#2f8450",
