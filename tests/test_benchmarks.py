@@ -19,6 +19,7 @@ MODULES = sorted(
 COMMANDS = (
     "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "cuda", "debugging", "explorer", "faults",
     "freed", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner", "sequences",
+    "step_times",
 )  # fmt: skip
 
 
