@@ -181,3 +181,10 @@ def test_arrays_of_a_graph_are_frozen() -> None:
     with pytest.raises(ValueError, match="read-only"):
         graph.memory[0] = 7
     assert graph.memory.dtype == np.int64
+
+
+def test_the_memory_of_a_set_is_a_sum_in_a_graph_of_any_size() -> None:
+    for n in (10, 600):
+        graph = rv.Graph.from_edges([(i, i + 1) for i in range(n - 1)], memory=[3**20 + i for i in range(n)])
+        mask = sum(1 << v for v in range(0, n, 3))
+        assert graph.memory_of(mask) == sum(3**20 + v for v in range(0, n, 3))

@@ -275,3 +275,18 @@ def test_a_baseline_made_after_the_search_is_in_the_table_if_it_is_better() -> N
     assert more.plan(int(more.total_peaks[1])).overhead == good.overhead
     peak = planner.simulate(good).peak
     assert planner.plan(peak).overhead <= good.overhead
+
+
+def test_on_a_large_graph_the_search_does_not_wait_for_the_curves_of_the_formula(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("recompviz.core.planning.planner.LARGE", 10)
+    graph, joint = residual_step((1,))
+    planner = rv.Planner(graph, joint)
+    planner.plans("live")
+    assert planner._cache.peek("tradeoff auto") is None
+    other = rv.Planner(graph, joint)
+    formula = other.plans("time")  # once made, they are seeds
+    live = other.plans("live")
+    for plan, peak in zip(formula.plans, formula.total_peaks.tolist(), strict=True):
+        assert live.plan(peak).overhead <= plan.overhead

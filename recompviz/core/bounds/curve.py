@@ -26,6 +26,8 @@ POINTS = 40
 SOLVES = 12
 # the time limit of one integer program, in seconds
 SECONDS = 10.0
+# the most points of an integer program if the step has more than MANY calls, so that it ends within the time limit
+INTEGER_POINTS, MANY = 20, 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,8 @@ class BoundCurve:
     lines: tuple[Line, ...]
     _static: int
     _uses: Uses
-    _relaxation: Relaxation | None = field(default=None, repr=False)
+    # the integer program
+    _program: Relaxation | None = field(default=None, repr=False)
     # bounds from integer programs, by budget in transient bytes
     _steps: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -95,8 +98,8 @@ class BoundCurve:
             hundreds. What the solver has proven when the time is up is valid.
         """
         budget = parse_bytes(total) - self._static
-        if self._relaxation is not None and budget not in self._steps and self.overhead(total) < math.inf:
-            self._steps[budget] = self._relaxation.integer_bound(budget, seconds)
+        if self._program is not None and budget not in self._steps and self.overhead(total) < math.inf:
+            self._steps[budget] = self._program.integer_bound(budget, seconds)
         return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
@@ -122,7 +125,7 @@ def bound_curve(
         The family of strategies; see :class:`BoundCurve`. The bound for ``once=True`` is never lower.
     points, solves : int
         The most calls at which memory is counted in a linear program, in each pass, and the number of linear programs.
-        They have no effect without scipy.
+        Integer programs of large steps have at most 20 points. They have no effect without scipy.
 
     Examples
     --------
@@ -143,7 +146,9 @@ def bound_curve(
         return BoundCurve(once, "linear program", static + uses.floor, forward, (), static, uses)
     least = max(uses.floor, relaxation.least_peak(most))
     lines = _lines(relaxation, least, most, solves)
-    return BoundCurve(once, "linear program", static + least, forward, lines, static, uses, relaxation)
+    coarse = len(joint.calls) > MANY and points > INTEGER_POINTS
+    program = Relaxation(uses, INTEGER_POINTS, once) if coarse else relaxation
+    return BoundCurve(once, "linear program", static + least, forward, lines, static, uses, program)
 
 
 def has_scipy() -> bool:

@@ -22,7 +22,7 @@ import numpy as np
 
 from recompviz.core.base.arguments import expect, named, shown
 from recompviz.core.base.errors import GraphError, TooManyLowerSets
-from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.bitsets import bit_matrix, bits
 from recompviz.core.graphs.costs import by_name, checked_costs, some
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.graphs.topology import ancestor_masks, lower_set_masks, topological_order
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Name = Hashable
+
+
+# with more nodes, sums over sets are computed by NumPy
+MANY = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,6 +394,8 @@ class Graph:
 
     def memory_of(self, mask: int) -> int:
         """Return M(S), the sum of M_v over a set S given as a bit mask, in bytes."""
+        if len(self) > MANY:
+            return int(self.memory[bit_matrix([mask], len(self))[0]].sum())
         return sum(map(self._costs_as_lists[0].__getitem__, bits(mask)))
 
     def time_of(self, mask: int) -> float:

@@ -45,6 +45,8 @@ T = TypeVar("T")
 MOST_ROWS = 512
 # Up to this many nodes, searching all tables takes less than a second once the kernels are compiled.
 SMALL = 40
+# From this many nodes on, the formula's curves take longer than the search in simulated bytes and are no seeds of it.
+LARGE = 2500
 # The share of a search in simulated bytes that its seeds take, for progress.
 SEEDING = 0.2
 
@@ -550,7 +552,10 @@ class Planner:
         return Plan.from_keep_mask(self.graph, keep_mask, "live" if plan.kind == "canonical" else plan.kind)
 
     def _seeds(self, progress: Progress | None = None) -> list[Plan]:
-        """Return the formula's optimal plans for both objectives."""
+        """Return the formula's optimal plans for both objectives. On large graphs, return those that are cached."""
+        if len(self.graph) > LARGE:
+            found = [table.plans for table in map(self._cache.peek, ("plans time", "plans memory")) if table]
+            return [plan for plans in found for plan in plans]
         time = self.plans("time", part(progress, 0, SEEDING / 2))
         return [*time.plans, *self.plans("memory", part(progress, SEEDING / 2, SEEDING)).plans]
 
