@@ -1,8 +1,9 @@
 """ATen operators: properties read from their schemas, and operators that a trace must not decompose.
 
 Private PyTorch used here: ``torch._ops.HigherOrderOperator``, ``torch._ops.OpOverload`` with its ``_schema``,
-``py_kernels`` and ``_dispatch_cache``, ``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on
-torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+``py_kernels`` and ``_dispatch_cache``, ``compute_elementwise_output_strides`` of ``torch._prims_common``,
+``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and
+2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from torch._prims_common import compute_elementwise_output_strides
 from torch.fx import Node
 from torch.utils import _pytree as pytree
 
@@ -138,7 +141,8 @@ def operators_kept_whole() -> Iterator[None]:
 
     Otherwise AOTAutograd's dispatcher decomposes them. A resize becomes about thirty indexing calls. An LSTM computes
     sums in another order than in eager PyTorch, so that the last bits differ, and omits the dropout between its layers.
-    In half precision on the CPU, the gradient of a dropout is scaled by another number than in eager PyTorch.
+    A dropout on the CPU is scaled by another number than in eager PyTorch in half precision, and for some probabilities
+    in single precision.
     """
     keys = (torch._C.DispatchKey.Autograd, torch._C.DispatchKey.CompositeImplicitAutograd)
     packets = [getattr(torch.ops.aten, name) for name in dir(torch.ops.aten) if name.startswith(_DECOMPOSED)]
@@ -164,14 +168,21 @@ def operators_kept_whole() -> Iterator[None]:
 
 
 def _dropout(decomposed: Callable[..., torch.Tensor], value: torch.Tensor, p: float, train: bool) -> torch.Tensor:
-    """Compute a dropout as eager PyTorch does, also in half precision on the CPU, where the decomposition differs."""
-    half = value.dtype in (torch.bfloat16, torch.float16)
-    if not (train and half and 0 < p < 1 and value.device.type == "cpu"):
+    """Compute a dropout as eager PyTorch does, also on the CPU where the decomposition scales by another number."""
+    if not (train and 0 < p < 1 and value.device.type == "cpu") or _scales_alike(value.dtype, 1 - p):
         return decomposed(value, p, train)
     # eager draws in the order in which the elements lie in memory; a functionalised bernoulli_ draws row by row
-    strides = value.stride()
-    order = list(range(value.dim()))
-    if not value.is_contiguous():
-        order.sort(key=lambda d: -strides[d])
+    strides = compute_elementwise_output_strides(value)
+    order = sorted(range(value.dim()), key=lambda d: -strides[d])
     noise = value.new_empty([value.shape[d] for d in order]).bernoulli_(1 - p).div_(1 - p)
     return value * noise.permute([order.index(d) for d in range(value.dim())])
+
+
+def _scales_alike(dtype: torch.dtype, share: float) -> bool:
+    """Return whether eager PyTorch and its decomposition scale the kept share of a dropout by the same number.
+
+    Eager divides by the share, rounded to the type of the values. The decomposition multiplies by the rounded quotient.
+    """
+    if dtype in (torch.bfloat16, torch.float16):
+        return False
+    return dtype != torch.float32 or bool(np.float32(1) / np.float32(share) == np.float32(1 / share))
