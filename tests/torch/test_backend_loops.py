@@ -120,6 +120,41 @@ def test_the_layers_of_a_loop_that_dynamo_cannot_capture_are_planned_one_by_one(
     assert len(budget_of(compiled).regions) == 3
 
 
+def test_a_model_that_trains_without_a_captured_graph_is_reported_once() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.experts = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+            self.limit = -torch.inf
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for expert in self.experts:
+                if x.sum() > self.limit:  # Dynamo does not capture a function with such a branch in a loop
+                    x = expert(x)
+            return x
+
+    def train(called: nn.Module, model: nn.Module) -> list[str]:
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for _ in range(5):
+                called(torch.randn(4, 8)).sum().backward()
+                optimizer.step()
+        return [str(warning.message) for warning in caught if issubclass(warning.category, step_budget.UnplannedStep)]
+
+    options = {"total": "1 MiB"}
+    routed, layer = Routed(), nn.Linear(8, 8)
+    (message,) = train(torch.compile(routed, backend="recompviz", options=options), routed)
+    assert message.startswith("Routed was compiled with backend 'recompviz'")
+    assert not train(rv.compile(routed, total="1 MiB"), routed)  # the layers are planned
+    assert not train(torch.compile(layer, backend="recompviz", options=options), layer)
+    assert not train(torch.compile(layer, backend="recompviz"), layer)
+    assert not train(nn.Linear(8, 8), nn.Linear(8, 8))
+    layer.compile(backend="recompviz", options=options)  # Module.compile has no effect on PyTorch's own layers
+    (message,) = train(layer, layer)
+    assert message.startswith("Linear was compiled with backend 'recompviz'")
+
+
 def test_another_number_of_rows_needs_one_more_graph_and_no_more() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
     compiled = rv.compile(model, total="1 MiB")

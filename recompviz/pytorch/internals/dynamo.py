@@ -1,15 +1,17 @@
 """Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
-Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``exc``, ``guards``, ``source``,
-``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``, ``utils.counters``,
-``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
-``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``Module._call_impl`` and
+Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``eval_frame.innermost_backend``,
+``exc``, ``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
+``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
+``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``dynamo_ctx`` of compiled
+modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and
 ``Module._compiled_call_impl``. For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards``
 and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -23,6 +25,7 @@ from torch import nn
 from torch._C._dynamo import eval_frame
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
+from torch._dynamo.eval_frame import innermost_backend
 from torch._dynamo.exc import TorchDynamoException as DynamoError
 from torch._dynamo.guards import CheckFunctionManager, GuardBuilder, install_guard
 from torch._dynamo.source import AttrSource, GlobalSource
@@ -35,6 +38,7 @@ __all__ = [
     "DynamoError",
     "allow_more_captures",
     "assigns_state",
+    "backend_of",
     "compile_layers",
     "forget_code",
     "forget_graphs",
@@ -200,6 +204,19 @@ def _caller(module: nn.Module) -> Callable[..., Any]:
     # Dynamo keeps its graphs by code object
     call.__code__ = call.__code__.replace(co_name=type(module).__name__)
     return call
+
+
+def backend_of(module: nn.Module) -> Callable[..., Any] | None:
+    """Return the backend with which ``torch.compile`` or ``Module.compile`` compiled a module; None if neither did."""
+    context = vars(module).get("dynamo_ctx")
+    called = vars(module).get("_compiled_call_impl")
+    callback = getattr(context, "callback", None)
+    if callback is None and called is not None:
+        callback = inspect.getclosurevars(called).nonlocals.get("callback")
+    if not callable(callback):
+        return None
+    backend = innermost_backend(callback)
+    return getattr(backend, "compiler_fn", backend)
 
 
 def register_name(name: str, backend: Callable[..., Any]) -> None:

@@ -27,6 +27,7 @@ from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.uncaptured import note_unplanned
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer, refuse_foreign
 
@@ -78,7 +79,10 @@ def backend(
     except (TypeError, ValueError) as error:
         return _raises(error)
     watch_optimizers()
-    return compile_region(graph, inputs, budget)
+    compiled = compile_region(graph, inputs, budget)
+    if compiled == graph.forward:
+        note_unplanned(inputs)
+    return compiled
 
 
 def _total_in(options: Any, others: Mapping[str, Any]) -> int | float | str | None:
@@ -122,6 +126,11 @@ def budget_for(total: int | float | str | None) -> StepBudget:
     if size not in _by_total:
         _by_total[size] = StepBudget(size)
     return _by_total[size]
+
+
+def runs_by_name() -> int:
+    """Return the number of runs of regions that ``backend="recompviz"`` made."""
+    return sum(budget.runs for budget in _by_total.values())
 
 
 def forget_budgets() -> None:

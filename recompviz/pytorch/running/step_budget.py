@@ -100,6 +100,8 @@ class StepBudget:
         The captured regions, each with its plans.
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
+    runs : int
+        The number of runs of regions.
     flaw : Flaw or None
         The reason why the last recording of an unplanned step failed. None if it did not fail, or if it failed because
         the step had no backward pass.
@@ -122,6 +124,7 @@ class StepBudget:
         self.strict = strict
         self.memory = ResidentMemory(optimizer, optimizer_bytes, holds)
         self.regions: dict[Region, PlannedRegion] = {}
+        self.runs = 0
         # by the region that a step starts with
         self.models: dict[Region, StepModel] = {}
         self._warm_ups: Counter[Region] = Counter()
@@ -188,6 +191,7 @@ class StepBudget:
         InfeasibleBudget
             If the budget is strict and no plan fits.
         """
+        self.runs += 1
         if self.total is None:
             return None
         region = run.region
