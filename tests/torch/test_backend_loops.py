@@ -187,6 +187,23 @@ def test_a_dropout_drops_and_scales_as_in_eager(
     assert all(map(torch.equal, *found))
 
 
+def test_the_state_of_an_optimizer_counts_before_it_steps_although_another_has_stepped() -> None:
+    model, x = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 64)), torch.randn(8, 64)
+    first, second = (torch.optim.AdamW(layer.parameters()) for layer in (model[0], model[2]))
+    with pytest.raises(TypeError, match=r"holds=\[second\]"):
+        rv.compile(model, total="1 KiB", optimizer=[first, second])  # type: ignore[arg-type]
+    compiled = rv.compile(model, total="1 KiB", optimizer=first, holds=[second])
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    least = []
+    for optimizer in (second, first):
+        optimizer.step()
+        with pytest.raises(rv.InfeasibleBudget) as refused:
+            compiled(x)
+        least.append(refused.value.least)
+    assert least[0] == least[1]
+
+
 def test_the_state_of_an_optimizer_counts_before_it_steps_and_where_it_is_in_lists() -> None:
     model = nn.Sequential(nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
     weights = sum(p.numel() * 4 for p in model.parameters())

@@ -164,7 +164,8 @@ def compile(
         such as other models and targets. Each compiled model has a total of its own.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
-        first steps, and its state counts from then on.
+        first steps, and its state counts from then on. If several optimizers train the model, name one here and the
+        others with ``holds``.
     holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these, optional
         What you keep in memory beside the model while it trains: a teacher, a moving average of the parameters, the
         discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
@@ -224,6 +225,11 @@ def compile(
     model = getattr(model, "_recompviz_original", model)  # of one that was compiled before, for another total
     if not callable(model) or isinstance(model, type):
         raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module or a function; give the model first")
+    if isinstance(optimizer, list | tuple):
+        raise TypeError(
+            f"optimizer is {shown(optimizer)}, expected one torch.optim.Optimizer; "
+            "write optimizer=first, holds=[second]"
+        )
     expect_optimizer(optimizer)
     if isinstance(model, nn.Module):
         refuse_foreign(optimizer, model)

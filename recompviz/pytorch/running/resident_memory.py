@@ -199,8 +199,9 @@ class ResidentMemory:
             totals[Category.OTHER] = totals.get(Category.OTHER, 0) + unknown
         self.held_bytes = totals.get(Category.OTHER, 0)
         self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
-        if not totals.get(Category.OPTIMIZER):  # it did not step yet
-            totals[Category.OPTIMIZER] = self.optimizer_bytes
+        if not (self.optimizer.state if self.optimizer is not None else totals.get(Category.OPTIMIZER)):
+            # it did not step yet; another optimizer of the model may have a state already
+            totals[Category.OPTIMIZER] = totals.get(Category.OPTIMIZER, 0) + self.optimizer_bytes
         missing = max(0, outside_gradients - self.outside_gradients)
         totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
