@@ -170,7 +170,7 @@ def test_keys_choose_steps_and_the_values_alive_there():
       const seen = [];
       let [chosen, selected] = [-1, -1];
       const press = m.makeLandscapeKeys({{
-        steps: () => 4, chosen: () => chosen, step: (at) => (chosen = at), bars: () => ({BARS}),
+        steps: () => 4, chosen: () => chosen, step: (at) => (chosen = at), deselect() {{}}, bars: () => ({BARS}),
         selected: () => selected,
         nodeOf: (k) => k - 1, choose: (k) => (selected = k - 1), zoom: (f) => seen.push(f),
         whole: () => seen.push("whole"),

@@ -15,7 +15,6 @@ from recompviz.pytorch.measuring.measurement_run import (
     modules_of,
     overwritten_parameters,
     runner_of,
-    warm_up_steps,
 )
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -28,7 +27,7 @@ SECONDS = 3.0
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their wall-clock times.
 
-    The order alternates. Before the first pair, both kinds of steps run to warm up. At most seven pairs run, and fewer
+    The order alternates. Before the first pair, each kind of step runs once to warm up. At most seven pairs run, and fewer
     if they take over three seconds together. The state that the steps change is restored.
 
     Parameters
@@ -56,9 +55,8 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
     steps = [step_of(trace.step)[1], step_of(planned)[1]]
     times: list[tuple[float, float]] = []
     with state_restored(modules_of(planned), trace.arguments, trace.optimizer, overwritten_parameters(trace)):
-        for _ in range(warm_up_steps(planned)):
-            for step in steps:
-                step()
+        for step in steps:
+            step()
         began = time.perf_counter()
         while len(times) < PAIRS and (not times or time.perf_counter() - began < SECONDS):
             if progress is not None:

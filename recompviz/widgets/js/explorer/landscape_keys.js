@@ -11,7 +11,7 @@ export function barsAt(bars, step) {
 
 /**
  * The function for a key event; returns whether the key has a meaning.
- * @param chart { steps(), chosen(), step(at), bars(), selected(), nodeOf(bar), choose(bar), zoom(factor), whole() }
+ * @param chart { steps(), chosen(), step(at), bars(), selected(), nodeOf(bar), choose(bar), zoom(factor), whole(), deselect() }
  */
 export function makeLandscapeKeys(chart) {
   const go = (by) => {
@@ -48,6 +48,7 @@ export function makeLandscapeKeys(chart) {
       Escape: () => {
         chart.whole();
         chart.step(-1);
+        chart.deselect();
       },
     }[event.key];
     if (!act || !chart.steps()) return false;

@@ -4,7 +4,7 @@ import { html, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
-const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "parameter gradients" };
+const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "param. gradients" };
 const SMALL = 0.01; // share of the peak; categories that stay below it are one item
 
 /** The categories that are worth an item, and the others: two lists. */
@@ -45,8 +45,8 @@ export function makeTimelineLegend(parent, choose) {
     }
     if (small.length) {
       const item = html("span", "rv-legend-item", legend);
-      item.title = small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
-      item.append(`${small.length} below 1 %`);
+      item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
+      item.append(`+${small.length} small`);
     }
     for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", "compared with"]] : [])]) {
       const item = html("span", "rv-legend-item", legend);

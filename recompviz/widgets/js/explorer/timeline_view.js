@@ -39,7 +39,7 @@ export function barsOfNode(bars, reply, v) {
 /**
  * The timeline.
  * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf
- * @param actions { hoverStep(step or −1), hover(node), step(step or −1), pick(step, node or null, category), category(number), peak() }
+ * @param actions { hoverStep(step or −1), hover(node), step(step or −1), select(node or −1), pick(step, node or null, category), category(number), peak() }
  * @param labels() the labels of the steps
  */
 export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
@@ -296,6 +296,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       nodeOf: (k) => (landscape.bars().blocks[k] < 0 ? -1 : nodeOfBlock(reply, landscape.bars().blocks[k])),
       zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : ((chosen + 0.5) / reply.steps - view.from) / (view.to - view.from), reply.steps)),
       whole: () => show(WHOLE_STEP),
+      deselect: () => actions.select(-1),
     }),
   });
   listen(back, "click", () => {

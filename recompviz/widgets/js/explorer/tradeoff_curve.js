@@ -64,7 +64,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     const amounts = svg("g", {}); // appended later, above the line of the budget
     for (const bytes of marks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "middle" }, amounts).textContent = amount(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, amounts).textContent = amount(bytes);
     }
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";

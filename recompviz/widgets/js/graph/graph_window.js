@@ -54,10 +54,12 @@ export function makeGraphWindow(frame, picture, changed) {
     setCamera,
     refit,
     fitHeight,
-    /** Call after another element took a part of the width: shift the camera by the least distance that shows a box. */
+    /** Call after another element took a part of the width: fit the scene again, or, if the user moved it, shift the camera by the least distance that shows a box. */
     settle(b) {
+      if (!moved) return refit();
       const { scene } = picture;
       setCamera(panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] }), false);
+      return undefined;
     },
     /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
