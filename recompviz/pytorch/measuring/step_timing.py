@@ -27,8 +27,8 @@ SECONDS = 3.0
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their wall-clock times.
 
-    The order alternates. Before the first pair, each kind of step runs once to warm up. At most seven pairs run, and fewer
-    if they take over three seconds together. The state that the steps change is restored.
+    The order alternates. Before the first pair, each kind of step runs once to warm up. At most seven pairs run, and
+    fewer if they take over three seconds together. The state that the steps change is restored.
 
     Parameters
     ----------
