@@ -82,7 +82,7 @@ def test_a_drag_zooms_into_a_stretch_and_a_double_click_shows_the_whole_step(pag
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.6, y, steps=3)
     page.mouse.up()
-    back = page.get_by_role("button", name="Whole step")
+    back = page.get_by_role("button", name="Whole step", exact=True)
     back.wait_for()
     assert picture(page) != whole
     scrubber = page.get_by_label("Step of the schedule")
