@@ -6,9 +6,12 @@ import ast
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity
 
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
+from recompviz.pytorch.internals.devices.mps import MpsRuntime
 from recompviz.pytorch.internals.devices.runtimes import RUNTIMES, runtime
+from recompviz.pytorch.internals.devices.xpu import XpuRuntime
 from tests.rooms import HOME
 from tests.test_layers import dotted
 
@@ -43,6 +46,56 @@ def test_each_device_has_every_function_of_the_interface(kind: str) -> None:
     assert made.device == torch.device(kind)
     assert made.label()
     assert made.rounded(1) == made.alignment
+
+
+def test_an_xpu_device_is_read_through_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = {"memory_allocated": 5, "max_memory_allocated": 7, "max_memory_reserved": 9}
+    for name, value in figures.items():
+        monkeypatch.setattr(torch.xpu, name, lambda _device, value=value: value)
+    xpu = XpuRuntime(torch.device("xpu"))
+    assert (xpu.allocated(), xpu.peak_allocated(), xpu.peak_reserved(), xpu.rounded(513)) == (5, 7, 9, 1024)
+    assert xpu.software() == ""  # this build of PyTorch has no XPU
+    assert ProfilerActivity.XPU in xpu.profiler_activities()
+
+
+def test_an_mps_device_is_read_through_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, waited = torch.Generator(), []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    for name, function in {
+        "recommended_max_memory": lambda: 16 << 30,
+        "current_allocated_memory": lambda: 5,
+        "_get_default_mps_generator": lambda: generator,
+        "synchronize": lambda: waited.append(1),
+        "Event": lambda enable_timing: FakeEvent(enable_timing),
+    }.items():
+        monkeypatch.setattr(torch.mps, name, function)
+    mps = MpsRuntime(torch.device("mps"))
+    assert (mps.total_memory(), mps.allocated(), mps.peak_allocated(), mps.peak_reserved()) == (16 << 30, 5, None, None)
+    assert torch.equal(mps.generator().get_state(), mps.generator_state())
+    state = mps.generator_state()
+    torch.rand(1, generator=generator)
+    mps.set_generator_state(state)
+    assert torch.equal(generator.get_state(), state)
+    watch = mps.stopwatch()
+    watch.start()
+    watch.stop()
+    mps.reset_peaks()
+    assert watch.seconds() == 0.25
+    assert waited, "a device that works asynchronously is waited for"
+
+
+class FakeEvent:
+    """An event whose distance to each other event is 250 ms."""
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        """Do nothing."""
+
+    def elapsed_time(self, _other: object) -> float:
+        """Return milliseconds."""
+        return 250.0
 
 
 def test_the_cpu_restores_its_generator_and_measures_time() -> None:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import random
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torch.fx import _symbolic_trace
 
 import recompviz as rv
 from recompviz.benchmarks.faults import injection
 from recompviz.benchmarks.faults.fingerprint import differences, fingerprint
 from recompviz.benchmarks.faults.subjects import SUBJECTS, Subject, made
 from recompviz.benchmarks.faults.verbs import KINDS, VERBS, Prepared, inject, own_folders, prepared
+from recompviz.pytorch.internals.aot import EndOfCapture
+from recompviz.pytorch.internals.process_state import process_state
 from recompviz.pytorch.internals.profiler import profiler_runs
 from recompviz.pytorch.internals.state import own_random_numbers, state_restored
 from recompviz.pytorch.internals.undone import undone
+from recompviz.pytorch.measuring.compared_steps import TwoSteps
+from recompviz.pytorch.running.planned_budget import PlanWarning
+from recompviz.pytorch.tracing.user_errors import must_come_through
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +183,39 @@ def test_an_interrupt_in_the_live_search_is_an_exception(subject: Prepared) -> N
     timer.start()
     with pytest.raises(KeyboardInterrupt):
         search()
+
+
+def test_an_interrupt_of_a_trace_leaves_no_method_of_modules_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = nn.Module.__call__
+
+    def interrupted(_patcher: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        # the method by which torch.fx restores Module.__call__
+        patched.setattr(_symbolic_trace._Patcher, "revert_all_patches", interrupted)
+        patched.setattr(_symbolic_trace._Patcher, "__exit__", lambda patcher, *_: interrupted(patcher))
+        with pytest.raises(KeyboardInterrupt):
+            rv.trace(nn.Linear(2, 2), torch.ones(2, 2), loss=torch.sum)
+    assert nn.Module.__call__ is call
+    assert len(rv.trace(nn.Linear(2, 2), torch.ones(2, 2), loss=torch.sum).graph) > 0
+
+
+def test_the_end_of_a_capture_is_not_an_error_of_the_user() -> None:
+    error = RuntimeError("inside PyTorch")
+    error.__context__ = EndOfCapture()
+    assert must_come_through(error) is None
+
+
+def test_certify_changes_warning_filters_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = rv.trace(nn.Linear(2, 2), torch.ones(2, 2), loss=torch.sum)
+    under, found = TwoSteps.under, []
+
+    def watched(steps: TwoSteps, *arguments: object) -> object:
+        if any(kind[2] is PlanWarning for kind in warnings.filters):
+            found.append(process_state()["lock"])
+        return under(steps, *arguments)
+
+    monkeypatch.setattr(TwoSteps, "under", watched)
+    assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).ok
+    assert found == [False], "no other thread changes the filters meanwhile"

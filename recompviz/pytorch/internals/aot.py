@@ -27,7 +27,12 @@ from torch.fx import Graph, GraphModule, Node
 from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.devices.runtimes import device_of, runtime
 from recompviz.pytorch.internals.dynamo import assigns_state, trim_metrics
-from recompviz.pytorch.internals.export import capture_settings, placeholder_role, quiet_capture
+from recompviz.pytorch.internals.export import (
+    capture_settings,
+    module_methods_put_back,
+    placeholder_role,
+    quiet_capture,
+)
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.memory_window import compiled_call
 from recompviz.pytorch.internals.operators import operators_kept_whole
@@ -37,6 +42,7 @@ __all__ = [
     "CaptureOff",
     "CapturedStep",
     "DoubleBackward",
+    "EndOfCapture",
     "captured_joint",
     "compile_joint",
     "gradients_are_boxed",
@@ -95,6 +101,7 @@ def compile_joint(
     with (
         functorch_config.patch(settings),
         operators_kept_whole(),
+        module_methods_put_back(),
     ):
         return _AsEager(compiler(graph, inputs))
 
@@ -204,7 +211,7 @@ def _own_function(function: Any) -> types.FunctionType:
     )
 
 
-class _Captured(BaseException):
+class EndOfCapture(BaseException):
     """Ends a capture before anything runs. It is a BaseException, so that Dynamo neither wraps nor suppresses it."""
 
 
@@ -283,7 +290,7 @@ def _captured(compiled: Callable[..., Any], step: torch.nn.Module, arguments: tu
     found: list[Any] = []
     token = _found.set(found)
     try:
-        with capture_settings(), quiet_capture(), contextlib.suppress(_Captured):
+        with capture_settings(), quiet_capture(), contextlib.suppress(EndOfCapture):
             compiled(step, *arguments)
     finally:
         _found.reset(token)
@@ -296,7 +303,7 @@ def _note_generators(_graph: GraphModule, inputs: Sequence[Any]) -> Callable[...
     for device in {torch.device("cpu"), device_of(inputs)}:
         generator = runtime(device).generator()
         _found.get().append((generator, generator.get_state()))
-    raise _Captured
+    raise EndOfCapture
 
 
 @functools.cache
@@ -306,7 +313,7 @@ def _lazily(kind: type[torch.nn.Module]) -> Callable[..., Any]:
 
 @functools.cache
 def _capturing(kind: type[torch.nn.Module]) -> Callable[..., Any]:
-    """Return the compiled ``forward`` of a class, which ends with :class:`_Captured`.
+    """Return the compiled ``forward`` of a class, which ends with :class:`EndOfCapture`.
 
     There is one for each class, because Dynamo keeps memory for each function that it compiles.
     """
@@ -325,10 +332,10 @@ def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
     def partition(joint: GraphModule, _output_count: int) -> tuple[int, int]:
         _found.get().append(CapturedStep(joint, input_sources(graph), list(inputs), assigns_state()))
-        raise _Captured
+        raise EndOfCapture
 
     compile_joint(graph, inputs, partition, lambda: list, lambda: list)
-    raise _Captured  # a graph without a backward pass
+    raise EndOfCapture  # a graph without a backward pass
 
 
 @functools.cache

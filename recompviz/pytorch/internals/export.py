@@ -37,6 +37,7 @@ __all__ = [
     "is_forward_output",
     "is_gradient",
     "joint_graph",
+    "module_methods_put_back",
     "new_buffers",
     "overwritten_input",
     "placeholder_role",
@@ -138,6 +139,7 @@ def _joint_graph(
         operators_kept_whole(),
         lstm_in_single_operators(),
         _tensors_put_back(step),
+        module_methods_put_back(),
         contextlib.ExitStack() as stack,
     ):
         captured = dynamo_graph_capture_for_export(step)(*arguments)
@@ -204,6 +206,23 @@ def _buffer_warning(action: Any) -> Iterator[None]:
 def quiet_capture() -> contextlib.AbstractContextManager[None]:
     """In a block, suppress warnings that Dynamo causes while it captures and that a user cannot avoid."""
     return _buffer_warning("ignore")
+
+
+@contextlib.contextmanager
+def module_methods_put_back() -> Iterator[None]:
+    """Restore ``torch.nn.Module.__call__`` and ``__getattr__`` after a block.
+
+    ``torch.fx`` replaces them while it traces. If an interrupt arrives while it restores them, they stay replaced.
+    """
+    before = {name: vars(torch.nn.Module)[name] for name in ("__call__", "__getattr__")}
+
+    def restore() -> None:
+        for name, method in before.items():
+            if vars(torch.nn.Module)[name] is not method:
+                setattr(torch.nn.Module, name, method)
+
+    with undone(restore):
+        yield
 
 
 @contextlib.contextmanager

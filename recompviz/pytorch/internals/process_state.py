@@ -50,6 +50,7 @@ def process_state() -> dict[str, Any]:
         "hooks on modules": (
             len(hooks._global_forward_hooks), len(hooks._global_forward_pre_hooks), len(hooks._global_backward_hooks),
         ),
+        "methods of modules": (id(torch.nn.Module.__call__), id(torch.nn.Module.__getattr__)),
         "hooks before optimizers": len(optimizers._global_optimizer_pre_hooks),
         **_settings("Dynamo", dynamo_config),
         **_settings("AOTAutograd", functorch_config),

@@ -20,6 +20,7 @@ from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan, expect_plan
+from recompviz.pytorch.internals.state import one_at_a_time
 from recompviz.pytorch.internals.tensors import same_bits, version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.eager_forward import difference_from_eager
@@ -231,7 +232,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
 
     steps = TwoSteps(trace, change_parameters)
     eager = steps.eager()
-    with warnings.catch_warnings():
+    with one_at_a_time, warnings.catch_warnings():  # filters are of the process
         warnings.simplefilter("ignore", PlanWarning)  # a model that has changed fails the checks below
         ours = steps.under(run_planned, planned.saved_values)
     gradients, worst = "bitwise", ""

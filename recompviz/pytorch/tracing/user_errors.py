@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.pytorch.internals.aot import EndOfCapture
 from recompviz.pytorch.internals.export import result_on_shapes
 from recompviz.pytorch.internals.node_info import is_library
 
@@ -39,7 +40,7 @@ def must_come_through(error: BaseException | None) -> BaseException | None:
         package = type(error).__module__.partition(".")[0]
         if isinstance(error, MemoryError):
             return error
-        if package not in ("builtins", "torch") and not isinstance(error, RecompvizError):
+        if package not in ("builtins", "torch") and not isinstance(error, RecompvizError | EndOfCapture):
             return error
         error = getattr(error, "inner_exception", None) or error.__cause__ or error.__context__
     return None

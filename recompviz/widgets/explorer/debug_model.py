@@ -103,12 +103,13 @@ def debug(
     if not advise or not hasattr(model, "named_parameters"):
         return report if budget is None else replace(report, notes=(*report.notes, _no_fit(model, advise)))
     from recompviz.pytorch.debugging.what_if_notes import what_ifs
+    from recompviz.pytorch.internals.state import one_at_a_time
     from recompviz.pytorch.measuring.calibration import calibrate
     from recompviz.pytorch.measuring.entry import trace
     from recompviz.pytorch.tracing.tracer import with_optimizer
 
     try:
-        with warnings.catch_warnings():  # The user did not ask for a trace. If it fails, a note says so.
+        with one_at_a_time, warnings.catch_warnings():  # The user did not ask for a trace. If it fails, a note says so.
             warnings.filterwarnings("ignore", module=r"torch\._dynamo")
             traced = calibrate(trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss))
             whole = traced if optimizer is None else with_optimizer(traced, optimizer)

@@ -12,10 +12,14 @@ from recompviz.pytorch.internals.devices.accelerator import AcceleratorRuntime
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.devices.cuda import CudaRuntime
+from recompviz.pytorch.internals.devices.mps import MpsRuntime
+from recompviz.pytorch.internals.devices.xpu import XpuRuntime
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 
 # the devices with a file of their own; all others are an AcceleratorRuntime
-RUNTIMES: dict[str, type[DeviceRuntime]] = {"cpu": CpuRuntime, "meta": CpuRuntime, "cuda": CudaRuntime}
+RUNTIMES: dict[str, type[DeviceRuntime]] = {
+    "cpu": CpuRuntime, "meta": CpuRuntime, "cuda": CudaRuntime, "xpu": XpuRuntime, "mps": MpsRuntime,
+}  # fmt: skip
 
 
 @cache
