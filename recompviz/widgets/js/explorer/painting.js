@@ -81,14 +81,17 @@ export function makePainting(explorer) {
 
   function showCard() {
     const v = state.hover >= 0 ? state.hover : state.selected;
-    views.graph.dock(state.selected);
-    if (v < 0) return views.card.hide();
+    if (v < 0) {
+      views.card.hide();
+      return views.graph.dock(-1);
+    }
     const inside = lowerSetOf(v, explorer.near, graph.count);
     const count = inside.reduce((sum, bit) => sum + bit, 0);
     const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
     const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin: pinOf(state.pins, v), canPin, theory: state.theory };
-    return views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0);
+    views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0);
+    return views.graph.dock(state.selected); // afterwards: the card takes a part of the width
   }
 
   return { schedule, paint, showDrawer, showCard, stopPainting: () => cancelAnimationFrame(frame) };

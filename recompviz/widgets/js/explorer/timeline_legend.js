@@ -46,7 +46,7 @@ export function makeTimelineLegend(parent, choose) {
     if (small.length) {
       const item = html("span", "rv-legend-item", legend);
       item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
-      item.append(`+${small.length} small`);
+      item.append(`+${small.length}`);
     }
     for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", "compared with"]] : [])]) {
       const item = html("span", "rv-legend-item", legend);
