@@ -17,3 +17,11 @@ def test_the_table_has_a_row_for_each_file(tmp_path: Path, capsys: pytest.Captur
     header, row = capsys.readouterr().out.splitlines()[-2:]
     assert header.split()[:4] == ["network", "#V", "#E", "lower"]
     assert row.split()[:4] == ["chain", "3", "2", "4"]
+
+
+def test_the_growth_table_has_a_row_for_each_size(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--growth", "10", "20"])
+    header, small, large = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["#V", "calls"]
+    assert int(small.split()[0]) < int(large.split()[0])
+    assert len(large.split()) == len(small.split()) + 1  # the exponent

@@ -16,6 +16,7 @@ Graphs come from recompviz.networks or from files:
     python -m recompviz.benchmarks.planner                   # the paper's seven networks
     python -m recompviz.benchmarks.planner unet vgg19        # some of them
     python -m recompviz.benchmarks.planner graph.json        # {"memory": […], "time": […], "edges": [[u, v], …]}
+    python -m recompviz.benchmarks.planner --growth          # the live search on graphs of 250 to 10,000 nodes
 """
 
 from __future__ import annotations
@@ -26,20 +27,28 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from math import log
 from pathlib import Path
+
+import numpy as np
 
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.exact.oracle import pairwise_front
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.families import all_lower_sets
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.curve import Tradeoff
+from recompviz.core.steps.examples import residual_step
 
 # With more lower sets, the pairwise recursion takes minutes.
 MOST_PAIRWISE = 600
 FAMILIES: tuple[Family, ...] = ("all", "paper", "prefixes")
 LIMIT = 1_000_000
+# Numbers of nodes in the table of the growth.
+SIZES = (250, 500, 1000, 2500, 5000, 10_000)
 Clock = Callable[[], float]
 HEADER = (
     f"{'network':>14} {'#V':>5} {'#E':>5} {'lower sets':>10} {'all':>10} {'paper':>10} {'prefixes':>10} "
@@ -53,13 +62,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("graphs", nargs="*", help="names in recompviz.networks, or JSON files of graphs")
     parser.add_argument("--repeats", type=int, default=3, help="number of runs, of which the least time is shown")
     parser.add_argument("--cpu", action="store_true", help="measure processor time, for a shared machine")
+    parser.add_argument(
+        "--growth", type=int, nargs="*", metavar="NODES", help="growth of the live search with the graph"
+    )
     options = parser.parse_args(arguments)
+    if options.growth is not None:
+        growth(options.growth or SIZES)
+        return
     clock: Clock = time.process_time if options.cpu else time.perf_counter
     print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the NumPy oracle solves'}")
     solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled functions
     print(HEADER)
     for name, graph in graphs(options.graphs):
         print(row(name, graph, clock, options.repeats), flush=True)
+
+
+def growth(sizes: Sequence[int]) -> None:
+    """Print the growth of the live search: residual networks of one stage with random real costs.
+
+    A row has the processor time until the first table, which needs no search, and until the table of the live search;
+    the exponent of this time against the row before; the plans found; and the rise of the memory.
+    """
+    Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
+    print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")
+    before: tuple[int, float] | None = None
+    for size in sizes:
+        graph, joint = residual_step((max(1, size // 10),), batch=2, pixels=64)
+        costs = graph.time * np.random.default_rng(0).lognormal(0, 0.5, len(graph))
+        planner = Planner(replace(graph, time=costs), joint)
+        first = best_time(planner.first_plans, time.process_time, 1)
+        start = time.process_time()
+        memory = peak_memory(partial(planner.plans, "live"))
+        seconds = time.process_time() - start
+        exponent = f"{log(seconds / before[1]) / log(len(graph) / before[0]):.2f}" if before else ""
+        before = len(graph), seconds
+        print(f"{len(graph):>7,} {len(joint.calls):>7,} {milliseconds(first):>11} {milliseconds(seconds):>10} "
+              f"{exponent:>8} {len(planner.plans('live')):>5} {memory:>8}", flush=True)  # fmt: skip
 
 
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:

@@ -116,17 +116,18 @@ class Moves:
                 return self.candidates.add(keep_mask)
         return None
 
-    def settle(self) -> None:
+    def settle(self, most_simulations: int) -> None:
         """Lower the least peak found so far by changing the flag of one node at a time.
 
         The move starts from the candidate of least peak. Its budget is about 0.5 % below the least peak found so far.
         Each change reduces the excess over this budget (the bytes above it, summed over the steps of the schedule) as
-        much as possible. The move ends when no change reduces the excess, or when the deadline has passed. It makes at
-        most one change for each node that is not pinned.
+        much as possible. The move ends when no change reduces the excess, when the deadline has passed, or before
+        ``model.simulations`` would exceed ``most_simulations``. It makes at most one change for each node that is not
+        pinned.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
-            if self.out_of_time:
+            if self.out_of_time or self.model.simulations + len(self.free) > most_simulations:
                 return
             budget = best.peak - 1 - best.peak // 200
             excess = self.model.simulate(candidate.keep_mask, budget).excess

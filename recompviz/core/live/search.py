@@ -52,6 +52,8 @@ SEEDS = 2000
 REFILLED = 3
 # simulated calls spent on exchanges, over all budgets
 EFFORT = 40_000_000
+# simulated calls spent on changing single nodes for the least peak: a change tries all nodes, so it is quadratic
+SETTLED = 150_000_000
 # annealing for less overhead happens at every fourth budget
 ANNEALED_EVERY = 4
 # simulated calls spent on annealing; the search for the least peak gets eight times as many as one budget
@@ -155,7 +157,7 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
     for candidate in candidates.front():
         moves.refill(candidate, candidate.peak)
     moves.descend(candidates.front()[-1].keep_mask, step)
-    moves.settle()
+    moves.settle(model.simulations + SETTLED // len(model.joint.calls))
     tries = WALKED // (len(model.joint.calls) * (FLOOR_SHARE + BUDGETS // ANNEALED_EVERY))
     block_tries = BLOCK_TRIES * int(moves.repeated.positions.sum())
     if not moves.out_of_time:
