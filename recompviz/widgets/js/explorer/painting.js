@@ -34,7 +34,7 @@ export function makePainting(explorer) {
     explorer.kept = keepMask(table, state.row, graph.count);
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
-    views.header.update(table, state.row, explorer.kept, model.get("_searching"));
+    views.header.update(table, state.row, explorer.kept, Boolean(model.get("_searching")));
     views.budget.update(state, state.settled);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
