@@ -4,7 +4,8 @@ Some positions of the base order are chosen as *points*. They divide the base or
 interval. Variables:
 
 *present*   Value v is in memory while the value of point k is computed, and that computation does not read it.
-*again*     The number of times that value v is computed again in interval k.
+*again*     Whether value v is computed again in interval k.
+*held*      Value v is in memory during the whole interval k, which has one position.
 
 Each sequence gives values of the variables that fulfil these constraints:
 
@@ -12,9 +13,13 @@ Each sequence gives values of the variables that fulfil these constraints:
 - A value that a first computation of an interval reads was present at the point before, or is computed in the interval.
 - The same holds for a value that an extra computation of the interval reads.
 - At each point, the value computed, those that it reads and those present fit in the budget.
+- A value is held if it is present at the points before and after the interval, or read by the first computation of the
+  interval and present at the point before, and is not computed again in the interval.
+- While a value is computed again, the value, those that it reads and those held fit in the budget.
 
-So the least cost of *again* is a lower bound for every sequence. With integer variables, the bound is larger. Memory
-during the extra computations of an interval is not counted. The bound is computed from the dual solution: any
+So the least cost of *again* is a lower bound for every sequence. With integer variables, the bound is larger. The last
+two kinds of constraints are many. They are added where a solution violates them. Other memory during the extra
+computations of an interval is not counted. The bound is computed from the dual solution: any
 multipliers λ ≥ 0 of the constraints give a lower bound by weak duality, so an inexact solution gives a valid bound.
 
 Source: the stages of Jain et al. 2020 (arXiv 1910.02653), with intervals instead of single stages.
@@ -23,6 +28,7 @@ Source: the stages of Jain et al. 2020 (arXiv 1910.02653), with intervals instea
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,6 +86,7 @@ class StageProgram:
         self._columns: dict[tuple[str, int, int], int] = {}
         self._costs: list[float] = []
         self._rows: list[tuple[list[tuple[int, float]], float]] = []
+        self._counted: set[tuple[int, int]] = set()  # pairs (v, k) whose memory during *again* is counted
         for v in range(n):
             self._constrain(v)
         self._count_memory()
@@ -165,11 +172,21 @@ class StageProgram:
         whole : bool
             Whether the variables are whole numbers.
         """
-        from scipy.optimize import LinearConstraint, linprog, milp
-        from scipy.sparse import csc_array
-
         if not self._fits:
             return Bound(math.inf, [])
+        end = time.monotonic() + seconds
+        best = Bound(0.0, [])
+        while True:
+            solved, solution = self._solve(max(0.1, end - time.monotonic()), whole)
+            best = Bound(max(best.cost, solved.cost), solved.extra or best.extra)
+            if solution is None or not self._count_extra_memory(solution) or time.monotonic() > end:
+                return best
+
+    def _solve(self, seconds: float, whole: bool) -> tuple[Bound, NDArray[np.float64] | None]:
+        """Solve the program with the constraints so far. Return the bound and the solution, if there is one."""
+        from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+        from scipy.sparse import csc_array
+
         lengths = [len(terms) for terms, _ in self._rows]
         flat = [term for terms, _ in self._rows for term in terms]
         rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -179,27 +196,85 @@ class StageProgram:
         unit = float(self._program.time.sum()) or 1.0
         limit = {"time_limit": seconds} if math.isfinite(seconds) else {}
         if not len(costs):
-            return Bound(0.0, [])
+            return Bound(0.0, []), None
         if whole:
             ones = np.ones(len(costs))
-            solved = milp(
-                costs / unit, constraints=LinearConstraint(matrix, -np.inf, rhs), integrality=ones, options=limit
-            )
+            rows = LinearConstraint(matrix, -np.inf, rhs)
+            solved = milp(costs / unit, constraints=rows, integrality=ones, bounds=Bounds(0, 1), options=limit)
             if solved.status == 2:
-                return Bound(math.inf, [])
+                return Bound(math.inf, []), None
             proven = solved.mip_dual_bound
             cost = max(0.0, (float(proven) - SAFETY) * unit) if proven is not None and np.isfinite(proven) else 0.0
-            return Bound(cost, self._extra(solved.x) if solved.x is not None else [])
+            return Bound(cost, self._extra(solved.x) if solved.x is not None else []), solved.x
         solved = linprog(costs / unit, matrix, rhs, bounds=(0, 1), options=limit)
         if solved.status == 2:
-            return Bound(math.inf, [])
+            return Bound(math.inf, []), None
         if solved.status != 0:
-            return Bound(0.0, [])
+            return Bound(0.0, []), None
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0) * unit
         reduced = costs + matrix.T @ multipliers
         value = -(multipliers @ rhs) + np.minimum(reduced, 0.0).sum()
         error = SAFETY * (unit + np.abs(multipliers) @ np.abs(rhs))
-        return Bound(max(0.0, float(value - error)), [])
+        return Bound(max(0.0, float(value - error)), []), solved.x
+
+    def _count_extra_memory(self, solution: NDArray[np.float64]) -> bool:
+        """Add the constraints on memory during extra computations that a solution violates. Return whether it does."""
+        program, memory = self._program, self._program.memory
+        if len(self._points) < len(program):
+            return False  # an interval has several positions
+        again: dict[int, list[tuple[int, int]]] = {}
+        for (kind, v, k), column in self._columns.items():
+            if kind == "again" and solution[column] > 1e-6 and k < len(program) and (v, k) not in self._counted:
+                again.setdefault(k, []).append((v, column))
+        added = False
+        for k, values in again.items():
+            held = self._held(k)
+            shares = {
+                v: max(0.0, constant + sum(value * solution[c] for c, value in terms))
+                for v, (terms, constant) in held.items()
+            }
+            for v, column in values:
+                needed = {v, *program.reads[v]}
+                room = int(memory[list(needed)].sum())
+                others = {w: share for w, share in shares.items() if w not in needed}
+                used = room * solution[column] + sum(int(memory[w]) * share for w, share in others.items())
+                if used > self._budget * (1 + 1e-6):
+                    self._counted.add((v, k))
+                    unit = max(self._budget, 1)
+                    terms = [(self._held_column(w, k, *held[w]), float(memory[w]) / unit) for w in others]
+                    self._rows.append(([(column, room / unit), *terms], 1.0))
+                    added = True
+        return added
+
+    def _held(self, k: int) -> dict[int, tuple[list[tuple[int, float]], float]]:
+        """Return terms and a constant for each value; *held* is at least their sum. The interval k is one position."""
+        held = {}
+        for v in range(k):
+            terms, constant = [], 0.0
+            if v < k - 1:
+                before = self._present(v, k - 1)
+                if before is None:
+                    continue
+                terms.append((before, 1.0))
+            else:
+                constant = 1.0  # it is computed just before the interval
+            if v not in self._program.reads[k]:
+                after = self._present(v, k)
+                if after is None:
+                    continue
+                terms.append((after, 1.0))
+                constant -= 1.0
+            again = self._again(v, k)
+            held[v] = ([*terms, *([(again, -1.0)] if again is not None else [])], constant)
+        return held
+
+    def _held_column(self, v: int, k: int, terms: list[tuple[int, float]], constant: float) -> int:
+        """Return the column of *held*. Add it, and the constraint on it, when it is first asked for."""
+        new = ("held", v, k) not in self._columns
+        column = self._column("held", v, k, 0.0)
+        if new:
+            self._rows.append(([*terms, (column, -1.0)], -constant))
+        return column
 
     def _extra(self, solution: NDArray[np.float64]) -> list[tuple[int, int]]:
         """Return the extra computations of a solution. Each is just before the first reader of its interval."""
