@@ -10,11 +10,9 @@ import contextlib
 import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
-from functools import partial
 from typing import TYPE_CHECKING
 
 from recompviz.pytorch.internals.dynamo import DynamoError
-from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.region import Chooser, Region, Run
 from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through
 
@@ -30,13 +28,18 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 def active(budget: Chooser) -> Iterator[None]:
     """Let a budget choose the plans of the regions (captured graphs) that run inside this block."""
     _used.add(budget)
-    with undone(partial(_active.set, _active.get())):
+    before = _active.get()
+    try:
         try:
             _active.set(budget)
             yield
-        except DynamoError as error:  # it wraps what a backend raises
-            raise_if_it_must_come_through(error)
-            raise
+        finally:
+            _active.set(before)
+    except DynamoError as error:  # it wraps what a backend raises
+        raise_if_it_must_come_through(error)
+        raise
+    finally:  # again, in case an interrupt ended the first time
+        _active.set(before)
 
 
 class ActiveBudget:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from recompviz.core.steps.schedule import Schedule, make_schedule
-from recompviz.pytorch.internals.autograd import autocast_off
+from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.program import Program, write_program
@@ -85,11 +85,13 @@ class Run:
         Whether the backward pass has started.
     mask : numpy.ndarray of bool or None
         For each node, whether its value is kept. None before the plan is chosen, and if every value is kept.
+    token : weakref.ref or None
+        The first tensor that the run saves. It is freed together with the graph of this run.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """
 
-    __slots__ = ("arguments", "freed", "mask", "observer", "ran_backward", "region", "sizes", "when_freed")
+    __slots__ = ("arguments", "freed", "mask", "observer", "ran_backward", "region", "sizes", "token", "when_freed")
 
     def __init__(self, region: Region, arguments: list[Any]) -> None:
         self.region = region
@@ -98,6 +100,7 @@ class Run:
         self.freed = False
         self.ran_backward = False
         self.mask: NDArray[np.bool_] | None = None
+        self.token: weakref.ref[torch.Tensor] | None = None
         self.when_freed: Callable[[Run], None] | None = None
         self.sizes = tuple(arguments[i] for i in region.symbols)
 
@@ -121,6 +124,10 @@ class NumberedProgram:
         Positions of the inputs that the backward pass reads and that the region itself overwrites.
     padding, unchecked_padding : tuple of torch.Tensor
         The empty tensors that fill the remaining slots: the slots that autograd checks for changes, and the others.
+    read : tuple of int
+        Where the inputs that the backward pass reads are among its arguments.
+    saved : slice
+        Where the saved values are among the arguments of the backward pass.
     """
 
     number: int
@@ -130,6 +137,8 @@ class NumberedProgram:
     unchecked: tuple[int, ...]
     padding: tuple[torch.Tensor, ...]
     unchecked_padding: tuple[torch.Tensor, ...]
+    read: tuple[int, ...]
+    saved: slice
 
 
 class Region:
@@ -231,6 +240,12 @@ class Region:
             if missing < 0:
                 raise AssertionError(f"a plan saves {-missing} values more than the region has slots")
             empty = torch.empty(0)
+            # the arguments of the backward pass: sizes, token, checked inputs, saved values, padding, unchecked inputs
+            first = len(self.symbols)
+            place = {i: k for k, i in enumerate(self.symbols)}
+            place |= {i: first + 1 + k for k, i in enumerate(checked)}
+            place |= {i: first + self.slots + k for k, i in enumerate(unchecked)}
+            first += 1 + len(checked)
             self._by_mask[key] = NumberedProgram(
                 len(self._programs),
                 program,
@@ -239,6 +254,8 @@ class Region:
                 unchecked,
                 (empty,) * missing,
                 (empty,) * (self.unchecked_slots - len(unchecked)),
+                tuple(place[i] for i in program.reads_in_backward),
+                slice(first, first + len(program.saved_storages)),
             )
             self._programs.append(self._by_mask[key])
         return self._by_mask[key]
@@ -269,12 +286,12 @@ class Region:
         # the numbers are strides: torch.utils.checkpoint compares the shapes of what two runs save
         token = torch.empty_strided((1, 1, 1, 0), (self._number, chosen.number, self._run_count, 1))
         self._runs[self._run_count] = run
-        weakref.finalize(token, _set_freed, self._runs, self._run_count)
+        run.token = weakref.ref(token, partial(_set_freed, self._runs, self._run_count))
         checked = [given[i] for i in chosen.checked]
         # a tensor of its own on the same storage: its version counter is not that of the buffer
         unchecked = [given[i].data for i in chosen.unchecked]
         sizes = [given[i] for i in self.symbols]
-        with autocast_off():
+        with autocast_off(), below_autograd():
             if run.observer is None:
                 outputs, saved = chosen.program.forward(given)
             else:
@@ -308,17 +325,12 @@ class Region:
             run.ran_backward = True
         chosen = self._programs[number]
         program = chosen.program
-        inputs_end = first + 1 + len(chosen.checked)
-        values = dict(zip(self.symbols, arguments, strict=False))
-        values |= zip(chosen.checked, arguments[first + 1 : inputs_end], strict=True)
-        values |= zip(chosen.unchecked, arguments[first + self.slots : last], strict=False)
-        saved = arguments[inputs_end : inputs_end + len(program.saved_storages)]
+        saved = arguments[chosen.saved]
         tangents = arguments[last:]
+        read = [arguments[place] for place in chosen.read]
         arguments.clear()
-        read = [values.pop(i) for i in program.reads_in_backward]
-        values.clear()
         gradients: list[torch.Tensor | None]
-        with autocast_off():
+        with autocast_off(), below_autograd():
             if observer is None:
                 gradients = program.backward(read, saved, tangents)
             else:
@@ -355,7 +367,7 @@ class Region:
         return [arguments[i] for i in self.parameter_positions]
 
 
-def _set_freed(runs: dict[int, Run], number: int) -> None:
+def _set_freed(runs: dict[int, Run], number: int, _token: weakref.ref[torch.Tensor]) -> None:
     """Note that autograd has freed the graph of a run."""
     run = runs.pop(number)
     run.freed = True
