@@ -265,9 +265,11 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
     object.__setattr__(compiled, "_recompviz_original", model)
     keep_names(compiled)
 
+    own = id(compiled)  # a reference to the compiled model would be a cycle
+
     def copied(memo: dict[int, Any]) -> Any:
-        memo[id(compiled)] = compile_within(copy.deepcopy(model, memo), budget, dynamic, fullgraph)
-        return memo[id(compiled)]
+        memo[own] = compile_within(copy.deepcopy(model, memo), budget, dynamic, fullgraph)
+        return memo[own]
 
     copy_with(compiled, copied, lambda: (_compiled_again, (model, budget.total, dynamic, fullgraph)))
     return cast(M, compiled)
