@@ -303,8 +303,6 @@ def test_every_verb_runs_lazy_layers() -> None:
 
 
 def test_a_compiled_lazy_model_trains_with_an_optimizer_made_before() -> None:
-    torch._dynamo.reset()  # PyTorch cannot create parameters of sizes that earlier tests made symbolic
-
     def loop(compiled: bool) -> list[float]:
         torch.manual_seed(3)
         model = nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(8))
@@ -320,6 +318,38 @@ def test_a_compiled_lazy_model_trains_with_an_optimizer_made_before() -> None:
         return found
 
     assert loop(True) == loop(False)
+
+
+class Halves(nn.Module):
+    """Two lazy layers with a graph break between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.LazyLinear(8), nn.LazyLinear(1)
+
+    def forward(self, x: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
+        y = self.first(x).tanh()
+        torch._dynamo.graph_break()  # type: ignore[no-untyped-call]
+        return self.second(y) * scale
+
+
+@pytest.mark.parametrize("dynamic", [None, True])
+def test_lazy_layers_of_equal_classes_and_other_sizes_are_compiled(dynamic: bool | None) -> None:
+    for features in (5, 7):
+        layer = nn.LazyLinear(8)
+        compiled = rv.compile(nn.Sequential(layer, nn.LazyLinear(1)), total="1 MB", dynamic=dynamic)
+        for batch in (4, 5):
+            compiled(torch.ones(batch, features)).sum().backward()
+        assert layer.weight.shape == (8, features)
+
+
+def test_lazy_layers_after_a_graph_break_are_compiled_or_refused_with_the_next_step() -> None:
+    x = torch.ones(4, 5)
+    model = rv.compile(Halves(), total="1 MB")
+    model(x, scale=2.0).sum().backward()
+    assert model.second.weight.grad is not None
+    with pytest.raises(rv.TraceError, match="run the model once in eager mode"):
+        rv.compile(Halves(), total="1 MB", dynamic=True)(x)
 
 
 def test_contents_of_nested_containers_are_restored() -> None:

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import inspect
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -268,30 +268,50 @@ def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Capture
     return found[-1] if found else None
 
 
-def make_lazy_parameters(step: torch.nn.Module, arguments: tuple[Any, ...]) -> None:
+def make_lazy_parameters(
+    step: torch.nn.Module, arguments: tuple[Any, ...], named: Mapping[str, Any] | None = None
+) -> bool:
     """Make the parameters of lazy layers (``torch.nn.LazyLinear``), as the first forward pass would make them.
 
     The forward pass does not run. The parameters are initialised with random numbers from PyTorch's generators, as in a
     forward pass.
+
+    Parameters
+    ----------
+    step : torch.nn.Module
+        A module that is not a lazy layer itself.
+    arguments, named
+        The arguments of the first forward pass.
+
+    Returns
+    -------
+    bool
+        Whether all parameters have a shape now. False if Dynamo cannot capture the code before a lazy layer.
     """
     if not has_lazy_parameters([*step.parameters(), *step.buffers()]):
-        return
+        return True
     compiled = _lazily(type(step))  # type: ignore[arg-type]  # mypy looks at the hash of an instance
-    for generator, state in _captured(compiled, step, arguments):  # Dynamo puts the generators back
+    for generator, state in _captured(compiled, step, arguments, named):  # Dynamo puts the generators back
         generator.set_state(state)
+    return not has_lazy_parameters([*step.parameters(), *step.buffers()])
 
 
 # what the backend of the present capture found
 _found: ContextVar[list[Any]] = ContextVar("recompviz_found")
 
 
-def _captured(compiled: Callable[..., Any], step: torch.nn.Module, arguments: tuple[Any, ...]) -> list[Any]:
+def _captured(
+    compiled: Callable[..., Any],
+    step: torch.nn.Module,
+    arguments: tuple[Any, ...],
+    named: Mapping[str, Any] | None = None,
+) -> list[Any]:
     """Call a compiled step whose backend ends the capture, and return what the backend appended to ``_found``."""
     found: list[Any] = []
     token = _found.set(found)
     try:
         with capture_settings(), quiet_capture(), contextlib.suppress(EndOfCapture):
-            compiled(step, *arguments)
+            compiled(step, *arguments, **(named or {}))
     finally:
         _found.reset(token)
     trim_metrics()

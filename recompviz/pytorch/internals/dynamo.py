@@ -206,7 +206,7 @@ def _compiled_caller(module: nn.Module, backend: Callable[..., Any], dynamic: bo
 
     # Dynamo keeps its graphs by code object
     call.__code__ = call.__code__.replace(co_name=type(module).__name__)
-    compiled = torch.compile(call, backend=backend, dynamic=dynamic)
+    compiled: Any = torch.compile(call, backend=backend, dynamic=dynamic)
     reference = weakref.ref(module)
     return lambda *arguments, **named: compiled(reference(), *arguments, **named)
 

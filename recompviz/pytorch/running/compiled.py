@@ -10,17 +10,21 @@ from __future__ import annotations
 import copy
 import functools
 import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.fx import GraphModule
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.units import parse_total
-from recompviz.pytorch.internals.dynamo import allow_more_captures, compile_layers
+from recompviz.pytorch.internals.aot import make_lazy_parameters
+from recompviz.pytorch.internals.dynamo import DynamoError, allow_more_captures, compile_layers
+from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend, compile_region
@@ -259,6 +263,8 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
         compiled._recompviz_budget, compiled._recompviz_original = budget, model
         return cast(M, compiled)
     budget.note_model(model)
+    if has_lazy_parameters([*model.parameters(), *model.buffers()]):
+        compiled.forward = _after_lazy_layers(weakref.ref(model), compiled.forward)
     compile_layers(model, active_backend, dynamic)
     compiled.forward = _planned_by(budget, compiled.forward)
     object.__setattr__(compiled, "_recompviz_budget", budget)
@@ -292,6 +298,37 @@ def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..
             return compiled(*arguments, **named)
 
     return planned
+
+
+def _after_lazy_layers(model: weakref.ref[nn.Module], forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the forward pass of a compiled model, so that the first call makes the parameters of lazy layers before it.
+
+    When Dynamo captures a graph for varying sizes, PyTorch cannot make a parameter that has one of these sizes.
+    """
+    done = False
+
+    @functools.wraps(forward)
+    def made(*arguments: Any, **named: Any) -> Any:
+        nonlocal done
+        found = model()
+        if not done and found is not None and not torch.compiler.is_compiling():
+            lazy = isinstance(found, LazyModuleMixin)
+            done = make_lazy_parameters(nn.Sequential(found) if lazy else found, arguments, named)
+        if done:
+            return forward(*arguments, **named)
+        try:
+            with capture_settings(), quiet_capture():  # with fixed sizes, unless dynamic is True
+                return forward(*arguments, **named)
+        except DynamoError as error:
+            if "SymInt" not in str(error):
+                raise
+            raise TraceError(
+                "a lazy layer (such as torch.nn.LazyLinear) has no parameters yet, and they cannot be made while a "
+                "graph for varying sizes is captured; run the model once in eager mode before rv.compile: "
+                "with torch.no_grad(): model(*inputs)"
+            ) from error
+
+    return made
 
 
 def budget_of(compiled: Any) -> StepBudget:

@@ -16,7 +16,7 @@ from torch import nn
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.optimizers import state_tensors
-from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.internals.tensors import has_lazy_parameters, storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 
 if TYPE_CHECKING:
@@ -218,14 +218,17 @@ class ResidentMemory:
         return values, parameters
 
     def _list_references(self) -> None:
-        """Make the lists of references to the parameters and buffers again. Tensors that are gone are left out."""
-        self._stale = False
+        """Make the lists of references to the parameters and buffers again.
+
+        Tensors that are gone are left out, and so are parameters of lazy layers as long as they have no shape.
+        """
         of_regions = [entry for known in self._regions.values() for entry in known.tensors]
+        self._stale = has_lazy_parameters(t for reference, _ in self._of_model if (t := reference()) is not None)
         positions: dict[int, int] = {}
         self._references, self._categories = [], []
         for reference, category in (*of_regions, *self._of_model):
             tensor = reference()
-            if tensor is not None and id(tensor) not in positions:
+            if tensor is not None and id(tensor) not in positions and not has_lazy_parameters([tensor]):
                 positions[id(tensor)] = len(self._references)
                 self._references.append(reference)
                 self._categories.append(category)
