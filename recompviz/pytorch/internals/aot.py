@@ -205,10 +205,15 @@ def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
 
 
 def _own_function(function: Any) -> types.FunctionType:
-    code = function.__code__.replace()
-    return types.FunctionType(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    own = types.FunctionType(
+        function.__code__.replace(),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
+    own.__kwdefaults__ = function.__kwdefaults__
+    return own
 
 
 class EndOfCapture(BaseException):
