@@ -188,3 +188,9 @@ def test_the_memory_of_a_set_is_a_sum_in_a_graph_of_any_size() -> None:
         graph = rv.Graph.from_edges([(i, i + 1) for i in range(n - 1)], memory=[3**20 + i for i in range(n)])
         mask = sum(1 << v for v in range(0, n, 3))
         assert graph.memory_of(mask) == sum(3**20 + v for v in range(0, n, 3))
+
+
+def test_a_name_in_place_of_a_set_of_names_is_recognised() -> None:
+    graph = Graph.from_edges([("fc1", "fc2")], memory={"fc1": 1, "fc2": 1})
+    with pytest.raises(GraphError, match=r"'f' is no node; .* for one node, write \['fc1'\]"):
+        graph.mask("fc1")

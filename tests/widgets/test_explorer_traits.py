@@ -62,6 +62,16 @@ def test_an_infeasible_budget_is_refused_with_the_least_one_and_changes_nothing(
     assert explorer.plan is before
 
 
+def test_none_is_no_budget_and_changes_nothing(lab):
+    explorer = lab.explorer()
+    before = explorer.budget, explorer.plan
+    with pytest.raises(TypeError, match="budget cannot be None"):
+        explorer.budget = None
+    assert (explorer.budget, explorer.plan) == before
+    explorer.budget = "100%"
+    assert explorer.plan.keep_mask.all()
+
+
 def test_a_tick_of_the_page_is_confirmed_with_its_row(lab):
     explorer = lab.explorer()
     ask(explorer, 5, 3)

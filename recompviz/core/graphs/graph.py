@@ -369,7 +369,8 @@ class Graph:
             try:
                 mask |= 1 << self._index[name]
             except (KeyError, TypeError):
-                raise GraphError(f"{named(name)} is no node; the nodes are {some(self.names)}") from None
+                one = f"; for one node, write [{named(nodes)}]" if isinstance(nodes, str) else ""
+                raise GraphError(f"{named(name)} is no node; the nodes are {some(self.names)}{one}") from None
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:

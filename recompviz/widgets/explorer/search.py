@@ -37,6 +37,8 @@ class Chosen(traitlets.Any):
 
     def set(self, obj: Any, value: Any) -> None:
         """Wait for the search for better plans, and set the trait while the lock is held."""
+        if value is None:  # traitlets would set it without validation
+            raise TypeError(f"{self.name} cannot be None; set a budget such as '60%', or load a plan")
         obj.wait_for_plans()
         with obj._selection.changing():
             super().set(obj, value)
