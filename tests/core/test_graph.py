@@ -191,6 +191,6 @@ def test_the_memory_of_a_set_is_a_sum_in_a_graph_of_any_size() -> None:
 
 
 def test_a_name_in_place_of_a_set_of_names_is_recognised() -> None:
-    graph = Graph.from_edges([("fc1", "fc2")], memory={"fc1": 1, "fc2": 1})
-    with pytest.raises(GraphError, match=r"'f' is no node; .* for one node, write \['fc1'\]"):
+    graph = rv.Graph.from_edges([("fc1", "fc2")], memory={"fc1": 1, "fc2": 1})
+    with pytest.raises(rv.GraphError, match=r"'f' is no node; .* for one node, write \['fc1'\]"):
         graph.mask("fc1")
