@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -161,6 +162,29 @@ def test_another_number_of_rows_needs_one_more_graph_and_no_more() -> None:
     for rows in (5, 7, 11, 4, 9, 13):
         compiled(torch.randn(rows, 8)).sum().backward()
     assert len(budget_of(compiled).regions) == 2
+
+
+def test_a_size_that_the_graph_reads_from_a_recomputed_value() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.up, self.down = nn.LayerNorm(8), nn.Linear(8, 16), nn.Linear(16, 8)
+
+        def rows(self, x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+            rows = torch.addmm(layer.bias, x.view(-1, x.size(-1)), layer.weight.T)  # as in GPT-2 of transformers
+            return rows.view(*x.shape[:-1], layer.out_features)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + self.rows(F.gelu(self.rows(self.norm(x), self.up)) * 1.5, self.down)
+
+    model = nn.Sequential(Block(), Block())
+    compiled = rv.compile(model, total="1 MiB", dynamic=True)
+    for length in (4, 5, 7):
+        x, found = torch.randn(2, length, 8), []
+        for called in (compiled, copy.deepcopy(model)):
+            loss = called(x).square().sum()
+            found.append(torch.autograd.grad(loss, list(called.parameters())))
+        assert all(map(torch.equal, *found))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
+from torch.utils._sympy.printers import PythonPrinter
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
@@ -234,6 +235,8 @@ class _Writer:
         if node.op == "placeholder":
             self.placeholders_read.add(node.name)
             return node.name
+        if (size := self._size(node)) is not None:
+            return size
         if node.op == "get_attr":
             return self._constant(_attribute(self.folded.fx, str(node.target)))
         if node in self._call_of:
@@ -254,6 +257,26 @@ class _Writer:
                 if (s := self.folded.storage_of.get(source)) is not None:
                     self.holders.setdefault(s, []).append(node)
         return node.name
+
+    def _size(self, node: Node) -> str | None:
+        """Return a dynamic size as an expression of the sizes among the inputs; None if it is no such expression.
+
+        The graph reads the size from a tensor, which the plan may have freed.
+        """
+        value = node.meta.get("val")
+        if not isinstance(value, torch.SymInt):
+            return None
+        names = {
+            expression: one.name
+            for one, _ in self.folded.placeholders
+            if isinstance(size := one.meta.get("val"), torch.SymInt) and (expression := size.node._expr).is_Symbol
+        }
+        wanted = value.node._expr
+        if not wanted.free_symbols <= names.keys():
+            return None
+        used = {symbol: symbol.func(names[symbol], integer=True) for symbol in wanted.free_symbols}
+        self.placeholders_read.update(map(str, used.values()))
+        return f"({PythonPrinter().doprint(wanted.xreplace(used))})"
 
     def _expression(self, node: Node) -> str:
         arguments = list(node.args)
