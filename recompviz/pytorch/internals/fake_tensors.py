@@ -1,7 +1,8 @@
 """Fake tensors: tensors that have a shape and no memory.
 
 Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``,
-``unset_fake_temporarily``), the tables of its ``meta_converter``, and ``ShapeEnv.suppress_guards``.
+``unset_fake_temporarily``), the tables of its ``meta_converter``, ``ShapeEnv.suppress_guards``,
+``_expr`` of symbolic sizes, and ``torch.utils._sympy.printers.PythonPrinter``.
 Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, fake_tensor_tls, unset_fake_temporarily
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
+from torch.utils._sympy.printers import PythonPrinter
 
 from recompviz.pytorch.internals.tensors import StorageWeakRef, storage_key, weak_storage
 from recompviz.pytorch.internals.undone import undone
@@ -29,6 +31,7 @@ __all__ = [
     "real_constants_allowed",
     "real_storages",
     "real_tensors",
+    "size_as_text",
     "without_storage",
 ]
 
@@ -101,6 +104,23 @@ def example_sizes(values: Iterable[Any]) -> Iterator[None]:
     shapes = mode.shape_env if mode is not None else None
     with shapes.suppress_guards() if shapes is not None else contextlib.nullcontext():
         yield
+
+
+def size_as_text(size: torch.SymInt, inputs: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """Return a symbolic size as a Python expression of symbolic sizes that have names, and the names in it.
+
+    The text is None if the size depends on other symbols.
+    """
+    names = {
+        expression: name
+        for name, value in inputs.items()
+        if isinstance(value, torch.SymInt) and (expression := value.node._expr).is_Symbol
+    }
+    wanted = size.node._expr  # node.expr may be the number of the example
+    if not wanted.free_symbols <= names.keys():
+        return None, []
+    used = {symbol: symbol.func(names[symbol], integer=True) for symbol in wanted.free_symbols}
+    return f"({PythonPrinter().doprint(wanted.xreplace(used))})", [names[symbol] for symbol in used]
 
 
 @contextlib.contextmanager

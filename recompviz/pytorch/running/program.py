@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch.fx import Node
 from torch.fx.node import map_arg
-from torch.utils._sympy.printers import PythonPrinter
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.internals.fake_tensors import size_as_text
 from recompviz.pytorch.internals.fast_calls import fast_call
 from recompviz.pytorch.internals.node_info import first_tensor
 from recompviz.pytorch.internals.operators import lstm_for_training
@@ -266,17 +266,10 @@ class _Writer:
         value = node.meta.get("val")
         if not isinstance(value, torch.SymInt):
             return None
-        names = {
-            expression: one.name
-            for one, _ in self.folded.placeholders
-            if isinstance(size := one.meta.get("val"), torch.SymInt) and (expression := size.node._expr).is_Symbol
-        }
-        wanted = value.node._expr
-        if not wanted.free_symbols <= names.keys():
-            return None
-        used = {symbol: symbol.func(names[symbol], integer=True) for symbol in wanted.free_symbols}
-        self.placeholders_read.update(map(str, used.values()))
-        return f"({PythonPrinter().doprint(wanted.xreplace(used))})"
+        inputs = {one.name: one.meta.get("val") for one, _ in self.folded.placeholders}
+        text, read = size_as_text(value, inputs)
+        self.placeholders_read.update(read)
+        return text
 
     def _expression(self, node: Node) -> str:
         arguments = list(node.args)
