@@ -248,6 +248,10 @@ class Plan:
         forward = float(self.graph.time.sum())
         return max(0.0, self.overhead - self.bound) / forward if forward else 0.0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the bounds out of copies and pickles: they hold the training step. A computed bound stays."""
+        return {**vars(self), "_bounds": None}
+
     def use_bounds(self, bounds: Bounds) -> Plan:
         """Give the plan the bounds of its training step, unless it has some, and return the plan."""
         if self._bounds is None:

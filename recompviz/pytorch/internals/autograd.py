@@ -4,7 +4,7 @@ Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_kee
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
 ``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``,
 ``torch.autograd._unsafe_preserve_version_counter`` and ``Node._sequence_nr``.
-Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
-Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``eval_frame.innermost_backend``,
+Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``_torchdynamo_orig_backend``,
 ``exc``, ``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
 ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
 ``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``dynamo_ctx`` of compiled
@@ -18,14 +18,13 @@ import sys
 import weakref
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch._C._dynamo import eval_frame
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
-from torch._dynamo.eval_frame import innermost_backend
 from torch._dynamo.exc import TorchDynamoException as DynamoError
 from torch._dynamo.guards import CheckFunctionManager, GuardBuilder, install_guard
 from torch._dynamo.source import AttrSource, GlobalSource
@@ -220,8 +219,10 @@ def backend_of(module: nn.Module) -> Callable[..., Any] | None:
         callback = inspect.getclosurevars(called).nonlocals.get("callback")
     if not callable(callback):
         return None
-    backend = innermost_backend(callback)
-    return getattr(backend, "compiler_fn", backend)
+    backend: Any = callback
+    while hasattr(backend, "_torchdynamo_orig_backend"):  # set on the functions that wrap a backend
+        backend = backend._torchdynamo_orig_backend
+    return cast("Callable[..., Any]", getattr(backend, "compiler_fn", backend))
 
 
 def register_name(name: str, backend: Callable[..., Any]) -> None:

@@ -2,9 +2,8 @@
 
 Private PyTorch used here: ``torch._dynamo.config``, ``dynamo_graph_capture_for_export`` of
 ``torch._dynamo.functional_export``, ``aot_export_joint_with_descriptors`` of ``torch._functorch.aot_autograd`` and the
-class names of its descriptors, ``Module._parameters`` and ``Module._buffers``. Tried on torch 2.10.0, 2.11.0, 2.12.1,
-2.13.0 and 2.14.1, on the CPU. Before 2.13 a trace omits the error checks of ``torch.linalg``. Version 2.10 cannot trace
-a gradient that is taken inside the forward pass, and raises an error that says so.
+class names of its descriptors, ``Module._parameters`` and ``Module._buffers``. Tried on torch 2.11.0, 2.12.1,
+2.13.0 and 2.14.1, on the CPU. Before 2.13 a trace omits the error checks of ``torch.linalg``.
 """
 
 from __future__ import annotations
@@ -197,7 +196,7 @@ def _buffer_warning(action: Any) -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r".*certain side effects")  # the graph does not run
         warnings.filterwarnings(action, message=r".*certain side effects.*_buffers")
         warnings.filterwarnings("ignore", message=r".*autograd\.function\.Function.* should not be instantiated")
-        # torch 2.10 reads .grad of fake tensors
+        # old versions read .grad of fake tensors
         grad = r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"
         warnings.filterwarnings("ignore", message=grad)
         yield

@@ -3,7 +3,7 @@
 Private PyTorch used here: ``torch._subclasses.fake_tensor`` (``FakeTensor``, ``FakeTensorMode``, ``fake_tensor_tls``,
 ``unset_fake_temporarily``), the tables of its ``meta_converter``, ``ShapeEnv.suppress_guards``,
 ``_expr`` of symbolic sizes, and ``torch.utils._sympy.printers.PythonPrinter``.
-Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Private PyTorch used here: ``min_cut_rematerialization_partition`` of ``torch._functorch.partitioners``,
 ``torch._functorch.config``, ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``, ``compile_fx``,
-``select_decomp_table``, ``config`` and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.10.0, 2.11.0,
+``select_decomp_table``, ``config`` and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.11.0,
 2.12.1, 2.13.0 and 2.14.1, on the CPU; Inductor on 2.13.0.
 """
 

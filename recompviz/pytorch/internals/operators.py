@@ -2,7 +2,7 @@
 
 Private PyTorch used here: ``torch._ops.HigherOrderOperator``, ``torch._ops.OpOverload`` with its ``_schema``,
 ``py_kernels`` and ``_dispatch_cache``, ``compute_elementwise_output_strides`` of ``torch._prims_common``,
-``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and
+``torch._C.DispatchKey``, and the switch of MKL-DNN in ``torch._C``. Tried on torch 2.11.0, 2.12.1, 2.13.0 and
 2.14.1, on the CPU.
 """
 

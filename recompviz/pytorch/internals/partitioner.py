@@ -1,7 +1,7 @@
 """PyTorch's own min-cut partitioner, and a split of a joint graph by a list of saved values.
 
 Private PyTorch used here: ``torch._functorch`` (its partitioners, config and helpers), ``is_sym_node``, ``OrderedSet``,
-and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
+and ``CustomPartitionerFn`` of ``torch._inductor``. Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
 CPU; :func:`split_joint` on 2.13.0 and 2.14.1.
 """
 

@@ -3,7 +3,7 @@
 Private PyTorch used here: ``torch._C._profiler`` (``_RecordFunctionFast``, ``_EventType``),
 ``profile.profiler.kineto_results``, ``torch._C._autograd._disable_profiler``,
 ``torch.autograd.profiler._run_on_profiler_stop`` and ``torch.autograd.profiler._is_profiler_enabled``. Tried on torch
-2.10.0, 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations

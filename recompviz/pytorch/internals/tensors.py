@@ -2,7 +2,7 @@
 
 Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``,
 ``torch._C._autograd._unsafe_set_version_counter``, ``Tensor._backward_hooks``,
-``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.10.0, 2.11.0,
+``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.11.0,
 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
