@@ -1,6 +1,6 @@
 """The least expensive computation sequence that fits in a memory budget, with a proven lower bound.
 
-1. A linear program gives a lower bound, or proves that no sequence fits; see
+1. Two linear programs give a lower bound, or prove that no sequence fits; see
    :mod:`recompviz.core.sequences.stage_program`.
 2. Simulated annealing searches for sequences, in runs of growing length, until the time is over or the bound is met.
 3. If time is left, an integer program raises the bound. Its solution, if there is one, is a start of the last runs.
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
     from recompviz.core.graphs.graph import Graph, Name
 
-# points of the linear program, and the most variables of an integer program
-POINTS = 200
+# Points of two linear programs. More points usually give a larger bound, but not always. The second program has fewer
+# if it would have more than about MOST_PRESENT variables *present*.
+FEW_POINTS, POINTS, MOST_PRESENT = 20, 200, 40_000
+# the most variables of an integer program
 MOST_WHOLE = 60_000
 # proposals of the first annealing run; each further run has twice as many
 PROPOSALS = 50_000
@@ -179,14 +181,18 @@ class _Clock:
 
 
 def _first_bound(program: Program, budget: int, clock: _Clock) -> tuple[Bound, StageProgram | None]:
-    """Return the bound of the linear program, and the program if it is small enough for whole numbers."""
+    """Return the bound of the linear programs, and the last of them if it is small enough for whole numbers."""
     if program.working_set() > budget:
         return Bound(math.inf, []), None
     if importlib.util.find_spec("scipy") is None:
         return Bound(0.0, []), None
-    stages = StageProgram(program, budget, POINTS)
-    bound = stages.bound(seconds=max(0.1, FIRST_SHARE * clock.seconds))
-    return bound, stages if stages.columns() <= MOST_WHOLE else None
+    seconds, best = max(0.1, FIRST_SHARE * clock.seconds), Bound(0.0, [])
+    stages = StageProgram(program, budget, FEW_POINTS)
+    if len(program) > FEW_POINTS:
+        best = stages.bound(seconds)
+        stages = StageProgram(program, budget, max(FEW_POINTS, min(POINTS, MOST_PRESENT // len(program))))
+    best = max(best, stages.bound(seconds), key=lambda bound: bound.cost)
+    return best, stages if stages.columns() <= MOST_WHOLE else None
 
 
 class _Runs:
