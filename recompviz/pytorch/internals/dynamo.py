@@ -191,23 +191,21 @@ def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool 
         if module is model or not from_torch or isinstance(module, nn.ModuleList | nn.ModuleDict):
             continue
         if module._compiled_call_impl is None:
-            module._compiled_call_impl = _compiled_caller(module, backend, dynamic)
+            module._compiled_call_impl = torch.compile(_caller(module), backend=backend, dynamic=dynamic)
 
 
-def _compiled_caller(module: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> Callable[..., Any]:
-    """Return a compiled function that calls a module. It holds the module by a weak reference only.
+def _caller(module: nn.Module) -> Callable[..., Any]:
+    """Return a function that calls a module. ``Module.compile`` has no effect on modules that PyTorch defines.
 
-    ``Module.compile`` has no effect on modules that PyTorch defines.
+    The function refers to the module, and the module to it: a weak reference would be in the names of traced values.
     """
 
-    def call(module: nn.Module, *arguments: Any, **named: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         return module._call_impl(*arguments, **named)  # type: ignore[no-untyped-call]
 
     # Dynamo keeps its graphs by code object
     call.__code__ = call.__code__.replace(co_name=type(module).__name__)
-    compiled: Any = torch.compile(call, backend=backend, dynamic=dynamic)
-    reference = weakref.ref(module)
-    return lambda *arguments, **named: compiled(reference(), *arguments, **named)
+    return call
 
 
 def backend_of(module: nn.Module) -> Callable[..., Any] | None:
