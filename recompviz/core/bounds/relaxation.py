@@ -24,7 +24,7 @@ while a call runs again, are not counted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class Relaxation:
         joint = uses.joint
         self.scale = float(max(joint.allocated.sum(), 1))
         forward = joint.forward_count
-        self.points = [forward - 1, *_largest(uses.fixed, forward, len(joint.calls), most_points)]
+        self.points = [forward - 1, *largest_of_parts(uses.fixed, forward, len(joint.calls), most_points)]
         self.interval = np.searchsorted(self.points, np.arange(len(joint.calls)))
         # the first backward call that reads a storage, and the first one that reads an output of a call
         self._first_read = [
@@ -182,7 +182,7 @@ class Relaxation:
                     terms.append((column, size[s] / self.scale))
             self._memory_rows.append(self._row(terms, -fixed / self.scale))
         last_read = {s: max((r for r in uses.readers[s] if r < forward), default=-1) for s in optional}
-        for at in _largest(uses.fixed, 0, forward, most_points):
+        for at in largest_of_parts(uses.fixed, 0, forward, most_points):
             terms = [
                 (self._present(s, 0), size[s] / self.scale)
                 for s in optional
@@ -231,10 +231,9 @@ class Relaxation:
         if solved.status != 0:
             return None
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0) * self.unit
-        reduced = self.cost + self.matrix.T @ multipliers
-        value = -(multipliers @ self.rhs) + np.minimum(reduced, 0.0) @ self.upper
+        value = dual_value(multipliers, self.cost, self.matrix, self.rhs, self.upper)
         error = SAFETY * (self.unit + np.abs(multipliers) @ np.abs(rhs))
-        return Line(float(value - error), -float(multipliers[self._memory_rows].sum()) / self.scale)
+        return Line(value - float(error), -float(multipliers[self._memory_rows].sum()) / self.scale)
 
     def integer_bound(self, budget: int, seconds: float) -> float:
         """Return a lower bound for one budget from the integer solutions; 0 if the time is too short to prove one.
@@ -274,11 +273,25 @@ class Relaxation:
         if solved.status != 0:
             return 0
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0)
-        value = -(multipliers @ self.rhs) + np.minimum(cost + matrix.T @ multipliers, 0.0) @ upper
+        value = dual_value(multipliers, cost, matrix, self.rhs, upper)
         return max(0, int(np.ceil((value - SAFETY) * self.scale - 0.5)))
 
 
-def _largest(fixed: NDArray[np.int64], start: int, stop: int, most: int) -> list[int]:
-    """Divide the calls from start to stop into at most ``most`` equal parts. Return the largest call of each part."""
+def dual_value(
+    multipliers: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    matrix: Any,
+    rhs: NDArray[np.float64],
+    upper: NDArray[np.float64],
+) -> float:
+    """Return a lower bound on ``cost @ x`` over all x from 0 to ``upper`` with ``matrix @ x <= rhs``.
+
+    It is valid for all multipliers ≥ 0 of the constraints, by weak duality.
+    """
+    return float(-(multipliers @ rhs) + np.minimum(cost + matrix.T @ multipliers, 0.0) @ upper)
+
+
+def largest_of_parts(fixed: NDArray[np.int64], start: int, stop: int, most: int) -> list[int]:
+    """Divide the positions from start to stop into at most ``most`` equal parts. Return the largest of each part."""
     parts = np.array_split(np.arange(start, stop), max(1, min(most, stop - start)))
     return [int(part[int(np.argmax(fixed[part]))]) for part in parts if len(part)]

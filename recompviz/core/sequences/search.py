@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from recompviz.core.base.arguments import shown
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
+from recompviz.core.bounds.curve import has_scipy
 from recompviz.core.sequences.program import Program
 from recompviz.core.sequences.stage_program import Bound, StageProgram
 
@@ -184,7 +184,7 @@ def _first_bound(program: Program, budget: int, clock: _Clock) -> tuple[Bound, S
     """Return the bound of the linear programs, and the last of them if it is small enough for whole numbers."""
     if program.working_set() > budget:
         return Bound(math.inf, []), None
-    if importlib.util.find_spec("scipy") is None:
+    if not has_scipy():
         return Bound(0.0, []), None
     seconds, best = max(0.1, FIRST_SHARE * clock.seconds), Bound(0.0, [])
     stages = StageProgram(program, budget, FEW_POINTS)

@@ -34,13 +34,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.bounds.relaxation import SAFETY, dual_value, largest_of_parts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.sequences.program import Program
-
-# the share of the cost of all values by which a bound is lowered, for rounding errors of its sums
-SAFETY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ class StageProgram:
         self._program, self._budget = program, budget
         n = len(program)
         profile = program.profile(range(n))
-        parts = np.array_split(np.arange(n), max(1, min(most_points, n)))
-        self._points = [int(part[int(np.argmax(profile[part]))]) for part in parts if len(part)]
+        self._points = largest_of_parts(profile, 0, n, most_points)
         self._interval = np.searchsorted(self._points, np.arange(n))
         # the last first computation that reads a value, or a value that is computed again from it
         self._last_need = [-1] * n
@@ -212,10 +210,9 @@ class StageProgram:
         if solved.status != 0:
             return Bound(0.0, []), None
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0) * unit
-        reduced = costs + matrix.T @ multipliers
-        value = -(multipliers @ rhs) + np.minimum(reduced, 0.0).sum()
+        value = dual_value(multipliers, costs, matrix, rhs, np.ones(len(costs)))
         error = SAFETY * (unit + np.abs(multipliers) @ np.abs(rhs))
-        return Bound(max(0.0, float(value - error)), []), solved.x
+        return Bound(max(0.0, value - float(error)), []), solved.x
 
     def _count_extra_memory(self, solution: NDArray[np.float64]) -> bool:
         """Add the constraints on memory during extra computations that a solution violates. Return whether it does."""
