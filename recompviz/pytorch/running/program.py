@@ -279,9 +279,8 @@ class _Writer:
             arguments[2] = False
         texts = [self._text(argument) for argument in arguments]
         texts += [f"{key}={self._text(value)}" for key, value in node.kwargs.items()]
-        for source in _nodes_in(
-            [arguments, node.kwargs]
-        ):  # this line is written after those of the views that it needs
+        # this line is written after those of the views that it needs
+        for source in _nodes_in([arguments, node.kwargs]):
             self._read(self.views.equal(source))
         # A fake tensor's strides may differ from the real one's, so that a view that was traced is not possible. A
         # reshape copies where the strides do not allow a view, as eager does.
