@@ -94,7 +94,7 @@ def device_name(device: str) -> str:
 
 
 def about(device: str) -> dict[str, str]:
-    """Return the device, the versions of torch, Python and recompviz, and the present time, as a dictionary."""
+    """Return the device, the versions of torch, Python and recompviz, and the current time, as a dictionary."""
     return {
         "device": device_name(device),
         "torch": torch.__version__,

@@ -61,7 +61,7 @@ def test_the_chosen_sequence_is_a_plan() -> None:
     widget.sequence = [{"a", "b"}, {"a", "b", "c", "d"}]
     assert widget.plan.lower_sets == (frozenset("ab"), frozenset("abcd"), frozenset("abcde"))
     assert f"overhead {widget.plan.overhead:g}, peak {widget.plan.peak}" in widget.caption()
-    with pytest.raises(ValueError, match="no lower set"):
+    with pytest.raises(ValueError, match="not a lower set"):
         widget.sequence = [{"b"}]
     with pytest.raises(rv.GraphError, match="'z' is no node"):
         widget.chosen = {"z"}

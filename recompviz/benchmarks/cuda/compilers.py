@@ -85,7 +85,7 @@ def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def inductor(setting: Setting) -> Iterator[Row]:
-    """``rv.Partitioner``: Inductor's kernels run a plan. Predicted and measured peak, losses as in eager PyTorch."""
+    """Run plans in Inductor's kernels with ``rv.Partitioner``. Compare peaks with predictions and losses with eager."""
     yield from cases(setting, inductor_rows, SMALL[1:2] if setting.rehearsal else (SMALL[1], REAL[1], REAL[0]))
 
 

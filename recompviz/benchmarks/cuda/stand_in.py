@@ -120,7 +120,7 @@ class StandInCuda:
         return self._peak_reserved
 
     def reset_peak_memory_stats(self, device: Any = None) -> None:
-        """Start new peaks at the present figures."""
+        """Start new peaks at the current figures."""
         self._peak_allocated, self._peak_reserved = self._books.allocated, self._books.reserved
 
     def mem_get_info(self, device: Any = None) -> tuple[int, int]:

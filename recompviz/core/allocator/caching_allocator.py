@@ -565,7 +565,7 @@ class CachingAllocator:
         return released >= size
 
     def _collect(self) -> None:
-        """Release large segments that were not used for long, if more is reserved than the threshold allows."""
+        """Release large segments, those unused longest first, if more is reserved than the threshold allows."""
         assert self._allowed is not None
         excess = self.reserved - int(self.settings.garbage_collection_threshold * self._allowed)
         if excess <= 0:

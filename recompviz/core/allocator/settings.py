@@ -217,9 +217,14 @@ class AllocatorSettings:
         return SMALL_SEGMENT if small else self.large_segment_size
 
 
+# how messages name the types of settings in a snapshot
+_KINDS = {bool: "True or False", int: "an integer", float: "a number", str: "a string", dict: "a dictionary"}
+
+
 def _of_type(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{name} is {shown(value)}, which is not a value of this setting")
+        expected = " or ".join(_KINDS[each] for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{name} is {shown(value)}, expected {expected}; record the snapshot again")
     return value
 
 

@@ -2,7 +2,7 @@
 
 numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. In these
 cases, ``@kernel`` compiles the function in each process. Files end with a checksum, so that damaged machine code is
-never executed. This module needs numba. Only the modules of kernels import it.
+never executed. This module needs numba. Only modules that define kernels import it.
 """
 
 from __future__ import annotations
@@ -58,21 +58,22 @@ class _CheckedFiles(IndexDataCacheFile):
         file = io.BytesIO(data)
         if pickle.load(file) != self._version:
             return {}
-        stamp, overloads = pickle.loads(_checked(file.read()))
+        stamp, overloads = pickle.loads(_checked(file.read(), self._index_path))
         return overloads if stamp == self._source_stamp else {}
 
     def _load_data(self, name: str) -> Any:
-        return pickle.loads(_checked(Path(self._data_path(name)).read_bytes()))
+        path = self._data_path(name)
+        return pickle.loads(_checked(Path(path).read_bytes(), path))
 
 
 class _Damaged(Exception):
     """A file of the cache is damaged."""
 
 
-def _checked(data: bytes) -> bytes:
+def _checked(data: bytes, path: str) -> bytes:
     content, digest = data[:-_DIGEST], data[-_DIGEST:]
     if hashlib.sha256(content).digest() != digest:
-        raise _Damaged("a file of the cache is damaged")
+        raise _Damaged(f"{path} is damaged")
     return content
 
 

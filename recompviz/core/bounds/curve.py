@@ -2,8 +2,8 @@
 
 With scipy, the curve is the maximum of a few lines, each from one linear program
 (:mod:`recompviz.core.bounds.relaxation`). An integer program raises the bound of one budget, and of all smaller ones;
-:meth:`BoundCurve.tighten` solves one. Without scipy, each value is the bound of one call: the values that are
-needed later and do not fit beside the bytes that every strategy holds are recomputed, the cheapest per byte first.
+:meth:`BoundCurve.tighten` solves one. Without scipy, a simple bound is computed at each backward call, and the largest
+one counts: values that are needed later and do not fit must be recomputed, and the cheapest per byte are assumed.
 """
 
 from __future__ import annotations

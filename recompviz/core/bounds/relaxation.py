@@ -1,6 +1,7 @@
 """A linear program whose value is a lower bound on recomputation.
 
-Some backward calls are chosen as *points*. The points divide the backward pass into intervals. Variables from 0 to 1:
+Some backward calls are chosen as *points*. The points divide the backward pass into intervals. The *fixed bytes* of a
+call are the bytes that every strategy holds while it runs. The variables of the program take values from 0 to 1:
 
 *present*   Storage s is in memory while the call of point k runs. Point 0 is the start of the backward pass.
 *again*     Call c runs again in interval k, which starts after point k − 1 and ends before point k.
@@ -17,8 +18,8 @@ needs it, and hold its outputs until their last use. The schedule of a plan is s
 
 The bound is computed from the dual solution: any multipliers λ ≥ 0 of the constraints give a lower bound by weak
 duality, so an inexact solution gives a valid bound. For fixed λ, it is a linear function of the budget, and valid for
-every budget. The integer solutions of the same program give a larger bound for one budget. It is the dual bound that
-the solver has proven when it ends; the solver's tolerances are subtracted. States of the random generator, and memory
+every budget. With variables of only 0 and 1, the same program gives a larger bound for one budget: the dual bound that
+the solver has proven when it ends, less the solver's tolerances. States of the random generator, and memory
 while a call runs again, are not counted.
 """
 

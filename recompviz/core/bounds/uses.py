@@ -1,8 +1,8 @@
 """When the storages of a training step are needed, and the bytes that every strategy holds at a call.
 
 The strategies considered run the forward calls once in traced order, then the backward calls once in traced order.
-Between backward calls, they may run forward calls again, except pinned ones. A value that a later forward call reads
-stays allocated in the forward pass.
+Between backward calls, they may run forward calls again, except calls that must not run twice (``Call.pinned``). A
+value that a later forward call reads stays allocated in the forward pass.
 """
 
 from __future__ import annotations

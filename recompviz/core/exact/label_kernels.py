@@ -3,17 +3,17 @@
 :mod:`recompviz.core.exact.open_segments` explains states (C, P) and labels (t, x, y). Here a label is a row (t, x, y,
 origin, last) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the rank
 of the node that was removed last from C. The rank of a node is its position in the topological order. Times are in
-quanta, the integer units of :mod:`recompviz.core.exact.whole_times`. A label *beats* another label of the same state if
-the other cannot lead to a better result. Two rules keep the number of labels small.
+quanta, the integer units of :mod:`recompviz.core.exact.whole_times`. Two rules keep the number of labels small.
 
-*Dominance.* Removing a node adds at most half as much to x as to y. Once y is at least x, it therefore stays at least
-x. Labels of a state are compared by (t, z, y) with z = max(x, y): a label beats another if none of its three values is
-larger. The labels of a state are sorted by (t, z, y), and none of them beats another.
+*Dominance.* With z = max(x, y), a label *beats* another label of the same state if none of its t, z and y is larger.
+The other label is then dropped. For example, (t, x, y) = (5, 40, 30) beats (5, 20, 44), although its x is larger. The
+smaller x of the second label never helps it: removing a node adds at most half as much to x as to y, so its y stays the
+larger of the two. The labels of a state are sorted by (t, z, y), and none of them beats another.
 
-*One path.* Nodes are removed only in the order of falling rank. A segment therefore grows along one path only, and a
-label reaches each state once. If a label is dropped, some label that beats it reaches every state that the dropped
-label would have reached. This holds because ties between labels are broken by values whose order no further removal
-changes: the smaller x, then the smaller origin.
+*One path.* Nodes are removed only in the order of falling rank. For example, of the nodes a and b with ranks 1 and 2, b
+is removed first. A label therefore reaches each state in one way only. If a label is dropped, some label that beats it
+reaches every state that the dropped label would have reached. This holds because ties between labels are broken by
+values whose order no further removal changes: the smaller x, then the smaller origin.
 """
 
 from __future__ import annotations

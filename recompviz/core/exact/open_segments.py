@@ -1,18 +1,23 @@
 """The exact trade-off curve over all lower sets by *open segments*, in compiled code.
 
-The recursion of :mod:`recompviz.core.exact.oracle` compares all pairs of an end L′ and a start C ⊊ L′ of a segment.
-This file forms no pairs. It opens a segment at its end L′ with the start C = L′. It then removes nodes from C one by
-one, so that the segment L′∖C grows. A removed node has no successor in C.
+A segment L′∖C has an end L′ and a start C ⊊ L′. The recursion of :mod:`recompviz.core.exact.oracle` compares all pairs
+of an end and a start. Here a segment opens at its end L′, with C = L′, and grows while nodes without a successor in C
+are removed from C one by one.
 
-A state is (C, P), where P = ∂(L′) ∩ C is the part of the end's boundary that is still in C. A label of a state is
-(t, x, y), where t is the overhead of the sequence from C on. With R and Δm as in the oracle, x = Δm so far + R(L′), and
-y = 2M(L′∖C) + the last two terms of the peak formula for L′. If a removed node n is in P, it is kept, and x grows by
-M_n. Otherwise it is recomputed, and t grows by T_n. In both cases y grows by 2M_n. Closing the segment at C gives
-R(C, t) = max(x, y), and the next segment opens in the state (C, ∂(C)).
+A state is (C, P), where P = ∂(L′) ∩ C is the part of the end's boundary that is still in C. Segments with different
+ends share the states in which C and P are equal. A label of a state is (t, x, y). With R as in the oracle:
+
+    t   the overhead of the sequence from C on
+    x = M(∂(L′)∖C) + R(L′, overhead from L′ on)
+    y = 2M(L′∖C) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′)
+
+If a removed node n is in P, it is kept, and x grows by M_n. Otherwise it is recomputed, and t grows by T_n. In both
+cases y grows by 2M_n. Closing the segment at C gives R(C, t) = max(x, y), and the next segment opens in the state
+(C, ∂(C)).
 
 The states of sets C with k members are computed from the states of sets with k + 1 members, so two buffers of labels
-suffice. Only closed labels are stored, to walk back from a point of the curve to its sequence. A closed label is the
-end of a segment and the number of the closed label at the end of the following segment.
+suffice. The labels at which segments are closed stay in memory, to walk back from a point of the curve to its sequence.
+Such a closed label is the end of a segment and the number of the closed label at the end of the following segment.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1.
 """

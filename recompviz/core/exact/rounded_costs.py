@@ -1,6 +1,6 @@
 """Trade-off curves whose plans are optimal up to a small, proven part of the forward pass.
 
-The exact solver's partial solutions are called labels. With costs that are no small integers, nearly all sums of costs
+The exact solver's partial solutions are called labels. If costs are not small integers, nearly all sums of costs
 differ, and a graph of a hundred nodes can have more labels than fit in memory. Costs are then rounded to a common unit.
 The plans that are optimal for the rounded costs are optimal for the given costs up to a proven tolerance; see
 :func:`recompviz.core.graphs.costs.rounded_within`. The overheads of the curve are those of the given costs.

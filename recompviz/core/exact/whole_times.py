@@ -1,9 +1,9 @@
 """Costs as integers, so that sums of measured times are exact in any order.
 
 Two solvers that add the same costs T_v in different orders must get the same overhead. Otherwise rounding errors would
-decide between plans of equal overhead. Costs are therefore counted in *quanta*. A quantum is a power of two. It is so
-large that every sum is exact in int64 and float64, and so small that rounding a cost to quanta changes it by less than
-2⁻⁴⁹ of T(V). If all costs are integers with a sum below 2⁵⁰, as the paper's 10 and 1, the quantum is 1.
+decide between plans of equal overhead. Each cost is therefore rounded to a multiple of a *quantum*, which is a power of
+two. Every sum of quanta is exact in int64 and float64. Rounding changes a cost by less than 2⁻⁴⁹ of T(V). If all costs
+are integers with a sum below 2⁵⁰, like the paper's 10 and 1, the quantum is 1.
 """
 
 from __future__ import annotations

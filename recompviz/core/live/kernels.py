@@ -1,7 +1,7 @@
 """The compiled lifetime simulation. This module needs numba and is imported only when it is used.
 
 The results equal those of :mod:`recompviz.core.steps.schedule` and :mod:`recompviz.core.steps.simulation`. One
-simulation takes about twenty microseconds instead of some milliseconds, so a search can simulate thousands of plans.
+simulation takes about twenty microseconds instead of a few milliseconds, so a search can simulate thousands of plans.
 
 The arguments ``step`` and ``scratch`` are :class:`StepArrays` and :class:`Scratch`. Budgets and peaks are in transient
 bytes: parameters and other memory allocated before the training step are not counted.

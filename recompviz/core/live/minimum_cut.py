@@ -1,10 +1,10 @@
 """Plans by minimum cuts: the fewest saved bytes for the recomputation that they cost.
 
 PyTorch's partitioner chooses the values that it saves by a minimum cut of the forward graph, for one set of operators
-that it does not recompute. Here the recomputation has a price λ in bytes per unit of cost, and a plan minimizes
-saved bytes + λ · recomputation. Each price gives one minimum cut. All prices together give the plans on the lower
-convex hull of (saved bytes, recomputation). A minimum cut does not see the peak, so these plans are only seeds of the
-search and baselines.
+that it does not recompute. Here the recomputation has a price λ in bytes per unit of cost, and a plan minimizes saved
+bytes + λ · recomputation. Each price gives one minimum cut. All prices together give the plans on the lower convex hull
+of (saved bytes, recomputation). A minimum cut minimizes saved bytes, which are not the peak. These plans are therefore
+used only as seeds of the search and as baselines.
 """
 
 from __future__ import annotations

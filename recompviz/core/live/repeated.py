@@ -2,7 +2,7 @@
 
 A *series* is a list of modules with numbered names, such as ``layers.0``, ``layers.1``, … The modules are the *members*
 of the series. Two nodes of different members have the same *position* if their keys differ only in the number of the
-member. A model of 32 equal layers has a thousand nodes, but only some thirty positions.
+member. A model of 32 equal layers has a thousand nodes, but only about thirty positions.
 """
 
 from __future__ import annotations

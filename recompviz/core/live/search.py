@@ -12,11 +12,11 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
 *refill*     Keep further values that fit in a budget, the highest T_v per byte first.
 *exchange*   Keep one more value and drop others for it, as long as this reduces the overhead.
 *annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
-             overhead. If the model repeats blocks, first change the same values of several blocks together. Of all
-             plans that are simulated on the way, the best for each of 192 intervals of peaks are candidates, too.
+             overhead. If the model repeats blocks, the same values of several blocks are first changed together. The
+             range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate, too.
 
-The result is the Pareto front of all plans simulated, so no simulated seed is better. The plans are not proven
-optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
+The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
+proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The joint graph of a region, together with the memory of the code around the region.
 
 A *region* is a part of a model that runs under its own plan, for example one graph that ``torch.compile`` captured. The
-region's own joint graph has no memory of the code between its forward and backward pass, such as the loss. It also does
-not show whether the caller keeps the region's outputs. Both are known from a recorded training step. The search for
-plans needs both: if the peak of the training step is between the two passes, only plans that save less lower it.
+region's own joint graph lacks the memory of code that runs between the forward and the backward pass of the region,
+such as the loss. It also does not show whether the caller keeps the region's outputs. A recorded training step shows
+both. The search for plans needs both: if the peak of the training step lies between the two passes of the region, only
+plans that save less in the region lower it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The gap between the formula peak of a plan and its simulated or measured peak, as steps that add up exactly.
+"""The gap between the formula peak of a plan and its simulated or measured peak, as parts that add up exactly.
 
 The paper's formula does not count parameters and workspace, does not round sizes, and assumes other lifetimes than a
-real training step has. The allocator reserves more memory than is in use. A gap has one step for each such reason. A
-step has the bytes that it adds, and names the blocks or operators that contribute to them.
+real training step has. The allocator reserves more memory than is in use. A gap has one part for each of these reasons.
+A part has the bytes that it adds, and names the blocks or operators that contribute to them. In code, a part is a
+:class:`GapStep`; it is not a step of a schedule.
 """
 
 from __future__ import annotations

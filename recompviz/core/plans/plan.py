@@ -384,7 +384,8 @@ class Plan:
             plan = cls.from_masks(graph, _lower_sets(found.segment), found.kind)
         except ValueError as error:
             raise PlanMismatch(
-                f"the segments are no lower-set sequence ({error}); the text was edited, write it again",
+                f"the segments are not a lower-set sequence ({error}); the text was edited, write it again "
+                "with plan.to_json()",
                 "segment",
                 "a lower-set sequence",
             ) from error

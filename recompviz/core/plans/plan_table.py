@@ -1,7 +1,7 @@
 """The plan table: plans with their formula peaks and simulated total peaks.
 
-A budget is given in total bytes, and the total peak of a plan is known only from a simulation. A table simulates each
-plan once. To find the plan for a budget is then a look-up. The Explorer sends the table to the browser.
+A budget is in total bytes, but the total peak of a plan is known only from a simulation. A table simulates each plan
+once. Finding the plan for a budget is then a look-up. The Explorer sends the table to the browser.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _written_by(version: object) -> str:
-    """Return a clause for an error message: which version of recompviz wrote a plan; empty for the present version."""
+    """Return a clause for an error message: which version of recompviz wrote a plan; empty for the current version."""
     if version == __version__:
         return ""
     other = "an older version of recompviz" if version is None else f"recompviz {str(version)[:40]}"

@@ -1,12 +1,13 @@
 """The paper's peak formula in array form, computed from the segment number of each node.
 
 The lower sets L₁ ⊊ … ⊊ L_k divide the nodes into segments. δ⁺(S) are the successors of a set S, δ⁻(S) its predecessors,
-and U_i is the union of the boundaries of L₁ … L_i. Let s(v) be the segment of v, and f(v) the lowest segment of a
-predecessor of v. Each term of the formula then counts a node in a range of segments i:
+and U_i is the union of the boundaries of L₁ … L_i. Let s(v) be the segment of v, p(v) the lowest segment of a
+predecessor of v, and q(v) the lowest p(w) of a successor w of v. Each term of the formula then counts a node v in a
+range of segments i:
 
 - v belongs to U_i for i ≥ s(v) if it has a successor in a later segment.
-- w belongs to δ⁺(L_i)∖L_i for f(w) ≤ i < s(w).
-- u belongs to δ⁻(δ⁺(L_i))∖L_i for f ≤ i < s(u), where f is the lowest f(w) of a successor w of u.
+- v belongs to δ⁺(L_i)∖L_i for p(v) ≤ i < s(v).
+- v belongs to δ⁻(δ⁺(L_i))∖L_i for q(v) ≤ i < s(v).
 
 Computing the peak therefore takes O(#V + #E) time, which is fast enough for each movement of a slider.
 :mod:`recompviz.core.plans.formula` computes the same from sets, as in the paper.
@@ -52,7 +53,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     if previous != graph.everything:
         outside = previous & ~graph.everything
         if outside:
-            raise ValueError(f"bit {next(bits(outside))} of a set is no node; there are {len(graph)} nodes")
+            raise ValueError(f"bit {next(bits(outside))} of a set is not a node; there are {len(graph)} nodes")
         missing = next(bits(graph.everything & ~previous))
         raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
     member = bit_matrix(sequence, len(graph))
@@ -60,7 +61,10 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     for e in np.flatnonzero(segment[u] > segment[v])[:1].tolist():
         names = graph.names[u[e]], graph.names[v[e]]
-        raise ValueError(f"L_{segment[v[e]]} is no lower set: the edge {names[0]!r} → {names[1]!r} enters it")
+        raise ValueError(
+            f"L_{segment[v[e]]} is not a lower set: the edge {names[0]!r} → {names[1]!r} enters it; "
+            f"add {names[0]!r} to the set"
+        )
     return segment
 
 

@@ -154,12 +154,12 @@ def timeline_figure(timeline: Timeline, other: Timeline | None = None) -> Any:
 
 
 def gap_figure(gap: Gap) -> Any:
-    """Draw the steps from the peak by the paper's formula to the simulated or measured peak as a waterfall chart.
+    """Draw a waterfall chart that explains the difference between the formula peak and the simulated or measured peak.
 
     Parameters
     ----------
     gap : Gap
-        Each of its steps becomes one bar, in MiB.
+        Each of its parts becomes one bar, in MiB.
 
     Returns
     -------

@@ -6,10 +6,10 @@ The first computations of all values follow a given order. The memory at a posit
 computed, and of the values that were computed before and are read at this position or later, before they are computed
 again.
 
-The *base order* is the given order. A *program* is the graph with its values numbered by their positions in the base
-order. *Extra computations* are pairs (stage, value): the value is computed again just before the value with number
-``stage``. The extra computations of one stage follow the base order. For every sequence there is a program of this form
-that costs the same or less and needs no more memory, except that a value cannot be computed twice in one stage.
+The given order is called the *base order*. A :class:`Program` is the graph with its values numbered by their positions
+in the base order. A sequence is written as a list of *extra computations* (stage, value), in the order in which they
+run. The extra computations of a stage come before the first computation of the value with number ``stage``, and after
+that of the value before it.
 """
 
 from __future__ import annotations

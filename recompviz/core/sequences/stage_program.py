@@ -1,13 +1,13 @@
 """Linear and integer programs whose values are lower bounds on the cost of extra computations.
 
-Some positions of the base order are chosen as *points*. They divide the base order into intervals; a point ends its
-interval. Variables:
+Some positions of the base order are chosen as *points*. They divide the base order into intervals. Each interval ends
+with its point. The variables of the program take values from 0 to 1:
 
 *present*   Value v is in memory while the value of point k is computed, and that computation does not read it.
-*again*     Whether value v is computed again in interval k.
-*held*      Value v is in memory during the whole interval k, which has one position.
+*again*     Value v is computed again in interval k.
+*held*      Value v is in memory during the whole interval k. Used only if each interval has one position.
 
-Each sequence gives values of the variables that fulfil these constraints:
+Each sequence gives values of 0 and 1 that fulfil these constraints:
 
 - A value that is present at a point was present at the point before, or is computed in the interval between.
 - A value that a first computation of an interval reads was present at the point before, or is computed in the interval.
@@ -17,9 +17,9 @@ Each sequence gives values of the variables that fulfil these constraints:
   interval and present at the point before, and is not computed again in the interval.
 - While a value is computed again, the value, those that it reads and those held fit in the budget.
 
-So the least cost of *again* is a lower bound for every sequence. With integer variables, the bound is larger. The last
-two kinds of constraints are many. They are added where a solution violates them. Other memory during the extra
-computations of an interval is not counted. The bound is computed from the dual solution: any
+The least cost of the variables *again* is therefore a lower bound for every sequence. With variables of only 0 and 1,
+the bound is larger. Constraints of the last two kinds are many, so each is added when a solution violates it. Other
+memory during the extra computations of an interval is not counted. The bound is computed from the dual solution: any
 multipliers λ ≥ 0 of the constraints give a lower bound by weak duality, so an inexact solution gives a valid bound.
 
 Source: the stages of Jain et al. 2020 (arXiv 1910.02653), with intervals instead of single stages.
@@ -60,7 +60,7 @@ class Bound:
 
 
 class StageProgram:
-    """The linear program of one program and one budget. Its methods need scipy.
+    """The linear program of one :class:`Program` and one budget. Its methods need scipy.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Check the opcodes of a pickle before it is unpickled.
 
 A snapshot of PyTorch's allocator needs dictionaries, lists, flat tuples, strings and numbers. A pickle of other data
-can execute code, take gigabytes of memory for a few bytes, or keep the interpreter busy where no interrupt reaches it.
-This module accepts only opcodes of plain data, and only where they are harmless. No slot of the memo is beyond the
-length of the file, a tuple holds only numbers and short strings, and there are no sets. Unpickling then takes memory
-and time in proportion to the length of the file.
+can execute code. A few bytes of it can also make the interpreter allocate gigabytes, or run for minutes without
+checking for an interrupt. This module accepts only opcodes of plain data, and only where they are harmless. No slot of
+the memo is beyond the length of the file, a tuple holds only numbers and short strings, and there are no sets.
+Unpickling then takes memory and time in proportion to the length of the file.
 
 A snapshot has millions of opcodes. Therefore one regular expression matches long sequences of opcodes.
 """

@@ -1,9 +1,9 @@
 """The simulator: add up the bytes that are alive during a schedule.
 
-A call allocates its outputs when it starts, and uses its workspace while it runs. When it ends, the storages that it
-used last are freed. A planned module runs the same schedule. A simulated timeline therefore differs from a measured one
-mainly by memory that operators use internally and that was not calibrated. The sums are computed in arrays, so that a
-schedule of thousands of calls can be simulated while the user drags a budget.
+A call allocates its outputs when it starts, and uses its workspace while it runs. When it ends, storages whose last use
+was this call are freed. A planned module runs the same schedule. A simulated timeline therefore differs from a measured
+one mainly by memory that operators use internally and that was not calibrated. The sums are computed in arrays, so that
+a schedule of thousands of calls can be simulated while the user drags a budget.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ARRIVAL = "gradients arrive"
 OPTIMIZER_STEP = "optimizer"
 OPTIMIZER_SCRATCH = "optimizer's scratch memory"
 # places within a step: outputs are allocated, the generator's state is saved, workspace is used, states are freed,
-# storages used last are freed, and after the last forward call the gradient of the loss is allocated
+# storages whose last use was this call are freed, and after the last forward call the gradient of the loss is allocated
 PLACES = 6
 
 

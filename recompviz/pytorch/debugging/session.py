@@ -237,7 +237,7 @@ class _Session:
         return replace(peak, stored_at=self._storing_lines(peak.retainers)) if peak.retainers else peak
 
     def _paths_now(self, wanted: Mapping[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
-        """Return the present reference paths, by the number of the recorded block.
+        """Return the current reference paths, by the number of the recorded block.
 
         A block made in this training step stands for the recorded block that the same operator made in the training
         step of the peak.

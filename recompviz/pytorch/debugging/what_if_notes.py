@@ -107,7 +107,7 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
     Parameters
     ----------
     traced : Trace
-        The training step at the present batch size.
+        The training step at the current batch size.
     total : int, float or str
         The budget in bytes, or a string such as ``"24 GiB"``. It covers the parameters and the optimizer's state, too.
 

@@ -301,7 +301,7 @@ def make_lazy_parameters(
     return not has_lazy_parameters([*step.parameters(), *step.buffers()])
 
 
-# what the backend of the present capture found
+# what the backend of the current capture found
 _found: ContextVar[list[Any]] = ContextVar("recompviz_found")
 
 

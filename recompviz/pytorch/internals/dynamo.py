@@ -111,7 +111,7 @@ def guard_process_state() -> None:
 
 
 def frequent_recompilation() -> str:
-    """Return a warning if Dynamo will not compile the present function again, because it reached the limit.
+    """Return a warning if Dynamo will not compile the current function again, because it reached the limit.
 
     The warning names the function and the cause of the last compilation. It is empty if Dynamo may compile the function
     again. Call this in the backend.

@@ -49,7 +49,7 @@ Split = tuple[GraphModule, GraphModule]
 def min_cut_saved(fx: GraphModule, ratio: float) -> list[Node]:
     """Return the values that PyTorch's min-cut partitioner saves for the backward pass of a joint graph.
 
-    The partitioner works on a copy, under the present settings of ``torch._functorch.config``. By default it avoids
+    The partitioner works on a copy, under the current settings of ``torch._functorch.config``. By default it avoids
     recomputing operators that it calls compute-intensive. For a ratio below 1, it chooses the saved values by a
     knapsack problem, in which recomputing a value costs its FLOP by default. Equal subexpressions are not merged,
     because merging would change the graph.

@@ -346,7 +346,7 @@ def _restore_generator(generator: torch.Generator, state: torch.Tensor, seed: in
 
 
 def _flag(read: Callable[[], Any], write: Callable[[Any], object]) -> Callable[[], object]:
-    """Return a function that writes the present value of a flag again if the flag has another value then."""
+    """Return a function that writes the current value of a flag again if the flag has another value then."""
     before = read()
     return lambda: None if read() == before else write(before)
 

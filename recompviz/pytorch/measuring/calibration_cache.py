@@ -1,5 +1,6 @@
-"""The calibration cache: measured figures of operator calls, in one JSON file for each device and its settings.
+"""The calibration cache: measurements of operator calls, in one JSON file for each device and its settings.
 
+The measurements of a call are its workspace, the sizes of its outputs and its time, together called its *figures*.
 A file is replaced as a whole, so no reader sees an incomplete file. A lock lets concurrent processes add their figures
 to the same file. A file that cannot be read counts as empty; a warning is given once if it is damaged. Each row has a
 checksum. A row that is invalid or was altered counts as missing.
@@ -40,7 +41,7 @@ _warned: set[Path] = set()
 class CalibrationCache:
     """Cache of measured figures of operator calls on one device: workspace, sizes of the outputs, and time.
 
-    A cache is valid for one version of PyTorch and for the present settings that select kernels. If its folder cannot
+    A cache is valid for one version of PyTorch and for the current settings that select kernels. If its folder cannot
     be written, the figures are kept in this object only.
 
     Parameters

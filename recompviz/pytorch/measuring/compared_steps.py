@@ -1,6 +1,6 @@
 """Two training steps in a row whose results are recorded, so that eager steps and planned steps can be compared.
 
-The first step starts from the present state. The second step starts from the buffers and random generators that the
+The first step starts from the current state. The second step starts from the buffers and random generators that the
 first step left, and has other inputs and parameters. If a value was wrongly frozen when the step was traced, the
 results of the second step differ. The state is restored afterwards.
 """

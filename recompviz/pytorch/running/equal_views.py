@@ -1,7 +1,8 @@
-"""Find the shortest way to make a view. A joint graph contains views of views, and many have no effect together.
+"""Replace views of a joint graph by equal earlier values, so that a program makes fewer views.
 
-A view may be left out if an earlier value has the same storage, shape and strides, whatever the real strides are. The
-strides of fake tensors may differ from the real ones. They are used only for values whose strides are known.
+A joint graph contains views of views. Often two of them together have no effect, for example two transpositions. A view
+is replaced if an earlier value surely has the same storage, shape and strides. Strides in the joint graph are those of
+fake tensors and may differ from the real ones, so they are used only for values whose real strides are certain.
 """
 
 from __future__ import annotations

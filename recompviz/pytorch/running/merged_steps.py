@@ -1,8 +1,8 @@
 """Merge recorded training steps that ran different regions (captured graphs).
 
 A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
-recorded step in order. Before a run, code outside the regions holds the bytes that each earlier run has left there. The
-recorded steps that contain a run show how many bytes it leaves.
+recorded step in order. Each run leaves bytes, such as its outputs, that code outside the regions holds while later runs
+start. How many bytes a run leaves is read from the recorded steps that contain the run.
 """
 
 from __future__ import annotations

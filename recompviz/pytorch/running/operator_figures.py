@@ -1,4 +1,7 @@
-"""Measured figures of each operator call: workspace, allocated sizes and time, from a recorded training step."""
+"""Measurements of each operator call, called its *figures*: workspace, allocated sizes and time.
+
+They are read from a recorded training step.
+"""
 
 from __future__ import annotations
 

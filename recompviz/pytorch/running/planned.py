@@ -185,8 +185,8 @@ class PlannedModule(nn.Module):
     def _refuse_estimated(self) -> None:
         if self._trace.estimated:
             raise RecompvizError(
-                f"this plan is for a trace without memory, estimated for {self._trace.device}: it has no program to "
-                "measure or read; trace the model where it runs"
+                f"the model was traced on tensors without memory (estimated for {self._trace.device}), so the plan has "
+                "no program to read; build the model on the device and call rv.trace again"
             )
 
     # ---------------------------------------------------------------- nn.Module behaviour

@@ -1,7 +1,7 @@
 """Predict the dynamic sizes of a training step's later regions (captured graphs) when its first region is called.
 
 If a size of a later region was equal to a size of the first region in all steps so far, it is predicted to be equal
-again. An example is the length of the batch. For any other size, the largest value so far is predicted.
+again. An example is the batch size. For any other size, the largest value so far is predicted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Candidate splits of a joint graph into a forward and a backward graph, one for each plan.
 
-The memory of all splits is simulated. For a few splits, the memory is also counted in the code that Inductor generates.
-Equal graphs share the plans and the numbers of bytes.
+The memory of each split is simulated. For a few splits, Inductor also generates code, and the bytes that this code
+allocates are counted. The plans of a graph and their bytes are cached, and equal graphs share them.
 """
 
 from __future__ import annotations

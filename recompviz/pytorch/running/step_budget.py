@@ -1,4 +1,4 @@
-"""One total for a training loop whose model was compiled into one or more regions (captured graphs).
+"""Keep a training loop within one total of memory; its model was compiled into regions (captured graphs).
 
 The first training steps run under plans of least peak. One of them is recorded. The record shows the order of the
 regions, the bytes that code between them holds, and the time of each operator. Then plans are searched for each region
@@ -329,7 +329,7 @@ class StepBudget:
         return known[1]
 
     def _at(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], exact: bool = False) -> StepModel:
-        """The model with its plans at other sizes; cached."""
+        """The :class:`StepModel` with its plans at other input sizes; cached."""
         key = model, sizes, exact
         if key not in self._resized:
             if len(self._resized) >= MOST_SIZES:

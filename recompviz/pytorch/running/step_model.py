@@ -1,7 +1,7 @@
 """The model of a training step: the plans of its regions (captured graphs), combined into one Pareto front.
 
-A point of the front has a recomputation and a peak. The *size of a step* is relative to the *calibrated step*, the
-recorded step from which the bytes of the regions were measured; see :func:`growth_of`.
+A point of the front is a pair (recomputation cost, peak). The *size of a step* is relative to the *calibrated step*,
+the recorded step from which the bytes of the regions were measured; see :func:`growth_of`.
 """
 
 from __future__ import annotations

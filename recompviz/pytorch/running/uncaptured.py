@@ -1,4 +1,4 @@
-"""Warns about a model that was compiled by ``backend="recompviz"`` and trains without a planned region.
+"""Warn if a model was compiled with ``backend="recompviz"`` but trains without any planned region.
 
 If Dynamo cannot capture the outermost function of a model, for example because of a branch in a loop, it runs the
 function eagerly and never calls the backend. The optimizer's steps show that the model trains.

@@ -92,8 +92,8 @@ def optimizer_bytes(
     except Exception as error:  # an optimizer may be any code, and raise anything
         raise_if_it_must_come_through(error)
         raise TraceError(
-            f"{type(optimizer).__name__} cannot step on shapes alone ({type(error).__name__}: {error}); "
-            "leave optimizer out, and leave room for its state"
+            f"{type(optimizer).__name__}.step() does not run on fake tensors ({type(error).__name__}: {error}); "
+            "call without optimizer=, and lower the total by the size of the optimizer's state"
         ) from error
     on_host = device.type != "cpu"  # step counts are on the host then, unless the kernel reads them
     state = {

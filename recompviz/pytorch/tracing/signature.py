@@ -55,7 +55,7 @@ class Signature:
 
     @classmethod
     def of(cls, step: nn.Module, arguments: tuple[Any, ...]) -> Signature:
-        """Return the signature of the call ``step(*arguments)`` under the present flags and autocast settings."""
+        """Return the signature of the call ``step(*arguments)`` under the current flags and autocast settings."""
         leaves, spec = pytree.tree_flatten(arguments)
         tensors = [*step.named_parameters(remove_duplicate=False), *step.named_buffers(remove_duplicate=False)]
         return cls(

@@ -165,7 +165,7 @@ def _of_later_steps(
     Parameters
     ----------
     made : callable (captured step, whole) → Trace
-        Makes a trace of a captured step in the present state. ``whole`` is whether the step returns its scalar loss;
+        Makes a trace of a captured step in the current state. ``whole`` is whether the step returns its scalar loss;
         None if that is not known.
     step : Step
     arguments : tuple

@@ -328,7 +328,7 @@ class Explorer(PageWidget):
 
     @traitlets.observe("_asked")
     def _on_asked(self, change: Any) -> None:
-        """Select what the page asked for. If that is not possible, the answer is the present selection."""
+        """Select what the page asked for. If that is not possible, the answer is the current selection."""
         if (asked := _numbers(change["new"])) is None:
             return
         request, table, row, budget = asked
@@ -385,7 +385,7 @@ class Explorer(PageWidget):
 
         The pins replace earlier ones.
 
-        The plan table that is shown is solved again in the background, and the result is shown at the present budget.
+        The plan table that is shown is solved again in the background, and the result is shown at the current budget.
         If given plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits the
         budget, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
 
@@ -492,7 +492,7 @@ class Explorer(PageWidget):
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the work that :meth:`pin` or :meth:`use_solver` started, and then the present run, have ended.
+        """Wait until the work that :meth:`pin` or :meth:`use_solver` started, and then the current run, have ended.
 
         This method is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
 

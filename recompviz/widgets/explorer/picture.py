@@ -1,7 +1,7 @@
 """The Explorer as one static SVG picture, for pages that cannot show widgets.
 
 The picture shows one plan: the graph with kept and recomputed values, the trade-off curve with the plan's point, and
-the simulated memory over the training step by category. The picture has dark text on a white ground, so that it is
+the simulated memory over the training step by category. The picture has dark text on a white background, so that it is
 legible on any page.
 """
 

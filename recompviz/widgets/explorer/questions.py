@@ -1,7 +1,7 @@
-"""Questions that an Explorer asks its planner: pins, and other solvers. This file also loads plans made elsewhere.
+"""Questions that an Explorer asks its planner: solve with pins, or with another solver. Plans are loaded here, too.
 
-The answer to a question is one more plan table. A background thread finds the answer, which is then shown at the
-present budget. A newer question cancels the older question.
+The answer to a question is one more plan table. A background thread computes it. Then the plan of the table for the
+current budget is shown. A newer question cancels the older question.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class Questions:
     # ---------------------------------------------------------------- the job
 
     def _show(self, number: int, text: str) -> str:
-        """Show a table at the present budget and return the text for the user, which says if the budget was raised."""
+        """Show a table at the current budget and return the text for the user, which says if the budget was raised."""
         with self._selection.changing():
             self._added()
             return text + self._selection.choose_table(number)

@@ -143,7 +143,7 @@ class Selection:
             self._changed(self)
 
     def choose_budget(self, budget: int) -> None:
-        """Select the best plan of the present table for a budget; see :meth:`recompviz.PlanTable.row`.
+        """Select the best plan of the current table for a budget; see :meth:`recompviz.PlanTable.row`.
 
         The budget is in total bytes: parameters, gradients and inputs are included.
 
@@ -156,7 +156,7 @@ class Selection:
             self.choose(self.table, self.current.row(budget), budget)
 
     def choose_table(self, table: int) -> str:
-        """Select the plan of a table for the present budget. If no plan fits, the budget becomes the least total peak.
+        """Select the plan of a table for the current budget. If no plan fits, the budget becomes the least total peak.
 
         Returns
         -------
@@ -176,7 +176,7 @@ class Selection:
         -------
         choice : tuple of int
             The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, they are the
-            first table and its row for the present budget. If no plan fits, the budget is raised to the least total
+            first table and its row for the current budget. If no plan fits, the budget is raised to the least total
             peak of the table. If another table is selected, that table and its row stay selected.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.

@@ -1,8 +1,8 @@
 """The exported page: the Explorer in one HTML file, which needs neither a kernel nor a network.
 
-The file contains the values of the widget's traits, the layouts of all modes, and the joint graph: the operator calls
-of the forward and the backward pass. From the joint graph, the page computes the schedule and the timeline of any plan
-(``js/data/schedule.js``, ``js/data/simulation.js``). Therefore the file needs no stored timelines.
+The file contains the values of the widget's traits, the layout of the graph in each layout mode, and the joint graph:
+the operator calls of the forward and the backward pass. From the joint graph, the page computes the schedule and the
+timeline of any plan (``js/data/schedule.js``, ``js/data/simulation.js``). Therefore the file needs no stored timelines.
 """
 
 from __future__ import annotations

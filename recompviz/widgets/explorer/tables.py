@@ -1,9 +1,9 @@
 """The plan tables that an Explorer shows, by number.
 
 First come the tables of the objectives, one for each. The next number belongs to the table of *given plans* (baselines
-and loaded plans), and the number after it to the table solved with pins. These two numbers are reserved even while
-there is no such table. Then comes each table of another solver. The place of a number is called its *slot*. The slot of
-a reserved number may be empty.
+and loaded plans), and the number after it to the table solved with pins. Then comes each table of another solver. The
+list of tables has one *slot* for each number. The slots of given plans and of pins exist from the start, and are empty
+until there is such a table.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Tables:
         Parameters
         ----------
         table : PlanTable or None
-            None removes the present table of this kind.
+            None removes the current table of this kind.
         base : int
             The number of the table of the same objective and solver without pins.
         """

@@ -125,8 +125,9 @@ class PeakState:
     def read_one_step_later(self, live: LiveBlock) -> bool:
         """Return whether a later training step will probably read a block.
 
-        In the training step before, the operator at the same position made a similar block. The result is True if an
-        operator of a later training step, up to the step of the peak, read that similar block.
+        The answer is taken from the training step before the one that made the block. There, the operator at the same
+        position made a similar block. The result is True if an operator of the following training steps, up to the
+        step of the peak, read the similar block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:

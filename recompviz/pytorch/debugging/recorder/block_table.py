@@ -32,7 +32,7 @@ class OpenBlock:
     gradient_of: int = -1
 
     def frozen(self) -> Block:
-        """Return the present attributes as a :class:`Block`."""
+        """Return the current attributes as a :class:`Block`."""
         return Block(**{**vars(self), "saved": tuple(self.saved)})
 
 

@@ -128,7 +128,7 @@ class Owners:
                     found.role, found.name = "optimizer state", f"{name} of {owner}"
 
     def name_gradients(self) -> None:
-        """Name the blocks of the present gradients of all modules, for example ``"gradient of layer1.weight"``."""
+        """Name the blocks of the current gradients of all modules, for example ``"gradient of layer1.weight"``."""
         for root in self.roots:
             for name, parameter in root.named_parameters():
                 if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:

@@ -112,7 +112,7 @@ class Watcher:
 
     @property
     def step(self) -> int:
-        """The number of the present training step; −1 before the first."""
+        """The number of the current training step; −1 before the first."""
         return self._table.step
 
     def known(self, tensor: torch.Tensor) -> int | None:

@@ -40,7 +40,7 @@ class Namespace:
     Attributes
     ----------
     read : callable
-        ``read(name)`` returns the present value of a variable; None if it does not exist.
+        ``read(name)`` returns the current value of a variable; None if it does not exist.
     """
 
     read: Callable[[str], Any]

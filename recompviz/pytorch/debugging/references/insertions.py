@@ -32,7 +32,7 @@ def reader(retainer: Retainer, walk: Walk) -> Callable[[], Any] | None:
     -------
     callable or None
         A function without arguments. If the retainer is a collection or a cache, the function returns that object.
-        Otherwise it returns the present value of the variable or attribute. If the walk did not find the retainer, None
+        Otherwise it returns the current value of the variable or attribute. If the walk did not find the retainer, None
         is returned in place of a function.
     """
     if retainer.referrer.kind == "variable":

@@ -133,7 +133,7 @@ class DeviceRuntime(ABC):
 
     @abstractmethod
     def generator_state(self) -> torch.Tensor:
-        """Return the present state of the random generator."""
+        """Return the current state of the random generator."""
 
     @abstractmethod
     def set_generator_state(self, state: torch.Tensor) -> None:
@@ -141,7 +141,7 @@ class DeviceRuntime(ABC):
 
     @contextlib.contextmanager
     def replay(self, state: torch.Tensor) -> Iterator[None]:
-        """Run a block with an earlier state of the random generator, and restore the present state afterwards."""
+        """Run a block with an earlier state of the random generator, and restore the current state afterwards."""
         with undone(partial(self.set_generator_state, self.generator_state())):
             self.set_generator_state(state)
             yield

@@ -1,6 +1,7 @@
 """CUDA, and ROCm, which has the same names in PyTorch (``torch.cuda``).
 
-``python -m recompviz.benchmarks.cuda`` and ``tests/torch/test_cuda.py`` compare the figures with a device.
+``python -m recompviz.benchmarks.cuda`` and ``tests/torch/test_cuda.py`` compare predicted with
+measured memory on a device.
 """
 
 from __future__ import annotations
