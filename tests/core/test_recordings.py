@@ -61,7 +61,7 @@ def test_a_replay_ends_with_the_bytes_of_the_snapshot(name: str, memory: int | N
         assert history.contradictions == 0
         assert int(history.allocations.live[-1]) == model.allocated
         assert history.reserved[-1] == model.reserved
-        if history.frames_before:
+        if history.records_before:
             assert history.reserved[0] == sum(one.size for one in start)
 
 
@@ -181,13 +181,16 @@ def test_wrong_settings_in_a_file_are_refused(settings: Any, tmp_path: Path) -> 
     assert (error.value.reason, error.value.field) == ("wrong field", "allocator_settings")
 
 
-def test_a_failed_request_is_named_with_its_line(tmp_path: Path) -> None:
+def test_a_failed_request_is_the_top_finding_with_its_line(tmp_path: Path) -> None:
     frames = [{"filename": "train.py", "line": 77, "name": "step"}]
     event = {"action": "oom", "size": 300 * MIB, "device_free": 5 * MIB, "stream": 0, "frames": frames}
     file = tmp_path / "oom.pickle"
     file.write_bytes(pickle.dumps({"segments": [], "device_traces": [[event]]}))
-    [note] = rv.load_snapshot(file).notes
-    assert "a request of 300 MiB at train.py:77 failed" in note
+    top = rv.load_snapshot(file).top
+    assert top is not None
+    assert top.line is not None
+    assert (top.cause, top.line.place, top.size) == ("out of memory", "train.py:77", 300 * MIB)
+    assert "5.00 MiB were free on the device" in top.why
 
 
 EVENTS = st.lists(

@@ -330,7 +330,7 @@ def test_a_block_without_python_lines_is_named_by_autograd_s_node_or_by_the_oper
 def test_a_block_allocated_twice_counts_once_and_the_report_says_so(tmp_path: Path) -> None:
     report = rv.load_snapshot(snapshot_file(tmp_path / "twice.pickle", [], [alloc(), alloc(), alloc()]))
     assert report.peak == report.timeline.peak == 512
-    assert any("contradicts itself: 2 blocks" in note for note in report.notes)
+    assert "contradicts itself: 2 blocks" in report.text.splitlines()[0]
 
 
 def test_a_trace_that_lost_its_oldest_events_opens_without_contradictions(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_a_trace_that_lost_its_oldest_events_opens_without_contradictions(tmp_pa
         whole.trace = whole.trace[150:]
         report = rv.load_snapshot(whole.write(tmp_path / "wrapped.pickle"))
         assert report.timeline.peak == report.peak
-        assert not report.notes
+        assert report.check.contradictions == report.check.outside == 0
 
 
 def fragmented() -> Allocator:
@@ -376,15 +376,17 @@ def test_the_report_says_what_expandable_segments_would_reserve(tmp_path: Path) 
     assert report.timeline.reserved_peak == 156 << 20
 
 
-def test_out_of_memory_with_enough_bytes_in_fragments_is_reported_first(tmp_path: Path) -> None:
+def test_a_failed_request_with_enough_bytes_in_fragments_says_so(tmp_path: Path) -> None:
     allocator = fragmented()
-    for size, cause in ((16 << 20, "reserved but not allocated"), (24 << 20, "allocated at one line")):
+    for size, in_pieces in ((16 << 20, True), (24 << 20, False)):
         trace = allocator.trace
         allocator.trace = [*trace, {"action": "oom", "size": size, "device_free": 1, "stream": 0, "frames": []}]
-        top = rv.load_snapshot(allocator.write(tmp_path / "oom.pickle")).top
+        report = rv.load_snapshot(allocator.write(tmp_path / "oom.pickle"))
         allocator.trace = trace
-        assert top is not None
-        assert top.cause == cause
+        assert report.top is not None
+        assert report.top.cause == "out of memory"
+        assert ("free in smaller pieces" in report.top.why) is in_pieces
+        assert ("reserved but not allocated" in [found.cause for found in report.findings]) is in_pieces
 
 
 def test_text_from_a_file_is_escaped_in_the_page(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ class AllocatorSettings:
         Bytes of a segment that is reserved for a request of more than 1 MiB and less than 10 MiB.
     memory_fraction : float or None
         The share of the device's memory that the process may reserve. None stands for all memory.
+    block : int
+        The size of every block is a multiple of this many bytes. For the recorded allocator of pinned host memory,
+        whose recorded sizes are those of the blocks, it is 1.
 
     Examples
     --------
@@ -76,6 +79,7 @@ class AllocatorSettings:
     roundup_power2_divisions: tuple[int, ...] = (0,) * INTERVALS
     large_segment_size: int = 20 * MIB
     memory_fraction: float | None = None
+    block: int = BLOCK
 
     def __post_init__(self) -> None:
         divisions = tuple(self.roundup_power2_divisions)
@@ -92,6 +96,7 @@ class AllocatorSettings:
                 "at least 0 and less than 1",
             ),
             ("large_segment_size", self.large_segment_size, self.large_segment_size >= OWN_SEGMENT, "10 MiB or more"),
+            ("block", self.block, self.block > 0, "1 or more"),
             ("memory_fraction", self.memory_fraction, 0 <= (self.memory_fraction or 0) <= 1, "from 0 to 1"),
         ):
             if not good:
@@ -192,14 +197,14 @@ class AllocatorSettings:
         >>> AllocatorSettings.parse("roundup_power2_divisions:4").rounded(9 << 20) >> 20
         10
         """
-        if size <= BLOCK:
-            return BLOCK
+        if size <= self.block:
+            return self.block
         divisions = self.roundup_power2_divisions[min(max(size.bit_length() - 21, 0), INTERVALS - 1)]
-        if divisions > 1 and size > BLOCK * divisions:
+        if divisions > 1 and size > self.block * divisions:
             power = 1 << (size.bit_length() - 1)
             part = max(power // divisions, 1)
             return -(-size // part) * part
-        return -(-size // BLOCK) * BLOCK
+        return -(-size // self.block) * self.block
 
     def segment_size(self, block: int) -> int:
         """Return the bytes of the segment that the allocator reserves for a block of ``block`` bytes."""

@@ -17,6 +17,8 @@ _DEFINED_IN = {
     "peak_figure": "recompviz.core.reports.peak_figure",
     "report_text": "recompviz.core.reports.text",
     "report_html": "recompviz.core.reports.html",
+    "recording_figure": "recompviz.core.snapshots.figures",
+    "overlay_figure": "recompviz.core.snapshots.figures",
     "step_text": "recompviz.core.reports.training_step_text",
 }
 

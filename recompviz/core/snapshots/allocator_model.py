@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from recompviz.core.allocator.caching_allocator import DEFAULT_POOL, PoolId
-from recompviz.core.allocator.settings import BLOCK, SMALL, AllocatorSettings
+from recompviz.core.allocator.settings import SMALL, AllocatorSettings
 from recompviz.core.snapshots.ranges import Ranges
 
 
@@ -98,7 +98,7 @@ class AllocatorModel:
     def _splits(self, address: int, size: int, rest: int) -> bool:
         segment = self._segments.at(address)
         if self._settings.expandable_segments or (segment is not None and (segment[2].small or segment[2].expandable)):
-            return rest >= BLOCK
+            return rest >= self._settings.block
         limit = self._settings.max_split_size
         return rest > SMALL and (limit is None or size < limit)
 

@@ -3,15 +3,17 @@
 Reading returns plain data or raises an error. It executes no code. A snapshot of PyTorch's allocator is a pickle of
 dictionaries, lists, tuples, strings and numbers. The opcodes are checked before anything is unpickled; see
 :mod:`recompviz.core.snapshots.opcodes`. The unpickler refuses every reference to a class or function, so that nothing
-in the file can be called.
+in the file can be called. The same data may also be JSON, and each may be compressed with gzip.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import pickle
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,9 +66,13 @@ def read_plain(data: bytes) -> Any:
     SnapshotError
         If the data is empty, is not a pickle, is truncated, or has other data than plain data.
     """
+    if data.startswith(_GZIP):
+        data = _decompressed(data)
     head = data[:16]
     if not head:
         raise SnapshotError("the file is empty", reason="empty")
+    if head.lstrip()[:1] in (b"{", b"["):
+        return _read_json(data)
     if head.startswith(b"PK\x03\x04"):
         raise SnapshotError(
             f"the file is a zip archive, as torch.save writes (a checkpoint?); {_EXPECTED}", reason="zip archive"
@@ -93,6 +99,58 @@ def read_plain(data: bytes) -> Any:
             ) from error
         raise SnapshotError(
             f"the file is not a complete pickle of plain data: {shortened(what, 200)}; {_EXPECTED}",
+            reason="not a pickle",
+        ) from error
+
+
+_GZIP = b"\x1f\x8b"
+# a compressed file may grow to this many bytes, or to this many times its length
+_MOST_DECOMPRESSED, _MOST_GROWTH = 256 << 20, 400
+_PART = 1 << 24  # bytes that are decompressed at once; between two parts, an interrupt is noticed
+
+
+def _decompressed(data: bytes) -> bytes:
+    """Return the content of a file compressed with gzip."""
+    most = max(_MOST_DECOMPRESSED, _MOST_GROWTH * len(data))
+    parts: list[bytes] = []
+    total = 0
+    try:
+        while data.startswith(_GZIP):  # a file may have several members
+            reader = zlib.decompressobj(wbits=31)
+            while not reader.eof:
+                part = reader.decompress(data, _PART)
+                data = reader.unconsumed_tail
+                if not part and not data and not reader.eof:
+                    raise SnapshotError(
+                        "the file ends in the middle of its compressed data; the dump or a copy may be truncated",
+                        reason="truncated",
+                    )
+                total += len(part)
+                if total > most:
+                    raise SnapshotError(
+                        f"the file is compressed to less than 1/{_MOST_GROWTH} of its content, which no snapshot is; "
+                        "decompress it yourself with gunzip if you trust it",
+                        reason="too large",
+                    )
+                parts.append(part)
+            data = reader.unused_data
+    except zlib.error as error:
+        raise SnapshotError(
+            f"the compressed data of the file is damaged: {error}; copy the file again", reason="truncated"
+        ) from error
+    return b"".join(parts)
+
+
+def _read_json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (MemoryError, RecursionError) as error:
+        raise SnapshotError(
+            f"the file needs more memory than this machine has ({type(error).__name__})", reason="too large"
+        ) from error
+    except ValueError as error:
+        raise SnapshotError(
+            f"the file is neither a pickle nor complete JSON: {shortened(str(error), 200)}; {_EXPECTED}",
             reason="not a pickle",
         ) from error
 
@@ -196,7 +254,24 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     for trace in traces:
         once.expect(trace, "the events of a device")
         _check_trace(trace)
+    _check_host(data, once)
     return data
+
+
+def _check_host(data: dict[str, Any], once: _Once) -> None:
+    """Check the segments and events of pinned host memory."""
+    for name in ("host_segments", "host_traces"):
+        found = data.get(name)
+        if found is not None and not isinstance(found, list):
+            raise SnapshotError(f"{name!r} is {_described(found)}, expected a list", reason="wrong field", field=name)
+    for segment in data.get("host_segments") or []:
+        _require(segment, {"address": int}, "a host segment")
+        _require(segment, {"size": int, "total_size": int, "frames": list}, "a host segment", optional=True)
+        if segment.get("size") is None and segment.get("total_size") is None:
+            raise SnapshotError("a host segment has no size", reason="wrong field", field="size")
+    trace = data.get("host_traces") or []
+    once.expect(trace, "the events of a device")
+    _check_trace(trace)
 
 
 class _Once:
@@ -257,6 +332,8 @@ def _check_event(event: Any) -> None:
         _require(event, {"addr": int, "size": int}, what)
     if event["action"] == "oom":
         _require(event, {"size": int, "device_free": int}, what, optional=True)
+    if event["action"] == "annotate":
+        _require(event, {"addr": int}, what, optional=True)
     _require(event, {"frames": list}, what, optional=True)
     _require(event, {"stream": int}, what, optional=True)
 

@@ -16,9 +16,12 @@ from typing import Any
 
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.snapshots.allocator_model import AllocatorModel, SegmentKind
+from recompviz.core.snapshots.reserved_parts import PartsReader, ReservedPart
 from recompviz.core.snapshots.starting_state import (
+    AWAITING,
     EarlierBlock,
     event_kind,
+    placed_blocks,
     pool_of,
     ranges_of,
     reserved_at_start,
@@ -39,14 +42,17 @@ class OutOfMemory:
     cached : int
         Free bytes in the reserved segments from which the allocator serves requests of this size, CUDA stream and
         private pool. No single piece was large enough for this request.
-    frames : list or None
-        The stack of the request, as in the snapshot.
+    record : dict or None
+        The event of the snapshot, which has the stack of the request.
+    at : int
+        The position of the event in the trace.
     """
 
     requested: int
     device_free: int
     cached: int
-    frames: Any = None
+    record: Any = None
+    at: int = -1
 
     @property
     def fragmented(self) -> bool:
@@ -68,21 +74,32 @@ class DeviceHistory:
     fragmentation : list of int
         Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``. Fragmentation
         means that enough bytes were free, but in smaller pieces.
-    frames_before : dict of int to frames
-        The stacks of the blocks that existed before the recording began, as in the snapshot (None if not recorded). The
-        key is the negative position of the block's allocation in ``allocations.at``.
+    records_before : dict of int to (dict or None)
+        For each block that existed before the recording began, the entry of the snapshot that has its stack (None if
+        there is none). The key is the negative position of the block's allocation in ``allocations.at``.
     out_of_memory : tuple of OutOfMemory
         The requests that failed, in the order of the trace.
     contradictions : int
         The number of times that the trace allocates an address that is in use.
+    parts : tuple of ReservedPart
+        The memory that was reserved from the device.
+    completed : dict of int to int
+        For each block whose memory was still in use by other streams after the program released it: the position of the
+        event after which its memory was free. It is the length of the trace if the recording ends before.
+    waiting_before : tuple of (int, int, int)
+        Address, bytes, and the position of the event after which the memory was free, of each block that the program
+        had released before the recording began, and that other streams still used.
     """
 
     allocations: Allocations
     reserved: list[int]
     fragmentation: list[int]
-    frames_before: dict[int, Any]
+    records_before: dict[int, Any]
     out_of_memory: tuple[OutOfMemory, ...]
     contradictions: int
+    parts: tuple[ReservedPart, ...]
+    completed: dict[int, int]
+    waiting_before: tuple[tuple[int, int, int], ...]
 
 
 def replay(segments: list[Any], trace: list[Any], settings: AllocatorSettings | None = None) -> DeviceHistory:
@@ -109,24 +126,38 @@ class _Replayer:
         self._trace, self._settings = trace, settings
         self._start = starting_state(segments, trace, settings)
         self._at_end = ranges_of(segments)
+        self._awaiting = [
+            address for segment in segments for address, block in placed_blocks(segment) if block["state"] in AWAITING
+        ]
         self._reader = AllocationReader()
         self._allocator = AllocatorModel(settings)
         self._reserved_now = reserved_at_start(segments, trace)
         self._reserved: list[int] = []
         self._fragmentation: list[int] = []
-        self._frames_before: dict[int, Any] = {}
+        self._records_before: dict[int, Any] = {}
+        self._parts = PartsReader(self._start.segments)
+        self._blocks: dict[int, int] = {}  # address → block
+        self._waiting: dict[int, int] = {}  # address → size of blocks whose free was requested and not completed
+        self._requested_at: dict[int, int] = {}  # address → block of the same
+        self._completed: dict[int, int] = {}
+        self._waiting_before: list[tuple[int, int, int]] = []
         self._out_of_memory: list[OutOfMemory] = []
         self._contradictions = 0
         self._because_of_fragments = 0
 
     def finish(self) -> DeviceHistory:
+        for address in list(self._waiting):
+            self._complete(len(self._trace), address)
         return DeviceHistory(
             self._reader.finish(),
             self._reserved,
             self._fragmentation,
-            self._frames_before,
+            self._records_before,
             tuple(self._out_of_memory),
             self._contradictions,
+            self._parts.finish(),
+            self._completed,
+            tuple(self._waiting_before),
         )
 
     def begin(self) -> None:
@@ -135,18 +166,31 @@ class _Replayer:
             self._allocator.add_segment(address, size, kind)
         for block in self._start.blocks:
             self._allocator.occupy(block.address, block.size)
-            self._existed_before(block)
+            if block.in_use:
+                self._existed_before(block)
+            else:
+                self._waiting[block.address] = block.size
 
     def _existed_before(self, block: EarlierBlock) -> None:
-        at = -1 - len(self._frames_before)
-        self._frames_before[at] = block.frames
+        at = -1 - len(self._records_before)
+        self._records_before[at] = block.record
         self._allocate(at, block.address, block.size)
 
     def _allocate(self, at: int, address: int, size: int) -> None:
         if self._reader.in_use(address):  # two events: the end of the old block and the new one
             self._note()
-        self._reader.allocate(at, address, size)
+        self._blocks[address] = self._reader.allocate(at, address, size)
         self._note()
+
+    def _complete(self, at: int, address: int) -> None:
+        """Free the memory of a block that the program had released."""
+        size = self._waiting.pop(address)
+        self._allocator.free(address, size)
+        block = self._requested_at.pop(address, None)
+        if block is None:
+            self._waiting_before.append((address, size, at))
+        else:
+            self._completed[block] = at
 
     def _free(self, at: int, address: int) -> int:
         size = self._reader.free(at, address)
@@ -162,7 +206,8 @@ class _Replayer:
         trace, allocator, in_use = self._trace, self._allocator, self._reader.in_use
         # a recording may leave out one kind of free (skip_actions)
         completed = any(event["action"] == "free_completed" for event in trace)
-        waiting: dict[int, int] = {}  # address → size of blocks whose free was requested and not completed
+        never = set() if completed else self._never_completed()
+        waiting = self._waiting
         segment: Any = None  # the previous event, if it added a segment
         cached = 0  # bytes that were free for the request then
         for i, event in enumerate(trace):
@@ -173,34 +218,43 @@ class _Replayer:
                     self._contradictions += 1
                     allocator.free(address, self._free(i, address))
                 elif address in waiting:
-                    allocator.free(address, waiting.pop(address))
-                if segment is not None and 0 < requested <= cached and segment["addr"] == address:
+                    self._complete(i, address)
+                rounded = self._settings.rounded(requested)
+                if segment is not None and rounded <= cached and segment["addr"] == address:
                     self._because_of_fragments += segment["size"]
                 self._allocate(i, address, allocator.allocate(address, requested))
             elif action == "free_requested" and in_use(event["addr"]):
                 size = self._free(i, event["addr"])
-                if completed:
+                if completed or i in never:
                     waiting[event["addr"]] = size
+                    self._requested_at[event["addr"]] = self._blocks[event["addr"]]
                 else:
                     allocator.free(event["addr"], size)
             elif action == "free_completed" and event["addr"] in waiting:
-                allocator.free(event["addr"], waiting.pop(event["addr"]))
+                self._complete(i, event["addr"])
             elif action == "free_completed" and in_use(event["addr"]):
                 allocator.free(event["addr"], self._free(i, event["addr"]))
             elif action in ("segment_free", "segment_unmap"):
                 self._reserved_now += reserved_change(event)
                 allocator.drop_segment(event["addr"], event["size"])
+                self._parts.release(i, event["addr"], event["size"])
             elif action == "oom":
                 requested = event.get("size") or 0
                 free = allocator.cached(requested, event.get("stream") or 0, pool_of(event))
                 device_free = event.get("device_free") or 0
-                self._out_of_memory.append(OutOfMemory(requested, device_free, free, event.get("frames")))
+                self._out_of_memory.append(OutOfMemory(requested, device_free, free, event, i))
             segment = None
             if action in ("segment_alloc", "segment_map"):
                 self._reserved_now += reserved_change(event)
                 kind = self._kind(event)
                 segment, cached = event, self._cached_for(i, kind)
                 allocator.add_segment(event["addr"], event["size"], kind)
+                self._parts.reserve(i, event["addr"], event["size"], kind)
+
+    def _never_completed(self) -> set[int]:
+        """Return the positions of the frees whose blocks other streams still use at the end of the recording."""
+        last = {event["addr"]: i for i, event in enumerate(self._trace) if event["action"] == "free_requested"}
+        return {last[address] for address in self._awaiting if address in last}
 
     def _kind(self, event: Any) -> SegmentKind:
         """Return the kind of a segment that an event adds. Older traces do not name private pools; segments do."""

@@ -33,13 +33,17 @@ class EarlierBlock:
     ----------
     address, size : int
         The address at which the block begins, and its bytes.
-    frames : list or None
-        The stack that allocated it, as in the snapshot; None if it is not known.
+    record : dict or None
+        The entry of the snapshot that has the stack that allocated it; None if there is none.
+    in_use : bool
+        False if the block was already released by the program, but other streams still used it. Such a block is not
+        counted as allocated, and its memory cannot be allocated again.
     """
 
     address: int
     size: int
-    frames: Any = None
+    record: Any = None
+    in_use: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def starting_state(segments: Sequence[Any], trace: Sequence[Any], settings: Allo
     blocks.sort(key=lambda block: block.address)
     found: list[EarlierBlock] = []
     for i, block in enumerate(blocks):
-        size, frames = block.size, block.frames
+        size = block.size
         if found and found[-1].address + found[-1].size > block.address:
             continue  # the file contradicts itself
         if not block.exact:
@@ -141,7 +145,7 @@ def starting_state(segments: Sequence[Any], trace: Sequence[Any], settings: Allo
                 unsplit = rest <= SMALL or (settings.max_split_size is not None and size >= settings.max_split_size)
                 if unsplit and not segment[2].small and not segment[2].expandable:
                     size += rest
-        found.append(EarlierBlock(block.address, size, frames))
+        found.append(EarlierBlock(block.address, size, block.record, block.in_use))
     return StartingState(tuple((start, end - start, kind) for start, end, kind in reserved), tuple(found))
 
 
@@ -214,17 +218,24 @@ def _reserved_before(segments: Sequence[Any], trace: Sequence[Any], settings: Al
     return reserved
 
 
+# states of a block of a snapshot that the program released, but that other streams may still use
+AWAITING = ("active_awaiting_free", "active_pending_free")
+
+
 @dataclass(frozen=True)
 class _Found:
     address: int
     size: int
-    frames: Any
+    record: Any
     exact: bool
+    in_use: bool = True
 
 
 def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found]:
     seen: set[int] = set()  # addresses that the trace allocated, or freed
     waiting: set[int] = set()  # addresses whose free was requested and not completed
+    # a recording may leave out one kind of free (skip_actions)
+    requested = any(event["action"] == "free_requested" for event in trace)
     found = []
     for event in trace:
         action = event["action"]
@@ -234,17 +245,26 @@ def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found
         elif action == "free_requested" or (action == "free_completed" and event["addr"] not in waiting):
             if event["addr"] not in seen:
                 seen.add(event["addr"])
-                found.append(_Found(event["addr"], event["size"], None, False))
+                # if only the completion is recorded, the block was released before the recording began
+                in_use = action == "free_requested" or not requested
+                found.append(_Found(event["addr"], event["size"], None, False, in_use))
             if action == "free_requested":
                 waiting.add(event["addr"])
         elif action == "free_completed":
             waiting.discard(event["addr"])
     for segment in segments:
-        address = segment["address"]
-        for block in segment["blocks"]:
-            here = block["address"] if block.get("address") is not None else address
-            if block["state"] == "active_allocated" and here not in seen:
-                frames = block.get("frames") or (block.get("history") or [{}])[-1].get("frames")
-                found.append(_Found(here, block["size"], frames, True))
-            address = here + block["size"]
+        for address, block in placed_blocks(segment):
+            if block["state"] in ("active_allocated", *AWAITING) and address not in seen:
+                record = block if block.get("frames") else (block.get("history") or [{}])[-1]
+                in_use = block["state"] == "active_allocated"
+                found.append(_Found(address, block["size"], record, True, in_use))
     return found
+
+
+def placed_blocks(segment: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield pairs (address, block) for the blocks of a segment. Old snapshots do not have the addresses of blocks."""
+    address = segment["address"]
+    for block in segment["blocks"]:
+        here = block["address"] if block.get("address") is not None else address
+        yield here, block
+        address = here + block["size"]

@@ -1,0 +1,74 @@
+"""The memory that was reserved from the device during a recording: from which event to which, and where.
+
+A *part* is memory that the allocator reserved, or mapped to an expandable segment, by one event. A later event may
+release a piece of it; then each piece is a part of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recompviz.core.snapshots.allocator_model import SegmentKind
+from recompviz.core.snapshots.ranges import Ranges
+
+
+@dataclass(frozen=True)
+class ReservedPart:
+    """Memory that was reserved during a part of a recording; frozen.
+
+    Attributes
+    ----------
+    address, size : int
+        The address at which the memory begins, and its bytes.
+    kind : SegmentKind
+        Which requests it serves.
+    born : int
+        The position of the event in the trace that reserved it; −1 if it was reserved before the recording began.
+    died : int or None
+        The position of the event that released it; None if it is reserved at the end.
+    """
+
+    address: int
+    size: int
+    kind: SegmentKind
+    born: int
+    died: int | None = None
+
+
+class PartsReader:
+    """Collects the parts while a trace is replayed."""
+
+    def __init__(self, segments: Sequence[tuple[int, int, SegmentKind]]) -> None:
+        self._open: Ranges[tuple[SegmentKind, int]] = Ranges()
+        self._closed: list[ReservedPart] = []
+        for address, size, kind in segments:
+            self._open.add(address, address + size, (kind, -1))
+
+    def reserve(self, at: int, address: int, size: int, kind: SegmentKind) -> None:
+        """Reserve memory. If a piece of it is reserved already, the trace contradicts itself, and the piece ends."""
+        self.release(at, address, size)
+        self._open.add(address, address + size, (kind, at))
+
+    def release(self, at: int, address: int, size: int) -> None:
+        """Release memory."""
+        for start, end, (kind, born) in self._open.cut(address, address + size):
+            self._closed.append(ReservedPart(start, end - start, kind, born, at))
+
+    def finish(self) -> tuple[ReservedPart, ...]:
+        """Return all parts in the order of their events."""
+        still = [ReservedPart(start, end - start, kind, born) for start, end, (kind, born) in self._open]
+        return tuple(sorted([*self._closed, *still], key=lambda part: (part.born, part.address)))
+
+
+def reserved_bytes(parts: Sequence[ReservedPart], at: int) -> int:
+    """Return the bytes reserved right after the event at a position of the trace.
+
+    Examples
+    --------
+    >>> kind = SegmentKind(False)
+    >>> parts = [ReservedPart(0, 10, kind, -1, 3), ReservedPart(10, 5, kind, 2)]
+    >>> [reserved_bytes(parts, at) for at in (-1, 2, 3)]
+    [10, 15, 5]
+    """
+    return sum(part.size for part in parts if part.born <= at and (part.died is None or part.died > at))
