@@ -41,7 +41,7 @@ from recompviz.benchmarks.library_models import library_models
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.live.model import LiveModel
-from recompviz.core.plans.baselines import chen_plans
+from recompviz.core.plans.baselines import METHODS, chen_plans
 
 # values of ``activation_memory_budget``
 RATIOS = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
@@ -163,7 +163,7 @@ def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.
 
 def baselines(trace: rv.Trace) -> Iterator[tuple[str, rv.Plan]]:
     """Iterate over pairs (name, plan) of all baselines that a trace has."""
-    for name in ("keep-all", "per-module", "chen", "as-written", *(f"min-cut {ratio:g}" for ratio in RATIOS)):
+    for name in (*METHODS, *(f"min-cut {ratio:g}" for ratio in RATIOS)):
         try:
             yield name, trace.baseline(name)
         except RecompvizError:  # for example, the model has no checkpoints of its own

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import recompviz as rv
-from recompviz.core.plans.baselines import chen, chen_plans, cut_prefixes, per_module
+from recompviz.core.plans.baselines import METHODS, chen, chen_plans, cut_prefixes, per_module
 from recompviz.core.steps.examples import residual_step
 from tests.core.strategies import graphs
 
@@ -84,6 +84,16 @@ def test_per_module_of_a_residual_network_recomputes_exactly_the_inside_of_its_b
     assert plan.recompute == inside
     again = rv.Plan.from_json(graph, plan.to_json())
     assert (again.keep, again.kind, again.peak) == (plan.keep, "per-module", plan.peak)
+
+
+def test_a_method_in_the_registry_is_a_baseline_of_graphs_and_of_planners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS, "nothing", lambda graph: rv.Plan.from_keep_mask(graph, [], "nothing"))
+    graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    planner = rv.Planner(graph)
+    assert rv.baseline(graph, "nothing").keep == planner.baseline("nothing").keep == frozenset()
+    assert "nothing" in planner.baseline_names
+    with pytest.raises(ValueError, match=r"'sqrt'; choose .*'nothing'"):
+        rv.baseline(graph, "sqrt")
 
 
 def test_a_graph_that_names_no_modules_or_a_name_that_is_no_baseline_is_refused() -> None:

@@ -1,10 +1,10 @@
 """Plans that need no search. An Explorer opens with them.
 
 Planning a graph of hundreds of nodes takes seconds to a minute; these plans take milliseconds. One plan keeps every
-value. One puts a checkpoint around each repeated block. Ten plans divide the graph into 2, 3, 4, … 128 consecutive
-segments with about equal bytes, and keep only the values that later segments read. On a small graph, a plan may have
-fewer segments. If the graph has at least 128 places after which at most one earlier value is needed (Chen et al. 2016),
-segments end only at these places.
+value. One puts a checkpoint around each repeated block, and one has the user's own checkpoints. Ten plans divide the
+graph into 2, 3, 4, … 128 consecutive segments with about equal bytes, and keep only the values that later segments
+read. On a small graph, a plan may have fewer segments. If the graph has at least 128 places after which at most one
+earlier value is needed (Chen et al. 2016), segments end only at these places.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.plans.baselines import baseline, cut_prefixes, existing_baselines
+from recompviz.core.plans.baselines import SEED_METHODS, baseline, cut_prefixes, existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 
@@ -30,9 +30,9 @@ SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
     """Return the table of the plans that need no search.
 
-    One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of the
-    graph do not say to which module they belong. Each of the others divides the graph into up to 128 consecutive
-    segments with about equal bytes, and keeps only the values that later segments read.
+    One plan keeps every value. The next ones are those of the baselines in ``SEED_METHODS``
+    (:mod:`recompviz.core.plans.baselines`) that the graph has. Each of the others divides the graph into up to 128
+    consecutive segments with about equal bytes, and keeps only the values that later segments read.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     for count in SEGMENT_COUNTS:
         ends = sorted({bisect_left(sizes, whole * i / count) for i in range(1, count)} - {len(sizes)})
         plans.append(Plan.from_masks(graph, [*(prefixes[i] for i in ends), graph.everything]))
-    plans += existing_baselines(["per-module"], partial(baseline, graph))
+    plans += existing_baselines(SEED_METHODS, partial(baseline, graph))
     return PlanTable.of(graph, "time", plans, profile)
 
 

@@ -26,7 +26,7 @@ from recompviz.core.live.model import profile_function
 from recompviz.core.live.search import live_plans
 from recompviz.core.planning.cache import Cache
 from recompviz.core.planning.first_plans import first_plans
-from recompviz.core.plans.baselines import NAMES, baseline, chen_plans, existing_baselines
+from recompviz.core.plans.baselines import METHODS, SEED_METHODS, baseline, chen_plans, existing_baselines
 from recompviz.core.plans.curve import Objective, Tradeoff
 from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
@@ -459,7 +459,7 @@ class Planner:
     @property
     def baseline_names(self) -> tuple[str, ...]:
         """The names that :meth:`baseline` accepts, without the argument that may follow a name."""
-        return (*NAMES, *self._more_baselines)
+        return (*METHODS, *self._more_baselines)
 
     def baseline(self, name: str) -> Plan:
         """Return a baseline: a plan made by a common method, without a search. It is cached.
@@ -467,9 +467,8 @@ class Planner:
         Parameters
         ----------
         name : str
-            ``"keep-all"``; ``"per-module"`` (a checkpoint around each repeated block); ``"chen"`` (Chen's √n
-            algorithm); ``"as-written"`` (the user's own checkpoints); or a baseline that this planner was given. Such a
-            name may have an argument after a space: ``"min-cut 0.5"``.
+            A name that :func:`recompviz.baseline` accepts, such as ``"chen"``, or the name of a baseline that this
+            planner was given. Such a name may have an argument after a space: ``"min-cut 0.5"``.
 
         Raises
         ------
@@ -495,7 +494,7 @@ class Planner:
         kind, _, argument = name.partition(" ")
         if make := self._more_baselines.get(kind):
             return self._cached(f"{BASELINE}{name}", lambda: make(argument).use_bounds(self._bounds))
-        if name not in NAMES:
+        if name not in METHODS:
             raise ValueError(f"no baseline is called {name!r}; choose {', '.join(map(repr, self.baseline_names))}")
         return self._cached(f"{BASELINE}{name}", lambda: baseline(self.graph, name).use_bounds(self._bounds))
 
@@ -513,7 +512,7 @@ class Planner:
         return self.table(optima, objective, part(progress, 0.9, 1))
 
     def _live_table(self, progress: Progress | None) -> PlanTable:
-        existing_baselines(("per-module", "as-written"), self.baseline)
+        existing_baselines(SEED_METHODS, self.baseline)
         baselines = self._cache.with_prefix(BASELINE).values()
         plans = [*self._seeds(progress), *chen_plans(self.graph), *self.first_plans().plans, *baselines]
         if has_numba():

@@ -19,7 +19,7 @@ import numpy as np
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.exact.solver import solve
 from recompviz.core.live.search import live_plans
-from recompviz.core.plans.baselines import baseline, chen_plans, existing_baselines
+from recompviz.core.plans.baselines import SEED_METHODS, baseline, chen_plans, existing_baselines
 from recompviz.core.plans.plan import Plan
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def region_masks(
         return [keep_all.keep_mask]
     plans = [keep_all, Plan.from_keep_mask(graph, np.zeros(len(graph), np.bool_), "none")]
     plans += [Plan.from_keep_mask(graph, mask, "seed") for mask in seeds]
-    plans += [*existing_baselines(["per-module"], partial(baseline, graph)), *chen_plans(graph)]
+    plans += [*existing_baselines(SEED_METHODS, partial(baseline, graph)), *chen_plans(graph)]
     if len(graph) <= MOST_SEEDED_NODES:
         rounded = replace(graph, time=_rounded(graph.time))
         curve = solve(rounded, "prefixes")

@@ -1,8 +1,8 @@
 """Baselines: plans made by common methods, without a search. The planner's plans are compared with them.
 
-There are four methods: keep every value; checkpoint each repeated block as ``torch.utils.checkpoint`` does; recompute
-what the user's own checkpoints recompute; and Chen's √n algorithm. Chen's algorithm divides the graph into segments
-that end only where at most one value is needed later.
+``METHODS`` has the methods by name: keep every value; checkpoint each repeated block as ``torch.utils.checkpoint``
+does; recompute what the user's own checkpoints recompute; and Chen's √n algorithm. Chen's algorithm divides the graph
+into segments that end only where at most one value is needed later.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -23,84 +23,8 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 
-# the baselines that need no more than a graph
-NAMES = ("keep-all", "per-module", "chen", "as-written")
-
 # the module of values that the loss function computes
 LOSS = "loss"
-
-
-def baseline(graph: Graph, name: str) -> Plan:
-    """Return a baseline plan of a graph: a plan made by a common method, without a search.
-
-    The baseline ``"min-cut"`` needs a trace: ``trace.baseline("min-cut 0.5")``.
-
-    Parameters
-    ----------
-    graph : Graph
-    name : str
-        ``"keep-all"`` keeps every value. ``"per-module"`` puts a checkpoint around each repeated block; see
-        :func:`per_module`. ``"chen"`` is Chen's √n algorithm; see :func:`chen`. ``"as-written"`` recomputes the
-        values inside the user's own checkpoints; see :func:`as_written`.
-
-    Returns
-    -------
-    Plan
-        It can be simulated, applied, measured and certified like any other plan.
-
-    Raises
-    ------
-    TypeError
-        If ``graph`` is not a Graph, or ``name`` is not a str.
-    ValueError
-        If no baseline has this name.
-    GraphError
-        If ``name`` is ``"per-module"`` and no node of the graph names a module, or if ``name`` is ``"as-written"`` and
-        no value is computed inside a checkpoint.
-
-    Examples
-    --------
-    >>> g = Graph.from_edges([(i, i + 1) for i in range(8)], memory=[1] * 9)
-    >>> baseline(g, "chen")
-    Plan(chen, segments=5, kept=4/9, overhead=5, peak=8 formula bytes)
-    """
-    if not isinstance(graph, Graph):
-        raise TypeError(f"graph is {shown(graph)}, expected a Graph; of a trace, write trace.baseline({name!r})")
-    expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, NAMES))}")
-    if name == "keep-all":
-        return Plan.keep_all(graph)
-    if name == "per-module":
-        return per_module(graph)
-    if name == "chen":
-        return chen(graph)
-    if name == "as-written":
-        return as_written(graph)
-    more = "; that one is read from a trace: trace.baseline(…)" if name.startswith("min-cut") else ""
-    raise ValueError(f"no baseline of a graph is called {name!r}; choose {', '.join(map(repr, NAMES))}{more}")
-
-
-def existing_baselines(names: Iterable[str], make: Callable[[str], Plan]) -> list[Plan]:
-    """Return the baselines that a graph has, in the order of their names.
-
-    For example, a graph without module names has no baseline ``"per-module"``.
-
-    Parameters
-    ----------
-    names : iterable of str
-    make : callable (name) → Plan
-        Makes a baseline by its name. It raises GraphError if the graph has no such plan.
-
-    Examples
-    --------
-    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
-    >>> [plan.kind for plan in existing_baselines(["chen", "per-module"], lambda name: baseline(g, name))]
-    ['chen']
-    """
-    found = []
-    for name in names:
-        with contextlib.suppress(GraphError):
-            found.append(make(name))
-    return found
 
 
 # -------------------------------------------------------------------- Chen et al. 2016
@@ -276,3 +200,83 @@ def as_written(graph: Graph) -> Plan:
     if not any(checkpoints):
         raise GraphError("the model has no checkpoints (torch.utils.checkpoint); choose another baseline")
     return _checkpointed(graph, checkpoints, checkpoints, "as-written")
+
+
+# -------------------------------------------------------------------- all of them by name
+
+# The baselines by name. Each function makes a plan of a graph, or raises GraphError if the graph has no such plan.
+METHODS: dict[str, Callable[[Graph], Plan]] = {
+    "keep-all": Plan.keep_all,
+    "per-module": per_module,
+    "chen": chen,
+    "as-written": as_written,
+}
+# The baselines from which searches start. They start from the plan that keeps all and from all of Chen's plans, too.
+SEED_METHODS = tuple(name for name in METHODS if name not in ("keep-all", "chen"))
+
+
+def baseline(graph: Graph, name: str) -> Plan:
+    """Return a baseline plan of a graph: a plan made by a common method, without a search.
+
+    The baseline ``"min-cut"`` needs a trace: ``trace.baseline("min-cut 0.5")``.
+
+    Parameters
+    ----------
+    graph : Graph
+    name : str
+        ``"keep-all"`` keeps every value. ``"per-module"`` puts a checkpoint around each repeated block; see
+        :func:`per_module`. ``"chen"`` is Chen's √n algorithm; see :func:`chen`. ``"as-written"`` recomputes the
+        values inside the user's own checkpoints; see :func:`as_written`.
+
+    Returns
+    -------
+    Plan
+        It can be simulated, applied, measured and certified like any other plan.
+
+    Raises
+    ------
+    TypeError
+        If ``graph`` is not a Graph, or ``name`` is not a str.
+    ValueError
+        If no baseline has this name.
+    GraphError
+        If ``name`` is ``"per-module"`` and no node of the graph names a module, or if ``name`` is ``"as-written"`` and
+        no value is computed inside a checkpoint.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(i, i + 1) for i in range(8)], memory=[1] * 9)
+    >>> baseline(g, "chen")
+    Plan(chen, segments=5, kept=4/9, overhead=5, peak=8 formula bytes)
+    """
+    if not isinstance(graph, Graph):
+        raise TypeError(f"graph is {shown(graph)}, expected a Graph; of a trace, write trace.baseline({name!r})")
+    expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, METHODS))}")
+    if name not in METHODS:
+        more = "; that one is read from a trace: trace.baseline(…)" if name.startswith("min-cut") else ""
+        raise ValueError(f"no baseline of a graph is called {name!r}; choose {', '.join(map(repr, METHODS))}{more}")
+    return METHODS[name](graph)
+
+
+def existing_baselines(names: Iterable[str], make: Callable[[str], Plan]) -> list[Plan]:
+    """Return the baselines that a graph has, in the order of their names.
+
+    For example, a graph without module names has no baseline ``"per-module"``.
+
+    Parameters
+    ----------
+    names : iterable of str
+    make : callable (name) → Plan
+        Makes a baseline by its name. It raises GraphError if the graph has no such plan.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+    >>> [plan.kind for plan in existing_baselines(["chen", "per-module"], lambda name: baseline(g, name))]
+    ['chen']
+    """
+    found = []
+    for name in names:
+        with contextlib.suppress(GraphError):
+            found.append(make(name))
+    return found

@@ -270,10 +270,7 @@ class Trace:
         Parameters
         ----------
         name : str
-            - ``"keep-all"``: recompute nothing.
-            - ``"per-module"``: a checkpoint around each repeated block.
-            - ``"chen"``: the √n checkpoints of Chen et al. 2016.
-            - ``"as-written"``: the model's own ``torch.utils.checkpoint`` calls.
+            - ``"keep-all"``, ``"per-module"``, ``"chen"`` or ``"as-written"``; see :func:`recompviz.baseline`.
             - ``"min-cut R"`` with R from 0 to 1: the values that PyTorch's partitioner saves at
               ``activation_memory_budget = R``.
 

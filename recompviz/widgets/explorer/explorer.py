@@ -25,7 +25,7 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import check_opposite_pins
 from recompviz.core.planning.planner import Planner, check_objective
-from recompviz.core.plans.baselines import existing_baselines
+from recompviz.core.plans.baselines import METHODS, existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
@@ -47,7 +47,8 @@ from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
-BASELINES = ("per-module", "chen", "as-written")
+# the plan that keeps all is a point of each curve already
+BASELINES = tuple(name for name in METHODS if name != "keep-all")
 
 
 class Explorer(PageWidget):
