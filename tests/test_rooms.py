@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections import Counter
 
-from tests.rooms import COMMAND, HOME, PICTURE, arrows, picture, rooms
+from tests.rooms import COMMAND, HOME, PICTURE, ROOMS, arrows, picture, rooms
 
 
 def test_the_committed_picture_shows_the_imports_of_today() -> None:
@@ -21,6 +21,12 @@ def test_the_picture_holds_every_room_and_every_arrow() -> None:
     assert {room.split("/")[0] for room in rooms()} == {package.name for package in packages}
     numbers = Counter(texts)
     assert all(numbers[str(count)] >= times for count, times in Counter(arrows().values()).items())
+
+
+def test_readme_lists_the_rooms_of_each_layer_in_order() -> None:
+    readme = " ".join((HOME.parent / "README.md").read_text(encoding="utf-8").split())
+    for names in ROOMS.values():
+        assert ": " + ", ".join(f"`{name}`" for name in names) in readme
 
 
 def test_an_import_of_a_module_from_its_package_counts_as_one_of_the_module() -> None:

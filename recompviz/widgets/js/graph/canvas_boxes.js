@@ -65,7 +65,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     return style.kept ? colours.keep : camera.scale < BORDERS ? colours.recompute : hatch;
   }
 
-  function flush() {
+  function paint() {
     if (!scene || !view.width) return;
     if (!colours) readColours();
     const ratio = Math.min(2, globalThis.devicePixelRatio || 1);
@@ -206,11 +206,11 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       camera = nextCamera;
       view = nextView;
     },
-    flush,
+    paint,
     /** Read the colours again after the theme of the page changed. */
     recolour() {
       colours = null;
-      flush();
+      paint();
     },
     clear() {
       scene = null;

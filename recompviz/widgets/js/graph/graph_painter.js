@@ -52,7 +52,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     if (fresh) {
       flagBoxes();
       observer.fresh(colouring, ends);
-    } else renderer.flush();
+    } else renderer.paint();
     return keepChanged.length;
   }
 
@@ -86,7 +86,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     flags = now;
     const inside = over.lower?.inside ?? null;
     renderer.light(inside && ((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]])));
-    renderer.flush();
+    renderer.paint();
   }
 
   return {

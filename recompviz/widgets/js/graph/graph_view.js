@@ -103,7 +103,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     minimap.setCamera(camera, view);
     if (!picture.large) return;
     canvasBoxes.setCamera(camera, view);
-    canvasBoxes.flush();
+    canvasBoxes.paint();
   }
 
   // ---- scenes

@@ -72,7 +72,7 @@ export function makeSvgBoxes(layer, graph, light) {
     named: () => groups.keys(),
     focus: (b) => groups[b].focus({ preventScroll: true }),
     light,
-    flush() {},
+    paint() {},
     clear: () => layer.replaceChildren(),
   };
 }
