@@ -72,6 +72,7 @@ export function makeSvgBoxes(layer, graph, light) {
     named: () => groups.keys(),
     focus: (b) => groups[b].focus({ preventScroll: true }),
     light,
+    /** The elements change when they are set, so nothing is left to paint. */
     paint() {},
     clear: () => layer.replaceChildren(),
   };
