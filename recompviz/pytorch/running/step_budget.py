@@ -24,12 +24,12 @@ from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.optional_regions import OptionalRegions
+from recompviz.pytorch.running.plan_chooser import PlanChooser
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
 from recompviz.pytorch.running.region import Region, Run
 from recompviz.pytorch.running.resident_memory import ResidentMemory
 from recompviz.pytorch.running.resized_steps import at_sizes
-from recompviz.pytorch.running.running_step import RunningStep
 from recompviz.pytorch.running.step_model import (
     PlannedStep,
     StepModel,
@@ -132,7 +132,7 @@ class StepBudget:
         self._deferred: Counter[Region] = Counter()
         self._runs: list[Run] = []
         self._order: list[Region] = []
-        self._step: RunningStep | None = None
+        self._step: PlanChooser | None = None
         self._predicted: dict[Region, PredictedSizes] = {}
         # for a recorded step and sizes, its plans for these sizes
         self._resized: dict[tuple[StepModel, tuple[tuple[Any, ...], ...], bool], StepModel] = {}
@@ -270,7 +270,7 @@ class StepBudget:
             self._start_recording(first)
         self._warm_ups[first] += 1
 
-    def _planned_step(self, run: Run, model: StepModel) -> RunningStep:
+    def _planned_step(self, run: Run, model: StepModel) -> PlanChooser:
         """Choose the plans of a training step before it allocates anything.
 
         Raises
@@ -303,7 +303,7 @@ class StepBudget:
             point = len(now.plans.peak) - 1
         if point is None:
             self._refuse(now.plans.least - self._room, run)
-        step = RunningStep(now, point, self._room, sizes, predicted)
+        step = PlanChooser(now, point, self._room, sizes, predicted)
         if reserve:
             step.reserve(reserve)
         return step

@@ -1,4 +1,4 @@
-"""The plans of one training step while it runs.
+"""Choose the plans of one training step while it runs.
 
 When the step starts, a point of the Pareto front is chosen. It has one plan for each run of a region (a captured
 graph). The step may differ from the prediction. A region may be left out, an unknown region may run, or inputs may be
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.running.region import Run
 
 
-class RunningStep:
+class PlanChooser:
     """Chooses the plan of each run of a region (a captured graph) in one training step.
 
     Parameters
