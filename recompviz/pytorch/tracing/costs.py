@@ -202,13 +202,14 @@ def _call_costs(folded: Folded, costs: Costs, device: torch.device) -> Sequence[
     if costs == "flops":
         return [flops(node) for node in nodes]
     if costs == "time":
-        return _estimated_times(folded, nodes, device)
+        return estimated_times(folded, device)
     roofline = costs if isinstance(costs, Roofline) else measure_roofline(device, _main_dtype(nodes))
     return [1000 * roofline.seconds(flops(node), bytes_moved(node)) for node in nodes]
 
 
-def _estimated_times(folded: Folded, nodes: Sequence[Node], device: torch.device) -> list[float]:
+def estimated_times(folded: Folded, device: torch.device) -> list[float]:
     """Estimate the milliseconds of each forward call from the documented figures of the device."""
+    nodes = folded.call_node[: folded.joint.forward_count]
     speed = speed_of(device)
     roofline = documented_roofline(device, _main_dtype(nodes))
     times = []

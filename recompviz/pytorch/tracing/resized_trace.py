@@ -1,0 +1,322 @@
+"""The bytes and times of a traced training step at another batch size or sequence length.
+
+The operators of a step do not depend on these sizes. The bytes of each storage are a polynomial of them: of degree 1 in
+the batch size, and of degree 2 in the length, because attention makes matrices of length × length. Traces at one other
+batch size and at two shorter lengths give the coefficients. Each further size then takes milliseconds instead of a new
+trace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.core.base.progress import Progress
+from recompviz.core.graphs.costs import rounded_times
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.steps.joint import JointGraph
+from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times
+from recompviz.pytorch.tracing.step import TraceError
+from recompviz.pytorch.tracing.traced_step import Trace
+from recompviz.pytorch.tracing.tracer import trace_again
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Sizes = Mapping[str, int]
+
+# A length is traced at these parts of itself, and a shorter length cannot be changed.
+PARTS_OF_LENGTH = (2, 4)
+SHORTEST_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A size of the batch that can be changed; frozen.
+
+    Attributes
+    ----------
+    name : "batch" or "length"
+    size : int
+        The size in the traced step.
+    most : int
+        The largest size. A sequence cannot be longer than the traced one, because a longer one may exceed the model's
+        table of positions, which shapes do not show.
+    """
+
+    name: str
+    size: int
+    most: int
+
+
+def axes_of(arguments: Any) -> tuple[Axis, ...]:
+    """Return the sizes of a step's arguments that can be changed: the batch size, and the length of token sequences.
+
+    The batch size is the first dimension of every tensor with dimensions among the inputs and targets. The length is
+    the second dimension of the first tensor of integers among the inputs.
+
+    Parameters
+    ----------
+    arguments : tuple
+        The inputs, keyword arguments and targets.
+
+    Examples
+    --------
+    >>> axes_of(((torch.zeros(4, 3),), {}, (torch.zeros(4),)))
+    (Axis(name='batch', size=4, most=4096),)
+    >>> [axis.name for axis in axes_of(((torch.zeros(4, 16, dtype=torch.long),), {}, ()))]
+    ['batch', 'length']
+    """
+    inputs, _, targets = arguments
+    tensors = [leaf for leaf in pytree.tree_leaves((inputs, targets)) if isinstance(leaf, torch.Tensor) and leaf.dim()]
+    if not tensors:
+        return ()
+    batch = int(tensors[0].shape[0])
+    tokens = [t for t in pytree.tree_leaves(inputs) if isinstance(t, torch.Tensor) and t.dim() > 1]
+    integers = [t for t in tokens if not t.is_floating_point() and not t.is_complex()]
+    length = int(integers[0].shape[1]) if integers and len(integers) == len(tokens) else 0
+    if batch < 1 or any(t.shape[0] not in (batch, batch * length) for t in tensors):
+        return ()
+    axes = (Axis("batch", batch, 1024 * batch),)
+    if length < SHORTEST_LENGTH or length == batch:
+        return axes
+    return (*axes, Axis("length", length, length))
+
+
+def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: Sizes) -> Any:
+    """Return the arguments of a step at other sizes: examples are repeated or left out, sequences are cut.
+
+    Parameters
+    ----------
+    arguments : tuple
+        The inputs, keyword arguments and targets.
+    axes : tuple of Axis
+        The axes of these arguments.
+    sizes : mapping of str to int
+        The new size of some axes.
+    """
+    old = {axis.name: axis.size for axis in axes}
+    new = old | dict(sizes)
+    memo: dict[int, torch.Tensor] = {}
+
+    def resized(leaf: Any) -> Any:
+        if not isinstance(leaf, torch.Tensor):
+            return leaf
+        if id(leaf) not in memo:
+            memo[id(leaf)] = _resized_tensor(leaf, old, new)
+        return memo[id(leaf)]
+
+    return pytree.tree_map(resized, arguments)
+
+
+def _resized_tensor(tensor: torch.Tensor, old: Sizes, new: Sizes) -> torch.Tensor:
+    changed = tensor.detach()
+    for dimension, size in enumerate(tensor.shape):
+        wanted = size
+        if dimension == 0 and size == old["batch"]:
+            wanted = new["batch"]
+        elif "length" in old and dimension == 0 and size == old["batch"] * old["length"]:
+            wanted = new["batch"] * new["length"]
+        elif "length" in old and size == old["length"]:
+            wanted = new["length"]
+        if wanted != size:
+            taken = torch.arange(wanted, device="cpu" if tensor.device.type == "meta" else tensor.device) % size
+            changed = changed.index_select(dimension, taken.to(tensor.device))
+    if changed.shape == tensor.shape:
+        return tensor
+    if tensor.dim() == 4 and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=torch.channels_last):
+        changed = changed.contiguous(memory_format=torch.channels_last)
+    return changed.requires_grad_(tensor.requires_grad)
+
+
+class ResizedTraces:
+    """A traced training step at other batch sizes and sequence lengths.
+
+    Parameters
+    ----------
+    trace : Trace
+        The trace whose figures are resized.
+    traced : Trace, optional
+        The same trace before it was calibrated. If left out, ``trace`` is not calibrated.
+
+    Attributes
+    ----------
+    trace : Trace
+    axes : tuple of Axis
+        The sizes that can be changed; empty if there are none.
+
+    Examples
+    --------
+    >>> import recompviz as rv
+    >>> t = rv.trace(torch.nn.Linear(8, 1), torch.zeros(4, 8), loss=torch.sum)
+    >>> resized = ResizedTraces(t)
+    >>> graph, joint = resized.at({"batch": 400})
+    >>> t.graph.memory.tolist(), graph.memory.tolist()
+    ([16, 4], [1600, 4])
+    """
+
+    def __init__(self, trace: Trace, traced: Trace | None = None) -> None:
+        self.trace = trace
+        self.axes = axes_of(trace.arguments)
+        self._base = _Figures.of(trace if traced is None else traced)
+        self._figures: dict[tuple[str, int], _Figures] = {}
+
+    def trace_at(self, sizes: Sizes) -> Trace:
+        """Trace the step at other sizes. The new trace is not calibrated."""
+        return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
+
+    def learn(self, progress: Progress | None = None) -> None:
+        """Trace the step at the sizes from which :meth:`at` computes. It takes as long as one to three traces.
+
+        Parameters
+        ----------
+        progress : callable (done, total), optional
+            Called before each trace. Raise :class:`recompviz.Cancelled` in it to stop.
+
+        Raises
+        ------
+        TraceError
+            If the step cannot be traced at another size, or has other operators there.
+        """
+        wanted = [
+            (axis.name, size)
+            for axis in self.axes
+            for size in ([2 * axis.size] if axis.name == "batch" else [axis.size // part for part in PARTS_OF_LENGTH])
+        ]
+        for done, (name, size) in enumerate(wanted):
+            if progress is not None:
+                progress(done, len(wanted))
+            if (name, size) not in self._figures:
+                figures = _Figures.of(self.trace_at({name: size}))
+                if figures.structure != self._base.structure:
+                    raise TraceError(
+                        f"the training step has other operators at {name} {size}; trace the model with a batch of the "
+                        "size that you want to see"
+                    )
+                self._figures[name, size] = figures
+
+    def at(self, sizes: Sizes) -> tuple[Graph, JointGraph]:
+        """Return the graph and the joint graph of the step at other sizes. The first call traces; see :meth:`learn`.
+
+        Bytes are those of a trace at these sizes. The times of the forward calls grow as a roofline estimates.
+        Workspace that was measured grows in proportion to the bytes that its operator makes, and never shrinks.
+
+        Parameters
+        ----------
+        sizes : mapping of str to int
+            The new size of some axes, by name.
+
+        Raises
+        ------
+        TraceError
+            As for :meth:`learn`.
+        ValueError
+            If a size is outside the range of its axis.
+        """
+        for axis in self.axes:
+            if not 1 <= sizes.get(axis.name, axis.size) <= axis.most:
+                raise ValueError(f"{axis.name} is {sizes[axis.name]}, expected 1 to {axis.most}")
+        self.learn()
+        trace, base = self.trace, self._base
+        grown = {name: self._polynomial(name, sizes) for name in ("storages", "nodes", "clones", "tangent")}
+        graph, joint = trace.graph, trace.joint
+        storages = _scaled(np.array([s.size for s in joint.storages], np.float64), base.storages, grown["storages"])
+        made = np.array([sum(storages[list(call.makes)]) for call in joint.calls])
+        before = np.array([sum(joint.storages[s].size for s in call.makes) for call in joint.calls], np.float64)
+        more = np.maximum(np.divide(made, before, out=np.ones_like(made), where=before > 0), 1)
+        resized = replace(
+            joint,
+            storages=tuple(replace(s, size=int(n)) for s, n in zip(joint.storages, storages, strict=True)),
+            clones=tuple((s, int(n)) for (s, _), n in zip(joint.clones, grown["clones"], strict=True)),
+            tangent_bytes=int(grown["tangent"][0]),
+            workspace=tuple(int(n) for n in np.ceil(np.array(joint.workspace) * more)) if joint.workspace else (),
+            seconds=(),
+        )
+        estimated = np.maximum(self._polynomial("times", sizes), 0)
+        times = graph.time * np.divide(estimated, base.times, out=np.ones_like(estimated), where=base.times > 0)
+        times = rounded_times(times, max(LEAST_PARTS, PARTS_PER_NODE * len(times)))
+        memory = _scaled(graph.memory.astype(np.float64), base.nodes, grown["nodes"]).astype(np.int64)
+        info = tuple(
+            dataclasses.replace(one, shape=self._shape(v, one.shape, sizes)) for v, one in enumerate(graph.info)
+        )
+        return Graph(graph.names, memory, times, graph.edges, info), resized
+
+    def _polynomial(self, name: str, sizes: Sizes) -> NDArray[np.float64]:
+        """Return one array of figures at other sizes: the polynomial in the length, times the growth in the batch."""
+        values: NDArray[np.float64] = getattr(self._base, name)
+        growth = np.ones_like(values)
+        for axis in self.axes:
+            size = sizes.get(axis.name, axis.size)
+            points = [(axis.size, values)]
+            points += [(at, getattr(figures, name)) for (which, at), figures in self._figures.items() if which == axis.name]
+            there = _lagrange(points, size)
+            growth *= np.divide(there, values, out=np.ones_like(values), where=values != 0)
+        return values * growth if name == "times" else np.rint(values * growth)
+
+    def _shape(self, v: int, shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
+        """Return the shape of a value: each dimension grows as in the traces at other sizes."""
+        found = np.array(shape, np.float64)
+        for (name, at), figures in self._figures.items():
+            axis = next(axis for axis in self.axes if axis.name == name)
+            if len(figures.shapes[v]) != len(shape) or at == axis.size // PARTS_OF_LENGTH[-1]:
+                continue
+            size = sizes.get(name, axis.size)
+            slope = (np.array(figures.shapes[v], np.float64) - np.array(shape)) / (at - axis.size)
+            found += np.divide(slope * (size - axis.size) * found, np.array(shape), where=np.array(shape) > 0, out=0 * found)
+        return tuple(int(n) for n in np.rint(found))
+
+
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """The figures of one trace that depend on sizes, and its structure, which does not."""
+
+    structure: tuple[Any, ...]
+    storages: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    clones: NDArray[np.float64]
+    tangent: NDArray[np.float64]
+    times: NDArray[np.float64]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, trace: Trace) -> _Figures:
+        """Return the figures of a trace that is not calibrated."""
+        joint, folded, graph = trace.joint, trace.folded, trace.graph
+        return cls(
+            (
+                tuple((c.info.op, c.node, c.reads, c.makes, c.views, c.follows) for c in joint.calls),
+                tuple((s.maker, s.category) for s in joint.storages),
+                tuple(s for s, _ in joint.clones),
+            ),
+            np.array([storage.size for storage in joint.storages], np.float64),
+            graph.memory.astype(np.float64),
+            np.array([size for _, size in joint.clones], np.float64),
+            np.array([joint.tangent_bytes], np.float64),
+            node_times(folded, estimated_times(folded, torch.device(trace.device))),
+            tuple(info.shape for info in graph.info),
+        )
+
+
+def _lagrange(points: list[tuple[int, NDArray[np.float64]]], at: int) -> NDArray[np.float64]:
+    """Return the polynomial through points (size, values) at another size."""
+    total = np.zeros_like(points[0][1])
+    for i, (x, values) in enumerate(points):
+        weight = 1.0
+        for j, (other, _) in enumerate(points):
+            if i != j:
+                weight *= (at - other) / (x - other)
+        total = total + weight * values
+    return total
+
+
+def _scaled(
+    now: NDArray[np.float64], traced: NDArray[np.float64], grown: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return measured sizes in proportion to the growth of the traced ones."""
+    return np.where(now == traced, grown, np.rint(now * np.divide(grown, traced, out=np.ones_like(now), where=traced > 0)))

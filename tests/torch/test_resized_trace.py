@@ -1,0 +1,108 @@
+"""The bytes of a step at another batch size or length are those of a trace there, without a trace."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import recompviz as rv
+from recompviz.core.planning.planner import Planner
+from recompviz.pytorch.tracing.resized_trace import ResizedTraces, axes_of
+from recompviz.pytorch.tracing.step import TraceError
+from tests.torch.steps import TiedTransformer
+
+
+class Convolutional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+        self.head = nn.Linear(4 * 9, 5)
+
+    def forward(self, x):
+        return self.head(self.layers(x))
+
+
+def images(batch):
+    return (torch.randn(batch, 3, 8, 8),), (torch.randint(0, 5, (batch,)),)
+
+
+def tokens(batch, length):
+    drawn = torch.randint(0, 50, (batch, length))
+    return (drawn,), (drawn,)
+
+
+def trace(model, of):
+    inputs, targets = of
+    return rv.trace(model, *inputs, targets=targets, loss=F.cross_entropy)
+
+
+def equal_to_trace(resized, sizes, there):
+    graph, joint = resized.at(sizes)
+    assert [s.size for s in joint.storages] == [s.size for s in there.joint.storages]
+    assert joint.clones == there.joint.clones
+    assert joint.tangent_bytes == there.joint.tangent_bytes
+    assert graph.memory.tolist() == there.graph.memory.tolist()
+    assert [info.shape for info in graph.info] == [info.shape for info in there.graph.info]
+    return graph, joint
+
+
+@pytest.mark.parametrize("batch", [3, 40])
+def test_bytes_and_shapes_at_another_batch_are_those_of_a_trace_there(batch):
+    model = Convolutional()
+    resized = ResizedTraces(trace(model, images(6)))
+    graph, joint = equal_to_trace(resized, {"batch": batch}, there := trace(model, images(batch)))
+    plan = there.baseline("chen")
+    assert Planner(graph, joint).simulate(plan.on(graph)).peak == rv.simulate(there, plan).peak
+
+
+def test_bytes_at_a_shorter_length_grow_with_its_square():
+    model = TiedTransformer()
+    resized = ResizedTraces(trace(model, tokens(3, 32)))
+    assert [axis.name for axis in resized.axes] == ["batch", "length"]
+    equal_to_trace(resized, {"batch": 5, "length": 20}, trace(model, tokens(5, 20)))
+
+
+def test_measured_times_and_workspace_grow_and_measured_sizes_stay_in_proportion():
+    traced = trace(Convolutional(), images(6))
+    calibrated = rv.calibrate(traced)
+    resized = ResizedTraces(calibrated, traced)
+    same, joint = resized.at({"batch": 6})
+    assert [s.size for s in joint.storages] == [s.size for s in calibrated.joint.storages]
+    assert joint.workspace == calibrated.joint.workspace
+    assert same.time == pytest.approx(calibrated.graph.time, rel=0.01)
+    more, larger = resized.at({"batch": 600})
+    assert more.time.sum() > same.time.sum()
+    assert (np.array(larger.workspace) >= np.array(joint.workspace)).all()
+
+
+def test_an_input_that_does_not_begin_with_the_batch_has_no_axis():
+    assert axes_of(((torch.zeros(4, 3), torch.zeros(7)), {}, ())) == ()
+    assert axes_of(((3,), {}, ())) == ()
+
+
+def test_one_tensor_that_is_input_and_target_stays_one():
+    resized = ResizedTraces(trace(TiedTransformer(), tokens(3, 32)))
+    inputs, _, targets = resized.trace_at({"batch": 6}).arguments
+    assert inputs[0] is targets[0]
+
+
+class OtherOperators(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 1)
+
+    def forward(self, x):
+        return self.layer(x if len(x) < 6 else x.sin())
+
+
+def test_a_step_with_other_operators_at_another_size_is_refused():
+    resized = ResizedTraces(rv.trace(OtherOperators(), torch.zeros(4, 8), loss=torch.sum))
+    with pytest.raises(TraceError, match="other operators at batch 8"):
+        resized.at({"batch": 5})
+
+
+def test_a_size_outside_the_range_is_refused():
+    resized = ResizedTraces(trace(TiedTransformer(), tokens(3, 32)))
+    with pytest.raises(ValueError, match="length is 64"):
+        resized.at({"length": 64})
