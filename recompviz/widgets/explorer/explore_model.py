@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from recompviz.core.base.arguments import expect_flag
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.base.job import Progress
 from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.resizing import Subject
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from recompviz.pytorch.tracing.resized_trace import ResizedTraces
     from recompviz.pytorch.tracing.step import Loss
     from recompviz.pytorch.tracing.traced_step import Trace
     from recompviz.widgets.explorer.step_explorer import StepExplorer
@@ -132,14 +135,15 @@ def explore(
         from recompviz.widgets.explorer.step_explorer import StepExplorer
 
         return StepExplorer(step_report(model))
-    traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
+    before = traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
     if calibrated and not traced.estimated:
         traced = calibrate(traced)
-    return explorer_of(traced, capacity=capacity, baselines=baselines, theory=theory)
+    return explorer_of(traced, before, capacity=capacity, baselines=baselines, theory=theory)
 
 
 def explorer_of(
     traced: Trace,
+    before: Trace | None = None,
     *,
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
@@ -152,6 +156,8 @@ def explorer_of(
     traced : Trace
         The trace of a training step. If the trace is estimated (made on the meta device), the Explorer has no Run
         button.
+    before : Trace, optional
+        The same trace before it was calibrated, if it was.
     capacity, baselines, theory
         As for :func:`explore`.
     """
@@ -166,7 +172,60 @@ def explorer_of(
         device=runtime(traced.device).label(),
         cost_unit=traced.cost_unit,
         theory=theory,
+        resizer=TraceResizer(traced, before),
     )
+
+
+class TraceResizer:
+    """An object that gives the training step of a trace another batch size or sequence length.
+
+    Parameters
+    ----------
+    traced : Trace
+    before : Trace, optional
+        The same trace before it was calibrated, if it was.
+    """
+
+    def __init__(self, traced: Trace, before: Trace | None = None) -> None:
+        from recompviz.pytorch.tracing.resized_trace import ResizedTraces
+
+        self._resized = ResizedTraces(traced, before)
+        self.axes = self._resized.axes
+        traced_sizes = tuple(axis.size for axis in self.axes)
+        runner = None if traced.estimated else TraceRunner(traced)
+        self._subjects = {traced_sizes: Subject(traced.planner, runner, traced.cost_unit)}
+
+    def at(self, sizes: Mapping[str, int], progress: Progress) -> Subject:
+        """Return the training step at other sizes; see :class:`Resizer`."""
+        wanted = tuple(sizes[axis.name] for axis in self.axes)
+        if wanted not in self._subjects:
+            self._resized.learn(lambda done, total: progress(done, total, "tracing the step at other sizes"))
+            progress(95, 100, "computing sizes")
+            graph, joint = self._resized.at(sizes)
+            traced = self._resized.trace
+            planner = Planner(graph, joint, device=traced.device)
+            runner = None if traced.estimated else ResizedRunner(self._resized, dict(sizes))
+            unit = traced.cost_unit.replace("measured", "scaled")
+            self._subjects[wanted] = Subject(planner, runner, unit)
+        return self._subjects[wanted]
+
+
+class ResizedRunner:
+    """An object that runs plans of a training step at other sizes than it was traced at.
+
+    The batch is made from the traced one: examples are repeated or left out, and sequences are cut.
+    """
+
+    def __init__(self, resized: ResizedTraces, sizes: Mapping[str, int]) -> None:
+        self._resized, self._sizes = resized, sizes
+        self._runner: TraceRunner | None = None
+
+    def run(self, plan: Plan, progress: Progress) -> RunReport:
+        """Run training steps under a plan and report the measurements; see :meth:`TraceRunner.run`."""
+        if self._runner is None:
+            progress(1, 100, "tracing the step at this size")
+            self._runner = TraceRunner(self._resized.trace_at(self._sizes))
+        return self._runner.run(plan.on(self._runner.trace.graph), progress)
 
 
 class TraceRunner:

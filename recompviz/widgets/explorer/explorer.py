@@ -34,10 +34,11 @@ from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer import wire
-from recompviz.widgets.explorer.budgets import budget_bytes, first_choice, fits
+from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice, fits
 from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
+from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
 from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
@@ -88,6 +89,10 @@ class Explorer(PageWidget):
     theory : bool
         Whether the view opens with the paper's view: lower sets, boundaries, segments, the peak formula, and the
         paper's objectives. A button in the view switches it.
+    resizer : Resizer, optional
+        An object with the attribute ``axes`` and a method ``at(sizes, progress)`` that gives the training step another
+        batch size or sequence length; see :mod:`recompviz.widgets.explorer.resizing`. If None, :meth:`resize` is not
+        possible.
 
     Attributes
     ----------
@@ -158,6 +163,7 @@ class Explorer(PageWidget):
     _reply = traitlets.Dict().tag(sync=True)
     _run = traitlets.Dict().tag(sync=True)
     _runs: Any = traitlets.List().tag(sync=True)
+    _sizes = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,
@@ -173,19 +179,21 @@ class Explorer(PageWidget):
         device: str | None = None,
         cost_unit: str = "time units",
         theory: bool = False,
+        resizer: Resizer | None = None,
     ) -> None:
         expect(
             planner, Planner, "planner", "a Planner", "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"
         )
         expect(baselines, (tuple, list), "baselines", "a tuple of names", 'write baselines=("chen",)')
-        self.planner = planner
         expect_flag(theory, "theory")
+        for objective in objectives:
+            check_objective(objective)
+        self.planner = planner
         self.title = title
         self.cost_unit = cost_unit
         self.device = planner.device.upper() if device is None else device
-        for objective in objectives:
-            check_objective(objective)
-        marked = None if capacity is None else parse_total(capacity, "capacity")
+        self._objectives, self._baselines = tuple(objectives), tuple(baselines)
+        self._capacity = None if capacity is None else parse_total(capacity, "capacity")
         background = not planner.is_quick if background is None else background
         if background and budget is not None:
             background = fits(planner.first_plans(), budget)
@@ -193,26 +201,45 @@ class Explorer(PageWidget):
         first = search_tables(planner, objectives) if search_now else [planner.first_plans()]
         row, budget = first_choice(first[0], budget)
         self._selection = Selection(planner, _tables_with(planner, first, baselines, search_now), self._on_selection)
-        self._questions = Questions(planner, self._selection, self._tell_solving, self._send_more)
-        self._run_jobs = None if runner is None else Runs(runner, self._selection, self._tell_run, self._on_run)
+        self._resizing = Resizing(resizer, self._selection, self._tell_sizes, self._show_resized)
+        self._found: dict[Planner, Sequence[PlanTable]] = {planner: first} if search_now else {}
         self._search: PlanSearch | None = None
         self._settling = False
-        self._numbers = LabelNumbers(self.graph)
-        super().__init__(**self._first_messages(marked, runner is not None), _theory=theory)
+        self._carried: PlanTable | None = None  # plans found at other sizes
+        self._reports: list[tuple[Planner, dict[str, Any]]] = []
+        self._make_parts(runner)
+        super().__init__(**self._first_messages(runner is not None), _theory=theory)
         self._selection.choose(0, row, budget, request=0)
         self.on_msg(self._on_message)
         if objectives and background:
-            self._searching = True
-            self._waiting = "first plans; searching for better ones"
-            self._search = PlanSearch(
-                planner, objectives, self._selection, self._tell_search, self._replace_tables, self._keep_first_plans
-            )
-            self._search.start()
+            self._start_search()
 
-    def _first_messages(self, capacity: int | None, can_run: bool) -> dict[str, Any]:
+    def _make_parts(self, runner: Runner | None) -> None:
+        """Make the parts that belong to one planner."""
+        selection = self._selection
+        self._questions = Questions(self.planner, selection, self._tell_solving, self._send_more)
+        self._run_jobs = (
+            None if runner is None else Runs(runner, selection, self._tell_run, self._on_run, len(self._reports))
+        )
+        self._numbers = LabelNumbers(self.graph)
+
+    def _start_search(self) -> None:
+        self._searching = True
+        self._waiting = "first plans; searching for better ones"
+        self._search = PlanSearch(
+            self.planner,
+            self._objectives,
+            self._selection,
+            self._tell_search,
+            self._replace_tables,
+            self._keep_first_plans,
+        )
+        self._search.start()
+
+    def _first_messages(self, can_run: bool) -> dict[str, Any]:
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
-            "_graph": wire.graph_message(self.graph, self.title, self.device, capacity, self.cost_unit),
+            "_graph": wire.graph_message(self.graph, self.title, self.device, self._capacity, self.cost_unit),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
             "_modules": wire.modules_message(self.graph),
@@ -222,7 +249,63 @@ class Explorer(PageWidget):
             "_pins": {"request": 0, "base": -1, "keep": [], "recompute": []},
             "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": dict(FAMILIES)},
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
+            "_sizes": self._resizing.message(),
         }
+
+    # ---------------------------------------------------------------- other sizes
+
+    def resize(self, *, batch: int | None = None, length: int | None = None) -> None:
+        """Show the same training step with another batch size or sequence length.
+
+        The step is not run. In the background, it is traced at a few other sizes, once for all sizes. The bytes at any
+        size follow exactly from these traces, and times are scaled. The plans found so far are shown first; a search
+        for better ones follows. :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the search.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Number of examples. If left out, it stays.
+        length : int, optional
+            Length of the token sequences, at most that of the traced step. If left out, it stays.
+
+        Raises
+        ------
+        ValueError
+            If the size cannot be changed for this training step, or is outside its range.
+        """
+        sizes = {name: size for name, size in (("batch", batch), ("length", length)) if size is not None}
+        if sizes:
+            self._resizing.ask(sizes, None)
+
+    def _tell_sizes(self, message: dict[str, Any]) -> None:
+        self._sizes = message
+
+    def _show_resized(self, subject: Subject, budget: int | None) -> None:
+        """Show another training step with the plans of the present one, and search for better plans."""
+        selection, planner = self._selection, subject.planner
+        wanted = selection.budget if budget is None else budget
+        carried = [plan.on(planner.graph) for plan in selection.tables.first[0].table.plans]
+        for work in (self._search, self._questions):
+            if work is not None:
+                work.stop()
+        if self._run_jobs is not None:
+            self._run_jobs.retire()
+        known = self._found.get(planner)
+        self._carried = planner.table(carried, "live")
+        first = known or [self._carried]
+        with self.hold_sync():
+            self.planner, self.cost_unit = planner, subject.cost_unit
+            selection.begin(planner, _tables_with(planner, first, self._baselines, known is not None))
+            self._make_parts(subject.runner)
+            self._labels = []
+            for name, value in self._first_messages(subject.runner is not None).items():
+                setattr(self, name, value)
+            self._runs = [message for of, message in self._reports if of is planner]
+            self._searching = False
+            self._waiting = ""
+            selection.choose(0, *affordable_row(first[0], wanted))
+            if self._objectives and known is None:
+                self._start_search()
 
     @property
     def graph(self) -> Graph:
@@ -251,8 +334,11 @@ class Explorer(PageWidget):
         seconds : float, optional
             Time limit. The method also returns when the limit is reached. If None, there is no limit.
         """
-        if self._search is not None:
-            self._search.wait(seconds)
+        self._resizing.wait(seconds)
+        while (search := self._search) is not None:
+            search.wait(seconds)
+            if seconds is not None or search is self._search:
+                return
 
     def _tell_search(self, fraction: float) -> None:
         if not self._questions.running:  # The user's own question has the only line of text.
@@ -269,6 +355,8 @@ class Explorer(PageWidget):
 
         Pins are solved again, because the table that they started from is gone.
         """
+        tables = [self._with_carried(table) for table in tables]
+        self._found[self.planner] = tables
         with self.hold_sync():
             choice, renumbered = self._selection.replace_tables(tables)
             self._questions.renumber(renumbered)
@@ -282,6 +370,12 @@ class Explorer(PageWidget):
                 self._pins = {**pins, "request": pins["request"] + 1, "base": renumbered(pins["base"])}
             elif not self._questions.running:
                 self._tell_solving("idle", 0.0, "")
+
+    def _with_carried(self, table: PlanTable) -> PlanTable:
+        """Return a table with the plans carried over from other sizes, where they recompute less than its own."""
+        if self._carried is None or table.objective != "live":
+            return table
+        return self.planner.table([*table.plans, *self._carried.plans], "live")
 
     # ---------------------------------------------------------------- choices
 
@@ -502,6 +596,7 @@ class Explorer(PageWidget):
         seconds : float, optional
             Time limit for each of the two. The method also returns when a limit is reached. If None, there is no limit.
         """
+        self._resizing.wait(seconds)
         self._questions.wait(seconds)
         if self._run_jobs is not None:
             self._run_jobs.wait(seconds)
@@ -511,7 +606,7 @@ class Explorer(PageWidget):
         # ipywidgets also closes a widget whose constructor failed before it made these parts
         if getattr(self, "_run_jobs", None) is not None:
             self.cancel()
-        for work in (getattr(self, "_search", None), getattr(self, "_questions", None)):
+        for work in (getattr(self, name, None) for name in ("_resizing", "_search", "_questions")):
             if work is not None:
                 work.stop()
         super().close()
@@ -521,7 +616,9 @@ class Explorer(PageWidget):
 
     def _on_run(self, run: Run, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report))
-        self._runs = [*self._runs, wire.run_message(report, run.number, run.table, run.row, run.predicted)]
+        message = wire.run_message(report, run.number, run.table, run.row, run.predicted)
+        self._reports.append((self.planner, message))
+        self._runs = [*self._runs, message]
 
     # ---------------------------------------------------------------- messages from the page
 
@@ -535,6 +632,10 @@ class Explorer(PageWidget):
             self.cancel()
         elif kind == "stop":
             self._stop()
+        elif kind == "resize":
+            self._resize(content)
+        elif kind == "keep-sizes":
+            self._resizing.stop()
         elif kind == "solve" and content.get("family") in tuple(FAMILIES):  # a tuple: the value may be unhashable
             objective = content.get("objective")
             self._questions.use_solver(  # without waiting for the search for better plans
@@ -551,6 +652,15 @@ class Explorer(PageWidget):
             self._questions.stop()
         elif self._search is not None:
             self._search.stop()
+
+    def _resize(self, content: Mapping[str, Any]) -> None:
+        """Take new sizes from the page: one for each axis, and the budget that the user wants."""
+        try:
+            sizes = [whole_number(size, 1) for size in content["sizes"]]
+            budget = int(amount(content["budget"]))
+            self._resizing.ask(dict(zip(self._resizing.sizes, sizes, strict=True)), budget)
+        except (LookupError, TypeError, ValueError):
+            self._tell_sizes(self._resizing.message())
 
     def _load_text(self, text: Any) -> None:
         """Load a plan from a text of the page, which is never the path of a file."""

@@ -68,6 +68,8 @@ class Runs:
     finished : callable (run, report)
         Called with a :class:`Run` and its :class:`RunReport` when the run has succeeded. It is not called if the run
         failed or was cancelled.
+    before : int
+        The number of the last run before these.
     """
 
     def __init__(
@@ -76,10 +78,11 @@ class Runs:
         selection: Selection,
         told: Callable[[dict[str, Any]], None],
         finished: Callable[[Run, RunReport], None],
+        before: int = 0,
     ) -> None:
         self._runner, self._selection = runner, selection
         self._told, self._finished = told, finished
-        self._count = 0
+        self._count = before
         self._job: Job[RunReport] | None = None
 
     def start(self) -> None:
@@ -99,6 +102,11 @@ class Runs:
         """Ask the run under way to stop. The run stops at its next report of progress."""
         if self._job is not None:
             self._job.cancel()
+
+    def retire(self) -> None:
+        """Cancel the run under way, and report nothing any more, because the Explorer shows another training step."""
+        self._told, self._finished = (lambda _message: None), (lambda _run, _report: None)
+        self.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the run has ended.

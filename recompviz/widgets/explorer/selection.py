@@ -61,6 +61,11 @@ class Selection:
         self._lock = threading.RLock()
         self._depth, self._holder = 0, 0
 
+    def begin(self, planner: Planner, tables: Tables) -> None:
+        """Select from the tables of another planner from now on. A call of :meth:`choose` has to follow."""
+        self._planner, self.tables = planner, tables
+        self.table = self.row = 0
+
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the lock of the selection in a ``with`` block.

@@ -3,14 +3,16 @@
 import { leastTotal } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 
-/** The ends of the axis: a part of the infeasible range, all of the feasible range, and a margin. */
-export function budgetDomain(tables, capacity = null) {
+/** The ends of the axis: a part of the infeasible range, all of the feasible range, and a margin. `devices`: bytes of devices that are marked. */
+export function budgetDomain(tables, capacity = null, devices = []) {
   const least = Math.min(...tables.map(leastTotal));
   const most = Math.max(...tables.map(keepAllTotal));
   const span = Math.max(most - least, most * 0.02, 1);
-  // a capacity a little beyond the axis extends it; one far away is written at its edge
-  const far = capacity !== null && capacity > most && capacity < most + 0.5 * span ? capacity : most;
-  const near = capacity !== null && capacity < least ? Math.max(capacity - 0.04 * span, least - 0.6 * span) : least;
+  // memory of a device a little beyond the axis extends it; one far away is written at its edge
+  const marks = capacity === null ? devices : [capacity, ...devices];
+  const far = Math.max(most, ...marks.filter((mark) => mark > most && mark < most + 0.5 * span));
+  const below = marks.filter((mark) => mark < least);
+  const near = below.length ? Math.max(Math.max(...below) - 0.04 * span, least - 0.6 * span) : least;
   return { low: Math.max(0, Math.min(least - 0.28 * span, near)), high: far + 0.06 * span, least, most };
 }
 

@@ -14,11 +14,12 @@ const THUMB = 9;
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
  * @param actions { budget(bytes), row(row), choose(table, row), objective(table), solver(family), binding() }
+ * @param devices bytes of devices that are marked on the axis
  */
-export function makeBudgetView(parent, graph, fixed, all, families, actions, id) {
+export function makeBudgetView(parent, graph, fixed, all, families, actions, id, devices = []) {
   const { listen, release } = listeners();
   const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
-  const domain = budgetDomain(fixed, graph.capacity);
+  const domain = budgetDomain(fixed, graph.capacity, devices);
   const root = html("section", "rv-panel rv-budget", parent);
   const head = html("div", "rv-panel-head", root);
   const label = html("label", "rv-panel-title", head, "Budget");
@@ -36,7 +37,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id)
   const slider = html("input", "rv-slider", root);
   Object.assign(slider, { type: "range", id: `${id}-slider`, min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
   slider.setAttribute("aria-label", "Budget in total bytes");
-  const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id);
+  const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id, devices);
   const foot = html("div", "rv-budget-foot", root);
   let refusal = ""; // why the budget typed last was refused
   const leastText = html("span", "rv-least", foot, "");

@@ -36,6 +36,7 @@ export function makePainting(explorer) {
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     views.header.update(table, state.row, explorer.kept, Boolean(model.get("_searching")));
     views.budget.update(state, state.settled);
+    views.fit.update(state);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();

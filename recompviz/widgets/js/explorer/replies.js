@@ -74,6 +74,10 @@ export function listenToKernel(explorer) {
       explorer.schedule();
     },
     "change:_searching": () => explorer.schedule(),
+    "change:_sizes": () => {
+      if (["failed", "cancelled", "idle"].includes(model.get("_sizes").state)) views.fit.reset();
+      explorer.schedule();
+    },
     "change:_theory": () => explorer.showTheory(model.get("_theory")),
     "change:_solving": () => {
       const { state: how, text, loaded } = model.get("_solving");

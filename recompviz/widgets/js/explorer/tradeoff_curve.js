@@ -6,6 +6,7 @@ import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
 import { drawPoints } from "./points.js";
 import { costUnit } from "./header.js";
+import { formatDecimal } from "./fit.js";
 
 const CURVE_HEIGHT = 236;
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
@@ -15,8 +16,9 @@ export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
  * @param fixed the tables of the objectives
  * @param domain of budgetDomain
  * @param id unique in the page
+ * @param devices bytes of devices that are marked
  */
-export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
+export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, devices = []) {
   const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "group" }, parent);
   let width = 0;
   let x = (bytes) => bytes;
@@ -79,6 +81,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
+    drawDevices(right, bottom);
     drawCapacity(right, bottom);
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     chart.append(amounts);
@@ -86,6 +89,20 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id) {
     points = svg("g", {}, chart);
     dot = svg("circle", { r: 6, class: "rv-now" }, chart);
     chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
+  }
+
+  /** The memory of common devices: dotted lines, and the next larger one at the edge of the axis. */
+  function drawDevices(right, bottom) {
+    const beyond = devices.filter((bytes) => x(bytes) > right).slice(0, 1);
+    for (const bytes of [...devices.filter((bytes) => x(bytes) >= PAD.left && x(bytes) <= right), ...beyond]) {
+      const px = Math.min(right, x(bytes));
+      const outside = x(bytes) > right;
+      const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
+      if (!outside) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
+      const leftwards = px > (PAD.left + right) / 2;
+      const text = svg("text", { x: outside ? right : px + (leftwards ? -4 : 4), y: PAD.top + (outside ? 46 : 32), class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
+      text.textContent = `${formatDecimal(bytes)}${outside ? " →" : ""}`;
+    }
   }
 
   /** The memory of the device: a line, or a text with an arrow where it lies beyond the axis. */

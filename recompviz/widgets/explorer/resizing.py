@@ -1,0 +1,208 @@
+"""Another batch size or sequence length: the Explorer shows the same training step with other sizes.
+
+A background thread makes the planner of the step at the new sizes. The newest request replaces older ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from recompviz.core.planning.planner import Planner
+from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.explorer.runs import Runner
+from recompviz.widgets.explorer.selection import Selection
+
+
+class SizeAxis(Protocol):
+    """The type of a size that can be changed."""
+
+    @property
+    def name(self) -> str:
+        """``"batch"`` or ``"length"``."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The size of the traced step."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """The largest size."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The training step that an Explorer shows; frozen.
+
+    Attributes
+    ----------
+    planner : Planner
+    runner : Runner or None
+    cost_unit : str
+        The unit of ``planner.graph.time``.
+    """
+
+    planner: Planner
+    runner: Runner | None
+    cost_unit: str
+
+
+class Resizer(Protocol):
+    """The type of an object that gives a training step other sizes."""
+
+    @property
+    def axes(self) -> Sequence[SizeAxis]:
+        """The sizes that can be changed."""
+        ...
+
+    def at(self, sizes: Mapping[str, int], progress: Progress) -> Subject:
+        """Return the training step at other sizes.
+
+        Parameters
+        ----------
+        sizes : mapping of str to int
+            The size of each axis.
+        progress : callable (done, total, text)
+            The method should call it often. It raises :class:`recompviz.Cancelled` after the user has cancelled.
+        """
+        ...
+
+
+class Resizing:
+    """The requests of an Explorer for other sizes, one at a time, in the background.
+
+    Parameters
+    ----------
+    resizer : Resizer or None
+        None if no size can be changed.
+    selection : Selection
+        Its lock is held while the callables below are called.
+    told : callable (message)
+        Called when the state changes. The message is the new value of the Explorer's trait ``_sizes``.
+    shown : callable (subject, budget)
+        Called when the step at the new sizes is known.
+
+    Attributes
+    ----------
+    sizes : dict of str to int
+        The size of each axis that is shown.
+    """
+
+    def __init__(
+        self,
+        resizer: Resizer | None,
+        selection: Selection,
+        told: Callable[[dict[str, Any]], None],
+        shown: Callable[[Subject, int | None], None],
+    ) -> None:
+        self._resizer, self._selection = resizer, selection
+        self._told, self._shown = told, shown
+        self._axes = () if resizer is None else tuple(resizer.axes)
+        self.sizes = {axis.name: axis.size for axis in self._axes}
+        self._job: Job[Subject] | None = None
+
+    def message(self, state: str = "idle", fraction: float = 0.0, text: str = "") -> dict[str, Any]:
+        """Return the value of the trait ``_sizes``. ``wire.md`` explains it."""
+        return {
+            "axes": [[axis.name, axis.size, steps_of(axis)] for axis in self._axes],
+            "now": [self.sizes[axis.name] for axis in self._axes],
+            "state": state,
+            "fraction": fraction,
+            "text": text,
+        }
+
+    def ask(self, sizes: Mapping[str, int], budget: int | None) -> None:
+        """Show the step at other sizes.
+
+        Parameters
+        ----------
+        sizes : mapping of str to int
+            The new size of some axes, by name. The others stay.
+        budget : int or None
+            The budget to show, in total bytes. None keeps the present one.
+
+        Raises
+        ------
+        ValueError
+            If there is no such axis, or the size is outside its range.
+        """
+        for name, size in sizes.items():
+            axis = next((axis for axis in self._axes if axis.name == name), None)
+            if axis is None:
+                known = ", ".join(axis.name for axis in self._axes) or "none"
+                raise ValueError(f"{name} cannot be changed; sizes that can be: {known}")
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= axis.most:
+                raise ValueError(f"{name} is {size!r}, expected a whole number from 1 to {axis.most}")
+        wanted, resizer = self.sizes | dict(sizes), self._resizer
+        assert resizer is not None
+        with self._selection.changing():
+            self._stop()
+            job = Job(
+                lambda progress: resizer.at(wanted, progress), lambda job: self._on_job(job, wanted, budget), "tracing"
+            )
+            self._job = job
+            self._told(self.message("working", 0.0, "tracing"))
+            job.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the step at other sizes is being made."""
+        return self._job is not None and self._job.running
+
+    def stop(self) -> None:
+        """Stop the request under way. The Explorer keeps its sizes."""
+        with self._selection.changing():
+            if self._stop():
+                self._told(self.message("cancelled", 0.0, "cancelled"))
+
+    def _stop(self) -> bool:
+        under_way = self.running
+        if self._job is not None:
+            self._job.cancel()
+        return under_way
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the step at the new sizes is shown, or the request has failed or been cancelled.
+
+        A thread that holds the lock of the selection returns immediately, because the background thread may need it.
+        """
+        if self._job is not None and not (self._selection.held or self._job.is_here or self._job.cancelled):
+            self._job.wait(seconds)
+
+    def _on_job(self, job: Job[Subject], sizes: dict[str, int], budget: int | None) -> None:
+        with self._selection.changing_for(job.state == "running") as free:
+            if not free or job is not self._job or job.cancelled:
+                return
+            if job.state == "done" and job.result is not None:
+                before, self.sizes = self.sizes, sizes
+                try:
+                    self._shown(job.result, budget)
+                except BaseException:
+                    self.sizes = before
+                    raise
+                self._told(self.message("done", 1.0, ""))
+            else:
+                state = "working" if job.state == "running" else job.state
+                self._told(self.message(state, job.fraction, job.text))
+
+
+def steps_of(axis: SizeAxis) -> list[int]:
+    """Return the sizes that a slider offers: powers of two, one and a half times them, and the traced size.
+
+    Examples
+    --------
+    >>> class Axis:
+    ...     name, size, most = "length", 20, 20
+    >>> steps_of(Axis())
+    [1, 2, 3, 4, 6, 8, 12, 16, 20]
+    """
+    steps, power = {axis.size, axis.most}, 1
+    while power <= axis.most:
+        steps |= {power, *((3 * power // 2,) if power > 1 and 3 * power // 2 <= axis.most else ())}
+        power *= 2
+    return sorted(steps)
+

@@ -1,0 +1,71 @@
+// Whether a training step fits into a device, as pure functions: the devices, the sentence, and the lines of code.
+
+import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
+import { leastTotal, rowFor } from "../data/plan_table.js";
+import { costUnit, keepAllTotal } from "./header.js";
+
+/** Memory of common devices, in bytes. Their makers count in powers of ten. */
+export const DEVICES = [16, 24, 40, 80, 141].map((size) => size * 1e9);
+
+/** A number of bytes in decimal units with up to three significant figures: 33.1e9 → "33.1 GB". */
+export function formatDecimal(bytes) {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  let size = bytes;
+  let unit = "";
+  for (unit of ["kB", "MB", "GB", "TB"]) {
+    size /= 1000;
+    if (size < 999.5 || unit === "TB") break;
+  }
+  return `${Number(size.toPrecision(3))} ${unit}`;
+}
+
+/** "batch 64, length 512"; "this step" if no size can be changed. */
+export function sizesText(axes, now) {
+  return axes.map(([name], i) => `${name} ${now[i]}`).join(", ") || "this step";
+}
+
+/** How a table fits into a number of bytes: { row, overhead } of the cheapest plan; row is −1 if no plan fits. */
+export function fitOf(table, bytes) {
+  const row = rowFor(table, bytes);
+  return { row, overhead: row < 0 ? Infinity : table.overheads[row] };
+}
+
+/** The mark of a device: "✓" if everything can be kept, "+7.0%" with recomputation, "✗" if no plan fits. */
+export function fitMark(table, bytes, forward) {
+  const { row, overhead } = fitOf(table, bytes);
+  if (row < 0) return "✗";
+  return overhead === 0 ? "✓" : `+${formatPercent(forward ? overhead / forward : 0)}`;
+}
+
+/** "for +7.0% of the forward, 31 ms" */
+function cost(overhead, forward, unit, searching) {
+  const time = costUnit(unit);
+  const ms = time.time ? `, ${formatTime(overhead * { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3 }[time.unit])}` : "";
+  return `${searching ? "at most " : ""}+${formatPercent(forward ? overhead / forward : 0)} of the forward${ms}`;
+}
+
+/**
+ * The sentence: whether the step fits into the target, for what, and what a checkpoint around each block needs.
+ * @param facts { table, given: the table of baselines or null, target: { bytes, label, device }, forward, unit, axes, now, searching, bound }
+ */
+export function fitSentence({ table, given, target, forward, unit, axes, now, searching = false, bound = "" }) {
+  const bytes = target.device ? formatDecimal : formatBytes;
+  const subject = sizesText(axes, now);
+  const { row, overhead } = fitOf(table, target.bytes);
+  const verb = subject.includes(",") ? "fit" : "fits";
+  const at = given?.names.indexOf("per-module") ?? -1;
+  const block = at < 0 ? "" : "; a checkpoint around each block needs ";
+  if (row < 0) {
+    const doesNot = verb === "fit" ? "do not fit" : "does not fit";
+    return `${subject} ${doesNot} in ${target.label}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
+  }
+  if (overhead === 0) return `${subject} ${verb} in ${target.label} with nothing recomputed; keeping everything needs ${bytes(keepAllTotal(table))}`;
+  const rival = at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}, +${formatPercent(forward ? given.overheads[at] / forward : 0)}`;
+  return `${subject} ${verb} in ${target.label} for ${cost(overhead, forward, unit, searching)}${bound && `, ${bound}`}${rival}`;
+}
+
+/** The lines that train within the target. A decimal size keeps its name; any other is written in bytes. */
+export function trainingLines(target, remark) {
+  const total = target.device ? `"${target.label}"` : String(Math.floor(target.bytes));
+  return ["import recompviz as rv", "", `# ${remark}`, `model = rv.compile(model, total=${total})`, "# the training loop stays as it is", ""].join("\n");
+}

@@ -1,0 +1,160 @@
+// "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
+
+import { html, listeners, setText } from "../shared/elements.js";
+import { formatBytes, parseBudget } from "../shared/units.js";
+import { leastTotal, rowFor } from "../data/plan_table.js";
+import { DEVICES, fitMark, fitSentence, formatDecimal, sizesText, trainingLines } from "./fit.js";
+
+// ms from the last key on a slider of sizes until the step is resized
+const PAUSE = 400;
+
+// model → the target that the user chose; it stays when the view is made anew for other sizes
+const chosen = new WeakMap();
+
+/** The target of a model: a device or a number of bytes, as { bytes, label, device }; null for the budget shown. */
+export function targetOf(model) {
+  return chosen.get(model) ?? null;
+}
+
+/** Forget the target, because the user chose a budget. */
+export function forgetTarget(model) {
+  chosen.delete(model);
+}
+
+/** Write a text to the clipboard, also on a page that is not served securely. */
+async function copy(text, root) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = html("textarea", "rv-hidden", root);
+    area.value = text;
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+}
+
+/**
+ * The strip.
+ * @param all() gives every table
+ * @param actions { row(row), resize(sizes, budget), keep() stops a resizing, changed() after a new target }
+ */
+export function makeFitView(parent, model, graph, all, forward, actions, id) {
+  const { listen, release } = listeners();
+  const root = html("section", "rv-fit", parent);
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", "Will it fit?");
+  const controls = html("div", "rv-fit-controls", root);
+  html("span", "rv-panel-title", controls, "Will it fit?");
+  const { axes, now } = model.get("_sizes");
+  const offline = Boolean(model.offline);
+  let timer = 0;
+  const sliders = (offline ? [] : axes).map(([name, size, steps], i) => {
+    const label = html("label", "rv-fit-size", controls);
+    const text = html("span", "", label, `${name} ${now[i]}`);
+    const slider = html("input", "rv-slider rv-fit-slider", label);
+    Object.assign(slider, { type: "range", min: 0, max: steps.length - 1, step: 1, id: `${id}-${name}` });
+    slider.setAttribute("aria-label", name);
+    slider.title = `${name} of the training step; traced at ${size}`;
+    slider.value = Math.max(0, steps.indexOf(now[i]));
+    const value = () => steps[Number(slider.value)];
+    const show = () => {
+      setText(text, `${name} ${value()}`);
+      slider.setAttribute("aria-valuetext", String(value()));
+    };
+    show();
+    listen(slider, "input", show);
+    listen(slider, "keydown", (event) => event.stopPropagation());
+    listen(slider, "change", () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => actions.resize(sliders.map((one) => one.value()), (targetOf(model) ?? { bytes: state.budget }).bytes), PAUSE);
+    });
+    return { value, reset: (at) => ((slider.value = Math.max(0, steps.indexOf(at))), show()) };
+  });
+  const devices = html("span", "rv-fit-devices", controls);
+  html("span", "rv-muted", devices, "in");
+  const buttons = DEVICES.map((bytes) => {
+    const button = html("button", "rv-button rv-fit-device", devices);
+    listen(button, "click", () => aim({ bytes, label: formatDecimal(bytes), device: true }));
+    return { bytes, button };
+  });
+  const own = html("input", "rv-fit-own", devices);
+  Object.assign(own, { type: "text", placeholder: "own: 12 GB", spellcheck: false, autocomplete: "off" });
+  own.setAttribute("aria-label", "Memory of your device, for example 12 GB");
+  listen(own, "keydown", (event) => {
+    event.stopPropagation(); // JupyterLab has commands on bare keys
+    if (event.key !== "Enter") return;
+    const typed = own.value.trim();
+    const bytes = parseBudget(/^[\d.,]+$/.test(typed) ? `${typed} GB` : typed, 0);
+    own.setAttribute("aria-invalid", String(!bytes));
+    if (bytes) aim({ bytes: Math.floor(bytes), label: formatDecimal(bytes), device: true });
+  });
+  const line = html("div", "rv-fit-line", root);
+  const sentence = html("span", "rv-fit-sentence", line);
+  const bar = html("progress", "rv-progress", line);
+  bar.max = 1;
+  bar.setAttribute("aria-label", "Progress of the new size");
+  const stop = html("button", "rv-button", line, "Cancel");
+  listen(stop, "click", actions.keep);
+  html("span", "rv-gap", line);
+  const copied = html("span", "rv-muted", line);
+  copied.setAttribute("role", "status");
+  const code = html("button", "rv-button", line, "Copy the code");
+  listen(code, "click", async () => {
+    const target = now_();
+    await copy(trainingLines(target, words()), root);
+    setText(copied, `copied: rv.compile(model, total=${target.device ? `"${target.label}"` : Math.floor(target.bytes)})`);
+  });
+
+  let state = { table: 0, row: 0, budget: 0 };
+  const now_ = () => targetOf(model) ?? { bytes: state.budget, label: formatBytes(state.budget), device: false };
+
+  function words() {
+    const sizes = model.get("_sizes");
+    const given = all().find((table) => table?.objective === "given") ?? null;
+    return fitSentence({ table: all()[state.table], given, target: now_(), forward, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
+  }
+
+  /** Choose a device: the budget becomes its memory. */
+  function aim(target) {
+    chosen.set(model, target);
+    const table = all()[state.table];
+    actions.row(rowFor(table, Math.max(target.bytes, leastTotal(table))));
+    actions.changed();
+  }
+
+  return {
+    /** Show the state of the Explorer and of a resizing. */
+    update(next) {
+      state = next;
+      const table = all()[state.table];
+      const target = now_();
+      for (const { bytes, button } of buttons) {
+        const mark = fitMark(table, bytes, forward);
+        setText(button, `${formatDecimal(bytes).replace(" GB", bytes === DEVICES[0] ? " GB" : "")} ${mark}`);
+        button.dataset.fits = mark === "✗" ? "no" : "yes";
+        const name = `${formatDecimal(bytes)}: ${mark === "✗" ? "no plan fits" : mark === "✓" ? "everything can be kept" : `fits for ${mark} of the forward`}`;
+        if (button.title !== name) {
+          button.title = name;
+          button.setAttribute("aria-label", name);
+        }
+        button.setAttribute("aria-pressed", String(target.device && target.bytes === bytes));
+      }
+      setText(sentence, words());
+      root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0);
+      const sizes = model.get("_sizes");
+      const working = sizes.state === "working";
+      bar.hidden = stop.hidden = !working;
+      bar.value = sizes.fraction;
+      root.classList.toggle("rv-fit-working", working);
+      if (working) setText(sentence, `${sizesText(sizes.axes, sliders.map((one) => one.value()))}: ${sizes.text} …`);
+      else if (sizes.state === "failed") setText(sentence, sizes.text);
+    },
+    /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
+    reset: () => sliders.forEach((one, i) => one.reset(model.get("_sizes").now[i])),
+    destroy: () => {
+      clearTimeout(timer);
+      release();
+    },
+  };
+}
