@@ -14,6 +14,7 @@ import dataclasses, time
 import recompviz as rv
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.reports.run_report import RunReport
+from recompviz.widgets.explorer.resizing import Subject
 
 planner = rv.Planner(*residual_step((1, 1, 1)))
 
@@ -33,7 +34,20 @@ class Runner:
         return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
 
 runner = Runner()
-options = dict(objectives=["time", "memory"], baselines=[], background=False, title="Residual net")
+
+class Axis:
+    name, size, most = "batch", 8, 4096
+
+class Resizer:
+    axes = (Axis,)
+
+    def at(self, sizes, progress):
+        progress(1, 2, "tracing at another batch")
+        time.sleep(0.3)
+        other = planner if sizes["batch"] == 8 else rv.Planner(*residual_step((1, 1, 1), batch=sizes["batch"]))
+        return Subject(other, runner if other is planner else None, "ms (scaled)")
+
+options = dict(resizer=Resizer(), objectives=["time", "memory"], baselines=[], background=False, title="Residual net")
 explorer = rv.Explorer(planner, runner, **options)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
@@ -305,3 +319,37 @@ def test_it_is_legible_in_the_dark(open_notebook, jupyter):
     )
     text, ground = (sum(colour[:3]) for colour in colours)
     assert text - ground > 300
+
+
+def test_another_batch_is_planned_again_and_a_device_becomes_the_budget(page):
+    fit = page.get_by_role("group", name="Will it fit?")
+    batch = fit.get_by_label("batch", exact=True)
+    batch.focus()
+    for _ in range(14):
+        page.keyboard.press("ArrowRight")
+    assert batch.get_attribute("aria-valuetext") == "1024"
+    fit.get_by_text(re.compile("batch 1024 fits in")).wait_for()
+    page.wait_for_function("!document.querySelector('.rv-fit-working')")
+    focused = page.evaluate("document.activeElement.ariaLabel")
+    assert focused == "batch"  # the view is made anew, and the keyboard stays where it was
+    device = fit.get_by_role("button", name=re.compile("^24 GB: fits for"))
+    device.click()
+    fit.get_by_text(re.compile(r"batch 1024 fits in 24 GB for \+")).wait_for()
+    assert device.get_attribute("aria-pressed") == "true"
+    settled(page)
+    assert int(in_kernel(page, "explorer.timeline.peak")) <= 24e9
+    assert in_kernel(page, "explorer._sizes['now']") == "[1024]"
+
+
+def test_the_copied_lines_name_the_device_and_a_budget_forgets_it(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fit = page.get_by_role("group", name="Will it fit?")
+    fit.get_by_label("Memory of your device").fill("12")
+    page.keyboard.press("Enter")
+    fit.get_by_text(re.compile("fits in 12 GB with nothing recomputed")).wait_for()
+    fit.get_by_role("button", name="Copy the code").click()
+    fit.get_by_text('copied: model = rv.compile(model, total="12 GB")').wait_for()
+    assert 'rv.compile(model, total="12 GB")' in page.evaluate("navigator.clipboard.readText()")
+    slider(page).focus()
+    page.keyboard.press("Home")
+    fit.get_by_text(re.compile(r"fits in [\d.]+ .iB for \+")).wait_for()

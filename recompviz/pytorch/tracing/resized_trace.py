@@ -254,7 +254,9 @@ class ResizedTraces:
         for axis in self.axes:
             size = sizes.get(axis.name, axis.size)
             points = [(axis.size, values)]
-            points += [(at, getattr(figures, name)) for (which, at), figures in self._figures.items() if which == axis.name]
+            points += [
+                (at, getattr(figures, name)) for (which, at), figures in self._figures.items() if which == axis.name
+            ]
             there = _lagrange(points, size)
             growth *= np.divide(there, values, out=np.ones_like(values), where=values != 0)
         return values * growth if name == "times" else np.rint(values * growth)
@@ -268,7 +270,9 @@ class ResizedTraces:
                 continue
             size = sizes.get(name, axis.size)
             slope = (np.array(figures.shapes[v], np.float64) - np.array(shape)) / (at - axis.size)
-            found += np.divide(slope * (size - axis.size) * found, np.array(shape), where=np.array(shape) > 0, out=0 * found)
+            found += np.divide(
+                slope * (size - axis.size) * found, np.array(shape), where=np.array(shape) > 0, out=0 * found
+            )
         return tuple(int(n) for n in np.rint(found))
 
 
@@ -315,8 +319,8 @@ def _lagrange(points: list[tuple[int, NDArray[np.float64]]], at: int) -> NDArray
     return total
 
 
-def _scaled(
-    now: NDArray[np.float64], traced: NDArray[np.float64], grown: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _scaled(now: NDArray[np.float64], traced: NDArray[np.float64], grown: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return measured sizes in proportion to the growth of the traced ones."""
-    return np.where(now == traced, grown, np.rint(now * np.divide(grown, traced, out=np.ones_like(now), where=traced > 0)))
+    return np.where(
+        now == traced, grown, np.rint(now * np.divide(grown, traced, out=np.ones_like(now), where=traced > 0))
+    )

@@ -275,7 +275,7 @@ class Explorer(PageWidget):
         """
         sizes = {name: size for name, size in (("batch", batch), ("length", length)) if size is not None}
         if sizes:
-            self._resizing.ask(sizes, None)
+            self._resizing.ask(sizes, self._selection.budget)
 
     def _tell_sizes(self, message: dict[str, Any]) -> None:
         self._sizes = message
@@ -283,7 +283,6 @@ class Explorer(PageWidget):
     def _show_resized(self, subject: Subject, budget: int | None) -> None:
         """Show another training step with the plans of the present one, and search for better plans."""
         selection, planner = self._selection, subject.planner
-        wanted = selection.budget if budget is None else budget
         carried = [plan.on(planner.graph) for plan in selection.tables.first[0].table.plans]
         for work in (self._search, self._questions):
             if work is not None:
@@ -303,7 +302,7 @@ class Explorer(PageWidget):
             self._runs = [message for of, message in self._reports if of is planner]
             self._searching = False
             self._waiting = ""
-            selection.choose(0, *affordable_row(first[0], wanted))
+            selection.choose(0, *(first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)))
             if self._objectives and known is None:
                 self._start_search()
 
@@ -654,11 +653,11 @@ class Explorer(PageWidget):
             self._search.stop()
 
     def _resize(self, content: Mapping[str, Any]) -> None:
-        """Take new sizes from the page: one for each axis, and the budget that the user wants."""
+        """Take new sizes from the page: one for each axis, and the budget that the user wants; 0 if there is none."""
         try:
             sizes = [whole_number(size, 1) for size in content["sizes"]]
             budget = int(amount(content["budget"]))
-            self._resizing.ask(dict(zip(self._resizing.sizes, sizes, strict=True)), budget)
+            self._resizing.ask(dict(zip(self._resizing.sizes, sizes, strict=True)), budget or None)
         except (LookupError, TypeError, ValueError):
             self._tell_sizes(self._resizing.message())
 

@@ -123,7 +123,7 @@ class Resizing:
         sizes : mapping of str to int
             The new size of some axes, by name. The others stay.
         budget : int or None
-            The budget to show, in total bytes. None keeps the present one.
+            The budget to show, in total bytes. With None, it lies half-way between the least one and that of keep-all.
 
         Raises
         ------
@@ -205,4 +205,3 @@ def steps_of(axis: SizeAxis) -> list[int]:
         steps |= {power, *((3 * power // 2,) if power > 1 and 3 * power // 2 <= axis.most else ())}
         power *= 2
     return sorted(steps)
-

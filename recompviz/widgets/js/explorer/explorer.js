@@ -245,10 +245,13 @@ function makeViews(explorer, root, id) {
 export default {
   render({ model, el }) {
     let release = mount(model, el);
-    // when the kernel has found better plans for a large graph, the Explorer is drawn anew; the graph keeps its view
+    // when the kernel has found better plans for a large graph, or shows the step at other sizes, the Explorer is drawn
+    // anew; the graph keeps its view, and the keyboard its place
     const again = () => {
+      const focused = el.contains(el.getRootNode().activeElement) ? el.getRootNode().activeElement.getAttribute("aria-label") : null;
       release();
       release = mount(model, el);
+      if (focused) el.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     };
     model.on("change:_tables", again);
     return () => {

@@ -8,7 +8,8 @@ import { DEVICES, fitMark, fitSentence, formatDecimal, sizesText, trainingLines 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
 
-// model → the target that the user chose; it stays when the view is made anew for other sizes
+// model → the target that the user chose, or null for a budget that the user chose; it stays when the view is made anew
+// for other sizes
 const chosen = new WeakMap();
 
 /** The target of a model: a device or a number of bytes, as { bytes, label, device }; null for the budget shown. */
@@ -18,7 +19,7 @@ export function targetOf(model) {
 
 /** Forget the target, because the user chose a budget. */
 export function forgetTarget(model) {
-  chosen.delete(model);
+  chosen.set(model, null);
 }
 
 /** Write a text to the clipboard, also on a page that is not served securely. */
@@ -63,11 +64,15 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       slider.setAttribute("aria-valuetext", String(value()));
     };
     show();
-    listen(slider, "input", show);
+    listen(slider, "input", () => {
+      clearTimeout(timer);
+      show();
+      root.classList.add("rv-fit-working");
+    });
     listen(slider, "keydown", (event) => event.stopPropagation());
     listen(slider, "change", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => actions.resize(sliders.map((one) => one.value()), (targetOf(model) ?? { bytes: state.budget }).bytes), PAUSE);
+      timer = setTimeout(resize, PAUSE);
     });
     return { value, reset: (at) => ((slider.value = Math.max(0, steps.indexOf(at))), show()) };
   });
@@ -89,6 +94,9 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     own.setAttribute("aria-invalid", String(!bytes));
     if (bytes) aim({ bytes: Math.floor(bytes), label: formatDecimal(bytes), device: true });
   });
+  html("span", "rv-gap", controls);
+  const code = html("button", "rv-button", controls, "Copy the code");
+  code.title = "Copy the lines of code that train within this memory";
   const line = html("div", "rv-fit-line", root);
   const sentence = html("span", "rv-fit-sentence", line);
   const bar = html("progress", "rv-progress", line);
@@ -97,22 +105,28 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   const stop = html("button", "rv-button", line, "Cancel");
   listen(stop, "click", actions.keep);
   html("span", "rv-gap", line);
-  const copied = html("span", "rv-muted", line);
+  const copied = html("code", "rv-muted rv-fit-code", line);
   copied.setAttribute("role", "status");
-  const code = html("button", "rv-button", line, "Copy the code");
   listen(code, "click", async () => {
-    const target = now_();
-    await copy(trainingLines(target, words()), root);
-    setText(copied, `copied: rv.compile(model, total=${target.device ? `"${target.label}"` : Math.floor(target.bytes)})`);
+    const lines = trainingLines(target_(), words());
+    await copy(lines, root);
+    setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
   });
 
   let state = { table: 0, row: 0, budget: 0 };
-  const now_ = () => targetOf(model) ?? { bytes: state.budget, label: formatBytes(state.budget), device: false };
+  const budgetNow = () => ({ bytes: state.budget, label: formatBytes(state.budget), device: false });
+  const target_ = () => targetOf(model) ?? budgetNow();
+
+  /** Ask for the sizes of the sliders. A budget that the user chose stays; otherwise the kernel chooses one (0). */
+  function resize() {
+    if (chosen.has(model)) chosen.set(model, target_());
+    actions.resize(sliders.map((one) => one.value()), chosen.has(model) ? target_().bytes : 0);
+  }
 
   function words() {
     const sizes = model.get("_sizes");
     const given = all().find((table) => table?.objective === "given") ?? null;
-    return fitSentence({ table: all()[state.table], given, target: now_(), forward, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
+    return fitSentence({ table: all()[state.table], given, target: target_(), forward, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
   }
 
   /** Choose a device: the budget becomes its memory. */
@@ -128,7 +142,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     update(next) {
       state = next;
       const table = all()[state.table];
-      const target = now_();
+      const target = target_();
       for (const { bytes, button } of buttons) {
         const mark = fitMark(table, bytes, forward);
         setText(button, `${formatDecimal(bytes).replace(" GB", bytes === DEVICES[0] ? " GB" : "")} ${mark}`);

@@ -20,6 +20,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false) {
   const forward = graph.time.reduce((sum, t) => sum + t, 0);
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
+  searching &&= overhead > 0; // no search finds less than nothing
   return {
     total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],

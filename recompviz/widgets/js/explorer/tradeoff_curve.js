@@ -100,7 +100,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
       const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
       if (!outside) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
       const leftwards = px > (PAD.left + right) / 2;
-      const text = svg("text", { x: outside ? right : px + (leftwards ? -4 : 4), y: PAD.top + (outside ? 46 : 32), class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
+      const text = svg("text", { x: outside ? right : px + (leftwards ? -4 : 4), y: outside ? PAD.top + 46 : bottom - 24, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
       text.textContent = `${formatDecimal(bytes)}${outside ? " →" : ""}`;
     }
   }

@@ -1,0 +1,241 @@
+"""Another batch size in the Explorer, and whether the step fits into a device."""
+
+import dataclasses
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from recompviz.core.base.errors import Cancelled
+from recompviz.core.planning.planner import Planner
+from recompviz.core.reports.run_report import RunReport
+from recompviz.core.steps.examples import residual_step
+from recompviz.widgets.explorer.resizing import Subject, steps_of
+from tests.widgets.test_javascript import run
+
+
+def run_of(planner, plan, progress):
+    """A report of the lab for a step of another batch."""
+    progress(1, 2, "half-way")
+    measured = dataclasses.replace(planner.simulate(plan), kind="measured")
+    return RunReport(plan, measured, "CPU", 0.1, True, "bitwise equal")
+
+
+class Resizer:
+    """The residual step of the lab at other batches; traces when ``go`` is set."""
+
+    def __init__(self, lab):
+        self.lab = lab
+        self.axes = (SimpleNamespace(name="batch", size=8, most=4096),)
+        self.go = threading.Event()
+        self.go.set()
+        self.subjects = {8: Subject(lab.planner, lab, "ms")}
+
+    def at(self, sizes, progress):
+        batch = sizes["batch"]
+        while not self.go.wait(0.002):
+            progress(1, 2, "tracing")
+        if batch == 13:
+            raise ValueError("13 is no batch")
+        if batch not in self.subjects:
+            planner = Planner(*residual_step((1, 1), batch=batch))
+            runner = SimpleNamespace(run=lambda plan, progress: run_of(planner, plan, progress))
+            self.subjects[batch] = Subject(planner, runner, "ms (scaled)")
+        return self.subjects[batch]
+
+
+@pytest.fixture
+def resizer(lab):
+    return Resizer(lab)
+
+
+@pytest.fixture
+def explorer(lab, resizer):
+    explorer = lab.explorer(runner=lab, resizer=resizer)
+    yield explorer
+    resizer.go.set()
+    explorer.close()
+
+
+def ask(explorer, batch, budget=0):
+    explorer._on_message(explorer, {"type": "resize", "sizes": [batch], "budget": budget}, [])
+
+
+def test_another_batch_is_planned_with_the_plans_found_and_then_searched(explorer, resizer):
+    explorer.resize(batch=64)
+    explorer.wait(20)
+    assert explorer._sizes["now"] == [64]
+    planner = resizer.subjects[64].planner
+    assert explorer.planner is planner
+    assert explorer.timeline.peak == planner.simulate(explorer.plan).peak
+    assert [table.objective for table in explorer.tables] == ["time", "memory"]
+    assert explorer.tables[0].total_peaks.tolist() == planner.plans("time").total_peaks.tolist()
+    assert explorer._graph["time_unit"] == "ms (scaled)"
+    assert np.frombuffer(explorer._graph["memory"], "<f8").tolist() == planner.graph.memory.tolist()
+
+
+def test_the_traced_batch_has_its_own_plans_and_runs_again(explorer, resizer):
+    before = explorer.tables
+    explorer.run()
+    explorer.wait(20)
+    first = explorer._runs
+    explorer.resize(batch=64)
+    explorer.wait(20)
+    assert explorer._runs == []
+    explorer.run()
+    explorer.wait(20)
+    assert [message["number"] for message in explorer._runs] == [2]
+    explorer.resize(batch=8)
+    explorer.wait(20)
+    assert explorer.tables == before
+    assert explorer._runs == first
+    assert len(explorer.runs) == 2
+
+
+def test_a_budget_in_bytes_stays_and_is_raised_only_if_no_plan_fits(explorer):
+    budget = explorer.budget
+    ask(explorer, 4, budget)
+    explorer.wait(20)
+    assert explorer.budget == budget
+    ask(explorer, 512, budget)
+    explorer.wait(20)
+    assert explorer.budget == explorer.timeline.peak > budget
+
+
+def test_a_cancelled_request_keeps_what_is_shown_and_a_newer_one_replaces_it(explorer, resizer):
+    graph = explorer.graph
+    resizer.go.clear()
+    ask(explorer, 64)
+    assert explorer._sizes["state"] == "working"
+    explorer._on_message(explorer, {"type": "keep-sizes"}, [])
+    assert explorer._sizes["state"] == "cancelled"
+    assert explorer.graph is graph
+    ask(explorer, 32)
+    ask(explorer, 16)
+    resizer.go.set()
+    explorer.wait(20)
+    assert explorer._sizes["now"] == [16]
+
+
+def test_a_size_that_cannot_be_traced_is_told_in_one_line_and_nothing_changes(explorer):
+    graph = explorer.graph
+    ask(explorer, 13)
+    explorer.wait(20)
+    assert explorer._sizes["state"] == "failed"
+    assert "13 is no batch" in explorer._sizes["text"]
+    assert "\n" not in explorer._sizes["text"]
+    assert explorer.graph is graph
+
+
+@pytest.mark.parametrize("sizes", [{"batch": 0}, {"batch": 5000}, {"length": 8}])
+def test_python_code_is_told_about_a_wrong_size(explorer, sizes):
+    with pytest.raises(ValueError, match="expected|can be"):
+        explorer.resize(**sizes)
+
+
+@pytest.mark.parametrize("content", [{}, {"sizes": [4, 4], "budget": 1}, {"sizes": ["4"], "budget": 1}, {"sizes": [4]}])
+def test_a_damaged_message_changes_nothing(explorer, content):
+    explorer._on_message(explorer, {"type": "resize", **content}, [])
+    assert explorer._sizes["state"] == "idle"
+    assert explorer._sizes["now"] == [8]
+
+
+def test_a_run_under_way_does_not_report_to_another_batch(lab, resizer):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(plan, progress):
+        begun.set()
+        go.wait(20)
+        try:
+            progress(1, 2, "half-way")
+        except Cancelled:
+            begun.clear()
+            raise
+        return lab.run(plan, progress)
+
+    resizer.subjects[8] = Subject(lab.planner, SimpleNamespace(run=slow), "ms")
+    explorer = lab.explorer(runner=SimpleNamespace(run=slow), resizer=resizer)
+    explorer.run()
+    assert begun.wait(20)
+    old = explorer._run_jobs
+    explorer.resize(batch=64)
+    explorer._resizing.wait(20)
+    go.set()
+    old.wait(20)
+    assert not begun.is_set()
+    assert explorer._run["state"] == "idle"
+    assert explorer.runs == ()
+
+
+def test_the_slider_offers_powers_of_two_and_the_traced_size():
+    steps = steps_of(SimpleNamespace(name="batch", size=5, most=20))
+    assert steps == [1, 2, 3, 4, 5, 6, 8, 12, 16, 20]
+
+
+# ---------------------------------------------------------------- the sentence and the code
+
+TABLE = {"rows": 3, "objective": "live", "totalPeaks": [40e9, 23e9, 18e9], "overheads": [0, 7, 50], "names": []}
+GIVEN = {"rows": 1, "objective": "given", "totalPeaks": [33e9], "overheads": [30], "names": ["per-module"]}
+
+
+def sentence(gigabytes, **facts):
+    target = {"bytes": gigabytes * 1e9, "label": f"{gigabytes} GB", "device": True}
+    defaults = {
+        "table": TABLE, "given": GIVEN, "target": target, "forward": 100, "unit": "ms (measured)",
+        "axes": [["batch", 16, []]], "now": [64],
+    }  # fmt: skip
+    return run("explorer/fit.js", "m.fitSentence(v.facts)", facts=defaults | facts)
+
+
+@pytest.mark.node
+def test_the_sentence_says_what_fits_for_what_and_what_a_checkpoint_around_each_block_needs():
+    assert sentence(24) == (
+        "batch 64 fits in 24 GB for +7.0% of the forward, 7.00 ms; a checkpoint around each block needs 33 GB, +30%"
+    )
+    assert sentence(80) == "batch 64 fits in 80 GB with nothing recomputed; keeping everything needs 40 GB"
+    assert sentence(16).startswith("batch 64 does not fit in 16 GB: the leanest plan found needs 18 GB")
+    assert "at most +7.0%" in sentence(24, searching=True)
+    assert "ms" not in sentence(24, unit="FLOP")
+    assert sentence(24, axes=[], now=[], given=None).startswith("this step fits in 24 GB")
+
+
+@pytest.mark.node
+def test_a_device_is_marked_by_what_it_costs():
+    marks = run("explorer/fit.js", "v.sizes.map((b) => m.fitMark(v.table, b, 100))", table=TABLE, sizes=[1, 24e9, 80e9])
+    assert marks == ["✗", "+7.0%", "✓"]
+    sizes = [999, 33.1e9, 141e9, 462_422_016, 1.5e12]
+    written = run("explorer/fit.js", "v.sizes.map(m.formatDecimal)", sizes=sizes)
+    assert written == ["999 B", "33.1 GB", "141 GB", "462 MB", "1.5 TB"]
+
+
+DEVICE = {"bytes": 24e9, "label": "24 GB", "device": True}
+BUDGET = {"bytes": 5e7 + 0.5, "label": "47.7 MiB", "device": False}
+
+
+@pytest.mark.node
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [DEVICE, BUDGET])
+def test_the_copied_lines_run_and_train_like_the_model(target):
+    torch = pytest.importorskip("torch")
+    lines = run("explorer/fit.js", "m.trainingLines(v.target, 'batch 64 fits')", target=target)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    x = torch.ones(4, 8)
+    model(x).sum().backward()
+    wanted = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    names = {"model": model}
+    exec(lines, names)
+    for _ in range(3):
+        names["model"].zero_grad()
+        names["model"](x).sum().backward()
+    assert all(torch.equal(a, p.grad) for a, p in zip(wanted, names["model"].parameters(), strict=True))
+
+
+@pytest.mark.node
+def test_a_device_near_the_axis_extends_it_and_a_far_one_does_not():
+    domain = "m.budgetDomain([v.table], null, v.devices)"
+    near = run("explorer/budget_axis.js", domain, table=TABLE, devices=[16e9, 44e9, 141e9])
+    assert near["low"] < 16e9
+    assert 44e9 < near["high"] < 141e9
