@@ -75,7 +75,7 @@ def test_another_batch_is_planned_with_the_plans_found_and_then_searched(explore
     assert np.frombuffer(explorer._graph["memory"], "<f8").tolist() == planner.graph.memory.tolist()
 
 
-def test_the_traced_batch_has_its_own_plans_and_runs_again(explorer, resizer):
+def test_the_traced_batch_has_its_own_plans_and_runs_again(explorer):
     before = explorer.tables
     explorer.run()
     explorer.wait(20)
@@ -130,7 +130,7 @@ def test_a_size_that_cannot_be_traced_is_told_in_one_line_and_nothing_changes(ex
 
 @pytest.mark.parametrize("sizes", [{"batch": 0}, {"batch": 5000}, {"length": 8}])
 def test_python_code_is_told_about_a_wrong_size(explorer, sizes):
-    with pytest.raises(ValueError, match="expected|can be"):
+    with pytest.raises(ValueError, match=r"expected|can be"):
         explorer.resize(**sizes)
 
 

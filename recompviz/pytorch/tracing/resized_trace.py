@@ -263,17 +263,13 @@ class ResizedTraces:
 
     def _shape(self, v: int, shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
         """Return the shape of a value: each dimension grows as in the traces at other sizes."""
-        found = np.array(shape, np.float64)
-        for (name, at), figures in self._figures.items():
-            axis = next(axis for axis in self.axes if axis.name == name)
-            if len(figures.shapes[v]) != len(shape) or at == axis.size // PARTS_OF_LENGTH[-1]:
-                continue
-            size = sizes.get(name, axis.size)
-            slope = (np.array(figures.shapes[v], np.float64) - np.array(shape)) / (at - axis.size)
-            found += np.divide(
-                slope * (size - axis.size) * found, np.array(shape), where=np.array(shape) > 0, out=0 * found
-            )
-        return tuple(int(n) for n in np.rint(found))
+        found = list(map(float, shape))
+        for axis in self.axes:
+            at = 2 * axis.size if axis.name == "batch" else axis.size // PARTS_OF_LENGTH[0]
+            step = (sizes.get(axis.name, axis.size) - axis.size) / (at - axis.size)
+            for i, (here, there) in enumerate(zip(shape, self._figures[axis.name, at].shapes[v], strict=True)):
+                found[i] *= 1 + step * (there - here) / here if here else 1
+        return tuple(map(round, found))
 
 
 @dataclass(frozen=True, eq=False)
