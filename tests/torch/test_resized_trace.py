@@ -10,7 +10,6 @@ import recompviz as rv
 from recompviz.core.planning.planner import Planner
 from recompviz.pytorch.tracing.resized_trace import ResizedTraces, axes_of
 from recompviz.pytorch.tracing.step import TraceError
-from tests.torch.steps import TiedTransformer
 
 
 class Convolutional(nn.Module):
@@ -21,6 +20,18 @@ class Convolutional(nn.Module):
 
     def forward(self, x):
         return self.head(self.layers(x))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(50, 8), nn.Linear(8, 50)
+        self.positions = nn.Parameter(torch.zeros(64, 8))
+
+    def forward(self, tokens):
+        h = self.embedding(tokens) + self.positions[: tokens.shape[1]]
+        h = (h @ h.mT).softmax(-1) @ h
+        return self.head(h).transpose(1, 2)
 
 
 def images(batch):
@@ -57,7 +68,7 @@ def test_bytes_and_shapes_at_another_batch_are_those_of_a_trace_there(batch):
 
 
 def test_bytes_at_a_shorter_length_grow_with_its_square():
-    model = TiedTransformer()
+    model = Attention()
     resized = ResizedTraces(trace(model, tokens(3, 32)))
     assert [axis.name for axis in resized.axes] == ["batch", "length"]
     equal_to_trace(resized, {"batch": 5, "length": 20}, trace(model, tokens(5, 20)))
@@ -82,7 +93,7 @@ def test_an_input_that_does_not_begin_with_the_batch_has_no_axis():
 
 
 def test_one_tensor_that_is_input_and_target_stays_one():
-    resized = ResizedTraces(trace(TiedTransformer(), tokens(3, 32)))
+    resized = ResizedTraces(trace(Attention(), tokens(3, 32)))
     inputs, _, targets = resized.trace_at({"batch": 6}).arguments
     assert inputs[0] is targets[0]
 
@@ -103,6 +114,6 @@ def test_a_step_with_other_operators_at_another_size_is_refused():
 
 
 def test_a_size_outside_the_range_is_refused():
-    resized = ResizedTraces(trace(TiedTransformer(), tokens(3, 32)))
+    resized = ResizedTraces(trace(Attention(), tokens(3, 32)))
     with pytest.raises(ValueError, match="length is 64"):
         resized.at({"length": 64})

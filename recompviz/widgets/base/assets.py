@@ -21,8 +21,8 @@ HERE = Path(__file__).parent.parent
 # In the order of the cascade: of two rules of equal specificity, the later one applies.
 SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/fit", "explorer/timeline",
-    "graph/graph", "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins", "explorer/drawer",
-    "explorer/step",
+    "graph/graph", "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins",
+    "explorer/drawer", "explorer/step",
 )  # fmt: skip
 # Surfaces and text of the Explorer follow JupyterLab's theme.
 JUPYTER = {
