@@ -97,48 +97,70 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
     runners = contenders(trace, step, alike)
     first = {method: firsts(runners)[identity(contender)] for method, contender in runners.items()}
     runners = {method: contender for method, contender in runners.items() if first[method] == method}
-    peaks: dict[str, int] = {}
-    for method in alike:
-        peaks[method] = peaks[first[method]] if first[method] in peaks else runners[method].measure().peak
-        say(f"measured: {method} {peaks[method] / 1e6:,.0f} MB")
+    peaks = measured_peaks(runners, first, say)
     table = timed.plans("live")
-    fitting = {
+    within = {
         method: table.row(peaks[method])
         for method in NEIGHBOURS
         if method in peaks and peaks[method] >= table.least_total
     }
-    ours = {row: planned(timed, step, table.plans[row]) for row in sorted(set(fitting.values()))}
+    ours = {row: planned(timed, step, table.plans[row]) for row in sorted(set(within.values()))}
     our_peaks = {row: contender.measure().peak for row, contender in ours.items()}
-    say(f"measured: ours within {len(fitting)} peaks; timing {len(runners) + len(ours)} steps in turn")
+    say(f"measured: ours within {len(within)} peaks; timing {len(runners) + len(ours)} steps in turn")
     took = step_seconds([contender.step for contender in (*runners.values(), *ours.values())], rounds)
-    steps: list[str | int] = [*runners, *ours]
-    each = dict(zip(steps, took, strict=True))
-    seconds: dict[str | int, float] = {**each, **{method: each[first[method]] for method in alike}}
-    rows = [
-        {
-            "method": method,
-            "formula": plan.peak,
-            "simulated": rv.simulate(trace, plan).peak,
-            "measured": peaks[method],
-            "seconds": seconds[method],
-            "overhead": really_recomputed(trace, plan),
-            "recompute_seconds": recompute_seconds(trace, plan),
+    seconds = dict(zip(runners, took[: len(runners)], strict=True))
+    our_seconds = dict(zip(ours, took[len(runners) :], strict=True))
+    rows = {
+        method: row_of(trace, method, plan, peaks[method], seconds[first[method]]) for method, plan in alike.items()
+    }
+    our_rows = {
+        row: {
+            "ours_measured": our_peaks[row],
+            "ours_seconds": our_seconds[row],
+            "ours_recompute_seconds": recompute_seconds(timed, table.plans[row]),
         }
-        for method, plan in alike.items()
-    ]
-    against = [
-        {
-            "method": method,
-            "measured": peaks[method],
-            "seconds": seconds[method],
-            "recompute_seconds": recompute_seconds(trace, alike[method]),
-            "ours_measured": our_peaks.get(row) if (row := fitting.get(method)) is not None else None,
-            "ours_seconds": seconds[row] if row is not None else None,
-            "ours_recompute_seconds": recompute_seconds(timed, table.plans[row]) if row is not None else None,
-        }
-        for method in NEIGHBOURS
-        if method in peaks
-    ]
+        for row in ours
+    }
+    return data_of(step, trace, device) | {
+        "rows": list(rows.values()),
+        "at_equal_peak": [beside(rows[m], our_rows.get(within.get(m, -1))) for m in NEIGHBOURS if m in rows],
+        "curve": [
+            [sum(trace.joint.seconds) + recompute_seconds(timed, plan), int(peak)]
+            for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True)
+        ],
+    }
+
+
+def measured_peaks(runners: dict[str, Contender], first: dict[str, str], say: Say) -> dict[str, int]:
+    """Measure the peak of each method in bytes. Methods with the same plan (see ``first``) share one measurement."""
+    peaks: dict[str, int] = {}
+    for method, same in first.items():
+        peaks[method] = peaks[same] if same in peaks else runners[method].measure().peak
+        say(f"measured: {method} {peaks[method] / 1e6:,.0f} MB")
+    return peaks
+
+
+def row_of(trace: rv.Trace, method: str, plan: rv.Plan, peak: int, seconds: float) -> dict[str, Any]:
+    """Return the row of a method, with its measured peak in bytes and the seconds of a step."""
+    return {
+        "method": method,
+        "formula": plan.peak,
+        "simulated": rv.simulate(trace, plan).peak,
+        "measured": peak,
+        "seconds": seconds,
+        "overhead": really_recomputed(trace, plan),
+        "recompute_seconds": recompute_seconds(trace, plan),
+    }
+
+
+def beside(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the row of a method and the row of our plan within its peak as one row; None if no plan fits."""
+    missing = dict.fromkeys(("ours_measured", "ours_seconds", "ours_recompute_seconds"))
+    return {name: row[name] for name in ("method", "measured", "seconds", "recompute_seconds")} | (ours or missing)
+
+
+def data_of(step: networks.Example, trace: rv.Trace, device: str) -> dict[str, Any]:
+    """Return the machine, the batch and the calibrated step, as stored in ``results/data``."""
     return {
         **about(device),
         "batch": len(step.inputs[0]),
@@ -146,12 +168,6 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
         "load": round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None,
         "static": rv.simulate(trace).static,
         "call_seconds": sum(trace.joint.seconds),
-        "rows": rows,
-        "at_equal_peak": against,
-        "curve": [
-            [sum(trace.joint.seconds) + recompute_seconds(timed, plan), int(peak)]
-            for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True)
-        ],
     }
 
 

@@ -24,7 +24,7 @@ from recompviz.pytorch.internals.symbolic_sizes import SymbolicSizes
 from recompviz.pytorch.tracing.call_list import CallList
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.node_graph import node_graph
-from recompviz.pytorch.tracing.prepared import prepare
+from recompviz.pytorch.tracing.prepared import Prepared, prepare
 from recompviz.pytorch.tracing.results import copied_gradients, forward_output_count, name_results, split_outputs
 from recompviz.pytorch.tracing.storage_table import StorageTable
 
@@ -131,10 +131,50 @@ def fold(
     output = next(iter(reversed(fx.graph.nodes)))
     prepared = prepare(fx, output_count or forward_output_count(output) or 1)
     region = output_count is not None
+    table, calls = _tables(fx, prepared, target_positions, region, role_of or placeholder_role)
+    outputs, gradients = split_outputs(output, output_count)
+    leaves = leaves or not region
+    name_results(table, outputs, gradients, region, leaves)
+    results = frozenset(table.storage_of[v] for v in (*outputs, *gradients) if v in table.storage_of)
+    made = node_graph(table, calls, prepared.forward, results, granularity)
+    runs_on = runtime(device or table.device)
+    joint = JointGraph(
+        calls=made.calls,
+        storages=tuple(table.storages),
+        results=frozenset(s for s in results if table.storages[s].maker >= 0),
+        clones=copied_gradients(table, gradients, leaves),
+        tangent_bytes=sum(s.size for s in table.storages if s.maker < 0 and s.category is Category.GRADIENT),
+        rng_bytes=runs_on.generator_bytes(),
+        alignment=runs_on.alignment,
+    )
+    return Folded(
+        joint=joint,
+        graph=made.graph,
+        fx=fx,
+        call_node=tuple(calls.nodes),
+        node_calls=made.node_calls,
+        storage_of=table.storage_of,
+        placeholders=tuple(table.placeholders),
+        outputs=outputs,
+        gradients=gradients,
+        mutated=prepared.mutated,
+        symbolic_sizes=SymbolicSizes(
+            [node.meta.get("val") for node, (role, _) in table.placeholders if role != "tangent"], table.symbolic
+        ),
+    )
+
+
+def _tables(
+    fx: GraphModule,
+    prepared: Prepared,
+    target_positions: frozenset[int],
+    region: bool,
+    role_of: Callable[[Node], Role],
+) -> tuple[StorageTable, CallList]:
+    """Return the storages and the calls of a joint graph: placeholders and constants, then forward and backward."""
     table = StorageTable(fx, prepared.passed)
     calls = CallList(table, prepared.mutated)
     nodes = list(fx.graph.nodes)
-    role_of = role_of or placeholder_role
     tangents = [node for node in nodes if node.op == "placeholder" and role_of(node)[0] == "tangent"]
     # autograd holds the gradient of the loss, and makes those of tensors that the step assigns to attributes
     arriving = tangents if region else tangents[1:]
@@ -154,34 +194,4 @@ def fold(
             calls.add(node, backward=True)
     if region and not gradients_are_boxed():
         calls.hold(arriving)
-
-    outputs, gradients = split_outputs(nodes[-1], output_count)
-    leaves = leaves or not region
-    name_results(table, outputs, gradients, region, leaves)
-    results = frozenset(table.storage_of[v] for v in (*outputs, *gradients) if v in table.storage_of)
-    made = node_graph(table, calls, prepared.forward, results, granularity)
-    runs_on = runtime(device or table.device)
-    joint = JointGraph(
-        made.calls,
-        tuple(table.storages),
-        frozenset(s for s in results if table.storages[s].maker >= 0),
-        copied_gradients(table, gradients, leaves),
-        sum(s.size for s in table.storages if s.maker < 0 and s.category is Category.GRADIENT),
-        runs_on.generator_bytes(),
-        runs_on.alignment,
-    )
-    return Folded(
-        joint,
-        made.graph,
-        fx,
-        tuple(calls.nodes),
-        made.node_calls,
-        table.storage_of,
-        tuple(table.placeholders),
-        outputs,
-        gradients,
-        prepared.mutated,
-        SymbolicSizes(
-            [node.meta.get("val") for node, (role, _) in table.placeholders if role != "tangent"], table.symbolic
-        ),
-    )
+    return table, calls

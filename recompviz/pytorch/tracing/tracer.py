@@ -9,6 +9,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,17 +79,44 @@ def trace_step(
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
+    arguments = _checked_arguments(step, inputs, kwargs, targets, optimizer)
+    signature = Signature.of(step, arguments)
+    planned_for = _planned_device(step, arguments, signature, device)
+    make = partial(_trace_of, step, arguments, signature, granularity, planned_for, optimizer)
+    with one_at_a_time, torch.enable_grad():  # a capture changes settings of the process
+        traced = _of_later_steps(make, step, arguments) if planned_for is None else make(None, None)
+    traced = traced.with_costs(costs)
+    if optimizer is not None:
+        traced = with_optimizer(traced, optimizer)
+    return traced
+
+
+def _checked_arguments(
+    step: Step,
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    targets: Sequence[Any],
+    optimizer: torch.optim.Optimizer | None,
+) -> Arguments:
+    """Return the arguments of a step, and make the parameters of lazy layers. Raise TraceError for wrong arguments."""
     try:
         expect_optimizer(optimizer)
     except TypeError as error:
         raise TraceError(str(error)) from None
     arguments = step_arguments(inputs, kwargs, targets)
     refuse_arrays(arguments)
-    refuse_call(model, *arguments[:2])
+    refuse_call(step.model, *arguments[:2])
     with _explained(step, arguments):
         make_lazy_parameters(step, arguments)
     refuse_foreign(optimizer, step, arguments)
-    signature = Signature.of(step, arguments)
+    return arguments
+
+
+def _planned_device(step: Step, arguments: Arguments, signature: Signature, device: str | None) -> torch.device | None:
+    """Return the device of an estimated trace, or None if the step has memory. Raise TraceError if it has no gradient.
+
+    ``device`` is the argument of :func:`recompviz.trace`.
+    """
     estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:
         raise TraceError(
@@ -99,34 +127,39 @@ def trace_step(
         raise TraceError(
             "no parameter has requires_grad=True: there is no backward pass; set it on the parameters that are trained"
         )
-    planned_for = torch.device(device or "cpu") if estimated else None
+    return torch.device(device or "cpu") if estimated else None
 
-    def made(captured: CapturedStep | None, whole: bool | None) -> Trace:
-        """Return the trace of a captured step, without costs. It is whole if it returns its scalar loss."""
-        with _explained(step, arguments):
-            fx = _exported(step, arguments) if captured is None else captured.joint
-            if whole is None:
-                whole = _is_whole(step, arguments, fx)
-        before = _positions(arguments[:2])
-        targets_at = frozenset(range(before, before + _positions(arguments[2])))
-        refuse_data_dependent_shapes(fx)
-        count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
-        role_of = roles_of_inputs(captured.sources, captured.inputs) if captured is not None else None
-        folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
-        if captured is not None:
-            folded = _with_unused(folded, step, arguments, captured.inputs)
-        outside = _outside(captured, step, arguments) if captured is not None else ()
-        traced = Trace(
-            step, folded, signature, arguments, granularity, "paper", planned_for, optimizer, outside=outside
-        )
-        refuse_computed_constants(step, traced.constants)
-        return traced
 
-    with one_at_a_time, torch.enable_grad():  # a capture changes settings of the process
-        traced = made(None, None) if estimated else _of_later_steps(made, step, arguments)
-    traced = traced.with_costs(costs)
-    if optimizer is not None:
-        traced = with_optimizer(traced, optimizer)
+def _trace_of(
+    step: Step,
+    arguments: Arguments,
+    signature: Signature,
+    granularity: Granularity,
+    planned_for: torch.device | None,
+    optimizer: torch.optim.Optimizer | None,
+    captured: CapturedStep | None,
+    whole: bool | None,
+) -> Trace:
+    """Return the trace of a captured step in the current state, without costs.
+
+    ``captured`` is None for an estimated trace. ``whole`` is whether the step returns its scalar loss; None if that is
+    not known.
+    """
+    with _explained(step, arguments):
+        fx = _exported(step, arguments) if captured is None else captured.joint
+        if whole is None:
+            whole = _is_whole(step, arguments, fx)
+    before = _positions(arguments[:2])
+    targets_at = frozenset(range(before, before + _positions(arguments[2])))
+    refuse_data_dependent_shapes(fx)
+    count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
+    role_of = roles_of_inputs(captured.sources, captured.inputs) if captured is not None else None
+    folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
+    if captured is not None:
+        folded = _with_unused(folded, step, arguments, captured.inputs)
+    outside = _outside(captured, step, arguments) if captured is not None else ()
+    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer, outside=outside)
+    refuse_computed_constants(step, traced.constants)
     return traced
 
 
@@ -154,7 +187,7 @@ def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
 
 
 def _of_later_steps(
-    made: Callable[[CapturedStep | None, bool | None], Trace], step: Step, arguments: Arguments
+    make: Callable[[CapturedStep | None, bool | None], Trace], step: Step, arguments: Arguments
 ) -> Trace:
     """Trace the step that a training loop repeats. It may differ from the first step.
 
@@ -164,24 +197,23 @@ def _of_later_steps(
 
     Parameters
     ----------
-    made : callable (captured step, whole) → Trace
-        Makes a trace of a captured step in the current state. ``whole`` is whether the step returns its scalar loss;
-        None if that is not known.
+    make : callable (captured step, whole) → Trace
+        Makes a trace of a captured step in the current state; see :func:`_trace_of`.
     step : Step
     arguments : tuple
     """
     captured = _captured(step, arguments)
     if not captured.assigns_state:
-        return made(captured, None)
+        return make(captured, None)
     with state_restored(step, arguments):
         try:
             with forward_only():
                 result = step(*arguments)
         except Exception as error:  # the user's own steps report it
             raise_if_it_must_come_through(error)
-            return made(captured, None)
+            return make(captured, None)
         whole = step.loss is not None or bool(arguments[2]) or _is_scalar(result)
-        return replace(made(_captured(step, arguments), whole), after_first=True)
+        return replace(make(_captured(step, arguments), whole), after_first=True)
 
 
 def _captured(step: Step, arguments: Arguments) -> CapturedStep:
