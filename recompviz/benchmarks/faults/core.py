@@ -303,7 +303,7 @@ def _from_networkx(directed: bool, size: Any) -> Graph:
 
 
 def _refusal(what: str, made: Callable[[], Any], right: Callable[[Any], bool]) -> str | None:
-    """Return what is wrong with a call: another error than a clear one, or a wrong result."""
+    """Return what is wrong with a call: it raised an unclear error, or its result is wrong. None if neither is so."""
     try:
         with limited(20):
             result = made()

@@ -98,7 +98,7 @@ class Configured(nn.Module):
         return self._ratio * 0.5
 
     def joined(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the sum or the product of ``x`` and ``rows``. A change replaces it in the class or an object."""
+        """Return the sum of ``x`` and ``rows`` in the mode ``ADD``, otherwise their product. Changes may replace it."""
         return x + rows if self.settings.mode is Mode.ADD else x * rows
 
     def factor(self) -> float:

@@ -34,7 +34,7 @@ COLUMNS = 5
 class Runs(NamedTuple):
     """Several sorted lists of labels (partial solutions) in one array.
 
-    List k is the rows ``first[k]`` to ``last[k] − 1`` of ``labels``. The docstring of the module explains labels.
+    List k has the rows ``first[k]`` to ``last[k] − 1`` of ``labels``. The docstring of the module explains labels.
     """
 
     labels: NDArray[np.int64]

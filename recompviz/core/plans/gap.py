@@ -31,7 +31,7 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class GapStep:
-    """One step of a gap: the difference of two totals, and its reason.
+    """One part of a gap: the difference of two totals, and its reason.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class GapStep:
         sizes rounded by the allocator. ``"workspace"``: scratch memory inside operators. ``"measured"``: the difference
         of measured and simulated peak. ``"reserved"``: memory that the allocator reserves and that is not in use.
     change : int
-        The bytes that the step adds to the total; negative if it lowers the total.
+        The bytes that the part adds to the total; negative if it lowers the total.
     total : int
-        The total after this step, in bytes.
+        The total after this part, in bytes.
     why : str
         The reason, in words.
     behind : tuple of (str, int)
@@ -60,10 +60,10 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The steps from a plan's peak by the paper's formula to its simulated and, if known, measured peak; frozen.
+    """The parts from a plan's peak by the paper's formula to its simulated and, if known, measured peak; frozen.
 
-    The first step is the peak by the formula. The changes of all steps add up to the total of the last step. ``print``
-    shows the steps as a table.
+    The first part is the peak by the formula. The changes of all parts add up to the total of the last part. ``print``
+    shows the parts as a table.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Gap:
 
     @property
     def text(self) -> str:
-        """The steps as a table, one step on each line."""
+        """The parts as a table, one part on each line."""
         lines = []
         for step in self.steps:
             first = f", most of it {step.behind[0][0]}" if step.behind and step.change else ""
@@ -89,12 +89,12 @@ class Gap:
         return self.text
 
     def figure(self) -> Any:
-        """Return the steps as a Plotly waterfall chart, in MiB."""
+        """Return the parts as a Plotly waterfall chart, in MiB."""
         return render("gap_figure", self)
 
 
 def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """Return the gap of a plan: the steps from its peak by the paper's formula to its simulated and measured peak.
+    """Return the gap of a plan: the parts from its peak by the paper's formula to its simulated and measured peak.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     Returns
     -------
     Gap
-        With ``measured``, it ends with the steps ``"measured"`` and, if ``measured.reserved_peak`` is known,
+        With ``measured``, it ends with the parts ``"measured"`` and, if ``measured.reserved_peak`` is known,
         ``"reserved"``.
 
     Examples

@@ -77,9 +77,10 @@ class _Builder:
             yield event.counted_at(step)
 
     def _step(self, step: int, scope: str, last_scope: str) -> int:
-        """Return the step of an event, from the named range in which it happened.
+        """Return the number of the step in which an event happened.
 
-        Without a schedule, a new step starts when the operator changes.
+        The profiler's range around each call of a schedule has the number of the step in its name. Without a schedule,
+        a new step starts when the operator changes.
         """
         if self.schedule is not None:
             if scope.startswith("rv:") and scope != "rv:optimizer":

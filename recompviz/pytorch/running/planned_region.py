@@ -1,6 +1,7 @@
 """A region (a captured graph) and its plans.
 
-Before a training step is recorded, a region has one plan of least peak. Afterwards it has the plans of a search.
+Before a training step is recorded, a region has only the plan of least peak. Afterwards it has all plans that a search
+found.
 """
 
 from __future__ import annotations

@@ -125,9 +125,9 @@ class NumberedProgram:
     padding, unchecked_padding : tuple of torch.Tensor
         The empty tensors that fill the remaining slots: the slots that autograd checks for changes, and the others.
     read : tuple of int
-        Where the inputs that the backward pass reads are among its arguments.
+        The positions of the inputs that the backward pass reads, among the arguments of the backward pass.
     saved : slice
-        Where the saved values are among the arguments of the backward pass.
+        The positions of the saved values among the arguments of the backward pass.
     """
 
     number: int

@@ -73,7 +73,7 @@ class PageWidget(anywidget.AnyWidget):
 
 
 def _is_message(data: Mapping[str, Any]) -> bool:
-    """Whether a message is one that ipywidgets reads. The pages of recompviz send no buffers."""
+    """Return whether ipywidgets can read a message. A message with buffers is refused, because our pages send none."""
     method = data.get("method")
     if method == "update":
         return isinstance(data.get("state"), Mapping) and not data.get("buffer_paths")

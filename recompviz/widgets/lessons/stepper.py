@@ -85,7 +85,7 @@ class Stepper(Lesson):
     def to_svg(self) -> str:
         """Return a static SVG picture of the shown step.
 
-        At step 0, the picture shows the step ``Scene.still`` instead, which the scene names for static pictures.
+        At step 0, the picture shows the step number ``Scene.still`` instead, which each scene sets for this purpose.
         """
         return self.scenes[self._shown].to_svg(self._still, self.caption())
 

@@ -36,7 +36,7 @@ def device_of(values: Iterable[Any]) -> torch.device:
 
 
 def present_accelerator() -> torch.device | None:
-    """Return the accelerator that PyTorch uses at present, if recompviz has a file for its kind; otherwise None."""
+    """Return the accelerator that PyTorch currently uses, if recompviz has a file for its kind; otherwise None."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None or found.type not in RUNTIMES:
         return None
