@@ -13,7 +13,7 @@ mouse drags the budget slider over 300 positions, several times. Columns:
 
 The second table has the time from a traced graph to the first picture in the page, with and without Graphviz's ``dot``.
 
-    python -m recompviz.benchmarks.explorer                  # some minutes; needs recompviz[test] and Chromium
+    python -m recompviz.benchmarks.explorer                  # a few minutes; needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer --graphs resnet152 --events 100
     python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR     # random use; see soak.py
 """

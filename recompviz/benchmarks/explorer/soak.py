@@ -93,7 +93,7 @@ class SoakRun:
         self.page_numbers: list[int] = []  # for each row: how often the page was loaded before
 
     def run(self, seconds: float) -> None:
-        """Act for some seconds; print a line every minute."""
+        """Act for a few seconds; print a line every minute."""
         soak, generator = self.soak, self.soak.random
         soak.start()
         self.begun = time.monotonic()

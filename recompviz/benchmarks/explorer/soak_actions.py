@@ -477,7 +477,7 @@ class Soak(Session):
         self.kernel.run(f"soaked.set_budgets_in_thread(explorer, {self.random.uniform(0.3, 1.5):.2f}, {seed})")
 
     def keep_the_kernel_busy(self) -> None:
-        """Let a cell run for some seconds while the page goes on."""
+        """Let a cell run for a few seconds while the page goes on."""
         self.kernel.run(f"import time\ntime.sleep({self.random.choice((1, 3, 6))})")
 
     def interrupt_a_loop_of_budgets(self) -> None:

@@ -25,7 +25,7 @@ from recompviz.widgets.explorer.explorer import Explorer
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
-# A small network with repeated blocks: a run takes some seconds on one CPU core.
+# A small network with repeated blocks: a run takes a few seconds on one CPU core.
 STEP = trace(
     resnet((2, 2, 2, 2), width=8, classes=10),
     torch.randn(2, 3, 64, 64),
@@ -119,7 +119,7 @@ def other_plan(explorer: Explorer, number: int) -> Plan:
 
 
 def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for some seconds."""
+    """Set random budgets for a few seconds."""
     generator, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(ValueError):  # too small for every plan
@@ -128,5 +128,5 @@ def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
 
 
 def set_budgets_in_thread(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for some seconds in another thread, and return at once."""
+    """Set random budgets for a few seconds in another thread, and return immediately."""
     threading.Thread(target=set_budgets, args=(explorer, seconds, seed), daemon=True).start()

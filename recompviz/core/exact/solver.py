@@ -35,7 +35,7 @@ Family = Literal["all", "paper", "prefixes", "auto"]
 
 # with more lower sets the pairwise recursion in NumPy takes minutes
 AFFORDABLE_PAIRWISE = 2_000
-# with more lower sets, or lower sets × nodes, the compiled open segments take more than some seconds
+# with more lower sets, or lower sets × nodes, the compiled open segments take more than a few seconds
 AFFORDABLE_COMPILED = 30_000
 AFFORDABLE_EFFORT = 10_000_000
 # with at most this many lower sets the pairwise recursion in NumPy takes about a second
@@ -73,7 +73,7 @@ def solve(
     family : "all", "paper", "prefixes" or "auto"
         The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: the paper's
         L^v = {w : v is reachable from w}. ``"prefixes"``: the sets of ``"paper"``, prefixes of five topological orders,
-        and unions of some L^v. ``"auto"``: all lower sets if a search over them takes some seconds at most, otherwise
+        and unions of some L^v. ``"auto"``: all lower sets if a search over them takes a few seconds at most, otherwise
         ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
     limit : int
         The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,

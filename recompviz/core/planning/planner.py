@@ -294,7 +294,7 @@ class Planner:
         """Return lower bounds on recomputation for all budgets, and on the least peak. It is cached.
 
         The bounds are proven. ``bounds().overhead("10 GiB")`` is the bound for one budget. With scipy, they come from
-        linear programs, which take from a second to some minutes. Near the least peak, an integer program gives a much
+        linear programs, which take from a second to a few minutes. Near the least peak, an integer program gives a much
         larger bound: ``bounds().tighten("10 GiB")`` takes up to 10 seconds. Without scipy, the bounds are weaker.
 
         Parameters

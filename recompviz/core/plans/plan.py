@@ -224,8 +224,8 @@ class Plan:
 
         No strategy that keeps the traced order of the calls recomputes less within this peak, even if it recomputes
         values several times. None if the plan was not returned by a planner or a trace: a plan alone does not have the
-        training step. The first bound of a training step takes from a second to some minutes, each further one up to 10
-        seconds; see :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
+        training step. The first bound of a training step takes from a second to a few minutes, each further one up to
+        10 seconds; see :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
 
         Examples
         --------

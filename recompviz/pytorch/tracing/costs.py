@@ -283,8 +283,8 @@ def _main_dtype(nodes: Sequence[Node]) -> torch.dtype:
 def measure_roofline(device: torch.device, dtype: torch.dtype = torch.float32) -> Roofline:
     """Measure the roofline of a device with a matrix product and a copy.
 
-    The measurement takes some tenths of a second and runs once in a process for each device and dtype. Launch times are
-    not measured: ``seconds_per_call`` is 0.
+    The measurement takes a few tenths of a second and runs once in a process for each device and dtype. Launch times
+    are not measured: ``seconds_per_call`` is 0.
 
     Parameters
     ----------

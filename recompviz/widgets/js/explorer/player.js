@@ -6,7 +6,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 const WHOLE = 24;
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 
-/** The position in the schedule after some milliseconds of playing, at most the last step. */
+/** The position in the schedule after a few milliseconds of playing, at most the last step. */
 export function advance(at, milliseconds, steps, speed) {
   return Math.min(steps - 1, at + (milliseconds / 1000) * (steps / WHOLE) * speed);
 }
