@@ -74,7 +74,7 @@ def _workspace_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def _alone(node: Node, device: torch.device) -> tuple[int, int | None]:
-    """Run an operator alone, and return the bytes that it took besides its results: the profiler's, the allocator's."""
+    """Run an operator alone. Return the bytes it took besides its results, by the profiler and by the allocator."""
     call = allocating_call(node)
     assert call is not None
     operator, arguments, named = call

@@ -48,7 +48,7 @@ def simulation(setting: Setting, trace: rv.Trace, plan: rv.Plan) -> rv.Timeline:
 
 
 def certificates(setting: Setting) -> Iterator[Row]:
-    """Gradients of plans against eager PyTorch, with deterministic kernels."""
+    """Compare gradients of plans with those of eager PyTorch, with deterministic kernels."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         trace = traced(example(case, setting.device))

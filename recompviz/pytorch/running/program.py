@@ -131,9 +131,9 @@ def _unpack(names: list[str], source: str) -> str:
 
 
 def _gradients(folded: Folded, views: EqualViews) -> list[Node | None]:
-    """The gradients, without views that have no effect. Two gradients never become the same tensor in this way.
+    """Return the gradients, without views that have no effect. Two gradients never become the same tensor in this way.
 
-    If they were, AccumulateGrad would copy one of them.
+    If they did, AccumulateGrad would copy one of them.
     """
     equal = [views.equal(node) if node is not None else None for node in folded.gradients]
     return [
