@@ -23,8 +23,35 @@ def test_every_control_stays_within_the_frames() -> None:
 
 
 @node
+def test_keys_step_unless_a_field_needs_them() -> None:
+    cases = [
+        ["ArrowLeft", "BUTTON", "button"], ["ArrowRight", "INPUT", "range"], ["Home", "DIV", ""],
+        ["End", "INPUT", "range"],
+        ["ArrowLeft", "SELECT", "select-one"], ["ArrowRight", "INPUT", "number"], ["a", "DIV", ""],
+    ]  # fmt: skip
+    actions = run("lessons/lesson_player.js", "v.cases.map((c) => m.actionOfKey(...c) ?? null)", cases=cases)
+    assert actions == ["back", "forth", "first", "last", None, None, None]
+
+
+@node
+def test_a_drawn_size_snaps_to_the_grain_and_predictions_are_judged() -> None:
+    gauge = {"bottom": 120, "scale": 10, "grain": 1, "most": 11}
+    sizes = run("lessons/predict.js", "v.ys.map((y) => m.drawnSize(v.g, y))", g=gauge, ys=[120, 114, 20, -50, 300])
+    assert sizes == [0, 1, 10, 11, 0]
+    bar, freed = {"kind": "bar", "answer": 10}, {"kind": "freed", "answer": ["v1", "g2"]}
+    judged = run(
+        "lessons/predict.js",
+        "[m.isRight(v.b, 10), m.isRight(v.b, 9), m.isRight(v.b, 9, 2), "
+        "m.isRight(v.f, new Set(['g2', 'v1'])), m.isRight(v.f, new Set(['v1'])), m.isRight(v.f, new Set())]",
+        b=bar,
+        f=freed,
+    )
+    assert judged == [True, False, True, True, False, False]
+
+
+@node
 def test_a_frame_changes_what_it_names_and_leaves_the_rest() -> None:
-    element = ["rect", "node", {"x": 1, "y": 2}, "a", "n0", -1, ""]
+    element = ["rect", "node", {"x": 1, "y": 2}, "a", "n0", -1, "", ""]
     values = run(
         "lessons/scene_view.js", "[m.valuesOf(v.e, undefined), m.valuesOf(v.e, {style: 'keep', x: 5})]", e=element
     )
@@ -34,18 +61,21 @@ def test_a_frame_changes_what_it_names_and_leaves_the_rest() -> None:
     ]
 
 
-@pytest.mark.parametrize("entry", ["lessons/playground.js", "lessons/stepper.js"])
+ENTRIES = ("lessons/playground.js", "lessons/stepper.js", "lessons/lesson_page.js")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> None:
     text = esm(entry)
-    names = re.findall(r"^(?:const|let|function|class) (\w+)", text, re.MULTILINE)
-    renders = len(re.findall(r"^function render\(", text, re.MULTILINE))
-    assert renders == 1
+    names = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", text, re.MULTILINE)
+    # a widget exports its function; the script of a page is no module and exports nothing
+    assert len(re.findall(r"^export default \{ render: mount\w+ \};$", text, re.MULTILINE)) == (entry != ENTRIES[2])
     assert len(names) == len(set(names))
     assert not re.search(r"^import ", text, re.MULTILINE)
 
 
 def test_every_file_of_the_lessons_is_joined_and_no_url_is_loaded() -> None:
-    text = esm("lessons/playground.js") + esm("lessons/stepper.js")
+    text = "".join(map(esm, ENTRIES))
     assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"shared/elements.js"}
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
 
@@ -65,3 +95,24 @@ def test_a_scene_refuses_what_it_cannot_show() -> None:
     canvas.box(0, 0, 1, 1, "node", "n")
     with pytest.raises(ValueError, match="uses a key twice"):
         Scene(1, 1, "two", tuple(canvas.elements), ())
+
+
+def test_a_static_picture_has_the_colours_of_both_themes() -> None:
+    canvas = Canvas()
+    canvas.box(0, 0, 1, 1, "keep", "n", tip="a long name")
+    picture = Scene(9, 9, "one", tuple(canvas.elements), (Frame({}, ""),)).to_svg()
+    assert "<title>a long name</title>" in picture
+    dark = picture[picture.index("@media (prefers-color-scheme: dark)") :]
+    assert f"--s-keep:{LIGHT['keep']}" in picture
+    assert f"--s-keep:{DARK['keep']}" in dark
+    assert f"--s-surface:{DARK['surface']}" in dark  # the ground
+    assert '[data-jp-theme-light="false"]' in dark
+
+
+def test_no_two_meanings_of_a_picture_look_the_same() -> None:
+    styles = ("keep", "cell-now", "cell-path", "recompute")  # boundary, choice, path, recomputed
+    looks = [STYLES[style]["fill"] + STYLES[style]["stroke"] for style in styles]
+    assert len(set(looks)) == 4
+    assert {STYLES[style]["stroke"] for style in ("cell-now", "ring", "link-lit", "keep", "recompute")} == {
+        "text", "second", "keep-line", "recompute",
+    }  # fmt: skip

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import random
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +16,10 @@ import pytest
 import recompviz as rv
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.teaching.small_graphs import small_graph
+from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.lessons.playground_scene import caption, playground_patch
 from recompviz.widgets.lessons.set_playground import Playground
+from recompviz.widgets.lessons.strategy_scene import strategy_scene
 from tests.core.random_graphs import random_graph
 from tests.widgets.test_javascript import node, run
 
@@ -54,6 +61,48 @@ def test_the_page_computes_the_same_closure_as_python() -> None:
     for nodes, found in zip(sets, closures, strict=True):
         names = {graph.names[int(v)] for v in found.split(",")}
         assert names == graph.closure(graph.names[v] for v in nodes)
+
+
+@node
+def test_a_page_without_a_kernel_computes_the_same_costs_as_python() -> None:
+    chance = random.Random(3)
+    cases, expected = [], []
+    for seed in range(30):
+        graph = random_graph(seed, most_nodes=7)
+        widget = Playground(graph)
+        sets = sorted(graph.lower_set_masks(), key=int.bit_count)[1:]
+        masks: list[int] = []
+        for mask in sets:
+            if (not masks or masks[-1] & ~mask == 0) and chance.random() < 0.5:
+                masks.append(mask)
+        widget._sequence = [list(bits(mask)) for mask in masks]
+        cases.append([widget._lesson, widget._sequence])
+        expected.append(widget._costs)
+    assert run("lessons/sequence_costs.js", "v.cases.map(([g, s]) => m.costsText(g, s))", cases=cases) == expected
+
+
+def test_a_page_has_all_frames_and_is_written_whole(tmp_path: Path) -> None:
+    widget = rv.playground("diamond")
+    widget.sequence = [{"a"}, {"a", "b"}, {"a", "b", "c", "d"}]
+    pages = {
+        "play.html": widget,
+        "strategy.html": rv.step_strategy("chain"),
+        "table.html": rv.step_programme("diamond"),
+    }
+    for name, lesson in pages.items():
+        page = lesson.to_html(tmp_path / name)
+        assert (tmp_path / name).read_text(encoding="utf-8") == page
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+        packed = re.search(r'<script type="application/x-recompviz-lesson">(.+?)</script>', page)
+        assert packed
+        data = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+        assert data["traits"] == json.loads(json.dumps(lesson.page_data()["traits"]))
+    key = "0 0,1 0,1,2,3"
+    steps = widget.page_data()["steppers"]
+    assert steps[key]["captions"] == strategy_scene(canonical_strategy(widget.plan), "").message()["captions"]
+    assert len(steps) == 47  # the 24 sequences that end with V, and the 23 of these without their V
+    with pytest.raises(rv.FileError):
+        widget.to_html(tmp_path)
 
 
 def test_the_chosen_sequence_is_a_plan() -> None:

@@ -83,6 +83,22 @@ def test_a_click_on_a_point_shows_its_plan_and_on_a_cell_its_step() -> None:
             assert scene.frames[go].caption.startswith(label.removeprefix("step that fills "))
 
 
+def test_the_curve_is_a_step_function_through_its_plans() -> None:
+    scene = rv.step_programme("residual").scenes[0]
+    paths = {e.key: str(e.attributes["d"]) for e in scene.elements if e.key in ("time-front", "memory-front")}
+    points = {
+        (round(float(e.attributes["cx"]), 1), round(float(e.attributes["cy"]), 1))
+        for e in scene.elements
+        if e.tag == "circle"
+    }
+    for path in paths.values():
+        assert re.fullmatch(r"M[\d.]+ [\d.]+V[\d.]+(?:H[\d.]+V[\d.]+)*", path)  # no slanted line
+        steps = re.findall(r"[HV ]([\d.]+)", path)
+        corners = {(float(x), float(y)) for x, y in zip(steps[2::2], steps[3::2], strict=True)}
+        assert len(corners) > 1
+        assert corners <= points
+
+
 def test_an_infeasible_budget_is_refused_with_the_least_feasible_one() -> None:
     with pytest.raises(rv.InfeasibleBudget, match=r"8 B.*least feasible 9 B"):
         rv.step_programme("diamond", budget=8)

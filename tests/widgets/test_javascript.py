@@ -353,8 +353,8 @@ def test_every_python_file_that_a_script_mentions_exists():
 
 def test_listeners_are_added_only_by_the_helper_that_releases_them():
     found = {path.relative_to(JS).as_posix() for path in JS.glob("*/*.js") if "addEventListener" in path.read_text()}
-    # the exported page follows the theme as long as it is open
-    assert found == {"shared/elements.js", "explorer/standalone.js"}
+    # exported pages follow the theme as long as they are open
+    assert found == {"shared/elements.js", "explorer/standalone.js", "lessons/lesson_page.js"}
 
 
 @node

@@ -112,6 +112,7 @@ ENTRIES = (
     "explorer/standalone.js",
     "lessons/playground.js",
     "lessons/stepper.js",
+    "lessons/lesson_page.js",
     "explorer/step_view.js",
 )
 

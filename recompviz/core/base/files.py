@@ -93,6 +93,28 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
     return target
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Make a folder with its parents, if it does not exist, and return its path.
+
+    Raises
+    ------
+    FileError
+        If the folder cannot be made. The error is also an OSError.
+    TypeError
+        If ``path`` is not a path.
+    """
+    expect(path, (str, os.PathLike), "path", "the path of a folder")
+    shown = os.fspath(path)
+    try:
+        target = _resolved(shown)
+        target.mkdir(parents=True, exist_ok=True)
+    except FileError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FileError(shown, error, _CHOOSE) from error
+    return target
+
+
 def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     """Return the content of a file.
 

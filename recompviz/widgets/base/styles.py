@@ -2,14 +2,16 @@
 
 A style maps SVG attributes to values. A value may be the name of a colour in :mod:`recompviz.core.base.palette`. In a
 widget, the styles are a style sheet, which follows the light or dark theme of the page. In a static picture, they are
-SVG attributes in light colours. Kept values have a solid border. Recomputed values have a dashed border.
+SVG attributes in light colours, and a style sheet in the picture for programs that read one. Each colour has one
+meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence, and a
+thick border in the colour of the text is what the reader has chosen or the step has reached.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from recompviz.core.base.palette import LIGHT
+from recompviz.core.base.palette import DARK, LIGHT
 
 
 def _box(fill: str, line: str, width: float = 1.4, dash: str = "") -> dict[str, str]:
@@ -42,8 +44,7 @@ STYLES: dict[str, dict[str, str]] = {
     "recompute-lit": _box("recompute-fill", "text", 3.4, "5 3"),
     "gradient": _box("gradient", "gradient-line", 1.8),
     "gradient-lit": _box("gradient", "text", 3.4),
-    "boundary": _box("accent-wash", "accent", 3.2),
-    "segment": _box("transient", "transient-line", 1.8, "5 3"),
+    "marked": _box("surface", "bad", 3, "4 3"),
     # texts on them
     "name": _type("text", 15, 600, "middle"),
     "name-gone": _type("muted", 15, 500, "middle"),
@@ -51,44 +52,44 @@ STYLES: dict[str, dict[str, str]] = {
     "name-transient": _type("on-transient", 15, 600, "middle"),
     "name-recompute": _type("on-recompute", 15, 600, "middle"),
     "name-gradient": _type("on-gradient", 15, 600, "middle"),
-    "cost": _type("muted", 11.5, 400, "middle"),
+    "cost": _type("muted", 11.5, 400, "middle") | {"stroke": "surface", "stroke-width": "3", "paint-order": "stroke"},
     # words
     "title": _type("text", 17, 650),
     "heading": _type("text", 14, 650),
     "text": _type("text", 14),
     "text-strong": _type("text", 14, 650),
     "text-end": _type("text", 14, 500, "end"),
-    "text-end-strong": _type("accent", 14, 700, "end"),
-    "text-middle": _type("text", 14, 500, "middle"),
+    "text-end-strong": _type("text", 14, 800, "end"),
     "muted": _type("muted", 12.5),
     "muted-end": _type("muted", 12.5, 400, "end"),
     "muted-middle": _type("muted", 12.5, 400, "middle"),
-    "strong-accent": _type("accent", 14, 650),
-    "big": _type("text", 22, 650),
+    "number": _type("text", 16, 650),
     "formula": _type("text", 16, 500) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
-    "formula-accent": _type("accent", 16, 600) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
+    "formula-strong": _type("text", 16, 750) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
     # charts and tables
     "axis": _box("none", "muted", 1.2),
     "rule": _box("none", "line", 1),
     "bar-keep": _box("keep", "none"),
+    "bar-keep-rest": _box("keep", "none") | {"fill-opacity": "0.45"},
     "bar-transient": _box("transient-line", "none"),
     "bar-gradient": _box("gradient", "none"),
     "bar-recompute": _box("recompute", "none"),
-    "bar-live": _box("muted", "none"),
     "hit": _box("surface", "none") | {"fill-opacity": "0"},
-    "veil": _box("surface", "none") | {"fill-opacity": "0.72"},
-    "bound": _box("none", "accent", 2.2),
-    "bound-dashed": _box("none", "accent", 1.8, "6 4"),
+    "veil": _box("quiet", "none"),
+    "guess": _box("quiet", "text", 1.8, "4 3"),
+    "bound": _box("none", "text", 2.4),
+    "highest": _box("none", "muted", 1.2, "7 3"),
     "cursor": _box("none", "text", 1.8),
     "thin": _box("none", "muted", 1.6, "2 3"),
     "cell": _box("surface", "line", 1),
     "cell-none": _box("quiet", "line", 1),
     "cell-done": _box("wash", "line", 1),
-    "cell-now": _box("accent-wash", "accent", 3),
-    "cell-needed": _box("recompute-fill", "recompute", 2, "5 3"),
-    "cell-best": _box("recompute-fill", "recompute", 3.4),
+    "cell-now": _box("wash", "text", 3),
+    "cell-needed": _box("quiet", "muted", 1.8, "5 3"),
+    "cell-best": _box("quiet", "text", 2.6, "5 3"),
     "cell-front": _box("keep", "keep-line", 2),
-    "cell-path": _box("accent", "text", 2),
+    "cell-path": _box("second", "surface", 1.5),
+    "cell-path-now": _box("second", "text", 3),
     "cell-text": _type("text", 14, 550, "middle"),
     "cell-text-keep": _type("on-keep", 14, 650, "middle"),
     "cell-text-path": _type("surface", 14, 700, "middle"),
@@ -96,11 +97,11 @@ STYLES: dict[str, dict[str, str]] = {
     "front": _box("none", "keep", 2.4),
     "point": _box("keep", "surface", 2),
     "point-off": _box("surface", "muted", 2),
-    "front-dashed": _box("none", "recompute", 2.4, "6 4"),
-    "ring": _box("none", "accent", 3.4),
-    "point-lit": _box("accent", "surface", 2),
+    "front-dashed": _box("none", "muted", 2.4, "6 4"),
+    "ring": _box("none", "text", 3.4),
+    "point-lit": _box("second", "surface", 2),
     "link": _box("none", "line", 1.4),
-    "link-lit": _box("none", "accent", 3.6),
+    "link-lit": _box("none", "second", 3.6),
 }
 
 
@@ -125,3 +126,42 @@ def style_sheet() -> str:
         )
         rules.append(f".rvt-{style}{{{body}}}")
     return "\n".join(rules)
+
+
+def still_sheet(styles: set[str]) -> str:
+    """Return a style sheet for a static picture, in which the class of a style is ``rvs-<style>``.
+
+    The colours follow the theme of JupyterLab where the picture is part of its page, otherwise that of the system.
+
+    Parameters
+    ----------
+    styles : set of str
+        The names of the styles in the picture.
+
+    Examples
+    --------
+    >>> still_sheet({"edge"})
+    '.rv-still{--s-edge:#...}...'
+    """
+    rules, colours = [], set()
+    for style in sorted(styles):
+        named = {name: value for name, value in STYLES[style].items() if value in LIGHT}
+        colours |= set(named.values())
+        rules.append(
+            f".rv-still .rvs-{style}{{{''.join(f'{name}:var(--s-{value});' for name, value in named.items())}}}"
+        )
+
+    def theme(selector: str, palette: dict[str, str]) -> str:
+        return f"{selector}{{{''.join(f'--s-{name}:{palette[name]};' for name in sorted(colours))}}}"
+
+    dark = theme(".rv-still", DARK)
+    in_jupyter = '[data-jp-theme-light="{}"] .rv-still'
+    return "".join(
+        [
+            theme(".rv-still", LIGHT),
+            f"@media (prefers-color-scheme: dark){{{dark}}}",
+            theme(in_jupyter.format("true"), LIGHT),
+            theme(in_jupyter.format("false"), DARK),
+            *rules,
+        ]
+    )

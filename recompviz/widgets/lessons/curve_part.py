@@ -1,8 +1,9 @@
 """The trade-off curve below the table in the stepper of the dynamic programme.
 
 The last row of the table belongs to the lower set ∅. Each cell of this row is a point of the chart, and stands for a
-plan. One line joins the time-centric plans, another line the memory-centric plans. A click on a point shows the path of
-its plan through the table.
+plan. One line leads through the time-centric plans, another line through the memory-centric plans. Both are step
+functions: between two peaks, a budget has the plan of the lower peak. A click on a point shows the path of its plan
+through the table.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recompviz.core.teaching.programme import Cell, Programme
+from recompviz.widgets.lessons.notation import Sizes
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 HEIGHT = 150.0
+WHOLE_HEIGHT = 190.0  # with heading and labels
+LEAST_WIDTH = 380.0
 Change = dict[str, Mapping[str, Value]]
 
 
@@ -44,29 +48,31 @@ class CurvePart:
         right: float,
     ) -> None:
         answers = table.answers
+        sizes = Sizes.of(table.graph)
         self.left, self.top, self.right, self.bottom = left + 40, top + 10, right - 10, top + 10 + HEIGHT
         self.most = max(cell.place[1] for cell in answers) or 1.0
         self.low, self.high = min(cell.value for cell in answers), max(cell.value for cell in answers)
-        canvas.text(left, top - 8, "The row of ∅ is the trade-off curve", "heading")
-        canvas.text(left + 300, top - 8, "peak against overhead", "muted")
+        canvas.text(left, top - 8, "The row of ∅: peak against overhead", "heading")
         canvas.add("path", "axis", d=f"M{self.left} {self.top}V{self.bottom}H{self.right}")
         for value in sorted({self.low, self.high}):
-            canvas.text(self.left - 6, self.y(value) + 4, str(value), "muted-end")
+            canvas.text(self.left - 6, self.y(value) + 4, sizes(value), "muted-end")
+        free = -1.0  # right edge of the last label
         for cell in answers:
-            canvas.text(self.x(cell), self.bottom + 17, f"{cell.place[1]:g}", "muted-middle")
+            text = f"{cell.place[1]:g}"
+            if self.x(cell) - 4 * len(text) > free:
+                canvas.text(self.x(cell), self.bottom + 17, text, "muted-middle")
+                free = self.x(cell) + 4 * len(text) + 4
         for key, cells in (("time-front", table.time_centric), ("memory-front", table.memory_centric)):
             canvas.add("path", "hidden", key=key, d=self._line(cells))
-        canvas.text(
-            self.x(table.time_centric[0]) + 10, self.y(table.time_centric[0].value) - 8, "", "muted", "time-word"
-        )
-        last = table.memory_centric[0]
-        canvas.text(self.x(last) - 8, self.y(last.value) - 8, "", "muted-end", "memory-word")
+        first, last = table.time_centric[0], table.memory_centric[0]
+        canvas.text(self.x(first) + 12, self.top + 6, "", "muted", "time-word")
+        canvas.text(self.x(last) - 8, self.top + 6, "", "muted-end", "memory-word")
         self.optima = {cell.place for cell in table.time_centric}
         self.key_of = {cell.place: f"p{i}" for i, cell in enumerate(answers)}
         for i, cell in enumerate(answers):
             canvas.add(
                 "circle", "hidden", key=f"p{i}", cx=self.x(cell), cy=self.y(cell.value), r=7, go=walk_of[cell.place],
-                label=f"walk back the plan of overhead {cell.place[1]:g} and peak {cell.value}",
+                label=f"walk back the plan of overhead {cell.place[1]:g} and peak {sizes.full(cell.value)}",
             )  # fmt: skip
 
     def x(self, cell: Cell) -> float:
@@ -78,8 +84,9 @@ class CurvePart:
         return self.bottom - 18 - (peak - self.low) / max(self.high - self.low, 1) * (HEIGHT - 36)
 
     def _line(self, cells: Sequence[Cell]) -> str:
-        points = [f"{self.x(cell):.1f} {self.y(cell.value):.1f}" for cell in cells]
-        return "M" + "L".join(points) + ("" if len(points) > 1 else "h0")
+        """Return the path of a step function through cells of falling peak, from the top of the chart."""
+        path = f"M{self.x(cells[0]):.1f} {self.top:.1f}V{self.y(cells[0].value):.1f}"
+        return path + "".join(f"H{self.x(cell):.1f}V{self.y(cell.value):.1f}" for cell in cells[1:])
 
     def patch(self, answers: Sequence[Cell], lines: bool) -> Change:
         """Return the patch (changes of SVG elements) that shows the points of some cells of the last row.

@@ -6,72 +6,70 @@ from collections.abc import Mapping
 
 from recompviz.core.plans.formula import SegmentTerms
 from recompviz.core.teaching.strategy import State, Strategy
-from recompviz.widgets.lessons.notation import sub
+from recompviz.widgets.lessons.notation import Sizes, sub
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 Change = dict[str, Mapping[str, Value]]
-ROWS = (
-    ("M(U{j})", "cache", "bar-keep"),
-    ("2 M(V{i})", "segment: values and gradients", "bar-transient"),
-    ("M(δ⁺(L{i})∖L{i})", "gradients that flow in", "bar-gradient"),
-    ("M(δ⁻(δ⁺(L{i}))∖L{i})", "values that these gradients need", "bar-recompute"),
+#: For each term its symbol, its meaning in two lines, and its place in units of the width.
+TERMS = (
+    ("M(U{j})", "cache of", "earlier segments", 0.0),
+    ("2 M(V{i})", "segment: values", "and gradients", 0.19),
+    ("M(δ⁺(L{i})∖L{i})", "gradients that", "flow in", 0.37),
+    ("M(δ⁻(δ⁺(L{i}))∖L{i})", "values that these", "gradients need", 0.59),
 )
-HEIGHT = 172.0
+TOTAL = 0.86
+HEIGHT = 104.0
 
 
-def draw_formula(canvas: Canvas, width: float, top: float) -> None:
-    """Draw one row for each term of the peak formula, without numbers. :func:`formula_patch` fills the numbers in.
+def draw_formula(canvas: Canvas, left: float, right: float, top: float) -> None:
+    """Draw the terms of the peak formula side by side, without numbers. :func:`formula_patch` fills the numbers in.
 
     Parameters
     ----------
     canvas : Canvas
         The canvas to draw on.
-    width, top : float
-        Width of the picture and top of the table, in pixels.
+    left, right, top : float
+        Edges of the part, in pixels. ``top`` is the base line of its heading.
     """
-    canvas.text(20, top, "The peak formula", "heading", "formula")
-    for row, (_, words, style) in enumerate(ROWS):
-        y = top + 25 + 23 * row
-        canvas.text(20, y, "", "formula", f"f{row}")
-        canvas.text(196, y, words, "muted")
-        canvas.text(440, y, "", "text-end", f"n{row}")
-        canvas.box(452, y - 12, 0, 14, style, f"b{row}", 2)
-    y = top + 25 + 23 * len(ROWS)
-    canvas.add("path", "rule", d=f"M20 {y - 15}H{width - 16:g}")
-    canvas.text(20, y + 2, "", "text-strong", "bound-words")
-    canvas.text(440, y + 2, "", "text-end", "bound-number")
-    canvas.text(20, y + 25, "live now", "text-strong")
-    canvas.text(440, y + 25, "", "text-end", "live")
-    canvas.box(452, y + 13, 0, 14, "bar-live", "live-bar", 2)
-    canvas.add("path", "hidden", key="live-bound", d="M0 0")
-    canvas.text(20, y + 48, "overhead so far", "text-strong")
-    canvas.text(440, y + 48, "", "text-end", "overhead")
+    width = right - left
+    canvas.text(left, top, "The peak formula", "heading", "formula")
+    for row, (_, first, second, place) in enumerate(TERMS):
+        x = left + place * width
+        canvas.text(x, top + 24, "", "formula", f"f{row}")
+        canvas.text(x, top + 46, "", "number", f"n{row}")
+        canvas.text(x, top + 63, first, "muted")
+        canvas.text(x, top + 78, second, "muted")
+    x = left + TOTAL * width
+    canvas.text(x, top + 46, "", "number", "bound-number")
+    canvas.text(x, top + 63, "bound", "muted", "bound-words")
+    canvas.add("path", "rule", d=f"M{left:g} {top + 86:g}H{right:g}")
+    canvas.text(left, top + 102, "", "text-strong", "live")
+    canvas.text(left + 0.37 * width, top + 102, "", "text-strong", "overhead")
 
 
-def formula_patch(strategy: Strategy, state: State, width: float) -> Change:
-    """Return the patch (changes of SVG elements) that writes the numbers of one state into the table of the formula.
+def formula_patch(strategy: Strategy, state: State) -> Change:
+    """Return the patch (changes of SVG elements) that writes the numbers of one state into the formula.
+
+    The terms of a segment get numbers while it runs backward. Before that, they would give its bars away.
 
     Parameters
     ----------
     strategy : Strategy
     state : State
         One of the states of ``strategy``.
-    width : float
-        Width of the picture, in pixels.
     """
     i = state.segment
+    backward = state.verb in ("recompute", "backward", "release")
     terms = strategy.terms[i - 1] if i else SegmentTerms(0, 0, 0, 0)
-    scale = (width - 16 - 452) / max(strategy.peak, 1)
-    patch: Change = {"formula": {"text": f"The peak formula for segment {i}" if i else "The peak formula"}}
+    size_text = Sizes.of(strategy.plan.graph)
+    patch: Change = {}
     sizes = (terms.cache, terms.segment, terms.gradients, terms.needed)
-    for row, ((symbol, _, _), size) in enumerate(zip(ROWS, sizes, strict=True)):
+    for row, ((symbol, _, _, _), size) in enumerate(zip(TERMS, sizes, strict=True)):
         patch[f"f{row}"] = {"text": symbol.format(i=sub(i) if i else "ᵢ", j=sub(i - 1) if i else "ᵢ₋₁")}
-        patch[f"n{row}"] = {"text": str(size) if i else ""}
-        patch[f"b{row}"] = {"width": round(size * scale, 1)}
-    if i:
-        patch["bound-words"] = {"text": f"bound while segment {i} runs backward"}
-        patch["bound-number"] = {"text": str(terms.total)}
-    patch["live"] = {"text": str(state.live)}
-    patch["live-bar"] = {"width": round(state.live * scale, 1)}
-    patch["overhead"] = {"text": f"{state.overhead:g} of {strategy.plan.overhead:g}"}
+        patch[f"n{row}"] = {"text": f"{'+ ' if row else ''}{size_text(size)}" if backward else ""}
+    if backward:
+        patch["formula"] = {"text": f"The peak formula for segment {i}: memory while it runs backward"}
+        patch["bound-number"] = {"text": f"= {size_text(terms.total)}"}
+    patch["live"] = {"text": f"live now: {size_text.full(state.live)}"}
+    patch["overhead"] = {"text": f"overhead so far: {state.overhead:g} of {strategy.plan.overhead:g}"}
     return patch

@@ -1,11 +1,14 @@
-"""The base class of the lesson widgets. It adds a style sheet, and a static picture for pages without a kernel."""
+"""The base class of the lesson widgets. It adds a style sheet, a static picture, and a page that needs no kernel."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from recompviz.core.base.files import write_file
 from recompviz.widgets.base import assets, styles
 from recompviz.widgets.base.page_widget import PageWidget
+from recompviz.widgets.lessons.offline_page import lesson_html, lesson_page
 
 
 def lesson_css() -> str:
@@ -25,6 +28,45 @@ class Lesson(PageWidget):
 
     def caption(self) -> str:
         """Return a description of the current state, in one or a few sentences."""
+        raise NotImplementedError
+
+    def page_data(self) -> dict[str, Any]:
+        """Return what a page without a kernel needs: ``kind``, ``traits``, and for a playground ``steppers``."""
+        raise NotImplementedError
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """Return the widget as one HTML page that needs neither a kernel nor a network.
+
+        In the page, a stepper steps in both directions. A playground takes sets and sequences and shows their costs,
+        but its graph cannot be changed.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            A file to which the page is also written. If writing fails, an old file stays as it was.
+
+        Returns
+        -------
+        str
+            The text of the page, in HTML.
+
+        Raises
+        ------
+        FileError
+            If the file cannot be written. The error is also an OSError.
+        """
+        text = lesson_page([self.lesson_html()], self.title, lesson_css())
+        if path is not None:
+            write_file(path, text)
+        return text
+
+    def lesson_html(self) -> str:
+        """Return the widget as a part of a page; see :mod:`recompviz.widgets.lessons.offline_page`."""
+        return lesson_html(self.page_data(), self.to_svg())
+
+    @property
+    def title(self) -> str:
+        """The title of the page."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

@@ -5,78 +5,108 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recompviz.core.teaching.strategy import State, Strategy
-from recompviz.widgets.lessons.scene import Canvas, Value
+from recompviz.widgets.lessons.notation import Sizes
+from recompviz.widgets.lessons.scene import Canvas, Gauge, Value
 
 CHART_HEIGHT = 120.0
 LEGEND = (
-    ("bar-keep", "cache"),
-    ("bar-transient", "values"),
+    ("bar-keep", "cache of earlier segments"),
+    ("bar-keep-rest", "other kept values"),
+    ("bar-transient", "other values"),
     ("bar-recompute", "recomputed"),
     ("bar-gradient", "gradients"),
 )
-LINES = (("bound", "bound"), ("thin", "freed at last use"))
+LINES = (("bound", "peak formula of the segment"), ("thin", "freed at last use"), ("highest", "highest so far"))
+LETTER = 7.0  # mean width of a letter of the legend, in pixels
 
 Change = dict[str, Mapping[str, Value]]
+
+
+def earlier_cache(strategy: Strategy, state: State) -> int:
+    """Return the live values that are kept for earlier segments than the running one, as a bit mask.
+
+    In the backward pass of segment i, these are the values U_{i−1}, whose size is the first term of the peak formula.
+    """
+    masks = (0, *strategy.plan.masks)
+    return state.cache & masks[state.segment if state.verb == "keep" else max(state.segment - 1, 0)]
 
 
 class MemoryChart:
     """A bar chart of the live memory after each action. A click on a bar shows the action.
 
-    A bar stacks the cache, other values, recomputed values and gradients. Two lines are drawn over the bars. One is the
-    value of the peak formula for the segment that runs backward. The other is the live memory if everything is freed at
-    its last use. The chart is drawn when the object is made.
+    A bar stacks the cache of earlier segments, the other kept values, other values, recomputed values and gradients.
+    Three lines are drawn over the bars: the value of the peak formula for the segment that runs backward, the live
+    memory if everything is freed at its last use, and the highest bar so far. The axis ends at 2M(V), the memory of
+    keeping everything, so all plans of a graph have the same axis. The chart is drawn when the object is made.
 
     Parameters
     ----------
     canvas : Canvas
         The canvas to draw on.
     strategy : Strategy
-    width, top : float
-        Width of the picture and top of the chart, in pixels.
+    left, right, top : float
+        Edges of the chart with its labels, in pixels.
     """
 
-    def __init__(self, canvas: Canvas, strategy: Strategy, width: float, top: float) -> None:
-        self.states = strategy.states
+    def __init__(self, canvas: Canvas, strategy: Strategy, left: float, right: float, top: float) -> None:
+        self.strategy, self.states = strategy, strategy.states
         graph = strategy.plan.graph
-        self.left, self.right, self.top, self.bottom = 46.0, width - 16, top, top + CHART_HEIGHT
+        self.sizes = Sizes.of(graph)
+        self.left, self.right, self.top, self.bottom = left + 34.0, right - 4, top, top + CHART_HEIGHT
         self.pitch = (self.right - self.left) / len(self.states)
-        self.tallest = max(strategy.peak, 1) * 1.12
-        canvas.text(20, top - 12, "Live memory after each action", "heading")
+        self.most = max(2 * graph.memory_of(graph.everything), 1)
+        canvas.text(left, top - 10, "Live memory after each action", "heading")
+        canvas.text(self.right, top - 10, f"2M(V) = {self.sizes.full(self.most)}: keep everything", "muted-end")
+        canvas.add("path", "rule", d=f"M{self.left} {top}H{self.right}")
+        highest = 0
         for i, state in enumerate(self.states):
-            base = 0.0
-            values = state.values & ~state.cache
+            base = 0
+            earlier = earlier_cache(strategy, state)
+            rest = state.values & ~state.cache
             for style, size in (
-                ("bar-keep", graph.memory_of(state.cache)),
-                ("bar-transient", graph.memory_of(values & ~state.recomputed)),
-                ("bar-recompute", graph.memory_of(values & state.recomputed)),
+                ("bar-keep", graph.memory_of(earlier)),
+                ("bar-keep-rest", graph.memory_of(state.cache & ~earlier)),
+                ("bar-transient", graph.memory_of(rest & ~state.recomputed)),
+                ("bar-recompute", graph.memory_of(rest & state.recomputed)),
                 ("bar-gradient", graph.memory_of(state.gradients)),
             ):
                 if size:
                     y = self.y(base + size)
                     canvas.box(self.x(i) + 0.6, y, self.pitch - 1.2, self.y(base) - y, style)
                 base += size
+            highest = max(highest, base)
         canvas.add("path", "thin", d=self._line([m.live_until_last_use for m in self.states]))
         bound = [
             strategy.terms[m.segment - 1].total if m.verb in ("recompute", "backward", "release") else None
             for m in self.states
         ]
         canvas.add("path", "bound", d=self._line(bound))
+        canvas.box(self.right, top - 3, 0, CHART_HEIGHT + 3, "veil", "veil")
+        canvas.box(0, 0, 0, 0, "hidden", "guess")
+        canvas.add("path", "highest", key="highest", d="M0 0")
         canvas.add("path", "axis", d=f"M{self.left} {top}V{self.bottom}H{self.right}")
-        for size in (0, strategy.peak):
-            canvas.text(self.left - 6, self.y(size) + 4, str(size), "muted-end")
-        canvas.box(self.right, top, 0, CHART_HEIGHT, "veil", "veil")
+        canvas.text(self.left - 5, self.bottom + 4, "0", "muted-end")
+        canvas.text(self.left - 5, self.bottom, "", "muted-end", "highest-text")
         canvas.add("path", "cursor", key="cursor", d=f"M{self.left} {top}V{self.bottom}")
         for i in range(len(self.states)):
             canvas.box(self.x(i), top, self.pitch, CHART_HEIGHT, "hit", go=i)
-        x, y = self.left, self.bottom + 20
-        for style, text in LEGEND:
-            canvas.box(x, y - 10, 11, 11, style, rx=2)
-            canvas.text(x + 16, y, text, "muted")
-            x += 30 + 6.6 * len(text)
-        for style, text in LINES:
-            canvas.add("path", style, d=f"M{x:.1f} {y - 4:.1f}h18")
-            canvas.text(x + 23, y, text, "muted")
-            x += 38 + 6.6 * len(text)
+        self.legend_bottom = self._draw_legend(canvas, left, right)
+
+    def _draw_legend(self, canvas: Canvas, left: float, right: float) -> float:
+        """Draw the legend below the chart, in as many rows as its width needs. Return the bottom of the last row."""
+        x, y = left, self.bottom + 20
+        for style, text in (*LEGEND, *LINES):
+            is_line = (style, text) in LINES
+            width = (24 if is_line else 16) + LETTER * len(text)
+            if x + width > right:
+                x, y = left, y + 18
+            if is_line:
+                canvas.add("path", style, d=f"M{x:.1f} {y - 4:.1f}h18")
+            else:
+                canvas.box(x, y - 10, 11, 11, style, rx=2)
+            canvas.text(x + (24 if is_line else 16), y, text, "muted")
+            x += width + 14
+        return y
 
     def x(self, i: int) -> float:
         """Return the left edge of the bar of action i, in pixels."""
@@ -84,7 +114,7 @@ class MemoryChart:
 
     def y(self, size: float) -> float:
         """Return the y coordinate of a size, in pixels. The size is in bytes."""
-        return self.bottom - size / self.tallest * CHART_HEIGHT
+        return self.bottom - size / self.most * CHART_HEIGHT
 
     def _line(self, sizes: list[int] | list[int | None]) -> str:
         path, pen = "", False
@@ -96,13 +126,27 @@ class MemoryChart:
             pen = True
         return path or "M0 0"
 
+    def gauge(self) -> Gauge:
+        """Return where a reader draws the next bar."""
+        grain = 1.0 if self.sizes.divisor == 1 and self.most <= 2 * CHART_HEIGHT else self.most / CHART_HEIGHT
+        slots = tuple((round(self.x(i), 1), round(self.pitch, 1)) for i in range(len(self.states)))
+        scale = CHART_HEIGHT / self.most
+        return Gauge(slots, self.top, self.bottom, scale, self.most, grain, self.sizes.divisor, self.sizes.unit)
+
     def patch(self, i: int, state: State) -> Change:
-        """Return the patch (changes of SVG elements) that shows the bars of actions 0 to i and veils the later bars.
+        """Return the patch (changes of SVG elements) that shows the bars of actions 0 to i and hides the later bars.
 
         ``state`` is the state after action i.
         """
         x = self.x(i + 1)
-        return {
-            "veil": {"x": round(x, 1), "width": round(max(self.right - x, 0.0), 1)},
-            "cursor": {"d": f"M{x - self.pitch / 2:.1f} {self.y(state.live):.1f}V{self.top - 4:.1f}"},
+        highest = max(m.live for m in self.states[: i + 1])
+        y = round(self.y(highest), 1)
+        patch: Change = {
+            "veil": {"x": round(x + 0.6, 1), "width": round(max(self.right - x + 3, 0.0), 1)},
+            "cursor": {"d": f"M{x - self.pitch / 2:.1f} {self.y(state.live):.1f}V{self.top:.1f}"},
         }
+        if highest:
+            patch["highest"] = {"d": f"M{self.left} {y}H{self.right}"}
+            clear = min(y + 4, self.bottom - 9)  # above the label of 0
+            patch["highest-text"] = {"text": self.sizes(highest), "y": clear}
+        return patch

@@ -13,9 +13,9 @@ from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
-from recompviz.widgets.lessons.notation import label_width, short_set
+from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name, label_width, short_set
 from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene
-from recompviz.widgets.lessons.small_drawing import LATTICE_WIDTH, NODE, ROW, Drawing, draw_graph, hasse_centres
+from recompviz.widgets.lessons.small_drawing import GAP, LATTICE_WIDTH, ROW, Drawing, draw_graph, hasse_centres
 
 TOP = 44.0
 
@@ -47,15 +47,19 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
     diagram = diagram_of(graph)
     left, graph_width, right, height = _frame(drawing, diagram)
     canvas.text(left, 22, "Graph G", "heading")
-    canvas.text(left + 74, 22, "M: size, T: cost", "muted")
+    sizes = Sizes.of(graph)
+    canvas.text(left + 74, 22, f"M: size{f' in {sizes.unit}' if sizes.unit else ''}, T: cost", "muted")
+    wide, high = drawing.node
     ox, oy = left + (graph_width - drawing.width) / 2, TOP + (height - TOP - drawing.height - 30) / 2
     for e, (curve, arrow) in enumerate(zip(drawing.curves, drawing.arrows, strict=True)):
         canvas.add("path", "edge", key=f"e{e}", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
         canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
     for v, (x, y) in enumerate(drawing.centres):
-        canvas.box(ox + x - NODE[0] / 2, oy + y - NODE[1] / 2, *NODE, "node", f"n{v}", 8)
-        canvas.text(ox + x, oy + y + 5, str(graph.names[v])[:6], "name", f"t{v}")
-        canvas.text(ox + x, oy + y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
+        canvas.box(ox + x - wide / 2, oy + y - high / 2, wide, high, "node", f"n{v}", 8, tip=str(graph.names[v]))
+        text, small = fit_name(graph.names[v], wide)
+        canvas.text(ox + x, oy + y + 5, text, "name", f"t{v}", **small)
+        for i, line in enumerate(cost_lines(graph, v, sizes, wide + GAP)):
+            canvas.text(ox + x, oy + y + high / 2 + 14 + 12 * i, line, "cost")
     canvas.text(right, 22, "All lower sets, by inclusion" if diagram else "", "heading")
     if diagram:
         at = [(x, y) for x, y in lattice_centres(graph) or ()]
@@ -66,7 +70,7 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
         for i, (x, y) in enumerate(at):
             text = short_set(graph, diagram.sets[i])
             width = label_width(text)
-            canvas.box(x - width / 2, y - 13, width, 26, "cell", f"h{i}", 13)
+            canvas.box(x - width / 2, y - 13, width, 26, "cell", f"h{i}", 13, tip=set_text(graph, diagram.sets[i]))
             canvas.text(x, y + 5, text, "cell-text", f"s{i}")
     else:
         canvas.text(right, 60, "too many to draw", "muted")
@@ -112,7 +116,9 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
     patch: dict[str, dict[str, str | float | int]] = {}
     for v in bits(chosen):
         on_boundary = report.is_lower_set and report.boundary >> v & 1
-        patch[f"n{v}"] = {"style": "boundary" if on_boundary else "in-set"}
+        patch[f"n{v}"] = {"style": "keep" if on_boundary else "in-set"}
+        if on_boundary:
+            patch[f"t{v}"] = {"style": "name-keep"}
     edges = [(u, v) for u, v in graph.edges.tolist()]
     for pair in report.violations:
         patch[f"e{edges.index(pair)}"] = {"style": "violation"}
@@ -123,8 +129,8 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
         patch[f"h{place[chosen]}"] = {"style": "cell-now"}
     path = [0, *sequence] if sequence else []
     for mask in path:
-        patch[f"h{place[mask]}"] = {"style": "cell-now" if mask == chosen else "cell-front"}
-        patch[f"s{place[mask]}"] = {"style": "cell-text" if mask == chosen else "cell-text-keep"}
+        patch[f"h{place[mask]}"] = {"style": "cell-path-now" if mask == chosen else "cell-path"}
+        patch[f"s{place[mask]}"] = {"style": "cell-text-path"}
     if path:
         line = "L".join(f"{at[place[mask]][0]:.1f} {at[place[mask]][1]:.1f}" for mask in path)
         patch["path"] = {"style": "link-lit", "d": f"M{line}"}

@@ -14,15 +14,15 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.programme import Candidate, Cell, Programme
 from recompviz.core.teaching.sets import set_text
-from recompviz.widgets.lessons.curve_part import CurvePart
-from recompviz.widgets.lessons.notation import sub
+from recompviz.widgets.lessons.curve_part import LEAST_WIDTH, WHOLE_HEIGHT, CurvePart
+from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name, sub
 from recompviz.widgets.lessons.programme_table import TablePart
-from recompviz.widgets.lessons.recursion_part import LINES, RecursionPart
-from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value
-from recompviz.widgets.lessons.small_drawing import NODE, draw_graph
+from recompviz.widgets.lessons.recursion_part import LINES, WIDTH, RecursionPart
+from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value, fitting_scale
+from recompviz.widgets.lessons.small_drawing import GAP, draw_graph
 
-LEAST_LEFT = 480.0  # minimum width of the graph and the recursion
-LEAST_RIGHT = 430.0  # minimum width of the table and the curve
+TOP = 54.0  # of the table and of the graph
+SPACE = 44.0  # between two parts
 
 Change = dict[str, Mapping[str, Value]]
 
@@ -46,19 +46,34 @@ class _ProgrammeScene:
         self.programme, self.graph = programme, programme.graph
         self.budget_free = programme.budget is None
         self.canvas = Canvas()
-        self.drawing = draw_graph(self.graph, row=76, most_width=LEAST_LEFT - 30)
-        self.left = max(LEAST_LEFT, self.drawing.width + 50)
-        graph_bottom = self._draw_graph(54.0)
-        self.table = TablePart(self.canvas, programme, self.left + 30, 54.0)
-        self.recursion = RecursionPart(self.canvas, programme.budget, self.table.short_name, graph_bottom + 34)
-        self.right, self.bottom = max(self.table.right, self.left + LEAST_RIGHT), self.table.bottom
+        self.sizes = Sizes.of(self.graph)
+        self.drawing = draw_graph(self.graph, row=76, most_width=WIDTH)
+        self.left = max(WIDTH, self.drawing.width) + 40
+        graph_bottom = self._draw_graph(TOP)
+        self.table = TablePart(self.canvas, programme, self.left, TOP)
+        self.recursion = RecursionPart(
+            self.canvas, programme.budget, self.table.short_name, self.sizes, graph_bottom + 34
+        )
+        self.right, self.bottom = self.table.right, max(self.table.bottom, self.recursion.bottom)
         self.end = len(self.table.cells)  # the frame of the finished table
         self.walk_of = {cell.place: self.end + 1 + i for i, cell in enumerate(programme.answers)}
         self.curve = None
         if self.budget_free:
-            top = self.table.bottom + 44
-            self.curve = CurvePart(self.canvas, programme, self.walk_of, self.left + 30, top, self.right)
-            self.bottom = top + 190
+            left, top = self._place_curve()
+            self.right = max(self.right, left + LEAST_WIDTH)
+            self.curve = CurvePart(self.canvas, programme, self.walk_of, left, top, self.right)
+            self.bottom = max(self.bottom, top + WHOLE_HEIGHT)
+
+    def _place_curve(self) -> tuple[float, float]:
+        """Return the left and the top edge of the curve: below the table or beside it, where the scale is larger."""
+        under = (self.left, self.table.bottom + SPACE)
+        aside = (self.table.right + SPACE, 32.0)
+
+        def scale(place: tuple[float, float]) -> float:
+            left, top = place
+            return fitting_scale(max(self.right, left + LEAST_WIDTH), max(self.bottom, top + WHOLE_HEIGHT))
+
+        return max(under, aside, key=scale)
 
     def scene(self, title: str) -> Scene:
         answers = self.programme.answers
@@ -67,10 +82,10 @@ class _ProgrammeScene:
         frames += [self._walk_frame(cell) for cell in answers]
         marked = self.programme.time_centric if self.budget_free else dict.fromkeys((*answers[:1], *answers[-1:]))
         chapters = [(0, "First cell"), (self.end, "The finished table")]
-        chapters += [(self.walk_of[cell.place], f"Walk back: overhead {cell.place[1]:g}") for cell in marked]
+        chapters += [(self.walk_of[cell.place], f"Plan at t = {cell.place[1]:g}") for cell in marked]
         return Scene(
             self.right + 16,
-            max(self.recursion.bottom, self.bottom) + 10,
+            self.bottom + 10,
             title,
             tuple(self.canvas.elements),
             tuple(frames),
@@ -83,16 +98,20 @@ class _ProgrammeScene:
     def _draw_graph(self, top: float) -> float:
         canvas, graph, drawing = self.canvas, self.graph, self.drawing
         canvas.text(20, 24, "Graph", "heading")
+        canvas.text(self.left - 40, 24, self.sizes.note, "muted-end")
         ox, oy = 20 + max(0.0, (self.left - 40 - drawing.width) / 2), top
+        wide, high = drawing.node
         for curve, arrow in zip(drawing.curves, drawing.arrows, strict=True):
             canvas.add("path", "edge", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
             canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
         for v, (x, y) in enumerate(drawing.centres):
             x, y = ox + x, oy + y
-            canvas.text(x, y - NODE[1] / 2 - 5, "", "cost", f"s{v}")
-            canvas.box(x - NODE[0] / 2, y - NODE[1] / 2, *NODE, "node", f"n{v}", 8)
-            canvas.text(x, y + 5, str(graph.names[v])[:6], "name", f"t{v}")
-            canvas.text(x, y + 31, f"M {graph.memory[v]}, T {graph.time[v]:g}", "cost")
+            canvas.text(x, y - high / 2 - 5, "", "cost", f"s{v}")
+            canvas.box(x - wide / 2, y - high / 2, wide, high, "node", f"n{v}", 8, tip=str(graph.names[v]))
+            text, small = fit_name(graph.names[v], wide)
+            canvas.text(x, y + 5, text, "name", f"t{v}", **small)
+            for i, line in enumerate(cost_lines(graph, v, self.sizes, wide + GAP)):
+                canvas.text(x, y + high / 2 + 14 + 12 * i, line, "cost")
         bottom, left = oy + drawing.height + 42, 20.0
         for style, words in (("in-set", "in L"), ("keep", "segment, kept"), ("recompute", "segment, recomputed")):
             canvas.box(left, bottom - 11, 14, 12, style, rx=3)
@@ -151,20 +170,22 @@ class _ProgrammeScene:
         segment = large & ~small
         recomputed = segment & ~self.graph.boundary_mask(large)
         return (
-            f"{name} = {cell.value}. {many}; the best {'next' if self.budget_free else 'last'} segment is "
-            f"{set_text(self.graph, segment)}, of which {set_text(self.graph, recomputed)} is recomputed at cost "
-            f"{best.extra_t:g}."
+            f"{name} = {self.sizes.full(cell.value)}. {many}; the best {'next' if self.budget_free else 'last'} "
+            f"segment is {set_text(self.graph, segment)}, of which {set_text(self.graph, recomputed)} is "
+            f"recomputed at cost {best.extra_t:g}."
         )
 
     def _end_frame(self) -> Frame:
         patch, answers = self.table.finished(), self.programme.answers
         if self.curve is not None:
             patch |= self.curve.patch(answers, lines=True)
-        budget = self.programme.budget
+        budget = None if self.budget_free else self.sizes.full(self.programme.budget or 0)
         if not answers:
             return Frame(patch, f"No sequence fits budget {budget}: the row of V stays empty.")
         if self.budget_free:
-            points = ", ".join(f"({cell.place[1]:g}, {cell.value})" for cell in self.programme.time_centric)
+            points = ", ".join(
+                f"({cell.place[1]:g}, {self.sizes.full(cell.value)})" for cell in self.programme.time_centric
+            )
             words = f"The row of ∅ is the trade-off curve: (overhead, peak) = {points}."
             return Frame(patch, f"{words} Click a point to walk its plan back.")
         least, most = answers[0].place[1], answers[-1].place[1]
@@ -180,8 +201,8 @@ class _ProgrammeScene:
         if self.curve is not None:
             patch |= self.curve.lit(answer)
         masks = [mask for mask, _ in (walk if self.budget_free else walk[::-1])]
-        patch["result"] = {"text": f"overhead {plan.overhead:g}, peak {plan.peak}"}
+        patch["result"] = {"text": f"overhead {plan.overhead:g}, peak {self.sizes.full(plan.peak)}"}
         for line, (small, large) in enumerate(pairwise(masks[: LINES + 1])):
             patch[f"line{line}"] = {"text": f"V{sub(line + 1)} = {set_text(self.graph, large & ~small)}"}
         sequence = " ⊊ ".join(set_text(self.graph, mask) for mask in masks)
-        return Frame(patch, f"Walked back: {sequence}. Overhead {plan.overhead:g}, peak {plan.peak}.")
+        return Frame(patch, f"Walked back: {sequence}. Overhead {plan.overhead:g}, peak {self.sizes.full(plan.peak)}.")

@@ -6,12 +6,25 @@ from collections.abc import Mapping
 
 from recompviz.core.teaching.programme import Cell, Place, Programme
 from recompviz.core.teaching.sets import set_text
-from recompviz.widgets.lessons.notation import label_width, short_set
+from recompviz.widgets.lessons.notation import Sizes, label_width, short_set
 from recompviz.widgets.lessons.scene import Canvas, Value
 
-ROW = 30.0
+HEIGHT = 376.0  # up to which rows are 30 px high
+LEAST_ROW = 17.0
 
 Change = dict[str, Mapping[str, Value]]
+
+
+def _measures(table: Programme) -> tuple[float, float, float]:
+    """Return the width of the row labels and the width and height of a cell, in pixels."""
+    labels = max(label_width(short_set(table.graph, mask)) for mask in table.sets)
+    return labels, max(34.0, min(56.0, 640.0 / len(table.times))), max(LEAST_ROW, min(30.0, HEIGHT / len(table.sets)))
+
+
+def table_size(table: Programme) -> tuple[float, float]:
+    """Return the width and the height of the table of a dynamic programme, in pixels."""
+    labels, width, height = _measures(table)
+    return labels + 8 + len(table.times) * width, len(table.sets) * height
 
 
 class TablePart:
@@ -48,31 +61,31 @@ class TablePart:
             (*table.cells, *table.infeasible), key=lambda cell: (self.row_of[cell.place[0]], cell.place[1])
         )
         self.number = {cell.place: i for i, cell in enumerate(self.cells)}
-        widest = max(label_width(text) for text in self.labels.values())
-        cell_width = max(34.0, min(56.0, 640.0 / len(table.times)))
+        self.sizes = Sizes.of(table.graph)
+        widest, cell_width, row = _measures(table)
         x0 = left + widest + 8
-        self.right, self.bottom = x0 + len(table.times) * cell_width, top + len(table.sets) * ROW
+        self.right, self.bottom = x0 + len(table.times) * cell_width, top + len(table.sets) * row
         self.corner = {
-            (mask, t): (x0 + c * cell_width, top + r * ROW)
+            (mask, t): (x0 + c * cell_width, top + r * row)
             for mask, r in self.row_of.items()
             for t, c in column_of.items()
         }
         canvas.text(left, 24, f"Table {self._function('L', 't')}", "heading")
-        kind = "overhead" if table.budget is not None else "remaining overhead"
-        canvas.text(left + 130, 24, f"rows: lower sets L, columns: {kind} t", "muted")
+        kind = "overhead so far" if table.budget is not None else "remaining overhead"
+        canvas.text(left + 104, 24, f"rows: lower sets L, columns: {kind} t", "muted")
         for t, c in column_of.items():
             canvas.text(x0 + (c + 0.5) * cell_width, top - 8, f"{t:g}", "muted-middle")
         for mask, r in self.row_of.items():
-            canvas.text(left + widest, top + r * ROW + 20, self.labels[mask], "text-end", f"r{r}")
+            canvas.text(left + widest, top + (r + 0.66) * row, self.labels[mask], "text-end", f"r{r}")
         for place, (x, y) in self.corner.items():
             i = self.number.get(place)
             if i is None:
-                canvas.box(x, y, cell_width, ROW, "cell-none")
+                canvas.box(x, y, cell_width, row, "cell-none")
                 continue
             label = f"step that fills {self.name(place)}"
-            canvas.box(x, y, cell_width, ROW, "cell", f"c{i}", go=i, label=label)
-            canvas.text(x + cell_width / 2, y + 20, "", "cell-text", f"ct{i}")
-        canvas.box(0, 0, cell_width, ROW, "hidden", "ring", rx=3)
+            canvas.box(x, y, cell_width, row, "cell", f"c{i}", go=i, label=label)
+            canvas.text(x + cell_width / 2, y + 0.66 * row, "", "cell-text", f"ct{i}")
+        canvas.box(0, 0, cell_width, row, "hidden", "ring", rx=3)
 
     def name(self, place: Place) -> str:
         """Return the name of the cell at a place: ``R({a, b}, 3)``, or ``opt[{a, b}, 3]`` in a table of one budget."""
@@ -90,7 +103,7 @@ class TablePart:
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
             patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
-            patch[f"ct{i}"] = {"text": str(cell.value) if cell.value >= 0 else "✗"}
+            patch[f"ct{i}"] = {"text": self.sizes(cell.value) if cell.value >= 0 else "✗"}
         return patch
 
     def current(self, i: int) -> Change:
@@ -121,5 +134,5 @@ class TablePart:
         for place in places:
             i = self.number[place]
             patch[f"c{i}"] = {"style": style}
-            patch[f"ct{i}"] = {"style": text_style, "text": str(self.cells[i].value)}
+            patch[f"ct{i}"] = {"style": text_style, "text": self.sizes(self.cells[i].value)}
         return patch

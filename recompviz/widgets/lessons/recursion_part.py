@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from recompviz.core.teaching.programme import Candidate, Cell, Place
+from recompviz.widgets.lessons.notation import Sizes
 from recompviz.widgets.lessons.scene import Canvas, Value
 
-LINES = 7  # lines below the equations
+LINES = 6  # lines below the equations
+WIDTH = 470.0
+HEIGHT = 128.0 + 21 * LINES
 
 Change = dict[str, Mapping[str, Value]]
 
@@ -25,26 +28,31 @@ class RecursionPart:
         The budget in bytes, by the paper's peak formula. None for the recursion over all budgets at once.
     name_of : callable (place) → str
         Returns the name of the cell at a place (lower set, overhead), for example ``R(ab, 3)``.
+    sizes : Sizes
+        Writes a size as a number.
     top : float
         Top of the equations, in pixels.
     """
 
-    def __init__(self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], top: float) -> None:
-        self.budget, self.name_of = budget, name_of
-        canvas.text(20, top, "Recursion" if budget is None else f"Recursion for budget B = {budget}", "heading")
+    def __init__(
+        self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], sizes: Sizes, top: float
+    ) -> None:
+        self.budget, self.name_of, self.sizes = budget, name_of, sizes
+        heading = "Recursion" if budget is None else f"Recursion for budget B = {sizes.full(budget)}"
+        canvas.text(20, top, heading, "heading")
         equations = (
             ("R(V, 0) = 0", "R(L, t) = min  max( p,  Δm + R(L′, t − T′) )   over L′ ⊋ L")
             if budget is None
             else ("opt[∅, 0] = 0", "opt[L′, t] = min  opt[L, t − T′] + Δm   over L ⊊ L′, if opt + p ≤ B")
         )
         for i, equation in enumerate(equations):
-            canvas.text(20, top + 26 + 23 * i, equation, "formula")
-        canvas.text(20, top + 74, "p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′)", "muted")
-        canvas.text(20, top + 93, "Δm = M(∂(L′)∖L),   T′ = T((L′∖L)∖∂(L′))", "muted")
-        canvas.text(20, top + 126, "", "formula-accent", "result")
+            canvas.text(20, top + 23 + 20 * i, equation, "formula")
+        canvas.text(20, top + 62, "p = 2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′)", "muted")
+        canvas.text(20, top + 79, "Δm = M(∂(L′)∖L),   T′ = T((L′∖L)∖∂(L′))", "muted")
+        canvas.text(20, top + 106, "", "formula-strong", "result")
         for row in range(LINES):
-            canvas.text(20, top + 152 + 23 * row, "", "formula", f"line{row}")
-        self.bottom = top + 152 + 23 * LINES
+            canvas.text(20, top + 128 + 21 * row, "", "formula", f"line{row}")
+        self.bottom = top + HEIGHT
 
     def lines(self, cell: Cell) -> Change:
         """Return the patch (changes of SVG elements) that writes out the candidates of a cell, one in each line.
@@ -52,7 +60,7 @@ class RecursionPart:
         If there are more candidates than lines, the best candidate comes first. The last line says how many are left
         out.
         """
-        value = str(cell.value) if cell.value >= 0 else "no candidate fits"
+        value = self.sizes(cell.value) if cell.value >= 0 else "no candidate fits"
         patch: Change = {"result": {"text": f"{self.name_of(cell.place)} = {value}"}}
         shown = list(range(len(cell.candidates)))
         if len(shown) > LINES:
@@ -62,13 +70,15 @@ class RecursionPart:
             patch[f"line{LINES - 1}"] = {"text": f"… and {rest} more", "style": "muted"}
         for line, i in enumerate(shown):
             text = self._line(cell.candidates[i]) + ("  ← least" if i == cell.best else "")
-            patch[f"line{line}"] = {"text": text, "style": "formula-accent" if i == cell.best else "formula"}
+            patch[f"line{line}"] = {"text": text, "style": "formula-strong" if i == cell.best else "formula"}
         return patch
 
     def _line(self, candidate: Candidate) -> str:
-        name, p, delta_m, needed = self.name_of(candidate.other), candidate.p, candidate.delta_m, candidate.needed
+        name = self.name_of(candidate.other)
+        p, delta_m, needed, value = map(self.sizes, (candidate.p, candidate.delta_m, candidate.needed, candidate.value))
         if self.budget is None:
-            return f"max( {p}, {delta_m} + {name} ) = max( {p}, {delta_m} + {needed} ) = {candidate.value}"
+            return f"max( {p}, {delta_m} + {name} ) = max( {p}, {delta_m} + {needed} ) = {value}"
+        budget = self.sizes(self.budget)
         if not candidate.fits:
-            return f"{name}: {needed} + p = {needed} + {p} > {self.budget}, does not fit"
-        return f"{name} + Δm = {needed} + {delta_m} = {candidate.value}   ({needed} + {p} ≤ {self.budget})"
+            return f"{name}: {needed} + p = {needed} + {p} > {budget}, does not fit"
+        return f"{name} + Δm = {needed} + {delta_m} = {value}   ({needed} + {p} ≤ {budget})"

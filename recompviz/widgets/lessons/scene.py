@@ -8,13 +8,12 @@ page can step in both directions without a kernel. A static picture shows one fr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from html import escape
 from textwrap import wrap
 from typing import Any
 
-from recompviz.core.base.palette import LIGHT
-from recompviz.widgets.base.styles import STYLES, style_attributes
+from recompviz.widgets.base.styles import STYLES, still_sheet, style_attributes
 
 Value = str | float | int
 #: Key of an element → {"style", "text" or an SVG attribute: new value}.
@@ -41,6 +40,9 @@ class Element:
         The number of the frame that a click on the element shows. −1 if a click shows no frame.
     label : str
         A description for screen readers of what a click on the element shows.
+    tip : str
+        A text that appears when the pointer rests on the element; empty if there is none. Only for elements without
+        ``text``.
     """
 
     tag: str
@@ -50,6 +52,7 @@ class Element:
     key: str = ""
     go: int = -1
     label: str = ""
+    tip: str = ""
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -73,6 +76,63 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Prediction:
+    """A question about the next frame, which the reader can answer before the step.
+
+    Attributes
+    ----------
+    kind : "bar" or "freed"
+        Whether the reader draws the height of the next bar, or marks the boxes that the step frees.
+    words : str
+        The question.
+    answer : int or tuple of str
+        The size in bytes, or the keys of the boxes.
+    solution : str
+        The answer in words.
+    choices : tuple of str
+        The keys of the boxes that can be marked; empty for ``"bar"``.
+    """
+
+    kind: str
+    words: str
+    answer: int | tuple[str, ...]
+    solution: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """Where a reader draws the next bar.
+
+    Attributes
+    ----------
+    slots : tuple of (float, float)
+        For each frame, the left edge and the width of its bar, in pixels.
+    top, bottom : float
+        Top and bottom of the chart, in pixels.
+    scale : float
+        Pixels per byte.
+    most : int
+        The largest size in bytes that can be drawn.
+    grain : float
+        Sizes are drawn in multiples of this number of bytes.
+    divisor : int
+        Bytes in one unit.
+    unit : str
+        The unit, for example ``"MiB"``; empty for bytes.
+    """
+
+    slots: tuple[tuple[float, float], ...]
+    top: float
+    bottom: float
+    scale: float
+    most: int
+    grain: float
+    divisor: int
+    unit: str
+
+
+@dataclass(frozen=True)
 class Scene:
     """A picture and its frames.
 
@@ -90,6 +150,10 @@ class Scene:
         The frames that have a button of their own, as pairs (number of the frame, text of the button).
     still : int
         The number of the frame that a static picture shows; negative numbers count from the end.
+    predictions : tuple of Prediction or None
+        For each frame, the question about the next one; empty if the scene asks nothing.
+    gauge : Gauge, optional
+        Where the next bar is drawn. Required for predictions. The scene then has an element with the key ``"guess"``.
     """
 
     width: float
@@ -99,6 +163,8 @@ class Scene:
     frames: tuple[Frame, ...]
     chapters: tuple[tuple[int, str], ...] = ()
     still: int = -1
+    predictions: tuple[Prediction | None, ...] = ()
+    gauge: Gauge | None = None
 
     def __post_init__(self) -> None:
         keys = [e.key for e in self.elements if e.key]
@@ -114,18 +180,24 @@ class Scene:
 
     def message(self) -> dict[str, Any]:
         """Return the scene as a dictionary for the page. ``lessons.md`` lists its keys; ``still`` is left out."""
+        choices = sorted({key for asked in self.predictions if asked for key in asked.choices})
         return {
             "width": self.width,
             "height": self.height,
             "title": self.title,
-            "elements": [[e.tag, e.style, dict(e.attributes), e.text, e.key, e.go, e.label] for e in self.elements],
+            "elements": [
+                [e.tag, e.style, dict(e.attributes), e.text, e.key, e.go, e.label, e.tip] for e in self.elements
+            ],
             "frames": [{key: dict(change) for key, change in frame.patch.items()} for frame in self.frames],
             "captions": [frame.caption for frame in self.frames],
             "chapters": [list(chapter) for chapter in self.chapters],
+            "predictions": [asked and asdict(asked) for asked in self.predictions],
+            "gauge": self.gauge and asdict(self.gauge),
+            "choices": choices,
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:
-        """Return one frame as an SVG document in light colours.
+        """Return one frame as an SVG document. Its colours follow the theme of the system, or of JupyterLab.
 
         Parameters
         ----------
@@ -139,22 +211,26 @@ class Scene:
         height = self.height + 21 * len(lines) + (20 if lines else 0)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width:g} {height:g}" '
-            f'width="{self.width:g}" height="{height:g}" role="img" '
-            f'font-family="system-ui, sans-serif" style="max-width:100%;height:auto;background:{LIGHT["surface"]}">',
+            f'width="{self.width:g}" height="{height:g}" role="img" class="rv-still" '
+            f'font-family="system-ui, sans-serif" style="max-width:100%;height:auto">',
             f"<title>{escape(self.title)}: {escape(shown.caption)}</title>",
-            f'<rect width="{self.width:g}" height="{height:g}" fill="{LIGHT["surface"]}"/>',
         ]
+        ground = Element("rect", "ground", {"width": self.width, "height": height})
         under = [
             Element("text", "text", {"x": 20, "y": self.height + 20 + 21 * i}, line) for i, line in enumerate(lines)
         ]
-        for e in (*self.elements, *under):
+        used: set[str] = set()
+        for e in (ground, *self.elements, *under):
             change = dict(shown.patch.get(e.key, {})) if e.key else {}
             style, text = str(change.pop("style", e.style)), str(change.pop("text", e.text))
             if style == "hidden":
                 continue
-            attributes = {**e.attributes, **style_attributes(style), **change}
+            used.add(style)
+            attributes = {**e.attributes, **style_attributes(style), **change, "class": f"rvs-{style}"}
             written = "".join(f' {name}="{escape(_number(value))}"' for name, value in attributes.items())
-            parts.append(f"<{e.tag}{written}>{escape(text)}</{e.tag}>" if text else f"<{e.tag}{written}/>")
+            inner = escape(text) + (f"<title>{escape(e.tip)}</title>" if e.tip else "")
+            parts.append(f"<{e.tag}{written}>{inner}</{e.tag}>" if inner else f"<{e.tag}{written}/>")
+        parts.insert(1, f"<style>{still_sheet(used)}</style>")
         return "".join([*parts, "</svg>"])
 
 
@@ -169,19 +245,27 @@ class Canvas:
     elements: list[Element] = field(default_factory=list)
 
     def add(
-        self, tag: str, style: str, text: str = "", key: str = "", go: int = -1, label: str = "", **at: Value
+        self,
+        tag: str,
+        style: str,
+        text: str = "",
+        key: str = "",
+        go: int = -1,
+        label: str = "",
+        tip: str = "",
+        **at: Value,
     ) -> str:
         """Add an element and return its key.
 
         Parameters
         ----------
-        tag, style, text, key, go, label
+        tag, style, text, key, go, label, tip
             As in :class:`Element`.
         **at
-            SVG attributes. An underscore in a name becomes a hyphen.
+            SVG attributes. An underscore in a name becomes a hyphen. ``css`` stands for the attribute ``style``.
         """
-        attributes = {name.replace("_", "-"): value for name, value in at.items()}
-        self.elements.append(Element(tag, style, attributes, text, key, go, label))
+        attributes = {"style" if name == "css" else name.replace("_", "-"): value for name, value in at.items()}
+        self.elements.append(Element(tag, style, attributes, text, key, go, label, tip))
         return key
 
     def text(self, x: float, y: float, text: str, style: str = "text", key: str = "", **more: Any) -> str:
@@ -191,6 +275,17 @@ class Canvas:
     def box(self, x: float, y: float, w: float, h: float, style: str, key: str = "", rx: float = 0, **more: Any) -> str:
         """Add a rectangle and return its key. (x, y) is the left top corner; ``more`` as in :meth:`add`."""
         return self.add("rect", style, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
+
+
+def fitting_scale(width: float, height: float) -> float:
+    """Return the scale at which a picture of this size fits a notebook on a page of 1280 × 720, at most 1.35.
+
+    Examples
+    --------
+    >>> fitting_scale(1120, 860), fitting_scale(560, 200)
+    (0.5, 1.35)
+    """
+    return min(1120 / width, 430 / height, 1.35)
 
 
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
@@ -214,7 +309,7 @@ def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
         for e in scene.elements:
             moved = f"translate({x:g} 0) {e.attributes.get('transform', '')}".rstrip()
             attributes = {**e.attributes, "transform": moved}
-            canvas.append(Element(e.tag, e.style, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label))
+            canvas.append(Element(e.tag, e.style, attributes, e.text, e.key and f"{i}/{e.key}", e.go, e.label, e.tip))
         for f in range(count):
             frame = scene.frames[min(f, len(scene.frames) - 1)]
             patches[f].update({f"{i}/{key}": change for key, change in frame.patch.items()})

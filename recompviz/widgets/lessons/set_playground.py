@@ -6,7 +6,7 @@ kernel edits the graph, computes overhead and peak of a sequence, and makes the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import traitlets
@@ -15,7 +15,7 @@ from recompviz.core.base.errors import RecompvizError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.teaching.sets import with_everything
+from recompviz.core.teaching.sets import set_text, with_everything
 from recompviz.core.teaching.small_graphs import NAMES, graph_of
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.base.assets import esm
@@ -24,9 +24,11 @@ from recompviz.widgets.base.page_widget import node_numbers
 from recompviz.widgets.lessons.graph_edits import edited
 from recompviz.widgets.lessons.lesson import Lesson
 from recompviz.widgets.lessons.playground_scene import caption, diagram_of, lattice_centres, playground_scene
+from recompviz.widgets.lessons.scene import Scene
 from recompviz.widgets.lessons.strategy_scene import strategy_scene
 
 MOST_NODES = 16
+MOST_STEPPERS = 64  # in a page without a kernel
 
 
 def playground(graph: Graph | str | None = None) -> Playground:
@@ -60,6 +62,27 @@ def playground(graph: Graph | str | None = None) -> Playground:
     Playground(5 nodes, 7 lower sets: ∅ is a lower set; its boundary is ∂(L) = ∅.)
     """
     return Playground("diamond" if graph is None else graph)
+
+
+def _strategy(graph: Graph, masks: Sequence[int]) -> Scene:
+    plan = Plan.from_masks(graph, with_everything(graph, masks))
+    return strategy_scene(canonical_strategy(plan), "The strategy of this sequence")
+
+
+def _grows(small: int, large: int) -> bool:
+    return small != large and not small & ~large
+
+
+def _sequences(graph: Graph, first: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the sequences whose frames a page gets: ``first``, then those with the fewest sets."""
+    diagram = diagram_of(graph)
+    found = [tuple(first)] if first else []
+    sets = diagram.sets[1:] if diagram else (graph.everything,)  # without ∅
+    longer: list[tuple[int, ...]] = [()]
+    while longer and len(found) < MOST_STEPPERS:
+        longer = [(*base, mask) for base in longer for mask in sets if _grows(base[-1] if base else 0, mask)]
+        found += [masks for masks in longer if masks not in found]
+    return found[:MOST_STEPPERS]
 
 
 class Playground(Lesson):
@@ -193,9 +216,9 @@ class Playground(Lesson):
         except ValueError as error:
             self._costs = str(error)
             return
-        sets = " ⊊ ".join(["∅", *("{" + ", ".join(sorted(map(str, L))) + "}" for L in plan.lower_sets)])
+        sets = " ⊊ ".join(set_text(self._graph, mask) for mask in (0, *plan.masks))
         implied = "" if self._masks()[-1] == self._graph.everything else " (V is added at the end)"
-        self._costs = f"{sets}{implied}: overhead {plan.overhead:g}, peak {plan.peak} formula bytes"
+        self._costs = f"{sets}{implied}: overhead {plan.overhead:g}, peak {plan.peak}"
 
     def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
         kind = content.get("type") if isinstance(content, dict) else None
@@ -203,12 +226,33 @@ class Playground(Lesson):
             if kind == "edit":
                 self._show(edited(self._graph, content))
             elif kind == "step":
-                self._stepper = strategy_scene(canonical_strategy(self.plan), "The strategy of this sequence").message()
+                self._stepper = _strategy(self._graph, self._masks()).message()
         except (RecompvizError, ValueError, TypeError, LookupError, OverflowError) as error:
             self._problem = ""  # so that the page is notified even if the text is the same as before
             self._problem = explain(error)
 
     # ---------------------------------------------------------------- static pages
+
+    @property
+    def title(self) -> str:
+        """The title of the page."""
+        return f"Lower sets: {self._lesson['preset']}"
+
+    def page_data(self) -> dict[str, Any]:
+        """Return the traits and the frames of some strategies; see :meth:`Lesson.page_data`.
+
+        The strategies are those of the chosen sequence and of the sequences with the fewest sets, up to 64 in all.
+        """
+        names = ("_presets", "_lesson", "_scene", "_chosen", "_sequence", "_costs", "_problem", "_stepper")
+        steppers = {
+            " ".join(",".join(map(str, bits(mask))) for mask in masks): _strategy(self._graph, masks).message()
+            for masks in _sequences(self._graph, self._masks())
+        }
+        return {
+            "kind": "playground",
+            "traits": {name: getattr(self, name) for name in names},
+            "steppers": steppers,
+        }
 
     def to_svg(self) -> str:
         """Return the graph, the chosen set and the sequence as a static SVG picture."""

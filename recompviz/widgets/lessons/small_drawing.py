@@ -18,6 +18,8 @@ from recompviz.widgets.lessons.notation import label_width, short_set
 
 Point = tuple[float, float]
 NODE = (56.0, 34.0)
+WIDEST_NODE = 96.0
+GAP = 14.0  # at least, between neighbouring nodes
 ARROW = 7.0
 LATTICE_WIDTH = 420.0  # minimum
 ROW = 46.0  # distance between rows of lower sets
@@ -37,6 +39,8 @@ class Drawing:
         For each edge, the SVG path of its arrowhead.
     width, height : float
         Size of the drawing.
+    node : (float, float)
+        Width and height of a node.
     """
 
     centres: tuple[Point, ...]
@@ -44,6 +48,7 @@ class Drawing:
     arrows: tuple[str, ...]
     width: float
     height: float
+    node: tuple[float, float] = NODE
 
 
 def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width: float = 620.0) -> Drawing:
@@ -57,7 +62,8 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     pitch : float
         Horizontal distance between neighbouring nodes, in pixels.
     most_width : float
-        The intended greatest width, in pixels. If the drawing would be wider, ``pitch`` is reduced, but not below 70.
+        The intended greatest width, in pixels. If the drawing would be wider, ``pitch`` is reduced, but not below
+        the width of a node and a gap.
 
     Returns
     -------
@@ -72,25 +78,27 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     layout = lay_out(graph, "right", seconds=0)
     if len(graph) == 0:
         return Drawing((), (), (), *NODE)
+    node = (min(WIDEST_NODE, max(NODE[0], 9.6 * max(len(str(name)) for name in graph.names) + 8)), NODE[1])
     columns = max(1.0, (layout.width - 38.0) / 46.0)
-    sx = min(pitch, max(70.0, (most_width - NODE[0]) / columns)) / 46.0
+    pitch += node[0] - NODE[0]
+    sx = min(pitch, max(node[0] + GAP, (most_width - node[0]) / columns)) / 46.0
     sy = row / 29.0
     # an edge may pass above the topmost node
-    low = min(float(layout.nodes[:, 1].min()) - NODE[1] / 2 / sy, float(layout.points[:, 1].min(initial=1e9)) - 4 / sy)
+    low = min(float(layout.nodes[:, 1].min()) - node[1] / 2 / sy, float(layout.points[:, 1].min(initial=1e9)) - 4 / sy)
 
     def place(point: Sequence[float]) -> Point:
-        return NODE[0] / 2 + (float(point[0]) - 19.0) * sx, (float(point[1]) - low) * sy
+        return node[0] / 2 + (float(point[0]) - 19.0) * sx, (float(point[1]) - low) * sy
 
     centres = tuple(place(p) for p in layout.nodes.tolist())
     curves, arrows = [], []
-    lowest = max(y for _, y in centres) + NODE[1] / 2
+    lowest = max(y for _, y in centres) + node[1] / 2
     for e, (u, v) in enumerate(graph.edges.tolist()):
         bends = [place(p) for p in layout.points[layout.offsets[e] + 1 : layout.offsets[e + 1] - 1].tolist()]
-        tip = (centres[v][0] - NODE[0] / 2, centres[v][1])
-        curves.append(_curve([(centres[u][0] + NODE[0] / 2, centres[u][1]), *bends, (tip[0] - ARROW, tip[1])]))
+        tip = (centres[v][0] - node[0] / 2, centres[v][1])
+        curves.append(_curve([(centres[u][0] + node[0] / 2, centres[u][1]), *bends, (tip[0] - ARROW, tip[1])]))
         arrows.append(f"M{tip[0]:.1f} {tip[1]:.1f}l{-ARROW - 1:g} -4.5v9Z")
         lowest = max([lowest, *(y + 4 for _, y in bends)])
-    return Drawing(centres, tuple(curves), tuple(arrows), max(x for x, _ in centres) + NODE[0] / 2, lowest)
+    return Drawing(centres, tuple(curves), tuple(arrows), max(x for x, _ in centres) + node[0] / 2, lowest, node)
 
 
 def _curve(points: Sequence[Point]) -> str:

@@ -6,11 +6,13 @@ static picture of the widget shows this step.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import traitlets
 
+from recompviz.core.base.files import make_folder, write_file
 from recompviz.widgets.base.assets import esm
 from recompviz.widgets.base.page_widget import whole_number
 from recompviz.widgets.lessons.lesson import Lesson
@@ -28,6 +30,8 @@ class Stepper(Lesson):
         The scenes; each has a tab.
     label : str
         Name of the stepper, for screen readers.
+    predict : bool
+        Whether a scene with predictions asks for them from the start.
 
     Attributes
     ----------
@@ -42,10 +46,11 @@ class Stepper(Lesson):
     _label = traitlets.Unicode().tag(sync=True)
     _shown = traitlets.Int(0).tag(sync=True)
     _frame = traitlets.Int(0).tag(sync=True)
+    _predict = traitlets.Bool(False).tag(sync=True)
 
-    def __init__(self, scenes: Sequence[Scene], label: str) -> None:
+    def __init__(self, scenes: Sequence[Scene], label: str, *, predict: bool = False) -> None:
         self.scenes = tuple(scenes)
-        super().__init__(_scenes=[scene.message() for scene in scenes], _label=label)
+        super().__init__(_scenes=[scene.message() for scene in scenes], _label=label, _predict=predict)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> int:
         """Return a checked tab or step from the page; see :class:`PageWidget`."""
@@ -71,10 +76,13 @@ class Stepper(Lesson):
 
     @frame.setter
     def frame(self, frame: int) -> None:
+        self._check_frame(frame)
+        self._frame = frame
+
+    def _check_frame(self, frame: int) -> None:
         count = len(self.scenes[self._shown].frames)
         if not 0 <= frame < count:
             raise ValueError(f"there is no step {frame}; choose 0 to {count - 1}")
-        self._frame = frame
 
     @property
     def _still(self) -> int:
@@ -82,12 +90,57 @@ class Stepper(Lesson):
         scene = self.scenes[self._shown]
         return self._frame or scene.still % len(scene.frames)
 
-    def to_svg(self) -> str:
-        """Return a static SVG picture of the shown step.
+    @property
+    def title(self) -> str:
+        """The title of the page: the name of the stepper and the title of the shown tab."""
+        return f"{self._label}: {self.scenes[self._shown].title}"
 
-        At step 0, the picture shows the step number ``Scene.still`` instead, which each scene sets for this purpose.
+    def page_data(self) -> dict[str, Any]:
+        """Return the traits, among them all frames; see :meth:`Lesson.page_data`."""
+        names = ("_scenes", "_label", "_shown", "_frame", "_predict")
+        return {"kind": "stepper", "traits": {name: getattr(self, name) for name in names}}
+
+    def to_svg(self, frame: int | None = None) -> str:
+        """Return a static SVG picture of one step of the shown tab.
+
+        Parameters
+        ----------
+        frame : int, optional
+            The number of the step, counted from 0. Default: the shown step. If that is step 0, the picture shows the
+            step number ``Scene.still`` instead, which each scene sets for this purpose.
         """
-        return self.scenes[self._shown].to_svg(self._still, self.caption())
+        if frame is None:
+            return self.scenes[self._shown].to_svg(self._still, self.caption())
+        self._check_frame(frame)
+        scene = self.scenes[self._shown]
+        return scene.to_svg(frame, scene.frames[frame].caption)
+
+    def save_steps(self, folder: str | Path, steps: Iterable[int] | None = None) -> tuple[Path, ...]:
+        """Write steps of the shown tab as SVG pictures, one file for each step, for example for slides.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder of the files ``step-001.svg``, ``step-002.svg``, …. It is made if it does not exist.
+        steps : iterable of int, optional
+            The numbers of the steps, counted from 0. Default: all steps.
+
+        Returns
+        -------
+        tuple of Path
+            The files.
+
+        Raises
+        ------
+        ValueError
+            If there is no step of a number. Then no file is written.
+        FileError
+            If a file cannot be written. The error is also an OSError.
+        """
+        chosen = range(len(self.scenes[self._shown].frames)) if steps is None else list(steps)
+        pictures = {frame: self.to_svg(frame) for frame in chosen}
+        folder = make_folder(folder)
+        return tuple(write_file(folder / f"step-{frame + 1:03}.svg", text) for frame, text in pictures.items())
 
     def caption(self) -> str:
         """Return the number and the caption of the step that the static picture shows."""

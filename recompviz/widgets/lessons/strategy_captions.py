@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from recompviz.core.graphs.bitsets import bits
+from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import set_text
 from recompviz.core.teaching.strategy import Strategy
-from recompviz.widgets.lessons.notation import sub
+from recompviz.widgets.lessons.notation import Sizes, sub
+
+
+def freed(strategy: Strategy, i: int) -> tuple[int, int]:
+    """Return the values and the gradients that the action before state i discards, as bit masks."""
+    before, after = strategy.states[i - 1], strategy.states[i]
+    return before.values & ~after.values, before.gradients & ~after.gradients
+
+
+def names_of(graph: Graph, values: int, gradients: int) -> str:
+    """Return the names of values and gradients.
+
+    Examples
+    --------
+    >>> names_of(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), 0b11, 0b10)
+    'a, b, ∇b'
+    """
+    return ", ".join([*(str(graph.names[v]) for v in bits(values)), *(f"∇{graph.names[v]}" for v in bits(gradients))])
 
 
 def strategy_caption(strategy: Strategy, i: int) -> str:
@@ -20,6 +39,7 @@ def strategy_caption(strategy: Strategy, i: int) -> str:
     'Segment 1 is computed. Keep its boundary ∂(L₁) = {a}; there is nothing to discard.'
     """
     plan, state = strategy.plan, strategy.states[i]
+    sizes = Sizes.of(plan.graph)
     graph, segment, k = plan.graph, state.segment, len(strategy.terms)
     name = graph.names[state.node] if state.node >= 0 else ""
     at_peak = " Live memory is now at the peak." if state.live == strategy.peak else ""
@@ -36,11 +56,14 @@ def strategy_caption(strategy: Strategy, i: int) -> str:
         return f"Backward, segment {segment} of {k}: recompute {name}, at cost {cost}.{at_peak}"
     if state.verb == "backward":
         return f"Backward, segment {segment} of {k}: compute the gradient of {name}.{at_peak}"
+    gone = names_of(graph, *freed(strategy, i))
     if segment == 1:
-        return f"All gradients are computed. Overhead {plan.overhead:g}, peak {strategy.peak}."
-    gradients, needed = set_text(graph, state.gradients), state.values & ~state.cache
-    values = f", and the values {set_text(graph, needed)}, which these gradients need" if needed else ""
-    return (
-        f"Segment {segment} has run backward. Keep the cache U{sub(segment - 1)} and the gradients of "
-        f"{gradients}{values}; discard all other values and gradients."
-    )
+        return (
+            f"All gradients are computed; discard {gone}. Overhead {plan.overhead:g}, peak {sizes.full(strategy.peak)}."
+        )
+    kept = f"the cache U{sub(segment - 1)}"
+    if state.gradients:
+        kept += f", the gradients of {set_text(graph, state.gradients)}"
+    if needed := state.values & ~state.cache:
+        kept += f" and the values {set_text(graph, needed)}, which these gradients need"
+    return f"Segment {segment} has run backward. Discard {gone or 'nothing'}; keep {kept}."

@@ -23,6 +23,7 @@ def step_strategy(
     sequence: Iterable[Iterable[Name]] | Plan | None = None,
     *,
     budget: int | str | None = None,
+    predict: bool = False,
 ) -> Stepper:
     """Show a widget that steps through a canonical strategy, one action at a time.
 
@@ -40,6 +41,9 @@ def step_strategy(
         Budget in bytes, or as a size such as ``"3 GiB"``. Only values and their gradients count. Not allowed with
         ``sequence``. Default: the least peak of a memory-centric plan at which the time-centric and the memory-centric
         plan have different overheads. If there is no such peak, the least feasible budget.
+    predict : bool
+        Whether the reader is asked before each step how much memory will be live, or what will be freed. The reader
+        can switch this off and on. Two plans side by side ask nothing.
 
     Returns
     -------
@@ -61,7 +65,7 @@ def step_strategy(
     Examples
     --------
     >>> step_strategy("diamond", [{"a"}, {"a", "b", "c", "d"}])
-    Stepper(Strategy stepper, overhead 3, peak 11: Step 17 of 20. ...)
+    Stepper(Strategy stepper, 3 segments, overhead 3: Step 17 of 20. ...)
     """
     graph = graph_of(graph)
     if not 0 < len(graph) <= MOST_NODES:
@@ -77,8 +81,9 @@ def step_strategy(
         plan = Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
     elif not plan.graph.same_as(graph):
         raise PlanMismatch("the plan was made for another graph; give plan.graph as the graph, or a plan of this one")
-    title = f"overhead {plan.overhead:g}, peak {plan.peak}"
-    return Stepper([strategy_scene(canonical_strategy(plan), title)], "Strategy stepper")
+    count = len(plan.masks)
+    title = f"{count} segment{'' if count == 1 else 's'}, overhead {plan.overhead:g}"
+    return Stepper([strategy_scene(canonical_strategy(plan), title)], "Strategy stepper", predict=predict)
 
 
 def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
@@ -96,7 +101,7 @@ def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
         differ = [p for p in peaks if curve.plan(p).overhead != curve.plan(p, "memory").overhead]
         budget = differ[0] if differ else peaks[0]
     scenes = [
-        strategy_scene(canonical_strategy(curve.plan(budget, "time")), "Time-centric"),
-        strategy_scene(canonical_strategy(curve.plan(budget, "memory")), "Memory-centric"),
+        strategy_scene(canonical_strategy(curve.plan(budget, "time")), "Time-centric", stacked=True),
+        strategy_scene(canonical_strategy(curve.plan(budget, "memory")), "Memory-centric", stacked=True),
     ]
     return beside(scenes, f"Time-centric and memory-centric under budget {budget}")

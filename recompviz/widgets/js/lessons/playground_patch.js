@@ -45,7 +45,10 @@ export function playgroundPatch(graph, chosen, sequence) {
   const lower = entering.length === 0;
   const edge = lower ? boundary(graph.edges, chosen) : new Set();
   const patch = {};
-  for (const v of chosen) patch[`n${v}`] = { style: edge.has(v) ? "boundary" : "in-set" };
+  for (const v of chosen) {
+    patch[`n${v}`] = { style: edge.has(v) ? "keep" : "in-set" };
+    if (edge.has(v)) patch[`t${v}`] = { style: "name-keep" };
+  }
   for (const [u, v] of entering) {
     patch[`e${graph.edges.findIndex(([a, b]) => a === u && b === v)}`] = { style: "violation" };
   }
@@ -57,8 +60,8 @@ export function playgroundPatch(graph, chosen, sequence) {
   for (const nodes of path) {
     const here = keyOf(nodes) === now;
     const i = place.get(keyOf(nodes));
-    patch[`h${i}`] = { style: here ? "cell-now" : "cell-front" };
-    patch[`s${i}`] = { style: here ? "cell-text" : "cell-text-keep" };
+    patch[`h${i}`] = { style: here ? "cell-path-now" : "cell-path" };
+    patch[`s${i}`] = { style: "cell-text-path" };
   }
   if (path.length) {
     const points = path.map((nodes) => graph.at[place.get(keyOf(nodes))].map((x) => x.toFixed(1)).join(" "));

@@ -2,6 +2,9 @@
 
 import { svg } from "../shared/elements.js";
 
+const PICTURE_HEIGHT = 415;
+const SMALLEST_SCALE = 0.6;
+
 /** The values of an element under the change of a patch; without a change its own values. */
 export function valuesOf(element, change) {
   const [, style, attributes, text] = element;
@@ -17,12 +20,15 @@ export function sceneView(parent, scene, go = () => {}, events = null) {
     class: "rv-scene",
   });
   root.style.maxWidth = `${Math.round(scene.width * 1.35)}px`;
+  // with its controls, a picture fits a page of 1280 × 720; a very tall one is not made too small to read
+  root.style.maxHeight = `max(${PICTURE_HEIGHT}px, 57vh, ${Math.round(scene.height * SMALLEST_SCALE)}px)`;
   const nodes = new Map();
   const elements = new Map();
   for (const element of scene.elements) {
-    const [tag, style, attributes, text, key, frame, label] = element;
+    const [tag, style, attributes, text, key, frame, label, tip] = element;
     const node = svg(tag, { ...attributes, class: `rvt-${style}` }, root);
     if (text) node.textContent = text;
+    if (tip) svg("title", {}, node).textContent = tip;
     if (key) {
       nodes.set(key, node);
       elements.set(key, element);
@@ -36,8 +42,9 @@ export function sceneView(parent, scene, go = () => {}, events = null) {
       const node = nodes.get(key);
       if (!node) continue;
       const { style, text, ...attributes } = valuesOf(elements.get(key), patch[key]);
-      node.setAttribute("class", `rvt-${style}${node.classList.contains("rv-click") ? " rv-click" : ""}`);
-      if (node.textContent !== text) node.textContent = text;
+      const kept = ["rv-click", "rv-choice"].filter((name) => node.classList.contains(name));
+      node.setAttribute("class", [`rvt-${style}`, ...kept].join(" "));
+      if (node.localName === "text" && node.textContent !== text) node.textContent = text;
       for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     }
     changed = new Set(Object.keys(patch));
