@@ -22,6 +22,7 @@ from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value, fitting
 from recompviz.widgets.lessons.small_drawing import GAP, draw_graph
 
 TOP = 54.0  # of the table and of the graph
+MOST_CHAPTERS = 5  # for plans; a click on the curve reaches the others
 SPACE = 44.0  # between two parts
 
 Change = dict[str, Mapping[str, Value]]
@@ -81,8 +82,8 @@ class _ProgrammeScene:
         frames.append(self._end_frame())
         frames += [self._walk_frame(cell) for cell in answers]
         marked = self.programme.time_centric if self.budget_free else dict.fromkeys((*answers[:1], *answers[-1:]))
-        chapters = [(0, "First cell"), (self.end, "The finished table")]
-        chapters += [(self.walk_of[cell.place], f"Plan at t = {cell.place[1]:g}") for cell in marked]
+        chapters = [(0, "First cell"), (self.end, "Finished table")]
+        chapters += [(self.walk_of[cell.place], f"Plan t = {cell.place[1]:g}") for cell in [*marked][:MOST_CHAPTERS]]
         return Scene(
             self.right + 16,
             self.bottom + 10,
