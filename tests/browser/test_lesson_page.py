@@ -69,7 +69,8 @@ FAULTS = """() => [...document.querySelectorAll('.rv-lesson')].flatMap((lesson) 
     const pairs = boxes.flatMap(([s, a], i) =>
       boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([t]) => `${s} | ${t}`));
     const height = lesson.getBoundingClientRect().height;
-    return [...pairs, ...(chapter && height > 600 ? [`${lesson.querySelector('.rv-scene').ariaLabel}: ${height} px high`] : [])];
+    const words = lesson.querySelector('.rv-tbar').innerText.replaceAll('\\n', ' ');
+    return [...pairs, ...(chapter && height > 600 ? [`${words}: ${height} px high`] : [])];
   });
 })"""
 
