@@ -18,8 +18,8 @@ MODULES = sorted(
 # as in ``python -m recompviz.benchmarks.accuracy``
 COMMANDS = (
     "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "cuda", "debugging", "explorer", "faults",
-    "freed", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner", "sequences",
-    "step_times",
+    "freed", "fuzzed_recordings", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner",
+    "sequences", "step_times",
 )  # fmt: skip
 
 

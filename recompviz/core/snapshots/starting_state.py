@@ -234,8 +234,9 @@ class _Found:
 def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found]:
     seen: set[int] = set()  # addresses that the trace allocated, or freed
     waiting: set[int] = set()  # addresses whose free was requested and not completed
-    # a recording may leave out one kind of free (skip_actions)
-    requested = any(event["action"] == "free_requested" for event in trace)
+    actions = {event["action"] for event in trace}
+    # a recording may leave out one kind of free (skip_actions); a block then counts until its memory is free
+    leaves_out_requests = "free_completed" in actions and "free_requested" not in actions
     found = []
     for event in trace:
         action = event["action"]
@@ -246,7 +247,7 @@ def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found
             if event["addr"] not in seen:
                 seen.add(event["addr"])
                 # if only the completion is recorded, the block was released before the recording began
-                in_use = action == "free_requested" or not requested
+                in_use = action == "free_requested" or leaves_out_requests
                 found.append(_Found(event["addr"], event["size"], None, False, in_use))
             if action == "free_requested":
                 waiting.add(event["addr"])
@@ -256,7 +257,7 @@ def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found
         for address, block in placed_blocks(segment):
             if block["state"] in ("active_allocated", *AWAITING) and address not in seen:
                 record = block if block.get("frames") else (block.get("history") or [{}])[-1]
-                in_use = block["state"] == "active_allocated"
+                in_use = block["state"] == "active_allocated" or leaves_out_requests
                 found.append(_Found(address, block["size"], record, True, in_use))
     return found
 
