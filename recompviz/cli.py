@@ -7,9 +7,12 @@ executes any code that it receives.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -87,8 +90,31 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
         return 1
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance(lab_arguments(notebook, no_browser, port, passed_on))
+    with saved_widget_state():
+        LabApp.launch_instance(lab_arguments(notebook, no_browser, port, passed_on))
     return 0
+
+
+@contextlib.contextmanager
+def saved_widget_state() -> Iterator[Path]:
+    """Let JupyterLab save the state of widgets in notebooks, so that a notebook shows them without a kernel.
+
+    This is a default, which the user's own settings override. It is a file in a temporary folder, which is added to
+    Jupyter's path of configurations within the ``with`` block.
+    """
+    before = os.environ.get("JUPYTER_CONFIG_PATH")
+    with tempfile.TemporaryDirectory(prefix="recompviz-lab-") as folder:
+        defaults = Path(folder) / "labconfig" / "default_setting_overrides.json"
+        defaults.parent.mkdir()
+        defaults.write_text(json.dumps({"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}), "utf-8")
+        os.environ["JUPYTER_CONFIG_PATH"] = folder if before is None else os.pathsep.join((folder, before))
+        try:
+            yield defaults
+        finally:
+            if before is None:
+                del os.environ["JUPYTER_CONFIG_PATH"]
+            else:
+                os.environ["JUPYTER_CONFIG_PATH"] = before
 
 
 def lab_arguments(notebook: Path, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> list[str]:

@@ -394,7 +394,7 @@ class FuzzedAllocator:
                 block |= {"address": piece.address, "requested_size": piece.requested if used else 0}
                 block["frames"] = (piece.frames or []) if used else []
             blocks.append(block)
-        record = {
+        record: dict[str, Any] = {
             "device": device,
             "address": pieces[0].address,
             "total_size": sum(p.size for p in pieces),

@@ -24,6 +24,19 @@ def test_port_and_other_options_are_passed_on(monkeypatch):
     assert seen["given"] == (None, True, 8901, ["--ServerApp.quit_button=False"])
 
 
+def test_jupyterlab_saves_the_state_of_widgets_by_default(monkeypatch):
+    from jupyterlab_server.settings_utils import _get_overrides
+
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/elsewhere")
+    with cli.saved_widget_state() as file:
+        overrides, error = _get_overrides("/nowhere")
+        assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"]["saveState"] is True
+        assert not error
+        assert cli.os.environ["JUPYTER_CONFIG_PATH"].endswith(":/elsewhere")
+    assert not file.exists()
+    assert cli.os.environ["JUPYTER_CONFIG_PATH"] == "/elsewhere"
+
+
 def test_a_notebook_in_the_current_folder_is_opened(monkeypatch, tmp_path):
     monkeypatch.setattr(cli.recompviz, "__file__", str(tmp_path / "site" / "recompviz" / "__init__.py"))
     mine = tmp_path / "explore.ipynb"

@@ -33,6 +33,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
+from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice, fits
 from recompviz.widgets.explorer.joint_wire import packed_joint
@@ -747,7 +748,17 @@ class Explorer(PageWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": repr(self), "text/html": self.to_svg()}, metadata
+        return {**data, "text/plain": repr(self), "text/html": self._image()}, metadata
+
+    def _image(self) -> str:
+        """Return the picture of the selected plan as an HTML image."""
+        return image(self.to_svg(), repr(self))
+
+    def _ipython_display_(self) -> None:
+        data, metadata = self._repr_mimebundle_()
+        del data["text/html"]  # the picture has an output of its own, which can be replaced
+        searching = self._search is not None and self._search.running
+        display_with_picture(data, metadata, self._image, self.wait_for_plans if searching else None)
 
 
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
