@@ -1,5 +1,6 @@
 """``recompviz lab``: the server listens on loopback and requires the token; the notebook is found or written."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -25,11 +26,10 @@ def test_port_and_other_options_are_passed_on(monkeypatch):
 
 
 def test_jupyterlab_saves_the_state_of_widgets_by_default(monkeypatch):
-    from jupyterlab_server.settings_utils import _get_overrides
-
+    settings = importlib.import_module("jupyterlab_server.settings_utils")  # a part of JupyterLab
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", "/elsewhere")
     with cli.saved_widget_state() as file:
-        overrides, error = _get_overrides("/nowhere")
+        overrides, error = settings._get_overrides("/nowhere")
         assert overrides["@jupyter-widgets/jupyterlab-manager:plugin"]["saveState"] is True
         assert not error
         assert cli.os.environ["JUPYTER_CONFIG_PATH"].endswith(":/elsewhere")
