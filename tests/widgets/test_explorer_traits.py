@@ -8,6 +8,7 @@ import pytest
 
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.steps.timeline import Timeline
+from recompviz.widgets.explorer.runs import LISTED, WHOLE, bounded
 from tests.widgets.conftest import RunnerOf
 
 
@@ -171,6 +172,23 @@ def test_run_measures_in_the_background_and_is_recorded(lab):
     assert report.deviation(explorer.timeline) == 0
     assert explorer._run["state"] == "done"
     assert explorer._runs[0]["measured_peak"] == explorer.timeline.peak
+
+
+def test_the_history_of_runs_is_bounded(lab):
+    explorer = lab.explorer(runner=lab)
+    explorer.run()
+    explorer.wait(20)
+    (first,) = explorer.runs
+    events, figures = len(first.measured.delta), explorer._runs[0]
+    for _ in range(WHOLE + 1):
+        explorer.run()
+        explorer.wait(20)
+    assert len(explorer.runs) == WHOLE and first not in explorer.runs
+    assert len(first.measured.delta) == events  # the user's own reference is the whole report
+    assert [message["number"] for message in explorer._runs] == list(range(1, WHOLE + 3))
+    assert [bool(message["measured"]) for message in explorer._runs] == [False, False] + [True] * WHOLE
+    assert explorer._runs[0] == {**figures, "measured": b"", "gap": []}
+    assert bounded([{"number": number} for number in range(LISTED + 3)])[0]["number"] == 3
 
 
 def test_a_run_can_be_cancelled(lab):

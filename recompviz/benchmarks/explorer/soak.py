@@ -212,7 +212,7 @@ class SoakRun:
             "rss": kernel["rss"],
             "tensors": kernel["tensors"],
             "own": kernel["own"],
-            "runs": int(soak.kernel.ask("len(explorer.runs)")),
+            "runs": int(soak.kernel.ask("len(explorer._runs)")),
         }
         self.rows.append(row)
         self.page_numbers.append(soak.loads)

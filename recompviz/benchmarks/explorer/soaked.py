@@ -22,6 +22,7 @@ from recompviz.networks import resnet
 from recompviz.pytorch.measuring.entry import trace
 from recompviz.widgets.explorer.explore_model import TraceRunner
 from recompviz.widgets.explorer.explorer import Explorer
+from recompviz.widgets.explorer.runs import WHOLE
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -60,7 +61,7 @@ def state(explorer: Explorer) -> str:
             == (selection.table, selection.row, selection.budget),
             "tables": len(explorer._tables) == len(selection.tables.first)
             and [bool(more) for more in explorer._more] == [shown is not None for shown in selection.tables.more],
-            "runs": len(explorer._runs) == len(explorer.runs),
+            "runs": len(explorer.runs) == min(len(explorer._runs), WHOLE),
         }
         search = explorer._search
         found = {
@@ -78,7 +79,7 @@ def state(explorer: Explorer) -> str:
             "keep": list(explorer._pins["keep"]),
             "recompute": list(explorer._pins["recompute"]),
             "layout": explorer._layout["mode"],
-            "runs": len(explorer.runs),
+            "runs": len(explorer._runs),
             "run": explorer._run["state"],
             "solving": explorer._solving["state"],
             "tables": len(selection.tables.first) + len(selection.tables.more),

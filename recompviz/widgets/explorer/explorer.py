@@ -40,7 +40,7 @@ from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
-from recompviz.widgets.explorer.runs import Run, Runner, Runs, run_state
+from recompviz.widgets.explorer.runs import WHOLE, Run, Runner, Runs, bounded, run_state
 from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
@@ -106,7 +106,8 @@ class Explorer(PageWidget):
     timeline : Timeline
         The simulated memory of one training step under the selected plan; read-only.
     runs : tuple of RunReport
-        The reports of the completed runs, oldest first; read-only.
+        The reports of the newest 20 completed runs, oldest first; read-only. The page lists the figures of 200 runs. A
+        report that is dropped here stays valid where the user keeps it.
 
     Raises
     ------
@@ -145,7 +146,7 @@ class Explorer(PageWidget):
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
     budget = Chosen(help='Total bytes; accepts "10 GiB" and "60%".')
     timeline = Awaited(Timeline, read_only=True, help="The simulated timeline of the plan.")
-    runs = traitlets.Tuple(default_value=(), read_only=True, help="The run reports so far, oldest first.")
+    runs = traitlets.Tuple(default_value=(), read_only=True, help="The newest run reports, oldest first.")
 
     _graph = traitlets.Dict().tag(sync=True)
     _layout = traitlets.Dict().tag(sync=True)
@@ -219,9 +220,8 @@ class Explorer(PageWidget):
         """Make the parts that belong to one planner."""
         selection = self._selection
         self._questions = Questions(self.planner, selection, self._tell_solving, self._send_more)
-        self._run_jobs = (
-            None if runner is None else Runs(runner, selection, self._tell_run, self._on_run, len(self._reports))
-        )
+        last = self._reports[-1][1]["number"] if self._reports else 0
+        self._run_jobs = None if runner is None else Runs(runner, selection, self._tell_run, self._on_run, last)
         self._numbers = LabelNumbers(self.graph)
 
     def _start_search(self) -> None:
@@ -300,7 +300,7 @@ class Explorer(PageWidget):
             self._labels = []
             for name, value in self._first_messages(subject.runner is not None).items():
                 setattr(self, name, value)
-            self._runs = [message for of, message in self._reports if of is planner]
+            self._runs = self._shown_runs()
             self._searching = False
             self._waiting = ""
             selection.choose(0, *(first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)))
@@ -564,7 +564,7 @@ class Explorer(PageWidget):
     def run(self) -> None:
         """Run training steps under the selected plan in the background, as the Run button does.
 
-        The report is added to ``runs`` when the run ends. :meth:`wait` waits until then. If a run is under way, this
+        The report is added to ``runs`` when the run ends; ``runs`` keeps the newest 20. :meth:`wait` waits until then. If a run is under way, this
         method does nothing.
 
         Other cells may run in the meantime. Memory that their threads allocate is not counted. If a cell trains the
@@ -615,10 +615,16 @@ class Explorer(PageWidget):
         self._run = message
 
     def _on_run(self, run: Run, report: RunReport) -> None:
-        self.set_trait("runs", (*self.runs, report))
+        self.set_trait("runs", (*self.runs, report)[-WHOLE:])
         message = wire.run_message(report, run.number, run.table, run.row, run.predicted)
-        self._reports.append((self.planner, message))
-        self._runs = [*self._runs, message]
+        planners = [*(planner for planner, _ in self._reports), self.planner]
+        messages = bounded([*(earlier for _, earlier in self._reports), message])
+        self._reports = list(zip(planners[-len(messages) :], messages, strict=True))
+        self._runs = self._shown_runs()
+
+    def _shown_runs(self) -> list[dict[str, Any]]:
+        """Return the messages about the runs at the size that is shown."""
+        return [message for planner, message in self._reports if planner is self.planner]
 
     # ---------------------------------------------------------------- messages from the page
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,8 @@ from recompviz.widgets.explorer.selection import Selection
 
 # After a plan ran out of memory, a plan of at most this share of its peak is offered.
 SMALLER = 0.9
+# An Explorer keeps the whole reports of this many runs, and lists the figures of this many; see bounded().
+WHOLE, LISTED = 20, 200
 
 
 class Runner(Protocol):
@@ -139,6 +141,23 @@ def run_state(
 ) -> dict[str, Any]:
     """Return the value of the Explorer's trait ``_run``: a dictionary of the parameters. ``wire.md`` explains them."""
     return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
+
+
+def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the messages about runs that an Explorer keeps, in the same order.
+
+    The newest 20 are whole. Older ones have no measured bytes of each step and no gap: they keep the row of the table
+    of runs. Those older than the newest 200 are left out. Without this bound, each run would cost memory for as long as
+    the Explorer lives, and every run would send all earlier ones again.
+
+    Parameters
+    ----------
+    messages : sequence of dict
+        Entries of the Explorer's trait ``_runs``, oldest first.
+    """
+    listed = list(messages[-LISTED:])
+    older = max(0, len(listed) - WHOLE)
+    return [{**message, "measured": b"", "gap": []} for message in listed[:older]] + listed[older:]
 
 
 def smaller_total(table: PlanTable, peak: int) -> float | None:

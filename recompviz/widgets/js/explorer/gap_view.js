@@ -45,7 +45,7 @@ export function makeGapView(parent) {
   return {
     show(run) {
       steps = run?.gap ?? [];
-      setText(title, !run ? "Run this plan to see why its measured bytes differ from the formula." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "The gap of this run was not analysed.");
+      setText(title, !run ? "Run this plan to see why its measured bytes differ from the formula." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "No gap is kept for this run: run the plan again.");
       table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
     },
     destroy: table.destroy,

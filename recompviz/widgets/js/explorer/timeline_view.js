@@ -204,11 +204,11 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   }
 
   function drawLegend() {
-    legend.update(reply, filter, { measured: run !== null, compared: against !== null });
+    legend.update(reply, filter, { measured: Boolean(run?.measured.length), compared: against !== null });
   }
 
   function drawRun() {
-    const path = run && width ? pathOf(run.measured) : "";
+    const path = run?.measured.length && width ? pathOf(run.measured) : ""; // an old run has only its figures
     casing.setAttribute("d", path);
     measuredLine.setAttribute("d", path);
     if (reply) drawLegend();
