@@ -33,7 +33,7 @@ class Lab:
     Raises
     ------
     RuntimeError
-        If the server does not start within 90 seconds.
+        If the server does not start within 5 minutes. A busy machine may need more than one.
     """
 
     def __init__(self, folder: Path, expose: bool = False) -> None:
@@ -59,7 +59,8 @@ class Lab:
             stdout=self.log,
             stderr=self.log,
         )
-        for _ in range(300):
+        end = time.monotonic() + 300
+        while time.monotonic() < end and self.process.poll() is None:
             try:
                 urllib.request.urlopen(self.address("api"), timeout=2).close()
                 return
