@@ -103,7 +103,8 @@ def snapshot(setting: Setting) -> Iterator[Row]:
         step = example(case, setting.device)
         plain = _eager_step(step)
         plain()
-        cuda.memory._record_memory_history(max_entries=200_000)
+        # C++ stacks need a symbolizer, which may be missing or take minutes
+        cuda.memory._record_memory_history(stacks="python", max_entries=200_000)
         cuda.reset_peak_memory_stats()
         plain()
         setting.runtime.synchronize()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ COULD_NOT = "could not finish"
 def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again: bool) -> list[dict[str, Any]]:
     """Run the chosen parts in their order, and return the result of each.
 
+    A part may use its own time limit, but not the time that is reserved for the parts after it. Time that a part does
+    not use is left for the parts after it.
+
     Parameters
     ----------
     chosen : list of Part
@@ -44,22 +48,21 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
     stretch = minutes / 8
     results: dict[str, dict[str, Any]] = {}
     beside: list[_Process] = []
-    for part in chosen:
+    for position, part in enumerate(chosen):
         path = out / f"{part.name}.json"
         if not again and (found := _read(path)) is not None and found.get("device asked for") == device:
             results[part.name] = {**found, "skipped": True}
             _say(part, "its result is there")
             continue
+        if part.plans:
+            while beside:
+                _finish(beside.pop(), results)
         left = ends - time.monotonic()
         if left < LEAST_SECONDS:
             results[part.name] = {"part": part.name, "ended": "no time was left", "ok": False, "rows": []}
             _say(part, "no time is left")
             continue
-        if part.plans:
-            while beside:
-                _finish(beside.pop(), results)
-            left = max(LEAST_SECONDS, ends - time.monotonic())
-        process = _Process(part, device, out, min(part.seconds * stretch, left))
+        process = _Process(part, device, out, limit(part, chosen[position + 1 :], left, stretch))
         if part.beside:
             beside.append(process)
             continue
@@ -67,6 +70,22 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
     while beside:
         _finish(beside.pop(), results)
     return [results[part.name] for part in chosen]
+
+
+def limit(part: Part, later: Sequence[Part], left: float, stretch: float) -> float:
+    """Return the time limit of a part, in seconds.
+
+    Parameters
+    ----------
+    part : Part
+    later : sequence of Part
+        The parts that follow.
+    left : float
+        Seconds that are left for all of them.
+    stretch : float
+        The time of the whole command as a share of 8 minutes.
+    """
+    return min(part.seconds * stretch, left - stretch * sum(each.reserved for each in later))
 
 
 def _finish(process: _Process, results: dict[str, dict[str, Any]]) -> None:

@@ -87,15 +87,25 @@ class AllocatorSettings:
             raise ValueError(f"roundup_power2_divisions has {len(divisions)} numbers, expected {INTERVALS}")
         for name, value, good, expected in (
             *(("roundup_power2_divisions", n, n >= 0 and n & (n - 1) == 0, "0 or a power of two") for n in divisions),
-            ("max_split_size", self.max_split_size, (self.max_split_size or 20 * MIB) >= 20 * MIB, "at least 20 MiB"),
-            ("max_non_split_rounding", self.max_non_split_rounding, self.max_non_split_rounding >= 0, "0 or more"),
+            (
+                "max_split_size",
+                self.max_split_size,
+                self.max_split_size is None or self.max_split_size >= 20 * MIB,
+                "at least 20 MiB",
+            ),
+            (
+                "max_non_split_rounding",
+                self.max_non_split_rounding,
+                self.max_non_split_rounding >= 20 * MIB,
+                "at least 20 MiB",
+            ),
             (
                 "garbage_collection_threshold",
                 self.garbage_collection_threshold,
                 0 <= self.garbage_collection_threshold < 1,
                 "at least 0 and less than 1",
             ),
-            ("large_segment_size", self.large_segment_size, self.large_segment_size >= OWN_SEGMENT, "10 MiB or more"),
+            ("large_segment_size", self.large_segment_size, self.large_segment_size > OWN_SEGMENT, "more than 10 MiB"),
             ("block", self.block, self.block > 0, "1 or more"),
             ("memory_fraction", self.memory_fraction, 0 <= (self.memory_fraction or 0) <= 1, "from 0 to 1"),
         ):
@@ -252,11 +262,17 @@ def _share(text: str) -> float:
         raise ValueError("a number from 0 to 1") from None
 
 
+def _threshold(text: str) -> float:
+    if not 0 < (threshold := _share(text)) < 1:  # PyTorch's default, 0, cannot be written as a setting
+        raise ValueError("more than 0 and less than 1")
+    return threshold
+
+
 def _divisions(text: str) -> tuple[int, ...]:
     """Return the divisions of all intervals, from one number or from a list such as ``[256:1,512:2,>:8]``."""
     wrong = ValueError("a power of two, or a list such as [256:1,512:2,>:8]")
     if not text.startswith("["):
-        if not text.isdecimal() or len(text) > 9:
+        if not text.isdecimal() or len(text) > 9 or not int(text):
             raise wrong
         return (int(text),) * INTERVALS
     divisions = [0] * INTERVALS
@@ -283,7 +299,7 @@ _READERS = {
     "expandable_segments": ("expandable_segments", _flag),
     "max_split_size_mb": ("max_split_size", _mebibytes),
     "max_non_split_rounding_mb": ("max_non_split_rounding", _mebibytes),
-    "garbage_collection_threshold": ("garbage_collection_threshold", _share),
+    "garbage_collection_threshold": ("garbage_collection_threshold", _threshold),
     "roundup_power2_divisions": ("roundup_power2_divisions", _divisions),
     "large_segment_size_mb": ("large_segment_size", _mebibytes),
     "per_process_memory_fraction": ("memory_fraction", _share),

@@ -375,7 +375,26 @@ class Graph:
 
     def set_of(self, mask: int) -> frozenset[Name]:
         """Return the set of the node names in a bit mask, the inverse of :meth:`mask`."""
-        return frozenset(self.names[i] for i in bits(mask))
+        return frozenset(self.names[i] for i in bits(self.checked_mask(mask)))
+
+    def checked_mask(self, mask: int) -> int:
+        """Return a bit mask of nodes of this graph as a Python int.
+
+        Raises
+        ------
+        TypeError
+            If it is not an int.
+        GraphError
+            If it is negative, or a bit is no node.
+        """
+        if isinstance(mask, np.integer):
+            mask = int(mask)
+        if not isinstance(mask, int) or isinstance(mask, bool):
+            raise TypeError(f"the bit mask is {shown(mask)}, expected an int; graph.mask(names) makes one")
+        if not 0 <= mask <= self.everything:
+            wrong = "it is negative" if mask < 0 else f"bit {mask.bit_length() - 1} is no node"
+            raise GraphError(f"{shown(mask)} is no bit mask of this graph: {wrong}; it has {len(self)} nodes")
+        return mask
 
     @cached_property
     def _index(self) -> dict[Name, int]:
@@ -390,18 +409,19 @@ class Graph:
 
         ``lower`` is the bit mask of L. Unlike :meth:`boundary`, this method does not check that L is a lower set.
         """
-        outside = self.everything & ~lower
+        outside = self.everything & ~self.checked_mask(lower)
         return sum(1 << v for v in bits(lower) if self.successors[v] & outside)
 
     def memory_of(self, mask: int) -> int:
         """Return M(S), the sum of M_v over a set S given as a bit mask, in bytes."""
+        mask = self.checked_mask(mask)
         if len(self) > MANY:
             return int(self.memory[bit_matrix([mask], len(self))[0]].sum())
         return sum(map(self._costs_as_lists[0].__getitem__, bits(mask)))
 
     def time_of(self, mask: int) -> float:
         """Return T(S), the sum of T_v over a set S given as a bit mask, in the unit of ``time``."""
-        return float(sum(map(self._costs_as_lists[1].__getitem__, bits(mask))))
+        return float(sum(map(self._costs_as_lists[1].__getitem__, bits(self.checked_mask(mask)))))
 
     # ---------------------------------------------------------------- sets of names
 

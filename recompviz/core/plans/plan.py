@@ -98,7 +98,9 @@ class Plan:
         Raises
         ------
         ValueError
-            If a set is not a lower set, the sets do not grow, or the last one is not V.
+            If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is no node.
+        TypeError
+            If a set is not an int.
         """
         segment = segments_of(graph, sequence)
         keep_mask = keep_mask_of_segments(graph, segment)

@@ -15,15 +15,15 @@ Computing the peak therefore takes O(#V + #E) time, which is fast enough for eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.graphs.bitsets import bit_matrix, bits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from recompviz.core.graphs.graph import Graph
@@ -37,7 +37,9 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If a set is not a lower set, the sets do not grow, or the last one is not V.
+        If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is no node.
+    TypeError
+        If a set is not an int.
 
     Examples
     --------
@@ -45,15 +47,14 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     >>> segments_of(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), [0b001, 0b111]).tolist()
     [1, 2, 2]
     """
+    expect(sequence, Sequence, "sequence", "a sequence of bit masks", "graph.mask(names) makes one of a set")
+    sequence = [graph.checked_mask(lower) for lower in sequence]
     previous = 0
     for i, lower in enumerate(sequence, start=1):
         if lower == previous or previous & ~lower:
             raise ValueError(f"L_{i} does not contain L_{i - 1} properly; a sequence must grow at each step")
         previous = lower
     if previous != graph.everything:
-        outside = previous & ~graph.everything
-        if outside:
-            raise ValueError(f"bit {next(bits(outside))} of a set is not a node; there are {len(graph)} nodes")
         missing = next(bits(graph.everything & ~previous))
         raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
     member = bit_matrix(sequence, len(graph))
