@@ -183,7 +183,8 @@ def test_the_history_of_runs_is_bounded(lab):
     for _ in range(WHOLE + 1):
         explorer.run()
         explorer.wait(20)
-    assert len(explorer.runs) == WHOLE and first not in explorer.runs
+    assert len(explorer.runs) == WHOLE
+    assert first not in explorer.runs
     assert len(first.measured.delta) == events  # the user's own reference is the whole report
     assert [message["number"] for message in explorer._runs] == list(range(1, WHOLE + 3))
     assert [bool(message["measured"]) for message in explorer._runs] == [False, False] + [True] * WHOLE

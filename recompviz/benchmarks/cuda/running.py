@@ -45,7 +45,7 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
         Whether parts run although their result is there.
     """
     ends = time.monotonic() + 60 * minutes - RESERVE
-    stretch = minutes / 8
+    stretch = stretched(minutes)
     results: dict[str, dict[str, Any]] = {}
     beside: list[_Process] = []
     for position, part in enumerate(chosen):
@@ -72,6 +72,11 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
     return [results[part.name] for part in chosen]
 
 
+def stretched(minutes: float) -> float:
+    """Return the time for all parts as a share of the time that the command has for them in 8 minutes."""
+    return (60 * minutes - RESERVE) / (60 * 8 - RESERVE)
+
+
 def limit(part: Part, later: Sequence[Part], left: float, stretch: float) -> float:
     """Return the time limit of a part, in seconds.
 
@@ -83,9 +88,11 @@ def limit(part: Part, later: Sequence[Part], left: float, stretch: float) -> flo
     left : float
         Seconds that are left for all of them.
     stretch : float
-        The time of the whole command as a share of 8 minutes.
+        The factor of the times of all parts.
     """
-    return min(part.seconds * stretch, left - stretch * sum(each.reserved for each in later))
+    others = sum(each.reserved for each in later)
+    share = part.reserved / (part.reserved + others)  # if less is left than is reserved
+    return min(part.seconds * stretch, max(left - others * stretch, left * share))
 
 
 def _finish(process: _Process, results: dict[str, dict[str, Any]]) -> None:

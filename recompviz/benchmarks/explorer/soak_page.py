@@ -19,7 +19,7 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
     peak: root.querySelector(".rv-timeline .rv-chart").getAttribute("aria-label").match(/peak (.*) total/)?.[1],
     written: percent || typed.matches(":focus") ? null : typed.value,
     slider: Math.abs(slider.value - axis) <= slider.step ? "" : `${slider.value} for ${state.budget}`,
-    live: text(".rv-live"),
+    live: text(":scope > .rv-live"),
     keep: [...state.pins.keep], recompute: [...state.pins.recompute], chips: count(".rv-pins .rv-chip"),
     layout: root.querySelector(".rv-graph").dataset.shown !== "all" ? null : {
       "Wrapped like a text": "wrapped", "Left to right": "right", "Top down": "down",
@@ -29,8 +29,8 @@ VIEWS = """() => [...document.querySelectorAll(".rv-explorer")].map((root) => {
     note: text(".rv-graph-note"), wrong,
     card: root.querySelector(".rv-card").classList.contains("rv-there"),
     pointed: state.hover >= 0 || state.selected >= 0,
-    marks: ["card", "now", "now-cross", "minimap", "playhead", "crosshair", "sequence", "live", "header"]
-      .filter((name) => count(`.rv-${name}`) !== 1),
+    marks: ["card", "now", "now-cross", "minimap", "playhead", "crosshair", "sequence", "header"]
+      .filter((name) => count(`.rv-${name}`) !== 1).concat(count(":scope > .rv-live") === 1 ? [] : ["live"]),
     scrolled: [...root.querySelectorAll(".rv-graph, .rv-panel, .rv-below, .rv-header")]
       .concat(root).filter((each) => each.scrollTop || each.scrollLeft).map((each) => each.className),
     wide: root.scrollWidth > root.clientWidth + 1 ? [...root.querySelectorAll("*")]

@@ -564,8 +564,8 @@ class Explorer(PageWidget):
     def run(self) -> None:
         """Run training steps under the selected plan in the background, as the Run button does.
 
-        The report is added to ``runs`` when the run ends; ``runs`` keeps the newest 20. :meth:`wait` waits until then. If a run is under way, this
-        method does nothing.
+        The report is added to ``runs`` when the run ends; ``runs`` keeps the newest 20. :meth:`wait` waits until then.
+        If a run is under way, this method does nothing.
 
         Other cells may run in the meantime. Memory that their threads allocate is not counted. If a cell trains the
         same model or draws random numbers, the run fails, or a note of its report starts with "contaminated".
