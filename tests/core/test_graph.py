@@ -200,9 +200,9 @@ def test_a_name_in_place_of_a_set_of_names_is_recognised() -> None:
 @pytest.mark.parametrize("call", ["set_of", "boundary_mask", "memory_of", "time_of"])
 def test_a_bit_mask_of_other_nodes_is_refused(call, mask):
     graph = rv.Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
-    with pytest.raises(rv.GraphError, match="is no bit mask of this graph"):
+    with pytest.raises(rv.GraphError, match="is not a bit mask of this graph"):
         getattr(graph, call)(mask)
-    with pytest.raises(rv.GraphError, match="is no bit mask of this graph"):
+    with pytest.raises(rv.GraphError, match="is not a bit mask of this graph"):
         rv.Plan.from_masks(graph, [1, mask])
     for wrong in ("x", None, 1.5, True):
         with pytest.raises(TypeError, match="expected an int"):

@@ -385,15 +385,15 @@ class Graph:
         TypeError
             If it is not an int.
         GraphError
-            If it is negative, or a bit is no node.
+            If it is negative, or a bit is not a node.
         """
         if isinstance(mask, np.integer):
             mask = int(mask)
         if not isinstance(mask, int) or isinstance(mask, bool):
             raise TypeError(f"the bit mask is {shown(mask)}, expected an int; graph.mask(names) makes one")
         if not 0 <= mask <= self.everything:
-            wrong = "it is negative" if mask < 0 else f"bit {mask.bit_length() - 1} is no node"
-            raise GraphError(f"{shown(mask)} is no bit mask of this graph: {wrong}; it has {len(self)} nodes")
+            wrong = "it is negative" if mask < 0 else f"bit {mask.bit_length() - 1} is not a node"
+            raise GraphError(f"{shown(mask)} is not a bit mask of this graph: {wrong}; it has {len(self)} nodes")
         return mask
 
     @cached_property

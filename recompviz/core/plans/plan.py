@@ -98,7 +98,7 @@ class Plan:
         Raises
         ------
         ValueError
-            If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is no node.
+            If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is not a node.
         TypeError
             If a set is not an int.
         """

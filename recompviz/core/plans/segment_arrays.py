@@ -37,7 +37,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is no node.
+        If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is not a node.
     TypeError
         If a set is not an int.
 
