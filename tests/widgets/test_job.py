@@ -118,6 +118,35 @@ def test_a_job_does_not_wait_for_itself():
     assert waited == [False]
 
 
+def test_jobs_use_the_threads_of_earlier_jobs():
+    go = threading.Event()
+
+    def here(_progress):
+        return threading.current_thread()
+
+    def there(_progress):
+        go.wait(SECONDS)
+        return threading.current_thread()
+
+    first, second = started(there), started(there)
+    go.set()
+    assert first.wait(SECONDS)
+    assert second.wait(SECONDS)
+    assert first.result is not second.result  # jobs at the same time
+    assert not first.is_here
+    ran = set()
+    for _ in range(20):
+        job = started(here)
+        assert job.wait(SECONDS)
+        ran.add(job.result)
+        end = time.monotonic() + SECONDS
+        while not job_module._Worker.idle and time.monotonic() < end:
+            time.sleep(0.001)  # the thread becomes free just after the job has ended
+    assert len(ran) <= job_module.IDLE
+    with pytest.raises(RuntimeError, match="started before"):
+        job.start()
+
+
 SCRIPT = """
 import threading, torch
 from recompviz.widgets.base.job import Job

@@ -1,6 +1,10 @@
-"""A job: a function that runs in a thread of its own, reports progress and can be cancelled.
+"""A job: a function that runs in another thread, reports progress and can be cancelled.
 
 The notebook can run other cells meanwhile. If the function raises an error, the job ends in the state ``"failed"``.
+
+Later jobs use the same threads again. The C library has a limited number of heaps. In a notebook all of them are in
+use, so that each new thread gets another heap, and each heap keeps free memory for its largest job. With a new thread
+for each job, the resident memory of the kernel grew for hours.
 """
 
 from __future__ import annotations
@@ -8,12 +12,13 @@ from __future__ import annotations
 import atexit
 import contextvars
 import os
+import queue
 import threading
 import time
 import traceback
 import weakref
 from collections.abc import Callable
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from recompviz.core.base.errors import Cancelled, RecompvizError
 
@@ -21,6 +26,8 @@ T = TypeVar("T")
 
 State = Literal["running", "done", "cancelled", "failed"]
 
+# the most threads that wait for further jobs
+IDLE = 2
 # The least time between two calls of ``changed`` for progress, in seconds.
 INTERVAL = 0.1
 
@@ -47,15 +54,15 @@ class Progress(Protocol):
 
 
 class Job(Generic[T]):
-    """A function that runs in a thread of its own, reports progress and can be cancelled.
+    """A function that runs in another thread, reports progress and can be cancelled.
 
     Parameters
     ----------
     work : callable (progress) → result
-        The function to run in the new thread. A cancelled job stops only where the function calls
+        The function to run in the other thread. A cancelled job stops only where the function calls
         ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the new thread when ``work`` reports progress, but at most ten times a second. It is also called when
+        Called in the other thread when ``work`` reports progress, but at most ten times a second. It is also called when
         the job ends, before :meth:`wait` returns. If this last call raises an error in the state ``"done"``, the state
         becomes ``"failed"`` with this error, and ``changed`` is called again.
     text : str
@@ -96,13 +103,16 @@ class Job(Generic[T]):
         self._cancelled, self._ended = threading.Event(), threading.Event()
         self._reported = 0.0
         # Output of the thread belongs to the cell or message that made the job.
-        context = contextvars.copy_context()
-        self._thread = threading.Thread(target=context.run, args=(self._run,), name="recompviz-job", daemon=True)
+        self._context: contextvars.Context | None = contextvars.copy_context()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread. A job can be started once."""
-        self._thread.start()
+        """Start the work in another thread. A job can be started once."""
+        if self._context is None or self._thread is not None:
+            raise RuntimeError("the job was started before; make a new one")
+        worker = _Worker.take()
         _started.add(self)
+        worker.do(self)
 
     @property
     def running(self) -> bool:
@@ -121,8 +131,8 @@ class Job(Generic[T]):
 
     @property
     def is_here(self) -> bool:
-        """Whether the calling code runs in the job's own thread."""
-        return self._thread is threading.current_thread()
+        """Whether the calling code is part of the work, or is called by it."""
+        return self._thread is threading.current_thread() and not self.ended
 
     def cancel(self) -> None:
         """Ask the work to stop at its next report of progress. If the work returns before, its result is dropped."""
@@ -139,7 +149,7 @@ class Job(Generic[T]):
         Returns
         -------
         bool
-            Whether the job has ended. A call in the job's own thread returns False at once.
+            Whether the job has ended. A call that is part of the work returns False at once.
         """
         return not self.is_here and self._ended.wait(seconds)
 
@@ -155,6 +165,11 @@ class Job(Generic[T]):
     def _stop_if_cancelled(self) -> None:
         if self.cancelled:
             raise Cancelled("the job was cancelled")
+
+    def _run_in_context(self) -> None:
+        context, self._context = self._context, None
+        assert context is not None
+        context.run(self._run)
 
     def _run(self) -> None:
         try:
@@ -176,9 +191,51 @@ class Job(Generic[T]):
         self._changed(self)
 
 
+class _Worker:
+    """A thread that runs one job after the other."""
+
+    idle: ClassVar[list[_Worker]] = []
+    lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Job[Any]] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._loop, name="recompviz-job", daemon=True)
+        self.thread.start()
+
+    @classmethod
+    def take(cls) -> _Worker:
+        """Return a worker that waits for a job, or a new one."""
+        with cls.lock:
+            if cls.idle:
+                return cls.idle.pop()
+        return cls()
+
+    def do(self, job: Job[Any]) -> None:
+        """Run a job in this thread."""
+        job._thread = self.thread
+        self._jobs.put(job)
+
+    def _loop(self) -> None:
+        while True:
+            self._jobs.get()._run_in_context()  # no variable holds the job while the thread waits
+            with self.lock:
+                if len(self.idle) >= IDLE:
+                    return
+                self.idle.append(self)
+
+
 _started: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+
+
+def _forget_threads() -> None:
+    """Forget the threads of the parent process, which a child process does not have."""
+    _started.clear()
+    _Worker.idle.clear()
+    _Worker.lock = threading.Lock()
+
+
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_started.clear)  # the child does not have these threads
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 @atexit.register
@@ -188,7 +245,7 @@ def _stop_at_exit() -> None:
     for job in jobs:
         job.cancel()
     for job in jobs:
-        job._thread.join()
+        job._ended.wait()
 
 
 def explain(error: BaseException) -> str:
