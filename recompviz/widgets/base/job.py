@@ -62,7 +62,7 @@ class Job(Generic[T]):
         The function to run in the other thread. A cancelled job stops only where the function calls
         ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the other thread when ``work`` reports progress, but at most ten times a second. It is also called when
+        Called in the other thread when ``work`` reports progress, at most ten times a second. It is also called when
         the job ends, before :meth:`wait` returns. If this last call raises an error in the state ``"done"``, the state
         becomes ``"failed"`` with this error, and ``changed`` is called again.
     text : str
