@@ -17,7 +17,9 @@ import nbclient
 import nbformat
 
 HERE = Path(__file__).parent
-COURSE = sorted(HERE.glob("[1-9]-*.ipynb"))
+COURSE = sorted(HERE.glob("[0-9]-*.ipynb"))
+# Metadata of cells that stays: types of slides, and instructions for nbgrader.
+KEPT = ("slideshow", "nbgrader", "tags")
 
 
 def frozen(output: Any) -> Any:
@@ -37,7 +39,7 @@ def execute(path: Path) -> Any:
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
-        cell.metadata = {}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
         if cell.cell_type == "code":
             cell.execution_count = None
             cell.outputs = [frozen(output) for output in cell.outputs if output.get("name") != "stderr"]

@@ -59,12 +59,16 @@ _MODULES = {
     "baseline": "recompviz.core.plans.baselines",
     "certify": "recompviz.pytorch.measuring.certificate",
     "compare": "recompviz.core.plans.comparison",
-    "exercise": "recompviz.core.teaching.exercises",
+    "exercise": "recompviz.core.teaching.course",
+    "exercises": "recompviz.core.teaching.course",
     "explore": "recompviz.widgets.explorer.explore_model",
     "explain_gap": "recompviz.pytorch.measuring.gap_report",
     "fit_in": "recompviz.pytorch.measuring.budgeted",
     "measure": "recompviz.pytorch.measuring.meter",
+    "memory_strips": "recompviz.widgets.lessons.strips",
     "playground": "recompviz.widgets.lessons.set_playground",
+    "quiz": "recompviz.core.teaching.course",
+    "score": "recompviz.core.teaching.course",
     "shortest_sequence": "recompviz.core.sequences.search",
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
@@ -72,6 +76,7 @@ _MODULES = {
     "step_report": "recompviz.pytorch.running.recorded_report",
     "step_strategy": "recompviz.widgets.lessons.strategy_stepper",
     "trace": "recompviz.pytorch.measuring.entry",
+    "write_assignment": "recompviz.core.teaching.assignment",
 }
 
 __all__ = ["__version__", *sorted(_MODULES)]
@@ -110,7 +115,11 @@ if TYPE_CHECKING:
     from recompviz.core.steps.schedule import Phase as Phase
     from recompviz.core.steps.schedule import Schedule as Schedule
     from recompviz.core.steps.timeline import Timeline as Timeline
-    from recompviz.core.teaching.exercises import exercise as exercise
+    from recompviz.core.teaching.assignment import write_assignment as write_assignment
+    from recompviz.core.teaching.course import exercise as exercise
+    from recompviz.core.teaching.course import exercises as exercises
+    from recompviz.core.teaching.course import quiz as quiz
+    from recompviz.core.teaching.course import score as score
     from recompviz.pytorch.measuring.budgeted import fit_in as fit_in
     from recompviz.pytorch.measuring.calibration import calibrate as calibrate
     from recompviz.pytorch.measuring.certificate import Certificate as Certificate
@@ -136,6 +145,7 @@ if TYPE_CHECKING:
     from recompviz.widgets.lessons.programme_stepper import step_programme as step_programme
     from recompviz.widgets.lessons.set_playground import playground as playground
     from recompviz.widgets.lessons.strategy_stepper import step_strategy as step_strategy
+    from recompviz.widgets.lessons.strips import memory_strips as memory_strips
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,7 @@ shown = [rv.playground("inception"), rv.step_strategy("chain"), rv.step_programm
 for widget in shown:
     bundle = widget._repr_mimebundle_()[0]
     assert bundle["image/svg+xml"].startswith("<svg")
-assert rv.exercise("3.3").check(rv.solve(rv.exercise("3.3").graph).plan(23))
+assert rv.exercise("2.3").check(["abcd"])
 assert rv.baseline(graph, "chen").peak >= rv.solve(graph).least_budget
 assert "torch" not in sys.modules
 try:

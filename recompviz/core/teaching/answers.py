@@ -7,6 +7,7 @@ the answer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +74,7 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
     Raises
     ------
     AnswerError
-        If the set is not a lower set. The message names an edge that enters the set, and the smallest lower set that
-        contains the set.
+        If the set is not a lower set. The message names an edge that enters the set.
     """
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))
@@ -82,7 +82,7 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
         u, v = report.violations[0]
         raise AnswerError(
             f"{set_text(graph, mask)} is not a lower set: the edge {graph.names[u]} → {graph.names[v]} enters it. "
-            f"Its closure is {set_text(graph, report.closure)}."
+            f"A lower set that contains {graph.names[v]} also contains {graph.names[u]}."
         )
     return mask
 
@@ -94,7 +94,7 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     ----------
     graph : Graph
     answer : list of sets, Plan, or Playground
-        V may be left out at the end of a list of sets.
+        ∅ may be written at the beginning of a list of sets. V may be left out at the end.
 
     Raises
     ------
@@ -116,11 +116,42 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     if isinstance(answer, str) or not isinstance(answer, Iterable):
         raise AnswerError(f'expected a list of sets such as [{{"{graph.names[0]}"}}, …], got {answer!r}')
     sets: list[Iterable[Name]] = list(answer)
-    return Plan.from_masks(graph, with_everything(graph, [read_lower_set(graph, L) for L in sets]))
+    masks = [read_lower_set(graph, L) for L in sets]
+    if masks[:1] == [0]:  # L₀ = ∅ is part of every sequence, whether it is written or not
+        masks = masks[1:]
+    return Plan.from_masks(graph, with_everything(graph, masks))
 
 
 def read_number(answer: Any) -> float:
-    """Return a number as a float; raise :class:`AnswerError` for anything else, also for a bool or a text."""
-    if isinstance(answer, bool) or not isinstance(answer, (int, float)):
-        raise AnswerError(f"expected a number, got {answer!r}")
-    return float(answer)
+    """Return a number of any type as a float.
+
+    Parameters
+    ----------
+    answer : int, float, Fraction, Decimal, NumPy number, array or tensor of one number, or str
+        A str is read as Python writes a number, for example ``"11"``.
+
+    Raises
+    ------
+    AnswerError
+        If the answer is no finite real number. A bool is no number.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> read_number(Fraction(22, 2)), read_number("11")
+    (11.0, 11.0)
+    """
+    refused = AnswerError(f"expected a number, got {answer!r}")
+    value = answer
+    numel = getattr(value, "numel", None)  # of a tensor; an array has a size
+    if hasattr(value, "item") and (numel() if callable(numel) else getattr(value, "size", 1)) == 1:
+        value = value.item()
+    if isinstance(value, (bool, complex, bytes)):
+        raise refused
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise refused from None
+    if not math.isfinite(number):
+        raise refused
+    return number

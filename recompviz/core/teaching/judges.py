@@ -1,40 +1,42 @@
 """Judges of the exercises: functions (graph, answer) → Feedback that decide whether an answer is right.
 
 A judge checks a set against the definition of a lower set, a sequence against the paper's peak formula, and an optimum
-against the exact solver or against all sequences. It raises a ``ValueError``, such as :class:`AnswerError`, for an
-answer that it cannot read. Functions of this file with other parameters than (graph, answer) return a judge.
+against all sequences. Its feedback on a wrong answer does not contain the right one. It raises a ``ValueError``, such
+as :class:`AnswerError`, for an answer that it cannot read. Functions with other parameters create judges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from recompviz.core.exact.solver import solve
-from recompviz.core.graphs.graph import Graph
-from recompviz.core.plans.baselines import baseline
+from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.teaching.answers import Feedback, read_lower_set, read_number, read_plan
+from recompviz.core.teaching.answers import AnswerError, Feedback, read_lower_set, read_number, read_plan
 from recompviz.core.teaching.programme import budget_free
-from recompviz.core.teaching.sets import hasse, set_text
+from recompviz.core.teaching.sets import hasse, inspect_set, set_text
 
 Judge = Callable[[Graph, Any], Feedback]
 
 # -------------------------------------------------------------------- notebook 1: lower sets
 
 
-def boundary_is(wanted: str) -> Judge:
+def boundary_is(wanted: int) -> Judge:
     """Return a judge that accepts every lower set with a given boundary: the nodes with a successor outside the set.
 
-    ``wanted`` has one letter for each node of the boundary.
+    ``wanted`` is the boundary as a bit mask.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         mask = read_lower_set(graph, answer)
         text, boundary = set_text(graph, mask), set_text(graph, graph.boundary_mask(mask))
-        if graph.boundary_mask(mask) == graph.mask(wanted):
+        if graph.boundary_mask(mask) == wanted:
             return Feedback(True, f"{text} is a lower set, and its boundary is {boundary}.")
-        return Feedback(False, f"The boundary of {text} is {boundary}, not {set_text(graph, graph.mask(wanted))}.")
+        return Feedback(False, f"The boundary of {text} is {boundary}, not {set_text(graph, wanted)}.")
 
     return judge
 
@@ -45,21 +47,20 @@ def lower_set_count(graph: Graph, answer: Any) -> Feedback:
     if number == count:
         return Feedback(True, f"{count} of the {2 ** len(graph)} subsets are lower sets.")
     side = "more" if number < count else "fewer"
-    return Feedback(False, f"There are {side} than {number:g}. `rv.playground` of its graph counts them.")
+    return Feedback(False, f"There are {side} than {number:g}.")
 
 
-def closure_of(nodes: str) -> Judge:
-    """Return a judge that accepts the smallest lower set that contains ``nodes``, one letter each."""
+def closure_of(nodes: int) -> Judge:
+    """Return a judge that accepts the smallest lower set that contains ``nodes``, a bit mask."""
 
     def judge(graph: Graph, answer: Any) -> Feedback:
-        mask, wanted = read_lower_set(graph, answer), graph.mask(graph.closure(nodes))
-        missing = graph.mask(nodes) & ~mask
+        mask, wanted = read_lower_set(graph, answer), inspect_set(graph, graph.set_of(nodes)).closure
+        missing = nodes & ~mask
         if missing:
             return Feedback(False, f"It does not contain {set_text(graph, missing)}.")
         if mask == wanted:
-            return Feedback(True, f"{set_text(graph, mask)}: {' and '.join(nodes)}, and all their ancestors.")
-        extra = set_text(graph, mask & ~wanted)
-        return Feedback(False, f"It is a lower set that contains both, but a smaller one does without {extra}.")
+            return Feedback(True, f"{set_text(graph, mask)}: {set_text(graph, nodes)}, and all their ancestors.")
+        return Feedback(False, f"It is a lower set that contains {set_text(graph, nodes)}, but a smaller one does too.")
 
     return judge
 
@@ -81,14 +82,14 @@ def largest_boundary(graph: Graph, answer: Any) -> Feedback:
 # -------------------------------------------------------------------- notebook 2: the canonical strategy
 
 
-def overhead_of(sequence: tuple[str, ...]) -> Judge:
+def overhead_of(sequence: tuple[int, ...]) -> Judge:
     """Return a judge that accepts one number: the overhead (cost of recomputation) of the given lower-set sequence.
 
-    Each set of ``sequence`` is a string with one letter for each node.
+    The sets of ``sequence`` are bit masks.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
-        number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
+        number, plan = read_number(answer), Plan.from_masks(graph, sequence)
         kept, recomputed = (set_text(graph, graph.mask(nodes)) for nodes in (plan.keep, plan.recompute))
         if number == plan.overhead:
             return Feedback(True, f"U = {kept} is kept and {recomputed} is recomputed: T = {plan.overhead:g}.")
@@ -97,14 +98,14 @@ def overhead_of(sequence: tuple[str, ...]) -> Judge:
     return judge
 
 
-def peak_of(sequence: tuple[str, ...]) -> Judge:
+def peak_of(sequence: tuple[int, ...]) -> Judge:
     """Return a judge that accepts one number: the peak of the given lower-set sequence by the paper's formula.
 
-    Each set of ``sequence`` is a string with one letter for each node.
+    The sets of ``sequence`` are bit masks.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
-        number, plan = read_number(answer), Plan.from_lower_sets(graph, sequence)
+        number, plan = read_number(answer), Plan.from_masks(graph, sequence)
         if number == plan.peak:
             sums = [f"{t.cache} + {t.segment} + {t.gradients} + {t.needed} = {t.total}" for t in plan.terms]
             return Feedback(True, f"The segments need {'; '.join(sums)}. The largest is the peak.")
@@ -114,14 +115,23 @@ def peak_of(sequence: tuple[str, ...]) -> Judge:
     return judge
 
 
-def peak_at_most(budget: int) -> Judge:
-    """Return a judge that accepts every lower-set sequence whose peak by the paper's formula fits ``budget`` bytes."""
+def least_peak_with_segments(count: int) -> Judge:
+    """Return a judge that accepts the lower-set sequences of exactly ``count`` segments with the least peak.
+
+    The peak is computed by the paper's formula.
+    """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
-        if plan.peak > budget:
-            return _too_high(plan, budget)
-        return Feedback(True, f"Peak {plan.peak} fits in {budget}, at overhead {plan.overhead:g}.")
+        segments = len(plan.masks)
+        if segments != count:
+            return Feedback(False, f"It has {segments} segments (V counts as the last set); {count} are asked for.")
+        least = min(other.peak for other in _every_cost(graph) if len(other.masks) == count)
+        if plan.peak == least:
+            return Feedback(True, f"Peak {least}: no sequence of {count} segments has a lower one.")
+        return Feedback(
+            False, f"Peak {plan.peak}. Another sequence of {count} segments has a lower one. {fullest(plan)}"
+        )
 
     return judge
 
@@ -138,7 +148,7 @@ def least_peak_recomputing(most: int) -> Judge:
         if count > most:
             recomputed = set_text(graph, graph.mask(plan.recompute))
             return Feedback(False, f"It recomputes {count} values, {recomputed}; at most {most} are allowed.")
-        least = min(other.peak for other in every_plan(graph) if len(other.recompute) <= most)
+        least = min(other.peak for other in _every_cost(graph) if other.recomputed <= most)
         if plan.peak == least:
             return Feedback(True, f"Peak {least}: no sequence that recomputes at most {most} values has a lower one.")
         return Feedback(
@@ -163,6 +173,22 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
     return (Plan.from_masks(graph, sequence) for sequence in extensions(()))
 
 
+@dataclass(frozen=True)
+class _Cost:
+    """What a lower-set sequence costs: overhead, peak by the formula, and number of recomputed values."""
+
+    masks: tuple[int, ...]
+    overhead: float
+    peak: int
+    recomputed: int
+
+
+@lru_cache(maxsize=16)
+def _every_cost(graph: Graph) -> tuple[_Cost, ...]:
+    """Return the costs of all lower-set sequences. They are cached: a student answers several times."""
+    return tuple(_Cost(plan.masks, plan.overhead, plan.peak, len(plan.recompute)) for plan in every_plan(graph))
+
+
 def fullest(plan: Plan) -> str:
     """Return a sentence about the segment of a plan that takes the most memory in the paper's peak formula.
 
@@ -177,26 +203,22 @@ def fullest(plan: Plan) -> str:
     )
 
 
-def _too_high(plan: Plan, budget: int) -> Feedback:
-    return Feedback(False, f"Peak {plan.peak} is above {budget}. {fullest(plan)}")
-
-
 # -------------------------------------------------------------------- notebook 3: the dynamic programme
 
 
-def table_cell(nodes: str, t: float) -> Judge:
+def table_cell(mask: int, t: float) -> Judge:
     """Return a judge that accepts one number: the value R(L, t) in the table of :func:`budget_free`.
 
     Parameters
     ----------
-    nodes : str
-        The nodes of the lower set L, one letter each.
+    mask : int
+        The lower set L as a bit mask.
     t : float
         The overhead (cost of recomputation) after L.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
-        number, cell = read_number(answer), budget_free(graph).cell((graph.mask(nodes), t))
+        number, cell = read_number(answer), budget_free(graph).cell((mask, t))
         assert cell is not None
         if number == cell.value:
             best = cell.candidates[cell.best]
@@ -206,38 +228,34 @@ def table_cell(nodes: str, t: float) -> Judge:
     return judge
 
 
-def largest_overhead(budget: int) -> Judge:
-    """Return a judge that accepts the plans of largest overhead whose peak is at most ``budget`` bytes.
+def extreme_overhead_through(through: int, budget: int, *, largest: bool = False) -> Judge:
+    """Return a judge of plans whose peak is at most ``budget`` and whose sequence contains a given lower set.
 
-    The overhead is the cost of the recomputation. The peak is computed by the paper's formula.
+    Among these plans, the judge accepts those of least overhead, or of largest overhead. The overhead is the cost of
+    the recomputation. The peak is computed by the paper's formula.
+
+    Parameters
+    ----------
+    through : int
+        The lower set that the sequence must contain, as a bit mask.
+    budget : int
+        The largest peak allowed, in bytes.
+    largest : bool
+        Whether the largest overhead is asked for.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
+        if through not in plan.masks:
+            return Feedback(False, f"The sequence does not contain {set_text(graph, through)}.")
         if plan.peak > budget:
-            return _too_high(plan, budget)
-        best = solve(graph, "all").plan(budget, "memory")
-        if plan.overhead == best.overhead:
-            return Feedback(True, f"Overhead {plan.overhead:g} at peak {plan.peak}: no plan that fits recomputes more.")
-        return Feedback(False, f"It fits, with overhead {plan.overhead:g}. Another plan that fits recomputes more.")
-
-    return judge
-
-
-def least_overhead(budget: int) -> Judge:
-    """Return a judge that accepts the plans of least overhead whose peak is at most ``budget`` bytes.
-
-    The overhead is the cost of the recomputation. The peak is computed by the paper's formula.
-    """
-
-    def judge(graph: Graph, answer: Any) -> Feedback:
-        plan = read_plan(graph, answer)
-        if plan.peak > budget:
-            return _too_high(plan, budget)
-        best = solve(graph, "all").plan(budget)
-        if plan.overhead == best.overhead:
-            return Feedback(True, f"Overhead {plan.overhead:g} at peak {plan.peak}: as good as the solver's plan.")
-        return Feedback(False, f"It fits, with overhead {plan.overhead:g}. The solver finds {best.overhead:g}.")
+            return Feedback(False, f"Peak {plan.peak} is above {budget}. {fullest(plan)}")
+        overheads = [other.overhead for other in _every_cost(graph) if through in other.masks and other.peak <= budget]
+        best = max(overheads) if largest else min(overheads)
+        text = f"Overhead {plan.overhead:g} at peak {plan.peak}"
+        if plan.overhead == best:
+            return Feedback(True, f"{text}: no such sequence has a {'larger' if largest else 'smaller'} overhead.")
+        return Feedback(False, f"{text}. Another such sequence recomputes {'more' if largest else 'less'}.")
 
     return judge
 
@@ -245,30 +263,94 @@ def least_overhead(budget: int) -> Judge:
 # -------------------------------------------------------------------- notebook 4: where simple rules fail
 
 
-def better_than_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower-set sequence with less overhead than every sequence in the paper's family of lower sets.
+def fewest_segments_beyond_the_paper_family(graph: Graph, answer: Any) -> Feedback:
+    """Accept the shortest lower-set sequences with less overhead than every sequence in the paper's family.
 
     The overhead is the cost of the recomputation. The family consists of ∅, V, and for each node v the set of v and all
-    its ancestors.
+    its ancestors. Of the sequences with less overhead, those of the fewest segments are accepted.
     """
     plan = read_plan(graph, answer)
-    best = float(solve(graph, "paper").time_centric.overheads[0])
-    if plan.overhead < best:
-        outside = [mask for mask in plan.masks if mask not in {*graph.ancestors, graph.everything}]
-        names = ", ".join(set_text(graph, mask) for mask in outside)
-        return Feedback(True, f"Overhead {plan.overhead:g} is below {best:g}. Not in the family: {names}.")
-    return Feedback(
-        False,
-        f"Overhead {plan.overhead:g}; the family reaches {best:g}. Use more segments, with lower sets that contain "
-        "nodes of both branches.",
-    )
+    best = _family_overhead(graph)
+    if plan.overhead >= best:
+        return Feedback(
+            False,
+            f"Overhead {plan.overhead:g}; the family reaches {best:g}. Which values can it not keep?",
+        )
+    fewest = min(len(other.masks) for other in _every_cost(graph) if other.overhead < best)
+    text = f"Overhead {plan.overhead:g} is below {best:g}, with {len(plan.masks)} segments"
+    if len(plan.masks) > fewest:
+        return Feedback(False, f"{text}. Fewer segments are enough.")
+    outside = [mask for mask in plan.masks if mask not in {*graph.ancestors, graph.everything}]
+    names = ", ".join(set_text(graph, mask) for mask in outside)
+    return Feedback(True, f"{text}: no shorter sequence does it. Not in the family: {names}.")
 
 
-def below_chen(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower-set sequence whose peak by the paper's formula is below the peak of Chen's √n plan."""
-    plan, chen = read_plan(graph, answer), baseline(graph, "chen")
-    if plan.peak < chen.peak:
-        least = solve(graph, "all").least_budget
-        rest = "no sequence has a lower one" if plan.peak == least else f"the least possible peak is {least}"
-        return Feedback(True, f"Peak {plan.peak} is below Chen's {chen.peak}; {rest}.")
-    return Feedback(False, f"Peak {plan.peak}; Chen's plan has {chen.peak}. {fullest(plan)}")
+def least_peak_of_even_chain(length: int) -> Judge:
+    """Return a judge that accepts one number: the least peak of a chain of ``length`` values of size 1."""
+
+    def judge(_: Graph, answer: Any) -> Feedback:
+        number, least = read_number(answer), even_chain_least_peak(length)
+        if number == least:
+            return Feedback(True, f"{least}: no lower-set sequence of {length:,} equal values has a lower peak.")
+        side = "higher" if number < least else "lower"
+        return Feedback(False, f"The least peak is {side} than {number:g}.")
+
+    return judge
+
+
+def even_chain_least_peak(length: int) -> int:
+    """Return the least peak of a lower-set sequence for a chain of ``length`` values of size 1.
+
+    The peak is computed by the paper's formula. Segment i of k, with s_i values, needs (i − 1) + 2 s_i + 1 if i < k,
+    and (k − 1) + 2 s_k if i = k. A peak P therefore allows at most ⌊(P − i)/2⌋ values in segment i < k, and
+    ⌊(P − k + 1)/2⌋ values in the last one.
+
+    Examples
+    --------
+    >>> [even_chain_least_peak(n) for n in (4, 9, 16, 25)]
+    [5, 7, 9, 11]
+    """
+
+    def fits(peak: int) -> bool:
+        inner, k = 0, 1  # values in the first k − 1 segments
+        while peak - k + 1 >= 2:
+            if inner + (peak - k + 1) // 2 >= length:
+                return True
+            inner += (peak - k) // 2
+            k += 1
+        return False
+
+    return bisect_left(range(2 * length), True, key=fits)  # one segment needs 2 · length
+
+
+def most_useful_to_drop(graph: Graph, answer: Any) -> Feedback:
+    """Accept a node that lowers the least peak of the graph the most if its value takes no memory."""
+    if isinstance(answer, (set, frozenset, list, tuple)) and len(answer) == 1:
+        (answer,) = answer
+    if answer not in graph.names:
+        raise AnswerError(f"expected the name of one node, such as {graph.names[0]!r}, got {answer!r}")
+    peaks = peaks_without(graph)
+    text = f"Without the memory of {answer}, the least peak is {peaks[answer]}"
+    if peaks[answer] == min(peaks.values()):
+        return Feedback(True, f"{text}: no other value lowers it more.")
+    return Feedback(False, f"{text}. Another value lowers it more.")
+
+
+@lru_cache(maxsize=16)
+def _family_overhead(graph: Graph) -> float:
+    """Return the least overhead of all sequences over the paper's family."""
+    return float(solve(graph, "paper").time_centric.overheads[0])
+
+
+@lru_cache(maxsize=16)
+def peaks_without(graph: Graph) -> Mapping[Name, int]:
+    """Return for each node the least peak of the graph in which only this node takes no memory, in bytes."""
+    return {name: solve(without_memory(graph, name), "all").least_budget for name in graph.names}
+
+
+def without_memory(graph: Graph, name: Name) -> Graph:
+    """Return the graph with size M = 0 for one node."""
+    memory = {other: 0 if other == name else int(size) for other, size in zip(graph.names, graph.memory, strict=True)}
+    time = dict(zip(graph.names, map(float, graph.time), strict=True))
+    edges = [(graph.names[u], graph.names[v]) for u, v in graph.edges.tolist()]
+    return Graph.from_edges(edges, memory, time, names=graph.names)

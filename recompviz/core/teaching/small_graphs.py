@@ -12,7 +12,17 @@ from recompviz.core.base.arguments import expect
 from recompviz.core.graphs.graph import Graph
 
 #: The names that :func:`small_graph` accepts.
-NAMES = ("chain", "diamond", "residual", "inception", "u-net", "branches", "uneven chain", "long skip")
+NAMES = (
+    "chain",
+    "diamond",
+    "residual",
+    "inception",
+    "u-net",
+    "branches",
+    "uneven chain",
+    "long skip",
+    "transformer block",
+)
 
 
 def small_graph(name: str) -> Graph:
@@ -21,7 +31,8 @@ def small_graph(name: str) -> Graph:
     Parameters
     ----------
     name : str
-        ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"`` and ``"u-net"`` have the shapes of networks.
+        ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"``, ``"u-net"`` and ``"transformer block"`` have the
+        shapes of networks.
         On ``"branches"``, ``"uneven chain"`` and ``"long skip"`` a simple planning rule is not optimal. Upper and lower
         case make no difference.
 
@@ -49,6 +60,7 @@ def small_graph(name: str) -> Graph:
         "branches": _branches,
         "uneven chain": _uneven_chain,
         "long skip": _long_skip,
+        "transformer block": _transformer_block,
     }
     name = name.lower()
     if name not in made:
@@ -148,3 +160,16 @@ def _long_skip() -> Graph:
     names = "abcdefgh"
     sizes = (5, 2, 5, 1, 4, 2, 5, 5)
     return _graph("ab bc cd de ef fg gh ah", dict(zip(names, sizes, strict=True)), dict.fromkeys(names, 1))
+
+
+def _transformer_block() -> Graph:
+    """One block: x, norm, qkv, scores, softmax p, attention v, out, sum r; norm m, up, gelu, down, sum y.
+
+    A size of 1 is the residual stream, [batch, length, width]. Scores and softmax have [batch, heads, length, length]:
+    4 if the length times the number of heads is four times the width.
+    """
+    return _graph(
+        "xn nq qs sp qv pv vo xr or rm mu ug gd ry dy",
+        {"x": 1, "n": 1, "q": 3, "s": 4, "p": 4, "v": 1, "o": 1, "r": 1, "m": 1, "u": 4, "g": 4, "d": 1, "y": 1},
+        {"x": 1, "n": 1, "q": 3, "s": 2, "p": 1, "v": 2, "o": 1, "r": 1, "m": 1, "u": 4, "g": 1, "d": 4, "y": 1},
+    )

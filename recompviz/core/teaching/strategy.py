@@ -198,6 +198,41 @@ def canonical_strategy(plan: Plan) -> Strategy:
     return Strategy(plan, tuple(states), segment_terms(graph, masks[1:]))
 
 
+def keep_all_states(graph: Graph) -> tuple[State, ...]:
+    """Return the states of a training step that keeps every value, in the same model.
+
+    The backward pass begins with all values live. Gradients stay until the end, as in a canonical strategy of one
+    segment, so the largest live memory is 2 M(V).
+
+    Parameters
+    ----------
+    graph : Graph
+
+    Returns
+    -------
+    tuple of State
+        The state at the start, after each value, after each gradient, and after the release at the end. All values
+        count as ``cache``.
+
+    Examples
+    --------
+    >>> states = keep_all_states(Graph.from_edges([("a", "b")], memory=dict(a=1, b=2)))
+    >>> [(state.verb, state.live) for state in states]
+    [('start', 0), ('compute', 1), ('compute', 3), ('backward', 5), ('backward', 6), ('release', 0)]
+    """
+    states = [State("start", -1, 0, 0, 0, 0, 0, 0, 0, 0.0, 0)]
+    values = gradients = 0
+    for v in graph.order:
+        values |= 1 << v
+        states.append(State("compute", v, 1, values, 0, values, 0, 0, 0, 0.0, graph.memory_of(values)))
+    for v in reversed(graph.order):
+        gradients |= 1 << v
+        live = graph.memory_of(values) + graph.memory_of(gradients)
+        states.append(State("backward", v, 1, values, gradients, values, 0, gradients, 0, 0.0, live))
+    states.append(State("release", -1, 1, 0, 0, 0, 0, gradients, values, 0.0, 0))
+    return tuple(_with_liveness(graph, states))
+
+
 def _with_liveness(graph: Graph, states: Sequence[State]) -> list[State]:
     """Return the states with ``live_until_last_use`` filled in.
 

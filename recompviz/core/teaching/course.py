@@ -1,0 +1,338 @@
+"""The exercises of the course: fourteen questions, each about one small graph.
+
+With a seed, each student gets an own graph. :func:`quiz` asks the same kinds of questions about any small graph.
+:mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every correct answer is
+accepted. The feedback on a wrong answer gives the reason.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, overload
+
+from recompviz.core.base.arguments import expect
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.teaching import questions, record
+from recompviz.core.teaching.answers import Feedback
+from recompviz.core.teaching.judges import Judge
+from recompviz.core.teaching.questions import Poser
+from recompviz.core.teaching.record import Score, Seed
+from recompviz.core.teaching.small_graphs import even_chain, small_graph
+from recompviz.core.teaching.varied_graphs import random_graph, with_other_sizes
+
+# name → graph of the course, and the function that asks about it
+_COURSE: dict[str, tuple[str, Poser]] = {
+    "1.1": ("inception", questions.boundary),
+    "1.2": ("u-net", questions.count),
+    "1.3": ("u-net", questions.closure),
+    "1.4": ("branches", questions.largest_boundary),
+    "2.1": ("diamond", questions.overhead),
+    "2.2": ("diamond", questions.peak),
+    "2.3": ("chain", questions.least_peak),
+    "2.4": ("chain", questions.few_recomputations),
+    "3.1": ("diamond", questions.table_cell),
+    "3.2": ("chain", questions.memory_centric),
+    "3.3": ("residual", questions.time_centric),
+    "4.1": ("branches", questions.beyond_the_family),
+    "4.2": ("even chain", questions.even_chain),
+    "4.3": ("inception", questions.most_useful_value),
+}
+_TITLES = {"u-net": "U-Net.", "residual": "Residual blocks."}
+# Random graphs that are drawn before a question is given up.
+_DRAWS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A question about a small graph.
+
+    Attributes
+    ----------
+    name : str
+        Numbers of notebook and exercise, for example ``"1.2"`` for the second exercise of notebook 1.
+    question : str
+        The question, as shown in the notebook.
+    graph : Graph
+        The graph of the question; ``rv.playground(exercise.graph)`` draws it.
+    judge : callable (graph, answer) → Feedback
+        Decides whether an answer is right.
+    hints : tuple of str
+        Hints, from the most general to the most specific one. None of them contains the answer.
+    seed : int, str or None
+        The seed of the graph and of the question; None for an exercise of the course.
+    """
+
+    name: str
+    question: str
+    graph: Graph
+    judge: Judge
+    hints: tuple[str, ...] = ()
+    seed: Seed = None
+
+    def check(self, answer: Any) -> Feedback:
+        """Check an answer to the question. :func:`score` counts the answer.
+
+        Parameters
+        ----------
+        answer : set of node names, list of sets, number, node name, Plan or Playground
+            The question says what is expected. A number may have any type. A Playground stands for its chosen set or
+            sequence.
+
+        Returns
+        -------
+        Feedback
+            ``.right`` says whether the answer is right, ``.text`` gives the reason. An answer that cannot be read is
+            wrong.
+
+        Examples
+        --------
+        >>> exercise("1.1").check({"a"})
+        ✗ The boundary of {a} is {a}, not {a, d}.
+        >>> exercise("1.1").check("acd")
+        ✓ {a, c, d} is a lower set, and its boundary is {a, d}.
+        """
+        try:
+            feedback = self.judge(self.graph, answer)
+        except (RecompvizError, ValueError) as error:
+            feedback = Feedback(False, str(error))
+        record.note_answer(self.name, self.seed, feedback.right)
+        return feedback
+
+    def hint(self, level: int | None = None) -> str:
+        """Return a hint. :func:`score` counts the hints that were read.
+
+        Parameters
+        ----------
+        level : int, optional
+            1 for the first and most general hint. Default: the hint after the last one that was read.
+
+        Returns
+        -------
+        str
+
+        Raises
+        ------
+        ValueError
+            If there is no hint of this level.
+
+        Examples
+        --------
+        >>> exercise("1.3").hint(1)
+        'With a node, a lower set contains everything that the node is computed from.'
+        """
+        if level is None:
+            level = min(record.attempt_of(self.name, self.seed).hints + 1, len(self.hints))
+        if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= len(self.hints):
+            raise ValueError(f"there is no hint {level!r} of exercise {self.name}; write 1 to {len(self.hints)}")
+        record.note_hint(self.name, self.seed, level)
+        return self.hints[level - 1]
+
+    def __repr__(self) -> str:
+        return f"Exercise {self.name}. {self.question}"
+
+    def _repr_markdown_(self) -> str:
+        text = f"**Exercise {self.name}.** {self.question}"
+        if self.seed is not None:
+            text += f" `rv.playground(rv.exercise({self.name!r}, seed={self.seed!r}).graph)` draws the graph."
+        return text
+
+
+class Exercises(Sequence[Exercise]):
+    """A list of exercises. A notebook cell shows their questions.
+
+    An exercise is found by its position or by its name.
+    """
+
+    def __init__(self, exercises: Sequence[Exercise]) -> None:
+        self._all = tuple(exercises)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Exercise: ...
+    @overload
+    def __getitem__(self, key: slice) -> Exercises: ...
+    def __getitem__(self, key: int | str | slice) -> Exercise | Exercises:
+        if isinstance(key, slice):
+            return Exercises(self._all[key])
+        if isinstance(key, str):
+            found = next((exercise for exercise in self._all if exercise.name == key), None)
+            if found is None:
+                names = ", ".join(exercise.name for exercise in self._all)
+                raise KeyError(f"there is no exercise {key!r}; there are {names}")
+            return found
+        return self._all[key]
+
+    def __repr__(self) -> str:
+        return "\n".join(map(repr, self._all))
+
+    def _repr_markdown_(self) -> str:
+        return "\n".join(f"- **{e.name}** {e.question}" for e in self._all)
+
+
+def exercise(name: str, seed: Seed = None) -> Exercise:
+    """Return an exercise of the course.
+
+    Parameters
+    ----------
+    name : str
+        Numbers of notebook and exercise, from ``"1.1"`` to ``"4.3"``.
+    seed : int or str, optional
+        Choose another graph and another question of the same kind, for example by a student's number. The same seed
+        gives the same exercise on every machine. Default: the exercise on the course's own graph.
+
+    Returns
+    -------
+    Exercise
+        A notebook cell shows its question; ``.check(answer)`` checks an answer, ``.hint()`` gives a hint.
+
+    Raises
+    ------
+    ValueError
+        If there is no exercise of this name. The message lists all names.
+    TypeError
+        If ``name`` is not a str, or ``seed`` is neither an int nor a str.
+
+    Examples
+    --------
+    >>> exercise("2.1")
+    Exercise 2.1. Diamond. Sequence ∅ ⊊ {a} ⊊ {a, b, c, d} ⊊ V. What is its overhead? Answer with a number.
+    >>> exercise("2.1", seed=7).question == exercise("2.1", seed=8).question
+    False
+    """
+    expect(name, str, "name", "the name of an exercise", 'write for example "2.1"')
+    _expect_seed(seed)
+    if name not in _COURSE:
+        raise ValueError(f"there is no exercise {name!r}; there are {', '.join(_COURSE)}")
+    return _made(name, seed)
+
+
+def exercises(seed: Seed = None) -> Exercises:
+    """Return all exercises of the course, in its order.
+
+    Parameters
+    ----------
+    seed : int or str, optional
+        As for :func:`exercise`.
+
+    Returns
+    -------
+    Exercises
+        A notebook cell lists the questions.
+
+    Examples
+    --------
+    >>> len(exercises()), exercises()[0].name, exercises()["4.3"].name
+    (14, '1.1', '4.3')
+    """
+    _expect_seed(seed)
+    return Exercises([_made(name, seed) for name in _COURSE])
+
+
+def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
+    """Return questions about any small graph, for example one that a lecturer has made.
+
+    Parameters
+    ----------
+    graph : Graph or str
+        A graph with at most 80 lower sets, or the name of a small graph of the course.
+    seed : int or str
+        Chooses the nodes, sequences and budgets of the questions.
+
+    Returns
+    -------
+    Exercises
+        One exercise for each kind of question that has an interesting answer on this graph, in the order of the course.
+
+    Raises
+    ------
+    ValueError
+        If the graph has more than 80 lower sets, or no interesting question.
+
+    Examples
+    --------
+    >>> graph = Graph.from_edges([("in", "left"), ("in", "right"), ("left", "out"), ("right", "out")],
+    ...                          memory={"in": 4, "left": 3, "right": 2, "out": 1})
+    >>> asked = quiz(graph)
+    >>> asked[0]
+    Exercise quiz 1. Find a lower set whose boundary is {left, right}.
+    >>> asked[0].check({"in", "left", "right"}).right
+    True
+    """
+    _expect_seed(seed)
+    expect(graph, (Graph, str), "graph", "a Graph or the name of a small graph", 'write for example "diamond"')
+    if isinstance(graph, str):
+        graph = small_graph(graph)
+    if not questions.has_few_lower_sets(graph):
+        raise ValueError(
+            f"the graph has more than {questions.MOST_LOWER_SETS} lower sets; give a smaller one, for example one block"
+        )
+    found: list[Exercise] = []
+    for kind, (_, pose) in _COURSE.items():
+        posed = None if pose is questions.even_chain else pose(graph, "", random.Random(f"{seed}/{kind}"))
+        if posed is not None:
+            name = f"quiz {len(found) + 1}"
+            found.append(Exercise(name, posed.question.strip(), graph, posed.judge, posed.hints, f"quiz {seed}"))
+    if not found:
+        raise ValueError(f"there is no interesting question about a graph of {len(graph)} nodes; give a larger one")
+    return Exercises(found)
+
+
+def score(seed: Seed = None) -> Score:
+    """Return how many exercises of the course were solved in this session.
+
+    Parameters
+    ----------
+    seed : int or str, optional
+        The seed that the exercises were made with.
+
+    Returns
+    -------
+    Score
+        ``.points`` exercises of ``.total`` have a right answer. A notebook cell shows a table with the numbers of
+        answers and hints.
+
+    Examples
+    --------
+    >>> exercise("1.1", seed="docs").check("a").right, score("docs").points, score("docs").total
+    (False, 0, 14)
+    """
+    _expect_seed(seed)
+    return Score(tuple(record.attempt_of(name, seed) for name in _COURSE), seed)
+
+
+def _expect_seed(seed: Seed) -> None:
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, str))):
+        raise TypeError(f"expected an int or a str as seed, got {seed!r}; write for example seed=7")
+
+
+@cache
+def _made(name: str, seed: Seed) -> Exercise:
+    kind, pose = _COURSE[name]
+    if seed is None:
+        graph = even_chain(16) if kind == "even chain" else small_graph(kind)
+        posed = pose(graph, _TITLES.get(kind, f"{kind.capitalize()}."), None)
+        assert posed is not None
+        return Exercise(name, posed.question, graph, posed.judge, posed.hints)
+    chance = random.Random(f"{seed}/{name}")
+    for graph in _drawn(name, kind, chance):
+        posed = pose(graph, "", chance)
+        if posed is not None:
+            return Exercise(name, posed.question.strip(), graph, posed.judge, posed.hints, seed)
+    raise AssertionError(f"no graph was found for exercise {name} with seed {seed!r}")
+
+
+def _drawn(name: str, kind: str, chance: random.Random) -> Iterator[Graph]:
+    """Iterate over graphs for an exercise with a seed: random shapes for notebook 1, random sizes for the others."""
+    for _ in range(_DRAWS):
+        if kind == "even chain":
+            yield even_chain(16)
+        elif name.startswith("1."):
+            yield random_graph(chance)
+        else:
+            yield with_other_sizes(small_graph(kind), chance)

@@ -1,0 +1,405 @@
+"""The questions of the exercises, posed about a graph.
+
+A *poser* is a function (graph, title, chance) → :class:`Posed`. It chooses what the question asks: fixed nodes,
+sequences and budgets for the graphs of the course (``chance`` is None), random ones otherwise. It returns None if the
+graph has no interesting question of this kind. Each question has hints, from a definition to a method. No hint contains
+the answer.
+
+No question is answered by one call of :func:`recompviz.solve`: the solver knows neither the number of segments nor a
+lower set that a sequence must contain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from recompviz.core.base.errors import TooManyLowerSets
+from recompviz.core.exact.solver import solve
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.teaching import judges
+from recompviz.core.teaching.judges import Judge, every_plan
+from recompviz.core.teaching.programme import budget_free
+from recompviz.core.teaching.sets import hasse, set_text
+
+# A question about all sequences needs a graph with at most this many.
+MOST_SEQUENCES = 3_000
+# A question about all lower sets needs a graph with at most this many.
+MOST_LOWER_SETS = 80
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A question about one graph.
+
+    Attributes
+    ----------
+    question : str
+        The text of the question.
+    judge : callable (graph, answer) → Feedback
+        Decides whether an answer is right.
+    hints : tuple of str
+        Hints, from the most general to the most specific one.
+    """
+
+    question: str
+    judge: Judge
+    hints: tuple[str, ...]
+
+
+Poser = Callable[[Graph, str, random.Random | None], Posed | None]
+
+
+def has_few_lower_sets(graph: Graph) -> bool:
+    """Whether the graph has at most 80 lower sets, so that all of them can be looked at."""
+    try:
+        graph.count_lower_sets(MOST_LOWER_SETS)
+    except TooManyLowerSets:
+        return False
+    return True
+
+
+def sequence_count(graph: Graph, limit: int = MOST_SEQUENCES) -> int:
+    """Return the number of lower-set sequences of a graph, or ``limit + 1`` if there are more.
+
+    Examples
+    --------
+    >>> sequence_count(Graph.from_edges([("a", "b"), ("b", "c")], memory=dict(a=1, b=1, c=1)))
+    4
+    """
+    if not has_few_lower_sets(graph):
+        return limit + 1
+    sets = hasse(graph).sets
+    ways = {0: 1}  # sequences that end with this set
+    for mask in sets[1:]:
+        ways[mask] = sum(number for other, number in ways.items() if other & ~mask == 0)
+    return min(ways[graph.everything], limit + 1)
+
+
+def _sets_of(graph: Graph, sequence: tuple[int, ...]) -> str:
+    inner = " ⊊ ".join(set_text(graph, mask) for mask in sequence[:-1])
+    return f"∅ ⊊ {inner} ⊊ V" if inner else "∅ ⊊ V"
+
+
+def _sequence(graph: Graph, sets: tuple[str, ...]) -> tuple[int, ...]:
+    return (*(graph.mask(nodes) for nodes in sets), graph.everything)
+
+
+# -------------------------------------------------------------------- notebook 1: lower sets
+
+
+def boundary(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for a lower set with a given boundary."""
+    if chance is None:
+        wanted = graph.mask("ad")
+    else:
+        if not has_few_lower_sets(graph):
+            return None
+        diagram = hasse(graph)
+        wide = sorted({b for b in diagram.boundaries if b.bit_count() >= 2 and b not in diagram.sets})
+        if not wide:
+            return None
+        wanted = chance.choice(wide)
+    return Posed(
+        f"{title} Find a lower set whose boundary is {set_text(graph, wanted)}.",
+        judges.boundary_is(wanted),
+        (
+            "A node of the set is in the boundary if some node outside of the set is computed from it.",
+            "The set contains its boundary, and every node that the boundary is computed from.",
+            "A node of the set that shall not be in the boundary needs all its successors in the set.",
+        ),
+    )
+
+
+def count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
+    """Ask for the number of lower sets."""
+    if not has_few_lower_sets(graph):
+        return None
+    return Posed(
+        f"{title} How many lower sets does it have, including ∅ and V?",
+        judges.lower_set_count,
+        (
+            "A chain of n nodes has n + 1 lower sets: one for each place where the computation can stop.",
+            "Divide the lower sets by one node: those that contain it contain its ancestors; the others contain "
+            "nothing that is computed from it.",
+            "Draw the lattice from ∅: which nodes can be added to each set?",
+        ),
+    )
+
+
+def closure(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the smallest lower set that contains two nodes."""
+    if chance is None:
+        u, v = graph.names.index("d"), graph.names.index("g")
+    else:
+        lows = graph.ancestors
+        pairs = [
+            (u, v)
+            for u in range(len(graph))
+            for v in range(u)
+            if lows[u] | lows[v] not in (lows[u], lows[v], graph.everything) and (lows[u] | lows[v]).bit_count() > 2
+        ]
+        if not pairs:
+            return None
+        v, u = chance.choice(pairs)
+    return Posed(
+        f"{title} What is the smallest lower set that contains {graph.names[u]} and {graph.names[v]}?",
+        judges.closure_of(1 << u | 1 << v),
+        (
+            "With a node, a lower set contains everything that the node is computed from.",
+            "Follow the edges backward from both nodes, up to the nodes that no edge enters.",
+        ),
+    )
+
+
+def largest_boundary(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
+    """Ask for the lower set whose boundary takes the most memory."""
+    if not has_few_lower_sets(graph):
+        return None
+    return Posed(
+        f"{title} Find a lower set whose boundary takes the most memory.",
+        judges.largest_boundary,
+        (
+            "Only sizes count here: M(∂(L)) is the sum of the sizes of the boundary.",
+            "A boundary is large where many values wait for one node that is not computed yet.",
+            "Stop right before a join, in all its branches. Then move the stop in each branch to its largest value.",
+        ),
+    )
+
+
+# -------------------------------------------------------------------- notebook 2: the canonical strategy
+
+
+def overhead(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the overhead of a sequence."""
+    sequence = _given_sequence(graph, chance)
+    if sequence is None:
+        return None
+    return Posed(
+        f"{title} Sequence {_sets_of(graph, sequence)}. What is its overhead? Answer with a number.",
+        judges.overhead_of(sequence),
+        (
+            "The overhead is the cost T of all values that are in no boundary.",
+            "Write down the boundary of each set of the sequence. The boundary of V is empty.",
+            "U_k is the union of the boundaries. Add the costs T of the other nodes.",
+        ),
+    )
+
+
+def peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the peak of a sequence."""
+    sequence = _given_sequence(graph, chance)
+    if sequence is None:
+        return None
+    return Posed(
+        f"{title} Sequence {_sets_of(graph, sequence)}. Predict its peak by the formula. Answer with a number.",
+        judges.peak_of(sequence),
+        (
+            "The peak is the largest of one sum for each segment.",
+            "Each sum has four terms: the cache of the earlier segments, twice the segment, the gradients that flow "
+            "in, and the values that those later nodes need.",
+            "Make a table with a row for each segment and a column for each term, and begin with the last segment: its "
+            "last two terms are 0.",
+        ),
+    )
+
+
+def _given_sequence(graph: Graph, chance: random.Random | None) -> tuple[int, ...] | None:
+    """Return the sequence of the course, or a random one of three segments that keeps some value."""
+    if chance is None:
+        return _sequence(graph, ("a", "abcd"))
+    if not has_few_lower_sets(graph):
+        return None
+    sets = hasse(graph).sets[1:-1]
+    pairs = [(L, above) for L in sets for above in sets if above != L and L & ~above == 0 and graph.boundary_mask(L)]
+    return (*chance.choice(pairs), graph.everything) if pairs else None
+
+
+def least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the sequence of least peak with a given number of segments."""
+    if sequence_count(graph) > MOST_SEQUENCES:
+        return None
+    if chance is None:
+        segments = 2
+    else:
+        least: dict[int, int] = {}
+        for plan in every_plan(graph):
+            least[len(plan.masks)] = min(plan.peak, least.get(len(plan.masks), plan.peak))
+        best = min(least.values())
+        choices = [n for n, size in least.items() if n in (2, 3, 4) and size > best]  # else the solver answers it
+        if not choices:
+            return None
+        segments = chance.choice(sorted(choices))
+    return Posed(
+        f"{title} Find a sequence of exactly {_word(segments)} segments with the least peak. "
+        f"(V is the last set, so you choose {_word(segments - 1)}.)",
+        judges.least_peak_with_segments(segments),
+        (
+            "The sum of a segment is large if the segment has much memory, or if the cache before it is large.",
+            "Begin with cuts where the boundary is small.",
+            "Compute the sum of every segment, and move a cut so that the largest sum shrinks. The feedback names it.",
+        ),
+    )
+
+
+def few_recomputations(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the sequence of least peak that recomputes a limited number of values."""
+    if sequence_count(graph) > MOST_SEQUENCES:
+        return None
+    if chance is None:
+        most = 2
+    else:
+        counts = sorted({len(plan.recompute) for plan in every_plan(graph)})
+        if len(counts) < 3:
+            return None
+        most = counts[1]
+    return Posed(
+        f"{title} Find the sequence of least peak that recomputes at most {_word(most)} values.",
+        judges.least_peak_recomputing(most),
+        (
+            "The values in no boundary are recomputed. The last value is always one of them.",
+            "Begin with a segment for each value: it recomputes the least. Then join segments.",
+            "Joining two segments recomputes the values that were only in the boundary between them.",
+        ),
+    )
+
+
+# -------------------------------------------------------------------- notebook 3: the dynamic programme
+
+
+def table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for a value of the table of the budget-free recursion."""
+    if chance is None:
+        mask, t = graph.mask("a"), 3.0
+    else:
+        if not has_few_lower_sets(graph):
+            return None
+        try:
+            cells = budget_free(graph).cells
+        except ValueError:  # more cells than a table shows
+            return None
+        inner = [c for c in cells if c.place[0] and 2 <= len(c.candidates) <= 5 and c.value >= 0]
+        if not inner:
+            return None
+        mask, t = chance.choice(inner).place
+    return Posed(
+        f"{title} What is R({set_text(graph, mask)}, {t:g})? Answer with a number.",
+        judges.table_cell(mask, t),
+        (
+            "R(L, t) is the least peak of a sequence that continues from L with remaining overhead t. The cache before "
+            "L does not count.",
+            "List the lower sets L′ that contain L, and T′ for each. Keep those for which R(L′, t − T′) exists.",
+            "For each of them compute max(p(L, L′), Δm(L, L′) + R(L′, t − T′)). Take the smallest.",
+        ),
+    )
+
+
+def memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the sequence of largest overhead that fits a budget and contains a given lower set."""
+    return _through(graph, title, chance, ("ab", 15), largest=True)
+
+
+def time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the sequence of least overhead that fits a budget and contains a given lower set."""
+    return _through(graph, title, chance, ("abc", 23), largest=False)
+
+
+def _through(
+    graph: Graph, title: str, chance: random.Random | None, course: tuple[str, int], *, largest: bool
+) -> Posed | None:
+    if chance is None:
+        through, budget = graph.mask(course[0]), course[1]
+    else:
+        if sequence_count(graph) > MOST_SEQUENCES:
+            return None
+        plans = list(every_plan(graph))
+        best = max if largest else min
+        choices = []
+        for size in sorted({plan.peak for plan in plans})[1:]:
+            fitting = [plan for plan in plans if plan.peak <= size]
+            free = best(plan.overhead for plan in fitting)
+            for mask in sorted({mask for plan in fitting for mask in plan.masks} - {graph.everything}):
+                own = [plan.overhead for plan in fitting if mask in plan.masks]
+                if best(own) != free and len(set(own)) > 1:  # the solver's plan does not contain this set
+                    choices.append((mask, size))
+        if not choices:
+            return None
+        through, budget = chance.choice(choices)
+    word, name = ("largest", "memory-centric") if largest else ("least", "time-centric")
+    return Posed(
+        f"{title} Budget {budget}. Of the sequences that contain {set_text(graph, through)}, find one of {word} "
+        f"overhead ({name}).",
+        judges.extreme_overhead_through(through, budget, largest=largest),
+        (
+            "The set divides the problem: choose segments up to it, then segments after it.",
+            f"After the set, the row R({set_text(graph, through)}, t) of the table gives the least peak for each t. "
+            "Add the cache of the boundaries up to the set.",
+            "Up to the set there are few sequences: compute Δm and T′ of each, and look for the "
+            f"{word} t in the row that still fits.",
+        ),
+    )
+
+
+# -------------------------------------------------------------------- notebook 4: where simple rules fail
+
+
+def beyond_the_family(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the shortest sequence that the paper's family of lower sets cannot match."""
+    if sequence_count(graph) > MOST_SEQUENCES:
+        return None
+    if chance is not None:
+        exact = float(solve(graph, "all").time_centric.overheads[0])
+        if exact >= float(solve(graph, "paper").time_centric.overheads[0]):
+            return None
+    return Posed(
+        f"{title} Find a sequence of the fewest segments that has less overhead than every sequence over the family "
+        "{Lᵛ}.",
+        judges.fewest_segments_beyond_the_paper_family,
+        (
+            "Before the branches join, each Lᵛ reaches into one branch only.",
+            "Which expensive values can a sequence over {Lᵛ} not keep? Look for a lower set with several of them in "
+            "its boundary.",
+            "One well-chosen set before V may be enough.",
+        ),
+    )
+
+
+def even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
+    """Ask for the least peak of a chain that is too long for any solver."""
+    root = 100 if chance is None else chance.randrange(60, 400)
+    return Posed(
+        f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "
+        f"with a number. (The graph of this exercise is a shorter chain, of {len(graph)} values.)",
+        judges.least_peak_of_even_chain(root * root),
+        (
+            "Solve short chains first: rv.solve(exercise.graph, 'all').least_budget.",
+            "Segment i < k needs (i − 1) + 2 sᵢ + 1. If all segments need the same, how does sᵢ fall with i?",
+            "For a given peak P, how many values fit into the k segments together? Choose k so that this is the most.",
+        ),
+    )
+
+
+def most_useful_value(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for the value whose memory matters most for the least peak."""
+    if sequence_count(graph) > MOST_SEQUENCES:
+        return None
+    if chance is not None:
+        peaks = list(judges.peaks_without(graph).values())
+        if peaks.count(min(peaks)) > 1:
+            return None
+    return Posed(
+        f"{title} One value can be stored elsewhere, so that it takes no memory (M = 0). Which one lowers the least "
+        "peak the most? Answer with its name.",
+        judges.most_useful_to_drop,
+        (
+            "The largest value is not always the right one. It counts twice in its segment, and once in the cache.",
+            "Which segment has the largest sum in a plan of least peak? Its values are candidates.",
+            "Write a loop: for each name, make the graph without this size, and ask rv.solve for its least budget.",
+        ),
+    )
+
+
+def _word(number: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[number] if number < len(words) else str(number)
