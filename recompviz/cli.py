@@ -1,4 +1,4 @@
-"""The command line: ``recompviz lab`` starts JupyterLab and opens a notebook with the Explorer.
+"""The command line: ``recompviz lab`` starts JupyterLab with the Explorer, ``recompviz snapshot`` writes a page.
 
 By default, the server listens on the loopback interface only. It requires Jupyter's token, because a notebook server
 executes any code that it receives.
@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import recompviz
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.files import write_file
 
 NOTEBOOK = "explore.ipynb"
@@ -58,8 +59,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lab.add_argument("notebook", nargs="?", type=Path, help=f"the notebook to open (default: {NOTEBOOK})")
     lab.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
     lab.add_argument("--port", type=int, help="the port to listen on (default: the first free one from 8888)")
+    snapshot = commands.add_parser("snapshot", help="write a page of memory snapshots, and print what holds the memory")
+    snapshot.add_argument("files", nargs="+", type=Path, help="files of torch.cuda.memory._dump_snapshot, one per rank")
+    snapshot.add_argument("--out", type=Path, default=Path("snapshot.html"), help="the page (default: snapshot.html)")
+    snapshot.add_argument("--device", help="the number of the GPU, or host (default: the GPU with the highest peak)")
     options, passed_on = parser.parse_known_args(arguments)
+    if options.command == "snapshot":
+        if passed_on:
+            parser.error(f"unrecognized arguments: {' '.join(passed_on)}")
+        return write_snapshot_page(options.files, options.out, options.device)
     return open_lab(options.notebook, options.no_browser, options.port, passed_on)
+
+
+def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = None) -> int:
+    """Write a page of one or several memory snapshots, and print their reports.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The snapshots, for example one of each rank.
+    out : Path
+        The HTML file to write.
+    device : str, optional
+        The number of a GPU, or ``"host"``.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a file cannot be read or written, otherwise 0.
+    """
+    from recompviz.core.snapshots.snapshot_report import load_snapshot
+    from recompviz.widgets.recordings.page import comparison, recordings_page
+
+    number = int(device) if device is not None and device.isdecimal() else device
+    try:
+        reports = [load_snapshot(file, device=number) for file in files]  # type: ignore[arg-type]
+        recordings_page(reports, out)
+    except (RecompvizError, TypeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(comparison(reports) if len(reports) > 1 else reports[0].text)
+    print(f"wrote {out}")
+    return 0
 
 
 def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_on: Sequence[str] = ()) -> int:

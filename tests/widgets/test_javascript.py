@@ -16,7 +16,7 @@ JS = assets.HERE / "js"
 # room → the rooms that it may import from
 ROOMS = {
     "shared": (), "data": ("shared",), "graph": ("shared", "data"), "explorer": ("shared", "data", "graph"),
-    "lessons": ("shared",),
+    "lessons": ("shared",), "recordings": ("shared", "data"),
 }  # fmt: skip
 node = pytest.mark.node
 

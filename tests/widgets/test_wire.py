@@ -114,6 +114,7 @@ ENTRIES = (
     "lessons/stepper.js",
     "lessons/lesson_page.js",
     "explorer/step_view.js",
+    "recordings/standalone.js",
 )
 
 

@@ -220,6 +220,10 @@ class SnapshotReport(MemoryReport):
         np.add.at(change, np.maximum(self.history.allocations.at, -1) + 1, self.history.allocations.delta)
         return np.cumsum(change)[1:]
 
+    def stacks(self) -> list[tuple[Stack, str]]:
+        """Return the stack of each block of the recording, and a name for blocks without lines."""
+        return [self.maker.named_stack(block) for block in range(len(self.history.allocations.size))]
+
     @property
     def warning(self) -> str:
         """What is wrong with the recording, as one line; empty if the self-check holds."""
@@ -365,6 +369,11 @@ class _DeviceReport:
             stack = self.stacks.of_record(self.history.records_before[at] or {})
             return replace(stack, category=Category.PARAMETER) if stack.lines else Stack()
         return self.stacks.of_record(self.trace[at])
+
+    def named_stack(self, block: int) -> tuple[Stack, str]:
+        """Return where a block was allocated, and a name for it without lines."""
+        before = self.allocations.at[self.allocations.birth[block]] < 0
+        return self._stack(block), BEFORE if before else NO_STACK
 
     def _metadata(self, at: int) -> str:
         """Return the text that the program attached to a block; empty if there is none."""
