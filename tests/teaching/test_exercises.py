@@ -173,6 +173,7 @@ def test_a_quiz_about_any_graph_has_questions_with_an_answer(name: str) -> None:
     assert len(asked) >= 4
     assert all(_has_right_and_wrong_answers(exercise) for exercise in asked)
     assert [e.question for e in asked] == [e.question for e in rv.quiz(name, seed=3)]
+    assert "rv.exercise" not in asked[0]._repr_markdown_()  # a quiz has no exercise of this name
 
 
 def test_a_quiz_refuses_a_graph_that_is_too_large_or_too_small() -> None:

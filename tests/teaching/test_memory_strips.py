@@ -34,6 +34,8 @@ def test_keeping_everything_frees_at_last_use_below_the_model_of_the_paper() -> 
     assert max(state.live for state in states) == 32
     assert max(state.live_until_last_use for state in states) == 17
     assert states[-1].live == 0
+    every = rv.Plan.from_keep_mask(even_chain(16), even_chain(16).names, "live")
+    assert "peak 32" in rv.memory_strips(every.graph, {"every": every}).caption()
 
 
 def test_what_strips_cannot_show_is_refused() -> None:
@@ -41,5 +43,8 @@ def test_what_strips_cannot_show_is_refused() -> None:
         rv.memory_strips(even_chain(41))
     with pytest.raises(ValueError, match="1 to 4 plans, got 0"):
         rv.memory_strips("chain", {})
+    ends = rv.Plan.from_keep_mask(even_chain(4), ["v1", "v4"], "live")
+    with pytest.raises(ValueError, match="'live' plan keeps other values"):
+        rv.memory_strips(ends.graph, {"ends": ends})
     with pytest.raises(rv.PlanMismatch):
         rv.memory_strips("chain", {"other": rv.Plan.keep_all(small_graph("diamond"))})

@@ -1,4 +1,4 @@
-"""Training steps under a total of recompviz and under PyTorch's activation memory budget, measured in the same way.
+"""Training steps under recompviz's memory limit (``total``) and under PyTorch's activation budget, measured alike.
 
 A training step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes. They
 include the parameters, buffers and inputs of the model, and the most that is allocated besides them during the step.

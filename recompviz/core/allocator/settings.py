@@ -60,8 +60,8 @@ class AllocatorSettings:
     memory_fraction : float or None
         The share of the device's memory that the process may reserve. None stands for all memory.
     block : int
-        The size of every block is a multiple of this many bytes. For the recorded allocator of pinned host memory,
-        whose recorded sizes are those of the blocks, it is 1.
+        The size of every block is a multiple of this many bytes: 512 on CUDA. It is 1 for a recording of pinned host
+        memory, where the recorded sizes are already those of the blocks.
 
     Examples
     --------

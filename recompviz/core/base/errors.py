@@ -36,7 +36,7 @@ class InfeasibleBudget(RecompvizError, ValueError):
     unit : str
         The bytes that both numbers count. ``"formula"``: the intermediate values and their gradients, as in the
         paper's peak formula. ``"total"``: the whole training step, with parameters, inputs and optimizer state.
-        ``"sequence"``: the values of a graph whose values are computed in sequence.
+        ``"sequence"``: the values in memory during a sequence of :func:`recompviz.shortest_sequence`.
     estimated : str
         Why ``least`` is an estimate, for the message; empty if it is exact.
     """

@@ -293,6 +293,9 @@ def dual_value(
 
 
 def largest_of_parts(fixed: NDArray[np.int64], start: int, stop: int, most: int) -> list[int]:
-    """Divide the positions from start to stop into at most ``most`` equal parts. Return the largest of each part."""
+    """Return the positions of the largest numbers of ``fixed`` in the parts of a range.
+
+    The positions ``start`` to ``stop − 1`` are divided into at most ``most`` parts of about equal length.
+    """
     parts = np.array_split(np.arange(start, stop), max(1, min(most, stop - start)))
     return [int(part[int(np.argmax(fixed[part]))]) for part in parts if len(part)]

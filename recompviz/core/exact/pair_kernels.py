@@ -216,9 +216,10 @@ def absorb(front, size, labels, move, merged):
 def pair_sweep(first, last, family, sums, sign, labels, start):
     """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 
-    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. This function fills both
-    arrays. ``sign`` is 1 to minimize the overhead and −1 to maximize the overhead. Return ``labels``, or a larger copy
-    if ``labels`` is too small.
+    The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
+    times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets
+    before ``first`` must be in ``labels``. This function adds those of its sets, and writes ``start[first + 1]`` to
+    ``start[last]``. Return ``labels``, or a larger copy if ``labels`` is too small; use only the returned array.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time

@@ -60,7 +60,9 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The parts from a plan's peak by the paper's formula to its simulated and, if known, measured peak; frozen.
+    """The difference between a plan's peak by the formula and its simulated, measured or reserved peak, by cause; frozen.
+
+    It ends at the last of these peaks that is known.
 
     The first part is the peak by the formula. The changes of all parts add up to the total of the last part. ``print``
     shows the parts as a table.

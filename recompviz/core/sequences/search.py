@@ -121,8 +121,8 @@ def shortest_sequence(
     Raises
     ------
     InfeasibleBudget
-        If it is proven that no sequence fits in the budget, or if none was found. The attribute ``estimated`` says
-        which. ``least`` is then a lower bound on the least feasible budget, or a budget in which a sequence fits.
+        If it is proven that no sequence fits in the budget: ``least`` is then a lower bound on the least feasible
+        budget. Or if no sequence was found: ``least`` is then a budget in which one fits. ``estimated`` says which.
     GraphError
         If ``order`` is not a topological order of the nodes.
     ImportError

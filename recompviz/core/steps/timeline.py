@@ -88,8 +88,8 @@ class Timeline:
     device : str
         The name of the device whose memory the timeline counts, for example ``"cuda"``.
     reserved_peak : int or None
-        The most bytes that the allocator reserves on the device. For a simulation, they are predicted. None on the CPU,
-        or if there is no prediction.
+        The most bytes that the allocator reserves on the device. A simulation predicts them, or has None if there is no
+        prediction. None for a measurement on the CPU.
     seconds : float or None
         Wall-clock time of a measured training step; None for a simulation.
     notes : tuple of str

@@ -136,7 +136,7 @@ class Exercise:
 
     def _repr_markdown_(self) -> str:
         text = f"**Exercise {self.name}.** {self.question}"
-        if self.seed is not None:
+        if self.seed is not None and self.name in _COURSE:
             text += f" `rv.playground(rv.exercise({self.name!r}, seed={self.seed!r}).graph)` draws the graph."
         return text
 
@@ -183,8 +183,9 @@ def exercise(name: str, seed: Seed = None) -> Exercise:
     name : str
         Numbers of notebook and exercise, from ``"1.1"`` to ``"4.3"``.
     seed : int or str, optional
-        Choose another graph and another question of the same kind, for example by a student's number. The same seed
-        gives the same exercise on every machine. Default: the exercise on the course's own graph.
+        Choose another question of the same kind, for example by a student's number: about a random graph (notebook 1),
+        or about the course's graph with other sizes and costs. In 4.2, the number in the question changes. The same
+        seed gives the same exercise on every machine. Default: the exercise of the course.
 
     Returns
     -------

@@ -29,9 +29,9 @@ def trace(
 ) -> Trace:
     """Trace the forward and backward pass of the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
-    The training step does not run, except with ``costs="measured"``. There is one exception: a forward pass that
-    assigns to attributes or fills containers, for example with a table that the model computes once. Such a forward
-    pass runs once eagerly, the following step is traced, and the state of the model is restored. Lazy layers
+    The training step does not run, with two exceptions. ``costs="measured"`` runs it several times. A forward pass that
+    assigns to attributes or fills containers, for example with a table that the model computes once, runs once in eager
+    PyTorch. The following step is then traced, and the state of the model is restored. Lazy layers
     (``torch.nn.LazyLinear``) get the parameters that a first forward pass would make.
 
     Parameters

@@ -42,7 +42,8 @@ def measure(
 ) -> Timeline:
     """Run one training step and record every allocation and free on its device.
 
-    Two training steps run before it to warm up, or three if the module creates state in its first step.
+    Two training steps run before it to warm up, or three for a planned module whose trace is of the second step (see
+    :attr:`Trace.after_first`).
 
     Parameters
     ----------

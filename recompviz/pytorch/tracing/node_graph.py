@@ -121,7 +121,7 @@ class _Builder:
         return members
 
     def _constant_calls(self) -> set[int]:
-        """Return the forward calls whose result depends on no input, parameter or random number.
+        """Return the forward calls whose result depends on no input, parameter, buffer or random number.
 
         They are not nodes of G. As nodes without ingoing edges they would multiply the number of lower sets, for
         example in a transformer, which computes masks and positions.

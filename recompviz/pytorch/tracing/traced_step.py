@@ -385,8 +385,8 @@ def simulate(
         If left out, every value is kept, as PyTorch does by default.
     allocator : AllocatorSettings or str, optional
         Settings of PyTorch's caching allocator, or a text such as ``"expandable_segments:True"``. The memory that the
-        allocator reserves on the device is then predicted, too. If left out, a trace on CUDA has the settings of the
-        environment variable ``PYTORCH_ALLOC_CONF``, and for any other trace no reserved memory is predicted.
+        allocator reserves on the device is then predicted, too. If left out, the settings are those of the environment
+        variable ``PYTORCH_ALLOC_CONF``, and reserved memory is predicted for a trace on CUDA or with ``device_memory``.
     device_memory : int, float or str, optional
         The bytes that the allocator can reserve on the device, or a string such as ``"24 GiB"``. If left out, there is
         no limit.

@@ -327,12 +327,12 @@ class Explorer(PageWidget):
     def wait_for_plans(self, seconds: float | None = None) -> None:
         """Wait until the background search for better plans has ended or was stopped.
 
-        If there is no search, return at once.
+        A change of the batch size that is under way ends first. If there is neither, the method returns immediately.
 
         Parameters
         ----------
         seconds : float, optional
-            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+            Time limit for each of the two. The method also returns when a limit is reached. If None, there is no limit.
         """
         self._resizing.wait(seconds)
         while (search := self._search) is not None:
@@ -587,14 +587,15 @@ class Explorer(PageWidget):
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the work that :meth:`pin` or :meth:`use_solver` started, and then the current run, have ended.
+        """Wait until a change of the batch size, the work of :meth:`pin` or :meth:`use_solver`, and a run have ended.
 
         This method is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
 
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the two. The method also returns when a limit is reached. If None, there is no limit.
+            Time limit for each of the three. The method also returns when a limit is reached. If None, there is no
+            limit.
         """
         self._resizing.wait(seconds)
         self._questions.wait(seconds)

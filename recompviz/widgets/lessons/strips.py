@@ -51,7 +51,8 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     Raises
     ------
     ValueError
-        If the graph or the number of plans is too large or zero, or a sequence is not a lower-set sequence.
+        If the graph or the number of plans is too large or zero, or a plan is neither a lower-set sequence nor keeps
+        every value.
     PlanMismatch
         If a plan was made for another graph.
 
@@ -84,13 +85,17 @@ def _plan_of(graph: Graph, plan: Plan | Iterable[Iterable[Name]]) -> Plan:
         return Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
     if not plan.graph.same_as(graph):
         raise PlanMismatch("a plan was made for another graph; give plan.graph as the graph, or plans of this one")
+    if not plan.keep_mask.all() and plan.keep != Plan.from_masks(graph, plan.masks).keep:
+        raise ValueError(
+            f"a {plan.kind!r} plan keeps other values than the boundaries of its lower sets; use a lower-set sequence"
+        )
     return plan
 
 
 def _bars(plan: Plan) -> list[State]:
     """Return the states after each computation; the states of whole segments have no bar."""
     graph = plan.graph
-    if plan.kind == "keep-all":
+    if plan.keep_mask.all():
         states = keep_all_states(graph)
     else:
         states = canonical_strategy(Plan.from_masks(graph, plan.masks)).states
