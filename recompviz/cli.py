@@ -1,7 +1,8 @@
-"""The command line: ``recompviz lab`` starts JupyterLab with the Explorer, ``recompviz snapshot`` writes a page.
+"""The command line: ``recompviz lab`` starts JupyterLab with the Explorer; the other commands write pages.
 
-By default, the server listens on the loopback interface only. It requires Jupyter's token, because a notebook server
-executes any code that it receives.
+``recompviz snapshot`` writes a page of memory snapshots, ``recompviz course`` the pages of the course. By default, the
+server listens on the loopback interface only. It requires Jupyter's token, because a notebook server executes any code
+that it receives.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import recompviz
-from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.errors import FileError, RecompvizError
 from recompviz.core.base.files import write_file
+from recompviz.core.base.units import format_bytes
 
 NOTEBOOK = "explore.ipynb"
 _STARTER = (
@@ -63,10 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     snapshot.add_argument("files", nargs="+", type=Path, help="files of torch.cuda.memory._dump_snapshot, one per rank")
     snapshot.add_argument("--out", type=Path, default=Path("snapshot.html"), help="the page (default: snapshot.html)")
     snapshot.add_argument("--device", help="the number of the GPU, or host (default: the GPU with the highest peak)")
+    course = commands.add_parser("course", help="write the course as pages that need neither a kernel nor a network")
+    course.add_argument("out", type=Path, help="the folder to write")
+    course.add_argument("--notebooks", type=Path, help="the folder of the notebooks (default: the checkout's)")
     options, passed_on = parser.parse_known_args(arguments)
+    if options.command != "lab" and passed_on:
+        parser.error(f"unrecognized arguments: {' '.join(passed_on)}")
+    if options.command == "course":
+        return write_course(options.out, options.notebooks)
     if options.command == "snapshot":
-        if passed_on:
-            parser.error(f"unrecognized arguments: {' '.join(passed_on)}")
         return write_snapshot_page(options.files, options.out, options.device)
     return open_lab(options.notebook, options.no_browser, options.port, passed_on)
 
@@ -100,6 +107,38 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
         return 1
     print(comparison(reports) if len(reports) > 1 else reports[0].text)
     print(f"wrote {out}")
+    return 0
+
+
+def write_course(out: Path, notebooks: Path | None) -> int:
+    """Write the course as static pages and print what was written.
+
+    Parameters
+    ----------
+    out : Path
+        The folder of the pages.
+    notebooks : Path or None
+        The folder of the notebooks. If None, the folder ``notebooks`` of the checkout or of the current folder.
+
+    Returns
+    -------
+    int
+        The exit status: 1 if a package is missing, or a file cannot be read or written; otherwise 0.
+    """
+    if find_spec("mistune") is None:
+        print('recompviz course needs mistune; install it with: pip install "recompviz[lab]"', file=sys.stderr)
+        return 1
+    from recompviz.widgets.course.site import write_site
+
+    try:
+        site = write_site(out, notebooks)
+    except FileError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for problem in site.problems:
+        print(problem, file=sys.stderr)
+    size = format_bytes(site.size)
+    print(f"wrote {len(site.pages)} pages with {site.lessons} interactive pictures, {size}: {site.pages[0]}")
     return 0
 
 

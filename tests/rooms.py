@@ -38,7 +38,7 @@ ROOMS = {
         "teaching",
     ),
     "pytorch": ("internals", "tracing", "running", "measuring", "debugging"),
-    "widgets": ("base", "layout", "recordings", "explorer", "lessons"),
+    "widgets": ("base", "layout", "recordings", "explorer", "lessons", "course"),
 }
 # the layers and the packages without rooms, from the lowest to the highest
 ORDER = ("core", "networks", "pytorch", "widgets", "benchmarks")

@@ -11,11 +11,15 @@ async function unpackLesson(text) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
 
-/** Follow the theme of the system, until the reader chooses one. */
+/** Follow the theme of the system, until the reader chooses one with the button of a course page. */
 function followSystemTheme(root) {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = () => root.dataset.chosen || root.setAttribute("data-jp-theme-light", String(!dark.matches));
   dark.addEventListener("change", set);
+  document.getElementById("rv-theme")?.addEventListener("click", () => {
+    root.dataset.chosen = "true";
+    root.setAttribute("data-jp-theme-light", String(root.getAttribute("data-jp-theme-light") !== "true"));
+  });
   set();
 }
 
