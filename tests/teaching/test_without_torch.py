@@ -48,6 +48,44 @@ def test_the_widgets_of_the_course_run_without_torch() -> None:
     assert done.stdout.strip() == "refused: No module named 'torch'"
 
 
+IN_A_BROWSER = """
+import sys, threading
+
+for name in ("torch", "numba", "scipy", "fcntl", "resource", "jupyterlab", "mistune"):
+    sys.modules[name] = None  # Pyodide has none of these
+
+
+def start(self):
+    raise RuntimeError("can't start new thread")
+
+
+threading.Thread.start = start
+import recompviz as rv
+
+for name in ("diamond", "u-net"):
+    graph = rv.playground(name).graph
+    for family in ("all", "paper", "prefixes", "auto"):
+        assert rv.solve(graph, family).least_budget > 0
+    for widget in (rv.playground(name), rv.step_strategy(name), rv.step_programme(name)):
+        assert widget.to_html().endswith("</html>\\n")
+rv.exercise("3.1").check(10)
+print("done")
+"""
+
+
+def test_the_course_needs_neither_threads_nor_packages_that_pyodide_lacks() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_BROWSER], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("done", "")
+
+
+def test_pip_in_a_browser_installs_no_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conditional = [requirement for requirement in project["dependencies"] if ";" in requirement]
+    assert [re.sub(r">=[\d.]+", "", requirement) for requirement in conditional] == [
+        "torch; sys_platform != 'emscripten'"
+    ]
+
+
 @pytest.mark.parametrize("family", ["all", "paper", "prefixes", "auto"])
 def test_small_graphs_are_solved_without_compiling(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     compiled = {name: rv.solve(small_graph(name), family) for name in NAMES}  # type: ignore[arg-type]
