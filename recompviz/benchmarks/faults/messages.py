@@ -13,6 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -88,10 +89,12 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
             wrong = None
             try:
                 with limited():
-                    widget._handle_msg(message)
+                    with _undisturbed(widget):
+                        widget._handle_msg(message)
+                        wrong = answered(widget, kind, message)
                     if drawn.random() < 0.3:
                         _wait(widget)
-                    wrong = answered(widget, kind, message) or healthy(drawn, widget)
+                    wrong = wrong or healthy(drawn, widget)
             except (Exception, TooLong) as error:
                 wrong = said(error)
             wrong = wrong or (f"logged {logged.records[0][:300]}" if logged.records else None)
@@ -141,6 +144,14 @@ def _widgets(drawn: random.Random) -> list[Any]:
         background=background,
     )  # fmt: skip
     return [explorer, Playground("diamond"), step_programme("chain")]
+
+
+def _undisturbed(widget: Any) -> AbstractContextManager[Any]:
+    """Return a context in which no search or question in the background changes a widget.
+
+    One that ends between a message and the look at its answer would replace the line of text that the page shows.
+    """
+    return widget._selection.changing() if isinstance(widget, Explorer) else nullcontext()
 
 
 def _wait(widget: Any) -> None:
