@@ -21,8 +21,8 @@ from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front
-from recompviz.core.exact.rounded_costs import TooManyLabels, has_fine_costs
 from recompviz.core.exact.solver import Family
+from recompviz.core.exact.tolerances import TooManyLabels, has_fine_costs
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.pins import Pins, pins_of
@@ -351,37 +351,56 @@ def real_costs(seed: int) -> rv.Graph:
     return replace(graph, time=np.random.default_rng(seed).lognormal(0, 2, len(graph)))
 
 
-@pytest.mark.parametrize("family", ["all", "paper"])
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_rounded_costs_stay_within_the_tolerance(
-    family: Family, objective: Objective, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If a search with the given costs needs too many labels, costs are rounded, and the curve's plans near-optimal."""
-    cases = []
-    for graph in filter(has_fine_costs, map(real_costs, range(12))):
-        masks = all_lower_sets(graph, MANY) if family == "all" else [0, *paper_family(graph), graph.everything]
-        cases.append((graph, pairwise_front(graph, masks, objective)))
-    assert len(cases) > 8
-
-    def refusing(search: Any) -> Any:
-        def limited(graph: rv.Graph, *arguments: Any, most_bytes: int | None, **named: Any) -> Any:
-            if most_bytes and not np.array_equal(graph.time, np.rint(graph.time)):
-                raise TooManyLabels
-            return search(graph, *arguments, most_bytes=most_bytes, **named)
-
-        return limited
-
-    monkeypatch.setattr(open_segments, "open_segment_front", refusing(open_segment_front))
-    monkeypatch.setattr(compiled_pairs, "compiled_pairwise_front", refusing(compiled_pairwise_front))
-    for graph, exact in cases:
-        curve = solver.solve(graph, family)
-        assert curve.tolerance == 0.001
-        assert "rounded" in curve.note
-        assert_walks_back(graph, curve.front(objective))
-        slack = curve.tolerance * graph.time.sum() * (1 + 1e-9)
+@settings(max_examples=60)
+@given(graphs(max_nodes=9, times=REAL_TIMES), st.sampled_from(OBJECTIVES), st.sampled_from([0.01, 0.2]))
+def test_a_search_with_a_tolerance_counts_its_error(graph: rv.Graph, objective: Objective, tolerance: float) -> None:
+    sign = 1 if objective == "time" else -1
+    family = [0, *prefix_family(graph), graph.everything]
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (open_segments, compiled_pairs):
+            patch.setattr(module, "EXACT_LABELS", 0)
+            patch.setattr(module, "CHUNK", 1)
+        lattice = enumerate_lattice(graph, MANY)
+        found = [
+            (all_lower_sets(graph, MANY), open_segment_front(graph, lattice, objective, tolerance=tolerance)),
+            (family, open_segment_front(graph, lattice, objective, ends=family, tolerance=tolerance)),
+            (family, compiled_pairwise_front(graph, family, objective, tolerance=tolerance)),
+        ]
+    total = float(graph.time.sum())
+    for masks, front in found:
+        exact = pairwise_front(graph, masks, objective)
+        assert front.error <= tolerance * total
+        event(f"error {front.error > 0}")
+        assert_walks_back(graph, front)
+        assert front.peaks[-1] == exact.peaks[-1]
         for best, budget in points(exact):
-            assert abs(curve.plan(budget, objective).overhead - best) <= slack
-        assert curve.front(objective).peaks[-1] == exact.peaks[-1]
+            worse = sign * (front.overheads[front.position(budget)] - best)
+            assert -1e-9 * total <= worse <= front.error + 1e-9 * total
+
+
+@pytest.mark.parametrize("family", ["all", "prefixes"])
+def test_solve_states_the_error_of_a_search_with_a_tolerance(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = chain_with_close_costs()
+    exact = solver.solve(graph, family)
+    assert (exact.tolerance, exact.note) == (0.0, "")
+    for module in (open_segments, compiled_pairs):
+        monkeypatch.setattr(module, "EXACT_LABELS", 0)
+        monkeypatch.setattr(module, "CHUNK", 1)
+    curve = solver.solve(graph, family)
+    assert 0 < curve.tolerance <= 0.001
+    assert "of the forward pass above the optimum" in curve.note
+    assert len(curve.time_centric) < len(exact.time_centric)
+    for best, budget in points(exact.time_centric):
+        worse = (curve.plan(budget).overhead - best) / graph.time.sum()
+        assert -1e-9 <= worse <= curve.tolerance + 1e-9
+    assert curve.front("memory").error <= 0.001 * graph.time.sum()
+
+
+def chain_with_close_costs() -> rv.Graph:
+    """A chain of 40 nodes whose costs differ by less than a thousandth."""
+    rng = np.random.default_rng(0)
+    edges = [(i, i + 1) for i in range(39)]
+    return rv.Graph.from_edges(edges, memory=rng.integers(1, 99, 40), time=1 + rng.random(40) / 2000)
 
 
 def test_a_search_with_too_many_labels_stops(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.exact.lattice import adjacency_of
-from recompviz.core.exact.rounded_costs import TooManyLabels
+from recompviz.core.exact.open_segments import allowed_errors
+from recompviz.core.exact.tolerances import TooManyLabels
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CHUNK = 64
 # bytes of memory for each label, with the copy that is made when the table grows
 LABEL_BYTES = 100
+# a search with a tolerance is exact up to this many labels
+EXACT_LABELS = 4096
 
 
 def compiled_pairwise_front(
@@ -36,11 +39,14 @@ def compiled_pairwise_front(
     pins: Pins = NO_PINS,
     *,
     most_bytes: int | None = None,
+    tolerance: float = 0.0,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
     Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
-    every 64 lower sets. The labels take at most about ``most_bytes``.
+    every 64 lower sets. The labels take at most about ``most_bytes``. ``tolerance`` is the allowed error of the
+    overheads, as a part of T(V), the sum of all costs. Labels are dropped for it only after there are more than
+    ``EXACT_LABELS`` labels. The front's attribute ``error`` is the error in the unit of ``graph.time``.
 
     Raises
     ------
@@ -72,11 +78,15 @@ def compiled_pairwise_front(
     labels[0] = 0, 0, -1, -1  # R(V, 0) = 0
     start = np.zeros(count + 1, np.int64)
     start[1] = 1
+    allowed, errors = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    by_size = allowed_errors(len(graph), tolerance * float(times.sum()))
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
-        labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, labels, start)
+        labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, allowed, errors, labels, start)
         if most_bytes is not None and start[last] * LABEL_BYTES > most_bytes:
             raise TooManyLabels
+        if start[last] > EXACT_LABELS:
+            allowed[last:] = by_size[[mask.bit_count() for mask in sets[last:]]]
         if progress is not None:
             progress(last, count)
     front = labels[start[count - 1] : start[count]]
@@ -91,4 +101,4 @@ def compiled_pairwise_front(
             here, label = parents[label].tolist()
         return sequence
 
-    return ParetoFront(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back)
+    return ParetoFront(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back, int(errors[count - 1]) / scale)

@@ -81,4 +81,4 @@ class KnownCurve:
         def walk_back(at: int) -> Sequence[int]:
             return fronts[int(source[best[at]])].walk_back(int(position[best[at]]))
 
-        return ParetoFront(overheads, peaks[best], walk_back)
+        return ParetoFront(overheads, peaks[best], walk_back, max(front.error for front in fronts))

@@ -1,9 +1,10 @@
 """Compiled operations on the labels of open segments. This module needs numba and is imported only when it is used.
 
 :mod:`recompviz.core.exact.open_segments` explains states (C, P) and labels (t, x, y). Here a label is a row (t, x, y,
-origin, last) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the rank
-of the node that was removed last from C. The rank of a node is its position in the topological order. Times are in
-quanta, the integer units of :mod:`recompviz.core.exact.whole_times`. Two rules keep the number of labels small.
+origin, last, low) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the
+rank of the node that was removed last from C. The rank of a node is its position in the topological order. ``low`` is
+t, unless the label has replaced others (see below). Times are in quanta, the integer units of
+:mod:`recompviz.core.exact.whole_times`. Two rules keep the number of labels small.
 
 *Dominance.* With z = max(x, y), a label *beats* another label of the same state if none of its t, z and y is larger.
 The other label is then dropped. For example, (t, x, y) = (5, 40, 30) beats (5, 20, 44), although its x is larger. The
@@ -14,6 +15,14 @@ larger of the two. The labels of a state are sorted by (t, z, y), and none of th
 is removed first. A label therefore reaches each state in one way only. If a label is dropped, some label that beats it
 reaches every state that the dropped label would have reached. This holds because ties between labels are broken by
 values whose order no further removal changes: the smaller x, then the smaller origin.
+
+*Replacement*, a third rule, is used where a small error is allowed. A label also replaces a label of smaller t if its z
+and y are not larger and its t − low stays within the allowed error. Whenever a label beats or replaces another, its low
+becomes the smaller low of the two, and its last the larger last. It may therefore remove every node that the dropped
+label might remove, and its low is at most the t of each label dropped for it. From there on, t and low grow by the same
+numbers. Hence each sequence of lower sets has a point in the final front with no larger peak, and with a t that is
+larger by at most t − low. This covers labels that were dropped before, in an exact part of the search: a label of no
+larger t, z and y reaches each of their states.
 """
 
 from __future__ import annotations
@@ -27,8 +36,10 @@ from recompviz.core.base.cached_kernels import kernel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-T, X, Y, ORIGIN, LAST = 0, 1, 2, 3, 4
-COLUMNS = 5
+T, X, Y, ORIGIN, LAST, LOW = 0, 1, 2, 3, 4, 5
+COLUMNS = 6
+# the origin of a label that another one has replaced
+REPLACED = -2
 
 
 class Runs(NamedTuple):
@@ -86,11 +97,13 @@ def shift_run(source, first, last, removal, out, at):
             continue
         t, x, y = source[i, T] + dt, source[i, X] + dx, source[i, Y] + dy
         z = max(x, y)
+        low = source[i, LOW] + dt
         # among labels of equal t, those with y > x now come first, and each is beaten by the next of smaller y
         while at > start and out[at - 1, T] == t and max(out[at - 1, X], out[at - 1, Y]) >= z:
             at -= 1
+            low = min(low, out[at, LOW])
         out[at, T], out[at, X], out[at, Y] = t, x, y
-        out[at, ORIGIN], out[at, LAST] = source[i, ORIGIN], removal.rank
+        out[at, ORIGIN], out[at, LAST], out[at, LOW] = source[i, ORIGIN], removal.rank, low
         at += 1
     return at
 
@@ -132,16 +145,17 @@ def is_before(labels, a, b):
 
 
 @kernel
-def merge_runs(runs, count, stair, bound, out, at):
+def merge_runs(runs, count, stair, bound, allowed, out, at):
     """Merge the first ``count`` lists of labels into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
     Each label is a row (t, x, y, …), and z is max(x, y). Labels that cannot improve on the known curve are left out
-    (:func:`is_useful`). ``stair`` is scratch memory for the pairs (z, y) of the front so far, by rising z and falling
-    y. Return the row after the last label written.
+    (:func:`is_useful`). ``allowed`` is the allowed error in quanta, or −1 in an exact search. ``stair`` is scratch
+    memory for rows (z, y, row in ``out`` or −1) of the front so far, by rising z and falling y. Return the row after
+    the last label written.
     """
     # one function: split into smaller ones, the whole solver took 5 to 15 % longer
     labels, run_first, run_last = runs.labels, runs.first, runs.last
-    steps = 0
+    steps, begin, replaced = 0, at, 0
     while True:
         best, i = -1, -1
         for k in range(count):
@@ -149,7 +163,7 @@ def merge_runs(runs, count, stair, bound, out, at):
             if a < run_last[k] and (i < 0 or is_before(labels, a, i)):
                 best, i = k, a
         if i < 0:
-            return at
+            break
         run_first[best] += 1
         z, y = max(labels[i, X], labels[i, Y]), labels[i, Y]
         low, high = 0, steps  # to the first step of the stair with a larger z
@@ -160,35 +174,64 @@ def merge_runs(runs, count, stair, bound, out, at):
             else:
                 high = middle
         if low > 0 and stair[low - 1, 1] <= y:
+            if allowed >= 0 and stair[low - 1, 2] >= 0:
+                row = stair[low - 1, 2]
+                out[row, LOW] = min(out[row, LOW], labels[i, LOW])
+                out[row, LAST] = max(out[row, LAST], labels[i, LAST])
             continue
         end = low
         while end < steps and stair[end, 1] >= y:
             end += 1
+        useful = is_useful(labels[i, T], z, bound)
+        smallest, last = labels[i, LOW], labels[i, LAST]
+        if allowed >= 0 and useful:
+            for s in range(low - 1 if low > 0 and stair[low - 1, 0] == z else low, end):
+                row = stair[s, 2]
+                if row >= 0 and labels[i, T] - out[row, LOW] <= allowed:
+                    smallest, last = min(smallest, out[row, LOW]), max(last, out[row, LAST])
+                    out[row, ORIGIN] = REPLACED
+                    replaced += 1
         if low > 0 and stair[low - 1, 0] == z:
             low -= 1
         if end == low:
             for s in range(steps, low, -1):
-                stair[s, 0], stair[s, 1] = stair[s - 1, 0], stair[s - 1, 1]
+                stair[s, 0], stair[s, 1], stair[s, 2] = stair[s - 1, 0], stair[s - 1, 1], stair[s - 1, 2]
             steps += 1
         elif end > low + 1:
             gap = end - low - 1
             for s in range(end, steps):
-                stair[s - gap, 0], stair[s - gap, 1] = stair[s, 0], stair[s, 1]
+                stair[s - gap, 0], stair[s - gap, 1], stair[s - gap, 2] = stair[s, 0], stair[s, 1], stair[s, 2]
             steps -= gap
-        stair[low, 0], stair[low, 1] = z, y
-        if not is_useful(labels[i, T], z, bound):
+        stair[low, 0], stair[low, 1], stair[low, 2] = z, y, -1
+        if not useful:
             continue
+        stair[low, 2] = at
         for c in range(COLUMNS):
             out[at, c] = labels[i, c]
+        out[at, LAST], out[at, LOW] = last, smallest
         at += 1
+    return without_replaced(out, begin, at) if replaced else at
 
 
 @kernel
-def close_front(runs, count, out):
+def without_replaced(labels, first, last):
+    """Close the gaps of replaced labels in ``labels[first:last]``, and return the row after the last label."""
+    at = first
+    for i in range(first, last):
+        if labels[i, ORIGIN] != REPLACED:
+            for c in range(COLUMNS):
+                labels[at, c] = labels[i, c]
+            at += 1
+    return at
+
+
+@kernel
+def close_front(runs, count, allowed, out):
     """Close the open segments of all labels, and write the Pareto front of (t, R) to ``out``.
 
     Here t is the overhead and R = max(x, y) the peak of the segments after C; the docstring of the module explains x,
-    y and origin. The rows of ``out`` are (t, R, origin), by rising t and falling R. Return the number of rows.
+    y, origin and low. The rows of ``out`` are (t, R, origin, low), by rising t and falling R. ``allowed`` is the
+    allowed error in quanta, or −1 in an exact search. Return the number of rows.
     """
     labels = runs.labels
     least = np.iinfo(np.int64).max
@@ -198,6 +241,8 @@ def close_front(runs, count, out):
         for k in range(count):
             a = runs.first[k]
             while a < runs.last[k] and max(labels[a, X], labels[a, Y]) >= least:
+                if allowed >= 0:
+                    out[size - 1, 3] = min(out[size - 1, 3], labels[a, LOW])
                 a += 1
             runs.first[k] = a
             if a < runs.last[k] and (best < 0 or is_before(labels, a, runs.first[best])):
@@ -206,5 +251,10 @@ def close_front(runs, count, out):
             return size
         i = runs.first[best]
         least = max(labels[i, X], labels[i, Y])
-        out[size, 0], out[size, 1], out[size, 2] = labels[i, T], least, labels[i, ORIGIN]
+        low = labels[i, LOW]
+        if allowed >= 0:
+            while size > 0 and labels[i, T] - out[size - 1, 3] <= allowed:
+                low = min(low, out[size - 1, 3])
+                size -= 1
+        out[size, 0], out[size, 1], out[size, 2], out[size, 3] = labels[i, T], least, labels[i, ORIGIN], low
         size += 1

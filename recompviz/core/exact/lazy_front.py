@@ -52,12 +52,12 @@ class LazyParetoFront(ParetoFront):
         if self.is_solved:
             return
         front = self._compute(progress)
-        for field in ("overheads", "walk_back", "peaks"):  # ``peaks`` last: it marks the front as solved
+        for field in ("overheads", "walk_back", "error", "peaks"):  # ``peaks`` last: it marks the front as solved
             object.__setattr__(self, field, getattr(front, field))
 
     def __getattr__(self, name: str) -> Any:
         # Python calls this only for an attribute that is missing.
-        if name not in ("overheads", "peaks", "walk_back"):
+        if name not in ("overheads", "peaks", "walk_back", "error"):
             raise AttributeError(name)
         self.solve()
         return getattr(self, name)

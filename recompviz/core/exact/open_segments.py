@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.exact.known_curve import KnownCurve
-from recompviz.core.exact.rounded_costs import TooManyLabels
+from recompviz.core.exact.tolerances import TooManyLabels
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
 from recompviz.core.graphs.pins import NO_PINS, Pins
@@ -47,11 +47,13 @@ if TYPE_CHECKING:
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 16
 # numbers in a label, see label_kernels.py
-COLUMNS = 5
+COLUMNS = 6
 # rows of the tables of labels at the start
 FIRST_LABELS = 4096
 # bytes of memory for each row of the tables of open and of closed labels, with their copies and scratch memory
-LABEL_BYTES, CLOSED_BYTES = 120, 12
+LABEL_BYTES, CLOSED_BYTES = 144, 12
+# a search with a tolerance is exact up to this many labels of sets of equal size
+EXACT_LABELS = 4096
 
 
 def open_segment_front(
@@ -64,6 +66,7 @@ def open_segment_front(
     ends: Iterable[int] | None = None,
     *,
     most_bytes: int | None = None,
+    tolerance: float = 0.0,
 ) -> ParetoFront:
     """Compute the Pareto front of overhead and peak over all lower-set sequences.
 
@@ -86,12 +89,15 @@ def open_segment_front(
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
     most_bytes : int, optional
         Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes.
+    tolerance : float
+        The allowed error of the overheads, as a part of T(V), the sum of all costs. Labels are dropped for it only
+        after some sets of equal size have had more than ``EXACT_LABELS`` labels.
 
     Returns
     -------
     ParetoFront
         Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence obeys the
-        pins.
+        pins. Its attribute ``error`` is at most ``tolerance`` times T(V).
 
     Raises
     ------
@@ -108,11 +114,12 @@ def open_segment_front(
     curve = KnownCurve(known, sign * scale)
     nodes, sets = _nodes(graph, sign * times, pins), _sets(graph, lattice, sign * times, pins, ends)
     even, odd = (_states(lattice.sets.shape[1]) for _ in range(2))
-    closed = kernels.Closed(np.empty((FIRST_LABELS, 2), np.int32), np.empty((1024, 3), np.int64))
+    closed = kernels.Closed(np.empty((FIRST_LABELS, 2), np.int32), np.empty((1024, 4), np.int64))
     cursor, used, cells = kernels.Cursor(len(graph), count - 1), kernels.Counts(0, 0, 0, 0), curve.cells()
     done = 0
+    allowed = np.full(len(graph) + 1, -1, np.int64)
     while done < count:
-        cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, even, odd, closed)
+        cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, allowed, even, odd, closed)
         done = _sets_done(lattice, cursor)
         if needed.states:
             if most_bytes is not None and max(needed.labels * LABEL_BYTES, needed.closed * CLOSED_BYTES) > most_bytes:
@@ -124,8 +131,24 @@ def open_segment_front(
             closed = kernels.Closed(_rows(closed.labels, needed.closed), _rows(closed.front, needed.front))
         elif progress is not None:
             progress(done, count)
+        if tolerance and used.labels > EXACT_LABELS and allowed[0] < 0:
+            allowed[: cursor.level] = allowed_errors(len(graph), tolerance * float(times.sum()))[: cursor.level]
     found = _front(lattice, closed.front[: used.front].copy(), closed.labels[: used.closed].copy(), sign / scale)
     return curve.joined(found)
+
+
+def allowed_errors(nodes: int, error: float) -> NDArray[np.int64]:
+    """Return the allowed error of labels of sets with 0 to ``nodes`` members.
+
+    Larger sets are solved first. The allowed error grows with each node that is removed, up to ``error`` at ∅, so that
+    each step of the search can drop some labels.
+
+    Examples
+    --------
+    >>> allowed_errors(4, 100).tolist()
+    [100, 75, 50, 25, 0]
+    """
+    return (error * np.arange(nodes, -1, -1) / max(nodes, 1)).astype(np.int64)
 
 
 def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32], unit: float) -> ParetoFront:
@@ -137,7 +160,8 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
             sequence.append(lattice.mask(here))
         return sequence
 
-    return ParetoFront((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back)
+    error = abs(unit) * int((found[:, 0] - found[:, 3]).max(initial=0))
+    return ParetoFront((found[:, 0] * unit).astype(np.float64), found[:, 1].copy(), walk_back, error)
 
 
 def _nodes(graph: Graph, times: NDArray[np.int64], pins: Pins) -> Nodes:

@@ -15,6 +15,7 @@ from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.exact.label_kernels import (
     COLUMNS,
     LAST,
+    LOW,
     ORIGIN,
     Bound,
     Removal,
@@ -84,7 +85,7 @@ class Closed(NamedTuple):
 
     A row of ``labels`` is (lower set, parent). The lower set is the end of a segment. The parent is the row of the
     label for the following segment, or −1 if the lower set is V. ``front`` has the Pareto front of overhead t and peak
-    R of the lower set solved last, as rows (t, R, origin); origin is a row of ``labels``.
+    R of the lower set solved last, as rows (t, R, origin, low); origin is a row of ``labels``.
     """
 
     labels: NDArray[np.int32]
@@ -127,7 +128,7 @@ class Scratch(NamedTuple):
 def new_scratch(moves, labels):
     """Return scratch memory for the given numbers of moves and labels."""
     runs = Runs(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
-    return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 2), np.int64))
+    return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 3), np.int64))
 
 
 @kernel
@@ -206,7 +207,7 @@ def put_opening_last(c, base, states, count, sets, new, moves):
 
 
 @kernel(inline="always")
-def fill_state(s, count, nodes, old, new, scratch, bound, at):
+def fill_state(s, count, nodes, old, new, scratch, bound, allowed, at):
     """Compute the labels (partial solutions) of state ``s``, and write them to ``new.labels[at:]``.
 
     They follow from the labels of the old states in ``scratch.moves``. Return the row after the last label.
@@ -221,11 +222,11 @@ def fill_state(s, count, nodes, old, new, scratch, bound, at):
             used = shift_run(old.labels, old.start[q], old.start[q + 1], removal, runs.labels, used)
             runs.last[k] = used
             k += 1
-    return merge_runs(runs, k, scratch.stair, bound, new.labels, at)
+    return merge_runs(runs, k, scratch.stair, bound, allowed, new.labels, at)
 
 
 @kernel
-def front_of(c, base, states, sets, new, closed, scratch):
+def front_of(c, base, states, sets, new, closed, allowed, scratch):
     """Write the Pareto front of the lower set C with number ``c`` to ``closed.front``, and return its number of points.
 
     A point is (t, R): the overhead and the peak of the segments that follow if one segment ends at C. The front has no
@@ -233,18 +234,18 @@ def front_of(c, base, states, sets, new, closed, scratch):
     :mod:`recompviz.core.exact.open_segments`.
     """
     if c == len(sets.boundary) - 1:
-        closed.front[0, 0], closed.front[0, 1], closed.front[0, 2] = 0, 0, -1  # R(V, 0) = 0
+        closed.front[0, 0], closed.front[0, 1], closed.front[0, 2], closed.front[0, 3] = 0, 0, -1, 0  # R(V, 0) = 0
         return 1
     if not sets.closable[c]:
         return 0
     first, last = scratch.runs.first, scratch.runs.last
     first[: states - base] = new.start[base:states]
     last[: states - base] = new.start[base + 1 : states + 1]
-    return close_front(Runs(new.labels, first, last), states - base, closed.front)
+    return close_front(Runs(new.labels, first, last), states - base, allowed, closed.front)
 
 
 @kernel(inline="always")
-def open_segment(c, highest, made, sets, new, closed, scratch, bound):
+def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
     """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
     The labels of these segments are merged with the labels of the last state of C, which is (C, ∂(C)); the docstring of
@@ -262,14 +263,15 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound):
             continue
         # after the first label with R ≤ y the maximum stays y while t only rises
         if used > runs.first[1] and labels[used - 1, X] <= inflow:
+            labels[used - 1, LOW] = min(labels[used - 1, LOW], closed.front[i : made.front, 3].min())
             break
         closed.labels[closed_count, 0], closed.labels[closed_count, 1] = c, parent
         labels[used, T], labels[used, X], labels[used, Y] = t, x, inflow
-        labels[used, ORIGIN], labels[used, LAST] = closed_count, highest
+        labels[used, ORIGIN], labels[used, LAST], labels[used, LOW] = closed_count, highest, closed.front[i, 3]
         closed_count += 1
         used += 1
     runs.last[1] = used
-    end = merge_runs(runs, 2, stair, bound, new.labels, start)
+    end = merge_runs(runs, 2, stair, bound, allowed, new.labels, start)
     return Counts(made.states, end, closed_count, made.front)
 
 
@@ -309,10 +311,11 @@ def has_rows(needed, new, closed):
 
 
 @kernel(inline="always")
-def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
+def solve_set(c, used, nodes, sets, cells, old, new, closed, allowed, scratch):
     """Compute the states of lower set ``c``, close the segments that start there, and open the segments that end there.
 
-    ``used`` has the numbers of rows filled so far. Return the new numbers of rows.
+    ``used`` has the numbers of rows filled so far. ``allowed`` is the allowed error in quanta, −1 in an exact search.
+    Return the new numbers of rows.
     """
     base = used.states
     states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)
@@ -323,19 +326,21 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, scratch):
         least_t = min(np.int64(0), sets.time_of[c] - sum_over(new.pattern[s], nodes.time))
         bound = Bound(cells, least_t, sum_over(new.pattern[s], nodes.memory))
         new.start[s] = labels
-        labels = fill_state(s, count, nodes, old, new, scratch, bound, labels)
+        labels = fill_state(s, count, nodes, old, new, scratch, bound, allowed, labels)
         new.start[s + 1] = labels
-    size = front_of(c, base, states, sets, new, closed, scratch)
+    size = front_of(c, base, states, sets, new, closed, allowed, scratch)
     made = Counts(states, labels, used.closed, size)
-    used = open_segment(c, len(nodes.time), made, sets, new, closed, scratch, bound)
+    used = open_segment(c, len(nodes.time), made, sets, new, closed, scratch, bound, allowed)
     new.start[states] = used.labels
     sets.state_first[c], sets.state_last[c] = base, states
     return used
 
 
 @kernel
-def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
+def sweep(cursor, count, used, nodes, sets, cells, allowed, even, odd, closed):
     """Call :func:`solve_set` for the next ``count`` lower sets. Sets with more members come first.
+
+    ``allowed[k]`` is the allowed error of labels of sets with k members, in quanta; −1 where the search is exact.
 
     ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
     far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
@@ -357,6 +362,6 @@ def sweep(cursor, count, used, nodes, sets, cells, even, odd, closed):
         moves, labels = needed.states - used.states, needed.labels - used.labels
         if moves > len(scratch.moves) or labels > len(scratch.stair):
             scratch = new_scratch(max(2 * moves, len(scratch.moves)), max(2 * labels, len(scratch.stair)))
-        used = solve_set(c, used, nodes, sets, cells, old, new, closed, scratch)
+        used = solve_set(c, used, nodes, sets, cells, old, new, closed, allowed[level], scratch)
         c += 1
     return Cursor(level, c), used, Counts(0, 0, 0, 0)

@@ -213,13 +213,48 @@ def absorb(front, size, labels, move, merged):
 
 
 @kernel
-def pair_sweep(first, last, family, sums, sign, labels, start):
+def thinned(front, size, most):
+    """Drop points of a Pareto front (t, R) whose successors cost at most ``most`` more, in place.
+
+    A dropped point is followed by a point of smaller R and of a t that is larger by at most ``most``. Return the number
+    of points left, and the largest of these differences.
+    """
+    at, first, worst = 0, np.int64(0), np.int64(0)
+    for i in range(size):
+        t = front[i, T]
+        if i > 0 and t - first <= most:
+            at -= 1
+            worst = max(worst, t - first)
+        else:
+            first = t
+        for c in range(4):
+            front[at, c] = front[i, c]
+        at += 1
+    return at, worst
+
+
+@kernel
+def is_subset(low, high):
+    """Return whether bitset ``low`` is a subset of bitset ``high``."""
+    missing = np.uint64(0)
+    for w in range(len(low)):
+        missing |= low[w] & ~high[w]
+    return missing == np.uint64(0)
+
+
+@kernel
+def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
     """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 
     The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
     times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets
     before ``first`` must be in ``labels``. This function adds those of its sets, and writes ``start[first + 1]`` to
-    ``start[last]``. Return ``labels``, or a larger copy if ``labels`` is too small; use only the returned array.
+    ``start[last]``, and ``errors[first]`` to ``errors[last − 1]``. Return ``labels``, or a larger copy if ``labels`` is
+    too small; use only the returned array.
+
+    ``errors[i]`` is the error of set i in quanta: for each sequence of sets from i on, a label of set i has no larger
+    peak, and a t that is larger by at most ``errors[i]``. It is the largest error of the sets that contain set i, plus
+    the largest difference by which the front of set i is thinned. It is at most ``allowed[i]``.
     """
     front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time
@@ -229,10 +264,12 @@ def pair_sweep(first, last, family, sums, sign, labels, start):
     check_pins = pinned.any()
     least_extra = 0 if sign > 0 else -sums.total_time
     for i in range(first, last):
-        size = 0
+        size, error = 0, np.int64(0)
         for j in range(i - 1, -1, -1):
             if not closable[j] or start[j] == start[j + 1]:
                 continue
+            if errors[j] > error and is_subset(sets[i], sets[j]):
+                error = errors[j]
             p = 2 * (memory_of[j] - memory_of[i]) + inflow[j]
             if is_beaten(front, size, labels[start[j], T] + least_extra, p):
                 continue
@@ -253,6 +290,10 @@ def pair_sweep(first, last, family, sums, sign, labels, start):
             if new_size > 0:
                 front, merged = merged, front
                 size = new_size
+        if allowed[i] > error:
+            size, worst = thinned(front, size, allowed[i] - error)
+            error += worst
+        errors[i] = error
         begin = start[i]
         if begin + size > len(labels):
             labels = grown(labels, 2 * (begin + size))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -21,8 +20,7 @@ from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.oracle import pairwise_front
-from recompviz.core.exact.rounded_costs import TOLERANCES, TooManyLabels, has_fine_costs, with_given_costs
-from recompviz.core.graphs.costs import rounded_within
+from recompviz.core.exact.tolerances import TOLERANCES, TooManyLabels, has_fine_costs
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import Pins, pins_of
@@ -40,8 +38,8 @@ AFFORDABLE_COMPILED = 30_000
 AFFORDABLE_EFFORT = 10_000_000
 # with at most this many lower sets the pairwise recursion in NumPy takes about a second
 FEW = 400
-# with costs that have no common unit, the memory in bytes of the first search, and of searches with rounded costs
-FIRST_BYTES, MOST_BYTES = 40_000_000, 800_000_000
+# bytes of memory that a search with a tolerance may take before it is repeated with a larger tolerance
+MOST_BYTES = 800_000_000
 # from this many lower sets on, a known curve saves more time in the memory-centric search than it costs
 WIDE = 2_000
 # with more sets a family has too many pairs for "auto"
@@ -88,8 +86,9 @@ def solve(
     -------
     Tradeoff
         Overheads are in the unit of ``graph.time``, peaks in bytes. The attribute ``note`` names the family that
-        ``"auto"`` chose, and says if numba is missing, or if costs were rounded. Costs are rounded only where an exact
-        search would take long and much memory; the attribute ``tolerance`` then bounds the error.
+        ``"auto"`` chose, and says if numba is missing, or if the curve has a small error. It has one only where costs
+        have no common unit and an exact search would take long and much memory: up to 0.1 % of the forward pass, or
+        more if that, too, takes much memory. The attribute ``tolerance`` is a proven bound of the error.
 
     Raises
     ------
@@ -127,52 +126,40 @@ def solve(
     choose = _choose_compiled if compiled else _choose_plain
     small = _choose_first_time(graph, family, limit, pins) if compiled else None
     front, taken, count, note = small or choose(graph, family, limit, pins)
-    may_round = compiled and small is None and has_fine_costs(graph)
-    solver = _bounded(graph, taken, limit, pins) if may_round else _exact(front)
-    time_centric, tolerance = solver("time", progress)
+    if compiled and small is None and has_fine_costs(graph):
+        front = _tolerant(graph, taken, limit, pins)
+    time_centric = front("time", progress)
     if len(time_centric) == 0:
         raise ImpossiblePin(
             f'no sequence of the {count:,} lower sets of family "{taken}" obeys the pins; search more '
             'of them (family="all" or "prefixes") or drop a pin'
         )
+    tolerance = time_centric.error / float(graph.time.sum()) if time_centric.error else 0.0
     if tolerance:
-        rounded = f"costs rounded: within {tolerance:.1%} of the forward pass above the optimum"
-        note = f"{note}; {rounded}" if note else rounded
-    memory_centric = LazyParetoFront(lambda progress: solver("memory", progress)[0])
-    return Tradeoff(graph, taken, time_centric, memory_centric, count, note, tolerance)
+        near = f"within {tolerance:.2%} of the forward pass above the optimum"
+        note = f"{note}; {near}" if note else near
+    return Tradeoff(graph, taken, time_centric, LazyParetoFront(partial(front, "memory")), count, note, tolerance)
 
 
-def _exact(front: FrontSolver) -> TolerantSolver:
-    return lambda objective, progress: (front(objective, progress), 0.0)
+def _tolerant(graph: Graph, family: str, limit: int, pins: Pins) -> FrontSolver:
+    """Return a solver that allows a small error if the exact search needs many labels.
 
-
-def _bounded(graph: Graph, family: str, limit: int, pins: Pins) -> TolerantSolver:
-    """Return a solver that rounds the costs if the exact search needs too many labels.
-
-    If a search with rounded costs needs more labels, too, the costs are rounded to a larger unit.
+    If the search needs too many labels even so, it is repeated with a larger tolerance.
     """
 
-    def search(of: Graph, most_bytes: int | None) -> FrontSolver:
-        return _choose_compiled(of, cast("Family", family), limit, pins, most_bytes).front
+    def search(most_bytes: int | None, tolerance: float) -> FrontSolver:
+        return _choose_compiled(graph, cast("Family", family), limit, pins, most_bytes, tolerance).front
 
-    def front(objective: Objective, progress: Progress | None) -> tuple[ParetoFront, float]:
-        with contextlib.suppress(TooManyLabels):
-            return search(graph, FIRST_BYTES)(objective, progress), 0.0
+    def front(objective: Objective, progress: Progress | None) -> ParetoFront:
         for tolerance in TOLERANCES:
-            # half of the tolerance for the costs, half for the distance of the front's points
-            rounded = replace(graph, time=rounded_within(graph.time, tolerance / 2))
             with contextlib.suppress(TooManyLabels):
-                found = search(rounded, MOST_BYTES)(objective, progress)
-                spacing = tolerance / 2 * float(rounded.time.sum()) * (1 - tolerance)
-                return with_given_costs(graph, found, objective, spacing), tolerance
-        return search(graph, None)(objective, progress), 0.0
+                return search(MOST_BYTES, tolerance)(objective, progress)
+        return search(None, TOLERANCES[-1])(objective, progress)
 
     return front
 
 
 FrontSolver = Callable[[Objective, "Progress | None"], ParetoFront]
-# returns a front and its tolerance, a part of T(V); 0 if the front is exact
-TolerantSolver = Callable[[Objective, "Progress | None"], tuple[ParetoFront, float]]
 
 
 class Search(NamedTuple):
@@ -196,7 +183,9 @@ class Search(NamedTuple):
     note: str
 
 
-def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, most_bytes: int | None = None) -> Search:
+def _choose_compiled(
+    graph: Graph, family: Family, limit: int, pins: Pins, most_bytes: int | None = None, tolerance: float = 0.0
+) -> Search:
     from recompviz.core.exact.lattice import enumerate_lattice
 
     note = ""
@@ -208,13 +197,13 @@ def _choose_compiled(graph: Graph, family: Family, limit: int, pins: Pins, most_
             if family == "all":
                 raise
             taken, masks, note = _affordable_family(graph, most, AFFORDABLE_FAMILY)
-            return Search(_over_family(graph, masks, pins, most_bytes), taken, len(masks), note)
+            return Search(_over_family(graph, masks, pins, most_bytes, tolerance), taken, len(masks), note)
         else:
             note = f"all {len(lattice):,} lower sets: exact" if family == "auto" else ""
-            return Search(_over_lattice(graph, lattice, pins, most_bytes), "all", len(lattice), note)
+            return Search(_over_lattice(graph, lattice, pins, most_bytes, tolerance), "all", len(lattice), note)
     else:
         masks = _with_ends(graph, paper_family(graph) if family == "paper" else prefix_family(graph))
-    return Search(_over_family(graph, masks, pins, most_bytes), family, len(masks), note)
+    return Search(_over_family(graph, masks, pins, most_bytes, tolerance), family, len(masks), note)
 
 
 def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
@@ -236,7 +225,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
     return Search(lambda objective, p: pairwise_front(graph, masks, objective, p, pins), taken, len(masks), note)
 
 
-def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | None) -> FrontSolver:
+def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | None, tolerance: float) -> FrontSolver:
     """Return a solver over all lower sets by open segments.
 
     If there are many lower sets, the memory-centric search starts from known fronts: the time-centric front, and the
@@ -245,7 +234,7 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | 
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
-    open_segments = partial(open_segment_front, graph, lattice, pins=pins, most_bytes=most_bytes)
+    open_segments = partial(open_segment_front, graph, lattice, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
     solved: list[ParetoFront] = []
 
     def front(objective: Objective, progress: Progress | None) -> ParetoFront:
@@ -254,13 +243,17 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | 
             return solved[0]
         if len(lattice) < WIDE or not solved:
             return open_segments("memory", progress)
-        near = compiled_pairwise_front(graph, prefix_family(graph), "memory", None, pins, most_bytes=most_bytes)
+        near = compiled_pairwise_front(
+            graph, prefix_family(graph), "memory", None, pins, most_bytes=most_bytes, tolerance=tolerance
+        )
         return open_segments("memory", progress, known=[solved[0], near])
 
     return front
 
 
-def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, most_bytes: int | None) -> FrontSolver:
+def _over_family(
+    graph: Graph, masks: Sequence[int], pins: Pins, most_bytes: int | None, tolerance: float
+) -> FrontSolver:
     """Return a solver over a family.
 
     It uses pairs of the sets, or open segments that end at these sets if the graph has few other lower sets.
@@ -272,9 +265,11 @@ def _over_family(graph: Graph, masks: Sequence[int], pins: Pins, most_bytes: int
     try:
         lattice = enumerate_lattice(graph, 4 * len(masks))
     except TooManyLowerSets:
-        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes)
+        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
         return lambda objective, progress: pairs(objective, progress)
-    segments = partial(open_segment_front, graph, lattice, pins=pins, ends=masks, most_bytes=most_bytes)
+    segments = partial(
+        open_segment_front, graph, lattice, pins=pins, ends=masks, most_bytes=most_bytes, tolerance=tolerance
+    )
     return lambda objective, progress: segments(objective, progress)
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # limits of the sums M(V) and T(V). A peak is at most 5 M(V), which is exact in 64 bits
 MOST_BYTES = 2**60
 LEAST_TIME, MOST_TIME = 1e-200, 1e200
-# Units that are tried for rounded times, from coarse to fine.
-UNITS_TRIED = 2000
 
 
 def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
@@ -109,44 +107,6 @@ def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
         return time
     unit = 2.0 ** math.floor(math.log2(whole / parts))
     return np.maximum(np.rint(time / unit), time > 0) * unit
-
-
-def rounded_within(time: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Round times to whole numbers of a common unit, so that their sums have few distinct values.
-
-    The unit is the largest one found for which the rounding errors of all times add up to at most ``tolerance`` times
-    the sum of all times. A set of nodes that is best for the rounded times is therefore best for ``time``, up to this
-    part of the sum: let S be best for the rounded times r, and O for the given times t. Then t(S) is at most the sum of
-    r(S) and the errors of nodes that were rounded down. r(S) is at most r(O), and r(O) is at most the sum of t(O) and
-    the errors of nodes that were rounded up.
-
-    Parameters
-    ----------
-    time : numpy.ndarray of float64
-        The times, in any unit; not negative.
-    tolerance : float
-        A part of the sum of all times, above 0.
-
-    Returns
-    -------
-    numpy.ndarray of float64
-        The whole number for each time.
-
-    Examples
-    --------
-    >>> rounded_within(np.array([2.001, 4.0, 1.999, 0.001]), 0.01).tolist()
-    [1.0, 2.0, 1.0, 0.0]
-    """
-    whole = math.fsum(time.tolist())
-    if whole <= 0:
-        return time
-    # at the finest unit, each of the n errors is at most tolerance × whole / n
-    finest = 2 * tolerance * whole / len(time)
-    for unit in np.geomspace(max(whole / len(time), finest), finest, UNITS_TRIED):
-        rounded: NDArray[np.float64] = np.rint(time / unit)
-        if np.abs(rounded * unit - time).sum() <= tolerance * whole:
-            return rounded
-    return np.rint(time / finest)
 
 
 def some(values: Iterable[Any], most: int = 6) -> str:

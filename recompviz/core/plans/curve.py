@@ -44,11 +44,14 @@ class ParetoFront:
         Peaks in bytes, strictly falling.
     walk_back : callable (int) → sequence of int
         Returns the lower-set sequence of the pair at a position in the front, as bit masks L₁ … L_k.
+    error : float
+        For every budget, the overhead differs from the optimum by at most this much, in the unit of ``graph.time``.
     """
 
     overheads: NDArray[np.float64]
     peaks: NDArray[np.int64]
     walk_back: Callable[[int], Sequence[int]]
+    error: float = 0.0
 
     def __post_init__(self) -> None:
         self.overheads.setflags(write=False)
@@ -100,8 +103,8 @@ class Tradeoff:
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
     tolerance : float
-        0 if the time-centric plans are optimal. If the solver rounded the costs, the plan of each budget costs more
-        than the optimal one by at most this part of T(V), the sum of all costs.
+        0 if the time-centric plans are optimal. Otherwise the plan of each budget costs more than the optimal one by at
+        most this part of T(V), the sum of all costs.
 
     Examples
     --------
