@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.exact.known_curve import KnownCurve
+from recompviz.core.exact.known_curve import ENDLESS, KnownCurve
 from recompviz.core.exact.tolerances import TooManyLabels
 from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bit_words
@@ -53,7 +53,7 @@ FIRST_LABELS = 4096
 # bytes of memory for each row of the tables of open and of closed labels, with their copies and scratch memory
 LABEL_BYTES, CLOSED_BYTES = 144, 12
 # a search with a tolerance is exact up to this many labels of sets of equal size
-EXACT_LABELS = 4096
+EXACT_LABELS = 1024
 
 
 def open_segment_front(
@@ -118,8 +118,12 @@ def open_segment_front(
     cursor, used, cells = kernels.Cursor(len(graph), count - 1), kernels.Counts(0, 0, 0, 0), curve.cells()
     done = 0
     allowed = np.full(len(graph) + 1, -1, np.int64)
+    most_exact = EXACT_LABELS if tolerance else ENDLESS
+    tables = nodes, sets, cells
     while done < count:
-        cursor, used, needed = kernels.sweep(cursor, CHUNK, used, nodes, sets, cells, allowed, even, odd, closed)
+        cursor, used, needed = kernels.sweep(
+            cursor, CHUNK, used, nodes, sets, cells, most_exact, allowed, even, odd, closed
+        )
         done = _sets_done(lattice, cursor)
         if needed.states:
             if most_bytes is not None and max(needed.labels * LABEL_BYTES, needed.closed * CLOSED_BYTES) > most_bytes:
@@ -131,7 +135,8 @@ def open_segment_front(
             closed = kernels.Closed(_rows(closed.labels, needed.closed), _rows(closed.front, needed.front))
         elif progress is not None:
             progress(done, count)
-        if tolerance and used.labels > EXACT_LABELS and allowed[0] < 0:
+        if used.labels > most_exact:
+            most_exact = ENDLESS
             allowed[: cursor.level] = allowed_errors(len(graph), tolerance * float(times.sum()))[: cursor.level]
     found = _front(lattice, closed.front[: used.front].copy(), closed.labels[: used.closed].copy(), sign / scale)
     return curve.joined(found)

@@ -337,10 +337,11 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, allowed, scratch):
 
 
 @kernel
-def sweep(cursor, count, used, nodes, sets, cells, allowed, even, odd, closed):
+def sweep(cursor, count, used, nodes, sets, cells, most_exact, allowed, even, odd, closed):
     """Call :func:`solve_set` for the next ``count`` lower sets. Sets with more members come first.
 
-    ``allowed[k]`` is the allowed error of labels of sets with k members, in quanta; −1 where the search is exact.
+    ``allowed[k]`` is the allowed error of labels of sets with k members, in quanta; −1 where the search is exact. The
+    sweep stops after the last set of some size if the sets of this size have more than ``most_exact`` labels.
 
     ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
     far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
@@ -350,6 +351,8 @@ def sweep(cursor, count, used, nodes, sets, cells, allowed, even, odd, closed):
     scratch = new_scratch(64, 1024)
     for _ in range(count):
         while level >= 0 and c == sets.level_start[level + 1]:
+            if used.labels > most_exact:
+                return Cursor(level, c), used, Counts(0, 0, 0, 0)
             level -= 1
             c = sets.level_start[max(level, 0)]
             used = Counts(0, 0, used.closed, used.front)
