@@ -119,7 +119,6 @@ def open_segment_front(
     done = 0
     allowed = np.full(len(graph) + 1, -1, np.int64)
     most_exact = EXACT_LABELS if tolerance else ENDLESS
-    tables = nodes, sets, cells
     while done < count:
         cursor, used, needed = kernels.sweep(
             cursor, CHUNK, used, nodes, sets, cells, most_exact, allowed, even, odd, closed
