@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pathlib
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -10,11 +11,11 @@ import nbclient
 import nbformat
 import pytest
 
+from recompviz.widgets.base.static_output import NO_MESSAGE, image
+
 HOME = pathlib.Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(HOME.glob("*.ipynb"))
 COURSE = sorted(HOME.glob("[0-9]-*.ipynb"))
-# shows only widgets, so it is committed without outputs
-WITHOUT_OUTPUTS = {"explore"}
 # tables and static pictures, which every page can show
 STATIC = {"image/png", "image/svg+xml", "text/html", "text/latex", "text/markdown", "text/plain"}
 
@@ -59,8 +60,36 @@ def test_the_notebook_is_committed_clean(path: pathlib.Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count is None for cell in code)
     outputs = [output for cell in code for output in cell.outputs]
-    assert bool(outputs) == (path.stem not in WITHOUT_OUTPUTS)
+    assert outputs
+    assert all(output.get("data", True) for output in outputs)  # one without a static form would be blank
     assert {kind for output in outputs for kind in output.get("data", {})} <= STATIC  # a widget view would be blank
+
+
+def test_the_explorer_s_notebook_shows_a_final_plan() -> None:
+    notebook = nbformat.read(HOME / "explore.ipynb", as_version=4)
+    pictures = [
+        output.data["image/svg+xml"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "image/svg+xml" in output.get("data", {})
+    ]
+    assert len(pictures) == 2  # the Explorer, and the measured step beside the simulated one
+    for picture in pictures:
+        ET.fromstring(picture)
+    assert "training step on CPU" in pictures[0]
+    assert "values recomputed" in pictures[0]
+
+
+def test_a_frozen_output_keeps_what_is_no_widget() -> None:
+    freeze = importlib.import_module("notebooks.freeze")
+    view = {"output_type": "display_data", "data": {freeze.VIEW: {}, "text/plain": "Explorer(…)"}, "metadata": {}}
+    picture = view | {"data": {"text/html": NO_MESSAGE + image("<svg/>", "plan"), "text/plain": "<HTML>"}}
+    table = view | {"data": {"text/html": "<table></table>", "text/plain": "table"}}
+    kept = freeze.shown([nbformat.from_dict(one) for one in (view, picture, table)])
+    assert [dict(one.data) for one in kept] == [
+        {"image/svg+xml": "<svg/>", "text/plain": "the Explorer, as a picture"},
+        {"text/html": "<table></table>", "text/plain": "table"},
+    ]
 
 
 @pytest.mark.parametrize("path", COURSE, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ import nbclient
 import nbformat
 import pytest
 
-from recompviz.widgets.base.static_output import display_with_picture
+from recompviz.widgets.base.static_output import NO_MESSAGE, display_with_picture
 
 CELLS = (
     "import recompviz as rv\n"
@@ -37,10 +37,10 @@ def test_the_picture_is_replaced_when_the_search_has_ended(monkeypatch):
     monkeypatch.setattr(IPython.display, "display", display)
     pictures = iter(["first", "final"])
     display_with_picture({"text/plain": "view"}, {}, lambda: next(pictures), ended.wait)
-    assert (shown, replaced) == ([{"text/plain": "view"}, "first"], [])
+    assert (shown, replaced) == ([{"text/plain": "view"}, NO_MESSAGE + "first"], [])
     ended.set()
     assert done.wait(10)
-    assert replaced == ["final"]
+    assert replaced == [NO_MESSAGE + "final"]
 
 
 @pytest.mark.slow

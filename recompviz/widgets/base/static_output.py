@@ -15,6 +15,11 @@ from html import escape
 from typing import Any
 
 CLASS = "recompviz-static"
+# hides JupyterLab's message in the place of a widget that has no kernel and no saved state: it has no elements
+NO_MESSAGE = (
+    f"<style>.jp-OutputArea-child:has(+ .jp-OutputArea-child .{CLASS}) > .jupyter-widgets:not(:has(*)) "
+    "{ display: none }</style>"
+)
 
 
 def image(svg: str, words: str) -> str:
@@ -62,12 +67,12 @@ def display_with_picture(
     html: Callable[[str], Any] = HTML
     show: Callable[..., Any] = display
     show(dict(bundle), metadata=dict(metadata), raw=True)
-    shown = show(html(picture()), display_id=True)
+    shown = show(html(NO_MESSAGE + picture()), display_id=True)
     if wait is None or shown is None:
         return
 
     def replace() -> None:
         wait()
-        shown.update(html(picture()))
+        shown.update(html(NO_MESSAGE + picture()))
 
     threading.Thread(target=replace, name="recompviz-picture", daemon=True).start()
