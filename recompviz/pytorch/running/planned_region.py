@@ -31,6 +31,24 @@ if TYPE_CHECKING:
 MOST_CACHED = 512
 
 
+class Starting(NamedTuple):
+    """A plan that was made without measurements.
+
+    Attributes
+    ----------
+    mask : numpy.ndarray of bool, shape (#V,)
+        For each node, whether its value is kept.
+    peak : int
+        The simulated peak, in bytes above the memory in use before the step.
+    saved : int
+        The bytes that the forward pass saves for the backward pass.
+    """
+
+    mask: NDArray[np.bool_]
+    peak: int
+    saved: int
+
+
 class Around(NamedTuple):
     """The memory of a training step around one run of a region (a captured graph).
 
@@ -65,8 +83,10 @@ class PlannedRegion:
         The plans; empty before a step was recorded.
     sizes : tuple
         The dynamic sizes of the inputs for which the bytes of ``joint`` are valid.
-    leanest : numpy.ndarray of bool or None
-        The plan that :meth:`lean` returned last.
+    starting : list of Starting
+        The plans that were made without measurements, by rising peak and saved bytes; empty before the first run.
+    recorded : numpy.ndarray of bool or None
+        The plan of the recorded run; None before a step was recorded.
     searched : set of tuple
         The dynamic sizes of the inputs for which a leaner plan was searched before a step was recorded.
     """
@@ -76,7 +96,8 @@ class PlannedRegion:
     time: NDArray[np.float64] | None = None
     masks: list[NDArray[np.bool_]] = field(default_factory=list)
     sizes: tuple[Any, ...] = ()
-    leanest: NDArray[np.bool_] | None = None
+    starting: list[Starting] = field(default_factory=list)
+    recorded: NDArray[np.bool_] | None = None
     searched: set[tuple[Any, ...]] = field(default_factory=set)
     _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
     _saved: dict[tuple[bytes, tuple[Any, ...]], int] = field(default_factory=dict)
@@ -100,14 +121,40 @@ class PlannedRegion:
         numpy.ndarray of bool, shape (#V,)
             For each node, whether its value is kept.
         """
-        if self.leanest is None or seconds:
+        if not self.starting or seconds:
             folded = self.region.folded
             joint = unmeasured_region(folded.joint if sizes is None else at_sizes(self.region, folded.joint, sizes))
             masks = [mask for mask in region_masks(folded.graph, joint, seconds) if self.region.fits(mask)]
             schedules = [make_schedule(joint, mask.tolist()) for mask in masks]
-            sizes_of = [(simulate_schedule(one).transient_peak, one.saved_bytes) for one in schedules]
-            self.leanest = masks[min(range(len(masks)), key=sizes_of.__getitem__)]
-        return self.leanest
+            found = [
+                Starting(mask, simulate_schedule(schedule).transient_peak, schedule.saved_bytes)
+                for mask, schedule in zip(masks, schedules, strict=True)
+            ]
+            self.starting = sorted(found, key=lambda plan: (plan.peak, plan.saved))
+        return self.starting[0].mask
+
+    def first_plan(self, free: int) -> NDArray[np.bool_]:
+        """Return the plan of a run in a step that has no recorded step to go by.
+
+        Later runs of such a step are unknown, and what this run saves is alive while they run. So a plan that saves
+        less may be better than the plan of least peak, if it fits as well. Half of the free bytes above the least peak
+        stay free for what is not known.
+
+        Parameters
+        ----------
+        free : int
+            Bytes of the total that are free when the run starts.
+
+        Returns
+        -------
+        numpy.ndarray of bool, shape (#V,)
+            The plan of least sum of peak and saved bytes among those that fit; the plan of least peak if none fits.
+        """
+        self.lean()
+        least = self.starting[0]
+        limit = least.peak + (free - least.peak) // 2
+        fitting = [plan for plan in self.starting if plan.peak <= limit]
+        return min(fitting, key=lambda plan: plan.peak + plan.saved, default=least).mask
 
     def held(self, mask: NDArray[np.bool_], sizes: tuple[Any, ...], gradients: bool = False) -> int:
         """Count the bytes of saved values and outputs that a run keeps from its forward to its backward pass.
@@ -145,10 +192,11 @@ class PlannedRegion:
         return self._saved[key]
 
     def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
-        """Set ``joint``, ``time`` and ``sizes`` from a recorded run under the plan of :meth:`lean`."""
+        """Set ``joint``, ``time`` and ``sizes`` from a recorded run."""
         joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
         self.sizes = record.sizes
-        schedule = make_schedule(joint, self.lean().tolist())
+        self.recorded = self.region.keep_all if record.mask is None else record.mask
+        schedule = make_schedule(joint, self.recorded.tolist())
         folded = replace(self.region.folded, joint=joint)
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
 
@@ -172,7 +220,8 @@ class PlannedRegion:
         distinct = dict.fromkeys(around.later)
         for size in distinct:
             seen = region_in_step(joint, around.outside, around.released, size)
-            for mask in region_masks(graph, seen, seconds / len(distinct), seeds=[*self.masks, self.lean()]):
+            masks = region_masks(graph, seen, seconds / len(distinct), seeds=[*self.masks, self.lean()])
+            for mask in (*masks, self.lean() if self.recorded is None else self.recorded):
                 if mask.tobytes() not in found and self.region.fits(mask):
                     found[mask.tobytes()] = mask
         self.masks = list(found.values())

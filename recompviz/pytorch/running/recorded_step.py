@@ -8,17 +8,23 @@ captured, hooks, optimizers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.internals.captures import Callers
 from recompviz.pytorch.running.region import Stage
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 # The range that follows the last pass of the step.
 END = "rv:end"
+# The ranges in which runs of other models start, with their number.
+OTHER = "rv:other:"
 
 
 @dataclass
@@ -37,6 +43,10 @@ class PassRecord:
         Wall-clock seconds of each step of the schedule, until the device has finished it.
     callers : Callers
         The functions that called the region.
+    inputs : dict of int to (int, int)
+        Key and bytes of the storage of each input that is no parameter and no buffer, by the address.
+    mask : numpy.ndarray of bool or None
+        For each node, whether the run keeps its value; None if it keeps every value.
     """
 
     sizes: tuple[Any, ...] = ()
@@ -44,6 +54,8 @@ class PassRecord:
     tangents: set[int] = field(default_factory=set)
     seconds: dict[tuple[Stage, int], float] = field(default_factory=dict)
     callers: Callers = field(default_factory=Callers)
+    inputs: dict[int, tuple[int, int]] = field(default_factory=dict)
+    mask: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,15 @@ class RecordedPass:
         For each step of the schedule, allocations (positive bytes) and frees (negative).
     ran_backward : bool
         Whether the backward pass of the run was recorded.
+    older_inputs : frozenset of int
+        Addresses of the inputs in :attr:`PassRecord.inputs` that were allocated before the step.
     """
 
     outside: Outside
     released: frozenset[int]
     events: dict[int, list[tuple[int, int]]]
     ran_backward: bool
+    older_inputs: frozenset[int] = frozenset()
 
 
 def range_of(run: int, stage: Stage) -> str:
@@ -73,7 +88,32 @@ def range_of(run: int, stage: Stage) -> str:
     return f"rv:{run}:{stage}"
 
 
-def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) -> list[RecordedPass]:
+@dataclass
+class OtherRun:
+    """A run of another compiled model while a training step is recorded.
+
+    Attributes
+    ----------
+    inputs : dict of int to (int, int)
+        As in :class:`PassRecord`.
+    saved : int
+        Bytes that still other compiled models save at this time.
+    held : int
+        Bytes that the code outside the regions holds when the run starts, without outputs of regions and the inputs.
+        Set by :func:`read_recording`, like ``older_inputs``.
+    older_inputs : frozenset of int
+        Addresses of the inputs that were allocated before the step.
+    """
+
+    inputs: dict[int, tuple[int, int]]
+    saved: int
+    held: int = 0
+    older_inputs: frozenset[int] = frozenset()
+
+
+def read_recording(
+    events: Iterable[AllocationEvent], runs: list[PassRecord], others: Sequence[OtherRun] = ()
+) -> list[RecordedPass]:
     """Attribute the allocator's events of a training step to its regions (captured graphs) and to the code outside.
 
     The step ends with the last backward pass of a region. Later events do not count.
@@ -84,6 +124,8 @@ def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) ->
         From :func:`recompviz.pytorch.internals.profiler.allocation_events`.
     runs : list of PassRecord
         One for each run of a region, in order.
+    others : sequence of OtherRun
+        Runs of other compiled models in the step. Their attributes ``held`` and ``older_inputs`` are set.
 
     Returns
     -------
@@ -101,7 +143,7 @@ def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) ->
     >>> read_recording(events, [record])[0].outside
     Outside(forward=0, after_forward=32, backward=24, after_backward=0)
     """
-    reader = _Reader(runs)
+    reader = _Reader(runs, others)
     for event in events:
         reader.row(event.address, event.size, event.scope)
     reader.enter("")
@@ -111,8 +153,9 @@ def read_recording(events: Iterable[AllocationEvent], runs: list[PassRecord]) ->
 class _Reader:
     """Follows the blocks of a recorded step, one event after the other."""
 
-    def __init__(self, runs: list[PassRecord]) -> None:
-        self.runs = runs
+    def __init__(self, runs: list[PassRecord], others: Sequence[OtherRun] = ()) -> None:
+        self.runs, self.others = runs, others
+        self.outputs: set[int] = set()  # addresses of outputs that are alive
         self.outside = 0
         self.blocks: dict[int, tuple[int, int | None]] = {}  # address → (bytes, run that owns it or None)
         self.stage: tuple[int, Stage] | None = None
@@ -120,12 +163,15 @@ class _Reader:
         self.during: dict[tuple[int, Stage], int] = {}
         self.after: dict[tuple[int, Stage], int] = {}
         self.released: dict[int, frozenset[int]] = {}
+        self.older: dict[int, frozenset[int]] = {}
         self.events: list[dict[int, list[tuple[int, int]]]] = [defaultdict(list) for _ in runs]
 
     def row(self, address: int, size: int, inside: str) -> None:
         """Take one event: an allocation, a free, or (with address 0) the start of a range."""
         self.enter(inside)
         if address == 0:
+            if inside.startswith(OTHER):
+                self._other_runs(self.others[int(inside.removeprefix(OTHER))])
             return
         if self.stage is not None:
             step = inside.split(":")[3:4]
@@ -138,6 +184,7 @@ class _Reader:
                 self._hold(size)
         elif address in self.blocks:
             born, owner = self.blocks.pop(address)
+            self.outputs.discard(address)
             if owner is None:
                 self._hold(-born)
 
@@ -152,8 +199,10 @@ class _Reader:
         if stage is None:
             return
         run, which = stage
-        if which == "b":
-            record = self.runs[run]
+        record = self.runs[run]
+        if which == "f":
+            self.older[run] = frozenset(address for address in record.inputs if address not in self.blocks)
+        else:
             for address in record.tangents:  # the region counts the gradients of its outputs
                 size, owner = self.blocks.get(address, (0, 0))
                 if owner is None:
@@ -169,8 +218,16 @@ class _Reader:
             if owner == run and (which == "b" or address in self.runs[run].outputs):
                 self.blocks[address] = (size, None)
                 self.outside += size
+                if which == "f":
+                    self.outputs.add(address)
         self.last = (run, which)
         self.after[self.last] = max(self.after.get(self.last, 0), self.outside)
+
+    def _other_runs(self, other: OtherRun) -> None:
+        known = self.outputs | set(other.inputs)
+        other.older_inputs = frozenset(address for address in other.inputs if address not in self.blocks)
+        eager = sum(size for address, (size, owner) in self.blocks.items() if owner is None and address not in known)
+        other.held = max(0, eager - other.saved)
 
     def _hold(self, size: int) -> None:
         self.outside += size
@@ -190,6 +247,7 @@ class _Reader:
                 self.released.get(run, frozenset()),
                 dict(self.events[run]),
                 (run, "b") in self.during,
+                self.older.get(run, frozenset()),
             )
             for run in range(len(self.runs))
         ]

@@ -22,7 +22,9 @@ import torch
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.runtimes import device_of
+from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.internals.undone import undone
+from recompviz.pytorch.running.live_outputs import note_outputs
 from recompviz.pytorch.running.program import Program, write_program
 
 if TYPE_CHECKING:
@@ -103,6 +105,19 @@ class Run:
         self.token: weakref.ref[torch.Tensor] | None = None
         self.when_freed: Callable[[Run], None] | None = None
         self.sizes = tuple(arguments[i] for i in region.symbols)
+
+    def inputs(self) -> dict[int, tuple[int, int]]:
+        """Return key and bytes of the storage of each input, by its address, without parameters and buffers.
+
+        Call it before the plan is chosen.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        for i, role in self.region.other_inputs:
+            value = (self.arguments or [])[i]
+            if role != "buffer" and isinstance(value, torch.Tensor) and value.device.type == self.region.device.type:
+                storage = value.untyped_storage()
+                found[storage.data_ptr()] = storage_key(value), self.region.folded.joint.rounded(storage.nbytes())
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +213,9 @@ class Region:
         self.unchecked_slots = len(self._overwritten)
         self._programs: list[NumberedProgram] = []
         self._by_mask: dict[tuple[bytes, bool], NumberedProgram] = {}
+        made = [(i, folded.storage_of.get(node)) for i, node in enumerate(folded.outputs) if node is not None]
+        # positions of the outputs that the region allocates itself
+        self._made = tuple(i for i, s in made if s is not None and joint.storages[s].maker >= 0)
         self._number = next(_region_numbers)
         self._run_count = 0
         self._runs: dict[int, Run] = {}  # those whose graphs exist
@@ -298,6 +316,8 @@ class Region:
                 with self._observing(run.observer, "f"):
                     outputs, saved = chosen.program.forward(given)
                 run.observer.outputs(run, outputs)
+        own = [outputs[i] for i in self._made]
+        note_outputs(own, [self.folded.joint.rounded(value.untyped_storage().nbytes()) for value in own])
         return [
             *outputs, token, *checked, *saved, *chosen.padding, *unchecked, *chosen.unchecked_padding, *sizes,
         ]  # fmt: skip

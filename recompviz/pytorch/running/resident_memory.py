@@ -18,6 +18,7 @@ from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.optimizers import state_tensors
 from recompviz.pytorch.internals.tensors import has_lazy_parameters, storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
+from recompviz.pytorch.running.live_outputs import LiveOutput, live_outputs
 
 if TYPE_CHECKING:
     from recompviz.pytorch.running.region import Region, Run
@@ -55,8 +56,12 @@ class ResidentMemory:
         Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
         optimizer steps and no region has.
     held_bytes : int
-        Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, and on CUDA also
-        of everything else that is allocated.
+        Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, of other compiled
+        models that train in the same loop, and of the outputs in ``outputs``. On CUDA, everything else that is
+        allocated counts as well.
+    outputs : list of LiveOutput
+        Outputs of regions that were alive at the last :meth:`count`, of this and other models, without inputs of the
+        step.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class ResidentMemory:
         self.optimizer, self.optimizer_bytes = optimizer, optimizer_bytes
         self.outside_gradients = 0
         self.held_bytes = 0
+        self.outputs: list[LiveOutput] = []
+        self._counted: _Counter | None = None
         self._held = HeldObjects(holds)
         self._regions: dict[Region, _OfRegion] = {}
         self._of_model: list[tuple[_Reference, Category]] = []
@@ -135,7 +142,9 @@ class ResidentMemory:
         self._regions.pop(region, None)
         self._stale = True
 
-    def count(self, run: Run, outside_gradients: int = 0, kept: int = 0) -> dict[Category, int]:
+    def count(
+        self, run: Run, outside_gradients: int = 0, kept: int = 0, others: Sequence[ResidentMemory] = ()
+    ) -> dict[Category, int]:
         """Count the bytes in use before a training step.
 
         Parameters
@@ -148,6 +157,8 @@ class ResidentMemory:
         kept : int
             Bytes that the autograd graphs of earlier steps still hold. They are not counted, because the caller counts
             them.
+        others : sequence of ResidentMemory
+            The memory of other compiled models. What they keep between training steps counts, too.
 
         Returns
         -------
@@ -161,6 +172,8 @@ class ResidentMemory:
         optimizers = _optimizers_of(self.optimizer, self._region_parameter_ids)
         trained = _parameters_of(optimizers)
         held = self._held.lasting()
+        for other in others:
+            held += other._lasting_tensors()
         signature = device, _addresses(values), _addresses(trained), _addresses(held), _state_counts(optimizers)
         if signature != self._signature:
             lasting = _Counter(device, rounded)
@@ -188,10 +201,20 @@ class ResidentMemory:
         for parameter in trained:
             if parameter.grad is not None:
                 now.add(parameter.grad, Category.PARAMETER_GRADIENT)
+        for other in others:
+            for value in other._gradients():
+                now.add(value, Category.PARAMETER_GRADIENT)
         now.add_all(self._held_lasting, Category.OTHER)
         for value in self._held.of_this_step():
             now.add(value, Category.OTHER)
+        for other in others:
+            for reference in other._inputs:
+                now.add(reference(), Category.OTHER)
         totals = now.totals
+        self._counted = now
+        self.outputs = [live for live in live_outputs(device) if not now.has(live.key)]
+        if self.outputs:
+            totals[Category.OTHER] = totals.get(Category.OTHER, 0) + sum(live.size for live in self.outputs)
         allocated = runtime(region.device).allocated()
         if allocated is not None:  # everything in use, also what nobody named
             unknown = allocated - sum(totals.values()) - kept
@@ -205,6 +228,21 @@ class ResidentMemory:
         missing = max(0, outside_gradients - self.outside_gradients)
         totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
+
+    def counted(self, key: int) -> bool:
+        """Return whether the last :meth:`count` counted the storage with this key."""
+        return (self._counted is not None and self._counted.has(key)) or any(live.key == key for live in self.outputs)
+
+    def _lasting_tensors(self) -> list[torch.Tensor]:
+        """The tensors that this model keeps between training steps, without gradients."""
+        values, _ = self._values()
+        optimizers = _optimizers_of(self.optimizer, self._region_parameter_ids)
+        return [value for value in values if value is not None] + state_tensors(optimizers)
+
+    def _gradients(self) -> list[torch.Tensor]:
+        """The gradients of the parameters of this model."""
+        _, parameters = self._values()
+        return [p.grad for p in parameters if p.is_leaf and p.grad is not None]
 
     def _values(self) -> tuple[list[torch.Tensor | None], list[torch.Tensor]]:
         """All parameters and buffers (None for one that is gone), and the parameters of regions that are alive."""
@@ -266,6 +304,10 @@ class _Counter:
         if key not in self.sizes and key not in self._before:
             size = self.sizes[key] = self.rounded(tensor.untyped_storage().nbytes())
             self.totals[category] = self.totals.get(category, 0) + size
+
+    def has(self, key: int) -> bool:
+        """Return whether the storage with this key was counted."""
+        return key in self.sizes or key in self._before
 
     def add_all(self, other: _Counter | None, category: Category) -> None:
         """Count the storages of another counter, which was given what was counted before here."""

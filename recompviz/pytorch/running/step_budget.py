@@ -8,6 +8,7 @@ gradients and optimizer state. Each later step runs the combination that recompu
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections import Counter
@@ -63,14 +64,18 @@ SEARCH_SECONDS = 20.0
 RECORDED_RANGE = 2.0
 # Before a step is refused, plans are searched for a size that differs by no more than this factor.
 REFUSED_RANGE = 1.25
+# Fewer runs of a model without a total are not searched for those whose graphs are gone.
+FEWEST_LEFT = 64
 # The most sizes for which plans are cached.
 MOST_SIZES = 512
 
 _budgets: weakref.WeakSet[StepBudget] = weakref.WeakSet()
+# Numbers the runs of regions in the process.
+_uses = itertools.count()
 
 
 class UnplannedStep(UserWarning):
-    """Training steps cannot be recorded, so they run under plans of least peak."""
+    """Training steps cannot be recorded and run under plans of least peak, or a step took more than the total."""
 
 
 class StepBudget:
@@ -145,6 +150,20 @@ class StepBudget:
         self._next_try: dict[Region, int] = {}  # the number of unplanned steps before the next recording
         self._warned_of: set[Flaw] = set()
         self._left: list[Run] = []  # of earlier steps, whose graphs still exist
+        self._most_left = FEWEST_LEFT
+        self._before_others: weakref.WeakKeyDictionary[Region, int] = weakref.WeakKeyDictionary()
+        self._free = 0  # bytes for the next run of a step that is not planned
+        self._steps = 0
+        self._resident_before = 0  # the memory in use before the recorded step
+        self._recorded_number = 0
+        self._recorded_planned = False
+        self._warned_over = False
+        self._last_use = -1  # in the order of all runs in the process
+        self._last_start = next(_uses)
+        # models whose graphs exist while this model runs
+        self._outer: weakref.WeakSet[StepBudget] = weakref.WeakSet()
+        self._inner: weakref.WeakSet[StepBudget] = weakref.WeakSet()  # of models that run inside this model's steps
+        self._limit = self.total or 0
         _budgets.add(self)
 
     # ---------------------------------------------------------------- called by the regions
@@ -192,18 +211,24 @@ class StepBudget:
             If the budget is strict and no plan fits.
         """
         self.runs += 1
-        if self.total is None:
-            return None
+        self._last_use = next(_uses)
         region = run.region
         if region not in self.regions:  # another model of the same class was compiled first
             self.add(region)
         self.memory.note_run(run)
+        if self.total is None:
+            self._note_unlimited(run)
+            return None
         trained = self._note_ended()
         if not self._runs:
             self._start_step(run, trained)
         self._order.append(region)
         self._runs.append(run)
         self._optional.note(self._order[0], region, run.sizes)
+        for budget in list(self._outer):
+            if budget._recording is not None:
+                others = [other for other in self._outer if other is not budget]
+                budget._recording.other_runs(run, sum(other._saved_now() for other in others))
         if self._recording is not None:
             self._recording.begin(run)
         step, known = self._step, self.regions[region]
@@ -212,11 +237,20 @@ class StepBudget:
             missing, self._step = step.missing, None
             self._order, self._runs = [], []
             self._refuse(missing, run)
-        if mask is None:
+        if mask is None and step is not None:
             mask = known.lean()
-            if step is not None:
-                step.add(known.held(mask, run.sizes))
+            step.add(known.held(mask, run.sizes))
+        elif mask is None:
+            mask = known.first_plan(self._free)
+            self._free -= known.held(mask, run.sizes)
         return mask
+
+    def _note_unlimited(self, run: Run) -> None:
+        """Note a run that keeps every value, because other models count what it saves."""
+        if len(self._left) >= self._most_left:
+            self._left = [other for other in self._left if not other.freed]
+            self._most_left = max(FEWEST_LEFT, 2 * len(self._left))
+        self._left.append(run)
 
     def _note_ended(self) -> bool:
         """Remove the runs that ended from the runs of the step, and return whether a backward pass ran.
@@ -254,6 +288,17 @@ class StepBudget:
         if self._step is not None and self._step.unknown:
             self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
         self._order, self._step = [], None
+        self._steps += 1
+        outer = [budget for budget in list(_budgets) if budget is not self and budget.holds_graphs]
+        for budget in outer:
+            budget._inner.add(self)
+        self._outer = weakref.WeakSet(outer)
+        assert self.total is not None
+        shared = [budget.total for budget in (*outer, *self._inner) if budget.total is not None]
+        self._limit = min(self.total, *shared) if shared else self.total
+        held = sum(budget._held_between(run.region) for budget in outer)
+        self._free = self._room = self.room(run) - held
+        self._last_start = next(_uses)
         first = run.region
         model = self.models.get(first)
         if model is not None:
@@ -278,12 +323,12 @@ class StepBudget:
         InfeasibleBudget
             If no plan fits.
         """
-        self._room = self.room(run)
         predicted, sizes = None, None
         now = model
         if model.symbolic:
             predicted = self._predicted[run.region]
             sizes = predicted.of(run.sizes)
+            self._room -= int(model.older_inputs * max(0.0, growth_of(model.sized, sizes) - 1))
             model = self._searched(model, sizes, RECORDED_RANGE)
             now = self._at(model, sizes)
         point = now.plans.fitting(self._room)
@@ -349,9 +394,8 @@ class StepBudget:
 
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
-        assert self.total is not None
         kept = self._kept()
-        return self.total - sum(self._resident(run, kept).values()) - kept
+        return self._limit - sum(self._resident(run, kept).values()) - kept
 
     def _kept(self) -> int:
         """Count the bytes that other autograd graphs hold.
@@ -359,15 +403,29 @@ class StepBudget:
         These are the graphs of earlier steps, because the user kept their outputs, and the graphs of other compiled
         models, for example of the generator of a GAN when its discriminator starts.
         """
-        left = [(self.regions[other.region], other) for other in self._left if other.region in self.regions]
-        own = sum(known.held(other.mask, other.sizes) for known, other in left if other.mask is not None)
-        return own + sum(budget._saved_now() for budget in list(_budgets) if budget is not self)
+        return sum(budget._saved_now() for budget in list(_budgets))
+
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether autograd graphs of earlier runs exist."""
+        return any(run.token is not None and not run.freed for run in (*self._runs, *self._left))
 
     def _saved_now(self) -> int:
-        """Count the bytes of saved values in graphs that exist. Outputs are left out: they may be another's inputs."""
-        runs = [run for run in (*self._runs, *self._left) if not run.freed and run.mask is not None]
+        """Count the bytes of saved values in graphs that exist, without outputs."""
+        runs = [run for run in (*self._runs, *self._left) if run.token is not None and not run.freed]
         known = [(self.regions[run.region], run) for run in runs if run.region in self.regions]
-        return sum(region.saved(run.mask, run.sizes) for region, run in known if run.mask is not None)
+        return sum(one.saved(one.region.keep_all if r.mask is None else r.mask, r.sizes) for one, r in known)
+
+    def _held_between(self, region: Region) -> int:
+        """Bytes that code outside the regions holds when another model starts with this region, as recorded."""
+        growth = self._step.growth if self._step is not None else 1.0
+        return int(self._before_others.get(region, 0) * max(1.0, growth))
+
+    def _others(self) -> list[ResidentMemory]:
+        """The memory of other compiled models that ran since the last step of this one started."""
+        return [
+            budget.memory for budget in list(_budgets) if budget is not self and budget._last_use > self._last_start
+        ]
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
@@ -375,13 +433,20 @@ class StepBudget:
 
     def _resident(self, run: Run, kept: int) -> dict[Category, int]:
         model = self.models.get(run.region)
-        return self.memory.count(run, model.outside_gradients if model is not None else 0, kept)
+        if model is None:
+            return self.memory.count(run, 0, kept, self._others())
+        found = self.memory.count(run, model.outside_gradients, kept, self._others())
+        found[Category.INPUT] = found.get(Category.INPUT, 0) + model.older_inputs
+        outputs = sum(live.size for live in self.memory.outputs)
+        # the plans count these in the forward passes
+        found[Category.OTHER] = found.get(Category.OTHER, 0) - min(outputs, model.freed_outputs)
+        return found
 
     def _refuse(self, missing: int, run: Run, estimated: str = "") -> NoReturn:
         """Raise InfeasibleBudget; the step of this run takes ``missing`` bytes more than the total."""
-        assert self.total is not None
-        least = self.total + missing
-        error = InfeasibleBudget(self.total, least, "total", estimated)
+        error = InfeasibleBudget(self._limit, self._limit + missing, "total", estimated)
+        if self._limit != self.total:
+            error.add_note("This is the total of another compiled model, which trains in the same step.")
         resident = {category: size for category, size in self.resident(run).items() if size}
         there = ", ".join(f"{category.label} {format_bytes(size)}" for category, size in resident.items())
         error.add_note(f"Before the step there are: {there}.")
@@ -395,7 +460,7 @@ class StepBudget:
         The bytes that code outside will hold are not known yet. If the plan may not fit together with them, a plan
         of less peak is searched first.
         """
-        room, known = self.room(run), self.regions[run.region]
+        room, known = self._room, self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
         if self.strict and run.sizes not in known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
             known.searched.add(run.sizes)
@@ -432,7 +497,9 @@ class StepBudget:
             self._deferred[first] += 1
             return
         self._deferred[first] = 0
-        self._recording = StepRecorder.start(first.device)
+        self._recording = StepRecorder.start(first.device, self.memory.outputs)
+        self._resident_before, self._recorded_number = self._limit - self._room, self._steps
+        self._recorded_planned = self._step is not None
         if self._recording is None:
             self._note_failure(first, BUSY)
 
@@ -472,12 +539,25 @@ class StepBudget:
             self._note_failure(first, flaw)
             return
         self.flaw = None
+        for region, other in recording.others:
+            self._before_others.setdefault(region, other.held)
+        found = {
+            record.inputs[address]
+            for one, record in zip(passes, recording.runs, strict=True)
+            for address in one.older_inputs
+        }
+        found |= {other.inputs[address] for _, other in recording.others for address in other.older_inputs}
+        older = sum(size for key, size in found if not self.memory.counted(key))
+        self._check_recorded(self._resident_before + recording.peak + older)
         recorded = model_of_step(
             [self.regions[region] for region in self._order],
             passes,
             recording.runs,
             self.memory.outside_gradients,
             SEARCH_SECONDS,
+            recording.freed_outputs,
+            recording.forwards,
+            older,
         )
         sizes = [record.sizes for record in recording.runs]
         model = self.models.get(first)
@@ -490,6 +570,23 @@ class StepBudget:
             by_position = dict(zip(positions[0], self._predicted[first].of(sizes[0]), strict=True))
             by_position |= zip(positions[1], sizes, strict=True)
             self._predicted[first] = PredictedSizes([by_position[k] for k in sorted(by_position)])
+
+    def _check_recorded(self, peak: int) -> None:
+        """Warn once if a recorded step took more than the total."""
+        if peak <= self._limit or self._warned_over:
+            return
+        self._warned_over = True
+        why = (
+            "it ran other graphs or sizes than the steps recorded before"
+            if self._recorded_planned
+            else "the memory of code between the captured graphs is known only after it"
+        )
+        warn_user(
+            f"training step {self._recorded_number} took {format_bytes(peak)}, {format_bytes(peak - self._limit)} more "
+            f"than the total of {format_bytes(self._limit)}, because {why}; the steps that follow are planned with "
+            "its record. If no step may exceed the total, take a smaller batch in the first steps",
+            UnplannedStep,
+        )
 
     # ---------------------------------------------------------------- display
 

@@ -62,6 +62,11 @@ class StepModel:
         Whether a step may leave out some of the runs.
     searched : tuple of float
         The sizes of the steps for which plans were searched, relative to the calibrated step.
+    freed_outputs : int
+        Bytes of the outputs of earlier steps that existed when a step started and were freed before its first backward
+        pass. The plans count them in the forward passes only.
+    older_inputs : int
+        Bytes of the inputs of later runs that existed before the calibrated step.
     """
 
     regions: tuple[Region, ...]
@@ -78,6 +83,8 @@ class StepModel:
     outside: tuple[Outside, ...] = ()
     optional: bool = False
     searched: tuple[float, ...] = ()
+    freed_outputs: int = 0
+    older_inputs: int = 0
 
     @property
     def symbolic(self) -> bool:
@@ -121,6 +128,9 @@ def model_of_step(
     records: Sequence[PassRecord],
     outside_gradients: int,
     seconds: float,
+    freed_outputs: int = 0,
+    forwards: int = 0,
+    older_inputs: int = 0,
 ) -> StepModel:
     """Search plans for the regions (captured graphs) of a recorded training step, and combine these plans.
 
@@ -136,6 +146,12 @@ def model_of_step(
         Bytes of the gradients outside the regions that existed before the step.
     seconds : float
         Processor time for the search of one region's plans, in seconds.
+    freed_outputs : int
+        Bytes of the outputs of earlier steps that were freed before the first backward pass.
+    forwards : int
+        The number of runs that started before the first backward pass.
+    older_inputs : int
+        Bytes of the inputs of later runs that existed before the step.
 
     Returns
     -------
@@ -152,6 +168,14 @@ def model_of_step(
     _search(regions, new, sizes, outside, released, seconds)
     sized = tuple(known.sized(freed) for known, freed in zip(regions, released, strict=True))
     growth = growth_of(sized, sizes)
+    outside = tuple(
+        replace(
+            held,
+            forward=held.forward + (freed_outputs if i < forwards else 0),
+            after_forward=held.after_forward + (freed_outputs if i + 1 < forwards else 0),
+        )
+        for i, held in enumerate(outside)
+    )
     model = StepModel(
         tuple(known.region for known in regions),
         tuple(passes),
@@ -163,6 +187,8 @@ def model_of_step(
         sized=sized,
         recorded=((growth, outside),),
         searched=(growth if new else 1.0,),
+        freed_outputs=freed_outputs,
+        older_inputs=older_inputs,
     )
     return resized(model, sizes, exact=True)
 
@@ -241,13 +267,18 @@ def _search(
     released: Sequence[frozenset[int]],
     seconds: float,
 ) -> None:
-    """Search plans for the regions ``wanted``, from the last run of the step to the first."""
-    left = list(wanted)
+    """Search plans for the regions ``wanted``, from the last run of the step to the first.
+
+    A region that runs several times is searched for its last and its first run: while later runs use memory, plans that
+    save less are better.
+    """
+    firsts = {region: i for i, region in reversed(list(enumerate(regions)))}
+    searched = set[PlannedRegion]()
     least, most = 0, 0  # bytes that later regions take, by their leanest plans and by plans that keep every value
     for i in reversed(range(len(regions))):
         known = regions[i]
-        if known in left:
-            left.remove(known)
+        if known in wanted and (known not in searched or firsts[known] == i):
+            searched.add(known)
             known.search(sizes[i], Around(outside[i], released[i], (least, most)), seconds)
         options = known.sized(released[i]).at(sizes[i])
         least, most = int(options.peaks(outside[i], least).min()), int(options.peaks(outside[i], most)[0])
@@ -277,7 +308,13 @@ def with_size(model: StepModel, other: StepModel) -> StepModel:
     if size in known:
         held = tuple(larger(a, b) for a, b in zip(known[size], held, strict=True))
     recorded = tuple(sorted({**known, size: held}.items(), key=lambda item: item[0]))
-    return resized(replace(model, recorded=recorded), model.sizes, exact=True)
+    both = replace(
+        model,
+        recorded=recorded,
+        freed_outputs=min(model.freed_outputs, other.freed_outputs),
+        older_inputs=max(model.older_inputs, int(other.older_inputs / max(size, 1.0))),
+    )
+    return resized(both, model.sizes, exact=True)
 
 
 def larger(one: Outside, other: Outside) -> Outside:
@@ -324,6 +361,8 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
         recorded=recorded,
         optional=True,
         searched=model.searched,
+        freed_outputs=min(model.freed_outputs, other.freed_outputs),
+        older_inputs=max(model.older_inputs, other.older_inputs),
     )
     both = resized(both, [source.sizes[j] for source, j in where], exact=True)
     return both, (first, second)

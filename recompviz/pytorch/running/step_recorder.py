@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
+from recompviz.core.steps.allocations import read_allocations
 from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
 from recompviz.pytorch.internals.captures import callers
 from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -25,8 +26,17 @@ from recompviz.pytorch.internals.memory_window import (
     note_open,
 )
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
-from recompviz.pytorch.running.recorded_step import END, PassRecord, RecordedPass, range_of, read_recording
-from recompviz.pytorch.running.region import Run, Stage
+from recompviz.pytorch.running.live_outputs import LiveOutput
+from recompviz.pytorch.running.recorded_step import (
+    END,
+    OTHER,
+    OtherRun,
+    PassRecord,
+    RecordedPass,
+    range_of,
+    read_recording,
+)
+from recompviz.pytorch.running.region import Region, Run, Stage
 
 
 class Flaw(NamedTuple):
@@ -58,6 +68,8 @@ class StepRecorder:
     ----------
     device : torch.device
         The device whose allocations are recorded.
+    outputs : sequence of LiveOutput
+        Outputs of earlier steps, or of other models, that are alive when the step starts.
 
     Attributes
     ----------
@@ -67,11 +79,21 @@ class StepRecorder:
         The reason why the record cannot be used; None if there is none.
     stopped : bool
         Whether the profiler was stopped.
+    peak : int
+        The most bytes that the step added to the memory in use before it. Valid after :meth:`finish`.
+    others : list of (Region, OtherRun)
+        Runs of other compiled models, each with its region.
+    freed_outputs : int
+        Bytes of ``outputs`` that were freed before the first backward pass started.
+    forwards : int
+        The number of runs that started before the first backward pass.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, outputs: Sequence[LiveOutput] = ()) -> None:
+        self.device, self.outputs = device, outputs
+        self.peak = self.freed_outputs = self.forwards = 0
         self.runs: list[PassRecord] = []
+        self.others: list[tuple[Region, OtherRun]] = []
         self._stack = contextlib.ExitStack()
         self._window: Any = None
         self.flaw: Flaw | None = None
@@ -82,13 +104,13 @@ class StepRecorder:
         self._thread = threading.get_ident()
 
     @classmethod
-    def start(cls, device: torch.device) -> StepRecorder | None:
+    def start(cls, device: torch.device, outputs: Sequence[LiveOutput] = ()) -> StepRecorder | None:
         """Start recording a step. Return None if another profiler is running.
 
         Call this in the main thread. A profiler that another thread started cannot be stopped safely when the backward
         pass has ended.
         """
-        recorder = cls(device)
+        recorder = cls(device, outputs)
         try:
             recorder._window = recorder._stack.enter_context(memory_window(device))
         except ProfilerBusy:
@@ -103,14 +125,25 @@ class StepRecorder:
         elif self.stopped:
             self.flaw = LATE
         record = PassRecord(run.sizes, callers=callers(run.region.parameters(run.arguments or [])))
+        record.inputs.update(run.inputs())
         number = len(self.runs)
         run.observer = _PassObserver(number, record, self.device, self)
         self.runs.append(record)
         self._open.add(number)
         run.when_freed = lambda _run: self._ended(number)
 
+    def other_runs(self, run: Run, saved: int) -> None:
+        """Note a run of another compiled model that starts now; ``saved`` are bytes that still other models save."""
+        if not self.stopped:
+            with named_range(f"{OTHER}{len(self.others)}"):
+                pass
+            self.others.append((run.region, OtherRun(run.inputs(), saved)))
+
     def backward_starts(self, number: int) -> None:
         """Record that the backward pass of a run starts. ``number`` is the position of the run in ``runs``."""
+        if not self.forwards:
+            self.forwards = len(self.runs)
+            self.freed_outputs = sum(live.size for live in self.outputs if not live.alive)
         self._in_backward.add(number)
         if self.stopped and self.flaw is None:
             self.flaw = LATE
@@ -159,8 +192,9 @@ class StepRecorder:
             if threading.get_ident() != self._thread:
                 self.flaw = OTHER_THREAD
             return []
-        events = allocation_events(self._window.profiled, self.device.type, ("rv:",))
-        return read_recording(events, self.runs)
+        events = list(allocation_events(self._window.profiled, self.device.type, ("rv:",)))
+        self.peak = read_allocations(event for event in events if event.address).peak
+        return read_recording(events, self.runs, [other for _, other in self.others])
 
 
 class _PassObserver:
@@ -194,7 +228,8 @@ class _PassObserver:
         self.record.seconds[self.stage, step] = time.perf_counter() - start
 
     def outputs(self, run: Run, outputs: list[Any]) -> None:
-        """Record the addresses of the region's outputs."""
+        """Record the plan of the run, and the addresses of its outputs."""
+        self.record.mask = run.mask
         storage_of = run.region.folded.storage_of
         for node, value in zip(run.region.folded.outputs, outputs, strict=True):
             if isinstance(value, torch.Tensor) and node in storage_of:
