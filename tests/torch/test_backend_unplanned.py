@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
+from recompviz.pytorch.internals import dynamo
 from recompviz.pytorch.internals import memory_window as windows
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
@@ -150,6 +151,46 @@ def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> N
         pytest.warns(UnplannedGraph, match=r"forward .* 3 times.*len\(self\.seen\) == 1.*out of the compiled"),
     ):
         _repeated(compiled)
+
+
+def test_a_function_that_is_compiled_often_is_named_long_before_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dynamo, "OFTEN", 3)
+
+    class Sizes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x)
+
+    compiled = rv.compile(Sizes(), total="1 GiB", dynamic=False)
+    with pytest.warns(UnplannedGraph, match=r"forward .* 3 times.*size mismatch.*after 32 of them") as caught:
+        _of_sizes(compiled, 6)
+    assert len(caught) == 1
+
+    class Layer(Sizes):
+        pass
+
+    class Layers(nn.Module):  # one function for several layers, each compiled once
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(Layer() for _ in range(5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            total = torch.zeros(())
+            for layer in self.layers:
+                torch._dynamo.graph_break()
+                total = total + layer(x).sum()
+            return total
+
+    several = rv.compile(Layers(), total="1 GiB")
+    _of_sizes(several, 1)
+
+
+def _of_sizes(compiled: Any, count: int) -> None:
+    for size in range(2, 2 + count):
+        compiled(torch.randn(size, 8)).sum().backward()
 
 
 def _repeated(compiled: Any) -> None:

@@ -87,7 +87,7 @@ def test_teacher_average_and_targets_fit_into_the_total() -> None:
         assert _Setup(total, True).train().peak() <= total
     total = (least + most) // 2
     assert _Setup(total, False).train().peak() > total  # without the names a step takes more
-    with pytest.raises(rv.InfeasibleBudget):
+    with pytest.warns(step_budget.UnplannedStep, match="1 B more than the total"), pytest.raises(rv.InfeasibleBudget):
         _Setup(least - 1, True).train()
 
 
@@ -192,5 +192,5 @@ def test_values_that_another_compiled_model_saves_count_until_its_backward_pass(
         return value
 
     beside = room(made)
-    assert alone - beside == sum(held.values()) > 0
+    assert alone - beside == sum(held.values()) + x.nbytes > 0  # x: the other model's input
     assert room(x.clone().requires_grad_) == alone

@@ -52,12 +52,18 @@ __all__ = [
 # Dynamo's default is 8 graphs for one function; then it runs the function eagerly.
 GRAPHS_OF_ONE_FUNCTION = 32
 
+# A function that was compiled this often, because of sizes or values, is reported for the first time.
+OFTEN = 8
+
 # How many compilations Dynamo remembers, with the reasons of those that failed; its own limit is 64.
 REMEMBERED_COMPILATIONS = 4096
 
 # the fields of Dynamo's metrics that have the text of all settings
 _SETTINGS = ("dynamo_config", "functorch_config", "inductor_config")
 
+# Reasons for a recompilation that may come in each step: sizes and values. Parameters and layers differ between models.
+_VARIES = re.compile(r"size mismatch|stride mismatch|rank mismatch|len\(| == -?[\d.]+")
+_OF_MODEL = re.compile(r"_parameters|_buffers|_modules")
 # In the reason for a recompilation: the number of the compilation, and what introduces the line of code.
 _COMPILATION, _COMMENT = re.compile(r"^\d+/\d+: "), re.compile(r"\s+# ")
 
@@ -111,26 +117,33 @@ def guard_process_state() -> None:
 
 
 def frequent_recompilation() -> str:
-    """Return a warning if Dynamo will not compile the current function again, because it reached the limit.
+    """Return a warning if Dynamo has compiled the current function often, or will not compile it again.
 
-    The warning names the function and the cause of the last compilation. It is empty if Dynamo may compile the function
-    again. Call this in the backend.
+    The warning names the function and the cause of the last compilation. It is not empty at the eighth compilation, if
+    its cause is a size or value, and at the last one that Dynamo allows. Call this in the backend.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
         return ""
     code, limit = translator.f_code, dynamo_config.recompile_limit
-    if len(eval_frame._debug_get_cache_entry_list(code)) + 1 != limit:
+    count = len(eval_frame._debug_get_cache_entry_list(code)) + 1
+    if count not in (OFTEN, limit):
         return ""
     # for example "0/31: len(self.seen) == 31  # self.seen.append(y)  # model.py:10 in forward"
     reason = str(getattr(get_metrics_context(), "_metrics", {}).get("recompile_reason") or "")
     condition, *comments = _COMMENT.split(_COMPILATION.sub("", reason.split("\n")[0]))
     place = f" ({comments[-1].strip()})" if comments else ""
     cause = f"; the last cause is that {condition.strip()}{place} no longer held" if condition.strip() else ""
+    if count < limit and (not _VARIES.search(condition) or _OF_MODEL.search(condition)):
+        return ""
+    then = (
+        "At the next change of this kind it runs eagerly and keeps every value"
+        if count == limit
+        else f"Each compilation takes time, and after {limit} of them it runs eagerly and keeps every value"
+    )
     return (
-        f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {limit} times{cause}. At the next "
-        "change of this kind it runs eagerly and keeps every value. Keep what changes in each step out of the compiled "
-        "model, or pass it as a tensor"
+        f"{code.co_name} ({code.co_filename}:{code.co_firstlineno}) was compiled {count} times{cause}. {then}. Keep "
+        "what changes in each step out of the compiled model, or pass it as a tensor"
     )
 
 

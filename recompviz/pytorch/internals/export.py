@@ -9,6 +9,7 @@ class names of its descriptors, ``Module._parameters`` and ``Module._buffers``. 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import warnings
 from collections.abc import Iterator
@@ -160,6 +161,18 @@ def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
         Whether Dynamo replaces a size by a symbol if the size differs from an earlier capture. If False, every size is
         a number.
     """
+    logger = logging.getLogger("torch._dynamo.metrics_context")
+    with dynamo_config.patch(_settings(varying_sizes)):
+        logger.addFilter(_is_of_use)
+        try:
+            yield
+        finally:
+            logger.removeFilter(_is_of_use)
+
+
+@functools.cache
+def _settings(varying_sizes: bool) -> dict[str, Any]:
+    """Return Dynamo's settings for a capture; cached, because a planned module needs them at each call."""
     wanted: dict[str, Any] = {
         "automatic_dynamic_shapes": varying_sizes,
         "allow_rnn": True,
@@ -171,14 +184,7 @@ def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
     }
     messages = {value for name, value in vars(logging.Logger).items() if callable(value) and not name.startswith("_")}
     wanted |= {"ignore_logging_functions": messages}
-    settings = {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
-    logger = logging.getLogger("torch._dynamo.metrics_context")
-    with dynamo_config.patch(settings):
-        logger.addFilter(_is_of_use)
-        try:
-            yield
-        finally:
-            logger.removeFilter(_is_of_use)
+    return {name: value for name, value in wanted.items() if hasattr(dynamo_config, name)}
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
