@@ -81,6 +81,7 @@ def test_with_accumulated_gradients_the_message_names_what_they_add() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks for it after a graph break
+@pytest.mark.filterwarnings("ignore:training step 2 took")
 def test_of_a_part_of_a_model_the_message_says_that_a_step_may_take_more() -> None:
     error = _refusal(_WithBreak, 32, 1000)
     assert error is not None

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -59,11 +59,11 @@ def _autoencoder(compiled: Callable[[nn.Module], Any], known: list[Tensor]) -> S
 
     def step() -> Tensor:
         mean, scale = encode(x)
-        loss = F.mse_loss(decode(mean + torch.exp(scale / 2) / 3), x) + (mean**2 + scale.exp() - scale).mean()
+        loss: Any = F.mse_loss(decode(mean + torch.exp(scale / 2) / 3), x) + (mean**2 + scale.exp() - scale).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return loss.detach()
+        return cast("Tensor", loss.detach())
 
     return step
 
@@ -76,16 +76,16 @@ def _adversaries(compiled: Callable[[nn.Module], Any], known: list[Tensor]) -> S
 
     def step() -> Tensor:
         fake = make(z)
-        loss = F.softplus(-judge(x)).mean() + F.softplus(judge(fake.detach())).mean()
+        loss: Any = F.softplus(-judge(x)).mean() + F.softplus(judge(fake.detach())).mean()
         loss.backward()
         optimizers[1].step()
         optimizers[1].zero_grad()
-        other = F.softplus(-judge(fake)).mean()
+        other: Any = F.softplus(-judge(fake)).mean()
         other.backward()
         optimizers[0].step()
         for optimizer in optimizers:
             optimizer.zero_grad()
-        return loss.detach() + other.detach()
+        return cast("Tensor", loss.detach() + other.detach())
 
     return step
 
@@ -97,11 +97,11 @@ def _siamese(compiled: Callable[[nn.Module], Any], known: list[Tensor]) -> Step:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
     def step() -> Tensor:
-        loss = F.cosine_similarity(called(x), called(y)).mean()
+        loss: Any = F.cosine_similarity(called(x), called(y)).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        return loss.detach()
+        return cast("Tensor", loss.detach())
 
     return step
 
@@ -180,7 +180,9 @@ def test_outputs_of_earlier_steps_count_and_the_last_one_only_in_the_forward_pas
         compiled.zero_grad()
         if step > 3:
             kept.append(output.detach())
-    model = budget_of(compiled).planned.model
+    planned = budget_of(compiled).planned
+    assert planned is not None
+    model = planned.model
     assert model.freed_outputs == size
     assert model.outside[0].forward == size
     assert [b - a for a, b in itertools.pairwise(counted[2:])] == [0, 0, 0, size]
