@@ -12,11 +12,10 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
-from recompviz.pytorch.internals import dynamo
 from recompviz.pytorch.internals import memory_window as windows
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running import backend, step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.step_budget import StepBudget, UnplannedStep
@@ -154,7 +153,7 @@ def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> N
 
 
 def test_a_function_that_is_compiled_often_is_named_long_before_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamo, "OFTEN", 3)
+    monkeypatch.setattr(backend, "OFTEN", 3)
 
     class Sizes(nn.Module):
         def __init__(self) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "allow_more_captures",
     "assigns_state",
     "backend_of",
+    "captured_code",
     "compile_layers",
     "forget_code",
     "forget_graphs",
@@ -51,9 +52,6 @@ __all__ = [
 
 # Dynamo's default is 8 graphs for one function; then it runs the function eagerly.
 GRAPHS_OF_ONE_FUNCTION = 32
-
-# A function that was compiled this often, because of sizes or values, is reported for the first time.
-OFTEN = 8
 
 # How many compilations Dynamo remembers, with the reasons of those that failed; its own limit is 64.
 REMEMBERED_COMPILATIONS = 4096
@@ -116,18 +114,28 @@ def guard_process_state() -> None:
         install_guard(environment.make_guard(GuardBuilder.SEQUENCE_LENGTH))
 
 
-def frequent_recompilation() -> str:
-    """Return a warning if Dynamo has compiled the current function often, or will not compile it again.
+def captured_code() -> CodeType | None:
+    """Return the code of the function that Dynamo captures now; None outside a capture. Call this in the backend."""
+    translator = getattr(dynamo_tls, "current_tx", None)
+    return None if translator is None else translator.f_code
 
-    The warning names the function and the cause of the last compilation. It is not empty at the eighth compilation, if
-    its cause is a size or value, and at the last one that Dynamo allows. Call this in the backend.
+
+def frequent_recompilation(often: bool) -> str:
+    """Return a warning if Dynamo compiles the current function often, or will not compile it again.
+
+    The warning names the function and the cause of the last compilation. Call this in the backend.
+
+    Parameters
+    ----------
+    often : bool
+        Whether to warn although Dynamo may compile the function again, if the cause is a size or a value.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
         return ""
     code, limit = translator.f_code, dynamo_config.recompile_limit
     count = len(eval_frame._debug_get_cache_entry_list(code)) + 1
-    if count not in (OFTEN, limit):
+    if count != limit and not often:
         return ""
     # for example "0/31: len(self.seen) == 31  # self.seen.append(y)  # model.py:10 in forward"
     reason = str(getattr(get_metrics_context(), "_metrics", {}).get("recompile_reason") or "")

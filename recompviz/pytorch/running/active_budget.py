@@ -42,6 +42,11 @@ def active(budget: Chooser) -> Iterator[None]:
         _active.set(before)
 
 
+def active_of(chooser: Chooser) -> Chooser | None:
+    """Return the chooser itself, or for an :class:`ActiveBudget` the budget that is active now; None if none is."""
+    return _active.get() if isinstance(chooser, ActiveBudget) else chooser
+
+
 class ActiveBudget:
     """Lets the budget of the enclosing :func:`active` block choose the plans of regions (captured graphs).
 

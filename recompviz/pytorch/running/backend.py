@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from types import CodeType
 from typing import Any
 
 from torch.fx import GraphModule
@@ -16,14 +17,23 @@ from torch.fx import GraphModule
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.internals.captures import capture_of, first_user_line
-from recompviz.pytorch.internals.dynamo import DynamoError, frequent_recompilation, guard_process_state, trim_metrics
+from recompviz.pytorch.internals.dynamo import (
+    DynamoError,
+    captured_code,
+    frequent_recompilation,
+    guard_process_state,
+    trim_metrics,
+)
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.active_budget import ActiveBudget
+from recompviz.pytorch.running.active_budget import ActiveBudget, active_of
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
+
+# A function that was captured in this many training steps is reported, although Dynamo would capture it more often.
+OFTEN = 8
 
 
 class UnplannedGraph(UserWarning):
@@ -56,7 +66,7 @@ def active_backend(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned and runs eagerly, or if a function was compiled as often as Dynamo allows.
+        If the graph cannot be planned and runs eagerly, or if a function is compiled in many steps.
     """
     return compile_region(graph, inputs, ActiveBudget(), (options or {}).get("granularity", "operators"))
 
@@ -85,11 +95,11 @@ def compile_region(
     Warns
     -----
     UnplannedGraph
-        If the graph cannot be planned and runs eagerly, or if a function was compiled as often as Dynamo allows.
+        If the graph cannot be planned and runs eagerly, or if a function is compiled in many steps.
     """
     trim_metrics()
     guard_process_state()
-    if sentence := frequent_recompilation():
+    if sentence := frequent_recompilation(_compiled_often(chooser)):
         warn_user(sentence, UnplannedGraph)
     regions: list[Region] = []
     capture = capture_of(graph)
@@ -122,6 +132,22 @@ def compile_region(
     for region in regions:
         weakref.finalize(compiled, chooser.remove, region)  # when Dynamo drops what it compiled
     return compiled
+
+
+_steps_by_code: weakref.WeakKeyDictionary[Any, dict[CodeType, set[int]]] = weakref.WeakKeyDictionary()
+
+
+def _compiled_often(chooser: Chooser) -> bool:
+    """Return whether the function that is captured now was captured in :data:`OFTEN` steps of the same budget."""
+    budget = active_of(chooser)
+    code = captured_code()
+    if budget is None or code is None:
+        return False
+    steps = _steps_by_code.setdefault(budget, {}).setdefault(code, set())
+    number = getattr(budget, "steps", 0)
+    new = number not in steps
+    steps.add(number)
+    return new and len(steps) == OFTEN
 
 
 def _warn(graph: GraphModule, error: Exception) -> None:

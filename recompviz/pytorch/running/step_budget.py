@@ -107,6 +107,8 @@ class StepBudget:
         The models of the recorded steps, by the first region of the step.
     runs : int
         The number of runs of regions.
+    steps : int
+        The number of training steps that started; 0 without a total.
     flaw : Flaw or None
         The reason why the last recording of an unplanned step failed. None if it did not fail, or if it failed because
         the step had no backward pass.
@@ -129,7 +131,7 @@ class StepBudget:
         self.strict = strict
         self.memory = ResidentMemory(optimizer, optimizer_bytes, holds)
         self.regions: dict[Region, PlannedRegion] = {}
-        self.runs = 0
+        self.runs = self.steps = 0
         # by the region that a step starts with
         self.models: dict[Region, StepModel] = {}
         self._warm_ups: Counter[Region] = Counter()
@@ -153,7 +155,6 @@ class StepBudget:
         self._most_left = FEWEST_LEFT
         self._before_others: weakref.WeakKeyDictionary[Region, int] = weakref.WeakKeyDictionary()
         self._free = 0  # bytes for the next run of a step that is not planned
-        self._steps = 0
         self._resident_before = 0  # the memory in use before the recorded step
         self._recorded_number = 0
         self._recorded_planned = False
@@ -288,7 +289,7 @@ class StepBudget:
         if self._step is not None and self._step.unknown:
             self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
         self._order, self._step = [], None
-        self._steps += 1
+        self.steps += 1
         outer = [budget for budget in list(_budgets) if budget is not self and budget.holds_graphs]
         for budget in outer:
             budget._inner.add(self)
@@ -498,7 +499,7 @@ class StepBudget:
             return
         self._deferred[first] = 0
         self._recording = StepRecorder.start(first.device, self.memory.outputs)
-        self._resident_before, self._recorded_number = self._limit - self._room, self._steps
+        self._resident_before, self._recorded_number = self._limit - self._room, self.steps
         self._recorded_planned = self._step is not None
         if self._recording is None:
             self._note_failure(first, BUSY)
