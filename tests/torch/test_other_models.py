@@ -211,3 +211,20 @@ def test_a_first_step_above_the_total_is_reported_once_with_its_number() -> None
     with pytest.warns(UnplannedStep, match=r"training step 2 took .* more than the total of") as caught:
         _train_until_refused(compiled, x)
     assert len(caught) == 1
+
+
+def test_a_model_that_is_called_inside_a_transform_says_that_it_is_not_planned() -> None:
+    compiled, x = rv.compile(_layers(), total="1 MiB"), torch.randn(4, WIDTH)
+    parameters = {name: value.detach() for name, value in compiled.named_parameters()}
+
+    def loss(values: dict[str, Tensor], sample: Tensor) -> Tensor:
+        return cast("Tensor", torch.func.functional_call(compiled, values, (sample,)).sum())
+
+    with pytest.warns(UnplannedStep, match=r"inside a transform of torch\.func") as caught:
+        _gradients_of_samples(loss, parameters, x)
+    assert len(caught) == 1
+
+
+def _gradients_of_samples(loss: Any, parameters: dict[str, Tensor], x: Tensor) -> None:
+    for _ in range(2):
+        torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)

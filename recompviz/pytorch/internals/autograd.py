@@ -3,7 +3,8 @@
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
 ``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``,
-``torch.autograd._unsafe_preserve_version_counter`` and ``Node._sequence_nr``.
+``torch._C._functorch.peek_interpreter_stack``, ``torch.autograd._unsafe_preserve_version_counter`` and
+``Node._sequence_nr``.
 Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
@@ -26,6 +27,7 @@ __all__ = [
     "below_autograd",
     "dispatch_modes_off",
     "forward_only",
+    "in_function_transform",
     "keeps_graph",
     "leaves_of",
     "next_sequence_number",
@@ -48,6 +50,11 @@ def forward_only(see: Callable[[torch.Tensor], None] = lambda _tensor: None) -> 
 
 def _never_read(_packed: None) -> torch.Tensor:
     raise RuntimeError("this forward pass runs alone and has no backward pass")
+
+
+def in_function_transform() -> bool:
+    """Return whether this code runs inside a transform of ``torch.func``, such as ``vmap`` or ``grad``."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def keeps_graph() -> bool:

@@ -15,7 +15,11 @@ from collections.abc import Sequence
 import torch
 from torch.utils import _pytree as pytree
 
-__all__ = ["plain_optimizer", "state_tensors"]
+__all__ = ["closure_bytes", "plain_optimizer", "state_tensors"]
+
+# Vectors of the size of all parameters that LBFGS holds outside its state while it calls its closure: gradient,
+# direction and two new entries of the history; with a line search also the initial point and the bracket.
+LBFGS_VECTORS = {None: 4, "strong_wolfe": 9}
 
 
 def plain_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
@@ -47,3 +51,20 @@ def state_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> list[torch.Ten
     """Return the tensors in the states of optimizers, also tensors inside lists (as in LBFGS)."""
     leaves = pytree.tree_leaves([list(optimizer.state.values()) for optimizer in optimizers])
     return [value for value in leaves if isinstance(value, torch.Tensor)]
+
+
+def closure_bytes(optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """Return the bytes that optimizers hold outside their state while they call a closure; 0 for all but LBFGS.
+
+    Examples
+    --------
+    >>> weight = torch.nn.Parameter(torch.ones(10))
+    >>> closure_bytes([torch.optim.SGD([weight]), torch.optim.LBFGS([weight])])
+    160
+    """
+    return sum(
+        LBFGS_VECTORS[group["line_search_fn"]] * sum(p.nbytes for p in group["params"])
+        for optimizer in optimizers
+        if isinstance(optimizer, torch.optim.LBFGS)
+        for group in optimizer.param_groups
+    )

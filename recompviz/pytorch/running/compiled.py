@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.units import parse_total
 from recompviz.pytorch.internals.aot import make_lazy_parameters
+from recompviz.pytorch.internals.autograd import in_function_transform
 from recompviz.pytorch.internals.dynamo import DynamoError, allow_more_captures, compile_layers
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
@@ -165,7 +166,9 @@ def compile(
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
         the model's forward pass starts. On CUDA it also includes everything else that is allocated when the forward
         pass starts. On the CPU, name with ``holds`` what exists before the forward pass and is not given to the model,
-        such as other models and targets. Each compiled model has a total of its own.
+        such as targets and models that are not compiled. What other compiled models hold is known: their parameters,
+        the values they save, and their outputs. If compiled models with different totals run in one step, the smallest
+        total holds for all of them.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on. If several optimizers train the model, name one here and the
@@ -175,8 +178,7 @@ def compile(
         discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
         state of optimizers, and tensors count, each storage once. A function is called before each step and returns
         such objects; this is for tensors that are new in each step, such as targets. Functions are kept alive, and the
-        other objects are not. Values that another compiled model with a total saves for its backward pass count without
-        being named.
+        other objects are not. Other compiled models need not be named.
     dynamic, fullgraph
         As for ``torch.compile``.
 
@@ -204,8 +206,8 @@ def compile(
     UnplannedGraph
         When the compiled model is called, for each captured graph that cannot be planned and runs eagerly.
     UnplannedStep
-        When the compiled model is called, if several steps could not be recorded. Such steps run under plans of least
-        peak.
+        When the compiled model is called, if several steps could not be recorded, so that they run under plans of least
+        peak; or once, if a recorded step took more than the total. The first two steps are not planned, so they may.
 
     Examples
     --------
@@ -293,6 +295,8 @@ def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..
     def planned(*arguments: Any, **named: Any) -> Any:
         if torch.compiler.is_compiling():  # inside another compiled function
             return compiled(*arguments, **named)
+        if in_function_transform():
+            budget.warn_of_transform()
         budget.note_inputs(pytree.tree_leaves((arguments, named)))
         with active(budget):
             return compiled(*arguments, **named)

@@ -15,7 +15,7 @@ from torch import nn
 
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices.runtimes import runtime
-from recompviz.pytorch.internals.optimizers import state_tensors
+from recompviz.pytorch.internals.optimizers import closure_bytes, state_tensors
 from recompviz.pytorch.internals.tensors import has_lazy_parameters, storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 from recompviz.pytorch.running.live_outputs import LiveOutput, live_outputs
@@ -183,6 +183,8 @@ class ResidentMemory:
                 lasting.add(value, Category.OPTIMIZER)
             for value in trained:
                 lasting.add(value, Category.PARAMETER)
+            if scratch := closure_bytes(optimizers):
+                lasting.totals[Category.OPTIMIZER] = lasting.totals.get(Category.OPTIMIZER, 0) + scratch
             self._held_lasting = _Counter(device, rounded, lasting)
             for value in held:
                 self._held_lasting.add(value, Category.OTHER)

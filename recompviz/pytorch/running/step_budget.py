@@ -41,7 +41,15 @@ from recompviz.pytorch.running.step_model import (
     searched_at,
     with_size,
 )
-from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, IN_THREAD, Flaw, StepRecorder
+from recompviz.pytorch.running.step_recorder import (
+    BUSY,
+    DROPPED,
+    IN_BACKWARD,
+    IN_THREAD,
+    IN_TRANSFORM,
+    Flaw,
+    StepRecorder,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,6 +210,14 @@ class StepBudget:
         They replace the tensors of the previous call.
         """
         self.memory.note_inputs(values)
+
+    def warn_of_transform(self) -> None:
+        """Warn once that the compiled model is called inside a transform of ``torch.func``."""
+        if self.total is not None and IN_TRANSFORM not in self._warned_of:
+            self._warned_of.add(IN_TRANSFORM)
+            warn_user(
+                f"training steps cannot be planned, because {IN_TRANSFORM.reason}; {IN_TRANSFORM.advice}", UnplannedStep
+            )
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return for each node whether its value is kept in a run that starts now; None without a total.

@@ -57,6 +57,11 @@ LATE = Flaw(
 RAISED = Flaw("a backward pass raised an error", "a step whose backward pass ends will be recorded")
 OTHER_THREAD = Flaw("the next step ran in another thread", "run all steps in one thread")
 DROPPED = Flaw("a graph was compiled again while the step was recorded", "train steps that run the same graphs")
+IN_TRANSFORM = Flaw(
+    "the compiled model is called inside a transform of torch.func (such as vmap or grad), where it runs eagerly and "
+    "keeps every value",
+    "the total does not limit these steps; transform fewer samples at a time, for example with vmap(..., chunk_size=8)",
+)
 IN_THREAD = Flaw("they do not run in the main thread", "train three steps in the main thread")
 BUSY = Flaw("another profiler is running", "train three steps without it")
 
