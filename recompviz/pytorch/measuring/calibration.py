@@ -17,6 +17,7 @@ from types import TracebackType
 import torch
 
 from recompviz.core.base.arguments import expect_flag
+from recompviz.core.base.progress import Progress
 from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.internals.devices.base import Stopwatch
@@ -43,7 +44,7 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 TIMED_STEPS = 3
 
 
-def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
+def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
     The training step runs six times, under the time-centric plan with the least simulated peak. If the device has
@@ -57,6 +58,8 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     trace : Trace
     fresh : bool
         Whether to measure all operators again, even if they are in the cache.
+    progress : callable (done, total), optional
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop.
 
     Returns
     -------
@@ -106,7 +109,7 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
     keys = [call_key(trace.folded.call_node[c], count) for c, count in zip(operators, counts, strict=True)]
     figures = None if fresh else cache.find(keys, counts)
     if figures is None:
-        measured = _measured(trace)
+        measured = _measured(trace, progress or (lambda _done, _total: None))
         cache.store({key: measured[c] for key, c in zip(keys, operators, strict=True)})
         figures = cache.find(keys, counts)  # equal calls have equal figures, also the first time
         assert figures is not None
@@ -119,21 +122,21 @@ def calibrate(trace: Trace, *, fresh: bool = False) -> Trace:
 # -------------------------------------------------------------------- measuring
 
 
-def _measured(trace: Trace) -> list[OperatorFigures]:
+def _measured(trace: Trace, progress: Progress) -> list[OperatorFigures]:
     """Run steps under a plan of little memory, and return the figures of each call.
 
     The plan is the time-centric one with the least simulated peak. If the device has no memory for it, it is the plan
     with the least simulated peak of all that a search finds.
     """
     with suppress(torch.OutOfMemoryError):
-        return _measured_under(trace, "time")
+        return _measured_under(trace, "time", progress)
     # outside of the block, because the error holds the values of the step that failed
     gc.collect()
     runtime(torch.device(trace.device)).empty_cache()
-    return _measured_under(trace, "live")
+    return _measured_under(trace, "live", progress)
 
 
-def _measured_under(trace: Trace, objective: PlanObjective) -> list[OperatorFigures]:
+def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) -> list[OperatorFigures]:
     table = trace.plans(objective)
     plan = table.plans[int(table.total_peaks.argmin())]
     planned = apply(trace, plan)
@@ -143,11 +146,16 @@ def _measured_under(trace: Trace, objective: PlanObjective) -> list[OperatorFigu
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
     with state_restored(modules_of(planned), trace.arguments, overwritten=overwritten_parameters(trace)):
-        for _ in range(warm_up_steps(planned)):
+        warm_up = warm_up_steps(planned)
+        total = warm_up + 1 + TIMED_STEPS
+        for done in range(warm_up):
+            progress(done, total)
             counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
+        progress(warm_up, total)
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
         timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)
-        for _ in range(TIMED_STEPS):
+        for done in range(TIMED_STEPS):
+            progress(warm_up + 1 + done, total)
             measurement.one_step(timed)
     return list(_figures(schedule, reading, clock.seconds()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,11 @@ _IN_PARTS = (
 )
 
 
+_AS_GIVEN = "The model gets its inputs, kwargs and targets as they are given; does the loss of model(*inputs) compute?"
+# the error of an operator, at the end of Dynamo's report
+_RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$")
+
+
 def explanation(error: Exception) -> str:
     """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
     text = str(error).strip()
@@ -70,9 +76,14 @@ def explanation(error: Exception) -> str:
     where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
     where = [line for line in where if not is_library(line.split('"')[1])] or where
     at = f"\n  at {where[-1]}" if where else ""
+    called = "when making fake tensor call" in reason
+    if called and (found := _RAISED.search(reason)):  # what the operator itself says
+        where = [line for line in where if "/recompviz/pytorch/" not in line.split('"')[1]]
+        at = f"\n  at {where[-1]}" if where else ""
+        return f"this step cannot be traced: {found[1]}: {found[3]}{at}\n{_AS_GIVEN}"
     hint = (
-        "\nThe model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run?"
-        if "when making fake tensor call" in reason
+        f"\n{_AS_GIVEN}"
+        if called
         else "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
         "break it; move them out of forward(), or run the model once before if only its first forward pass does that."
         f"{_IN_PARTS}"

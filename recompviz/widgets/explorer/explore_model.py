@@ -12,6 +12,7 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.base.job import Progress
 from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive, without_library_frames
 from recompviz.widgets.explorer.resizing import Subject
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def explore(
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
     theory: bool = False,
+    background: bool | None = None,
 ) -> Explorer: ...
 
 
@@ -53,6 +55,7 @@ def explore(
     capacity: int | float | str | None = None,
     baselines: Sequence[str] = BASELINES,
     theory: bool = False,
+    background: bool | None = None,
 ) -> Explorer | StepExplorer:
     """Open the Explorer on the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
@@ -88,6 +91,11 @@ def explore(
         those of :meth:`recompviz.Trace.baseline`. A baseline that does not exist for the graph is left out.
     theory : bool
         Whether the view opens with the paper's view: lower sets, segments, the peak formula, the paper's objectives.
+    background : bool, optional
+        Whether to return before the step is traced. The view then shows the phase, its progress and a button to cancel.
+        Python code that reads ``plan`` or another attribute waits, and gets the error if the step cannot be traced;
+        ``explorer.error`` is the error. Cells that run later wait as well. If None, True in a notebook that a person
+        has open, and False in a script.
 
     Returns
     -------
@@ -125,20 +133,33 @@ def explore(
     >>> len(explorer.graph)
     4
     """
-    from recompviz.pytorch.measuring.calibration import calibrate
-    from recompviz.pytorch.measuring.entry import trace
-    from recompviz.pytorch.running.compiled import is_compiled
-    from recompviz.pytorch.running.recorded_report import step_report
-
     expect_flag(calibrated, "calibrated")
-    if not inputs and not kwargs and is_compiled(model):
+    if not inputs and not kwargs and _is_compiled(model):
+        from recompviz.pytorch.running.recorded_report import step_report
         from recompviz.widgets.explorer.step_explorer import StepExplorer
 
         return StepExplorer(step_report(model))
-    before = traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
-    if calibrated and not traced.estimated:
-        traced = calibrate(traced)
-    return explorer_of(traced, before, capacity=capacity, baselines=baselines, theory=theory)
+    expect_flag(theory, "theory")
+
+    def work(progress: Progress) -> dict[str, Any]:
+        progress(2, 100, "loading the tracer")
+        from recompviz.pytorch.measuring.calibration import calibrate
+        from recompviz.pytorch.measuring.entry import trace
+
+        progress(10, 100, "tracing the training step")
+        before = traced = trace(model, *inputs, kwargs=kwargs, targets=targets, loss=loss, optimizer=optimizer)
+        if calibrated and not traced.estimated:
+            progress(40, 100, "measuring the operators")
+            traced = calibrate(traced, progress=lambda done, total: progress(40 + 50 * done / total, 100))
+        progress(95, 100, "planning")
+        return arguments_of(traced, before, capacity, baselines, theory)
+
+    if is_interactive() if background is None else background:
+        return OpeningExplorer(work, f"{type(model).__name__}, training step")
+    try:
+        return Explorer(**work(lambda *_: None))
+    except Exception as error:
+        raise without_library_frames(error) from None
 
 
 def explorer_of(
@@ -161,19 +182,36 @@ def explorer_of(
     capacity, baselines, theory
         As for :func:`explore`.
     """
+    return Explorer(**arguments_of(traced, before, capacity, baselines, theory))
+
+
+def arguments_of(
+    traced: Trace,
+    before: Trace | None,
+    capacity: int | float | str | None,
+    baselines: Sequence[str],
+    theory: bool,
+) -> dict[str, Any]:
+    """Return the arguments of the Explorer of a trace by name; see :func:`explorer_of`."""
     from recompviz.pytorch.internals.devices.runtimes import runtime
 
-    return Explorer(
-        traced.planner,
-        None if traced.estimated else TraceRunner(traced),
-        baselines=baselines,
-        capacity=runtime(traced.device).total_memory() if capacity is None else capacity,
-        title=f"{type(traced.model).__name__}, training step",
-        device=runtime(traced.device).label(),
-        cost_unit=traced.cost_unit,
-        theory=theory,
-        resizer=TraceResizer(traced, before),
-    )
+    return {
+        "planner": traced.planner,
+        "runner": None if traced.estimated else TraceRunner(traced),
+        "baselines": baselines,
+        "capacity": runtime(traced.device).total_memory() if capacity is None else capacity,
+        "title": f"{type(traced.model).__name__}, training step",
+        "device": runtime(traced.device).label(),
+        "cost_unit": traced.cost_unit,
+        "theory": theory,
+        "resizer": TraceResizer(traced, before),
+    }
+
+
+def _is_compiled(model: Any) -> bool:
+    from recompviz.pytorch.running.compiled import is_compiled
+
+    return is_compiled(model)
 
 
 class TraceResizer:

@@ -48,6 +48,8 @@ from recompviz.widgets.explorer.tables import FAMILIES, Tables
 from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
+# The trait ``_opening`` of an Explorer whose training step is known.
+DRAWN = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
 OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
 # the plan that keeps all is a point of each curve already
 BASELINES = tuple(name for name in METHODS if name != "keep-all")
@@ -166,6 +168,7 @@ class Explorer(PageWidget):
     _run = traitlets.Dict().tag(sync=True)
     _runs: Any = traitlets.List().tag(sync=True)
     _sizes = traitlets.Dict().tag(sync=True)
+    _opening = traitlets.Dict(DRAWN).tag(sync=True)
 
     def __init__(
         self,
@@ -183,11 +186,44 @@ class Explorer(PageWidget):
         theory: bool = False,
         resizer: Resizer | None = None,
     ) -> None:
+        expect_flag(theory, "theory")
+        messages = self._prepare(
+            planner,
+            runner,
+            objectives=objectives,
+            baselines=baselines,
+            background=background,
+            budget=budget,
+            capacity=capacity,
+            title=title,
+            device=device,
+            cost_unit=cost_unit,
+            resizer=resizer,
+        )
+        super().__init__(**messages, _theory=theory)
+        self.on_msg(self._on_message)
+        self._begin()
+
+    def _prepare(
+        self,
+        planner: Planner,
+        runner: Runner | None = None,
+        *,
+        objectives: Sequence[PlanObjective] = OBJECTIVES,
+        baselines: Sequence[str] = BASELINES,
+        background: bool | None = None,
+        budget: int | float | str | None = None,
+        capacity: int | float | str | None = None,
+        title: str = "training step",
+        device: str | None = None,
+        cost_unit: str = "time units",
+        resizer: Resizer | None = None,
+    ) -> dict[str, Any]:
+        """Check the arguments of the constructor, make the parts of the Explorer, and return the first traits."""
         expect(
             planner, Planner, "planner", "a Planner", "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"
         )
         expect(baselines, (tuple, list), "baselines", "a tuple of names", 'write baselines=("chen",)')
-        expect_flag(theory, "theory")
         for objective in objectives:
             check_objective(objective)
         self.planner = planner
@@ -201,7 +237,7 @@ class Explorer(PageWidget):
             background = fits(planner.first_plans(), budget)
         search_now = bool(objectives) and not background
         first = search_tables(planner, objectives) if search_now else [planner.first_plans()]
-        row, budget = first_choice(first[0], budget)
+        self._first_choice = first_choice(first[0], budget)
         self._selection = Selection(planner, _tables_with(planner, first, baselines, search_now), self._on_selection)
         self._resizing = Resizing(resizer, self._selection, self._tell_sizes, self._show_resized)
         self._found: dict[Planner, Sequence[PlanTable]] = {planner: first} if search_now else {}
@@ -210,10 +246,13 @@ class Explorer(PageWidget):
         self._carried: PlanTable | None = None  # plans found at other sizes
         self._reports: list[tuple[Planner, dict[str, Any]]] = []
         self._make_parts(runner)
-        super().__init__(**self._first_messages(runner is not None), _theory=theory)
-        self._selection.choose(0, row, budget, request=0)
-        self.on_msg(self._on_message)
-        if objectives and background:
+        self._search_later = bool(objectives) and background
+        return self._first_messages(runner is not None)
+
+    def _begin(self) -> None:
+        """Select the first plan, and start the search for better ones."""
+        self._selection.choose(0, *self._first_choice, request=0)
+        if self._search_later:
             self._start_search()
 
     def _make_parts(self, runner: Runner | None) -> None:
@@ -605,9 +644,10 @@ class Explorer(PageWidget):
     def close(self) -> None:
         """Close the widget. Its views disappear, and the search, the question and the run under way stop."""
         # ipywidgets also closes a widget whose constructor failed before it made these parts
-        if getattr(self, "_run_jobs", None) is not None:
+        parts = vars(self)
+        if parts.get("_run_jobs") is not None:
             self.cancel()
-        for work in (getattr(self, name, None) for name in ("_resizing", "_search", "_questions")):
+        for work in (parts.get(name) for name in ("_resizing", "_search", "_questions")):
             if work is not None:
                 work.stop()
         super().close()

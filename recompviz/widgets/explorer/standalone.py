@@ -67,6 +67,7 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
         "traits": {
             **{name: value for name, value in traits.items() if name != "_joint"},
             "_sizes": {**traits["_sizes"], "state": "idle", "text": ""},
+            "_opening": {**traits["_opening"], "begun": 0.0},
             "_run": {**traits["_run"], "state": "idle", "can": False},
             "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": {}},
         },

@@ -14,6 +14,7 @@ import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
 import { DEVICES } from "./fit.js";
+import { mountOpening, scrollIntoViewOnce } from "./opening.js";
 import { makeTimelineView } from "./timeline_view.js";
 import { makeRunView } from "./run_view.js";
 import { makeDrawer } from "./drawer.js";
@@ -244,18 +245,23 @@ function makeViews(explorer, root, id) {
 
 export default {
   render({ model, el }) {
-    let release = mount(model, el);
+    // until the training step is traced, there is only a shell
+    const draw = () => (model.get("_graph").nodes ? mount(model, el) : mountOpening(model, el));
+    let release = draw();
+    const stopScrolling = scrollIntoViewOnce(model, el);
     // when the kernel has found better plans for a large graph, or shows the step at other sizes, the Explorer is drawn
     // anew; the graph keeps its view, and the keyboard its place
     const again = () => {
       const focused = el.contains(el.getRootNode().activeElement) ? el.getRootNode().activeElement.getAttribute("aria-label") : null;
       release();
-      release = mount(model, el);
+      release = draw();
+      stopScrolling.again();
       if (focused) el.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     };
     model.on("change:_tables", again);
     return () => {
       model.off("change:_tables", again);
+      stopScrolling();
       release();
     };
   },

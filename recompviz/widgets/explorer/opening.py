@@ -1,0 +1,229 @@
+"""An Explorer that is shown before its training step is traced.
+
+A background thread traces, measures and plans the first plans. Until then the page shows the phase, its progress, and a
+button to cancel. Python code waits when it uses anything that the trace gives.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.widgets.base.job import Job, Progress, explain
+from recompviz.widgets.explorer.explorer import Explorer
+
+# What Explorer.__init__ makes from the traced step; code that reads one of these waits for it.
+_PARTS = frozenset(
+    (
+        "planner", "title", "cost_unit", "device", "_objectives", "_baselines", "_capacity", "_selection", "_resizing",
+        "_questions", "_run_jobs", "_found", "_search", "_settling", "_carried", "_reports", "_numbers",
+    )
+)  # fmt: skip
+# Folders whose frames are left out of tracebacks.
+_LIBRARIES = ("torch", "recompviz", "contextlib")
+
+
+class OpeningExplorer(Explorer):
+    """An Explorer that is shown before its training step is traced.
+
+    Parameters
+    ----------
+    work : callable (progress) → dict
+        Returns the arguments of :class:`Explorer` by name. It runs in a background thread. It should often call
+        ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled.
+    title : str
+        The title that is shown meanwhile.
+
+    Attributes
+    ----------
+    error : BaseException or None
+        The error that the work raised, without the frames of libraries in its traceback; None if there is none yet.
+
+    Raises
+    ------
+    Exception
+        Reading ``plan``, ``budget`` and other attributes raises the error of the work. If the user has cancelled it,
+        RecompvizError.
+    """
+
+    def __init__(self, work: Callable[[Progress], dict[str, Any]], title: str) -> None:
+        self.error: BaseException | None = None
+        self._frames: types.TracebackType | None = None
+        self._open = threading.Event()
+        super(Explorer, self).__init__(_opening=opening_state("working", 0.0, "starting", title))
+        self.on_msg(self._on_message)
+        self._job = Job(work, self._on_job, "starting")
+        self._job.start()
+        later_cells_wait(self._open, self._job.cancel)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the training step is shown."""
+        return self._opening["state"] == "done"
+
+    def wait_until_open(self, seconds: float | None = None) -> None:
+        """Wait until the training step is shown.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
+
+        Raises
+        ------
+        Exception
+            The error that the work raised.
+        RecompvizError
+            If the user has cancelled the work.
+        """
+        if self._job.is_here:
+            return
+        self._open.wait(seconds)
+        if self.error is not None:
+            raise self.error.with_traceback(self._frames)  # each time without those of an earlier reading
+        if self._opening["state"] == "cancelled":
+            raise RecompvizError("opening the Explorer was cancelled; call rv.explore again")
+
+    def __getattr__(self, name: str) -> Any:
+        """Wait for the training step, and return what it made."""
+        if name in _PARTS and "_job" in vars(self) and not self._job.is_here:
+            self.wait_until_open()
+            if name in vars(self):
+                return vars(self)[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def close(self) -> None:
+        """Close the widget. Its views disappear, and all background work stops."""
+        if "_job" in vars(self):  # ipywidgets also closes a widget whose constructor failed
+            self._job.cancel()
+            self._open.set()
+        super().close()
+
+    def _on_job(self, job: Job[dict[str, Any]]) -> None:
+        title = self._opening["title"]
+        if job.cancelled or job.state == "cancelled":
+            if self._opening["state"] == "working":
+                self._opening = opening_state("cancelled", 0.0, "cancelled", title)
+            self._open.set()
+        elif job.state == "running":
+            self._opening = opening_state("working", job.fraction, job.text, title)
+        elif job.state == "done" and job.result is not None:
+            self._show_opened(job.result)
+            self._open.set()
+        elif job.state == "failed" and job.error is not None:
+            self.error = without_library_frames(job.error)
+            self._frames = self.error.__traceback__
+            self._opening = opening_state("failed", 0.0, short_text(job.error), title)
+            self._open.set()
+
+    def _show_opened(self, arguments: dict[str, Any]) -> None:
+        theory = arguments.pop("theory", False)
+        with self.hold_sync():
+            messages = self._prepare(**arguments)
+            for name, value in messages.items():
+                setattr(self, name, value)
+            self._theory = theory
+            self._begin()
+            self._opening = {**self._opening, "state": "done", "fraction": 1.0, "text": ""}
+
+    def _stop(self) -> None:
+        if self.opened:
+            super()._stop()
+        elif self._opening["state"] == "working":
+            self._job.cancel()
+            self._opening = opening_state("cancelled", 0.0, "cancelled", self._opening["title"])
+            self._open.set()
+
+    def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
+        if self.opened or (isinstance(content, dict) and content.get("type") == "stop"):
+            super()._on_message(widget, content, buffers)
+
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Set traits that the page sent; before the step is shown there are none."""
+        if self.opened:
+            super().take_state(state)
+
+    def __repr__(self) -> str:
+        if self.opened:
+            return super().__repr__()
+        return f"Explorer({self._opening['title']}: {self._opening['text']})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if self.opened:
+            return super()._repr_mimebundle_(**kwargs)
+        bundle = super(Explorer, self)._repr_mimebundle_(**kwargs)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/plain": repr(self)}, metadata
+
+
+def opening_state(state: str, fraction: float, text: str, title: str) -> dict[str, Any]:
+    """Return the value of the trait ``_opening``. ``wire.md`` explains it."""
+    return {"state": state, "fraction": fraction, "text": text, "title": title, "begun": time.time()}
+
+
+def short_text(error: BaseException) -> str:
+    """Return a few lines that describe an error to the user: its message without the report of a library.
+
+    Examples
+    --------
+    >>> short_text(ValueError("Expected input batch_size (4) to match target batch_size (5)."))
+    'ValueError: Expected input batch_size (4) to match target batch_size (5).'
+    """
+    if isinstance(error, RecompvizError):
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return "\n".join(line[:300] for line in lines[:4])
+    return explain(error)
+
+
+def without_library_frames(error: BaseException) -> BaseException:
+    """Return an error whose traceback has only frames outside of torch and recompviz, and which shows no cause."""
+    frames: list[types.TracebackType] = []
+    entry = error.__traceback__
+    while entry is not None:
+        module = str(entry.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _LIBRARIES:
+            frames.append(entry)
+        entry = entry.tb_next
+    shown: types.TracebackType | None = None
+    for frame in reversed(frames):
+        shown = types.TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    error.__cause__, error.__suppress_context__ = None, True
+    return error.with_traceback(shown)
+
+
+# ---------------------------------------------------------------- the notebook
+
+
+def is_interactive() -> bool:
+    """Return whether the code runs in a notebook that a person has open, and not in a script or an exporter."""
+    kernel = getattr(_shell(), "kernel", None)
+    return bool(getattr(kernel, "_allow_stdin", False))  # exporters, such as nbconvert, do not allow it
+
+
+def _shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+def later_cells_wait(done: threading.Event, cancel: Callable[[], None]) -> None:
+    """Make cells that run later wait for an event, because the work uses the model. An interrupt cancels the work."""
+    shell = _shell()
+    if shell is None or not hasattr(shell, "events"):
+        return
+
+    def wait(*_: Any) -> None:
+        shell.events.unregister("pre_run_cell", wait)
+        if not done.is_set():
+            print("waiting until rv.explore has traced the training step …")
+        try:
+            done.wait()
+        except KeyboardInterrupt:
+            cancel()
+            raise
+
+    shell.events.register("pre_run_cell", wait)

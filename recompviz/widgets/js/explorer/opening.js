@@ -1,0 +1,78 @@
+// What a cell shows until its training step is traced: the phase, its progress, a button to cancel; or why it failed.
+
+import { html, listeners, setText } from "../shared/elements.js";
+
+// s; a view that was made longer ago is one of a notebook that was opened again, where the reader chose the place
+const RECENT = 30;
+
+/** "tracing the training step · 3 s", or the end of it. */
+export function openingText({ state, text }, seconds) {
+  if (state === "failed") return text;
+  if (state === "cancelled") return "cancelled; run the cell again to trace the training step";
+  return `${text} · ${Math.round(seconds)} s`;
+}
+
+/** Draw the shell; returns the function that releases it. */
+export function mountOpening(model, parent) {
+  const { listen, release } = listeners();
+  const root = html("div", "rv-explorer rv-opening", parent);
+  root.setAttribute("role", "group");
+  const head = html("div", "rv-header", root);
+  const title = html("div", "rv-title", head);
+  const name = html("strong", "", title);
+  const line = html("div", "rv-opening-line", root);
+  const text = html("div", "rv-opening-text", line);
+  text.setAttribute("role", "status");
+  const bar = html("progress", "rv-progress", line);
+  bar.max = 1;
+  bar.setAttribute("aria-label", "Progress of the opening");
+  const cancel = html("button", "rv-button", line, "Cancel");
+  listen(cancel, "click", () => model.send({ type: "stop" }));
+  for (const part of ["Budget", "Memory over the step"]) html("div", "rv-opening-panel", html("div", "rv-opening-panels", root), part);
+  const shown = performance.now();
+  let phase = "";
+
+  function update() {
+    const opening = model.get("_opening");
+    setText(name, opening.title ?? "");
+    root.setAttribute("aria-label", `Opening ${opening.title}`);
+    const working = opening.state === "working";
+    root.dataset.state = opening.state;
+    bar.hidden = cancel.hidden = !working;
+    bar.value = opening.fraction ?? 0;
+    const seconds = (performance.now() - shown) / 1000;
+    phase = openingText(opening, seconds);
+    setText(text, phase);
+  }
+  update();
+  const timer = setInterval(update, 1000);
+  model.on("change:_opening", update);
+  return () => {
+    clearInterval(timer);
+    model.off("change:_opening", update);
+    release();
+    root.remove();
+  };
+}
+
+/** Scroll a view that a cell has just made to the top of the window, unless the reader scrolls; `again()` after it was drawn anew. */
+export function scrollIntoViewOnce(model, el) {
+  const { listen, release } = listeners();
+  const begun = model.get("_opening")?.begun ?? 0;
+  let free = Date.now() / 1000 - begun < RECENT;
+  for (const type of ["wheel", "pointerdown", "keydown", "touchstart"]) listen(window, type, () => (free = false), { passive: true, capture: true });
+  function scroll() {
+    if (!free) return;
+    const { top, bottom } = el.getBoundingClientRect();
+    const visible = top >= 0 && bottom <= window.innerHeight;
+    if (!visible) el.scrollIntoView({ block: "start" });
+  }
+  // the host moves to the next cell after it has drawn the output
+  const timers = [100, 400].map((wait) => setTimeout(scroll, wait));
+  const stop = () => {
+    timers.forEach(clearTimeout);
+    release();
+  };
+  stop.again = () => requestAnimationFrame(scroll);
+  return stop;
+}

@@ -1,0 +1,168 @@
+"""An Explorer is shown before its training step is traced; Python code and later cells wait for it."""
+
+import threading
+import traceback
+
+import pytest
+
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.plans.plan import Plan
+from recompviz.widgets.explorer.opening import OpeningExplorer, later_cells_wait, short_text, without_library_frames
+
+
+class Work:
+    """The work of an opening: reports a phase, waits for ``go``, and returns the lab's step."""
+
+    def __init__(self, lab, error=None):
+        self.lab, self.error, self.go, self.begun = lab, error, threading.Event(), threading.Event()
+
+    def __call__(self, progress):
+        while not self.go.wait(0.002):
+            progress(1, 4, "tracing the training step")
+            self.begun.set()
+        if self.error:
+            raise self.error
+        options = {"objectives": ["time"], "baselines": ["chen"], "background": False, "title": "Residual net"}
+        return {"planner": self.lab.planner, "runner": self.lab, "theory": True, **options}
+
+
+@pytest.fixture
+def work(lab):
+    return Work(lab)
+
+
+@pytest.fixture
+def explorer(work):
+    explorer = OpeningExplorer(work, "Residual net")
+    yield explorer
+    work.go.set()
+    explorer.close()
+
+
+def test_the_shell_shows_phase_and_progress_before_anything_is_traced(explorer, work):
+    assert work.begun.wait(20)
+    assert explorer._opening["state"] == "working"
+    assert "text/html" not in explorer._repr_mimebundle_()[0]
+    assert repr(explorer).startswith("Explorer(Residual net: ")
+    assert explorer._graph == {}
+    explorer._on_message(explorer, {"type": "run"}, [])  # nothing to run yet, and no wait
+    explorer.set_state({"_theory": False})
+
+
+def test_python_code_waits_and_then_finds_what_a_usual_explorer_has(explorer, work, lab):
+    sent = []
+    explorer.send_state = lambda key=None: sent.append({key} if isinstance(key, str) else set(key or ()))
+    found = []
+    reader = threading.Thread(target=lambda: found.append((explorer.planner, explorer.plan, len(explorer.tables))))
+    reader.start()
+    reader.join(0.05)
+    assert reader.is_alive()
+    work.go.set()
+    reader.join(20)
+    assert found[0][0] is lab.planner
+    assert isinstance(found[0][1], Plan)
+    assert explorer.opened
+    assert explorer._theory
+    whole = [keys for keys in sent if "_tables" in keys]
+    assert len(whole) == 1  # the page gets the step as one message
+    assert {"_graph", "_joint", "_opening", "_layout", "_reply"} <= whole[0]
+    usual = lab.explorer(runner=lab, objectives=["time"], title="Residual net")
+    assert explorer._reply == usual._reply
+    assert len(explorer.to_svg()) == pytest.approx(len(usual.to_svg()), abs=20)  # identifiers differ
+
+
+def test_an_error_of_the_work_is_a_short_text_in_the_page_and_is_raised_where_python_reads(lab):
+    work = Work(lab, ValueError("Expected input batch_size (4) to match target batch_size (5)."))
+    explorer = OpeningExplorer(work, "Residual net")
+    work.go.set()
+    with pytest.raises(ValueError, match="batch_size"):
+        _ = explorer.plan
+    assert explorer._opening["state"] == "failed"
+    assert len(explorer._opening["text"]) < 150
+    assert explorer.error is work.error
+    for _ in range(3):
+        with pytest.raises(ValueError, match="batch_size") as raised:
+            explorer.budget = "60%"
+    assert len(traceback.format_exception(raised.value)) < 12
+
+
+def test_a_cancelled_opening_says_what_to_do(explorer, work):
+    assert work.begun.wait(20)
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    assert explorer._opening["state"] == "cancelled"
+    with pytest.raises(RecompvizError, match=r"call rv\.explore again"):
+        _ = explorer.plan
+    work.go.set()
+    explorer._job.wait(20)
+    assert explorer._opening["state"] == "cancelled"
+    assert explorer._graph == {}
+
+
+def test_names_that_notebooks_look_for_do_not_wait(explorer):
+    assert not hasattr(explorer, "_ipython_canary_method_should_not_exist_")
+    assert not hasattr(explorer, "_repr_png_")
+
+
+def raises():
+    raise KeyError("of the user")
+
+
+def test_a_traceback_keeps_the_frames_of_the_user_only():
+    from recompviz.core.base.units import parse_bytes
+
+    try:
+        try:
+            parse_bytes("much")
+        except ValueError as error:
+            raise RuntimeError("explained") from error
+    except RuntimeError as error:
+        shown = without_library_frames(error)
+    assert "The above exception" not in "".join(traceback.format_exception(shown))
+    try:
+        raises()
+    except KeyError as error:
+        lines = traceback.format_exception(without_library_frames(error))
+    assert "in raises" in "".join(lines)
+    with pytest.raises(ValueError, match="much") as found:
+        parse_bytes("much")
+    assert "units.py" not in "".join(traceback.format_exception(without_library_frames(found.value)))
+
+
+def test_a_long_report_becomes_a_few_lines():
+    text = short_text(RecompvizError("cannot be traced\n\n" + "\n".join(f"line {i}" for i in range(270))))
+    assert text.splitlines() == ["cannot be traced", "line 0", "line 1", "line 2"]
+
+
+class Events:
+    def __init__(self):
+        self.callbacks = []
+
+    def register(self, _event, callback):
+        self.callbacks.append(callback)
+
+    def unregister(self, _event, callback):
+        self.callbacks.remove(callback)
+
+
+def test_the_next_cell_waits_and_an_interrupt_cancels(monkeypatch):
+    shell = type("Shell", (), {"events": Events()})()
+    monkeypatch.setattr("recompviz.widgets.explorer.opening._shell", lambda: shell)
+    done, cancelled = threading.Event(), []
+    later_cells_wait(done, lambda: cancelled.append(True))
+    threading.Timer(0.05, done.set).start()
+    shell.events.callbacks[0]()
+    assert done.is_set()
+    assert shell.events.callbacks == []
+    assert not cancelled
+
+    class Interrupted:
+        is_set = staticmethod(lambda: False)
+
+        @staticmethod
+        def wait():
+            raise KeyboardInterrupt
+
+    later_cells_wait(Interrupted, lambda: cancelled.append(True))
+    with pytest.raises(KeyboardInterrupt):
+        shell.events.callbacks[0]()
+    assert cancelled
