@@ -55,7 +55,7 @@ class OpeningExplorer(Explorer):
         self.error: BaseException | None = None
         self._frames: types.TracebackType | None = None
         self._open = threading.Event()
-        super(Explorer, self).__init__(_opening=opening_state("working", 0.0, "starting", title))
+        super(Explorer, self).__init__(_opening=opening_state("working", 0.0, "loading the tracer", title))
         self.on_msg(self._on_message)
         self._job = Job(work, self._on_job, "starting")
         self._job.start()
