@@ -49,7 +49,7 @@ from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 # The trait ``_opening`` of an Explorer whose training step is known.
-DRAWN = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
+DRAWN: dict[str, Any] = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
 OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
 # the plan that keeps all is a point of each curve already
 BASELINES = tuple(name for name in METHODS if name != "keep-all")
