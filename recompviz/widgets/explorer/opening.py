@@ -64,7 +64,7 @@ class OpeningExplorer(Explorer):
     @property
     def opened(self) -> bool:
         """Whether the training step is shown."""
-        return self._opening["state"] == "done"
+        return bool(self._opening["state"] == "done")
 
     def wait_until_open(self, seconds: float | None = None) -> None:
         """Wait until the training step is shown.
