@@ -35,6 +35,7 @@ from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer import wire
+from recompviz.widgets.explorer.bound import NO_BOUND, Bound
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice, fits
 from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.picture import picture
@@ -169,6 +170,7 @@ class Explorer(PageWidget):
     _runs: Any = traitlets.List().tag(sync=True)
     _sizes = traitlets.Dict().tag(sync=True)
     _opening = traitlets.Dict(DRAWN).tag(sync=True)
+    _bound = traitlets.Dict(NO_BOUND).tag(sync=True)
 
     def __init__(
         self,
@@ -242,6 +244,7 @@ class Explorer(PageWidget):
         self._resizing = Resizing(resizer, self._selection, self._tell_sizes, self._show_resized)
         self._found: dict[Planner, Sequence[PlanTable]] = {planner: first} if search_now else {}
         self._search: PlanSearch | None = None
+        self._bounds = Bound(self._tell_bound)
         self._settling = False
         self._carried: PlanTable | None = None  # plans found at other sizes
         self._reports: list[tuple[Planner, dict[str, Any]]] = []
@@ -254,6 +257,8 @@ class Explorer(PageWidget):
         self._selection.choose(0, *self._first_choice, request=0)
         if self._search_later:
             self._start_search()
+        else:
+            self._start_bounds()
 
     def _make_parts(self, runner: Runner | None) -> None:
         """Make the parts that belong to one planner."""
@@ -262,6 +267,16 @@ class Explorer(PageWidget):
         last = self._reports[-1][1]["number"] if self._reports else 0
         self._run_jobs = None if runner is None else Runs(runner, selection, self._tell_run, self._on_run, last)
         self._numbers = LabelNumbers(self.graph)
+
+    def _start_bounds(self) -> None:
+        """Compute how close the plans of the first table are to the best possible ones, if a search found them."""
+        self._bound = NO_BOUND
+        table = self._selection.tables.first[0].table
+        if table.objective == "live" and self._selection.tables.searched:
+            self._bounds.start(self.planner, table)
+
+    def _tell_bound(self, message: dict[str, Any]) -> None:
+        self._bound = message
 
     def _start_search(self) -> None:
         self._searching = True
@@ -343,8 +358,12 @@ class Explorer(PageWidget):
             self._searching = False
             self._waiting = ""
             selection.choose(0, *(first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)))
+            self._bounds.stop()
+            self._bound = NO_BOUND
             if self._objectives and known is None:
                 self._start_search()
+            else:
+                self._start_bounds()
 
     @property
     def graph(self) -> Graph:
@@ -409,6 +428,7 @@ class Explorer(PageWidget):
                 self._pins = {**pins, "request": pins["request"] + 1, "base": renumbered(pins["base"])}
             elif not self._questions.running:
                 self._tell_solving("idle", 0.0, "")
+            self._start_bounds()
 
     def _with_carried(self, table: PlanTable) -> PlanTable:
         """Return a table with the plans carried over from other sizes, where they recompute less than its own."""
@@ -647,7 +667,7 @@ class Explorer(PageWidget):
         parts = vars(self)
         if parts.get("_run_jobs") is not None:
             self.cancel()
-        for work in (parts.get(name) for name in ("_resizing", "_search", "_questions")):
+        for work in (parts.get(name) for name in ("_resizing", "_search", "_questions", "_bounds")):
             if work is not None:
                 work.stop()
         super().close()

@@ -21,7 +21,7 @@ from recompviz.widgets.explorer.explorer import Explorer
 _PARTS = frozenset(
     (
         "planner", "title", "cost_unit", "device", "_objectives", "_baselines", "_capacity", "_selection", "_resizing",
-        "_questions", "_run_jobs", "_found", "_search", "_settling", "_carried", "_reports", "_numbers",
+        "_questions", "_run_jobs", "_found", "_search", "_bounds", "_settling", "_carried", "_reports", "_numbers",
     )
 )  # fmt: skip
 # Folders whose frames are left out of tracebacks.

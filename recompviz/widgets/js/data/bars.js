@@ -2,6 +2,21 @@
 
 import { CATEGORY } from "./categories.js";
 
+/** The layer of each block of a reply: 1 for gradients of parameters, s + 2 for a value of stratum s, and the last one for all that is in flight. */
+export function layersOf({ blocks, stepNodes }, strata) {
+  const layers = new Uint8Array(blocks.bytes.length);
+  let stratum = 0; // of the last value whose node is known: calls without a node belong to it
+  for (let i = 0; i < layers.length; i++) {
+    const category = blocks.categories[i];
+    if (category >= CATEGORY.kept && category <= CATEGORY.recomputed) {
+      const v = stepNodes[blocks.first[i]];
+      if (v >= 0) stratum = strata.of[v];
+      layers[i] = stratum + 2;
+    } else layers[i] = category === CATEGORY.parameterGradient ? 1 : strata.names.length + 2;
+  }
+  return layers;
+}
+
 /**
  * The bars of a reply, from the bottom of the stack to its top: memory allocated before the step, gradients of
  * parameters, the strata in order, and all that is in flight. Within a layer the oldest is at the bottom.
@@ -9,22 +24,12 @@ import { CATEGORY } from "./categories.js";
  * @returns { first, stop, bytes, categories, layers, blocks }; a stratum s is layer s + 2; block −1 is memory allocated before the step
  */
 export function barsOf(reply, strata) {
-  const { blocks, stepNodes, steps } = reply;
+  const { blocks, steps } = reply;
   const fixed = reply.categories.filter((category) => category.bytes > 0);
-  const flight = strata.names.length + 2;
   const count = blocks.bytes.length;
-  const layerOf = new Uint8Array(count);
-  const sizes = new Uint32Array(flight + 2);
-  let stratum = 0; // of the last value whose node is known: calls without a node belong to it
-  for (let i = 0; i < count; i++) {
-    const category = blocks.categories[i];
-    if (category >= CATEGORY.kept && category <= CATEGORY.recomputed) {
-      const v = stepNodes[blocks.first[i]];
-      if (v >= 0) stratum = strata.of[v];
-      layerOf[i] = stratum + 2;
-    } else layerOf[i] = category === CATEGORY.parameterGradient ? 1 : flight;
-    sizes[layerOf[i] + 1]++;
-  }
+  const layerOf = layersOf(reply, strata);
+  const sizes = new Uint32Array(strata.names.length + 4);
+  for (let i = 0; i < count; i++) sizes[layerOf[i] + 1]++;
   sizes[0] = fixed.length;
   for (let layer = 1; layer < sizes.length; layer++) sizes[layer] += sizes[layer - 1];
   const all = fixed.length + count;

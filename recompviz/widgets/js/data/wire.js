@@ -61,6 +61,11 @@ export function readModules(message) {
   };
 }
 
+/** The bounds of the rows of the first table; null until they are known. */
+export function readBound(message) {
+  return message?.rows ? typed(Float64Array, message.overheads) : null;
+}
+
 /** An entry of the `_tables` or `_more` trait; null for an empty slot. */
 export function readTable(message) {
   if (!message.rows) return null;

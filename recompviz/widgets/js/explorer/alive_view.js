@@ -3,6 +3,8 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { aliveRows } from "../data/blocks.js";
+import { layersOf } from "../data/bars.js";
+import { swatchOf } from "./landscape_pixels.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { shortPlace } from "./card.js";
 
@@ -17,14 +19,16 @@ export function filterRows(rows, graph, filter) {
 
 /**
  * The panel.
+ * @param strata of strataOf: the swatches have the colours of the landscape
  * @param actions { select(node), line(source or null), category(number or null) }
  */
-export function makeAliveView(parent, graph, labels, actions) {
+export function makeAliveView(parent, graph, strata, labels, actions) {
   const { listen, release } = listeners();
   const title = html("div", "rv-drawer-title", parent);
   title.setAttribute("role", "status");
   const filters = html("span", "rv-filters", parent);
   let reply = null;
+  let layers = [];
   let selected = -1;
   let seen = { reply: null, step: -1, signature: "null null" };
   const table = makeDataTable(
@@ -33,7 +37,7 @@ export function makeAliveView(parent, graph, labels, actions) {
       {
         name: "value",
         fill: (cell, row) => {
-          html("span", `rv-swatch rv-swatch-${row.category}`, cell);
+          html("span", "rv-swatch", cell).style.background = swatchOf(row.block < 0 ? 0 : layers[row.block], row.category, strata.names.length);
           if (row.node >= 0) linkCell(cell, row.label, () => actions.select(row.node));
           else cell.append(row.label);
         },
@@ -88,6 +92,7 @@ export function makeAliveView(parent, graph, labels, actions) {
       if (signature !== seen.signature && filter.category !== null) chip(categoryLabel(filter.category), "category");
       if (signature !== seen.signature && filter.line !== null) chip(shortPlace(filter.line.split("\t")[0]), "line");
       seen = { reply, step, signature };
+      layers = layersOf(reply, strata);
       table.setRows(() => rows);
     },
     select(v) {

@@ -42,6 +42,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   let refusal = ""; // why the budget typed last was refused
   const leastText = html("span", "rv-least", foot, "");
   leastText.setAttribute("role", "status");
+  const boundText = html("span", "rv-bound-text rv-muted", foot);
   const switches = makeSwitches(foot, fixed, families, actions, id);
   const binds = html("button", "rv-link rv-binds", root);
   binds.title = "Go to the leanest plan and see what is alive at its peak";
@@ -82,6 +83,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     if (settled || !isFocused(slider)) slider.value = state.budget;
     const part = state.budget / domain.most;
     if (!isFocused(value)) value.value = amount(state.budget);
+    setText(boundText, state.bound ?? "");
     setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `${formatPercent(part)} of keep-all`);
     slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(part)} of keep-all`);
   }
@@ -171,6 +173,12 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
 
   return {
     update,
+    /** Show the bounds of the rows of the first table, or null. */
+    setBound(bound) {
+      curve.setBound(bound);
+      if (width && drawn) draw();
+      if (width && drawn) update(state, true);
+    },
     resize() {
       width = root.clientWidth;
       if (!width) return;

@@ -2,7 +2,7 @@
 // the kernel then confirms it.
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
-import { readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
+import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
 import { unpackJoint } from "../data/simulated_reply.js";
 import { strataOf } from "../data/strata.js";
 import { rowFor } from "../data/plan_table.js";
@@ -82,6 +82,7 @@ export function mount(model, parent) {
     asked: { request, table, row, budget }, // the choice that was sent last
     renumbered: false, // whether a table came or went since, so that its numbers may mean another plan
     reply: null,
+    bound: readBound(model.get("_bound")), // of each row of the first table: no strategy recomputes less
     joint: model.joint ?? null, // with it the page simulates each plan at once; null until it is unpacked
     kept: null,
     segments: null,
@@ -138,6 +139,7 @@ export function mount(model, parent) {
     }, unanswered);
   }
 
+  views.budget.setBound(explorer.bound);
   views.graph.setLayout(readLayout(model.get("_layout")));
   views.graph.setNote(model.get("_waiting"));
   explorer.reply = readReply(first);
@@ -225,7 +227,7 @@ function makeViews(explorer, root, id) {
   });
   views.drawer = makeDrawer(root, TABS, id, () => explorer.kept && explorer.showDrawer());
   const { panels } = views.drawer;
-  views.alive = makeAliveView(panels.alive, graph, labels, { select: selectNode, line: setLine, category: setCategory });
+  views.alive = makeAliveView(panels.alive, graph, strata, labels, { select: selectNode, line: setLine, category: setCategory });
   views.compare = makeCompareView(panels.compare, graph, { against: explorer.setAgainst, select: selectNode }, id);
   views.gap = makeGapView(panels.gap);
   views.runs = makeRunsView(panels.runs, graph, { run: explorer.showRunOf });

@@ -27,6 +27,22 @@ export function rampAt(ramp, place) {
   return mix(ramp[low], ramp[low + 1], at - low);
 }
 
+/** The background of a swatch of a layer and category, as CSS: the colours of `colourTable`, which follow the theme. */
+export function swatchOf(layer, category, strata) {
+  const colour = (name) => `var(--rv-land-${name})`;
+  let fill = colour("flight");
+  if (layer === 0) fill = colour(category === 0 ? "parameters" : category === CATEGORY.optimizer ? "optimizer" : "static");
+  else if (layer === 1) fill = colour("gradients");
+  else if (layer - 2 < strata) {
+    const at = (strata > 1 ? (layer - 2) / (strata - 1) : 0.3) * 4;
+    const low = Math.min(3, Math.floor(at));
+    fill = `color-mix(in srgb, ${colour(`ramp-${low + 1}`)} ${((at - low) * 100).toFixed(1)}%, ${colour(`ramp-${low}`)})`;
+  }
+  if (category === CATEGORY.transient) fill = `color-mix(in srgb, ${fill} 50%, var(--rv-surface))`;
+  if (category !== CATEGORY.recomputed) return fill;
+  return `repeating-linear-gradient(135deg, ${colour("hatch")} 0 2px, ${fill} 2px 5px)`;
+}
+
 const packed = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
 
 /**

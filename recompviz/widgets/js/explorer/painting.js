@@ -5,6 +5,7 @@ import { formatBytes, formatPercent } from "../shared/units.js";
 import { keepMask, segmentsOf } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf } from "./pins.js";
+import { gapText } from "./fit.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf } from "./runs_view.js";
@@ -35,6 +36,7 @@ export function makePainting(explorer) {
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     views.header.update(table, state.row, explorer.kept, Boolean(model.get("_searching")));
+    state.bound = boundText(table);
     views.budget.update(state, state.settled);
     views.fit.update(state);
     simulate();
@@ -49,6 +51,13 @@ export function makePainting(explorer) {
     views.pins.update(state.pins, model.get("_solving"), pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
     showDrawer();
     setText(explorer.live, announcement(table, state.row, state.budget, explorer.forward));
+  }
+
+  /** How close the plan is to the best possible one. */
+  function boundText(table) {
+    const bound = explorer.bound;
+    if (!bound || table !== explorer.fixed[0] || bound.length !== table.rows || !explorer.forward) return "";
+    return gapText((table.overheads[state.row] - bound[state.row]) / explorer.forward);
   }
 
   /** Show the timeline of a plan that the kernel has not confirmed yet, simulated in the page. */

@@ -1,6 +1,6 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
-import { readLayout, readTable, readReply, readRun } from "../data/wire.js";
+import { readBound, readLayout, readTable, readReply, readRun } from "../data/wire.js";
 import { rowFor, rowWithMask } from "../data/plan_table.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
@@ -76,6 +76,11 @@ export function listenToKernel(explorer) {
     "change:_searching": () => explorer.schedule(),
     "change:_sizes": () => {
       if (["failed", "cancelled", "idle"].includes(model.get("_sizes").state)) views.fit.reset();
+      explorer.schedule();
+    },
+    "change:_bound": () => {
+      explorer.bound = readBound(model.get("_bound"));
+      views.budget.setBound(explorer.bound);
       explorer.schedule();
     },
     "change:_theory": () => explorer.showTheory(model.get("_theory")),

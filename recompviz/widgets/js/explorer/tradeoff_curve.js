@@ -28,6 +28,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
   let cross = null;
   let points = null;
   let ofPoints = listeners();
+  let bound = null; // of each row of the first table
 
   /**
    * Draw the curve of a table.
@@ -75,6 +76,12 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     // given plans may take more time than the axis has room for; without a clip they would cover the typed budget
     const curves = svg("g", { "clip-path": `url(#${id}-plot)` }, chart);
     if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, curves);
+    if (bound && table === fixed[0] && bound.length === table.rows) {
+      const below = rows.map((row) => `${x(table.totalPeaks[row]).toFixed(1)} ${y(bound[row]).toFixed(1)}`);
+      const group = svg("g", { class: "rv-bound" }, curves);
+      svg("title", {}, group).textContent = "no strategy recomputes less";
+      svg("path", { d: `M${below.join("L")}` }, group);
+    }
     const path = staircase(table, rows, x, y, right);
     svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, curves);
     svg("path", { d: path, class: "rv-stair" }, curves);
@@ -133,6 +140,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     chart,
     draw,
     mark,
+    /** The bounds of the rows of the first table, for the next drawing. */
+    setBound: (next) => (bound = next),
     /** Draw baselines, loaded plans and earlier choices; `choose(table, row)` is called for a click. */
     markPoints(all, state, choose) {
       ofPoints.release();

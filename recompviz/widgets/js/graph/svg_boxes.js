@@ -4,13 +4,23 @@ import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
 
 const LABEL = 12.5;
+const LEAST_LABEL = 11;
 let ruler = null;
 
-/** The font size at which a label fits a width, at most LABEL. */
-function labelSize(text, width) {
+/** The label that fits a width and its font size, from LEAST_LABEL to LABEL: [text, size]. `measure(text)` is the width at LABEL. */
+export function fittedLabel(text, width, measure) {
+  const size = Math.min(LABEL, (LABEL * width) / Math.max(1, measure(text)));
+  if (size >= LEAST_LABEL) return [text, size];
+  const most = (width * LABEL) / LEAST_LABEL;
+  let length = text.length - 1;
+  while (length > 1 && measure(`${text.slice(0, length)}…`) > most) length--;
+  return [`${text.slice(0, length)}…`, LEAST_LABEL];
+}
+
+function widthOf(text) {
   ruler ??= document.createElement("canvas").getContext("2d");
   ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
-  return Math.min(LABEL, (LABEL * width) / Math.max(1, ruler.measureText(text).width)).toFixed(1);
+  return ruler.measureText(text).width;
 }
 
 /** The renderer of an SVG group; `light` of the layers emphasises lines. */
@@ -37,7 +47,8 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          svg("text", { y: 4.2, style: `font-size: ${labelSize(texts[b].name, w - 6)}px` }, group).textContent = texts[b].name;
+          const [label, size] = fittedLabel(texts[b].name, w - 6, widthOf);
+          svg("text", { y: 4.2, style: `font-size: ${size.toFixed(1)}px` }, group).textContent = label;
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
         return group;

@@ -1,0 +1,59 @@
+"""The bound of the planner: the least recomputation that any strategy needs, computed in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.widgets.base.job import Job
+
+# the bounds of larger graphs take minutes
+MOST_NODES = 1200
+NO_BOUND: dict[str, Any] = {"rows": 0, "overheads": b""}
+
+
+class Bound:
+    """The lower bounds on the overhead of the plans in a table.
+
+    Parameters
+    ----------
+    told : callable (message)
+        Called in a background thread with the value of the Explorer's trait ``_bound``.
+    """
+
+    def __init__(self, told: Callable[[dict[str, Any]], None]) -> None:
+        self._told = told
+        self._job: Job[dict[str, Any]] | None = None
+
+    def start(self, planner: Planner, table: PlanTable) -> None:
+        """Compute the bounds of a table. A computation under way is cancelled."""
+        self.stop()
+        if len(planner.graph) > MOST_NODES:
+            return
+
+        def work(_progress: Any) -> dict[str, Any]:
+            curve = planner.bounds()
+            overheads = [curve.overhead(int(total)) for total in table.total_peaks]
+            own = [plan.overhead for plan in table.plans]
+            return {"rows": len(table), "overheads": np.minimum(overheads, own).astype("<f8").tobytes()}
+
+        self._job = Job(work, self._on_job)
+        self._job.start()
+
+    def stop(self) -> None:
+        """Drop the result of a computation under way."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the bounds are known."""
+        if self._job is not None:
+            self._job.wait(seconds)
+
+    def _on_job(self, job: Job[dict[str, Any]]) -> None:
+        if job is self._job and job.state == "done" and not job.cancelled and job.result is not None:
+            self._told(job.result)

@@ -1,0 +1,61 @@
+"""The bound of the planner beside the plans of the Explorer."""
+
+import numpy as np
+import pytest
+
+from recompviz.core.bounds.step_bounds import gap_text
+from recompviz.widgets.explorer.bound import Bound
+from tests.widgets.test_javascript import run
+
+
+def test_each_plan_has_the_bound_of_its_total_and_none_is_below_it(lab):
+    explorer = lab.explorer(objectives=["live"])
+    explorer._bounds.wait(60)
+    table, curve = explorer.tables[0], explorer.planner.bounds()
+    sent = np.frombuffer(explorer._bound["overheads"], "<f8")
+    assert explorer._bound["rows"] == len(table) == len(sent)
+    overheads = np.array([plan.overhead for plan in table.plans])
+    assert (sent <= overheads).all()
+    assert (sent <= [curve.overhead(int(total)) for total in table.total_peaks]).all()
+    assert sent.max() > 0
+
+
+def test_plans_without_a_search_or_of_the_formula_have_no_bound(lab):
+    for explorer in (lab.explorer(objectives=[]), lab.explorer(objectives=["time"])):
+        explorer._bounds.wait(5)
+        assert explorer._bound["rows"] == 0
+
+
+def test_a_cancelled_computation_tells_nothing(lab):
+    told = []
+    bound = Bound(told.append)
+    bound.start(lab.planner, lab.time)
+    bound.stop()
+    bound.wait(60)
+    assert told == []
+
+
+@pytest.mark.node
+def test_the_gap_is_written_as_in_python():
+    gaps = [0, 1e-9, 0.0361, 0.0999, 0.1, 0.25, 1.5]
+    assert run("explorer/fit.js", "v.gaps.map(m.gapText)", gaps=gaps) == [gap_text(gap) for gap in gaps]
+    assert run("explorer/fit.js", "m.gapText(null)") == gap_text(None) == ""
+
+
+@pytest.mark.node
+def test_a_swatch_has_the_colour_of_its_bar():
+    swatch = "v.bars.map(([layer, category]) => m.swatchOf(layer, category, 5))"
+    colours = run("explorer/landscape_pixels.js", swatch, bars=[[0, 0], [1, 9], [7, 8], [2, 5], [6, 5], [4, 7]])
+    assert colours[:3] == ["var(--rv-land-parameters)", "var(--rv-land-gradients)", "var(--rv-land-flight)"]
+    assert "ramp-0)" in colours[3]
+    assert "ramp-4) 100.0%" in colours[4]
+    assert "land-hatch" in colours[5]
+
+
+@pytest.mark.node
+def test_a_label_of_the_graph_is_cut_before_it_becomes_too_small():
+    label = "m.fittedLabel(v.text, 40, (text) => 7 * text.length)"
+    assert run("graph/svg_boxes.js", label, text="conv") == ["conv", 12.5]
+    text, size = run("graph/svg_boxes.js", label, text="max_pool2d")
+    assert size == 11
+    assert text == "max_p…"
