@@ -42,7 +42,6 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   let refusal = ""; // why the budget typed last was refused
   const leastText = html("span", "rv-least", foot, "");
   leastText.setAttribute("role", "status");
-  const boundText = html("span", "rv-bound-text rv-muted", foot);
   const switches = makeSwitches(foot, fixed, families, actions, id);
   const binds = html("button", "rv-link rv-binds", root);
   binds.title = "Go to the leanest plan and see what is alive at its peak";
@@ -83,7 +82,6 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     if (settled || !isFocused(slider)) slider.value = state.budget;
     const part = state.budget / domain.most;
     if (!isFocused(value)) value.value = amount(state.budget);
-    setText(boundText, state.bound ?? "");
     setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `${formatPercent(part)} of keep-all`);
     slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(part)} of keep-all`);
   }

@@ -47,7 +47,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          const [label, size] = fittedLabel(texts[b].name, w - 6, widthOf);
+          const [label, size] = fittedLabel(texts[b].name, w - 3, widthOf);
           svg("text", { y: 4.2, style: `font-size: ${size.toFixed(1)}px` }, group).textContent = label;
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
