@@ -39,6 +39,7 @@ def test_every_page_opens_without_a_network(chromium, site, theme):
         for player in page.locator(".rv-tplayer").all()[:2]:
             steppers += 1
             caption = player.locator(".rv-tcaption")
+            player.get_by_label("Step", exact=True).press("Home")  # some open at their last step
             first = caption.inner_text()
             player.get_by_role("button", name="Next step", exact=True).click()
             assert caption.inner_text() != first
