@@ -17,9 +17,9 @@ MODULES = sorted(
 )
 # as in ``python -m recompviz.benchmarks.accuracy``
 COMMANDS = (
-    "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "cuda", "debugging", "explorer", "faults",
-    "freed", "fuzzed_recordings", "liveness", "loops", "neighbours", "optimality", "overhead", "paper", "planner",
-    "sequences", "step_times",
+    "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "causes", "cuda", "debugging", "explorer",
+    "faults", "freed", "fuzzed_recordings", "liveness", "loops", "neighbours", "optimality", "overhead", "paper",
+    "planner", "sequences", "step_times",
 )  # fmt: skip
 
 

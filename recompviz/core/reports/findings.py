@@ -103,6 +103,9 @@ class Finding:
     retainer : str
         The object that holds the blocks, and the scope of its variable, for example ``"`log` (global)"``. Empty if
         none was found.
+    verified : bool
+        Whether ``avoidable`` is the result of a replay: the recorded events of the training step without this memory.
+        The fix of a finding that is not verified is worded as a guess.
     """
 
     cause: str
@@ -116,6 +119,7 @@ class Finding:
     surprising: bool = False
     growth: int = 0
     retainer: str = ""
+    verified: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -142,8 +146,18 @@ class Finding:
         """Size, cause, value, line, explanation and fix, in two or three lines."""
         where = f" at {self.line}" if self.line else ""
         return f"{format_bytes(self.size):>10}  {self.cause}: {self.value}{where}\n{'':>12}{self.why}" + (
-            f"\n{'':>12}→ {self.fix}" if self.fix else ""
+            f"\n{'':>12}→ {self.advice}" if self.fix else ""
         )
+
+    @property
+    def advice(self) -> str:
+        """The fix, with the bytes by which the peak falls if a replay has computed them, and otherwise as a guess."""
+        if not self.fix:
+            return ""
+        if self.verified:
+            falls = f": the peak falls by {format_bytes(self.avoidable)}" if self.avoidable else ""
+            return f"{self.fix}{falls}"
+        return f"perhaps: {self.fix}" if self.surprising else self.fix
 
 
 @dataclass(frozen=True)

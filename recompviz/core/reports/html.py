@@ -69,7 +69,7 @@ def report_html(report: MemoryReport) -> str:
 def _finding_html(finding: Finding, first: bool) -> str:
     head = f"<b>{escaped(finding.cause)}</b>: <code>{escaped(finding.value)}</code>, {format_bytes(finding.size)}"
     where = f" at {_line_html(finding.line)}" if finding.line else ""
-    fix = f"<br>→ {escaped(finding.fix)}" if finding.fix else ""
+    fix = f"<br>→ {escaped(finding.advice)}" if finding.fix else ""
     body = f"{head}{where}<br>{escaped(finding.why)}{fix}"
     return f"<blockquote>{body}</blockquote>" if first else f"<p>{body}</p>"
 

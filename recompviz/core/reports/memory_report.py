@@ -49,6 +49,8 @@ class MemoryReport:
         Takes no arguments and returns an Explorer of the training step; None if the step was not traced.
     trace : Trace or None
         The traced training step; None if it was not traced.
+    outside : tuple of PeakRow
+        Tensors of the process that the training step does not touch, largest first. They are not part of ``peak``.
     """
 
     title: str
@@ -61,6 +63,7 @@ class MemoryReport:
     growth: tuple[int, ...] = ()
     open_explorer: Callable[[], Any] | None = field(default=None)
     trace: Any = None
+    outside: tuple[PeakRow, ...] = ()
 
     @property
     def peak(self) -> int:
@@ -74,13 +77,22 @@ class MemoryReport:
 
     @property
     def unattributed(self) -> int:
-        """Bytes of the blocks at the peak whose origin is not known."""
-        return sum(row.size for row in self.rows if not row.attributed)
+        """Bytes of the blocks at the peak and outside the step whose origin is not known."""
+        return sum(row.size for row in (*self.rows, *self.outside) if not row.attributed)
+
+    @property
+    def outside_bytes(self) -> int:
+        """Bytes of the tensors of the process that the training step does not touch."""
+        return sum(row.size for row in self.outside)
 
     @property
     def coverage(self) -> float:
-        """The share of the bytes at the peak whose origin is known, from 0 to 1."""
-        return 1 - self.unattributed / self.peak if self.peak else 1.0
+        """The share of the process's tensor memory whose origin is known, from 0 to 1.
+
+        It counts the bytes at the peak and those outside the step.
+        """
+        total = self.peak + self.outside_bytes
+        return 1 - self.unattributed / total if total else 1.0
 
     @property
     def top(self) -> Finding | None:

@@ -18,8 +18,11 @@ def report_text(report: MemoryReport) -> str:
     lines = [
         f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.reached_at}; "
         f"origin known of {report.coverage:.1%}",
-        "",
     ]
+    if report.outside_bytes:
+        count = f"{len(report.outside):,} tensor{'s' if len(report.outside) > 1 else ''}"
+        lines.append(f"{format_bytes(report.outside_bytes)} more are in {count} that the step does not touch")
+    lines.append("")
     for finding in report.findings[:FINDINGS]:
         lines.append(finding.text)
     lines += _more(len(report.findings), FINDINGS, "findings")

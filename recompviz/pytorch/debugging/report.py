@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from recompviz.core.reports.findings import PeakRow
+from recompviz.core.reports.findings import LEAST_SHARE, PeakRow
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.ranking import ranked
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.all_causes import ordinary_findings, surprising_findings
+from recompviz.pytorch.debugging.causes.process_memory import (
+    growing_graphs,
+    left_gradients,
+    outside_rows,
+    untouched_memory,
+)
 from recompviz.pytorch.debugging.peak.description import (
     block_category,
     block_label,
@@ -36,16 +42,25 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
     static = [
         (block, recording.rounded(block.size))
         for block in recording.static_blocks
-        if block_category(peak, block).static
+        if block_category(peak, block).static or block.role == "gradient"
     ]
-    entries: list[tuple[PeakRow, LiveBlock | None]] = [(_static_row(peak, block, size), None) for block, size in static]
+    entries: list[tuple[PeakRow, LiveBlock | Block]] = [
+        (_static_row(peak, block, size), block) for block, size in static
+    ]
     entries += [(_live_row(peak, one), one) for one in peak.live]
     entries.sort(key=lambda entry: -entry[0].size)
     rows = tuple(row for row, _ in entries)
     total = sum(row.size for row in rows)
-    live = [(i, one) for i, (_, one) in enumerate(entries) if one is not None]
-    surprising = ranked(surprising_findings(peak, live), total)
-    explained = {i for finding in surprising if finding.matters(total) for i in finding.rows}
+    live = [(i, one) for i, (_, one) in enumerate(entries) if isinstance(one, LiveBlock)]
+    fixed = [(i, one, rows[i].size) for i, (_, one) in enumerate(entries) if isinstance(one, Block)]
+    found = [
+        *surprising_findings(peak, live),
+        *left_gradients(peak, fixed),
+        *untouched_memory(peak, total),
+        *growing_graphs(peak),
+    ]
+    surprising = ranked([one for one in found if one.surprising or one.avoidable >= LEAST_SHARE * total], total)
+    explained = {i for one in surprising if one.matters(total) or not one.surprising for i in one.rows}
     ordinary = ordinary_findings(peak, [(i, one) for i, one in live if i not in explained])
     static_bytes: dict[Category, int] = defaultdict(int)
     for block, size in static:
@@ -63,6 +78,7 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
         ranked([*surprising, *ordinary], total),
         notes=(*recording.notes, *not_searched),
         growth=recording.step_ends,
+        outside=outside_rows(peak),
     )
 
 
@@ -70,6 +86,7 @@ _WHY_STATIC = {
     Category.PARAMETER: "parameter of the model",
     Category.BUFFER: "buffer of the model",
     Category.OPTIMIZER: "state of the optimizer",
+    Category.PARAMETER_GRADIENT: "gradient from before the step, kept until it is set to None",
 }
 
 

@@ -8,6 +8,8 @@ keeps a block alive, a third pass runs one more training step. It finds the line
 from __future__ import annotations
 
 import contextlib
+import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,8 +26,10 @@ from recompviz.pytorch.debugging.recorder.other_threads import threads_counted
 from recompviz.pytorch.debugging.recorder.recording import Recording, recorded
 from recompviz.pytorch.debugging.recorder.watched import Operator
 from recompviz.pytorch.debugging.recorder.watcher import Watcher
+from recompviz.pytorch.debugging.references.cycles import Cycle, collected, collector_off
 from recompviz.pytorch.debugging.references.held import HeldAfterStep, paths_by_block
 from recompviz.pytorch.debugging.references.insertions import contents, reader
+from recompviz.pytorch.debugging.references.process_tensors import ProcessTensors
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
 from recompviz.pytorch.debugging.references.walk import Walk
 from recompviz.pytorch.debugging.report import report_of
@@ -35,12 +39,13 @@ from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
-from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, source_line
+from recompviz.pytorch.internals.user_lines import calls_step, lines_traced, own_frames, source_line
 from recompviz.pytorch.tracing.step import (
     Loss,
     Step,
     TraceError,
     expect_loss,
+    needs_closure,
     refuse_call,
     refuse_foreign,
     scalar,
@@ -92,7 +97,7 @@ def examined(
         raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module or a function that runs one step")
     if steps < 1:
         raise ValueError(f"steps = {steps}, expected at least 1; use 3 to find memory that grows")
-    arguments = step_arguments(inputs, kwargs, targets, optimizer)
+    arguments = step_arguments(inputs, kwargs, targets, optimizer, closures=True)
     if isinstance(model, nn.Module):
         refuse_call(model, *arguments[:2])
         make_lazy_parameters(Step(model, None), (*arguments[:2], ()))
@@ -124,6 +129,9 @@ class _Session:
             self.device = present_accelerator() or self.device
         self.watcher = Watcher(self.module)
         self.between: list[HeldAfterStep] = []
+        self.cycles: list[Cycle] = []
+        self.held_by_caller: set[int] = set()
+        self.process = ProcessTensors(self.device)
 
     @property
     def title(self) -> str:
@@ -139,13 +147,21 @@ class _Session:
         if self.module is None:
             self.model(*inputs, **kwargs)
             return
+        if self._plain is not None and optimize and needs_closure(self._plain):
+            self._plain.step(self._loss_and_gradients)  # type: ignore[arg-type]
+            return
+        self._loss_and_gradients()
+        if self._plain is not None and optimize:
+            self._plain.step()
+
+    def _loss_and_gradients(self) -> torch.Tensor:
+        assert self.module is not None
         self._clear()
         loss = self._forward(self.module)
         if not loss.requires_grad:
             raise TraceError("the loss needs no gradient: there is no backward pass to watch")
         torch.autograd.backward(loss)
-        if self._plain is not None and optimize:
-            self._plain.step()
+        return loss.detach()
 
     def _clear(self) -> None:
         for module in self.modules:
@@ -155,6 +171,8 @@ class _Session:
         """Return the loss. The output of the model is freed on return, as in the traced training step."""
         inputs, kwargs, targets = self.arguments
         output = module(*inputs, **kwargs)
+        known = [self.watcher.known(leaf) for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+        self.held_by_caller.update(number for number in known if number is not None)
         loss: torch.Tensor = scalar(output if self.loss is None else self.loss(output, *targets))
         return loss
 
@@ -171,13 +189,26 @@ class _Session:
     def record(self, steps: int) -> Recording:
         """Watch and profile some training steps, and search for references before the first and after each."""
         self._clear()
+        walk = self._walk()
+        self._name_modules(walk)
         self._name_given()
-        self.between.append(self._held_now())
-        with memory_window(self.device) as window, self.watcher.watching(), threads_counted() as threads:
+        self.between.append(HeldAfterStep.of(self.watcher, walk))
+        del walk
+        garbage: list[Any] = []
+        with (
+            memory_window(self.device) as window,
+            self.watcher.watching(),
+            threads_counted() as threads,
+            collector_off(),
+        ):
             for _ in range(steps):
                 self._watched_step()
+                found, cycle = collected(self.watcher)
+                garbage += found
+                self.cycles += [cycle] if cycle is not None else []
                 self.between.append(self._held_now())
             self._clear()  # the next step would clear them too, so that all steps end alike
+        garbage.clear()
         return recorded(
             self.watcher.watched(),
             allocation_events(window.profiled, self.device.type, ("rv:",)),
@@ -187,6 +218,13 @@ class _Session:
             seconds=window.seconds,
             notes=threads.notes,
         )
+
+    def _name_modules(self, walk: Walk) -> None:
+        for (_, expression), value in walk.owners.items():
+            if isinstance(value, nn.Module):
+                known = self.watcher.owners.variables.get(id(value))
+                if known is None or len(expression) < len(known):
+                    self.watcher.owners.variables[id(value)] = expression
 
     def _name_given(self) -> None:
         inputs, kwargs, targets = self.arguments
@@ -217,9 +255,19 @@ class _Session:
         The first is interrupted at the operator of the peak, to search for reference paths. The second runs if an
         object keeps a block alive, and finds the line that stores the block. None runs if there is no operator.
         """
+        outside, touched = self.process.outside(self.watcher, self._walk())
+        seen = PeakState(
+            recording,
+            between=tuple(self.between),
+            held_by_caller=frozenset(self.held_by_caller),
+            outside=tuple(outside),
+            touched=frozenset(touched),
+            cycles=tuple(self.cycles),
+            files=self._files(),
+        )
         at_peak = recording.peak_operator
         if at_peak is None:
-            return PeakState(recording)
+            return seen
         watcher, now = self.watcher, self.watcher.step + 1
         wanted = _by_origin(recording)
         index = at_peak.number - recording.steps.start_of(at_peak.step)
@@ -233,8 +281,16 @@ class _Session:
         with watcher.watching():
             self._watched_step()
         watcher.on_operator = None
-        peak = PeakState(recording, paths, tuple(self.between))
+        peak = replace(seen, paths=paths)
         return replace(peak, stored_at=self._storing_lines(peak.retainers)) if peak.retainers else peak
+
+    def _files(self) -> tuple[str, ...]:
+        """Return the user's files: those of the frames that called recompviz, and that of the function."""
+        files = [own.f_code.co_filename for own, _ in own_frames(sys._getframe(1))]
+        code = getattr(inspect.unwrap(self.model), "__code__", None) or getattr(
+            getattr(self.model, "__func__", None), "__code__", None
+        )
+        return tuple(dict.fromkeys([*files, *([code.co_filename] if code is not None else [])]))
 
     def _paths_now(self, wanted: Mapping[tuple[int, int], int], now: int) -> dict[int, list[ReferencePath]]:
         """Return the current reference paths, by the number of the recorded block.

@@ -34,7 +34,11 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 
 
 def step_arguments(
-    inputs: Sequence[Any], kwargs: Mapping[str, Any] | None, targets: Any, optimizer: Any = None
+    inputs: Sequence[Any],
+    kwargs: Mapping[str, Any] | None,
+    targets: Any,
+    optimizer: Any = None,
+    closures: bool = False,
 ) -> Arguments:
     """Check the types of the arguments of a training step, and return them as (inputs, kwargs, targets).
 
@@ -45,6 +49,8 @@ def step_arguments(
     targets : sequence or torch.Tensor
         The arguments of the loss after the model's output. A single tensor is one target.
     optimizer : torch.optim.Optimizer, optional
+    closures : bool
+        Whether an optimizer is allowed whose ``step`` calls a closure with the whole training step (LBFGS).
 
     Returns
     -------
@@ -63,7 +69,8 @@ def step_arguments(
         targets = (targets,)
     expect(targets, (tuple, list), "targets", "a tuple of the loss's arguments after the output", "write targets=(y,)")
     expect_optimizer(optimizer)
-    _refuse_closure(optimizer)
+    if not closures:
+        _refuse_closure(optimizer)
     return tuple(inputs), dict(named), tuple(targets)
 
 
@@ -76,12 +83,17 @@ def expect_optimizer(optimizer: Any) -> None:
 
 def _refuse_closure(optimizer: torch.optim.Optimizer | None) -> None:
     """Raise TypeError if an optimizer calls the step several times (LBFGS): its ``step`` cannot be measured alone."""
-    closure = None if optimizer is None else inspect.signature(type(optimizer).step).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:
+    if optimizer is not None and needs_closure(optimizer):
         raise TypeError(
             f"optimizer is {shown(optimizer)}, whose step() calls a closure with the whole training step, expected one "
             "that steps after the backward pass; leave it out"
         )
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether ``optimizer.step`` cannot be called without a closure that computes the loss (LBFGS)."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return closure is not None and closure.default is closure.empty
 
 
 def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, arguments: Any = ()) -> None:

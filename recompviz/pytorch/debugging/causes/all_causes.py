@@ -12,16 +12,25 @@ from collections import defaultdict
 from recompviz.core.reports.findings import Finding
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.copies import full_precision_copies, out_of_place, pinned_bases
-from recompviz.pytorch.debugging.causes.graphs import graph_without_backward, recomputed_too_early, retained_graph
+from recompviz.pytorch.debugging.causes.graphs import recomputed_too_early, retained_graph
+from recompviz.pytorch.debugging.causes.large_encodings import (
+    cat_caches,
+    log_softmax_over_vocabulary,
+    one_hot,
+    repeated_values,
+)
 from recompviz.pytorch.debugging.causes.large_results import (
     attention_matrices,
     broadcasts,
     dense_embedding_gradients,
     optimizer_first_step,
 )
+from recompviz.pytorch.debugging.causes.process_memory import cycles, optimizer_history
 from recompviz.pytorch.debugging.causes.references import held_references, unexplained_growth
 from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding, largest_of
-from recompviz.pytorch.debugging.causes.unused_computation import double_precision, unstepped_gradients
+from recompviz.pytorch.debugging.causes.unneeded_gradients import unstepped_gradients
+from recompviz.pytorch.debugging.causes.unused_computation import double_precision
+from recompviz.pytorch.debugging.causes.unused_graphs import graph_without_backward, summed_losses
 from recompviz.pytorch.debugging.peak.description import blocks_and_bytes, category, why
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock
@@ -31,6 +40,14 @@ CAUSES = (
     unexplained_growth,
     retained_graph,
     graph_without_backward,
+    summed_losses,
+    unstepped_gradients,
+    one_hot,
+    repeated_values,
+    log_softmax_over_vocabulary,
+    cat_caches,
+    cycles,
+    optimizer_history,
     pinned_bases,
     out_of_place,
     full_precision_copies,
@@ -39,7 +56,6 @@ CAUSES = (
     optimizer_first_step,
     recomputed_too_early,
     dense_embedding_gradients,
-    unstepped_gradients,
     double_precision,
 )
 

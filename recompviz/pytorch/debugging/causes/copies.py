@@ -59,6 +59,8 @@ def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         if not (saved or held) or not 0 < size <= PINNED_SHARE * block.size:
             continue
         view = _view_of(peak, block.number, set(needed))
+        if view is None:
+            continue  # an operator returned a result in a larger block, as `mse_loss` does
         reason = f"is saved for {saved_for(peak, peak.waiting(live))}" if saved else f"is held by {held[0].text}"
         yield finding(
             peak,
@@ -66,9 +68,27 @@ def pinned_bases(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             [(i, live)],
             f"a view of {format_bytes(size)} {reason} and keeps its base of {format_bytes(block.size)} alive",
             "copy the view with `.clone()` or `.contiguous()`, so that the base can be freed",
-            view.line if view is not None else None,
-            avoidable=block.size - size,
+            view.line,
+            avoidable=_with_copy(peak, live, view, size),
+            verified=True,
         )
+
+
+def _with_copy(peak: PeakState, live: LiveBlock, view: Operator, size: int) -> int:
+    """Return by how many bytes the peak falls if a base is freed after its view is copied."""
+    recording = peak.recording
+    assert live.block is not None
+    number = live.block.number
+    whole = [
+        n
+        for n in peak.reads.get(number, [])
+        if n <= peak.at
+        and not peak.operators[n].views
+        and any(o.block == number and o.bytes > PINNED_SHARE * live.block.size for o in peak.operators[n].reads)
+    ]
+    before = max([view.number, *whole]) + 1
+    after = recording.peak_without({live.allocation: before}) + recording.rounded(size)
+    return max(recording.allocations.peak - after, 0)
 
 
 def _view_of(peak: PeakState, block: int, needed: set[tuple[int, ...]]) -> Operator | None:
@@ -94,6 +114,8 @@ def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         if op is not None:
             groups[op.short, op.line].append((i, live))
     for (short, line), members in groups.items():
+        if not all(_alone(peak, live) for _, live in members):
+            continue  # another object would see the overwritten value
         held = next((paths[0] for _, live in members if (paths := peak.paths_to(live))), None)
         if any(peak.waiting(live) for _, live in members):
             reason = f"`{short}` saves its input for backward; in place it saves its result, which is kept anyway"
@@ -107,10 +129,23 @@ def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             members,
             f"`{short}` writes its result beside its input ({blocks_and_bytes(len(members), bytes_of(members))}); "
             f"{reason}",
-            f"use `{short}_`, or `inplace=True` in the module",
+            _in_place(members, peak, short),
             line,
             avoidable=peak_reduction(peak, members, after=False),
+            verified=True,
         )
+
+
+def _in_place(rows: LiveRows, peak: PeakState, short: str) -> str:
+    layers = [op for _, live in rows if (op := in_place_reader(peak, live)) is not None]
+    if any(op.layer for op in layers):
+        return f"make the layer with `inplace=True`: `{layers[0].layer}(inplace=True)`"
+    return f"use `torch.{short}_`" if hasattr(torch, short + "_") else f"use the method `{short}_`"
+
+
+def _alone(peak: PeakState, live: LiveBlock) -> bool:
+    """Return whether at most one local variable holds a block, which ends with its function."""
+    return all(path.local for path in peak.paths_to(live))
 
 
 def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
@@ -131,6 +166,8 @@ def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
     elementwise = op.pointwise or op.short in SAVES_RESULT_IN_PLACE  # torch 2.10 does not tag all of these
     if not elementwise or op.number > peak.at or not hasattr(torch.ops.aten, op.short + "_"):
         return None
+    if op.layer and not op.layer_in_place:
+        return None  # a layer of PyTorch without the argument ``inplace``
     if len([o for o in op.reads if o.block == block.number]) != len(op.reads):
         return None  # with two inputs it is not clear which one to overwrite
     made = op.makes[0] if len(op.makes) == 1 else None

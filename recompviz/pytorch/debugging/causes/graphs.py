@@ -1,6 +1,6 @@
 """Causes of memory at the peak: autograd graphs.
 
-A graph is retained or never used, or a checkpoint recomputes many values.
+A graph is retained, or a checkpoint recomputes many values.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.causes.shared import (
     LiveRows,
     bytes_of,
-    common_line,
     finding,
     has_role,
     largest_of,
@@ -22,6 +21,7 @@ from recompviz.pytorch.debugging.causes.shared import (
 )
 from recompviz.pytorch.debugging.peak.description import blocks_and_bytes, operator_name, saved_for
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
@@ -42,40 +42,27 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         "add the losses and call backward once, or call the last backward without retain_graph and create_graph",
         next((line for line in lines if line is not None), None),
         avoidable=peak_reduction(peak, members, after=True),
+        verified=True,
     )
 
 
-def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if values are saved for backward in a training step without a backward pass."""
-    if peak.has_backward:
-        return
-    members = [(i, live) for i, live in rows if not has_role(live) and peak.age(live) == 0 and peak.waiting(live)]
-    if members:
-        yield finding(
-            peak,
-            "graph built without a backward",
-            members,
-            f"{blocks_and_bytes(len(members), bytes_of(members))} are saved for a backward pass that this step does "
-            "not run",
-            "run it under `torch.no_grad()` or `torch.inference_mode()`",
-            common_line([live.operator for _, live in members]),
-        )
-
-
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each checkpoint that has at least three recomputed blocks alive at the peak.
+    """Yield a finding for each checkpoint that recomputes much more than the other checkpoints keep.
 
-    All these blocks except the largest count as avoidable.
+    With parts of the best length, about as much is recomputed as kept. A checkpoint is reported if at least three of
+    its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks except
+    the largest count as avoidable.
     """
+    kept = sum(live.size for _, live in rows if _kept(peak, live))
     groups: dict[SourceLine, LiveRows] = defaultdict(list)
     for i, live in rows:
         op = live.operator
         if live.block is not None and not live.block.role and op and op.phase is Phase.RECOMPUTE and op.checkpoint:
             groups[op.checkpoint].append((i, live))
     for line, members in groups.items():
-        if len(members) < 3:
-            continue
         size = bytes_of(members)
+        if len(members) < 3 or size <= 2 * kept:
+            continue
         yield finding(
             peak,
             "recomputed too early",
@@ -86,3 +73,9 @@ def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             line,
             avoidable=size - largest_of(members).size,
         )
+
+
+def _kept(peak: PeakState, live: LiveBlock) -> bool:
+    """Return whether a block of the forward pass waits for its backward pass."""
+    recomputed = live.operator is not None and live.operator.phase is Phase.RECOMPUTE
+    return not has_role(live) and peak.age(live) == 0 and not recomputed and bool(peak.waiting(live))

@@ -122,6 +122,7 @@ def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         else:
             fix = "give both inputs the same shape: `.squeeze()`, `.unsqueeze()` or `.view_as()` one of them"
         size = bytes_of(members)
+        saves = _without_broadcast(peak, shape, line)
         yield finding(
             peak,
             "broadcast to a large result" if meant else "accidental broadcast",
@@ -130,9 +131,30 @@ def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             f"inputs of {format_bytes(inputs)}",
             fix,
             line,
-            avoidable=max(size - inputs, 0),
+            avoidable=max(size - inputs, 0) if meant else saves,
+            verified=not meant,
             value=block_label(peak, peak.blocks[op.makes[0].block]) if op.makes else operator_name(op),
         )
+
+
+def _without_broadcast(peak: PeakState, shape: tuple[int, ...], line: SourceLine | None) -> int:
+    """Return by how many bytes the peak falls if the values of a broadcast have the size of its largest input."""
+    recording = peak.recording
+    count = element_count(shape)
+    resized = {}
+    for allocation, number in enumerate(recording.block_of):
+        block = recording.blocks[number] if number >= 0 else None
+        if block is None or block.role or block.maker < 0 or block.step != peak.step:
+            continue
+        if elements_of(block.operand) != count:
+            continue
+        source = nearest_source(
+            peak, peak.forward_of(peak.operators[block.maker]), lambda op: _broadcast(peak, op) is not None
+        )
+        if source is not None and source.line == line:
+            largest = max(peak.blocks[operand.block].size for operand in source.reads)
+            resized[allocation] = min(largest, block.size)
+    return max(recording.allocations.peak - recording.peak_without({}, (), {}, resized), 0)
 
 
 def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
@@ -152,15 +174,15 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
 
-    One finding is about the optimizer's state, if the optimizer makes its state in this step. The other is about the
-    temporary values of the update.
+    One finding is about the optimizer's state, if the only recorded step makes it. The other is about the temporary
+    values of an update of all parameters together (``foreach``).
     """
     state = [
         (i, live)
         for i, live in rows
         if live.block and live.block.role == "optimizer state" and peak.age(live) == 0 and live.operator is not None
     ]
-    if state:
+    if state and len(peak.recording.steps.step_starts) == 1:
         kinds = sorted({live.block.name.split(" of ")[0] for _, live in state if live.block is not None})
         name = next((live.operator.optimizer for _, live in state if live.operator), "") or "the optimizer"
         yield finding(
@@ -176,13 +198,24 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     ]
     if temporaries:
         name = next(live.operator.optimizer for _, live in temporaries if live.operator)
+        together = any("_foreach_" in live.operator.short for _, live in temporaries if live.operator)
+        recording = peak.recording
+        births = recording.allocations.at[recording.allocations.birth].tolist()
+        inside = {i for i, at in enumerate(births) if at >= 0 and peak.operators[at].optimizer}
+        kept = {i for i in inside if (n := recording.block_of[i]) >= 0 and recording.blocks[n].role}
+        largest = max((live.size for _, live in temporaries), default=0)
+        after = recording.peak_without({}, inside - kept) + 2 * largest
+        saves = max(recording.allocations.peak - after, 0)
         yield finding(
             peak,
             "temporaries of the optimizer",
             temporaries,
-            f"{name} updates all parameters together, with temporaries of "
+            f"{name} updates {'all parameters together' if together else 'the parameters'} with temporaries of "
             f"{blocks_and_bytes(len(temporaries), bytes_of(temporaries))}",
-            "`foreach=False` needs temporaries for one parameter at a time, `fused=True` needs none",
+            f"make {name} with `foreach=False`, which needs temporaries for one parameter at a time" * together,
+            avoidable=saves if together else 0,
+            verified=together and saves > 0,
+            surprising=together,
         )
 
 

@@ -14,6 +14,7 @@ from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer
+from recompviz.pytorch.debugging.source_text import last_use
 
 HELD_ACROSS = "reference held across iterations"
 GROWS = "memory that grows from step to step"
@@ -93,7 +94,21 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
     fix = _fix(peak, largest, path, retainer, named)
     avoidable = peak_reduction(peak, rows, after=True)
     line = peak.stored_at.get(key)
-    return finding(peak, cause, rows, why, fix, line, avoidable=avoidable, growth=growth, retainer=held_by)
+    # a local variable ends with its function; healthy code has many
+    variable = retainer.referrer.kind == "variable" and path.local and not growth
+    return finding(
+        peak,
+        cause,
+        rows,
+        why,
+        fix if avoidable or growth else "",
+        line,
+        avoidable=avoidable,
+        growth=growth,
+        retainer=held_by,
+        verified=bool(avoidable) and bool(fix),
+        surprising=not variable,
+    )
 
 
 def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer, named: str) -> str:
@@ -111,10 +126,10 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if retainer.referrer.kind == "cache":
         return f"give `{named}` a small maxsize, or call `{named}.cache_clear()`"
     grows = peak.growth(retainer.key) > 0
+    if retainer.referrer.kind == "variable" and not grows and path.local:
+        return _deletion(peak, live, named)
     if retainer.referrer.kind == "variable" and not grows:
-        last = peak.last_read(live)
-        after = f" after {last.line.place}" if last is not None and last.line is not None else ""
-        return f"`del {named}`{after}, or assign another value to it"
+        return f"`{named} = None` before the next step"
     if path.bytes < (live.block.size if live.block is not None else 0):
         return f"`.clone()` the part that goes into `{named}`: a view keeps its whole base alive"
     parts = "store only what is needed: a number, or a part by `.clone()`"
@@ -125,6 +140,20 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if grows and path.expression == named:
         return f"bound its length, `{named} = {named}[-n:]`, or write into a tensor that is allocated once"
     return f"`{named} = None` before the next step; or {parts}"
+
+
+def _deletion(peak: PeakState, live: LiveBlock, named: str) -> str:
+    """Return the advice to delete a local variable, or nothing if that is not safe or does not free the block."""
+    paths = peak.paths_to(live)
+    last = peak.last_read(live)
+    block = live.block
+    alone = len({path.expression for path in paths}) == 1
+    if last is None or block is None or block.number in peak.held_by_caller or not alone or not named.isidentifier():
+        return ""
+    function = paths[0].root.removeprefix("local of ")
+    inside = next((line for line in last.stack if line.function == function), None)
+    after = last_use(inside, named) if inside is not None else None
+    return f"`del {named}` after {after.place}" if after is not None else ""
 
 
 def unexplained_growth(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ def finding(
     surprising: bool = True,
     value: str = "",
     retainer: str = "",
+    verified: bool = False,
 ) -> Finding:
     """Return a finding about live allocations.
 
@@ -46,7 +47,7 @@ def finding(
         Bytes that the fix would free. Default: the bytes of all allocations.
     value : str
         A name for the allocations. Default: the name of the largest allocation.
-    cause, why, fix, growth, surprising, retainer
+    cause, why, fix, growth, surprising, retainer, verified
         As in :class:`~recompviz.core.reports.findings.Finding`.
     """
     largest = largest_of(rows)
@@ -65,6 +66,7 @@ def finding(
         surprising=surprising,
         growth=growth,
         retainer=retainer,
+        verified=verified,
     )
 
 

@@ -1,43 +1,14 @@
-"""Causes of memory at the peak: the training step computes more than it uses.
-
-Examples are gradients that no optimizer uses, and values in float64.
-"""
+"""A cause of memory at the peak: values in float64."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from recompviz.core.reports.findings import Finding
-from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding, largest_of
+from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding
 from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.watched import Operator
-
-
-def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if parameters have gradients but no optimizer updates them, for example in a teacher model.
-
-    Nothing is yielded if no optimizer is known, or if the training step that contains the peak has no backward pass.
-    """
-    stepped = peak.recording.steps.stepped
-    if not stepped or not peak.has_backward:
-        return
-    members = [
-        (i, live)
-        for i, live in rows
-        if live.block is not None and live.block.role == "gradient" and live.block.gradient_of not in {-1, *stepped}
-    ]
-    if members:
-        forward = peak.forward_of(largest_of(members).operator)
-        yield finding(
-            peak,
-            "gradients that nothing steps",
-            members,
-            f"{blocks_and_bytes(len(members), bytes_of(members))} are gradients of parameters that no optimizer of "
-            "this step updates; the values saved to compute them take more memory",
-            "run that part under `torch.no_grad()`, or call `requires_grad_(False)` on its parameters",
-            forward.line if forward is not None else None,
-        )
 
 
 def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:

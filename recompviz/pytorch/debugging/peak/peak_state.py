@@ -11,7 +11,9 @@ from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock, Recording
 from recompviz.pytorch.debugging.recorder.watched import Block, Operand, Operator, Saved
-from recompviz.pytorch.debugging.references.held import HeldAfterStep, growth_by_retainer
+from recompviz.pytorch.debugging.references.cycles import Cycle
+from recompviz.pytorch.debugging.references.held import HeldAfterStep, growth_by_retainer, trend
+from recompviz.pytorch.debugging.references.process_tensors import OutsideTensor
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath, Retainer, retainer_of
 
 # the largest number of retainers that are watched for the lines that store into them
@@ -38,12 +40,27 @@ class PeakState:
         The objects that hold blocks before the first recorded training step, and after each one.
     stored_at : mapping of (root, expression) to SourceLine
         For each retainer, the user's line that stores the most bytes in it. Retainers without a known line are missing.
+    held_by_caller : frozenset of int
+        The numbers of the blocks that the caller of the loss holds while the loss is computed: outputs of the model.
+    outside : tuple of OutsideTensor
+        Tensors of the process that the steps do not touch, largest first.
+    touched : frozenset of str
+        The variables through which the steps reach tensors.
+    cycles : tuple of Cycle
+        Reference cycles that held tensors after the recorded steps.
+    files : tuple of str
+        The user's files in which global variables may be assigned.
     """
 
     recording: Recording
     paths: Mapping[int, list[ReferencePath]] = field(default_factory=dict)
     between: tuple[HeldAfterStep, ...] = ()
     stored_at: Mapping[Key, SourceLine] = field(default_factory=dict)
+    held_by_caller: frozenset[int] = frozenset()
+    outside: tuple[OutsideTensor, ...] = ()
+    touched: frozenset[str] = frozenset()
+    cycles: tuple[Cycle, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def operators(self) -> tuple[Operator, ...]:
@@ -219,6 +236,11 @@ class PeakState:
             return -self.growth(retainer.key), not path.outlives, variable, not retainer.collection
 
         return min(candidates, key=order, default=None)
+
+    def node_growth(self, key: Key) -> int:
+        """Return by how many autograd nodes the graph that a tensor holds grows per training step; 0 if it does not."""
+        counts = [held.nodes.get(key, 0) for held in self.between[1:]]
+        return trend(counts)
 
     def growth(self, key: Key) -> int:
         """Return by how many bytes the blocks that a retainer holds grow per training step, on average.

@@ -30,6 +30,7 @@ class OpenBlock:
     role: str = ""
     name: str = ""
     gradient_of: int = -1
+    owner: str = ""
 
     def frozen(self) -> Block:
         """Return the current attributes as a :class:`Block`."""
@@ -80,7 +81,8 @@ class BlockTable:
         for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
             own *= size if stride else min(size, 1)
         dtype = str(tensor.dtype).removeprefix("torch.")
-        operand = Operand(number, tuple(tensor.shape), dtype, own, int(tensor.storage_offset()))
+        needs_grad = tensor.requires_grad
+        operand = Operand(number, tuple(tensor.shape), dtype, own, int(tensor.storage_offset()), needs_grad)
         if number == len(self.blocks):
             self._add(key, tensor, operand, maker, position)
         return operand

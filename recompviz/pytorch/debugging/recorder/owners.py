@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import sys
 import weakref
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.debugging.recorder.block_table import BlockTable
+from recompviz.pytorch.internals.node_info import is_library
 from recompviz.pytorch.internals.undone import undone
 
 
@@ -27,6 +30,8 @@ class Owners:
         Class name of the optimizer whose ``step`` runs now; empty if none runs.
     stepped : set of int
         The numbers of the blocks of all parameters that an optimizer updates.
+    variables : dict of int to str
+        ``id`` of a module → the user's expression for it, such as ``"vgg"``.
     """
 
     def __init__(self, table: BlockTable) -> None:
@@ -36,6 +41,13 @@ class Owners:
         self._roots: list[weakref.ref[nn.Module]] = []
         self._module_names: weakref.WeakKeyDictionary[nn.Module, str] = weakref.WeakKeyDictionary()
         self._running: list[str] = []
+        self._layers: list[tuple[str, bool]] = []
+        self.variables: dict[int, str] = {}
+
+    @property
+    def layer(self) -> tuple[str, bool]:
+        """Class of the innermost module if it is a library's, and whether it has an attribute ``inplace``."""
+        return self._layers[-1] if self._layers else ("", False)
 
     @property
     def module(self) -> str:
@@ -58,14 +70,22 @@ class Owners:
 
         The names of every module after the first begin with its class name.
         """
-        prefix = type(module).__name__ + "." if self._roots else ""
+        variable = self.variables.get(id(module), "")
+        prefix = (variable or type(module).__name__) + "." if self._roots else ""
         self._roots.append(weakref.ref(module))
         for name, child in module.named_modules():
             self._module_names.setdefault(child, (prefix + name).rstrip("."))
         for name, parameter in module.named_parameters():
             self.table.name_once(parameter, "parameter", prefix + name)
+            self._own(parameter, variable)
+        self._name_gradients_of(module)
         for name, buffer in module.named_buffers():
             self.table.name_once(buffer, "buffer", prefix + name)
+
+    def _own(self, parameter: torch.Tensor, variable: str) -> None:
+        block = self.table.block_of(parameter)
+        if block is not None and not block.owner:
+            block.owner = variable
 
     @contextlib.contextmanager
     def _module_hooks(self) -> Iterator[None]:
@@ -73,10 +93,14 @@ class Owners:
             if module not in self._module_names:
                 self.add_module(module)
             self._running.append(self._module_names[module])
+            kind = type(module)
+            library = is_library(getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
+            self._layers.append((kind.__name__, hasattr(module, "inplace")) if library else ("", False))
 
         def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
             if self._running:
                 self._running.pop()
+                self._layers.pop()
 
         hooks = torch.nn.modules.module
         with (
@@ -93,9 +117,12 @@ class Owners:
 
     @contextlib.contextmanager
     def _optimizer_hooks(self) -> Iterator[None]:
-        def enter(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        def enter(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
             self.optimizer = type(optimizer).__name__
             self.add_optimizer(optimizer)
+            closures = tuple(self._outside(value) if callable(value) else value for value in args[1:])
+            named = {name: self._outside(value) if callable(value) else value for name, value in kwargs.items()}
+            return (*args[:1], *closures), named
 
         def leave(optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
             self.optimizer = ""
@@ -106,6 +133,19 @@ class Owners:
             undone(optimizers.register_optimizer_step_post_hook(leave).remove),
         ):
             yield
+
+    def _outside(self, closure: Any) -> Any:
+        """Return a closure whose operators do not count as operators of the optimizer that calls it."""
+
+        @functools.wraps(closure)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            before, self.optimizer = self.optimizer, ""
+            try:
+                return closure(*args, **kwargs)
+            finally:
+                self.optimizer = before
+
+        return call
 
     # ---------------------------------------------------------------- names of blocks
 
@@ -122,16 +162,24 @@ class Owners:
         """Name the blocks of an optimizer's state, for example ``"exp_avg of layer1.weight"``."""
         for parameter, state in optimizer.state.items():
             block = self.table.block_of(parameter)
-            owner = block.name if block is not None else "a parameter"
+            owner = (block.name if block is not None else "") or "a parameter"
             for name, value in state.items():
-                if isinstance(value, torch.Tensor) and (found := self.table.block_of(value)) is not None:
-                    found.role, found.name = "optimizer state", f"{name} of {owner}"
+                tensors = pytree.tree_leaves(value)
+                for i, tensor in enumerate(tensors):
+                    found = self.table.block_of(tensor) if isinstance(tensor, torch.Tensor) else None
+                    if found is not None and not found.role:
+                        listed = f"{name}[{i}]" if isinstance(value, list | tuple) else name
+                        found.role, found.name = "optimizer state", f"{listed} of {owner}"
 
     def name_gradients(self) -> None:
         """Name the blocks of the current gradients of all modules, for example ``"gradient of layer1.weight"``."""
         for root in self.roots:
-            for name, parameter in root.named_parameters():
-                if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:
-                    block.role, block.name = "gradient", f"gradient of {name}"
-                    of = self.table.known(parameter)
-                    block.gradient_of = -1 if of is None else of
+            self._name_gradients_of(root)
+
+    def _name_gradients_of(self, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None and (block := self.table.block_of(parameter.grad)) is not None:
+                block.role, block.name = "gradient", f"gradient of {name}"
+                of = self.table.known(parameter)
+                block.gradient_of = -1 if of is None else of
+                block.owner = self.variables.get(id(module), "")

@@ -9,7 +9,7 @@ is *unattributed*, but its bytes still count.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -171,22 +171,52 @@ class Recording:
         live = np.concatenate([[0], self.allocations.live])
         return live[np.searchsorted(self.allocations.at, np.array(operators, np.int64), side="left")]
 
-    def peak_without(self, freed: dict[int, int]) -> int:
-        """Return the peak of transient memory, in bytes, that would result if some blocks were freed earlier.
+    def peak_without(
+        self,
+        freed: Mapping[int, int],
+        removed: Collection[int] = (),
+        extended: Mapping[int, int] | None = None,
+        resized: Mapping[int, int] | None = None,
+    ) -> int:
+        """Return the peak of transient memory, in bytes, that would result if some blocks lived shorter or longer.
 
         Only the training step of the peak is considered.
 
         Parameters
         ----------
-        freed : dict of int to int
+        freed : mapping of int to int
             Number of an allocation → number of the operator before which the allocation is freed.
+        removed : collection of int
+            Allocations that are not made.
+        extended : mapping of int to int, optional
+            Number of an allocation → number of the operator before which it is freed, later than recorded.
+        resized : mapping of int to int, optional
+            Number of an allocation → its bytes.
         """
         allocations = self.allocations
         live = allocations.live.copy()
-        for number, operator in freed.items():
+
+        def span(number: int) -> tuple[int, int]:
             death = int(allocations.death[number])
-            start = max(int(allocations.birth[number]), int(np.searchsorted(allocations.at, operator, side="left")))
-            live[start : death if death >= 0 else len(live)] -= allocations.size[number]
+            return int(allocations.birth[number]), death if death >= 0 else len(live)
+
+        def event_of(operator: int) -> int:
+            return int(np.searchsorted(allocations.at, operator, side="left"))
+
+        for number in removed:
+            start, end = span(number)
+            live[start:end] -= allocations.size[number]
+        for number, operator in freed.items():
+            if number not in removed:
+                birth, end = span(number)
+                live[max(birth, event_of(operator)) : end] -= allocations.size[number]
+        for number, operator in (extended or {}).items():
+            _, end = span(number)
+            live[end : max(end, event_of(operator))] += allocations.size[number]
+        for number, size in (resized or {}).items():
+            if number not in removed and number not in freed:
+                start, end = span(number)
+                live[start:end] += size - allocations.size[number]
         bounds = [self.steps.start_of(self.peak_step), self.steps.start_of(self.peak_step + 1)]
         first, last = np.searchsorted(allocations.at, bounds, side="left")
         return int(live[first:last].max(initial=0))

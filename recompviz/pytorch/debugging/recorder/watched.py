@@ -24,6 +24,8 @@ class Operand:
         Bytes of the elements. A dimension with stride 0 counts as one element.
     offset : int
         The position in the block at which the tensor starts, in elements.
+    needs_grad : bool
+        Whether the tensor required a gradient when the operator read it.
     """
 
     block: int
@@ -31,6 +33,7 @@ class Operand:
     dtype: str
     bytes: int
     offset: int = 0
+    needs_grad: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,13 @@ class Operator:
         Whether PyTorch tags the operator as elementwise.
     autocast : bool
         Whether autocast was enabled for the device of an input.
+    layer : str
+        Class name of the layer of a library that called the operator, such as ``"Tanh"``; empty if the user's own code
+        called it.
+    layer_in_place : bool
+        Whether this layer has an attribute ``inplace``.
+    grad_enabled : bool
+        Whether autograd recorded operators when this one started.
     reads : tuple of Operand
         The tensors among the inputs.
     makes : tuple of Operand
@@ -90,6 +100,9 @@ class Operator:
     casts: bool = False
     pointwise: bool = False
     autocast: bool = False
+    layer: str = ""
+    layer_in_place: bool = False
+    grad_enabled: bool = True
     reads: tuple[Operand, ...] = ()
     makes: tuple[Operand, ...] = ()
     views: tuple[Operand, ...] = ()
@@ -154,6 +167,8 @@ class Block:
         Name of a block with a role, such as ``"layer1.weight"``; otherwise empty.
     gradient_of : int
         For the gradient of a parameter, the number of the parameter's block; otherwise −1.
+    owner : str
+        The user's expression for the module of a parameter or buffer, such as ``"vgg"``; empty if it is not known.
     """
 
     number: int
@@ -169,6 +184,7 @@ class Block:
     role: str = ""
     name: str = ""
     gradient_of: int = -1
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,6 +228,8 @@ class WatchedSteps:
         Backward operator → the user's line that called ``backward``.
     stepped : frozenset of int
         The blocks of parameters that an optimizer updates.
+    leaves : frozenset of int
+        The blocks of leaf tensors that required a gradient when an operator read them.
     """
 
     operators: tuple[Operator, ...]
@@ -222,6 +240,7 @@ class WatchedSteps:
     operator_of_node: Mapping[int, int]
     backward_lines: Mapping[int, SourceLine]
     stepped: frozenset[int]
+    leaves: frozenset[int] = frozenset()
 
     def start_of(self, step: int) -> int:
         """Return the number of the first operator of a training step.

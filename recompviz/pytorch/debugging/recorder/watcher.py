@@ -73,6 +73,7 @@ class Watcher:
         self._runs: dict[int, NodeRun] = {}
         self._operator_of_node: dict[int, int] = {}
         self._backward_lines: dict[int, SourceLine] = {}
+        self._leaves: set[int] = set()
         if model is not None:
             self.owners.add_module(model)
 
@@ -90,6 +91,7 @@ class Watcher:
     def begin_step(self) -> None:
         """Start the next training step. Operators that run after this call belong to the new step."""
         self._table.step += 1
+        self.owners.optimizer = ""  # the step before may have raised an error inside the optimizer
         self.step_starts.append(len(self.operators))
 
     def watched(self) -> WatchedSteps:
@@ -103,6 +105,7 @@ class Watcher:
             dict(self._operator_of_node),
             dict(self._backward_lines),
             frozenset(self.owners.stepped),
+            frozenset(self._leaves),
         )
 
     @property
@@ -188,6 +191,12 @@ class Watcher:
             run = self._runs.get(sequence)
             self._runs[sequence] = NodeRun(run.first if run is not None else number, number, keeps_graph())
         leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        reads = []
+        for leaf in leaves:
+            if (operand := self._table.operand(leaf)) is not None:
+                reads.append(operand)
+                if operand.needs_grad and leaf.is_leaf and phase is Phase.FORWARD:
+                    self._leaves.add(operand.block)
         return Operator(
             number,
             self.step,
@@ -203,7 +212,9 @@ class Watcher:
             self.function in _CASTS,
             torch.Tag.pointwise in getattr(function, "tags", ()),
             any(torch.is_autocast_enabled(kind) for kind in {leaf.device.type for leaf in leaves}),
-            tuple(found for leaf in leaves if (found := self._table.operand(leaf)) is not None),
+            *self.owners.layer,
+            torch.is_grad_enabled(),
+            tuple(reads),
         )
 
     def _module_of(self, sequence: int, node: Any, phase: Phase) -> str:

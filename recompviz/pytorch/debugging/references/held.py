@@ -1,14 +1,14 @@
-"""Find the blocks that the user's objects hold after each training step, and the objects that hold more in every step.
+"""Find the blocks that the user's objects hold after each training step, and the objects that hold more and more.
 
 A block is one storage. Each live block gets its reference paths. A retainer is the object that keeps a block alive. It
-grows if it holds more bytes after every training step than after the step before.
+grows if the bytes that it holds after the training steps rise.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -32,24 +32,32 @@ class HeldAfterStep:
         Number of a block → the reference paths to the block.
     not_searched : str
         A sentence about objects that the search left out; empty if there are none.
+    nodes : mapping of (root, expression) to int
+        For tensors with a graph that outlive the step, the number of autograd nodes in the graph.
     """
 
     containers: frozenset[tuple[str, int]]
     paths: Mapping[int, list[ReferencePath]]
     not_searched: str = ""
+    nodes: Mapping[Key, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, watcher: Watcher, walk: Walk) -> HeldAfterStep:
         """Describe the objects and tensors that a search found, without keeping tensors alive."""
-        return cls(frozenset(walk.containers), paths_by_block(watcher, walk.found), walk.not_searched)
+        nodes: dict[Key, int] = {}
+        paths = paths_by_block(watcher, walk.found, nodes)
+        return cls(frozenset(walk.containers), paths, walk.not_searched, nodes)
 
 
-def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, list[ReferencePath]]:
+def paths_by_block(
+    watcher: Watcher, found: Sequence[FoundTensor], nodes: dict[Key, int] | None = None
+) -> dict[int, list[ReferencePath]]:
     """Map the number of each live block without a role to its reference paths.
 
     A block is one storage. Blocks with a role are parameters, gradients, buffers, optimizer state, inputs and targets.
     If no path reaches a block directly, the path to a tensor whose autograd graph saved the block is used. Blocks
-    without any path are left out. At most 200 graphs are searched.
+    without any path are left out. At most 200 graphs are searched. If ``nodes`` is given, the number of nodes in each
+    graph that outlives the step is added to it; a node counts for the first graph that contains it.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []
@@ -66,8 +74,12 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
     path_to_node: dict[int, ReferencePath] = {}
     seen: set[Any] = set()
     for _, one, path in with_graph[:MOST_GRAPHS]:
+        before = len(seen)
         for node in nodes_behind(one.tensor, seen):
             path_to_node.setdefault(node, path)
+        if nodes is not None and one.outlives and len(seen) > before:
+            key = path.root, path.expression
+            nodes[key] = nodes.get(key, 0) + len(seen) - before
     for block in watcher.blocks:
         if block.died is None and not block.role and block.number not in paths:
             through = next((path_to_node[s.sequence] for s in block.saved if s.sequence in path_to_node), None)
@@ -76,11 +88,29 @@ def paths_by_block(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[int, 
     return paths
 
 
+def trend(totals: Sequence[int]) -> int:
+    """Return the average increase per step of a quantity that grows; 0 if it does not grow.
+
+    It grows if it never falls, rises in at least half of the steps, and still rises in the second half.
+
+    Examples
+    --------
+    >>> trend([1, 3, 5]), trend([1, 1, 5]), trend([1, 5, 5]), trend([1, 5, 3])
+    (2, 2, 0, 0)
+    """
+    changes = [after - before for before, after in pairwise(totals)]
+    if not changes or min(changes) < 0:
+        return 0
+    rises = sum(change > 0 for change in changes)
+    late = any(change > 0 for change in changes[len(changes) // 2 :])
+    return sum(changes) // len(changes) if 2 * rises >= len(changes) and late else 0
+
+
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
     """Return the average growth of each retainer, in bytes per training step.
 
-    A retainer is the object that keeps a block alive. Its growth is the change of the bytes that it holds. A retainer
-    that does not grow with every step is left out. With fewer than two steps, the result is empty.
+    A retainer is the object that keeps a block alive. Its growth is the :func:`trend` of the bytes that it holds. A
+    retainer that does not grow is left out. With fewer than two steps, the result is empty.
 
     Parameters
     ----------
@@ -96,8 +126,4 @@ def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) 
         for block, paths in one.paths.items():
             for key in frozenset().union(*(path.keys for path in paths)):
                 sums[key][step] += sizes[block]
-    return {
-        key: (totals[-1] - totals[0]) // (len(totals) - 1)
-        for key, totals in sums.items()
-        if all(before < after for before, after in pairwise(totals))
-    }
+    return {key: growth for key, totals in sums.items() if (growth := trend(totals))}

@@ -123,6 +123,11 @@ class ReferencePath:
         return not self.outlives and len(self.referrers) == 1
 
     @property
+    def exception(self) -> str:
+        """The class of the exception that the path begins with, or else the first variable of the path."""
+        return self.expression.partition(".")[0]
+
+    @property
     def number(self) -> bool:
         """Whether the tensor has one element."""
         return all(size == 1 for size in self.shape)

@@ -34,6 +34,9 @@ MOST_NODES = 100_000
 # number of paths that are kept for one tensor
 MOST_PATHS = 4
 
+# the root of paths that begin at an exception whose ``except`` block is running
+HANDLED = "exception that is being handled"
+
 
 @dataclass(frozen=True, eq=False)
 class Link:
@@ -151,6 +154,10 @@ class Walk:
         for own in inside:
             self._locals(own)
         self._follow(outlives=False)
+        error = sys.exc_info()[1]
+        if error is not None:
+            self._queue.append((error, type(error).__name__, HANDLED, ()))
+            self._follow(outlives=False)
 
     def _variable(self, value: Any, name: str, root: str, namespace: Namespace) -> None:
         self.namespaces.setdefault((root, name), namespace)

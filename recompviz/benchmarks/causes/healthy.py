@@ -1,0 +1,357 @@
+"""Healthy scripts: ordinary training programs on which a report must raise no alarm."""
+
+# ruff: noqa: E501 - lines of programs in texts
+from __future__ import annotations
+
+from recompviz.benchmarks.causes.planted import CONVS, LAYERS
+from recompviz.benchmarks.causes.scripts import Script
+
+_SOURCES = {
+    "an MLP with Adam": LAYERS
+    + """
+net, x, y = layers(128, 4), torch.randn(256, 128), torch.randn(256, 128)
+opt = torch.optim.Adam(net.parameters())
+def step():
+    opt.zero_grad()
+    loss = F.mse_loss(net(x), y)
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "a convolutional classifier with SGD, a scheduler and clipping": CONVS
+    + """
+net = nn.Sequential(convs(3, 16, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+x, y = torch.randn(8, 3, 32, 32), torch.randint(10, (8,))
+opt = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+plan = torch.optim.lr_scheduler.StepLR(opt, 10)
+def step():
+    opt.zero_grad(set_to_none=True)
+    out = net(x)
+    loss = F.cross_entropy(out, y)
+    loss.backward()
+    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    opt.step()
+    plan.step()
+    return loss.item()
+debug(step)
+""",
+    "autocast with accumulation over four batches": """
+net = nn.Sequential(nn.Linear(128, 512), nn.GELU(), nn.LayerNorm(512), nn.Linear(512, 10))
+opt, crit = torch.optim.AdamW(net.parameters()), nn.CrossEntropyLoss()
+data, log = [(torch.randn(64, 128), torch.randint(10, (64,))) for _ in range(4)], []
+def train_step():
+    opt.zero_grad(set_to_none=True)
+    total = 0.0
+    for x, y in data:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            out = net(x)
+            loss = crit(out, y) / len(data)
+        loss.backward()
+        total += loss.item()
+    opt.step()
+    log.append(total)
+train_step()
+debug(train_step)
+""",
+    "an epoch that trains and validates under no_grad": LAYERS
+    + """
+net = layers(128, 4)
+train, val = [torch.randn(64, 128) for _ in range(4)], [torch.randn(256, 128) for _ in range(6)]
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def epoch():
+    net.train()
+    for x in train:
+        opt.zero_grad()
+        net(x).square().mean().backward()
+        opt.step()
+    net.eval()
+    total = 0.0
+    with torch.no_grad():
+        for x in val:
+            total += net(x).square().mean().item()
+    return total / len(val)
+debug(epoch)
+""",
+    "an epoch that validates with numbers, one graph at a time": LAYERS
+    + """
+net = layers(128, 4)
+train, val = [torch.randn(64, 128) for _ in range(4)], [torch.randn(256, 128) for _ in range(10)]
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def epoch():
+    for x in train:
+        opt.zero_grad(); net(x).square().mean().backward(); opt.step()
+    total = 0.0
+    for x in val:
+        loss = net(x).square().mean()
+        total += loss.item()
+    return total
+debug(epoch)
+""",
+    "inference mode": CONVS
+    + """
+net, x = convs(3, 16, 16, 16).eval(), torch.randn(4, 3, 48, 48)
+@torch.inference_mode()
+def predict():
+    logits = net(x)
+    return logits.mean((2, 3)).argmax(1).tolist()
+debug(predict)
+""",
+    "a GAN: both steps in one function": CONVS
+    + """
+G, D = convs(3, 16, 3), nn.Sequential(nn.Conv2d(3, 16, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(16, 1, 4, 2, 1))
+og, od = torch.optim.Adam(G.parameters()), torch.optim.Adam(D.parameters())
+z, real = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+def step():
+    od.zero_grad()
+    fake = G(z)
+    (D(real) - 1).square().mean().backward()
+    D(fake.detach()).square().mean().backward()
+    od.step()
+    og.zero_grad()
+    (D(fake) - 1).square().mean().backward()
+    og.step()
+debug(step)
+""",
+    "a discriminator's step on detached fakes": CONVS
+    + """
+G, D = convs(3, 16, 3), convs(3, 16, 1)
+opt = torch.optim.Adam(D.parameters())
+z, real = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+def step():
+    opt.zero_grad()
+    with torch.no_grad():
+        fake = G(z)
+    (D(real) - 1).square().mean().backward()
+    D(fake).square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "distillation from a teacher under no_grad": LAYERS
+    + """
+teacher, student, x = layers(128, 6).eval(), layers(128, 2), torch.randn(256, 128)
+opt = torch.optim.SGD(student.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    with torch.no_grad():
+        target = teacher(x)
+    F.mse_loss(student(x), target).backward()
+    opt.step()
+debug(step)
+""",
+    "a perceptual loss with a frozen network": CONVS
+    + """
+vgg, gen = convs(3, 16, 16).eval().requires_grad_(False), convs(3, 8, 3)
+opt = torch.optim.Adam(gen.parameters())
+x, y = torch.randn(4, 3, 48, 48), torch.randn(4, 3, 48, 48)
+def step():
+    opt.zero_grad()
+    fake = gen(x)
+    f1 = vgg(fake)
+    f2 = vgg(y)
+    loss = (f1 - f2).abs().mean()
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "generation with a cache that is allocated once": """
+key, query, x = nn.Linear(64, 64), nn.Linear(64, 64), torch.randn(16, 24, 64)
+@torch.no_grad()
+def generate():
+    cache = torch.empty(16, 24, 64)
+    out = []
+    for t in range(24):
+        cache[:, t] = key(x[:, t])
+        scores = query(x[:, t:t + 1]) @ cache[:, :t + 1].transpose(1, 2)
+        out.append(scores.argmax(-1))
+    return torch.cat(out, 1).tolist()
+debug(generate)
+""",
+    "truncated backpropagation through time, detached": """
+cell, head, x = nn.GRUCell(64, 64), nn.Linear(64, 64), torch.randn(8, 64, 64)
+opt, carry = torch.optim.SGD([*cell.parameters(), *head.parameters()], 0.1), [torch.zeros(64, 64)]
+def step():
+    opt.zero_grad()
+    h = carry[0]
+    loss = 0.0
+    for t in range(8):
+        h = cell(x[t], h)
+        loss = loss + head(h).square().mean()
+    loss.backward()
+    opt.step()
+    carry[0] = h.detach()
+debug(step)
+""",
+    "a policy gradient over few actions": """
+policy = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 6))
+state, action, reward = torch.randn(512, 8), torch.randint(6, (512, 1)), torch.randn(512)
+opt = torch.optim.Adam(policy.parameters())
+mean = [0.0]
+def step():
+    opt.zero_grad()
+    chosen = policy(state).log_softmax(-1).gather(1, action).squeeze(1)
+    loss = -(chosen * (reward - mean[0])).mean()
+    loss.backward()
+    opt.step()
+    mean[0] = 0.9 * mean[0] + 0.1 * reward.mean().item()
+debug(step)
+""",
+    "attention with a mask that broadcasts": """
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(64, 192)
+    def forward(self, x, pad):
+        b, t, d = x.shape
+        q, k, v = (s.view(b, t, 8, -1).transpose(1, 2) for s in self.qkv(x).chunk(3, -1))
+        m = torch.zeros(b, 1, 1, t).masked_fill(~pad[:, None, None, :], -1e9)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=m).transpose(1, 2).flatten(-2)
+x, pad = torch.randn(4, 128, 64), torch.ones(4, 128, dtype=torch.bool)
+debug(Attention(), x, pad, loss=lambda out: out.square().mean())
+""",
+    "a checkpointed MLP in parts": LAYERS
+    + """
+from torch.utils.checkpoint import checkpoint
+blocks, x = nn.ModuleList(layers(128, 2) for _ in range(4)), torch.randn(512, 128, requires_grad=True)
+opt = torch.optim.SGD(blocks.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    h = x
+    for block in blocks:
+        h = checkpoint(block, h, use_reentrant=False)
+    h.square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "L-BFGS with a short history": """
+net, x, y = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, 1)), torch.randn(128, 32), torch.randn(128, 1)
+opt = torch.optim.LBFGS(net.parameters(), max_iter=4, history_size=2)
+def closure():
+    opt.zero_grad()
+    loss = F.mse_loss(net(x), y)
+    loss.backward()
+    return loss
+def step():
+    opt.step(closure)
+debug(step)
+""",
+    "Adam with a closure": LAYERS
+    + """
+net, x = layers(128, 3), torch.randn(256, 128)
+opt = torch.optim.Adam(net.parameters())
+def closure():
+    opt.zero_grad()
+    loss = net(x).square().mean()
+    loss.backward()
+    return loss
+def step():
+    return float(opt.step(closure).detach())
+debug(step)
+""",
+    "an average of the weights": LAYERS
+    + """
+import copy
+net, x = layers(128, 3), torch.randn(256, 128)
+average = copy.deepcopy(net).requires_grad_(False)
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    net(x).square().mean().backward()
+    opt.step()
+    with torch.no_grad():
+        for a, p in zip(average.parameters(), net.parameters()):
+            a.lerp_(p, 0.01)
+debug(step)
+""",
+    "a contrastive loss of two views": LAYERS
+    + """
+net, a, b = layers(64, 3), torch.randn(128, 64), torch.randn(128, 64)
+opt = torch.optim.Adam(net.parameters())
+def step():
+    opt.zero_grad()
+    u, v = F.normalize(net(a), dim=1), F.normalize(net(b), dim=1)
+    loss = F.cross_entropy(u @ v.T / 0.1, torch.arange(128))
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "a retry after the except block": LAYERS
+    + """
+net, x = layers(256, 6), torch.randn(1024, 256)
+def run(batch):
+    out = net(batch)
+    if len(batch) > 512:
+        raise RuntimeError("out of memory (pretended)")
+    return out.square().mean()
+def step():
+    failed = False
+    try:
+        run(x).backward()
+    except RuntimeError:
+        failed = True
+    if failed:
+        for half in x.chunk(2):
+            run(half).backward()
+    net.zero_grad()
+debug(step)
+""",
+    "words, an embedding and cross entropy": """
+net = nn.Sequential(nn.Embedding(500, 64), nn.Linear(64, 64), nn.ReLU(inplace=True), nn.Linear(64, 500))
+words = torch.randint(500, (16, 33))
+opt = torch.optim.AdamW(net.parameters())
+def step():
+    opt.zero_grad()
+    loss = F.cross_entropy(net(words[:, :-1]).flatten(0, 1), words[:, 1:].flatten())
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "two heads on one trunk": LAYERS
+    + """
+trunk, one, two, x = layers(128, 4), nn.Linear(128, 10), nn.Linear(128, 1), torch.randn(256, 128)
+y, z = torch.randint(10, (256,)), torch.randn(256, 1)
+opt = torch.optim.Adam([*trunk.parameters(), *one.parameters(), *two.parameters()])
+def step():
+    opt.zero_grad()
+    h = trunk(x)
+    loss = F.cross_entropy(one(h), y) + F.mse_loss(two(h), z)
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "batches of a list, one for each step": LAYERS
+    + """
+net, batches, count = layers(128, 3), [torch.randn(512, 128) for _ in range(12)], [0]
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    x = batches[count[0] % len(batches)]
+    count[0] += 1
+    opt.zero_grad()
+    net(x).square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "a transformer layer of PyTorch": """
+net, x = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True, dropout=0.0), torch.randn(8, 32, 64)
+opt = torch.optim.Adam(net.parameters())
+def step():
+    opt.zero_grad()
+    net(x).square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "a recurrent language model with a loader": """
+from torch.utils.data import DataLoader, TensorDataset
+loader = DataLoader(TensorDataset(torch.randint(100, (64, 21))), batch_size=16)
+emb, lstm, head = nn.Embedding(100, 32), nn.LSTM(32, 64, batch_first=True), nn.Linear(64, 100)
+opt = torch.optim.Adam([*emb.parameters(), *lstm.parameters(), *head.parameters()])
+def epoch():
+    for (words,) in loader:
+        opt.zero_grad()
+        h, _ = lstm(emb(words[:, :-1]))
+        F.cross_entropy(head(h).flatten(0, 1), words[:, 1:].flatten()).backward()
+        opt.step()
+debug(epoch)
+""",
+}
+
+HEALTHY = tuple(Script(name, source) for name, source in _SOURCES.items())

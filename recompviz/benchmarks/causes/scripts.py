@@ -1,0 +1,56 @@
+"""The registry of planted scripts, which are source texts, so that an advice can be applied to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from textwrap import dedent
+
+HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A small program that calls ``debug(…)`` once, like :func:`recompviz.debug`.
+
+    Attributes
+    ----------
+    name : str
+        A description in a few words.
+    source : str
+        The text. The line that the report must name ends in ``# here``.
+    cause : str
+        The cause that the first finding must name; empty for a healthy script.
+    value : str
+        A part of the value that the first finding must name.
+    follow : tuple of (str, str)
+        Replacements in the text that follow the printed advice.
+    says : str
+        A part of the printed advice, without which the replacements would not follow it.
+    """
+
+    name: str
+    source: str
+    cause: str = ""
+    value: str = ""
+    follow: tuple[tuple[str, str], ...] = field(default=())
+    says: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole program."""
+        return HEADER + dedent(self.source)
+
+    @property
+    def followed(self) -> str:
+        """The program after the advice was followed."""
+        text = self.text
+        for old, new in self.follow:
+            assert old in text, (self.name, old)
+            text = text.replace(old, new)
+        return text
+
+    @property
+    def line(self) -> int:
+        """The number of the line that ends in ``# here``; 0 for a healthy script."""
+        lines = self.text.splitlines()
+        return next((i for i, line in enumerate(lines, 1) if line.rstrip().endswith("# here")), 0)

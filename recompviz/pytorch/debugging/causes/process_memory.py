@@ -1,0 +1,231 @@
+"""Causes outside one training step: memory that the step does not touch, gradients of an earlier phase, and growth.
+
+These findings are about static memory, about tensors outside the steps, about autograd nodes in host memory, and about
+reference cycles. Their functions take only the state at the peak.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.findings import LEAST_GROWTH, Finding, PeakRow
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding
+from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
+from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.recorder.watched import Block
+from recompviz.pytorch.debugging.references.process_tensors import OutsideTensor, by_variable
+from recompviz.pytorch.debugging.references.reference_path import Key
+from recompviz.pytorch.debugging.source_text import assignment_line, call_line
+
+LEFT_GRADIENTS = "gradients left from an earlier phase"
+UNTOUCHED = "memory that the step does not touch"
+GRAPH_GROWS = "autograd graph that grows from step to step"
+CYCLE = "reference cycle that only the garbage collector frees"
+HISTORY = "history of the optimizer"
+
+# host memory that one autograd node takes, about (measured: 350 to 700 bytes)
+NODE_BYTES = 512
+# least share of the process's tensors that an untouched model, or untouched other tensors, must have
+LEAST_MODEL, LEAST_DATA = 0.10, 0.50
+# number of past directions that do not count as a long history
+SHORT_HISTORY = 2
+
+
+def left_gradients(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iterator[Finding]:
+    """Yield a finding about gradients that exist before the step of the peak and that no operator of it uses.
+
+    Parameters
+    ----------
+    peak : PeakState
+    entries : list of (int, Block, int)
+        The static blocks, each with its position in the report's rows and its bytes.
+    """
+    members = [
+        (i, block, size)
+        for i, block, size in entries
+        if block.role == "gradient" and not peak.number_read_in_step(block.number)
+    ]
+    if not members:
+        return
+    first = next((op for op in peak.operators[peak.start : peak.end] if op.stack), None)
+    own = [line for line in first.stack if line.function != "(outside the step)"] if first is not None else []
+    line = own[-1] if own else None
+    size = sum(size for *_, size in members)
+    owner = next((block.owner for _, block, _ in members if block.owner), "")
+    largest = max(members, key=lambda member: member[2])[1]
+    yield Finding(
+        LEFT_GRADIENTS,
+        largest.name,
+        line,
+        size,
+        size,
+        f"{blocks_and_bytes(len(members), size)} of gradients exist before the step begins, and nothing in it reads "
+        "them",
+        f"call `{owner or 'optimizer'}.zero_grad(set_to_none=True)` at the end of the phase that made them",
+        tuple(i for i, *_ in members),
+        surprising=True,
+        verified=True,
+    )
+
+
+def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
+    """Yield a finding about tensors of the process that the recorded steps do not touch.
+
+    An untouched model counts from a tenth of the process's tensors, other tensors from half of them. Tensors of a
+    variable through which the steps reach other tensors are left out: they are the rest of a data set.
+    """
+    total = step_bytes + sum(one.size for one in peak.outside)
+    groups = [(name, members) for name, members in by_variable(peak.outside) if name and name not in peak.touched]
+    models = [group for group in groups if any(one.of_module for one in group[1])]
+    others = [group for group in groups if group not in models]
+    reported = []
+    for chosen, share in ((models, LEAST_MODEL), (others, LEAST_DATA)):
+        if sum(_bytes(members) for _, members in chosen) >= share * total:
+            reported += chosen
+    if not reported:
+        return
+    if sum(_bytes(members) for _, members in groups) >= LEAST_DATA * total:
+        reported = groups
+    reported = [group for group in reported if _bytes(group[1]) >= 0.01 * total]
+    reported.sort(key=lambda group: -_bytes(group[1]))
+    size = sum(_bytes(members) for _, members in reported)
+    names = ", ".join(f"`{name}` ({format_bytes(_bytes(members))})" for name, members in reported[:4])
+    line = _line_of(peak, reported[0][0], reported[0][1])
+    deleted = ", ".join(name for name, _ in reported[:4])
+    yield Finding(
+        UNTOUCHED,
+        reported[0][0],
+        line,
+        size,
+        size,
+        f"{names} stay alive beside the step, which uses none of their tensors",
+        f"`del {deleted}` frees {format_bytes(size)}, if they are not needed any more",
+        surprising=True,
+        retainer=reported[0][0],
+    )
+
+
+def _bytes(members: list[OutsideTensor]) -> int:
+    return sum(one.size for one in members)
+
+
+def _line_of(peak: PeakState, name: str, members: list[OutsideTensor]) -> SourceLine | None:
+    if not any(one.root == "global" for one in members):
+        return None
+    return next((line for file in peak.files if (line := assignment_line(file, name)) is not None), None)
+
+
+def outside_rows(peak: PeakState) -> tuple[PeakRow, ...]:
+    """Return a row for each tensor outside the steps."""
+    return tuple(
+        PeakRow(
+            f"`{one.expression}`" if one.root and one.root != "another object" else one.expression or "unattributed",
+            one.size,
+            Category.OTHER,
+            f"the step does not touch it; {one.root or 'no reference to it was found'}",
+            shape=one.shape,
+            dtype=one.dtype,
+            attributed=bool(one.expression),
+        )
+        for one in peak.outside
+    )
+
+
+def growing_graphs(peak: PeakState) -> Iterator[Finding]:
+    """Yield a finding for each object whose autograd graph gets more nodes in each step, but holds no more tensors."""
+    keys: set[Key] = set().union(*(held.nodes for held in peak.between[1:]))
+    for key in sorted(keys):
+        nodes = peak.node_growth(key)
+        growth = nodes * NODE_BYTES
+        if growth < LEAST_GROWTH or peak.growth(key) >= LEAST_GROWTH:
+            continue
+        count = peak.between[-1].nodes[key]
+        root, expression = key
+        yield Finding(
+            GRAPH_GROWS,
+            f"`{expression}`",
+            peak.stored_at.get(key) or peak.stored_at.get((root, expression.rpartition("[")[0])),
+            count * NODE_BYTES,
+            0,
+            f"`{expression}` ({root}) carries the autograd graphs of earlier steps: {nodes} more nodes with each step, "
+            f"about {format_bytes(growth)} of host memory, without any tensor",
+            f"store a number or a detached value: `.item()` or `.detach()` of what goes into `{expression}`",
+            surprising=True,
+            growth=growth,
+            retainer=f"`{expression}` ({root})",
+        )
+
+
+def cycles(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Yield a finding for each kind of reference cycle that keeps tensors of earlier steps alive."""
+    groups: dict[str, set[int]] = defaultdict(set)
+    for cycle in peak.cycles:
+        groups[cycle.text] |= cycle.blocks
+    for text, blocks in groups.items():
+        cycle = next(one for one in peak.cycles if one.text == text)
+        members = [(i, live) for i, live in rows if live.block is not None and live.block.number in blocks]
+        sizes = [peak.recording.rounded(peak.blocks[number].size) for number in blocks]
+        rounds = sum(one.text == text for one in peak.cycles)
+        growth = sum(sizes) // max(rounds, 1)
+        if growth < LEAST_GROWTH or not members:
+            continue
+        if cycle.function:
+            fix = f"use `ctx.save_for_backward(…)` instead of `ctx.{cycle.attribute}`, and read `ctx.saved_tensors`"
+        else:
+            fix = "break the cycle: set one of these references to None when the work is done, or use `weakref`"
+        old = [(i, live) for i, live in members if peak.age(live) > 0]
+        freed = {live.allocation: peak.start for _, live in old}
+        saves = max(peak.recording.allocations.peak - peak.recording.peak_without(freed), 0)
+        yield finding(
+            peak,
+            CYCLE,
+            members,
+            f"{format_bytes(growth)} of each step stay until Python's garbage collector runs: {text}",
+            fix,
+            cycle.line,
+            avoidable=saves,
+            growth=growth,
+            verified=saves > 0,
+        )
+
+
+def optimizer_history(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Yield a finding if an optimizer keeps lists of past directions (L-BFGS) that take a large part of the peak."""
+    listed = [
+        (i, live)
+        for i, live in rows
+        if live.block is not None and live.block.role == "optimizer state" and "[" in live.block.name
+    ]
+    lists: dict[str, LiveRows] = defaultdict(list)
+    for row in listed:
+        assert row[1].block is not None
+        lists[row[1].block.name.partition("[")[0]].append(row)
+    older: LiveRows = []
+    for members in lists.values():
+        members.sort(key=lambda row: row[1].allocation)
+        older += members[:-SHORT_HISTORY]
+    count = max((len(members) for members in lists.values()), default=0)
+    if not older or count <= 2 * SHORT_HISTORY:
+        return
+    freed = {live.allocation: peak.start for _, live in older}
+    saves = max(peak.recording.allocations.peak - peak.recording.peak_without(freed), 0)
+    maker = next((live.operator for _, live in listed if live.operator is not None), None)
+    name = maker.optimizer if maker is not None and maker.optimizer else "LBFGS"
+    line = next((found for file in peak.files if (found := call_line(file, name)) is not None), None)
+    each = bytes_of(listed) // count
+    yield finding(
+        peak,
+        HISTORY,
+        listed,
+        f"{name} keeps {count} past directions and gradients, {format_bytes(each)} each, and up to its `history_size`: "
+        f"100 by default, {format_bytes(100 * each)}",
+        f"make {name} with a small history, `history_size={SHORT_HISTORY}`",
+        line,
+        avoidable=saves,
+        verified=True,
+        value=" and ".join(lists),
+    )

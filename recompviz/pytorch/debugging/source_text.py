@@ -1,0 +1,142 @@
+"""Questions about the user's source text: where a name is assigned, and whether a name is used after a line.
+
+The answers come from the syntax tree of the file. If the text is not known, or the answer is not certain, a function
+says so by returning None or False.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from collections.abc import Iterator
+from functools import lru_cache
+
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.pytorch.internals.user_lines import source_line
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_LOOPS = (ast.For, ast.While, ast.AsyncFor)
+
+
+@lru_cache(maxsize=64)
+def _tree(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _parsed(file: str) -> ast.Module | None:
+    return _tree("".join(linecache.getlines(file)))
+
+
+def assignment_line(file: str, name: str) -> SourceLine | None:
+    """Return the first line outside functions and classes that assigns a global variable; None if there is none."""
+    tree = _parsed(file)
+    if tree is None:
+        return None
+    for statement in tree.body:
+        for node in ast.walk(statement) if not isinstance(statement, _SCOPES) else ():
+            if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store):
+                return source_line(file, node.lineno, "<module>")
+    return None
+
+
+def attribute_line(file: str, attribute: str, first: int, last: int) -> SourceLine | None:
+    """Return the first line from ``first`` to ``last`` that assigns an attribute, as in ``ctx.y = y``."""
+    tree = _parsed(file)
+    for node in ast.walk(tree) if tree is not None else ():
+        stores = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == attribute
+        if stores and first <= node.lineno <= last:  # type: ignore[attr-defined]
+            return source_line(file, node.lineno, "")  # type: ignore[attr-defined]
+    return None
+
+
+def call_line(file: str, function: str) -> SourceLine | None:
+    """Return the only line of a file that calls a function or class of a name; None if there is not exactly one."""
+    tree = _parsed(file)
+    found = []
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called == function:
+                found.append(node.lineno)
+    return source_line(file, found[0], "") if len(set(found)) == 1 else None
+
+
+def last_use(line: SourceLine, name: str) -> SourceLine | None:
+    """Return the last line of a function that reads a local variable, if ``del`` of the name after it is safe.
+
+    It is safe if no other function inside reads the name, and if no loop can come back to a line that reads it.
+
+    Parameters
+    ----------
+    line : SourceLine
+        A line of the function.
+    name : str
+        The name of the variable.
+
+    Returns
+    -------
+    SourceLine or None
+        None if the function is not found or ``del`` may not be safe.
+    """
+    function = _function_at(line)
+    if function is None or isinstance(function, ast.Lambda):
+        return None
+    for inner in _nested(function):
+        if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(inner)):
+            return None
+    declared = (node for node in ast.walk(function) if isinstance(node, ast.Global | ast.Nonlocal))
+    if any(name in node.names for node in declared):
+        return None
+    reads = [
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+    ]
+    if not reads:
+        return None
+    last = max(reads, key=lambda node: (node.lineno, node.col_offset))
+    for loop in (node for node in ast.walk(function) if isinstance(node, _LOOPS)):
+        end = loop.end_lineno or loop.lineno
+        if loop.lineno <= last.lineno <= end:
+            return None  # the next iteration may read the name again
+    statement = _statement_of(function, last)
+    if statement is None or isinstance(statement, ast.Return):
+        return None
+    return source_line(line.file, statement.end_lineno or statement.lineno, line.function)
+
+
+def _function_at(line: SourceLine) -> _Function | None:
+    tree = _parsed(line.file)
+    if tree is None:
+        return None
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, _Function) and node.lineno <= line.number <= (node.end_lineno or node.lineno)
+    ]
+    innermost = max(around, key=lambda node: node.lineno, default=None)
+    return innermost if getattr(innermost, "name", "<lambda>") == line.function else None
+
+
+def _nested(function: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(function):
+        if node is not function and isinstance(node, _Function):
+            yield node
+
+
+def _statement_of(function: ast.AST, node: ast.AST) -> ast.stmt | None:
+    """Return the innermost simple statement around a node; None if the node is in the head of a compound statement."""
+    around = [
+        statement
+        for statement in ast.walk(function)
+        if isinstance(statement, ast.stmt)
+        and statement is not function
+        and any(inner is node for inner in ast.walk(statement))
+    ]
+    innermost = max(around, key=lambda statement: statement.lineno, default=None)
+    compound = ast.For | ast.While | ast.If | ast.With | ast.Try | ast.AsyncFor | ast.AsyncWith | ast.Match
+    return None if innermost is None or isinstance(innermost, compound) else innermost
