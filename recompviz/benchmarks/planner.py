@@ -16,6 +16,7 @@ Graphs come from recompviz.networks or from files:
     python -m recompviz.benchmarks.planner                   # the paper's seven networks
     python -m recompviz.benchmarks.planner unet vgg19        # some of them
     python -m recompviz.benchmarks.planner graph.json        # {"memory": […], "time": […], "edges": [[u, v], …]}
+    python -m recompviz.benchmarks.planner --costs           # the same networks with real costs
     python -m recompviz.benchmarks.planner --growth          # the live search on graphs of 250 to 10,000 nodes
 """
 
@@ -31,6 +32,7 @@ from dataclasses import replace
 from functools import partial
 from math import log
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -42,6 +44,9 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.steps.examples import residual_step
+
+if TYPE_CHECKING:
+    from recompviz import Trace
 
 # With more lower sets, the pairwise recursion takes minutes.
 MOST_PAIRWISE = 600
@@ -61,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graphs", nargs="*", help="names in recompviz.networks, or JSON files of graphs")
     parser.add_argument("--repeats", type=int, default=3, help="number of runs, of which the least time is shown")
+    parser.add_argument("--costs", action="store_true", help="compare cost models: one row per network and cost model")
     parser.add_argument("--cpu", action="store_true", help="measure processor time, for a shared machine")
     parser.add_argument(
         "--growth", type=int, nargs="*", metavar="NODES", help="growth of the live search with the graph"
@@ -72,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     clock: Clock = time.process_time if options.cpu else time.perf_counter
     print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the NumPy oracle solves'}")
     solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled functions
+    if options.costs:
+        cost_models(options.graphs, clock, options.repeats)
+        return
     print(HEADER)
     for name, graph in graphs(options.graphs):
         print(row(name, graph, clock, options.repeats), flush=True)
@@ -100,6 +109,58 @@ def growth(sizes: Sequence[int]) -> None:
               f"{exponent:>8} {len(planner.plans('live')):>5} {memory:>8}", flush=True)  # fmt: skip
 
 
+def cost_models(wanted: Sequence[str], clock: Clock, repeats: int) -> None:
+    """Print how long the curve takes with real costs, beside the paper's units.
+
+    A row has the least time of several runs; its ratio to the time with the paper's units; the number of time-centric
+    plans; the proven error of their overheads, as a share of a forward pass; the longest time to get the plan of one
+    budget; and the rise of the memory. The cost model "random" has random factors on the roofline estimates.
+    """
+    from recompviz import Roofline
+
+    print(f"{'network':>14} {'costs':>8} {'time':>10} {'ratio':>6} {'plans':>6} {'error':>7} {'tick':>8} {'memory':>8}")
+    for name, traced in _traces(wanted):
+        estimates = traced.with_costs(Roofline(1e12, 5e10)).graph
+        factors = np.random.default_rng(0).lognormal(0, 0.3, len(estimates))
+        models = {
+            "paper": traced.graph,
+            "flops": traced.with_costs("flops").graph,
+            "roofline": estimates,
+            "random": replace(estimates, time=estimates.time * factors),
+        }
+        first = 0.0
+        for model, graph in models.items():
+            curve = solve(graph)
+            seconds = best_time(partial(solve, graph), clock, repeats)
+            first = first or seconds
+            print(
+                f"{name:>14} {model:>8} {milliseconds(seconds):>10} {seconds / first:>6.2f} "
+                f"{len(curve.time_centric):>6} {curve.tolerance:>7.3%} {milliseconds(worst_tick(curve, clock)):>8} "
+                f"{peak_memory(partial(solve, graph)):>8}",
+                flush=True,
+            )
+
+
+def _traces(names: Sequence[str]) -> Iterator[tuple[str, Trace]]:
+    """Iterate over (name, trace) of networks, with the paper's units; default: the paper's seven networks."""
+    from recompviz import networks, trace
+
+    for name in names or networks.PAPER:
+        step = networks.example(name, device="meta")
+        yield (
+            name,
+            trace(
+                step.model,
+                *step.inputs,
+                targets=step.targets,
+                loss=step.loss,
+                device="cpu",
+                granularity="paper",
+                costs="paper",
+            ),
+        )
+
+
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
     """Iterate over (name, graph): graphs from files first, then those of networks.
 
@@ -110,14 +171,7 @@ def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
         data = json.loads(path.read_text(encoding="utf-8"))
         yield path.stem, Graph.from_edges(data["edges"], data["memory"], data["time"])
     if names or not wanted:
-        from recompviz import networks, trace
-
-        for name in names or networks.PAPER:
-            step = networks.example(name)
-            traced = trace(
-                step.model, *step.inputs, targets=step.targets, loss=step.loss, granularity="paper", costs="paper"
-            )
-            yield name, traced.graph
+        yield from ((name, traced.graph) for name, traced in _traces(names))
 
 
 def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:

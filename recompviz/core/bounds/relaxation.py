@@ -241,21 +241,10 @@ class Relaxation:
 
         It is infinite if no strategy fits in the budget. ``seconds`` is the time limit.
         """
-        from scipy.optimize import Bounds, LinearConstraint, milp
-
-        rhs = self.rhs + TOLERANCE
+        rhs = self.rhs.copy()
         rhs[self._memory_rows] += budget / self.scale
-        solved = milp(
-            self.cost / self.unit,
-            integrality=np.ones(len(self.upper)),
-            bounds=Bounds(0.0 * self.upper, self.upper),
-            constraints=LinearConstraint(self.matrix, -np.inf, rhs),
-            options={"time_limit": seconds, "mip_rel_gap": CLOSE},
-        )
-        if solved.status == INFEASIBLE:
-            return float("inf")
-        proven = solved.mip_dual_bound
-        return max(0.0, float(proven) - TOLERANCE) * self.unit if proven is not None and np.isfinite(proven) else 0.0
+        bound, _ = integer_program(self.cost / self.unit, self.matrix, rhs, self.upper, seconds, CLOSE)
+        return bound * self.unit
 
     def least_peak(self, most: int) -> int:
         """Return a lower bound on the peak of every strategy of the family, in bytes; 0 if the solver finds none.
@@ -276,6 +265,38 @@ class Relaxation:
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0)
         value = dual_value(multipliers, cost, matrix, self.rhs, upper)
         return max(0, int(np.ceil((value - SAFETY) * self.scale - 0.5)))
+
+
+def integer_program(
+    cost: NDArray[np.float64],
+    matrix: Any,
+    rhs: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    seconds: float,
+    close: float = 1e-4,
+) -> tuple[float, NDArray[np.float64] | None]:
+    """Return a lower bound on ``cost @ x`` and the best solution found, over whole x with ``matrix @ x <= rhs``.
+
+    Costs are shares of a forward pass, and x is from 0 to ``upper``. The bound is 0 if ``seconds`` are too short to
+    prove one, and infinite if there is no such x. The solver stops when its solution is proven to be within the share
+    ``close`` of the optimum. It is exact only up to its tolerances, so each constraint is relaxed, and the bound is
+    lowered by ``TOLERANCE``.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    options = {"mip_rel_gap": close} | ({"time_limit": seconds} if np.isfinite(seconds) else {})
+    solved = milp(
+        cost,
+        integrality=np.ones(len(upper)),
+        bounds=Bounds(0.0 * upper, upper),
+        constraints=LinearConstraint(matrix, -np.inf, rhs + TOLERANCE),
+        options=options,
+    )
+    if solved.status == INFEASIBLE:
+        return float("inf"), None
+    proven = solved.mip_dual_bound
+    bound = max(0.0, float(proven) - TOLERANCE) if proven is not None and np.isfinite(proven) else 0.0
+    return bound, solved.x
 
 
 def dual_value(

@@ -20,6 +20,7 @@ from recompviz.core.base.compiled import has_numba
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.bounds.curve import has_scipy
+from recompviz.core.bounds.relaxation import TOLERANCE
 from recompviz.core.sequences.program import Program
 from recompviz.core.sequences.stage_program import Bound, StageProgram
 
@@ -43,8 +44,8 @@ PRICED_SHARE = 0.05
 FIRST_SHARE, WHOLE_SHARE = 0.15, 0.4
 # the reasons of the errors: see ``InfeasibleBudget.estimated``
 PROVEN, NOT_FOUND = "a proven lower bound", "no sequence was found, but one may exist"
-# the search ends this close to the bound, as a share of the cost of all values
-NEAR = 1e-6
+# the search ends this close to the bound, as a share of the cost of all values; more than an integer bound is lowered
+NEAR = 2 * TOLERANCE
 
 
 @dataclass(frozen=True, eq=False)

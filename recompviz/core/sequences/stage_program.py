@@ -34,7 +34,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.bounds.relaxation import SAFETY, dual_value, largest_of_parts
+from recompviz.core.bounds.relaxation import (
+    INFEASIBLE,
+    SAFETY,
+    TOLERANCE,
+    dual_value,
+    integer_program,
+    largest_of_parts,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,7 +189,7 @@ class StageProgram:
 
     def _solve(self, seconds: float, whole: bool) -> tuple[Bound, NDArray[np.float64] | None]:
         """Solve the program with the constraints so far. Return the bound and the solution, if there is one."""
-        from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+        from scipy.optimize import linprog
         from scipy.sparse import csc_array
 
         lengths = [len(terms) for terms, _ in self._rows]
@@ -196,16 +203,10 @@ class StageProgram:
         if not len(costs):
             return Bound(0.0, []), None
         if whole:
-            ones = np.ones(len(costs))
-            rows = LinearConstraint(matrix, -np.inf, rhs)
-            solved = milp(costs / unit, constraints=rows, integrality=ones, bounds=Bounds(0, 1), options=limit)
-            if solved.status == 2:
-                return Bound(math.inf, []), None
-            proven = solved.mip_dual_bound
-            cost = max(0.0, (float(proven) - SAFETY) * unit) if proven is not None and np.isfinite(proven) else 0.0
-            return Bound(cost, self._extra(solved.x) if solved.x is not None else []), solved.x
-        solved = linprog(costs / unit, matrix, rhs, bounds=(0, 1), options=limit)
-        if solved.status == 2:
+            bound, solution = integer_program(costs / unit, matrix, rhs, np.ones(len(costs)), seconds)
+            return Bound(bound * unit, self._extra(solution) if solution is not None else []), solution
+        solved = linprog(costs / unit, matrix, rhs + TOLERANCE, bounds=(0, 1), options=limit)
+        if solved.status == INFEASIBLE:
             return Bound(math.inf, []), None
         if solved.status != 0:
             return Bound(0.0, []), None
