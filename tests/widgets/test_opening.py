@@ -98,6 +98,45 @@ def test_a_cancelled_opening_says_what_to_do(explorer, work):
     assert explorer._graph == {}
 
 
+class Shown:
+    """What a notebook displays, and the picture that replaces the first one."""
+
+    def __init__(self, monkeypatch):
+        self.bundles, self.pictures, self.final = [], [], threading.Event()
+        monkeypatch.setattr("IPython.display.display", self.display)
+
+    def display(self, value, **options):
+        if options.get("raw"):
+            self.bundles.append(value)
+            return None
+        self.pictures.append(value.data)
+        return self
+
+    def update(self, value):
+        self.pictures.append(value.data)
+        self.final.set()
+
+
+def test_a_notebook_shows_the_shell_at_once_and_keeps_the_final_plan_as_a_picture(explorer, work, monkeypatch):
+    shown = Shown(monkeypatch)
+    explorer._ipython_display_()
+    assert "application/vnd.jupyter.widget-view+json" in shown.bundles[0]
+    assert "Residual net" in shown.pictures[0]
+    assert "<img" not in shown.pictures[0]
+    work.go.set()
+    assert shown.final.wait(20)
+    assert "<img" in shown.pictures[1]
+
+
+def test_a_notebook_keeps_the_text_of_an_error(lab, monkeypatch):
+    shown, work = Shown(monkeypatch), Work(lab, ValueError("5 targets < 16"))
+    explorer = OpeningExplorer(work, "Residual net")
+    explorer._ipython_display_()
+    work.go.set()
+    assert shown.final.wait(20)
+    assert "5 targets &lt; 16" in shown.pictures[1]
+
+
 def test_names_that_notebooks_look_for_do_not_wait(explorer):
     assert not hasattr(explorer, "_ipython_canary_method_should_not_exist_")
     assert not hasattr(explorer, "_repr_png_")

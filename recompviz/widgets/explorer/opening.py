@@ -6,15 +6,18 @@ button to cancel. Python code waits when it uses anything that the trace gives.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 import types
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.widgets.base.job import Job, Progress, explain
+from recompviz.widgets.base.static_output import CLASS, display_with_picture
 from recompviz.widgets.explorer.explorer import Explorer
 
 # What Explorer.__init__ makes from the traced step; code that reads one of these waits for it.
@@ -159,6 +162,23 @@ class OpeningExplorer(Explorer):
         bundle = super(Explorer, self)._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return {**data, "text/plain": repr(self)}, metadata
+
+    def _image(self) -> str:
+        if self.opened:
+            return super()._image()
+        return f'<div class="{CLASS}">{escape(repr(self))}</div>'
+
+    def _ipython_display_(self) -> None:
+        if self.opened:
+            super()._ipython_display_()
+            return
+        data, metadata = self._repr_mimebundle_()
+        display_with_picture(data, metadata, self._image, self._wait_for_picture)
+
+    def _wait_for_picture(self) -> None:
+        with contextlib.suppress(Exception):  # the picture is then the text of the error
+            self.wait_until_open()
+            self.wait_for_plans()
 
 
 def opening_state(state: str, fraction: float, text: str, title: str) -> dict[str, Any]:
