@@ -92,7 +92,7 @@ def test_exactly_one_number_is_accepted(name: str) -> None:
         cost_by_definition(graph, [frozenset(L) for L in ("a", "abcd", "abcde")]) if name[0] == "2" else (0, 0)
     )
     after_a = [cost_by_definition(graph, sequence) for sequence in sequences(graph) if sequence[0] == {"a"}]
-    cell = min((peak - int(graph.memory[0]) for t, peak in after_a if t == 3), default=0)
+    cell = min((peak - int(graph.memory[0]) for t, peak in after_a if t == 5), default=0)
     assert right == [{"1.2": graph.count_lower_sets(), "2.1": overhead, "2.2": peak, "3.1": cell}[name]]
 
 
@@ -227,6 +227,13 @@ def test_a_number_may_have_any_type(eleven: Any) -> None:
 def test_what_is_no_number_is_refused(no_number: Any) -> None:
     with pytest.raises(rv.RecompvizError, match="expected a number"):
         read_number(no_number)
+
+
+def test_a_name_in_place_of_a_set_is_not_read_letter_by_letter() -> None:
+    graph = rv.Graph.from_edges([("in", "out")], memory={"in": 1, "out": 1})
+    with pytest.raises(rv.RecompvizError, match=r"list of sets; write {'in'} in place of 'in'"):
+        read_plan(graph, ["in"])
+    assert read_plan(graph, [{"in"}]).masks == (1, 3)
 
 
 def test_a_sequence_may_begin_with_the_empty_set_and_end_without_everything() -> None:

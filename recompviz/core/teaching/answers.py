@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.sets import inspect_set, set_text, with_everything
 
@@ -115,7 +115,10 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
         return answer
     if isinstance(answer, str) or not isinstance(answer, Iterable):
         raise AnswerError(f'expected a list of sets such as [{{"{graph.names[0]}"}}, …], got {answer!r}')
-    sets: list[Iterable[Name]] = list(answer)
+    sets: list[Any] = list(answer)
+    single = [name for name in sets if name in graph.names and not (isinstance(name, str) and len(name) == 1)]
+    if single:  # a name in place of a set would be read letter by letter
+        raise AnswerError(f"a sequence is a list of sets; write {{{single[0]!r}}} in place of {single[0]!r}")
     masks = [read_lower_set(graph, L) for L in sets]
     if masks[:1] == [0]:  # L₀ = ∅ is part of every sequence, whether it is written or not
         masks = masks[1:]

@@ -34,7 +34,7 @@ _COURSE: dict[str, tuple[str, Poser]] = {
     "2.2": ("diamond", questions.peak),
     "2.3": ("chain", questions.least_peak),
     "2.4": ("chain", questions.few_recomputations),
-    "3.1": ("diamond", questions.table_cell),
+    "3.1": ("chain", questions.table_cell),
     "3.2": ("chain", questions.memory_centric),
     "3.3": ("residual", questions.time_centric),
     "4.1": ("branches", questions.beyond_the_family),
@@ -172,7 +172,10 @@ class Exercises(Sequence[Exercise]):
         return "\n".join(map(repr, self._all))
 
     def _repr_markdown_(self) -> str:
-        return "\n".join(f"- **{e.name}** {e.question}" for e in self._all)
+        rows = [f"- **{e.name}** {e.question}" for e in self._all]
+        seeds = {e.seed for e in self._all if e.name in _COURSE and e.seed is not None}
+        rows += [f"\n`rv.playground(rv.exercise(name, seed={seed!r}).graph)` draws a graph." for seed in seeds]
+        return "\n".join(rows)
 
 
 def exercise(name: str, seed: Seed = None) -> Exercise:
@@ -249,6 +252,7 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     -------
     Exercises
         One exercise for each kind of question that has an interesting answer on this graph, in the order of the course.
+        :func:`score` does not count them.
 
     Raises
     ------

@@ -125,7 +125,8 @@ def least_peak_with_segments(count: int) -> Judge:
         plan = read_plan(graph, answer)
         segments = len(plan.masks)
         if segments != count:
-            return Feedback(False, f"It has {segments} segments (V counts as the last set); {count} are asked for.")
+            word = "segment" if segments == 1 else "segments"
+            return Feedback(False, f"It has {segments} {word} (V counts as the last set); {count} are asked for.")
         least = min(other.peak for other in _every_cost(graph) if len(other.masks) == count)
         if plan.peak == least:
             return Feedback(True, f"Peak {least}: no sequence of {count} segments has a lower one.")
@@ -274,7 +275,7 @@ def fewest_segments_beyond_the_paper_family(graph: Graph, answer: Any) -> Feedba
     if plan.overhead >= best:
         return Feedback(
             False,
-            f"Overhead {plan.overhead:g}; the family reaches {best:g}. Which values can it not keep?",
+            f"Overhead {plan.overhead:g}; the family reaches {best:g}. Which values can no such sequence keep?",
         )
     fewest = min(len(other.masks) for other in _every_cost(graph) if other.overhead < best)
     text = f"Overhead {plan.overhead:g} is below {best:g}, with {len(plan.masks)} segments"

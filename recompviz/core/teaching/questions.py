@@ -271,7 +271,7 @@ def few_recomputations(graph: Graph, title: str, chance: random.Random | None) -
 def table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a value of the table of the budget-free recursion."""
     if chance is None:
-        mask, t = graph.mask("a"), 3.0
+        mask, t = graph.mask("a"), 5.0
     else:
         if not has_few_lower_sets(graph):
             return None
@@ -321,7 +321,9 @@ def _through(
             free = best(plan.overhead for plan in fitting)
             for mask in sorted({mask for plan in fitting for mask in plan.masks} - {graph.everything}):
                 own = [plan.overhead for plan in fitting if mask in plan.masks]
-                if best(own) != free and len(set(own)) > 1:  # the solver's plan does not contain this set
+                # the solver's plan does not contain this set, and the budget excludes a better sequence that does
+                bound = best(plan.overhead for plan in plans if mask in plan.masks)
+                if free != best(own) != bound and len(set(own)) > 1:
                     choices.append((mask, size))
         if not choices:
             return None
@@ -333,8 +335,8 @@ def _through(
         judges.extreme_overhead_through(through, budget, largest=largest),
         (
             "The set divides the problem: choose segments up to it, then segments after it.",
-            f"After the set, the row R({set_text(graph, through)}, t) of the table gives the least peak for each t. "
-            "Add the cache of the boundaries up to the set.",
+            f"After the set, the row R({set_text(graph, through)}, t) of the table gives the least peak for each t; "
+            "`rv.step_programme` of the graph draws it. Add the cache of the boundaries up to the set.",
             "Up to the set there are few sequences: compute Δm and T′ of each, and look for the "
             f"{word} t in the row that still fits.",
         ),
@@ -360,7 +362,7 @@ def beyond_the_family(graph: Graph, title: str, chance: random.Random | None) ->
             "Before the branches join, each Lᵛ reaches into one branch only.",
             "Which expensive values can a sequence over {Lᵛ} not keep? Look for a lower set with several of them in "
             "its boundary.",
-            "One well-chosen set before V may be enough.",
+            "Cut so that each expensive value is in some boundary. Then join segments as long as the overhead allows.",
         ),
     )
 
@@ -370,10 +372,10 @@ def even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
         f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "
-        f"with a number. (The graph of this exercise is a shorter chain, of {len(graph)} values.)",
+        f"with a number. (`.graph` of this exercise is a chain of {len(graph)} values, to try.)",
         judges.least_peak_of_even_chain(root * root),
         (
-            "Solve short chains first: rv.solve(exercise.graph, 'all').least_budget.",
+            "Find the least peak of short chains of 4, 9 and 16 values first, as in the table of notebook 4.",
             "Segment i < k needs (i − 1) + 2 sᵢ + 1. If all segments need the same, how does sᵢ fall with i?",
             "For a given peak P, how many values fit into the k segments together? Choose k so that this is the most.",
         ),
@@ -389,11 +391,12 @@ def most_useful_value(graph: Graph, title: str, chance: random.Random | None) ->
         if peaks.count(min(peaks)) > 1:
             return None
     return Posed(
-        f"{title} One value can be stored elsewhere, so that it takes no memory (M = 0). Which one lowers the least "
-        "peak the most? Answer with its name.",
+        f"{title} One value can be made so small that neither it nor its gradient takes memory (M = 0). Which one "
+        "lowers the least peak the most? Answer with its name.",
         judges.most_useful_to_drop,
         (
-            "The largest value is not always the right one. It counts twice in its segment, and once in the cache.",
+            "A value counts twice in its own segment and once in the cache of later ones; its gradient counts once "
+            "more in every earlier segment that has an edge to it.",
             "Which segment has the largest sum in a plan of least peak? Its values are candidates.",
             "Write a loop: for each name, make the graph without this size, and ask rv.solve for its least budget.",
         ),

@@ -97,7 +97,7 @@ class Certificate:
         if self.ok:
             close = f"equal to eager within rtol {RTOL:g}, atol {ATOL:g}; eager differs from itself"
             kind = "bitwise equal to eager" if self.gradients == "bitwise" else close
-            return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} saved, exactly the plan's"
+            return f"gradients, loss and buffers {kind}; {format_bytes(self.saved_bytes)} kept for backward, as planned"
         failed = [
             name
             for name, passed in (
