@@ -33,7 +33,7 @@ _COURSE: dict[str, tuple[str, Poser]] = {
     "2.1": ("diamond", questions.overhead),
     "2.2": ("diamond", questions.peak),
     "2.3": ("chain", questions.least_peak),
-    "2.4": ("chain", questions.few_recomputations),
+    "2.4": ("residual", questions.one_recomputation),
     "3.1": ("chain", questions.table_cell),
     "3.2": ("chain", questions.memory_centric),
     "3.3": ("residual", questions.time_centric),

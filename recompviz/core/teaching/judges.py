@@ -137,23 +137,22 @@ def least_peak_with_segments(count: int) -> Judge:
     return judge
 
 
-def least_peak_recomputing(most: int) -> Judge:
-    """Return a judge that accepts a lower-set sequence that recomputes at most ``most`` values, with the least peak.
+def least_peak_recomputing(node: int) -> Judge:
+    """Return a judge that accepts a lower-set sequence that recomputes the value of ``node``, with the least peak.
 
-    No other sequence that recomputes at most ``most`` values may have a lower peak by the paper's formula.
+    No other sequence that recomputes this value may have a lower peak by the paper's formula.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
         plan = read_plan(graph, answer)
-        count = len(plan.recompute)
-        if count > most:
-            recomputed = set_text(graph, graph.mask(plan.recompute))
-            return Feedback(False, f"It recomputes {count} values, {recomputed}; at most {most} are allowed.")
-        least = min(other.peak for other in _every_cost(graph) if other.recomputed <= most)
+        name = graph.names[node]
+        if plan.keep_mask[node]:
+            return Feedback(False, f"It does not recompute {name}: {name} is in a boundary.")
+        least = min(other.peak for other in _every_cost(graph) if other.recomputed >> node & 1)
         if plan.peak == least:
-            return Feedback(True, f"Peak {least}: no sequence that recomputes at most {most} values has a lower one.")
+            return Feedback(True, f"Peak {least}: no sequence that recomputes {name} has a lower one.")
         return Feedback(
-            False, f"Peak {plan.peak}. Another sequence that recomputes at most {most} has a lower one. {fullest(plan)}"
+            False, f"Peak {plan.peak}. Another sequence that recomputes {name} has a lower one. {fullest(plan)}"
         )
 
     return judge
@@ -176,7 +175,7 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
 
 @dataclass(frozen=True)
 class _Cost:
-    """What a lower-set sequence costs: overhead, peak by the formula, and number of recomputed values."""
+    """What a lower-set sequence costs: overhead, peak by the formula, and the recomputed values as a bit mask."""
 
     masks: tuple[int, ...]
     overhead: float
@@ -187,7 +186,7 @@ class _Cost:
 @lru_cache(maxsize=16)
 def _every_cost(graph: Graph) -> tuple[_Cost, ...]:
     """Return the costs of all lower-set sequences. They are cached: a student answers several times."""
-    return tuple(_Cost(plan.masks, plan.overhead, plan.peak, len(plan.recompute)) for plan in every_plan(graph))
+    return tuple(_Cost(plan.masks, plan.overhead, plan.peak, graph.mask(plan.recompute)) for plan in every_plan(graph))
 
 
 def fullest(plan: Plan) -> str:

@@ -243,25 +243,38 @@ def least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed 
     )
 
 
-def few_recomputations(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the sequence of least peak that recomputes a limited number of values."""
+def one_recomputation(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+    """Ask for a sequence of least peak that recomputes a given value."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is None:
-        most = 2
+        node = graph.names.index("f")
     else:
-        counts = sorted({len(plan.recompute) for plan in every_plan(graph)})
-        if len(counts) < 3:
+        plans = list(every_plan(graph))
+        choices = [v for v in range(len(graph)) if not _on_a_front(plans, [p for p in plans if not p.keep_mask[v]])]
+        if not choices:
             return None
-        most = counts[1]
+        node = chance.choice(choices)
+    name = graph.names[node]
     return Posed(
-        f"{title} Find the sequence of least peak that recomputes at most {_word(most)} values.",
-        judges.least_peak_recomputing(most),
+        f"{title} Find a sequence of least peak that recomputes {name}.",
+        judges.least_peak_recomputing(node),
         (
-            "The values in no boundary are recomputed. The last value is always one of them.",
-            "Begin with a segment for each value: it recomputes the least. Then join segments.",
-            "Joining two segments recomputes the values that were only in the boundary between them.",
+            f"The values in no boundary are recomputed. When is {name} in no boundary?",
+            f"All successors of {name} must be in the first set that contains {name}.",
+            "So one segment is given in part. Choose the cuts before and after it, and let the feedback name the "
+            "segment with the largest sum.",
         ),
+    )
+
+
+def _on_a_front(plans: list[Plan], asked: list[Plan]) -> bool:
+    """Whether a plan of least peak among ``asked`` may be on a front of the solver, which then answers the question."""
+    best = [plan for plan in asked if plan.peak == min(other.peak for other in asked)]
+    return any(
+        not any(p.overhead < plan.overhead and p.peak <= plan.peak for p in plans)
+        or not any(p.overhead > plan.overhead and p.peak <= plan.peak for p in plans)
+        for plan in best
     )
 
 
