@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching import judges
 from recompviz.core.teaching.judges import Judge, every_plan
 from recompviz.core.teaching.programme import budget_free
