@@ -9,6 +9,7 @@ from html import escape
 import numpy as np
 
 from recompviz.core.allocator.caching_allocator import SegmentState
+from recompviz.core.base import palette
 from recompviz.core.base.text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import PeakRow
@@ -74,14 +75,14 @@ class Moment:
                 f"<g><title>segment {segment.address:#x}: {format_bytes(segment.size)}, {kind}, stream "
                 f"{segment.stream}; {format_bytes(segment.free)} free</title>"
                 f'<rect x="0" y="{y:.0f}" width="{segment.size * scale:.2f}" height="{height:.0f}" fill="none" '
-                'stroke="#888" stroke-width="0.5"/>'
+                f'stroke="{palette.GREY}" stroke-width="0.5"/>'
             )
             for address, size, used in segment.blocks:
                 if used:
                     x = (address - segment.address) * scale
                     parts.append(
                         f'<rect x="{x:.2f}" y="{y:.0f}" width="{max(size * scale, 0.3):.2f}" '
-                        f'height="{height:.0f}" fill="#2f6fb3"/>'
+                        f'height="{height:.0f}" fill="{palette.BLUE}"/>'
                     )
             parts.append("</g>")
         total = len(shown) * (height + 2)

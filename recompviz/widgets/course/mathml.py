@@ -201,7 +201,8 @@ class _Reader:
         if name in _SIZES:
             return self.fence(name), False
         if name in ("text", "textrm", "textit", "textbf", "mbox"):
-            return f"<mtext>{escape(self.words()).replace(' ', '&#160;')}</mtext>", False
+            spaced = escape(self.words()).replace(" ", "\u00a0")  # MathML collapses ordinary spaces
+            return f"<mtext>{spaced}</mtext>", False
         if name in ("mathrm", "operatorname", "mathit"):
             variant = ' mathvariant="normal"' if name == "mathrm" else ""
             return f"<mi{variant}>{escape(self.words().strip())}</mi>", False

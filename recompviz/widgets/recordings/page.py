@@ -23,6 +23,8 @@ from recompviz.core.base.units import format_bytes
 from recompviz.core.snapshots.snapshot_report import SnapshotReport
 from recompviz.widgets.base import assets
 
+# colours of recordings side by side; the first one is also that of blocks, the second one of blocks awaiting their free
+SERIES = (palette.BLUE, palette.VERMILION, palette.GREEN, palette.PINK, palette.ORANGE, palette.SKY)
 # characters of a stack, and lines of it
 MOST_CHARACTERS, MOST_LINES = 300, 6
 
@@ -33,7 +35,8 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --text: {light[text]}; --surface: {light[surface]}; --line: {light[line]}; }}
+:root {{ color-scheme: light dark; {series} }}
+:root {{ --text: {light[text]}; --surface: {light[surface]}; --line: {light[line]}; }}
 @media (prefers-color-scheme: dark) {{
   :root {{ --text: {dark[text]}; --surface: {dark[surface]}; --line: {dark[line]}; }}
 }}
@@ -41,7 +44,7 @@ body {{ margin: 16px; color: var(--text); background: var(--surface); font: 13px
 h1 {{ font-size: 18px; }} h2 {{ font-size: 15px; }} h3 {{ font-size: 13px; }}
 .rec-panes {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 520px), 1fr)); gap: 20px; }}
 .rec-pane {{ min-width: 0; }}
-.rec-warning {{ font-weight: bold; border-left: 4px solid #c2571a; padding-left: 8px; }}
+.rec-warning {{ font-weight: bold; border-left: 4px solid var(--series-1); padding-left: 8px; }}
 canvas {{ width: 100%; display: block; color: var(--text); }}
 .rec-slider {{ display: flex; gap: 8px; align-items: center; flex-wrap: wrap; }}
 .rec-slider input {{ flex: 1 1 100%; margin: 0; }}
@@ -82,6 +85,7 @@ def recordings_page(reports: Sequence[SnapshotReport], path: str | Path | None =
     text = json.dumps([recording_message(report) for report in reports], separators=(",", ":"), ensure_ascii=False)
     page = _PAGE.format(
         title=escape(", ".join(dict.fromkeys(report.title for report in reports))[:200]),
+        series="; ".join(f"--series-{i}: {colour}" for i, colour in enumerate(SERIES)),
         light=palette.LIGHT,
         dark=palette.DARK,
         text=escape("\n\n".join(report.text for report in reports)),

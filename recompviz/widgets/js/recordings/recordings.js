@@ -4,9 +4,11 @@ import { groupsAt, levels, segmentsAt } from "../data/recording.js";
 import { html, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 
-const COLOURS = ["#2f6fb3", "#c2571a", "#2f855a", "#8b5cf6", "#b7791f", "#0e7490"];
 const ROWS = 25;
 const SEGMENTS = 300;
+
+/** The colour of recording i, from the page's style sheet. */
+const colourOf = (i) => getComputedStyle(document.documentElement).getPropertyValue(`--series-${i % 6}`).trim();
 
 /** Draw on a canvas in CSS pixels, sharp on every screen; returns the context and the width. */
 function prepared(canvas, height) {
@@ -73,7 +75,7 @@ function drawMap(canvas, recording, at) {
   segments.forEach((segment, row) => {
     const top = row * (bar + 2);
     for (const block of segment.blocks) {
-      context.fillStyle = block.waits ? "#b7791f" : COLOURS[0];
+      context.fillStyle = block.waits ? colourOf(1) : colourOf(0);
       context.fillRect((block.address - segment.address) * scale, top, Math.max(block.size * scale - 0.3, 0.4), bar);
     }
     context.strokeStyle = ink;
@@ -159,7 +161,7 @@ export function mountRecordings(recordings, root) {
     recordings.forEach((one, i) => {
       const row = html("tr", "", body);
       const name = html("td", "", row, `${one.title} on ${one.device}`);
-      name.style.borderLeft = `6px solid ${COLOURS[i % COLOURS.length]}`;
+      name.style.borderLeft = `6px solid ${colourOf(i)}`;
       const reserved = one.reserved.reduce((a, b) => Math.max(a, b), 0);
       for (const cell of [formatBytes(one.peak), `+${formatBytes(one.peak - least)}`, formatBytes(reserved), one.reached_at]) {
         html("td", "", row, cell);
@@ -168,10 +170,10 @@ export function mountRecordings(recordings, root) {
     const overlay = html("canvas", "rec-chart rec-overlay", root);
     overlay.setAttribute("role", "img");
     overlay.setAttribute("aria-label", "allocated (solid) and reserved (dashed) memory of all recordings over each other");
-    redraws.push(() => drawLines(overlay, recordings.map((recording, i) => ({ recording, colour: COLOURS[i % COLOURS.length] })), 0));
+    redraws.push(() => drawLines(overlay, recordings.map((recording, i) => ({ recording, colour: colourOf(i) })), 0));
   }
   const panes = html("div", "rec-panes", root);
-  recordings.forEach((recording, i) => redraws.push(pane(recording, panes, COLOURS[i % COLOURS.length], listen)));
+  recordings.forEach((recording, i) => redraws.push(pane(recording, panes, colourOf(i), listen)));
   const all = () => redraws.forEach((draw) => draw());
   listen(globalThis, "resize", all);
   all();
