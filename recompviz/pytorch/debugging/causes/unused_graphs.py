@@ -69,7 +69,9 @@ def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]
     if unused:
         rest = [row for rows in unused.values() for row in rows]
         piles_up = _piles_up(peak, graph, unused)
-        if piles_up or _own_line(graph, rest) is not None:
+        innermost = common_line([live.operator for _, live in rest])
+        # if a used graph is built at the same line, ``no_grad`` around a caller may break its backward pass
+        if piles_up or (innermost is not None and innermost == _own_line(graph, rest)):
             yield _without_backward(peak, graph, rest, piles_up)
 
 
