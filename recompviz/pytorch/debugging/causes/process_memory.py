@@ -27,7 +27,7 @@ GRAPH_GROWS = "autograd graph that grows from step to step"
 CYCLE = "reference cycle that only the garbage collector frees"
 HISTORY = "history of the optimizer"
 
-# host memory that one autograd node takes, about (measured: 350 to 700 bytes)
+# host memory of one autograd node, in bytes, an estimate: chains of six operators took 560 to 1,360 a node (torch 2.13)
 NODE_BYTES = 512
 # least share of the process's tensors that an untouched model, or untouched other tensors, must have
 LEAST_MODEL, LEAST_DATA = 0.10, 0.50
