@@ -69,7 +69,7 @@ def _model() -> nn.Module:
 
 def test_a_step_is_recorded_and_planned(threads: set[int]) -> None:
     model, x = _model(), torch.randn(128, 32)
-    compiled = rv.compile(model, total="1 MiB")
+    compiled = rv.compile(model, total="1100 kB")
     budget = budget_of(compiled)
     for _ in range(4):
         compiled(x).sum().backward()

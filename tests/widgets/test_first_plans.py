@@ -166,11 +166,12 @@ def test_an_observer_that_loads_a_plan_during_the_search_while_another_reads_it_
 
 
 def test_after_stop_a_pin_is_answered_without_the_search_and_can_be_stopped_too(lab, search):
-    endless, ended = threading.Event(), threading.Event()
+    endless, turning, ended = threading.Event(), threading.Event(), threading.Event()
 
     def what_if(*arguments, progress, **options):
         try:
             while endless.is_set():
+                turning.set()
                 progress(1, 2)
                 time.sleep(0.002)
         finally:
@@ -188,6 +189,7 @@ def test_after_stop_a_pin_is_answered_without_the_search_and_can_be_stopped_too(
     ended.clear()
     endless.set()
     explorer.pin(recompute=[lab.graph.names[4]])
+    assert turning.wait(20)
     explorer._on_message(explorer, {"type": "stop"}, [])
     assert explorer._solving["state"] == "cancelled"
     assert ended.wait(20)

@@ -221,7 +221,7 @@ class _Session:
 
     def _name_modules(self, walk: Walk) -> None:
         for (_, expression), value in walk.owners.items():
-            if isinstance(value, nn.Module):
+            if issubclass(type(value), nn.Module):  # isinstance would read __class__, which a proxy resolves
                 known = self.watcher.owners.variables.get(id(value))
                 if known is None or len(expression) < len(known):
                     self.watcher.owners.variables[id(value)] = expression

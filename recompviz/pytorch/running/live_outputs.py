@@ -72,3 +72,8 @@ def _alive() -> list[LiveOutput]:
     for key in [key for key, live in list(_outputs.items()) if not live.alive]:
         _outputs.pop(key, None)
     return list(_outputs.values())
+
+
+def forget() -> None:
+    """Forget all outputs. They no longer count in any total, also if they are alive."""
+    _outputs.clear()

@@ -56,7 +56,10 @@ _IN_PARTS = (
 )
 
 
-_AS_GIVEN = "The model gets its inputs, kwargs and targets as they are given; does the loss of model(*inputs) compute?"
+_AS_GIVEN = (
+    "The model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run, and does the "
+    "loss take its output?"
+)
 # the error of an operator, at the end of Dynamo's report
 _RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$")
 

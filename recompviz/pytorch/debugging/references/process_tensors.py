@@ -123,7 +123,7 @@ class ProcessTensors:
         for found in walk.found:
             if found.tensor.layout is not torch.strided or issubclass(type(found.tensor), FakeTensor):
                 continue
-            of_module = any(isinstance(link.owner, torch.nn.Module) for link in found.links)
+            of_module = any(issubclass(type(link.owner), torch.nn.Module) for link in found.links)
             names.setdefault(storage_key(found.tensor), (found.expression, found.root, of_module))
             if watcher.known(found.tensor) is not None:
                 touched.add(variable_of(found.expression))
