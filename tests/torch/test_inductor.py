@@ -54,8 +54,12 @@ class Loss(nn.Module):
         return self.model(x).square().mean()
 
 
-def step(model: nn.Module, partitioner: rv.Partitioner | None, x: torch.Tensor) -> tuple[int, int]:
-    """One step of a model: bytes saved besides parameters, buffers and inputs, and the measured peak."""
+def step(model: nn.Module, partitioner: rv.Partitioner | None, x: torch.Tensor) -> tuple[int, int, int]:
+    """One step of a model: bytes saved besides parameters, buffers and inputs, those of the plan, the measured peak.
+
+    The plan is the one of the first compilation. The measurement plans again if its peak is above the total, which
+    depends on what is in Inductor's cache.
+    """
     torch._dynamo.reset()
     torch.manual_seed(1)
     compiled = torch.compile(model, options={} if partitioner is None else {"custom_partitioner_fn": partitioner})
@@ -64,13 +68,14 @@ def step(model: nn.Module, partitioner: rv.Partitioner | None, x: torch.Tensor) 
     saved = {storage_key(t): t.untyped_storage().nbytes() for t in loss.grad_fn.saved_tensors}
     loss.backward()
     gradients = [p.grad for p in model.parameters()]
+    planned = 0 if partitioner is None else sum(graph.saved for graph in partitioner.graphs)
     measured = 0
     if partitioner is not None:
         model.zero_grad()
         measured = partitioner.calibrate(lambda: (compiled(x).backward(), model.zero_grad()))
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         parameter.grad = gradient
-    return sum(size for key, size in saved.items() if key not in given), measured
+    return sum(size for key, size in saved.items() if key not in given), planned, measured
 
 
 @pytest.mark.parametrize(
@@ -86,17 +91,17 @@ def test_inductor_saves_what_the_plan_saves_and_computes_the_same_gradients(make
     torch.manual_seed(0)
     state = Loss(make()).state_dict()
 
-    def run(partitioner: rv.Partitioner | None) -> tuple[nn.Module, int, int]:
+    def run(partitioner: rv.Partitioner | None) -> tuple[nn.Module, int, int, int]:
         model = Loss(make())
         model.load_state_dict(state)
         return model, *step(model, partitioner, x)
 
-    expected, _, _ = run(None)
+    expected, _, _, _ = run(None)
     partitioner = rv.Partitioner(total=total)
-    model, saved, measured = run(partitioner)
+    model, saved, planned, measured = run(partitioner)
     (graph,) = partitioner.graphs
     assert (graph.kind, graph.exact) == ("plan", True)
-    assert saved == graph.saved
+    assert saved == planned
     assert measured <= partitioner.total
     assert partitioner.outside <= 0.02 * measured  # predicted before the step was measured, within 2 %
     for one, other in zip(model.parameters(), expected.parameters(), strict=True):

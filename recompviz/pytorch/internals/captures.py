@@ -133,14 +133,19 @@ def _line_of(frame: FrameType) -> SourceLine:
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
     """Return the functions that Dynamo runs eagerly as a whole, and the reason for each.
 
-    A key is (file, first line of the function). The ``line`` of a reason is None if it is not in the user's code.
+    A key is (file, first line of the function). The ``line`` of a reason is None if it is not in the user's code. A
+    function that was captured after it failed is left out: it failed in another model or call.
     """
     found = {}
-    for entry in dynamo_utils.get_compilation_metrics():
-        if entry.fail_type and entry.co_filename is not None and entry.co_firstlineno is not None:
+    for entry in dynamo_utils.get_compilation_metrics():  # in the order of time
+        if entry.co_filename is None or entry.co_firstlineno is None:
+            continue
+        if entry.fail_type:
             file, number = entry.fail_user_frame_filename, entry.fail_user_frame_lineno
             line = source_line(file, number, "") if file and number and is_own(file) else None
             found[entry.co_filename, entry.co_firstlineno] = _graph_break(entry.fail_reason or entry.fail_type, line)
+        else:
+            found.pop((entry.co_filename, entry.co_firstlineno), None)
     return found
 
 
