@@ -44,7 +44,7 @@ def write_assignment(
     Raises
     ------
     ValueError
-        If there is no exercise of one of the names, or ``points`` is not positive.
+        If one of the names is not the name of an exercise, or ``points`` is not positive.
     FileError
         If the file cannot be written.
 

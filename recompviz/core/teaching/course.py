@@ -21,7 +21,7 @@ from recompviz.core.teaching.answers import Feedback
 from recompviz.core.teaching.judges import Judge
 from recompviz.core.teaching.questions import Poser
 from recompviz.core.teaching.record import Score, Seed
-from recompviz.core.teaching.small_graphs import even_chain, small_graph
+from recompviz.core.teaching.small_graphs import even_chain, graph_of, small_graph
 from recompviz.core.teaching.varied_graphs import random_graph, with_other_sizes
 
 # name → graph of the course, and the function that asks about it
@@ -270,9 +270,7 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     True
     """
     _expect_seed(seed)
-    expect(graph, (Graph, str), "graph", "a Graph or the name of a small graph", 'write for example "diamond"')
-    if isinstance(graph, str):
-        graph = small_graph(graph)
+    graph = graph_of(graph)
     if not questions.has_few_lower_sets(graph):
         raise ValueError(
             f"the graph has more than {questions.MOST_LOWER_SETS} lower sets; give a smaller one, for example one block"

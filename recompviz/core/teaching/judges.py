@@ -127,7 +127,7 @@ def least_peak_with_segments(count: int) -> Judge:
         if segments != count:
             word = "segment" if segments == 1 else "segments"
             return Feedback(False, f"It has {segments} {word} (V counts as the last set); {count} are asked for.")
-        least = min(other.peak for other in _every_cost(graph) if len(other.masks) == count)
+        least = min(other.peak for other in every_cost(graph) if len(other.masks) == count)
         if plan.peak == least:
             return Feedback(True, f"Peak {least}: no sequence of {count} segments has a lower one.")
         return Feedback(
@@ -148,7 +148,7 @@ def least_peak_recomputing(node: int) -> Judge:
         name = graph.names[node]
         if plan.keep_mask[node]:
             return Feedback(False, f"It does not recompute {name}: {name} is in a boundary.")
-        least = min(other.peak for other in _every_cost(graph) if other.recomputed >> node & 1)
+        least = min(other.peak for other in every_cost(graph) if other.recomputed >> node & 1)
         if plan.peak == least:
             return Feedback(True, f"Peak {least}: no sequence that recomputes {name} has a lower one.")
         return Feedback(
@@ -174,7 +174,7 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
 
 
 @dataclass(frozen=True)
-class _Cost:
+class SequenceCost:
     """What a lower-set sequence costs: overhead, peak by the formula, and the recomputed values as a bit mask."""
 
     masks: tuple[int, ...]
@@ -184,9 +184,11 @@ class _Cost:
 
 
 @lru_cache(maxsize=16)
-def _every_cost(graph: Graph) -> tuple[_Cost, ...]:
+def every_cost(graph: Graph) -> tuple[SequenceCost, ...]:
     """Return the costs of all lower-set sequences. They are cached: a student answers several times."""
-    return tuple(_Cost(plan.masks, plan.overhead, plan.peak, graph.mask(plan.recompute)) for plan in every_plan(graph))
+    return tuple(
+        SequenceCost(plan.masks, plan.overhead, plan.peak, graph.mask(plan.recompute)) for plan in every_plan(graph)
+    )
 
 
 def fullest(plan: Plan) -> str:
@@ -250,7 +252,7 @@ def extreme_overhead_through(through: int, budget: int, *, largest: bool = False
             return Feedback(False, f"The sequence does not contain {set_text(graph, through)}.")
         if plan.peak > budget:
             return Feedback(False, f"Peak {plan.peak} is above {budget}. {fullest(plan)}")
-        overheads = [other.overhead for other in _every_cost(graph) if through in other.masks and other.peak <= budget]
+        overheads = [other.overhead for other in every_cost(graph) if through in other.masks and other.peak <= budget]
         best = max(overheads) if largest else min(overheads)
         text = f"Overhead {plan.overhead:g} at peak {plan.peak}"
         if plan.overhead == best:
@@ -276,7 +278,7 @@ def fewest_segments_beyond_the_paper_family(graph: Graph, answer: Any) -> Feedba
             False,
             f"Overhead {plan.overhead:g}; the family reaches {best:g}. Which values can no such sequence keep?",
         )
-    fewest = min(len(other.masks) for other in _every_cost(graph) if other.overhead < best)
+    fewest = min(len(other.masks) for other in every_cost(graph) if other.overhead < best)
     text = f"Overhead {plan.overhead:g} is below {best:g}, with {len(plan.masks)} segments"
     if len(plan.masks) > fewest:
         return Feedback(False, f"{text}. Fewer segments are enough.")

@@ -12,15 +12,14 @@ lower set that a sequence must contain.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching import judges
-from recompviz.core.teaching.judges import Judge, every_plan
+from recompviz.core.teaching.judges import Judge, SequenceCost, every_cost
 from recompviz.core.teaching.programme import budget_free
 from recompviz.core.teaching.sets import hasse, set_text
 
@@ -225,7 +224,7 @@ def least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed 
         segments = 2
     else:
         least: dict[int, int] = {}
-        for plan in every_plan(graph):
+        for plan in every_cost(graph):
             least[len(plan.masks)] = min(plan.peak, least.get(len(plan.masks), plan.peak))
         best = min(least.values())
         choices = [n for n, size in least.items() if n in (2, 3, 4) and size > best]  # else the solver answers it
@@ -251,8 +250,8 @@ def one_recomputation(graph: Graph, title: str, chance: random.Random | None) ->
     if chance is None:
         node = graph.names.index("f")
     else:
-        plans = list(every_plan(graph))
-        choices = [v for v in range(len(graph)) if not _on_a_front(plans, [p for p in plans if not p.keep_mask[v]])]
+        plans = every_cost(graph)
+        choices = [v for v in range(len(graph)) if not _on_a_front(plans, [p for p in plans if p.recomputed >> v & 1])]
         if not choices:
             return None
         node = chance.choice(choices)
@@ -269,9 +268,10 @@ def one_recomputation(graph: Graph, title: str, chance: random.Random | None) ->
     )
 
 
-def _on_a_front(plans: list[Plan], asked: list[Plan]) -> bool:
+def _on_a_front(plans: Sequence[SequenceCost], asked: Sequence[SequenceCost]) -> bool:
     """Whether a plan of least peak among ``asked`` may be on a front of the solver, which then answers the question."""
-    best = [plan for plan in asked if plan.peak == min(other.peak for other in asked)]
+    least = min(plan.peak for plan in asked)
+    best = [plan for plan in asked if plan.peak == least]
     return any(
         not any(p.overhead < plan.overhead and p.peak <= plan.peak for p in plans)
         or not any(p.overhead > plan.overhead and p.peak <= plan.peak for p in plans)
@@ -327,7 +327,7 @@ def _through(
     else:
         if sequence_count(graph) > MOST_SEQUENCES:
             return None
-        plans = list(every_plan(graph))
+        plans = every_cost(graph)
         best = max if largest else min
         choices = []
         for size in sorted({plan.peak for plan in plans})[1:]:

@@ -18,14 +18,16 @@ Source: Kusumoto et al. 2019, section 3 and section 4.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.bitsets import bits
-from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.formula import SegmentTerms, segment_terms
 from recompviz.core.plans.plan import Plan
+from recompviz.core.teaching.sets import with_everything
 
 Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 
@@ -109,6 +111,23 @@ class Strategy:
     def peak_with_liveness(self) -> int:
         """The largest live memory, in bytes, if every value and gradient is freed right after its last use."""
         return max(state.live_until_last_use for state in self.states)
+
+
+def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
+    """Return the plan of a lower-set sequence in which V may be left out at the end, or a given plan of the graph.
+
+    Raises
+    ------
+    PlanMismatch
+        If the plan was made for another graph.
+    ValueError
+        If the sequence is not a lower-set sequence.
+    """
+    if not isinstance(sequence, Plan):
+        return Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in sequence]))
+    if not sequence.graph.same_as(graph):
+        raise PlanMismatch("the plan was made for another graph; give plan.graph as the graph, or a plan of this one")
+    return sequence
 
 
 def canonical_strategy(plan: Plan) -> Strategy:

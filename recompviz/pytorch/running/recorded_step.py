@@ -44,7 +44,7 @@ class PassRecord:
     callers : Callers
         The functions that called the region.
     inputs : dict of int to (int, int)
-        Key and bytes of the storage of each input that is no parameter and no buffer, by the address.
+        For each input that is neither a parameter nor a buffer: the key and the bytes of its storage, by address.
     mask : numpy.ndarray of bool or None
         For each node, whether the run keeps its value; None if it keeps every value.
     """

@@ -128,7 +128,7 @@ class Resizing:
         Raises
         ------
         ValueError
-            If there is no such axis, or the size is outside its range.
+            If the trace has no axis of this name, or if the size is outside the range of the axis.
         """
         for name, size in sizes.items():
             axis = next((axis for axis in self._axes if axis.name == name), None)

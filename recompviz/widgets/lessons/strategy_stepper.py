@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.teaching.sets import with_everything
 from recompviz.core.teaching.small_graphs import graph_of
-from recompviz.core.teaching.strategy import canonical_strategy
+from recompviz.core.teaching.strategy import canonical_strategy, plan_of
 from recompviz.widgets.lessons.notation import Sizes
 from recompviz.widgets.lessons.scene import Scene, beside
 from recompviz.widgets.lessons.stepper import Stepper
@@ -77,11 +75,7 @@ def step_strategy(
         raise ValueError(
             "got both a sequence and a budget; give the sequence alone, or the budget alone to show its two optima"
         )
-    plan = sequence
-    if not isinstance(plan, Plan):
-        plan = Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
-    elif not plan.graph.same_as(graph):
-        raise PlanMismatch("the plan was made for another graph; give plan.graph as the graph, or a plan of this one")
+    plan = plan_of(graph, sequence)
     count = len(plan.masks)
     title = f"{count} segment{'' if count == 1 else 's'}, overhead {plan.overhead:g}"
     return Stepper([strategy_scene(canonical_strategy(plan), title)], "Strategy stepper", predict=predict)

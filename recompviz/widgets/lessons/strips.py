@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
-from recompviz.core.teaching.sets import with_everything
 from recompviz.core.teaching.small_graphs import graph_of
-from recompviz.core.teaching.strategy import State, canonical_strategy, keep_all_states
+from recompviz.core.teaching.strategy import State, canonical_strategy, keep_all_states, plan_of
 from recompviz.widgets.lessons.scene import Canvas, Frame, Scene
 from recompviz.widgets.lessons.stepper import Stepper
 
@@ -74,17 +72,14 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
         }
     if not 0 < len(plans) <= MOST_PLANS:
         raise ValueError(f"strips show 1 to {MOST_PLANS} plans, got {len(plans)}; leave some out")
-    shown = {name: _plan_of(graph, plan) for name, plan in plans.items()}
+    shown = {name: _shown_plan(graph, plan) for name, plan in plans.items()}
     stepper = Stepper([_scene(graph, shown)], "Memory strips")
     stepper.frame = len(stepper.scenes[0].frames) - 1  # whole strips first: the comparison is what they are for
     return stepper
 
 
-def _plan_of(graph: Graph, plan: Plan | Iterable[Iterable[Name]]) -> Plan:
-    if not isinstance(plan, Plan):
-        return Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in plan]))
-    if not plan.graph.same_as(graph):
-        raise PlanMismatch("a plan was made for another graph; give plan.graph as the graph, or plans of this one")
+def _shown_plan(graph: Graph, given: Plan | Iterable[Iterable[Name]]) -> Plan:
+    plan = plan_of(graph, given)
     if not plan.keep_mask.all() and plan.keep != Plan.from_masks(graph, plan.masks).keep:
         raise ValueError(
             f"a {plan.kind!r} plan keeps other values than the boundaries of its lower sets; use a lower-set sequence"
