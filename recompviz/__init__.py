@@ -54,6 +54,7 @@ _MODULES = {
     "compile": "recompviz.pytorch.running.compiled",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
+    "debug_steps": "recompviz.pytorch.debugging.loop_session",
     "load_snapshot": "recompviz.core.snapshots.snapshot_report",
     "calibrate": "recompviz.pytorch.measuring.calibration",
     "baseline": "recompviz.core.plans.baselines",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from recompviz.core.teaching.course import exercises as exercises
     from recompviz.core.teaching.course import quiz as quiz
     from recompviz.core.teaching.course import score as score
+    from recompviz.pytorch.debugging.loop_session import debug_steps as debug_steps
     from recompviz.pytorch.measuring.budgeted import fit_in as fit_in
     from recompviz.pytorch.measuring.calibration import calibrate as calibrate
     from recompviz.pytorch.measuring.certificate import Certificate as Certificate
@@ -155,6 +157,11 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Define the cell magic ``%%mempeak``; called by ``%load_ext recompviz``."""
+    importlib.import_module("recompviz.widgets.explorer.cell_magic").define(shell)
 
 
 def __dir__() -> list[str]:

@@ -25,6 +25,8 @@ OUTSIDE = "(outside the step)"
 
 # code of the functions of recompviz that call the user's step
 _CALLS_STEP: set[CodeType] = set()
+# code of the user's functions in which a loop runs the training steps, while recompviz observes this loop
+_LOOPS: set[CodeType] = set()
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -75,21 +77,38 @@ def calls_step(function: Function) -> Function:
     return function
 
 
-def own_frames(frame: FrameType | None) -> Iterator[tuple[FrameType, bool]]:
+def runs_steps(frame: FrameType) -> bool:
+    """Return whether a frame belongs to a function in which an observed loop runs; see :func:`loop_around`."""
+    return frame.f_code in _LOOPS
+
+
+def loop_around(frame: FrameType | None) -> contextlib.ExitStack:
+    """Return a context manager inside which the user's frames around a frame count as those of the training loop.
+
+    :func:`own_frames` then ends with the innermost of them.
+    """
+    added = {own.f_code for own, _ in own_frames(frame)} - _LOOPS
+    stack = undone(partial(_LOOPS.difference_update, added))
+    _LOOPS.update(added)
+    return stack
+
+
+def own_frames(frame: FrameType | None, beyond_loop: bool = False) -> Iterator[tuple[FrameType, bool]]:
     """Iterate over the user's frames, innermost first, starting at a frame.
 
     Yields
     ------
     (frame, inside)
         ``inside`` says whether the frame belongs to the user's training step. Of the frames outside the step, only the
-        innermost, which called recompviz, is yielded.
+        innermost, which called recompviz, is yielded. The frame of a loop that recompviz observes is inside, because
+        the loop has lines of the step. It is the last, unless ``beyond_loop`` is True.
     """
     inside = True
     while frame is not None:
         file = frame.f_code.co_filename
         if is_own(file):
             yield frame, inside
-            if not inside:
+            if not inside or (runs_steps(frame) and not beyond_loop):
                 return
         elif frame.f_code in _CALLS_STEP:
             inside = False
@@ -140,12 +159,19 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 
 
 @contextlib.contextmanager
-def lines_traced(on_line: object) -> Iterator[None]:
+def lines_traced(on_line: object, running: bool = False) -> Iterator[None]:
     """In the ``with`` block, call ``on_line(frame, event)`` before each line of the user's functions and at returns.
 
     The event is ``"line"`` before a line, and ``"return"`` at a return.
+
+    Parameters
+    ----------
+    on_line : callable
+    running : bool
+        Whether to follow functions too that run already, such as that of a training loop.
     """
     before = sys.gettrace()
+    frames = [frame for frame, _ in own_frames(sys._getframe(1))] if running else []
 
     def local(frame: FrameType, event: str, _argument: object) -> object:
         if event in ("line", "return"):
@@ -155,6 +181,14 @@ def lines_traced(on_line: object) -> Iterator[None]:
     def enter(frame: FrameType, _event: str, _argument: object) -> object:
         return local if is_own(frame.f_code.co_filename) else None
 
-    with undone(partial(sys.settrace, before)):
+    def undo() -> None:
+        sys.settrace(before)
+        for frame in frames:
+            frame.f_trace = None
+        frames.clear()
+
+    with undone(undo):
         sys.settrace(enter)  # type: ignore[arg-type]
+        for frame in frames:
+            frame.f_trace = local
         yield

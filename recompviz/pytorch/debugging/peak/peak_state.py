@@ -264,16 +264,20 @@ class PeakState:
         """The retainers of blocks alive at the peak, by key. The retainer that holds the most bytes comes first.
 
         A retainer is the object that keeps a block alive. Blocks with a role, such as parameters and inputs, do not
-        count, nor do blocks that only a local variable of the training step holds. There are at most 32 retainers.
+        count, nor do blocks that only a local variable of the training step holds, unless it holds more with each step.
+        There are at most 32 retainers.
         """
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}
         for one in self.live:
             held = self.retainer(one) if one.block is not None and not one.block.role else None
-            if held is not None and not held[0].local:
+            if held is not None and self._outlives(*held):
                 sums[held[1].key] += one.size
                 found[held[1].key] = held[1]
         return {key: found[key] for key in sorted(sums, key=lambda key: -sums[key])[:MOST_RETAINERS]}
+
+    def _outlives(self, path: ReferencePath, retainer: Retainer) -> bool:
+        return not path.local or self.growth(retainer.key) > 0 or self.node_growth(retainer.key) > 0
 
 
 def _saved(live: LiveBlock) -> tuple[Saved, ...]:

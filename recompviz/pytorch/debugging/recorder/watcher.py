@@ -94,6 +94,12 @@ class Watcher:
         self.owners.optimizer = ""  # the step before may have raised an error inside the optimizer
         self.step_starts.append(len(self.operators))
 
+    def drop_step(self) -> None:
+        """Take back :meth:`begin_step`, if no operator has run since."""
+        if self.step_starts and self.step_starts[-1] == len(self.operators):
+            self._table.step -= 1
+            self.step_starts.pop()
+
     def watched(self) -> WatchedSteps:
         """Return a copy of the observations so far. Later training steps do not change the copy."""
         return WatchedSteps(

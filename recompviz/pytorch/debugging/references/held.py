@@ -60,7 +60,7 @@ def paths_by_block(
     graph that outlives the step is added to it; a node counts for the first graph that contains it.
     """
     paths: dict[int, list[ReferencePath]] = {}
-    with_graph: list[tuple[tuple[bool, int], FoundTensor, ReferencePath]] = []
+    with_graph: list[tuple[tuple[bool, bool, int], FoundTensor, ReferencePath]] = []
     for one in found:
         number = watcher.known(one.tensor)
         path = ReferencePath.of(one, -1 if number is None else number)
@@ -68,7 +68,7 @@ def paths_by_block(
             paths.setdefault(number, []).append(path)
         if path.has_graph:
             made = watcher.blocks[number].step if number is not None else watcher.step
-            with_graph.append(((not one.outlives, made), one, path))
+            with_graph.append(((not one.outlives, one.of_loop, made), one, path))
     # graphs that outlive the step before those that do not, and older graphs before newer ones
     with_graph.sort(key=lambda entry: entry[0])
     path_to_node: dict[int, ReferencePath] = {}

@@ -85,6 +85,8 @@ class ReferencePath:
         Whether the tensor has an autograd graph.
     through_graph : bool
         Whether the path leads to a block that the tensor's autograd graph saved, instead of the tensor's own block.
+    of_loop : bool
+        Whether the tensor is the value of a variable of the loop that runs the training steps.
     """
 
     expression: str
@@ -97,6 +99,7 @@ class ReferencePath:
     bytes: int
     has_graph: bool
     through_graph: bool = False
+    of_loop: bool = False
 
     @classmethod
     def of(cls, found: FoundTensor, block: int) -> ReferencePath:
@@ -112,15 +115,16 @@ class ReferencePath:
             int(tensor.storage_offset()),
             tensor.numel() * tensor.element_size(),
             tensor.grad_fn is not None,
+            of_loop=found.of_loop,
         )
 
     @property
     def local(self) -> bool:
-        """Whether the path is only a local variable of the training step, without other objects.
+        """Whether the path is only a local variable of the training step or of its loop, without other objects.
 
-        Such a path ends when the function of the variable returns.
+        Such a path ends when the function of the variable returns, or when the loop assigns the variable again.
         """
-        return not self.outlives and len(self.referrers) == 1
+        return self.of_loop or (not self.outlives and len(self.referrers) == 1)
 
     @property
     def exception(self) -> str:

@@ -10,11 +10,12 @@ the step. A tensor with an autograd graph also keeps alive the tensors that the 
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 import time
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import nn
 
 from recompviz.pytorch.debugging.references.children import Namespace, children, is_long, of_tensor, plain, variables
 from recompviz.pytorch.internals.autograd import sequence_number
-from recompviz.pytorch.internals.user_lines import own_frames
+from recompviz.pytorch.internals.user_lines import own_frames, runs_steps
 
 # limits of a walk
 MOST_OBJECTS = 200_000
@@ -33,6 +34,9 @@ MOST_DEPTH = 9
 MOST_NODES = 100_000
 # number of paths that are kept for one tensor
 MOST_PATHS = 4
+
+# references to the copy of a frame's variables that nobody but the frame and the search holds
+_REFERENCES = 3
 
 # the root of paths that begin at an exception whose ``except`` block is running
 HANDLED = "exception that is being handled"
@@ -76,6 +80,8 @@ class FoundTensor:
         The tensor. A view also keeps its base alive.
     outlives : bool
         Whether the path starts from an object that still exists after the training step.
+    of_loop : bool
+        Whether the tensor is the value of a variable of the loop that runs the training steps.
     """
 
     expression: str
@@ -83,6 +89,7 @@ class FoundTensor:
     links: tuple[Link, ...]
     tensor: torch.Tensor
     outlives: bool = True
+    of_loop: bool = False
 
 
 class Walk:
@@ -100,6 +107,11 @@ class Walk:
     frame : frame, optional
         The search starts from the variables of the user's frames among this frame and its callers. Default: the frame
         that constructs the walk.
+    in_loop : bool
+        Whether the training steps run in a loop of the user. Variables of the frames of this loop outlive each step,
+        until they are assigned again.
+    spaces : sequence of dict
+        Further global variables from which the search starts, such as those of a notebook.
 
     Attributes
     ----------
@@ -117,7 +129,15 @@ class Walk:
         sentence.
     """
 
-    def __init__(self, modules: list[nn.Module], functions: list[Any], frame: Any = None) -> None:
+    def __init__(
+        self,
+        modules: list[nn.Module],
+        functions: list[Any],
+        frame: Any = None,
+        in_loop: bool = False,
+        spaces: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.in_loop = in_loop
         self.found: list[FoundTensor] = []
         self.owners: dict[tuple[str, str], Any] = {}
         self.namespaces: dict[tuple[str, str], Namespace] = {}
@@ -129,11 +149,11 @@ class Walk:
         self._paths: dict[int, int] = {}  # id of a tensor → number of paths found
         inside: list[types.FrameType] = []
         outside: list[types.FrameType] = []
-        global_variables: dict[int, dict[str, Any]] = {}
-        for own, within in own_frames(frame or sys._getframe(1)):
+        global_variables: dict[int, dict[str, Any]] = {id(space): space for space in spaces}
+        for own, within in own_frames(frame or sys._getframe(1), beyond_loop=in_loop):
             global_variables[id(own.f_globals)] = own.f_globals
             if own.f_code.co_name != "<module>":
-                (inside if within else outside).append(own)
+                (inside if within and not (in_loop and runs_steps(own)) else outside).append(own)
         for function in functions:
             if space := getattr(function, "__globals__", None):
                 global_variables[id(space)] = space
@@ -165,7 +185,7 @@ class Walk:
 
     def _locals(self, frame: types.FrameType) -> None:
         namespace = Namespace(functools.partial(_read_local, frame))
-        for name, value in list(frame.f_locals.items()):
+        for name, value in _locals_of(frame):
             if name in frame.f_code.co_freevars and self._visited(value):
                 continue  # belongs to the enclosing function, and was visited there
             self._variable(value, name, f"local of {frame.f_code.co_name}", namespace)
@@ -194,7 +214,8 @@ class Walk:
             count = self._paths.get(id(value), 0)
             self._paths[id(value)] = count + 1
             if count < MOST_PATHS:
-                self.found.append(FoundTensor(expression, root, links, value, outlives))
+                of_loop = self.in_loop and outlives and len(links) == 1 and type(links[0].owner) is Namespace
+                self.found.append(FoundTensor(expression, root, links, value, outlives, of_loop))
             if count == 0 and len(links) <= MOST_DEPTH:
                 self.containers.add(link.key)
                 self.owners.setdefault((root, expression), value)
@@ -218,6 +239,20 @@ class Walk:
                 self._variable(child, name, where, namespace)
         for child, step in children(value):
             self._queue.append((child, expression + step, root, (*links, link)))
+
+
+def _locals_of(frame: types.FrameType) -> list[tuple[str, Any]]:
+    """Return names and values of a function's local variables, without keeping the values alive in the frame.
+
+    Before Python 3.13, reading ``f_locals`` stores a copy of the variables in the frame. The copy would keep a tensor
+    alive after its variable is assigned again. It is emptied, unless the user holds it, as the result of ``locals()``.
+    """
+    copied = frame.f_locals
+    found = list(copied.items())
+    optimized = frame.f_code.co_flags & inspect.CO_OPTIMIZED
+    if optimized and type(copied) is dict and sys.getrefcount(copied) <= _REFERENCES:
+        copied.clear()
+    return found
 
 
 def _read_local(frame: types.FrameType, name: str) -> Any:
