@@ -78,15 +78,13 @@ def debug_steps(
     Examples
     --------
     >>> import torch, recompviz as rv
-    >>> net, kept = torch.nn.Linear(256, 256), []
+    >>> net = torch.nn.Linear(256, 256)
     >>> with rv.debug_steps(net) as observed:
     ...     for _ in range(5):
-    ...         out = net(torch.ones(512, 256))
-    ...         out.sum().backward()
-    ...         kept.append(out)
+    ...         net(torch.ones(512, 256)).tanh().sum().backward()
     ...         observed.step()
-    >>> observed.report.top.cause, observed.report.top.retainer
-    ('reference held across iterations', '`kept` (global)')
+    >>> observed.done, observed.report.top.cause, len(observed.report.growth)
+    (True, 'saved for backward', 3)
     """
     if model is not None and not isinstance(model, nn.Module):
         raise TypeError(f"model is {shown(model)}, expected a torch.nn.Module or None")
