@@ -157,13 +157,21 @@ class AllocatorSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> AllocatorSettings:
-        """Return the settings of the environment variable ``PYTORCH_ALLOC_CONF`` or ``PYTORCH_CUDA_ALLOC_CONF``.
+        """Return the settings that an environment variable selects.
+
+        The variables are ``PYTORCH_ALLOC_CONF``, ``PYTORCH_CUDA_ALLOC_CONF`` and ``PYTORCH_HIP_ALLOC_CONF``. The first
+        of them that is set and not empty is read.
 
         Parameters
         ----------
         environment : mapping of str to str, optional
-            The environment variables. If left out, ``os.environ``. If neither variable is set, the result has PyTorch's
-            defaults.
+            The environment variables. If left out, ``os.environ``. If none of the three is set, the result has
+            PyTorch's defaults.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`parse`.
         """
         given = os.environ if environment is None else environment
         return cls.parse(next((given[name] for name in VARIABLES if given.get(name)), ""))

@@ -78,7 +78,7 @@ def _checked(data: bytes, path: str) -> bytes:
 
 
 class _Cache(FunctionCache):
-    """numba's cache of one function. A damaged file counts as missing; if a file cannot be written, there is none."""
+    """numba's cache of one function. A damaged file counts as missing. A file that cannot be written is left out."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)

@@ -3,7 +3,8 @@
 With scipy, the curve is the maximum of a few lines, each from one linear program
 (:mod:`recompviz.core.bounds.relaxation`). An integer program raises the bound of one budget, and of all smaller ones;
 :meth:`BoundCurve.tighten` solves one. Without scipy, a simple bound is computed at each backward call, and the largest
-one counts: values that are needed later and do not fit must be recomputed, and the cheapest per byte are assumed.
+of these bounds counts. Of the values that are needed later, those that do not fit in the budget must be recomputed. The
+bound assumes that they are the values with the least cost per byte.
 """
 
 from __future__ import annotations
@@ -103,7 +104,15 @@ class BoundCurve:
         return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
-        """Return how far an overhead is at most above the optimum for a budget, as a share of the forward pass."""
+        """Return an upper bound on overhead − optimum for a budget, as a share of the cost of a forward pass.
+
+        Parameters
+        ----------
+        overhead : float
+            The overhead of a strategy that fits in the budget, in the unit of ``graph.time``.
+        total : int, float or str
+            The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
+        """
         return max(0.0, overhead - self.overhead(total)) / self.forward if self.forward else 0.0
 
     def __repr__(self) -> str:
@@ -124,8 +133,9 @@ def bound_curve(
     once : bool
         The family of strategies; see :class:`BoundCurve`. The bound for ``once=True`` is never lower.
     points, solves : int
-        The most calls at which memory is counted in a linear program, in each pass, and the number of linear programs.
-        Integer programs of large steps have at most 20 points. They have no effect without scipy.
+        ``points`` is the largest number of calls of each pass at which a linear program counts memory, and ``solves``
+        the largest number of linear programs. An integer program of a step of more than 400 calls counts memory at up
+        to 20 calls of each pass. Without scipy, both parameters have no effect.
 
     Examples
     --------

@@ -275,7 +275,7 @@ def integer_program(
     seconds: float,
     close: float = 1e-4,
 ) -> tuple[float, NDArray[np.float64] | None]:
-    """Return a lower bound on ``cost @ x`` and the best solution found, over whole x with ``matrix @ x <= rhs``.
+    """Return a lower bound on ``cost @ x`` and the best solution found, over integer x with ``matrix @ x <= rhs``.
 
     Costs are shares of a forward pass, and x is from 0 to ``upper``. The bound is 0 if ``seconds`` are too short to
     prove one, and infinite if there is no such x. The solver stops when its solution is proven to be within the share

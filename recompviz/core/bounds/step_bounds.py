@@ -59,8 +59,8 @@ def gap_text(gap: float | None) -> str:
     Parameters
     ----------
     gap : float or None
-        How far a plan is at most above the optimum, as a share of the forward pass; see :attr:`recompviz.Plan.gap`. If
-        it is None, the text is empty.
+        An upper bound on the overhead of a plan beyond the optimum, as a share of the cost of a forward pass; see
+        :attr:`recompviz.Plan.gap`. If it is None, the text is empty.
 
     Returns
     -------

@@ -44,8 +44,8 @@ def compiled_pairwise_front(
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
     Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
-    every 64 lower sets. The labels take at most about ``most_bytes``. ``tolerance`` is the allowed error of the
-    overheads, as a part of T(V), the sum of all costs. Labels are dropped for it only after there are more than
+    every 64 lower sets. The labels (partial solutions) take at most about ``most_bytes``. ``tolerance`` is the allowed
+    error of the overheads, as a part of T(V), the sum of all costs. The search is exact until there are more than
     ``EXACT_LABELS`` labels. The front's attribute ``error`` is the error in the unit of ``graph.time``.
 
     Raises

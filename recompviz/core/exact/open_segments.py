@@ -90,8 +90,8 @@ def open_segment_front(
     most_bytes : int, optional
         Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes.
     tolerance : float
-        The allowed error of the overheads, as a part of T(V), the sum of all costs. Labels are dropped for it only
-        after some sets of equal size have had more than ``EXACT_LABELS`` labels.
+        The allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact until the sets
+        of one size have more than ``EXACT_LABELS`` labels together.
 
     Returns
     -------

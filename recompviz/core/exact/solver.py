@@ -3,7 +3,7 @@
 The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets, or open segments if
 the graph has few other lower sets. Both are compiled by numba. Without numba, a slower solver in NumPy is used, and the
 curve's ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the
-same lower sets, all solvers find the same curve.
+same lower sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
 """
 
 from __future__ import annotations
@@ -86,9 +86,10 @@ def solve(
     -------
     Tradeoff
         Overheads are in the unit of ``graph.time``, peaks in bytes. The attribute ``note`` names the family that
-        ``"auto"`` chose, and says if numba is missing, or if the curve has a small error. It has one only where costs
-        have no common unit and an exact search would take long and much memory: up to 0.1 % of the forward pass, or
-        more if that, too, takes much memory. The attribute ``tolerance`` is a proven bound of the error.
+        ``"auto"`` chose, and says if numba is missing, or if the curve has a small error. The curve has an error only
+        if the costs have no common unit and an exact search would take long and much memory. The error is up to 0.1 %
+        of T(V), the cost of a forward pass, or more if a search with this error would take too much memory as well.
+        The attribute ``tolerance`` is a proven bound of the error.
 
     Raises
     ------

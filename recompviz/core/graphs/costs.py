@@ -24,7 +24,8 @@ LEAST_TIME, MOST_TIME = 1e-200, 1e200
 def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence[Hashable]) -> Any:
     """Return costs as a sequence in the order of ``names``.
 
-    ``what`` names the costs in error messages. Raises GraphError if there is not exactly one cost for each name.
+    ``what`` names the costs in error messages. Raises GraphError if there is not exactly one cost for each name, and
+    TypeError if the costs are neither a mapping nor a sequence.
     """
     if not hasattr(costs, "__len__") or not hasattr(costs, "__getitem__"):  # a set has no order
         raise TypeError(f"{what} is {shown(costs)}, expected a mapping from node names, or a sequence of numbers")
@@ -43,8 +44,8 @@ def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
     """Return costs as a read-only array of shape (n,) and type ``dtype``.
 
     ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, if a cost is negative
-    or not finite, if ``dtype`` is an integer type and a cost is not a whole number, or if their sum is too large for
-    exact sums in 64 bits.
+    or not finite, if ``dtype`` is an integer type and a cost is not a whole number, or if their sum is outside the limits
+    of this module: ``MOST_BYTES`` for an integer type, 0 or ``LEAST_TIME`` to ``MOST_TIME`` for a float type.
     """
     try:
         given = np.asarray(costs)

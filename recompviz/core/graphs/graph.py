@@ -63,8 +63,8 @@ class Graph:
     ------
     GraphError
         If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is negative or not finite; if
-        a size is not a whole number; if M(V) is more than 2⁶⁰ bytes; or if ``memory``, ``time`` or ``info`` does not
-        have one entry for each node.
+        a size is not a whole number; if M(V) is more than 2⁶⁰ bytes; if T(V) is neither 0 nor between 1e-200 and
+        1e200; or if ``memory``, ``time`` or ``info`` does not have one entry for each node.
 
     Examples
     --------
@@ -142,7 +142,7 @@ class Graph:
             If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative, not
             finite or for an unknown node; or if a size is not a whole number.
         TypeError
-            If ``edges`` is not iterable.
+            If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a sequence.
 
         Examples
         --------

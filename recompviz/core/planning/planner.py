@@ -251,9 +251,9 @@ class Planner:
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
             :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables, from baselines
             and from minimum cuts. It usually finds plans that recompute less under the same budget on the simulated
-            peak. No plan of :meth:`baseline` is better: a baseline that is made after the search and recomputes less at
-            its peak than the plans found is added. Without numba, the ``"live"`` table has only the plans from which
-            the search starts.
+            peak. A baseline that :meth:`baseline` makes after the search is added to the table if it recomputes less than
+            every plan found whose peak is not larger. Without numba, the ``"live"`` table has only the plans from
+            which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -291,7 +291,7 @@ class Planner:
         return self.plans(objective).plan(total)
 
     def bounds(self, once: bool = False) -> BoundCurve:
-        """Return lower bounds on recomputation for all budgets, and on the least peak. It is cached.
+        """Return lower bounds on recomputation for all budgets, and on the least peak, cached.
 
         The bounds are proven. ``bounds().overhead("10 GiB")`` is the bound for one budget. With scipy, they come from
         linear programs, which take from a second to a few minutes. Near the least peak, an integer program gives a much
@@ -315,9 +315,10 @@ class Planner:
         return self._bounds.curve(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return how far a plan's recomputation is at most above the optimum, as a share of the forward pass.
+        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
 
-        The budget is the plan's simulated peak. 0.04 says that no strategy saves more than 4 % of the forward pass.
+        The budget is the plan's simulated peak. With 0.04, no strategy within this budget saves more than 4 % of the
+        cost of a forward pass.
 
         Parameters
         ----------
@@ -352,9 +353,10 @@ class Planner:
     def first_plans(self) -> PlanTable:
         """Return a table of plans that need no search, cached.
 
-        One plan keeps every value. Another puts a checkpoint around each repeated block; it is missing if the nodes of
-        the graph do not say to which module they belong. Each of the others divides the graph into up to 128
-        consecutive segments with about equal bytes, and keeps only the values that later segments read.
+        One plan keeps every value. One puts a checkpoint around each repeated block; it is missing if the nodes of the
+        graph do not say to which module they belong. One recomputes what the user's own checkpoints recompute, if the
+        model has any. Each of the others divides the graph into up to 128 consecutive segments with about equal bytes,
+        and keeps only the values that later segments read.
         """
         return self._cached("first plans", lambda: self._with_bounds(first_plans(self.graph, self.profile_function())))
 

@@ -48,7 +48,7 @@ def region_masks(
     joint : JointGraph
         The joint graph on which plans are simulated, for example from :func:`region_in_step`.
     seconds : float
-        Processor time of the search by simulation. With 0, or without numba, there is no such search.
+        Processor time of the search by simulation, in seconds. With 0, or without numba, there is no such search.
     seeds : iterable of numpy.ndarray of bool, shape (#V,)
         The keep masks of plans that are already known. The search starts from them too.
 

@@ -241,9 +241,10 @@ class Plan:
 
     @property
     def gap(self) -> float | None:
-        """How far the overhead is at most above the optimum within the peak of this plan, as a share of a forward pass.
+        """An upper bound on the overhead beyond the optimum, as a share of the cost T(V) of a forward pass.
 
-        0.04 says that no strategy saves more than 4 % of the forward pass. None if :attr:`bound` is None.
+        It is (overhead − :attr:`bound`) / T(V), not below 0. With 0.04, no strategy within the simulated peak of this
+        plan saves more than 4 % of the cost of a forward pass. None if :attr:`bound` is None.
         """
         if self.bound is None:
             return None

@@ -120,7 +120,7 @@ def peaks_by_segment(
     """
     count = int(segment.max(initial=0))
     memory, u, v = graph.memory, graph.edges[:, 0], graph.edges[:, 1]
-    # f(w): the earliest segment of a predecessor; s(w) where there is none, an empty interval
+    # p(v): the lowest segment of a predecessor; s(v) if there is none, so the range of segments is empty
     earliest = segment.copy()
     np.minimum.at(earliest, v, segment[u])
     beside = segment.copy()

@@ -40,7 +40,7 @@ class StepTimes:
 
     @property
     def planned_step(self) -> float:
-        """The time of the eager step with the measured extra time. Unlike a median, it does not mix pairs."""
+        """The time of the planned step: ``eager_step * (1 + extra)``. The two steps of a pair ran close together."""
         return self.eager_step * (1 + self.extra)
 
     @property

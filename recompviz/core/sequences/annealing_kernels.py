@@ -113,9 +113,9 @@ def _reads(program, v, u):
 def _drop(extra, count, length, excess, program, positions, budget, rng):
     """Drop a value that is alive at a position and not read there; compute it again before its next read.
 
-    The position is one above the budget, if there is one. Each value that the extra computation reads and that is not
-    in memory then is computed again too, or stays in memory until then; chance decides. Return the new number of extra
-    computations.
+    If some positions need more bytes than the budget, the position is one of them. The extra computation may read values
+    that are not in memory at its own position. Each of them is computed again too, or stays in memory until that
+    position, at random. Return the new number of extra computations.
     """
     if count >= len(extra) - 1:
         return count

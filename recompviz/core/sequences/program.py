@@ -8,8 +8,8 @@ again.
 
 The given order is called the *base order*. A :class:`Program` is the graph with its values numbered by their positions
 in the base order. A sequence is written as a list of *extra computations* (stage, value), in the order in which they
-run. The extra computations of a stage come before the first computation of the value with number ``stage``, and after
-that of the value before it.
+run. The extra computations of a stage come after the first computation of the value with number ``stage − 1``, and
+before the first computation of the value with number ``stage``.
 """
 
 from __future__ import annotations

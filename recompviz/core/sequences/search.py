@@ -62,9 +62,9 @@ class ComputationSequence:
         The cost of the repeated computations, in the unit of ``graph.time``.
     bound : float
         A lower bound on the overhead of all sequences that fit in the budget and have the first computations in the
-        same order. 0 if no solver is installed.
+        same order, in the unit of ``graph.time``. 0 if scipy is not installed.
     total : float
-        The cost of computing each value once.
+        The cost of computing each value once, in the unit of ``graph.time``.
     budget : int
         The budget in bytes.
     """
@@ -78,7 +78,7 @@ class ComputationSequence:
 
     @property
     def gap(self) -> float:
-        """How far the overhead is at most above the optimum, as a share of ``total``."""
+        """An upper bound on the overhead beyond the optimum, as a share of ``total``: (overhead − bound) / total."""
         return max(0.0, self.overhead - self.bound) / self.total if self.total else 0.0
 
     def __repr__(self) -> str:
@@ -126,6 +126,8 @@ def shortest_sequence(
         budget. Or if no sequence was found: ``least`` is then a budget in which one fits. ``estimated`` says which.
     GraphError
         If ``order`` is not a topological order of the nodes.
+    ValueError
+        If ``budget`` is not a size, or ``seconds`` is not a number above 0.
     ImportError
         If numba is not installed.
 

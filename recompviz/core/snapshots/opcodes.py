@@ -117,7 +117,7 @@ def _up_to(byte: int) -> bytes:
 
 
 def _counted(end: int) -> bytes:
-    """Return a pattern for a byte below ``end`` and as many bytes after it."""
+    """Return a pattern for a byte n below ``end``, followed by n bytes."""
     return b"|".join(rb"%b.{%d}" % (re.escape(bytes([n])), n) for n in range(end))
 
 

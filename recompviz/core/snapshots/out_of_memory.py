@@ -15,7 +15,7 @@ CAUSE = "out of memory"
 def out_of_memory_finding(
     request: OutOfMemory, stack: Stack, moment: Moment, largest: Finding | None, count: int
 ) -> Finding:
-    """Return the finding about a failed request, with the line that asked and the line that holds the most bytes.
+    """Return the finding about a failed request, with the line that made it and the line that holds the most bytes.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def out_of_memory_finding(
     stack : Stack
         Its stack.
     moment : Moment
-        The memory at that moment.
+        The memory when the request failed.
     largest : Finding or None
         The line that holds the most bytes at that moment; None if nothing is allocated.
     count : int

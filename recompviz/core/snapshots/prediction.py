@@ -140,7 +140,7 @@ def predict_recording(
 def reserved_with(start: StartingState, trace: Sequence[Any], settings: AllocatorSettings) -> int:
     """Return the most bytes that the requests of a recording would reserve under other settings.
 
-    The run starts empty, with the blocks that existed when the recording began.
+    The model starts empty. It first allocates the blocks that existed when the recording began.
 
     Parameters
     ----------

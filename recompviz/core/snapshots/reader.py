@@ -275,7 +275,7 @@ def _check_host(data: dict[str, Any], once: _Once) -> None:
 
 
 class _Once:
-    """Lists that a snapshot has once. A short file can refer to a long list many times, so that it never ends."""
+    """Checks that a file has each list once. A short file can refer to a long list so often that reading never ends."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()

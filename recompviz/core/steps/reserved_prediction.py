@@ -68,9 +68,10 @@ def with_reserved(
 
 
 def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
-    """Return :func:`with_reserved` with the settings of the environment for a CUDA device, or else the same timeline.
+    """Predict the reserved memory of a timeline of a CUDA device, with the allocator's settings of the environment.
 
-    If the environment has settings that the model does not know, a note says so instead.
+    A timeline of another device is returned unchanged. If the environment has a setting that the model of the allocator
+    does not know, nothing is predicted, and the timeline gets a note that says so.
     """
     if not timeline.device.lower().startswith("cuda"):
         return timeline

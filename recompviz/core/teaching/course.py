@@ -1,6 +1,7 @@
 """The exercises of the course: fourteen questions, each about one small graph.
 
-With a seed, each student gets an own graph. :func:`quiz` asks the same kinds of questions about any small graph.
+With a seed for each student, the students get different graphs. :func:`quiz` asks the same kinds of questions about any
+small graph.
 :mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every correct answer is
 accepted. The feedback on a wrong answer gives the reason.
 """
@@ -251,13 +252,13 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     Returns
     -------
     Exercises
-        One exercise for each kind of question that has an interesting answer on this graph, in the order of the course.
+        One exercise for each kind of question that can be asked about this graph, in the order of the course.
         :func:`score` does not count them.
 
     Raises
     ------
     ValueError
-        If the graph has more than 80 lower sets, or no interesting question.
+        If the graph has more than 80 lower sets, or if no question can be asked about it.
 
     Examples
     --------
