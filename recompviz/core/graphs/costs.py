@@ -44,8 +44,8 @@ def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
     """Return costs as a read-only array of shape (n,) and type ``dtype``.
 
     ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, if a cost is negative
-    or not finite, if ``dtype`` is an integer type and a cost is not a whole number, or if their sum is outside the limits
-    of this module: ``MOST_BYTES`` for an integer type, 0 or ``LEAST_TIME`` to ``MOST_TIME`` for a float type.
+    or not finite, if ``dtype`` is an integer type and a cost is not a whole number, or if their sum is outside the
+    limits of this module: ``MOST_BYTES`` for an integer type, 0 or ``LEAST_TIME`` to ``MOST_TIME`` for a float type.
     """
     try:
         given = np.asarray(costs)

@@ -142,7 +142,8 @@ class Graph:
             If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative, not
             finite or for an unknown node; or if a size is not a whole number.
         TypeError
-            If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a sequence.
+            If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a
+            sequence.
 
         Examples
         --------

@@ -251,8 +251,8 @@ class Planner:
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
             :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables, from baselines
             and from minimum cuts. It usually finds plans that recompute less under the same budget on the simulated
-            peak. A baseline that :meth:`baseline` makes after the search is added to the table if it recomputes less than
-            every plan found whose peak is not larger. Without numba, the ``"live"`` table has only the plans from
+            peak. A baseline that :meth:`baseline` makes after the search is added to the table if it recomputes less
+            than every plan found whose peak is not larger. Without numba, the ``"live"`` table has only the plans from
             which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.

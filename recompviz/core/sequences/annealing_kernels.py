@@ -113,8 +113,8 @@ def _reads(program, v, u):
 def _drop(extra, count, length, excess, program, positions, budget, rng):
     """Drop a value that is alive at a position and not read there; compute it again before its next read.
 
-    If some positions need more bytes than the budget, the position is one of them. The extra computation may read values
-    that are not in memory at its own position. Each of them is computed again too, or stays in memory until that
+    If some positions need more bytes than the budget, the position is one of them. The extra computation may read
+    values that are not in memory at its own position. Each of them is computed again too, or stays in memory until that
     position, at random. Return the new number of extra computations.
     """
     if count >= len(extra) - 1:

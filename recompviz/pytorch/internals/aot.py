@@ -324,7 +324,10 @@ def _captured(
 
 
 def _note_generators(_graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A backend that runs after Dynamo has made the parameters, and ends the capture."""
+    """A backend that ends the capture. It first notes the states of the random generators.
+
+    Dynamo calls it after it has made the parameters.
+    """
     for device in {torch.device("cpu"), device_of(inputs)}:
         generator = runtime(device).generator()
         _found.get().append((generator, generator.get_state()))

@@ -144,14 +144,14 @@ def _in_place(rows: LiveRows, peak: PeakState, short: str) -> str:
 
 
 def _alone(peak: PeakState, live: LiveBlock) -> bool:
-    """Return whether at most one local variable holds a block, which ends with its function."""
+    """Return whether only local variables hold a block. They end with their functions."""
     return all(path.local for path in peak.paths_to(live))
 
 
 def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
     """Return the elementwise operator that could have overwritten a block with its result; None if there is none.
 
-    It must be a forward operator, and the last operator that reads the block.
+    The operator is the last forward operator that reads the block.
     """
     block = live.block
     if block is None or block.role or block.maker < 0 or peak.age(live) or live.operator is None:

@@ -49,9 +49,9 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each checkpoint that recomputes much more than the other checkpoints keep.
 
-    With parts of the best length, about as much is recomputed as kept. A checkpoint is reported if at least three of
-    its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks except
-    the largest count as avoidable.
+    If checkpoints have the best length, about as much is recomputed as kept. A checkpoint is reported if at least three
+    of its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks
+    except the largest count as avoidable.
     """
     kept = sum(live.size for _, live in rows if _kept(peak, live))
     groups: dict[SourceLine, LiveRows] = defaultdict(list)

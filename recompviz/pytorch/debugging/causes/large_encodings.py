@@ -93,7 +93,10 @@ def _readers(peak: PeakState, live: LiveBlock) -> list[Operator]:
 
 
 def repeated_values(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that repeats a value in memory, if its readers would broadcast it."""
+    """Yield a finding for each line that writes a value at least twice into memory.
+
+    The saving is verified if all readers of the result broadcast, so that they could read the value itself.
+    """
     groups: dict[tuple[SourceLine | None, int], LiveRows] = defaultdict(list)
     for i, live in rows:
         op = live.operator
@@ -163,7 +166,7 @@ def _repeats(op: Operator) -> int:
 
 
 def _broadcasts(peak: PeakState, live: LiveBlock) -> bool:
-    """Return whether every forward operator that reads a block broadcasts the operand in question."""
+    """Return whether forward operators read a block, and all that read it broadcast their inputs."""
     forward = [op for op in _readers(peak, live) if op.phase is Phase.FORWARD]
     assert live.block is not None
     for op in forward:
@@ -178,7 +181,10 @@ def _broadcasts(peak: PeakState, live: LiveBlock) -> bool:
 
 
 def log_softmax_over_vocabulary(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each log-softmax over many classes whose result is only read at one index a row."""
+    """Yield a finding for each log-softmax over many classes if an operator reads few entries of its result.
+
+    Examples of such operators are ``gather`` and ``index``.
+    """
     for i, live in rows:
         op = live.operator
         if live.block is None or op is None or op.short != "_log_softmax" or op.phase is not Phase.FORWARD:

@@ -75,8 +75,9 @@ def left_gradients(peak: PeakState, entries: list[tuple[int, Block, int]]) -> It
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    An untouched model counts from a tenth of the process's tensors, other tensors from half of them. Tensors of a
-    variable through which the steps reach other tensors are left out: they are the rest of a data set.
+    Untouched models are reported if they take at least a tenth of the bytes of the process's tensors, other tensors if
+    they take at least half. If the steps reach other tensors through the same variable, a tensor is left out, because
+    it is the rest of a data set.
     """
     total = step_bytes + sum(one.size for one in peak.outside)
     groups = [(name, members) for name, members in by_variable(peak.outside) if name and name not in peak.touched]

@@ -1,7 +1,7 @@
 """Causes of memory at the peak: gradients of parameters that no optimizer updates.
 
-A network may be frozen only in spirit: its parameters still require gradients, so autograd saves values and computes
-gradients for them. Or a step runs its backward pass into a network that another step trains.
+A network may be used as if it were frozen, although its parameters require gradients. Autograd then saves values and
+computes gradients for them. Or a step runs its backward pass into a network that another step trains.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The autograd graphs that the training step of the peak builds, derived from the operators that read each block.
 
 A *graph operator* is a forward operator that autograd records, because one of its inputs requires a gradient. Graph
-operators are in one *part* if one reads a result of the other. Numbers, such as losses, do not connect: two losses
-that are only added are in different parts, and a backward pass of each needs only its own part.
+operators are in one *part* if one reads a result of the other. Tensors of one element, such as losses, do not connect
+parts: two losses that are only added are in different parts, and a backward pass of each needs only its own part.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StepGraph:
 
     @cached_property
     def parts(self) -> Mapping[int, int]:
-        """The part of each graph operator, by the number of the operator. A part has the number of its first one."""
+        """The part of each graph operator, by the operator's number. A part is numbered like its first operator."""
         leaves = self.peak.recording.steps.leaves
         parent: dict[int, int] = {}
 

@@ -57,7 +57,7 @@ class Cycle:
 
 @contextlib.contextmanager
 def collector_off() -> Iterator[None]:
-    """Disable automatic garbage collection in a block."""
+    """Disable automatic garbage collection in a ``with`` block."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -68,7 +68,7 @@ def collector_off() -> Iterator[None]:
 
 
 def collected(watcher: Watcher) -> tuple[list[Any], Cycle | None]:
-    """Collect garbage once. If it holds tensors by a cycle of the user's objects, return it and describe the cycle.
+    """Collect garbage once. If a cycle of the user's objects in it holds tensors, return the garbage and the cycle.
 
     Parameters
     ----------

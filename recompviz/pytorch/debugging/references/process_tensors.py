@@ -109,7 +109,7 @@ class ProcessTensors:
             self._parts[key], self._owner[key] = part, weakref.ref(of)
 
     def outside(self, watcher: Watcher, walk: Walk) -> tuple[list[OutsideTensor], set[str]]:
-        """Return the tensors that the steps did not touch, largest first, and the variables of those they did touch.
+        """Return the tensors that the steps did not touch, largest first, and the variables that reach touched tensors.
 
         Parameters
         ----------

@@ -141,7 +141,7 @@ class DeviceRuntime(ABC):
 
     @contextlib.contextmanager
     def replay(self, state: torch.Tensor) -> Iterator[None]:
-        """Run a block with an earlier state of the random generator, and restore the current state afterwards."""
+        """In a ``with`` block, use an earlier state of the random generator. Restore the current state afterwards."""
         with undone(partial(self.set_generator_state, self.generator_state())):
             self.set_generator_state(state)
             yield
