@@ -41,6 +41,7 @@ _MODULES = {
     "RunComparison": "recompviz.core.reports.run_comparison",
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
+    "RankStep": "recompviz.pytorch.ranks.rank_step",
     "Roofline": "recompviz.pytorch.tracing.costs",
     "Schedule": "recompviz.core.steps.schedule",
     "Timeline": "recompviz.core.steps.timeline",
@@ -68,8 +69,11 @@ _MODULES = {
     "measure": "recompviz.pytorch.measuring.meter",
     "memory_strips": "recompviz.widgets.lessons.strips",
     "playground": "recompviz.widgets.lessons.set_playground",
+    "plan_units": "recompviz.pytorch.ranks.planned_units",
     "quiz": "recompviz.core.teaching.course",
+    "replicate_step": "recompviz.pytorch.ranks.rank_step",
     "score": "recompviz.core.teaching.course",
+    "shard_step": "recompviz.pytorch.ranks.rank_step",
     "shortest_sequence": "recompviz.core.sequences.search",
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
@@ -130,6 +134,10 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
+    from recompviz.pytorch.ranks.planned_units import plan_units as plan_units
+    from recompviz.pytorch.ranks.rank_step import RankStep as RankStep
+    from recompviz.pytorch.ranks.rank_step import replicate_step as replicate_step
+    from recompviz.pytorch.ranks.rank_step import shard_step as shard_step
     from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule

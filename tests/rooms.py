@@ -33,11 +33,12 @@ ROOMS = {
         "bounds",
         "sequences",
         "planning",
+        "ranks",
         "reports",
         "snapshots",
         "teaching",
     ),
-    "pytorch": ("internals", "tracing", "running", "measuring", "debugging"),
+    "pytorch": ("internals", "tracing", "running", "measuring", "ranks", "debugging"),
     "widgets": ("base", "layout", "recordings", "explorer", "lessons", "course"),
 }
 # the layers and the packages without rooms, from the lowest to the highest

@@ -1,0 +1,80 @@
+"""Predicted and measured peak of every rank, as a table; processes on the CPU, connected by gloo.
+
+    python -m recompviz.benchmarks.ranks                   # all rows, a few minutes
+    python -m recompviz.benchmarks.ranks gpt2 --world 2    # some
+
+*predicted* comes from the trace of one process, made before the model is wrapped. *measured* is the least peak of three
+steps; *most* is the largest, in which the profiler missed a free by one of gloo's threads. *tracker* is PyTorch's
+``FSDPMemTracker``, which counts in a real step; it does not know plans. A plan of 20 % is for a budget at 20 % of the
+way from the least total to the total without recomputation. *equal*: whether losses, gradients and parameters of ten
+steps are bitwise those of the run without a plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from recompviz.benchmarks.ranks.processes import RankFailed, run_ranks
+
+WORKER = "recompviz.benchmarks.ranks.worker"
+MODELS = ("gpt2", "llama", "vit")
+SHARE = 0.2
+STEPS = 10
+
+
+def rows_of(model: str, world: int) -> list[dict[str, Any]]:
+    """Return the options of the rows of a model for a number of processes."""
+    fsdp = ["fsdp2", "fsdp2, no resharding"] if world == 2 else ["fsdp2", "hsdp"]
+    rows: list[dict[str, Any]] = []
+    for strategy in [*fsdp, "ddp", "ddp, bucket views"]:
+        rows.append({"model": model, "strategy": strategy, "tracker": True})
+        rows.append({"model": model, "strategy": strategy, "share": SHARE, "steps": STEPS})
+    return rows
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks", description=__doc__)
+    parser.add_argument("models", nargs="*", help=f"some of {', '.join(MODELS)}; by default all")
+    parser.add_argument("--world", type=int, nargs="*", default=[2, 4], help="numbers of processes (default: 2 4)")
+    parser.add_argument("--minutes", type=float, default=20.0, help="time limit of the whole table (default: 20)")
+    options = parser.parse_args()
+    if unknown := [name for name in options.models if name not in MODELS]:
+        parser.error(f"no model {unknown[0]!r}; there are {', '.join(MODELS)}")
+    end = time.monotonic() + 60 * options.minutes
+    print("| model | strategy | world | rank | plan | predicted | measured | gap | most | tracker | equal |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for world in options.world:
+        for model in options.models or MODELS:
+            cases = rows_of(model, world)
+            left = end - time.monotonic()
+            if left <= 0:
+                print(f"not run within {options.minutes:g} minutes: {model}, {world} processes")
+                continue
+            try:
+                results = run_ranks(WORKER, [json.dumps(cases)], world, left)
+            except RankFailed as error:
+                print(f"{model}, {world} processes: {error}")
+                continue
+            for i, case in enumerate(cases):
+                for result in results:
+                    print(_line(case, world, result["rows"][i]), flush=True)
+
+
+def _line(case: dict[str, Any], world: int, row: dict[str, Any]) -> str:
+    gap = row["measured"] - row["predicted"]
+    cells = [
+        case["model"], case["strategy"], world, row["rank"],
+        f"{case['share']:.0%}" if "share" in case else "none",
+        f"{row['predicted']:,}", f"{row['measured']:,}", f"{gap / row['measured']:+.3%}",
+        f"{row['most']:,}", f"{row['tracker']:,}" if "tracker" in row else "—",
+        {True: "yes", False: "NO", None: "—"}[row.get("equal")],
+    ]  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The models and the strategies of the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recompviz.networks import gpt2, llama, vit
+from recompviz.networks._losses import classification, next_token
+
+# name of the strategy → the number of shards and of replicas of a group of processes
+STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
+    "ddp": lambda world: (1, world),
+    "ddp, bucket views": lambda world: (1, world),
+    "fsdp2": lambda world: (world, 1),
+    "fsdp2, no resharding": lambda world: (world, 1),
+    "hsdp": lambda world: (world // 2, 2),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class RankCase:
+    """A model with one batch, its loss, and the modules that are wrapped one by one.
+
+    Attributes
+    ----------
+    model : torch.nn.Module
+    inputs, targets : tuple of Tensor
+    loss : callable (output, *targets) → scalar
+    units : str
+        The pattern of the paths of the wrapped modules.
+    """
+
+    model: nn.Module
+    inputs: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
+    loss: Callable[..., Tensor]
+    units: str
+
+
+def case(name: str, layers: int, seed: int = 0) -> RankCase:
+    """Return a case with the given number of blocks: ``"gpt2"``, ``"llama"`` or ``"vit"``.
+
+    The model is the same on all ranks. ``seed`` sets the batch, so that each rank can have its own.
+    """
+    torch.manual_seed(0)
+    if name == "vit":
+        model: nn.Module = vit(layers, 96, 4, patch=8, image_size=64, classes=10)
+        torch.manual_seed(1 + seed)
+        images, labels = torch.randn(8, 3, 64, 64), torch.randint(0, 10, (8,))
+        return RankCase(model, (images,), (labels,), classification, "blocks.*")
+    if name == "gpt2":
+        model, units = gpt2(layers, 96, 4, vocabulary=400, context=64, dropout=0.0), "h.*"
+    elif name == "llama":
+        model, units = llama(layers, 96, 4, groups=2, hidden=256, vocabulary=401, context=64), "layers.*"
+    else:
+        raise ValueError(f"no model {name!r}; there are gpt2, llama and vit")
+    torch.manual_seed(1 + seed)
+    tokens, after = torch.randint(0, 400, (8, 64)), torch.randint(0, 400, (8, 64))
+    return RankCase(model, (tokens,), (after,), next_token, units)

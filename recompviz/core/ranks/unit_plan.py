@@ -1,0 +1,110 @@
+"""The part of a plan that concerns one unit, as it is handed to the processes that train.
+
+A *unit* is a module that a distributed engine wraps, for example one block of a transformer. A unit plan has the names
+of the unit's operators and which of their values are kept. It needs no graph, so that one rank can plan for all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recompviz.core.base.errors import PlanMismatch
+from recompviz.core.graphs.graph import Graph
+
+
+@dataclass(frozen=True)
+class UnitPlan:
+    """Which values of a unit are kept for its backward pass.
+
+    Attributes
+    ----------
+    name : str
+        Dotted path of the module.
+    operators : tuple of str
+        The operator of each node of the unit, in the order of the forward pass.
+    keep : tuple of bool
+        For each of them, whether its value is kept.
+    """
+
+    name: str
+    operators: tuple[str, ...]
+    keep: tuple[bool, ...]
+
+
+def unit_plans(graph: Graph, keep_mask: Sequence[bool], names: Sequence[str]) -> tuple[UnitPlan, ...]:
+    """Return the unit plans of a plan.
+
+    Parameters
+    ----------
+    graph : Graph
+    keep_mask : sequence of bool, length #V
+        For each node of the graph, whether its value is kept.
+    names : sequence of str
+        Dotted paths of the units. A node belongs to the innermost unit that has its module. Nodes outside all units are
+        left out.
+
+    Examples
+    --------
+    >>> from recompviz.core.steps.examples import residual_step
+    >>> graph, _ = residual_step(blocks=(2,))
+    >>> [(unit.name, len(unit.keep)) for unit in unit_plans(graph, [True] * len(graph), ["layer1.0", "layer1.1"])]
+    [('layer1.0', 12), ('layer1.1', 10)]
+    """
+    inside: dict[str, list[int]] = {name: [] for name in names}
+    for v, info in enumerate(graph.info):
+        owners = [name for name in names if f"{info.module}.".startswith(f"{name}.")]
+        if owners:
+            inside[max(owners, key=len)].append(v)
+    return tuple(
+        UnitPlan(name, tuple(graph.info[v].op for v in nodes), tuple(bool(keep_mask[v]) for v in nodes))
+        for name, nodes in inside.items()
+    )
+
+
+def to_text(plans: Sequence[UnitPlan]) -> str:
+    """Return unit plans as JSON text, the same text for equal plans."""
+    rows = [[plan.name, list(plan.operators), [int(kept) for kept in plan.keep]] for plan in plans]
+    return json.dumps(rows, separators=(",", ":"))
+
+
+def from_text(text: str) -> tuple[UnitPlan, ...]:
+    """Return the unit plans of :func:`to_text`.
+
+    Raises
+    ------
+    PlanMismatch
+        If the text is not one that :func:`to_text` returns.
+
+    Examples
+    --------
+    >>> plans = (UnitPlan("layers.0", ("aten.mm", "aten.relu"), (True, False)),)
+    >>> from_text(to_text(plans)) == plans
+    True
+    """
+    try:
+        rows = json.loads(text)
+        plans = tuple(UnitPlan(str(name), tuple(map(str, ops)), tuple(map(bool, keep))) for name, ops, keep in rows)
+    except (ValueError, TypeError) as error:
+        raise PlanMismatch(f"the text is not a list of unit plans ({error}); send what to_text returned") from None
+    for plan in plans:
+        if len(plan.operators) != len(plan.keep):
+            raise PlanMismatch(
+                f"the plan of unit {plan.name!r} has {len(plan.operators)} operators and {len(plan.keep)} flags; "
+                "make it again from the trace"
+            )
+    return plans
+
+
+def fingerprint(plans: Sequence[UnitPlan]) -> str:
+    """Return a short text that is equal for equal unit plans, and differs otherwise.
+
+    Examples
+    --------
+    >>> kept, dropped = (UnitPlan("0", ("aten.mm",), (keep,)) for keep in (True, False))
+    >>> fingerprint([kept]) == fingerprint([kept]), fingerprint([kept]) == fingerprint([dropped])
+    (True, False)
+    """
+    return hashlib.sha256(to_text(plans).encode()).hexdigest()[:16]

@@ -1,0 +1,90 @@
+"""Measure the memory of one rank: record the allocations and frees of one training step in this process."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.measuring.measured_timeline import measured_timeline
+from recompviz.pytorch.measuring.measurement_run import Reading
+
+# names of profiler ranges that say where a block was allocated
+_SCOPES = ("rv:", "FSDP::", "DistributedDataParallel", "gloo:", "c10d::", "aten::")
+
+
+def measure_rank(
+    step: Callable[[], Any],
+    parameters: Iterable[torch.Tensor],
+    *,
+    buffers: Iterable[torch.Tensor] = (),
+    inputs: Any = (),
+    targets: Any = (),
+    optimizer: torch.optim.Optimizer | None = None,
+    device: str = "cpu",
+) -> Timeline:
+    """Run one training step of this rank, and record every allocation and free.
+
+    All ranks must call it together, because the step runs collectives. Run a few steps before, so that engines and
+    optimizers have made what they keep.
+
+    Parameters
+    ----------
+    step : callable () → result
+        Runs the forward and the backward pass. The gradients must have been cleared.
+    parameters, buffers, inputs, targets
+        What exists before the step; counted as static memory, sharded tensors with this rank's part.
+    optimizer : torch.optim.Optimizer, optional
+        Its state is counted as static memory.
+    device : str
+        The device of the rank.
+
+    Returns
+    -------
+    Timeline
+        A measured timeline. Its ``peak`` is the peak of this rank in total bytes.
+    """
+    place = torch.device(device)
+    static = {
+        category: size
+        for category, values in (
+            (Category.PARAMETER, list(parameters)),
+            (Category.BUFFER, list(buffers)),
+            (Category.INPUT, inputs),
+            (Category.TARGET, targets),
+            (Category.OPTIMIZER, [] if optimizer is None else [dict(state) for state in optimizer.state.values()]),
+        )
+        if (size := _bytes(values, place))
+    }
+    gc.collect()
+    with memory_window(place) as window:
+        result = step()
+    events = [event for event in allocation_events(window.profiled, place.type, _SCOPES) if event.size]
+    del result
+    return measured_timeline(Reading(events, window.seconds, window.reserved), None, static, device)
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this rank's part of a sharded tensor; any other tensor itself."""
+    local: Any = getattr(tensor, "_local_tensor", tensor)
+    return local if isinstance(local, torch.Tensor) else tensor
+
+
+def _bytes(values: Any, device: torch.device) -> int:
+    """Return the bytes of the storages of all tensors in a structure, each once, as the allocator rounds them."""
+    sizes: dict[int, int] = {}
+    for leaf in pytree.tree_leaves(values):
+        if isinstance(leaf, torch.Tensor):
+            local = local_part(leaf)
+            if local.device.type == device.type:
+                sizes[storage_key(local)] = runtime(device).rounded(local.untyped_storage().nbytes())
+    return sum(sizes.values())

@@ -1,0 +1,214 @@
+"""``shard_step`` and ``replicate_step``: the training step of one rank, predicted and planned before any rank runs.
+
+The step is traced on one device, without processes. Calls for gathering, resharding and reduction are inserted where
+PyTorch runs them. The planner and the simulation are those of any trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from recompviz.core.base.arguments import expect, expect_flag
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.replicated_step import replicated_step
+from recompviz.core.ranks.sharded_step import sharded_step
+from recompviz.core.ranks.sharding import Sharding, pin_outside
+from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
+from recompviz.core.steps.joint import Category, JointGraph, Storage
+from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.trace_sharding import part_of, units_of
+from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
+
+
+@dataclass(frozen=True, eq=False)
+class RankStep:
+    """The training step of one rank; frozen. It is made by :func:`shard_step` or :func:`replicate_step`.
+
+    Attributes
+    ----------
+    trace : Trace
+        The training step on one device.
+    joint : JointGraph
+        The operator calls of the rank, collectives included.
+    rank : int
+        The rank. Ranks differ only in the optimizer's state, if parameters are not divided evenly.
+    sharding : Sharding or None
+        How parameters are divided; None if each rank has all of them.
+    units : tuple of str
+        Dotted paths of the units: the modules that can run under a plan. Everything else keeps its values.
+    planner : Planner
+        Makes and caches the plans of the rank. Budgets are total bytes of the rank.
+    """
+
+    trace: Trace
+    joint: JointGraph
+    rank: int
+    sharding: Sharding | None = None
+    units: tuple[str, ...] = ()
+    planner: Planner = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "planner", Planner(self.trace.graph, self.joint, device=self.trace.device))
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the intermediate values. It is the graph of the trace, so plans of the trace are valid."""
+        return self.trace.graph
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the training step was traced on tensors without memory; see :attr:`Trace.estimated`."""
+        return self.trace.estimated
+
+    def simulate(self, plan: Plan | None = None) -> Timeline:
+        """Return the predicted memory of the rank over one training step; without a plan, every value is kept."""
+        return self.planner.simulate(plan)
+
+    def plan(self, total: int | float | str) -> Plan:
+        """Return the plan that recomputes least within ``total`` bytes on this rank; see :meth:`Planner.plan`."""
+        return self.planner.plan(total)
+
+    def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
+        """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
+        return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
+
+    def __repr__(self) -> str:
+        how = "replicated" if self.sharding is None else f"{self.sharding.shards} shards"
+        if self.sharding is not None and self.sharding.replicas > 1:
+            how += f" × {self.sharding.replicas} replicas"
+        return f"RankStep(rank {self.rank}, {how}, of {self.trace!r})"
+
+
+def shard_step(
+    trace: Trace,
+    shards: int,
+    units: Iterable[str],
+    *,
+    replicas: int = 1,
+    reshard: bool | Mapping[str, bool] = True,
+    rank: int = 0,
+    reduce_workspace: float = 0.0,
+) -> RankStep:
+    """Return the training step of one rank under ``torch.distributed.fsdp.fully_shard`` (FSDP2).
+
+    Parameters
+    ----------
+    trace : Trace
+        The training step on one device, with the batch of one rank. The trace may be estimated, on the meta device.
+    shards : int
+        The number of ranks among which each parameter is divided.
+    units : iterable of str
+        The modules that are given to ``fully_shard``, besides the model itself: dotted paths, with ``*`` for any name
+        between two dots, for example ``["layers.*"]``.
+    replicas : int
+        The number of groups of ``shards`` ranks (HSDP). The gradients are then also reduced over the groups.
+    reshard : bool or mapping of str to bool
+        ``reshard_after_forward`` of the units, for all or by path. The root never reshards, as in PyTorch.
+    rank : int
+        The rank within its group of ``shards`` ranks.
+    reduce_workspace : float
+        Bytes that a reduce-scatter uses inside, as a multiple of its input. It depends on the communication library.
+
+    Returns
+    -------
+    RankStep
+
+    Raises
+    ------
+    ValueError
+        If a path fits no module, or a number is not at least 1.
+    GraphError
+        If a unit runs several times in one step.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
+    >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    >>> step = rv.shard_step(t, 2, ["0"])
+    >>> rv.simulate(t).static - step.simulate().static
+    144
+    """
+    expect_trace(trace, "rv.shard_step(trace, 2, units)")
+    for name, value in (("shards", shards), ("replicas", replicas)):
+        _expect_count(name, value)
+    expect(rank, int, "rank", "a number from 0 to shards - 1", "write rank=0")
+    if not 0 <= rank < shards:
+        raise ValueError(f"rank {rank} is not among {shards} shards; write a number from 0 to {shards - 1}")
+    if isinstance(units, str):
+        units = [units]
+    sharding = Sharding(units_of(trace, units, reshard), shards, replicas, reduce_workspace)
+    joint = _with_own_optimizer(trace, shards, rank)
+    names = tuple(unit.name for unit in sharding.units[1:])
+    return RankStep(trace, sharded_step(pin_outside(joint, names), sharding), rank, sharding, names)
+
+
+def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool = False, rank: int = 0) -> RankStep:
+    """Return the training step of one rank under ``torch.nn.parallel.DistributedDataParallel`` (DDP).
+
+    Each rank has all parameters, and buckets in which gradients are reduced. All ranks hold the same.
+
+    Parameters
+    ----------
+    trace : Trace
+        The training step on one device, with the batch of one rank.
+    units : iterable of str
+        The modules that run under a plan; as for :func:`shard_step`. Without them, the whole step does.
+    bucket_view : bool
+        ``gradient_as_bucket_view`` of DDP: whether gradients are views of the buckets.
+    rank : int
+        The rank, for its name only.
+
+    Returns
+    -------
+    RankStep
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> t = rv.trace(torch.nn.Linear(8, 1), torch.zeros(4, 8), targets=(torch.zeros(4, 1),),
+    ...              loss=torch.nn.functional.mse_loss)
+    >>> rv.replicate_step(t).simulate().static - rv.simulate(t).static
+    36
+    """
+    expect_trace(trace, "rv.replicate_step(trace)")
+    expect_flag(bucket_view, "bucket_view")
+    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units, True)[1:])
+    joint = pin_outside(trace.joint, names) if names else trace.joint
+    return RankStep(trace, replicated_step(joint, bucket_view), rank, units=names)
+
+
+def _expect_count(name: str, value: int) -> None:
+    expect(value, int, name, "a number of ranks, at least 1", f"write {name}=2")
+    if value < 1:
+        raise ValueError(f"{name} is {value}, expected a number of ranks, at least 1; write {name}=2")
+
+
+def _with_own_optimizer(trace: Trace, shards: int, rank: int) -> JointGraph:
+    """Return the joint graph of a trace with the optimizer of a rank's part of the parameters."""
+    joint = trace.joint
+    if trace.optimizer is None:
+        return joint
+    named = dict(trace.step.named_parameters(remove_duplicate=False))
+    given = [role for _, role in trace.folded.placeholders if role[0] != "tangent"]
+    trained = {
+        id(named[str(which)])
+        for (role, which), gradient in zip(given, trace.folded.gradients, strict=False)
+        if role == "parameter" and gradient is not None
+    }
+    taken = optimizer_bytes(
+        trace.optimizer, lambda p: id(p) in trained, torch.device(trace.device), joint.rounded, part_of(shards, rank)
+    )
+    storages = tuple(
+        replace(storage, size=taken.state) if storage.category is Category.OPTIMIZER else storage
+        for storage in joint.storages
+    )
+    if taken.state and not any(s.category is Category.OPTIMIZER for s in storages):
+        storages = (*storages, Storage(taken.state, -1, Category.OPTIMIZER, Category.OPTIMIZER.label))
+    return replace(joint, storages=storages, optimizer_scratch=taken.scratch)

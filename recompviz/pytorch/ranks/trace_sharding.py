@@ -1,0 +1,111 @@
+"""Read from a trace which parameters each unit has, and how many rows and elements they have.
+
+A *unit* is a module that is given to ``fully_shard``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from recompviz.core.base.arguments import shown
+from recompviz.core.ranks.sharding import ROOT, ShardedParameter, ShardedUnit
+from recompviz.core.steps.joint import Category
+from recompviz.pytorch.tracing.traced_step import Trace
+
+
+def units_of(trace: Trace, units: Iterable[str], reshard: bool | Mapping[str, bool]) -> tuple[ShardedUnit, ...]:
+    """Return the units of a trace, the root first and the others in the order of their forward passes.
+
+    Parameters
+    ----------
+    trace : Trace
+    units : iterable of str
+        Dotted paths of modules, with ``*`` for any name between two dots.
+    reshard : bool or mapping of str to bool
+        Whether units free their gathered parameters after their forward passes; by path or pattern. The root never
+        does, as PyTorch's default is.
+
+    Raises
+    ------
+    ValueError
+        If a path or pattern fits no module.
+    """
+    modules = [name for name, _ in trace.model.named_modules() if name]
+    names: dict[str, None] = {}
+    for pattern in units:
+        fitting = [name for name in modules if _fits(name, pattern)]
+        if not fitting:
+            known = ", ".join(map(repr, modules[:5]))
+            raise ValueError(
+                f'no module fits the unit {shown(pattern)}; write for example "layers.*" (modules: {known}, …)'
+            )
+        names.update(dict.fromkeys(fitting))
+    first: dict[str, int] = {}
+    for c, call in enumerate(trace.joint.calls[: trace.joint.forward_count]):
+        for name in names:
+            if f"{call.info.module}.".startswith(f"{name}."):
+                first.setdefault(name, c)
+    ordered = sorted(names, key=lambda name: first.get(name, len(trace.joint.calls)))
+    own: dict[str, list[ShardedParameter]] = {name: [] for name in (ROOT, *ordered)}
+    for name, parameter in _parameters(trace):
+        inside = [unit for unit in ordered if name.startswith(f"{unit}.")]
+        own[max(inside, key=len, default=ROOT)].append(parameter)
+    return tuple(
+        ShardedUnit(name, tuple(own[name]), name != ROOT and _reshards(name, reshard)) for name in (ROOT, *ordered)
+    )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _reshards(name: str, reshard: bool | Mapping[str, bool]) -> bool:
+    if not isinstance(reshard, Mapping):
+        return bool(reshard)
+    return next((bool(value) for pattern, value in reshard.items() if _fits(name, pattern)), True)
+
+
+def _parameters(trace: Trace) -> list[tuple[str, ShardedParameter]]:
+    """Return the path in the model and the sizes of each parameter of a trace."""
+    folded = trace.folded
+    tensors: dict[str, torch.Tensor] = dict(trace.step.named_parameters(remove_duplicate=False))
+    paths = {id(p): name for name, p in reversed(list(trace.model.named_parameters(remove_duplicate=False)))}
+    found: dict[int, tuple[str, ShardedParameter]] = {}
+    given = [(node, role) for node, role in folded.placeholders if role[0] != "tangent"]
+    for (node, (role, which)), gradient in zip(given, folded.gradients, strict=False):
+        if role == "parameter":
+            tensor = tensors[str(which)]
+            storage = folded.storage_of[node]
+            made = -1 if gradient is None else folded.storage_of[gradient]
+            found[storage] = paths.get(id(tensor), str(which)), sharded_parameter(tensor, storage, made)
+    by_label = {s.label: i for i, s in enumerate(folded.joint.storages) if s.category is Category.PARAMETER}
+    for name, tensor in tensors.items():  # those that the step does not read
+        extra = by_label.get(name)
+        if extra is not None and extra not in found:
+            found[extra] = paths.get(id(tensor), name), sharded_parameter(tensor, extra, -1)
+    return list(found.values())
+
+
+def sharded_parameter(tensor: torch.Tensor, storage: int, gradient: int) -> ShardedParameter:
+    """Return the sizes of a parameter with the given storages of its value and gradient in the joint graph."""
+    rows = int(tensor.shape[0]) if tensor.dim() else 1
+    row = tensor[0].numel() if tensor.dim() and rows else 1
+    size = tensor.element_size()
+    return ShardedParameter(storage, gradient, rows, row, size, size, size)
+
+
+def part_of(shards: int, rank: int) -> Callable[[torch.Tensor], Any]:
+    """Return a function that returns the shape of a rank's part of a parameter."""
+
+    def shape(tensor: torch.Tensor) -> tuple[int, ...]:
+        if not tensor.dim():
+            return ()
+        rows = -(-tensor.shape[0] // shards)
+        return max(0, min(rows, tensor.shape[0] - rank * rows)), *tensor.shape[1:]
+
+    return shape

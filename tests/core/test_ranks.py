@@ -1,0 +1,201 @@
+"""Sharded and replicated steps: lifetimes of gathered parameters and reduction buffers, against a replay by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import recompviz as rv
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.ranks.replicated_step import replicated_step
+from recompviz.core.ranks.sharded_step import sharded_step
+from recompviz.core.ranks.sharding import ShardedParameter, ShardedUnit, Sharding, pin_outside, unit_of_calls
+from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text, unit_plans
+from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
+
+WEIGHT, VALUE = 12, 10  # bytes of each parameter (3 rows of one float) and of each value
+
+
+def layers(count: int) -> tuple[Graph, JointGraph, tuple[ShardedUnit, ...]]:
+    """A chain of layers, each with one parameter, and a loss. Layer i multiplies value i−1 by its parameter."""
+    storages = [Storage(WEIGHT, -1, Category.PARAMETER, f"layers.{i}.w") for i in range(count)]
+    calls, infos = [], []
+    values = []
+    for i in range(count):
+        values.append(len(storages))
+        storages.append(Storage(VALUE, i, Category.KEPT, f"v{i}"))
+        infos.append(NodeInfo(key=f"layers.{i}/mul", op="aten.mul", module=f"layers.{i}"))
+        calls.append(Call(infos[-1], False, i, (i, *values[-2:-1]), (values[-1],)))
+    loss = len(storages)
+    storages.append(Storage(4, count, Category.OUTPUT, "loss"))
+    infos.append(NodeInfo(key="loss/sum", op="aten.sum", module="loss"))
+    calls.append(Call(infos[-1], False, count, (values[-1],), (loss,)))
+    gradient = len(storages)
+    storages.append(Storage(VALUE, count + 1, Category.GRADIENT, "gradient"))
+    calls.append(Call(NodeInfo(key="loss'", module="loss"), True, -1, (), (gradient,)))
+    units, results = [], {loss}
+    for i in reversed(range(count)):
+        place = len(calls)
+        of_weight, of_value = len(storages), len(storages) + 1
+        storages.append(Storage(WEIGHT, place, Category.PARAMETER_GRADIENT, f"gradient of layers.{i}.w"))
+        storages.append(Storage(VALUE, place, Category.GRADIENT, f"gradient of v{i - 1}"))
+        reads = (i, gradient, *values[max(0, i - 1) : i])
+        info = NodeInfo(key=f"layers.{i}'", module=f"layers.{i}")
+        calls.append(Call(info, True, -1, reads, (of_weight, of_value)))
+        results.add(of_weight)
+        gradient = of_value
+        units.append(ShardedUnit(f"layers.{i}", (ShardedParameter(i, of_weight, 3, 1),)))
+    chain = Graph.from_edges([(i, i + 1) for i in range(count)], memory=[VALUE] * count + [4])
+    graph = replace(chain, info=tuple(infos))
+    joint = JointGraph(tuple(calls), tuple(storages), frozenset(results))
+    return graph, joint, (ShardedUnit("", (), False), *reversed(units))
+
+
+class Replay:
+    """Adds up bytes as PyTorch's hooks allocate and free them, written down from the engine's order by hand."""
+
+    def __init__(self) -> None:
+        self.alive: dict[str, int] = {}
+        self.peak = 0
+
+    def add(self, name: str, size: int) -> None:
+        assert name not in self.alive
+        self.alive[name] = size
+        self.peak = max(self.peak, sum(self.alive.values()))
+
+    def free(self, name: str) -> None:
+        self.alive.pop(name, None)
+
+
+def replayed_peak(count: int, shards: int, reshard: list[bool]) -> int:
+    part = -(-3 // shards) * 4
+    whole = part * shards
+    at = Replay()
+    for i in range(count):
+        at.add(f"gather {i}", whole)
+        at.free(f"gather {i - 1}")
+        at.add(f"weight {i}", whole)
+        at.add(f"v{i}", VALUE)
+        if reshard[i]:
+            at.free(f"weight {i}")
+    at.free(f"gather {count - 1}")
+    at.add("loss", 4)
+    at.free(f"v{count - 1}")
+    at.add(f"gradient {count - 1}", VALUE)
+    ahead = count - 1  # the hook of the root gathers the last layer
+    if reshard[ahead]:
+        at.add(f"gather {ahead}", whole)
+    for i in reversed(range(count)):
+        if reshard[i]:
+            at.add(f"weight {i}", whole)
+            at.free(f"gather {i}")
+        if i and reshard[i - 1]:
+            at.add(f"gather {i - 1}", whole)
+        at.add(f"gradient of weight {i}", WEIGHT)
+        at.add(f"gradient {i - 1}", VALUE)
+        at.free(f"gradient {i}")
+        at.free(f"v{i - 1}")
+        if i == 0:
+            at.free("gradient -1")
+        at.free(f"weight {i}")
+        at.free(f"reduce {i + 1}")
+        at.add(f"reduce {i}", whole)
+        at.free(f"gradient of weight {i}")
+        at.add(f"part {i}", part)
+    return at.peak
+
+
+@pytest.mark.parametrize("shards", [2, 3, 4])
+@pytest.mark.parametrize("kept", [(), (0,), (1, 3), (0, 1, 2, 3)])
+def test_a_sharded_step_has_the_peak_of_the_engines_order(shards: int, kept: tuple[int, ...]) -> None:
+    count = 4
+    graph, joint, units = layers(count)
+    reshard = [i not in kept for i in range(count)]
+    chosen = (units[0], *(ShardedUnit(u.name, u.parameters, r) for u, r in zip(units[1:], reshard, strict=True)))
+    step = sharded_step(joint, Sharding(chosen, shards))
+    timeline = simulate_schedule(make_schedule(step, [True] * len(graph)))
+    assert timeline.transient_peak == replayed_peak(count, shards, reshard)
+    assert timeline.static == count * -(-3 // shards) * 4
+    # what is left: the loss and this rank's part of each gradient
+    assert int(timeline.live[-1]) == 4 + count * -(-3 // shards) * 4
+
+
+def test_keeping_parameters_gathered_takes_more_memory_after_the_forward_pass() -> None:
+    graph, joint, units = layers(5)
+    ends = []
+    for reshard in (True, False):
+        chosen = (units[0], *(ShardedUnit(unit.name, unit.parameters, reshard) for unit in units[1:]))
+        timeline = simulate_schedule(make_schedule(sharded_step(joint, Sharding(chosen, 3)), [True] * len(graph)))
+        ends.append(int(timeline.step_ends[timeline.step_labels.index("loss/sum")]))
+    assert ends[1] - ends[0] == 5 * WEIGHT
+
+
+def test_mixed_precision_holds_parts_and_gathered_parameters_of_other_sizes() -> None:
+    graph, joint, units = layers(2)
+    halves = tuple(
+        ShardedUnit(u.name, tuple(ShardedParameter(p.storage, p.gradient, 4, 1, 2, 4, 4) for p in u.parameters))
+        for u in units
+    )
+    timeline = simulate_schedule(make_schedule(sharded_step(joint, Sharding(halves, 2)), [True] * len(graph)))
+    gathered = [b.size for b in timeline.alive_at(_event(timeline, "layers.0/mul")) if "(gathered)" in b.label]
+    assert gathered == [2 * 4]  # four rows of two bytes
+    assert timeline.static == 2 * 2 * 4  # two rows of four bytes for each layer
+
+
+def _event(timeline: rv.Timeline, label: str) -> int:
+    return int(np.flatnonzero(timeline.step == timeline.step_labels.index(label))[0])
+
+
+def test_a_unit_that_runs_twice_is_refused() -> None:
+    _, joint, units = layers(3)
+    # layers 0 and 2 as one module, around layer 1
+    calls = [
+        Call(
+            NodeInfo(key=c.info.key, module=c.info.module.replace("layers.2", "layers.0")),
+            c.backward,
+            c.node,
+            c.reads,
+            c.makes,
+        )
+        for c in joint.calls
+    ]
+    twice = JointGraph(tuple(calls), joint.storages, joint.results)
+    with pytest.raises(rv.GraphError, match="not consecutive"):
+        sharded_step(twice, Sharding(units[:2], 2))
+
+
+def test_values_outside_units_and_at_their_borders_are_kept_by_every_plan() -> None:
+    graph, joint, _ = layers(4)
+    pinned = pin_outside(joint, ["layers.1", "layers.2"])
+    # layer 0 and the loss are outside; each value crosses a border
+    assert [call.pinned for call in pinned.calls[: joint.forward_count]] == [True] * 5
+    alone = pin_outside(joint, ["layers"])
+    assert unit_of_calls(joint, ["layers"])[:4] == [0] * 4
+    assert [call.pinned for call in alone.calls[: joint.forward_count]] == [False, False, False, True, True]
+    assert make_schedule(alone, [False] * len(graph)).recomputed == {0, 1, 2}
+
+
+@pytest.mark.parametrize("view", [False, True])
+def test_a_replicated_step_holds_buckets_of_the_bytes_of_its_gradients(view: bool) -> None:
+    graph, joint, _ = layers(3)
+    before = simulate_schedule(make_schedule(joint, [True] * len(graph)))
+    after = simulate_schedule(make_schedule(replicated_step(joint, view), [True] * len(graph)))
+    assert after.static - before.static == 3 * WEIGHT
+    assert int(before.live[-1]) - int(after.live[-1]) == (3 * WEIGHT if view else 0)
+
+
+def test_unit_plans_survive_the_way_to_another_process_and_differences_are_seen() -> None:
+    graph, _, units = layers(3)
+    plans = unit_plans(graph, [True, False, True, True], [unit.name for unit in units[1:]])
+    assert [plan.keep for plan in plans] == [(True,), (False,), (True,)]
+    assert from_text(to_text(plans)) == plans
+    other = (*plans[:2], UnitPlan("layers.2", ("aten.mul",), (False,)))
+    assert fingerprint(plans) == fingerprint(list(plans)) != fingerprint(other)
+    for wrong in ("{", "[[1]]", '[["a",["b"],[1,0]]]'):
+        with pytest.raises(rv.PlanMismatch):
+            from_text(wrong)

@@ -1,0 +1,108 @@
+"""The training step of one rank: predicted from one process, and measured in two processes connected by gloo."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import recompviz as rv
+from recompviz.benchmarks.ranks.cases import case
+from recompviz.benchmarks.ranks.processes import run_ranks
+
+WORKER = "recompviz.benchmarks.ranks.worker"
+
+
+@pytest.mark.slow
+def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too() -> None:
+    cases = [
+        {"model": "gpt2", "layers": 2, "strategy": "fsdp2", "share": 0.2, "steps": 2},
+        {"model": "llama", "layers": 2, "strategy": "fsdp2, no resharding"},
+        {"model": "vit", "layers": 2, "strategy": "fsdp2", "tracker": True},
+        {"model": "gpt2", "layers": 2, "strategy": "ddp, bucket views"},
+    ]
+    for result in run_ranks(WORKER, [json.dumps(cases)], world=2, seconds=200):
+        planned, *eager = result["rows"]
+        for row in (planned, *eager):
+            assert row["measured"] == row["predicted"]
+        assert planned["equal"]
+        assert planned["overhead"] > 0
+        assert all(planned["runs"])
+        assert planned["measured"] <= (planned["budget"] or planned["measured"])
+        assert eager[1]["tracker"] > 0
+
+
+class Scaled(nn.Module):
+    """A layer of 5 rows, so that four ranks have 2, 2, 1 and 0 rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 5)
+        self.second = nn.Linear(5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+def test_ranks_with_fewer_rows_have_less_optimizer_state() -> None:
+    model = Scaled()
+    adam = torch.optim.Adam(model.parameters())
+    trace = rv.trace(
+        model, torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss, optimizer=adam
+    )
+    state = [
+        rv.shard_step(trace, 4, ["first"], rank=rank).simulate().static_bytes[rv.Category.OPTIMIZER]
+        for rank in range(4)
+    ]
+    steps = 4 * 4  # one number of a step for each parameter
+    # rows of first (7 floats with the bias) and of second (6), on each rank; two moments
+    rows = [(2, 1), (2, 0), (1, 0), (0, 0)]
+    assert state == [2 * 4 * (7 * first + 6 * second) + steps for first, second in rows]
+
+
+@pytest.mark.slow
+def test_a_plan_of_a_rank_fits_its_budget_and_is_that_of_the_trace() -> None:
+    made = case("gpt2", 2)
+    trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
+    step = rv.shard_step(trace, 4, [made.units])
+    assert step.simulate().peak < rv.simulate(trace).peak
+    least = int(min(step.planner.plans("live").total_peaks))
+    total = (least + step.simulate().peak) // 2
+    plan = step.plan(total)
+    assert step.simulate(plan).peak <= total
+    rv.simulate(trace, plan)  # the same graph
+    assert {unit.name for unit in step.unit_plans(plan)} == {"h.0", "h.1"}
+
+
+def test_a_unit_with_other_operators_than_its_plan_is_refused() -> None:
+    model = Scaled()
+    trace = rv.trace(model, torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    step = rv.replicate_step(trace, units=["first"])
+    plans = step.unit_plans(rv.Plan.keep_all(step.graph))
+    other = Scaled()
+    other.first = nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+    units = rv.plan_units(other, plans)
+    with pytest.raises(rv.PlanMismatch, match=r"unit 'first' runs aten\.tanh as operator 2"):
+        other(torch.zeros(3, 6))
+    units.remove()
+    other(torch.zeros(3, 6))
+    with pytest.raises(rv.PlanMismatch, match="no module 'first'"):
+        rv.plan_units(nn.Linear(2, 2), plans)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ((0, ["first"]), ValueError, "shards is 0"),
+        (("2", ["first"]), TypeError, "shards is '2'"),
+        ((2, ["third.*"]), ValueError, "no module fits the unit"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[object, list[str]], error: type[Exception], text: str) -> None:
+    trace = rv.trace(Scaled(), torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    with pytest.raises(error, match=text):
+        rv.shard_step(trace, *arguments)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="rank 2 is not among 2 shards"):
+        rv.shard_step(trace, 2, ["first"], rank=2)
