@@ -75,8 +75,9 @@ def measure_rank(
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """Return this rank's part of a sharded tensor; any other tensor itself."""
-    local: Any = getattr(tensor, "_local_tensor", tensor)
-    return local if isinstance(local, torch.Tensor) else tensor
+    given: Any = tensor
+    local: torch.Tensor = given.to_local() if hasattr(given, "to_local") else given
+    return local
 
 
 def _bytes(values: Any, device: torch.device) -> int:
