@@ -22,6 +22,7 @@ import recompviz as rv
 from recompviz.benchmarks.ranks.cases import STRATEGIES, RankCase, case
 from recompviz.core.ranks.unit_plan import UnitPlan, from_text, to_text
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.fsdp_tracker import tracked_peak
 from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.ranks.measured_rank import local_part, measure_rank
 
@@ -97,8 +98,9 @@ def figures(
     peaks = [timeline.peak for timeline in timelines]
     row |= {"measured": min(peaks), "most": max(peaks), "static": timelines[0].static}
     row["runs"] = [chooser.runs for chooser in run.choosers]
-    if tracker and "fsdp" in strategy:
-        row["tracker"] = tracked(run)
+    if tracker and not strategy.startswith("ddp"):
+        run.clear()
+        row["tracker"] = tracked_peak(run.model, run.forward_backward, (made.inputs, made.targets))
     return row
 
 
@@ -213,18 +215,6 @@ def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int
     for parameter in run.model.parameters():
         found += [local_part(parameter).detach().clone(), local_part(parameter.grad).clone()]
     return found
-
-
-def tracked(run: Rank) -> int:
-    """Return the peak that PyTorch's tracker counts in one step of this rank."""
-    from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
-
-    run.clear()
-    counter = FSDPMemTracker(run.model)
-    counter.track_inputs((run.made.inputs, run.made.targets))
-    with counter:
-        run.forward_backward()
-    return sum(sizes["Total"] for sizes in counter.get_tracker_snapshot("peak").values())
 
 
 def predicted_blocks(timeline: Timeline) -> dict[str, int]:
