@@ -100,7 +100,7 @@ def plain(graph):
     message = wire.modules_message(graph)
     kinds = {
         "parent": "i4", "times": "u4", "owner": "i4", "rank": "u2", "across": "f4", "ports": "f4", "lines": "i4",
-        "passed": "f4", "offsets": "u4",
+        "passed": "f4", "offsets": "u4", "skips": "u4",
     }  # fmt: skip
     arrays = {name: np.frombuffer(message[name], f"<{kind}").tolist() for name, kind in kinds.items()}
     modules = {**message, **arrays, "collapseAbove": message["collapse_above"]}

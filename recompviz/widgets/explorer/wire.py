@@ -17,7 +17,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import short_label
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules
-from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, module_tree
+from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, has_parallel_fold, module_tree
 
 if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
@@ -92,7 +92,8 @@ def modules_message(graph: Graph) -> Message:
         "lines": layout.lines.astype("<i4").tobytes(),
         "passed": layout.passed.astype("<f4").tobytes(),
         "offsets": layout.offsets.astype("<u4").tobytes(),
-        "collapse_above": COLLAPSE_ABOVE,
+        "skips": layout.skips.astype("<u4").tobytes(),
+        "collapse_above": 0 if has_parallel_fold(graph, modules) else COLLAPSE_ABOVE,
     }
 
 

@@ -15,7 +15,8 @@ Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -25,6 +26,10 @@ SWEEPS = 6
 FITS = 8
 # a node that could lie at least this many ranks later is moved to the rank before its first successor
 WAITS = 5
+# the limit on the nodes of a rank is never smaller
+LEAST_LIMIT = 8
+# this many long edges with the same end share their dummies, so that they are drawn as one line that branches
+TRUNK = 3
 # with more dummies than this, the longest edges are drawn as direct lines
 MOST_DUMMIES = 20_000
 # least distance across the ranks between nodes, between a node and a line, and between lines
@@ -81,6 +86,64 @@ def ranks_of(graph: Graph) -> list[int]:
     return rank
 
 
+def ranks_within(graph: Graph, shape: float) -> list[int]:
+    """Return the rank of each node as :func:`ranks_of` does, but with a limit on the nodes of a rank.
+
+    Parallel branches, such as the experts of a mixture, would all have the same ranks, and the picture would be a high
+    and narrow column. With more nodes in a rank than the limit, later branches get later ranks.
+
+    Parameters
+    ----------
+    graph : Graph
+    shape : float
+        The wanted number of nodes in a rank divided by the wanted number of ranks.
+
+    Examples
+    --------
+    >>> fan = Graph.from_edges([(0, v) for v in range(1, 21)], memory=[1] * 21)
+    >>> max(ranks_of(fan)), max(ranks_within(fan, 1.0))
+    (1, 3)
+    """
+    rank = ranks_of(graph)
+    most = max(LEAST_LIMIT, round((len(graph) * shape) ** 0.5))
+    if max(Counter(rank).values(), default=0) <= most:
+        return rank
+    before: list[list[int]] = [[] for _ in range(len(graph))]
+    for u, v in graph.edges.tolist():
+        before[v].append(u)
+    numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
+    return fill_ranks(range(len(graph)) if numbered else graph.order, before, rank, most)
+
+
+def fill_ranks(order: Iterable[int], before: Sequence[Sequence[int]], earliest: Sequence[int], most: int) -> list[int]:
+    """Return ranks with at most ``most`` nodes each. A node gets the first rank with room after its predecessors.
+
+    Parameters
+    ----------
+    order : iterable of int
+        All nodes in a topological order.
+    before : sequence of sequences of int
+        The predecessors of each node.
+    earliest : sequence of int
+        The least rank of each node without predecessors.
+    most : int
+
+    Examples
+    --------
+    >>> fill_ranks(range(5), [[], [0], [0], [0], [1, 2, 3]], [0] * 5, 2)
+    [0, 1, 1, 2, 3]
+    """
+    rank = [0] * len(before)
+    held: Counter[int] = Counter()
+    for v in order:
+        r = max((rank[u] + 1 for u in before[v]), default=earliest[v])
+        while held[r] >= most:
+            r += 1
+        rank[v] = r
+        held[r] += 1
+    return rank
+
+
 def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies: int = MOST_DUMMIES) -> Arrangement:
     """Compute coordinates across the ranks, of nodes and of dummies.
 
@@ -132,23 +195,30 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
     return Arrangement(tuple(across[:n]), lines, max(across))
 
 
-def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, range]:
+def _chains(items_rank: list[int], edges: Sequence[tuple[int, int]], most: int) -> dict[int, list[int]]:
     """Give dummies to the edges that span several ranks, the shortest edges first.
 
-    Append the ranks of the dummies to ``items_rank``, and return the numbers of each edge's dummies.
+    Append the ranks of the dummies to ``items_rank``, and return the numbers of each edge's dummies. Long edges with
+    the same start, or the same end, share dummies.
     """
-    chains: dict[int, range] = {}
-    jumping = sorted((items_rank[v] - items_rank[u] - 1, e) for e, (u, v) in enumerate(edges))
+    lengths = [items_rank[v] - items_rank[u] - 1 for u, v in edges]
+    starts = Counter(u for (u, _), length in zip(edges, lengths, strict=True) if length > 0)
+    ends = Counter(v for (_, v), length in zip(edges, lengths, strict=True) if length > 0)
+    chains: dict[int, list[int]] = {}
+    shared: dict[tuple[str, int, int], int] = {}
     used = 0
-    for length, e in jumping:
-        used += max(length, 0)
+    for length, e in sorted((length, e) for e, length in enumerate(lengths) if length > 0):
+        u, v = edges[e]
+        trunk = ("from", u) if starts[u] >= TRUNK else ("to", v) if ends[v] >= TRUNK else ("alone", e)
+        keys = [(*trunk, items_rank[u] + 1 + i) for i in range(length)]
+        fresh = [key for key in keys if key not in shared]
+        used += len(fresh)
         if used > most:
             break
-        if length > 0:
-            start = len(items_rank)
-            u = edges[e][0]
-            items_rank.extend(range(items_rank[u] + 1, items_rank[u] + 1 + length))
-            chains[e] = range(start, start + length)
+        for key in fresh:
+            shared[key] = len(items_rank)
+            items_rank.append(key[2])
+        chains[e] = [shared[key] for key in keys]
     return chains
 
 

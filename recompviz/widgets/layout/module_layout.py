@@ -7,7 +7,7 @@ opening a box only shifts the items beside it. Boxes with the same edges between
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.graphs.graph import Graph
-from recompviz.widgets.layout.layered import Arrangement, arrange
+from recompviz.widgets.layout.layered import Arrangement, arrange, fill_ranks
 from recompviz.widgets.layout.modules import Modules, ancestors
+from recompviz.widgets.layout.nested_skips import nested_skips
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MOST_DUMMIES = 5_000  # per box; the first picture waits for all boxes
+# the wanted number of items in a rank divided by the number of ranks; closed boxes are wider than high
+BOX_SHAPE = 1.2
+LEAST_LIMIT = 6  # a rank with fewer items is never split
 IN, OUT = -1, -2  # the ports as ends of a line
 
 
@@ -47,6 +51,9 @@ class ModuleLayout:
         The rank and the place of each point that a line passes between its ends.
     offsets : numpy.ndarray of uint32, shape (#lines + 1,)
         The points that line i passes are ``passed[offsets[i]:offsets[i + 1]]``.
+    skips : numpy.ndarray of uint32, shape (#skips,)
+        The lines that make a box a U, as in :mod:`recompviz.widgets.layout.nested_skips`. The lines of a box follow
+        each other, the outermost first.
     """
 
     rank: NDArray[np.uint16]
@@ -55,6 +62,7 @@ class ModuleLayout:
     lines: NDArray[np.int32]
     passed: NDArray[np.float32]
     offsets: NDArray[np.uint32]
+    skips: NDArray[np.uint32]
 
 
 def lines_of(graph: Graph, modules: Modules) -> list[list[tuple[int, int]]]:
@@ -105,7 +113,8 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
     lines: list[tuple[int, int, int]] = []
     passed: list[tuple[float, float]] = []
     offsets = [0]
-    known: dict[Hashable, tuple[list[int], Arrangement]] = {}
+    skips: list[int] = []
+    known: dict[Hashable, tuple[list[int], Arrangement, list[int]]] = {}
     # a graph without modules is shown in its layout as a whole and needs no module layout
     for box, pairs in enumerate(lines_of(graph, modules) if len(modules) > 1 else ()):
         items = modules.children[box]
@@ -114,8 +123,11 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
         key = (len(items), edges)
         if key not in known:
             ranks = _ranks(len(items), edges)
-            known[key] = ranks, arrange(ranks, edges, MOST_DUMMIES)
-        ranks, arrangement = known[key]
+            inner = range(len(items))
+            chain = nested_skips(ranks, edges, [u in inner and v in inner for u, v in edges])
+            known[key] = ranks, arrange(ranks, edges, MOST_DUMMIES), chain
+        ranks, arrangement, chain = known[key]
+        skips += [len(lines) + e for e in chain]
         for item, i in local.items():
             if item >= 0:
                 rank[item], across[item] = ranks[i], arrangement.across[i]
@@ -131,6 +143,7 @@ def lay_out_modules(graph: Graph, modules: Modules) -> ModuleLayout:
         np.array(lines, np.int32).reshape(-1, 3),
         np.array(passed, np.float32).reshape(-1, 2),
         np.array(offsets, np.uint32),
+        np.array(skips, np.uint32),
     )
 
 
@@ -139,7 +152,7 @@ def _ranks(items: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
 
     The rank of an item is the length of its longest path from a source of the box, plus 1 if lines enter the box. The
     port *in* has rank 0. The port *out* comes after all items if lines leave the box. The items must be in a
-    topological order.
+    topological order. If many items have the same rank, the later ones get later ranks.
     """
     before: dict[int, list[int]] = defaultdict(list)
     entered = left = False
@@ -151,5 +164,9 @@ def _ranks(items: int, edges: tuple[tuple[int, int], ...]) -> list[int]:
     rank = [0] * (items + 2)
     for i in range(items):
         rank[i] = max((rank[u] + 1 for u in before[i] if u != items), default=first)
+    most = max(LEAST_LIMIT, round((items * BOX_SHAPE) ** 0.5))
+    if max(Counter(rank[:items]).values(), default=0) > most:
+        inside = [[u for u in before[i] if u != items] for i in range(items)]
+        rank[:items] = fill_ranks(range(items), inside, [first] * items, most)
     rank[items + 1] = max(rank[:items], default=0) + (1 if left else 0)
     return rank

@@ -3,20 +3,30 @@
 A box is one *call* of a module: nodes of the module that run one after the other, with no other node between them. If
 other nodes run between two calls of a module, each call has a box of its own. Therefore a path that leaves a box never
 enters it again, and the graph of the boxes has no cycle. A single node gets no box. A module that contains all nodes of
-its parent shares one box with the parent. Consecutive siblings of equal structure are folded into one box, which shows
-their number.
+its parent shares one box with the parent. Repeated siblings of equal structure are folded into one box, which shows
+their number. Equal nodes may lie between them, as in a loop over the experts of a mixture.
+
+A module gets no box if several of its parts exchange values with different places outside, like the blocks of a U-Net
+in a list: otherwise one box would hide where each value goes. Such parts are not folded either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from recompviz.core.graphs.graph import Graph
 
 # a graph with more nodes opens collapsed
 COLLAPSE_ABOVE = 150
+# a graph with a fold of this many parallel branches opens collapsed, whatever its size
+PARALLEL = 6
+# a module gets no box if more parts than SPLIT, and at least a share of the parts, have a partner of their own outside
+SPLIT, SPLIT_SHARE = 2, 0.34
+# the most items in one repetition of a fold
+LONGEST_PERIOD = 8
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,9 @@ class _Box:
     items: list[int | _Box] = field(default_factory=list)
     times: int = 1
     shape: Hashable = ()
+    first: int = 0  # the places of its nodes in the running order: first ≤ place < stop
+    stop: int = 0
+    split: bool = False  # gets no box
 
 
 def running_order(graph: Graph) -> list[int]:
@@ -86,8 +99,10 @@ def module_tree(graph: Graph) -> Modules:
     order = running_order(graph)
     place = {v: i for i, v in enumerate(order)}
     inside: list[list[int]] = [[] for _ in order]  # for each place the places of its predecessors
+    after: list[list[int]] = [[] for _ in order]
     for u, v in graph.edges.tolist():
         inside[place[v]].append(place[u])
+        after[place[u]].append(place[v])
     paths = [tuple(part for part in graph.info[v].module.split(".") if part) for v in order]
     ops = [graph.info[v].op for v in order]
 
@@ -102,36 +117,104 @@ def module_tree(graph: Graph) -> Modules:
                 len(paths[i]) > deep for i in range(a, b)
             ):
                 deep += 1
-            child = _Box(".".join(paths[a][depth:deep]), ".".join(paths[a][:deep]))
+            child = _Box(".".join(paths[a][depth:deep]), ".".join(paths[a][:deep]), first=a, stop=b)
             build(child, a, b, deep)
             child.shape = tuple(
                 (ops[i], paths[i][deep:], tuple(sorted(u - a for u in inside[i] if u >= a))) for i in range(a, b)
             )
-            box.items.append(child)
-        _fold(box)
+            box.items += child.items if child.split else [child]
+        parts = [item for item in box.items if isinstance(item, _Box)]
+        own = _own_partners(parts, low, high, inside, after)
+        box.split = depth > 0 and own > SPLIT and own >= SPLIT_SHARE * len(parts)
 
-    root = _Box("", "")
+        def foldable(blocks: list[_Box]) -> bool:
+            own = _own_partners(blocks, blocks[0].first, blocks[-1].stop, inside, after)
+            return own < 2 or own < SPLIT_SHARE * len(blocks)
+
+        if not box.split:
+            kinds = {v: (ops[place[v]], paths[place[v]]) for v in box.items if not isinstance(v, _Box)}
+            _fold(box, kinds, foldable)
+
+    root = _Box("", "", stop=len(order))
     build(root, 0, len(order), 0)
     if len(root.items) == 1 and isinstance(root.items[0], _Box):
         root = root.items[0]  # a wrapper around the whole model gets no box
     return _number(root, len(graph))
 
 
-def _fold(box: _Box) -> None:
-    """Fold consecutive siblings of equal structure into one box."""
+def _own_partners(
+    parts: Sequence[_Box], low: int, high: int, inside: Sequence[Sequence[int]], after: Sequence[Sequence[int]]
+) -> int:
+    """Return how many parts of a module have a partner of their own outside of the places from low to high.
+
+    It is the larger of two numbers: one counts the sources of values, the other the targets. In a module whose parts
+    run one after the other it is 1, since only the first part has sources outside, and only the last one targets.
+    """
+    most = 0
+    for near in (inside, after):
+        partners = [{u for i in range(p.first, p.stop) for u in near[i] if not low <= u < high} for p in parts]
+        uses = Counter(u for each in partners for u in each)
+        most = max(most, sum(any(uses[u] == 1 for u in each) for each in partners))
+    return most
+
+
+def _fold(box: _Box, kinds: Mapping[int, Hashable], foldable: Callable[[list[_Box]], bool]) -> None:
+    """Fold repeated siblings of equal structure into one box, if they are foldable.
+
+    ``kinds`` gives the operator and the module of the box's nodes.
+    """
+    keys = [item.shape if isinstance(item, _Box) else kinds[item] for item in box.items]
     folded: list[int | _Box] = []
-    for _, run in groupby(box.items, key=lambda item: item.shape if isinstance(item, _Box) else object()):
-        members = list(run)
+    at = 0
+    while at < len(box.items):
+        period, times = _repetition(box.items, keys, at)
+        members = box.items[at : at + period * times]
         blocks = [item for item in members if isinstance(item, _Box)]
-        if len(blocks) < 2:
+        if times == 1 or not foldable(blocks):
             folded += members
-        elif len(blocks) == len(box.items):
-            box.times = len(blocks)  # the module contains only these blocks
-            folded += blocks
+        elif len(members) == len(box.items):
+            box.times = times  # the module contains only these blocks
+            folded += members
         else:
             name = _span(blocks[0].name, blocks[-1].name)
-            folded.append(_Box(name, _span(blocks[0].path, blocks[-1].path), list(members), len(blocks)))
+            path = _span(blocks[0].path, blocks[-1].path)
+            folded.append(_Box(name, path, list(members), times, first=blocks[0].first, stop=blocks[-1].stop))
+        at += len(members)
     box.items = folded
+
+
+def _repetition(items: Sequence[int | _Box], keys: Sequence[Hashable], at: int) -> tuple[int, int]:
+    """Return the period and the number of repetitions, from a position on, that fold most items; (1, 1) for no fold.
+
+    Two blocks beside each other are folded. With nodes between the blocks, three repetitions are needed.
+    """
+    best = (1, 1)
+    for period in range(1, min(LONGEST_PERIOD, len(items) - at) + 1):
+        if not any(isinstance(item, _Box) for item in items[at : at + period]):
+            continue
+        times = 1
+        while keys[at : at + period] == keys[at + period * times : at + period * (times + 1)]:
+            times += 1
+        if times >= (2 if period == 1 else 3) and period * times > best[0] * best[1]:
+            best = (period, times)
+    return best
+
+
+def has_parallel_fold(graph: Graph, modules: Modules) -> bool:
+    """Whether a box folds many blocks of which none uses a value of another one, such as the experts of a mixture."""
+    count = len(graph)
+    wide = {m for m in range(len(modules)) if modules.times[m] >= PARALLEL}
+    if not wide:
+        return False
+    chains = [[v, *(count + m for m in ancestors(modules, v))] for v in range(count)]
+    part = [{item - count: below for below, item in pairwise(chain)} for chain in chains]  # box → item of it with v
+    linked = set()
+    for u, v in graph.edges.tolist():
+        for m in wide & part[u].keys() & part[v].keys():
+            a, b = part[u][m], part[v][m]
+            if a != b and a >= count and b >= count:
+                linked.add(m)
+    return bool(wide - linked)
 
 
 def _span(first: str, last: str) -> str:

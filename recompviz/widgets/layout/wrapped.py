@@ -1,9 +1,13 @@
-"""The wrapped layout: a deep network in lines from left to right, like a text.
+"""The wrapped layout: a deep network in lines from left to right, like a text, or as a U.
 
 A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
 therefore broken into lines, at places that few edges cross. The number of lines is chosen so that the graph fills the
 window. Each line has a layered layout. An edge to a later line runs through the gaps between the lines. An edge that
 skips lines also runs along the left margin.
+
+A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if it then fills the
+window about as well. In a U, two lines share a row: a part of the way down, and the part of the way up that the skip
+connections of the row lead to.
 """
 
 from __future__ import annotations
@@ -13,16 +17,45 @@ from dataclasses import dataclass
 from math import sqrt
 
 from recompviz.core.graphs.graph import Graph
-from recompviz.widgets.layout.layered import Arrangement, arrange, ranks_of
+from recompviz.widgets.layout.layered import Arrangement, arrange, ranks_within
+from recompviz.widgets.layout.nested_skips import nested_skips, spread
 
 Point = tuple[float, float]
 PITCH = 46.0  # from rank to rank
 GAP = 16.0  # between the lines of text
 MARGIN = 26.0
 LINE_HEIGHT = 60.0  # first estimate
+NODE_PITCH = 29.0  # from node to node in a rank
 STRETCHES = (1.15, 1.0, 1.3, 0.9, 1.5, 1.22, 1.07, 1.4)
 # for more nodes only two widths are tried
 TRY_OUT = 1_000
+# a U is drawn if its scale in the window is at least this share of the scale of the best text
+U_SHARE = 0.6
+ROWS_SHARE = 0.7  # the same for a U with more rows than the largest U
+# columns between the two sides of a U, and by which each row is indented
+U_GAP, U_INDENT = 2.0, 0.7
+MOST_SCALE = 1.25  # a page does not draw a picture larger
+LANE = 6.0  # between skip connections above a row
+
+
+@dataclass(frozen=True)
+class Part:
+    """The ranks of one line, and where the line begins.
+
+    Attributes
+    ----------
+    first, last : int
+        The first and the last rank in the line.
+    row : int
+        The number of the row of the line, from the top.
+    shift : float
+        The column of the first rank.
+    """
+
+    first: int
+    last: int
+    row: int
+    shift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -31,8 +64,7 @@ class Line:
 
     Attributes
     ----------
-    first, last : int
-        The first and the last rank in the line.
+    part : Part
     top : float
         The y coordinate of the upper side of the line, in pixels.
     arrangement : Arrangement
@@ -42,14 +74,17 @@ class Line:
     edges : tuple of int
         The numbers of the edges between nodes of the line. The keys of ``arrangement.lines`` are positions in this
         tuple.
+    row_top, row_bottom : float
+        The y coordinates of the upper and the lower side of the row of the line.
     """
 
-    first: int
-    last: int
+    part: Part
     top: float
     arrangement: Arrangement
     members: tuple[int, ...]
     edges: tuple[int, ...]
+    row_top: float
+    row_bottom: float
 
 
 def wrap(
@@ -75,23 +110,53 @@ def wrap(
     width, height : float
         The size of the picture in pixels.
     """
-    rank = ranks_of(graph)
     edges = [(u, v) for u, v in graph.edges.tolist()]
+    rank = ranks_within(graph, PITCH / NODE_PITCH * view[1] / view[0])
     count = max(rank, default=-1) + 1
     guess = sqrt(count * LINE_HEIGHT / PITCH * view[0] / view[1])
-    tried: set[tuple[int, ...]] = set()
+    tried: set[tuple[Part, ...]] = set()
     best: tuple[float, list[Line]] = (-1.0, [])
+
+    def laid(parts: list[Part]) -> tuple[float, list[Line]]:
+        lines = _set_lines(rank, edges, parts, node)
+        width, height = _extent(lines, node)
+        return min(view[0] / width, view[1] / height, MOST_SCALE), lines
+
     # heights depend on where the lines break, so several widths are tried; the one that fills the window best is used
     for stretch in STRETCHES if len(graph) <= TRY_OUT else STRETCHES[:2]:
         starts = _breaks(rank, edges, count, max(8, round(guess * stretch)))
-        if tuple(starts) not in tried:
-            tried.add(tuple(starts))
-            lines = _set_lines(rank, edges, starts, node)
-            width, height = _extent(lines, node)
-            scale = min(view[0] / width, view[1] / height)
-            if scale > best[0]:
-                best = scale, lines
+        stops = [*starts[1:], count]
+        parts = tuple(Part(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
+        if parts not in tried:
+            tried.add(parts)
+            best = max(best, laid(list(parts)), key=lambda one: one[0])
+    chain = nested_skips(rank, edges)
+    us = [laid(_u_parts(rank, edges, spread(chain, rows), count)) for rows in range(2, len(chain) + 1)]
+    largest = max((scale for scale, _ in us), default=0.0)
+    # the U with the most rows that is about as large as the largest
+    most = next((u for u in reversed(us) if u[0] >= ROWS_SHARE * largest), None)
+    if most and most[0] >= U_SHARE * best[0]:
+        best = most
     return _place(rank, edges, best[1], node)
+
+
+def _u_parts(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int], count: int) -> list[Part]:
+    """Return the lines of a U: for each skip connection a row with a line on each side, and below them the middle."""
+    down = [rank[edges[e][0]] for e in chain]
+    up = [rank[edges[e][1]] for e in chain]
+    left = [(a + 1, b) for a, b in zip([-1, *down], down, strict=False)]
+    right = [(a, b - 1) for a, b in zip(up, [count, *up], strict=False)]
+    middle = (down[-1] + 1, up[-1] - 1)
+    need = [
+        b - a + 1 + d - c + 1 + U_GAP + 2 * U_INDENT * i
+        for i, ((a, b), (c, d)) in enumerate(zip(left, right, strict=True))
+    ]
+    width = max([*need, middle[1] - middle[0] + 1 + 2 * U_INDENT * len(chain)])
+    parts = [Part(a, b, i, U_INDENT * i) for i, (a, b) in enumerate(left)]
+    if middle[0] <= middle[1]:
+        parts.append(Part(*middle, len(chain), (width - (middle[1] - middle[0] + 1)) / 2))
+    parts += [Part(a, b, i, width - U_INDENT * i - (b - a + 1)) for i, (a, b) in reversed(list(enumerate(right)))]
+    return parts
 
 
 def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, columns: int) -> list[int]:
@@ -114,29 +179,57 @@ def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, c
 
 
 def _set_lines(
-    rank: Sequence[int], edges: Sequence[tuple[int, int]], starts: Sequence[int], node: tuple[float, float]
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], parts: Sequence[Part], node: tuple[float, float]
 ) -> list[Line]:
     line_of_rank: list[int] = []
-    stops = [*starts[1:], max(rank, default=-1) + 1]
-    for i, (a, b) in enumerate(zip(starts, stops, strict=True)):
-        line_of_rank += [i] * (b - a)
-    members: list[list[int]] = [[] for _ in starts]
-    inner: list[list[int]] = [[] for _ in starts]
+    for i, part in enumerate(parts):
+        line_of_rank += [i] * (part.last - part.first + 1)
+    members: list[list[int]] = [[] for _ in parts]
+    inner: list[list[int]] = [[] for _ in parts]
+    rows = max((part.row for part in parts), default=-1) + 1
+    lanes = [0] * rows  # skip connections above a row
+    joins: dict[tuple[int, int], tuple[int, int]] = {}  # two lines of one row → an edge between them
     for v, r in enumerate(rank):
         members[line_of_rank[r]].append(v)
     for e, (u, v) in enumerate(edges):
-        if line_of_rank[rank[u]] == line_of_rank[rank[v]]:
-            inner[line_of_rank[rank[u]]].append(e)
-    lines: list[Line] = []
-    top = 0.0
-    for i, (a, b) in enumerate(zip(starts, stops, strict=True)):
-        local = {v: j for j, v in enumerate(members[i])}
-        arrangement = arrange(
-            [rank[v] for v in members[i]], [(local[edges[e][0]], local[edges[e][1]]) for e in inner[i]]
+        a, b = line_of_rank[rank[u]], line_of_rank[rank[v]]
+        if a == b:
+            inner[a].append(e)
+        elif parts[a].row == parts[b].row:
+            if _straight(rank, u, v, parts[a], parts[b]):
+                joins.setdefault((a, b), (u, v))
+            else:
+                lanes[parts[a].row] += 1
+    local = [{v: j for j, v in enumerate(each)} for each in members]
+    arrangements = [
+        arrange([rank[v] for v in members[i]], [(local[i][edges[e][0]], local[i][edges[e][1]]) for e in inner[i]])
+        for i in range(len(parts))
+    ]
+    lowered = [0.0] * len(parts)  # so that the edge which joins two lines of a row is straight
+    for (a, b), (u, v) in joins.items():
+        rise = arrangements[a].across[local[a][u]] - arrangements[b].across[local[b][v]]
+        lowered[b], lowered[a] = max(0.0, rise), max(0.0, -rise)
+    tops = [0.0] * (rows + 1)
+    for r in range(rows):
+        extent = max(lowered[i] + arrangements[i].extent for i, part in enumerate(parts) if part.row == r)
+        tops[r + 1] = tops[r] + lanes[r] * LANE + extent + node[1] + GAP
+    return [
+        Line(
+            part,
+            tops[part.row] + lanes[part.row] * LANE + lowered[i],
+            arrangements[i],
+            tuple(members[i]),
+            tuple(inner[i]),
+            tops[part.row],
+            tops[part.row + 1] - GAP,
         )
-        lines.append(Line(a, b - 1, top, arrangement, tuple(members[i]), tuple(inner[i])))
-        top += arrangement.extent + node[1] + GAP
-    return lines
+        for i, part in enumerate(parts)
+    ]
+
+
+def _straight(rank: Sequence[int], u: int, v: int, left: Part, right: Part) -> bool:
+    """Whether an edge between two lines of a row passes no rank of them."""
+    return rank[u] == left.last and rank[v] == right.first
 
 
 def _place(
@@ -147,36 +240,47 @@ def _place(
     line_of = [0] * len(rank)
     routes: list[list[Point]] = [[] for _ in edges]
 
-    def x_of(r: int, line: Line) -> float:
-        return MARGIN + half + (r - line.first) * PITCH
+    def x_of(r: int, part: Part) -> float:
+        return MARGIN + half + (part.shift + r - part.first) * PITCH
 
     for i, line in enumerate(lines):
         for j, v in enumerate(line.members):
-            centre[v] = (x_of(rank[v], line), line.top + node[1] / 2 + line.arrangement.across[j])
+            centre[v] = (x_of(rank[v], line.part), line.top + node[1] / 2 + line.arrangement.across[j])
             line_of[v] = i
         for j, e in enumerate(line.edges):
             u, v = edges[e]
-            passed = [(x_of(r, line), line.top + node[1] / 2 + y) for r, y in line.arrangement.lines.get(j, ())]
+            passed = [(x_of(r, line.part), line.top + node[1] / 2 + y) for r, y in line.arrangement.lines.get(j, ())]
             routes[e] = [(centre[u][0] + half, centre[u][1]), *passed, (centre[v][0] - half, centre[v][1])]
 
-    def gap_below(i: int) -> float:
-        return lines[i].top + lines[i].arrangement.extent + node[1] + GAP / 2
-
-    for e, (u, v) in enumerate(edges):
+    above = [0] * len(lines)  # how many lanes above each row are taken
+    # the innermost skip connection of a row has the lowest lane
+    for e in sorted(range(len(edges)), key=lambda e: rank[edges[e][1]] - rank[edges[e][0]]):
         if routes[e]:
             continue
-        out, into = centre[u][0] + half + 4, centre[v][0] - half - 4
+        u, v = edges[e]
+        a, b = lines[line_of[u]], lines[line_of[v]]
         start, end = (centre[u][0] + half, centre[u][1]), (centre[v][0] - half, centre[v][1])
-        leave, arrive = gap_below(line_of[u]), gap_below(line_of[v] - 1)
-        middle = [(out, leave), (into, leave)]
-        if leave != arrive:
-            lane = MARGIN / 2 - 2 - 3 * (e % 3)  # three lanes in the margin for edges that skip lines
-            middle = [(out, leave), (lane, leave), (lane, arrive), (into, arrive)]
-        routes[e] = [start, (out, start[1]), *middle, (into, end[1]), end]
+        out, into = start[0] + 4, end[0] - 4
+        if a.part.row == b.part.row:
+            if _straight(rank, u, v, a.part, b.part):
+                middle = [(out, start[1]), (out, end[1])] if start[1] != end[1] else []
+            else:
+                above[a.part.row] += 1
+                lane = min(a.top, b.top) - LANE * above[a.part.row] + LANE / 2
+                middle = [(out, lane), (into, lane)]
+        else:
+            leave = a.row_bottom + GAP / 2 if a.part.row < b.part.row else a.row_top - GAP / 2
+            arrive = b.row_top - GAP / 2 if a.part.row < b.part.row else b.row_bottom + GAP / 2
+            middle = [(out, leave), (into, leave)]
+            if abs(a.part.row - b.part.row) > 1:
+                side = MARGIN / 2 - 2 - 3 * (e % 3)  # three lanes in the margin for edges that skip rows
+                middle = [(out, leave), (side, leave), (side, arrive), (into, arrive)]
+        turns = [(out, start[1]), *middle, (into, end[1])] if middle else []
+        routes[e] = [start, *turns, end]
     return (centre, routes, *_extent(lines, node))
 
 
 def _extent(lines: Sequence[Line], node: tuple[float, float]) -> tuple[float, float]:
-    widest = max((line.last - line.first for line in lines), default=0)
-    height = lines[-1].top + lines[-1].arrangement.extent if lines else 0.0
-    return 2 * MARGIN + node[0] + widest * PITCH, height + node[1]
+    widest = max((line.part.shift + line.part.last - line.part.first for line in lines), default=0.0)
+    height = max((line.row_bottom for line in lines), default=node[1])
+    return 2 * MARGIN + node[0] + widest * PITCH, height

@@ -57,6 +57,7 @@ export function readModules(message) {
     lines: typed(Int32Array, message.lines),
     passed: typed(Float32Array, message.passed),
     offsets: typed(Uint32Array, message.offsets),
+    skips: typed(Uint32Array, message.skips),
     collapseAbove: message.collapse_above,
   };
 }

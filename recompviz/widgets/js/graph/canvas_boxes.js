@@ -3,13 +3,14 @@
 
 import { svg } from "../shared/elements.js";
 import { FLAG } from "./overlay.js";
+import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
 
 // scales below which boxes have no border and no hatch, and no text
 const BORDERS = 0.25;
 const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
-const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
+const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
 /** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
@@ -24,6 +25,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   let hatch = null;
   let lines = null;
   let lit = null;
+  let faded = false; // the lines that are not lit
   // only an element can have the focus; each focused box gets a new one, so that screen readers announce every move
   const standIns = [];
   let focused = -1;
@@ -95,7 +97,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     }
     pen.strokeStyle = colours.edge;
     pen.lineWidth = Math.max(1.3, 0.5 / camera.scale);
-    pen.globalAlpha = lit ? 0.3 : 1;
+    pen.globalAlpha = lit && faded ? 0.3 : 1;
     if (camera.scale > 0.12) pen.stroke(lines);
     pen.globalAlpha = 1;
     if (lit) {
@@ -134,6 +136,12 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     }
     pen.globalAlpha = 1;
     for (const b of seen) if (flags[b] & MARKED) drawMarks(b);
+    if (camera.scale >= TEXTS && scene.shapes) {
+      pen.textAlign = "left";
+      pen.font = SHAPE_FONT;
+      pen.fillStyle = colours.muted;
+      for (const { x, y, text } of scene.shapes) if (x + 130 >= left && x <= right && y + 12 >= top && y <= bottom) pen.fillText(text, x, y);
+    }
     if (camera.scale >= TEXTS) {
       pen.textAlign = "center";
       pen.font = "560 11px system-ui, sans-serif";
@@ -200,8 +208,11 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       standIns.at(-1).focus({ preventScroll: true });
       while (standIns.length > 1) standIns.shift().remove();
     },
-    /** Light the lines for which `chosen(line)`; null for none. */
-    light: (chosen) => void (lit = chosen ? pathOf(chosen) : null),
+    /** Light the lines for which `chosen(line)`, and with `fade` fade the others; null for none. */
+    light(chosen, fade) {
+      lit = chosen ? pathOf(chosen) : null;
+      faded = fade;
+    },
     setCamera(nextCamera, nextView) {
       camera = nextCamera;
       view = nextView;

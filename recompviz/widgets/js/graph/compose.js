@@ -2,13 +2,14 @@
 // items their sizes and the columns their widths, and fits the places across, so that opening a box only shifts its
 // neighbours. "Along" is the direction of the ranks, "across" the other direction.
 
-import { lineBreaks } from "./line_breaks.js";
+import { wrappedLines, ROW_GAP, LANE } from "./wrapped_lines.js";
 import { spreadAcross, mainLines } from "./spread_across.js";
 
 const COLUMN_GAP = 8;
 const BOX_GAP = 16; // beside a box of several nodes
-const TEXT_GAP = 22; // between the lines of a wrapped box
+const SIDE = 14; // beside the lines of a wrapped box, for lines that skip rows
 const BOX_PAD = 10;
+const VIEW = { width: 1060, height: 330 };
 export const FRAME_HEAD = 20;
 
 /**
@@ -17,8 +18,10 @@ export const FRAME_HEAD = 20;
  * @param open a Set of boxes; the whole graph (box 0) is always open
  * @param mode "wrapped", "right" or "down"
  * @param sizeOf(item) → [width, height] of a closed item
+ * @param options { view, the size of the window; breaks, a Map that remembers the lines of each box; room(item), the
+ *   length that the text on the lines from an item takes }
  */
-export function compose(tree, open, mode, sizeOf) {
+export function compose(tree, open, mode, sizeOf, { view = VIEW, breaks = new Map(), room = () => 0 } = {}) {
   const down = mode === "down";
   const size = (item) => {
     const [width, height] = sizeOf(item);
@@ -26,14 +29,17 @@ export function compose(tree, open, mode, sizeOf) {
   };
   const linesOf = Array.from({ length: tree.boxes }, () => []);
   for (let i = 0; i < tree.lines.length / 3; i++) linesOf[tree.lines[3 * i]].push(i);
-  const whole = placeBox(tree, 0, open, mode, size, linesOf);
-  const scene = { mode, engine: "modules", items: [], x: [], y: [], w: [], h: [], frames: [], points: [], offsets: [0], lineEdges: [] };
+  const skipsOf = Array.from({ length: tree.boxes }, () => []);
+  for (const i of tree.skips ?? []) skipsOf[tree.lines[3 * i]].push(i);
+  const whole = placeBox(0, { tree, open, mode, size, linesOf, skipsOf, view, breaks, room });
+  const scene = { mode, engine: "modules", items: [], x: [], y: [], w: [], h: [], frames: [], points: [], offsets: [0], lineEdges: [], lineFrom: [] };
   const put = (along, across) => (down ? [across, along] : [along, across]);
   const walk = (box, along, across) => {
     for (const line of box.lines) {
       for (const [a, c] of line.points) scene.points.push(...put(along + a, across + c));
       scene.offsets.push(scene.points.length / 2);
       scene.lineEdges.push(tree.edgesOfLine[line.number]);
+      scene.lineFrom.push(tree.lines[3 * line.number + 1]);
     }
     for (const item of box.items) {
       const [x, y] = put(along + item.along, across + item.across);
@@ -55,7 +61,8 @@ export function compose(tree, open, mode, sizeOf) {
   return scene;
 }
 
-function placeBox(tree, m, open, mode, size, linesOf) {
+function placeBox(m, given) {
+  const { tree, open, mode, size, linesOf, skipsOf, view, room } = given;
   const down = mode === "down";
   const inset = m === 0 ? { along: BOX_PAD, across: BOX_PAD } : down ? { along: BOX_PAD + FRAME_HEAD, across: BOX_PAD } : { along: BOX_PAD, across: BOX_PAD + FRAME_HEAD };
   const things = new Map(); // item (−1 and −2 for the ports) → its element
@@ -67,12 +74,13 @@ function placeBox(tree, m, open, mode, size, linesOf) {
   };
   for (const item of tree.children[m]) {
     const box = item - tree.count;
-    const inner = box >= 0 && open.has(box) ? placeBox(tree, box, open, mode, size, linesOf) : null;
+    const inner = box >= 0 && open.has(box) ? placeBox(box, given) : null;
     const [length, breadth] = inner ? [inner.length, inner.breadth] : size(item);
     const port = inner ? [inner.portIn, inner.portOut] : [breadth / 2, breadth / 2];
     add(item, tree.rank[item], tree.across[item], { item, inner, length, breadth, into: port[0], out: port[1], box: box >= 0 });
   }
   const lines = linesOf[m];
+  const rankOf = (i, end) => things.get(tree.lines[3 * i + end]).rank;
   const used = (port, end) => lines.some((i) => tree.lines[3 * i + end] === port);
   const portElement = () => ({ item: -1, length: 0, breadth: 0, into: 0, out: 0, port: true });
   if (used(-1, 1)) add(-1, 0, tree.ports[3 * m], portElement());
@@ -81,23 +89,33 @@ function placeBox(tree, m, open, mode, size, linesOf) {
 
   // along: column by column, broken into lines where wrapped
   const widths = columns.map((column) => column.reduce((most, element) => Math.max(most, element.length), 0));
-  const gapAfter = columns.map((column, r) => (column.some((e) => e.box) || columns[r + 1]?.some((e) => e.box) ? BOX_GAP : COLUMN_GAP));
-  const breaks = mode === "wrapped" ? lineBreaks(tree, lines, things, widths, gapAfter) : [0];
+  const gapAfter = columns.map((column, r) => (column.some((e) => e.box) || columns[r + 1]?.some((e) => e.box) ? BOX_GAP : COLUMN_GAP) + Math.max(0, ...column.map((e) => (e.port || down ? 0 : room(e.item)))));
+  const breadths = columns.map((column) => column.reduce((sum, e) => sum + e.breadth + 8, 0));
+  let parts = [{ first: 0, last: columns.length - 1, row: 0, shift: 0 }];
+  if (mode === "wrapped") {
+    const spans = lines.map((i) => [rankOf(i, 1), rankOf(i, 2)]);
+    const chosen = wrappedLines({ widths, gapAfter, breadths, spans, chain: skipsOf[m].map((i) => [rankOf(i, 1), rankOf(i, 2)]) }, view, given.breaks.get(m));
+    given.breaks.set(m, chosen.breaks);
+    parts = chosen.parts;
+  }
+  const side = inset.along + (parts.length > 1 ? SIDE : 0);
   const lineOf = [];
   const start = [];
   let length = 0;
-  let at = 0;
-  for (let r = 0; r < columns.length; r++) {
-    if (breaks.includes(r)) at = inset.along + (breaks.length > 1 ? 14 : 0);
-    lineOf.push((lineOf[r - 1] ?? -1) + (breaks.includes(r) ? 1 : 0));
-    start.push(at);
-    length = Math.max(length, at + widths[r]);
-    at += widths[r] + gapAfter[r];
-  }
-  length += inset.along + (breaks.length > 1 ? 14 : 0) - (down && m ? FRAME_HEAD : 0);
+  parts.forEach((part, line) => {
+    let at = side + part.shift;
+    for (let r = part.first; r <= part.last; r++) {
+      lineOf.push(line);
+      start.push(at);
+      length = Math.max(length, at + widths[r]);
+      at += widths[r] + gapAfter[r];
+    }
+  });
+  length += side - (down && m ? FRAME_HEAD : 0);
 
   // across: the points that lines pass are elements too
   const routes = [];
+  const threads = new Map(); // lines that pass the same point share its element
   const main = mainLines(tree, lines, things);
   for (const i of lines) {
     const from = things.get(tree.lines[3 * i + 1]);
@@ -106,16 +124,18 @@ function placeBox(tree, m, open, mode, size, linesOf) {
     const passed = [];
     if (lineOf[from.rank] === lineOf[to.rank]) {
       for (let p = tree.offsets[i]; p < tree.offsets[i + 1]; p++) {
-        const element = { item: -1, length: 0, breadth: 0, into: 0, out: 0, thread: true };
-        add(null, tree.passed[2 * p], tree.passed[2 * p + 1], element);
+        const key = `${tree.passed[2 * p]},${tree.passed[2 * p + 1]}`;
+        const element = threads.get(key) ?? { item: -1, length: 0, breadth: 0, into: 0, out: 0, thread: true };
+        if (!threads.has(key)) add(null, tree.passed[2 * p], tree.passed[2 * p + 1], element);
+        threads.set(key, element);
         path.push(element);
         passed.push(element);
       }
       path.push(to);
       if (passed.length || to.rank - from.rank <= 1) {
         for (let j = 1; j < path.length; j++) {
-          const threads = (path[j - 1].thread ? 1 : 0) + (path[j].thread ? 1 : 0);
-          const weight = threads === 2 ? 8 : main.has(i) ? 60 : threads ? 0.02 : 0.3;
+          const passes = (path[j - 1].thread ? 1 : 0) + (path[j].thread ? 1 : 0);
+          const weight = passes === 2 ? 8 : main.has(i) ? 60 : passes ? 0.02 : 0.3;
           path[j - 1].near.push([path[j], path[j - 1].out - path[j].into, weight, true]);
           path[j].near.push([path[j - 1], path[j].into - path[j - 1].out, weight, false]);
         }
@@ -123,33 +143,54 @@ function placeBox(tree, m, open, mode, size, linesOf) {
     }
     routes.push({ number: i, from, to, passed });
   }
-  let top = inset.across;
-  const tops = [];
+  const rowOf = (element) => parts[lineOf[element.rank]].row;
+  const rows = parts.reduce((most, part) => Math.max(most, part.row), 0) + 1;
+  // lines within a row of a U: straight if nothing lies between their ends, else above the row
+  const straight = ({ from, to }) => from.rank === parts[lineOf[from.rank]].last && to.rank === parts[lineOf[to.rank]].first;
+  const beside = routes.filter(({ from, to }) => lineOf[from.rank] !== lineOf[to.rank] && rowOf(from) === rowOf(to));
+  const heights = parts.map((part) => spreadAcross(columns.slice(part.first, part.last + 1)));
+  const lowered = parts.map(() => 0);
+  for (const { from, to } of beside.filter(straight).reverse()) {
+    const rise = from.at + from.out - to.at - to.into;
+    lowered[lineOf[to.rank]] = Math.max(0, rise);
+    lowered[lineOf[from.rank]] = Math.max(0, -rise);
+  }
+  const tops = []; // of each row, and the lower side of its lines
   const bottoms = [];
-  breaks.forEach((first, line) => {
-    const part = columns.slice(first, breaks[line + 1] ?? columns.length);
-    const breadth = spreadAcross(part);
-    for (const column of part) for (const element of column) element.at += top;
+  let top = inset.across;
+  for (let row = 0; row < rows; row++) {
+    const within = beside.filter((route) => rowOf(route.from) === row && !straight(route)).sort((a, b) => a.to.rank - a.from.rank - b.to.rank + b.from.rank);
     tops.push(top);
-    bottoms.push(top + breadth);
-    top += breadth + TEXT_GAP;
-  });
-  const breadth = top - TEXT_GAP + BOX_PAD;
+    top += within.length * LANE;
+    within.forEach((route, i) => (route.lane = top - LANE * (i + 0.5)));
+    let below = top;
+    parts.forEach((part, line) => {
+      if (part.row !== row) return;
+      for (let r = part.first; r <= part.last; r++) for (const element of columns[r]) element.at += top + lowered[line];
+      below = Math.max(below, top + lowered[line] + heights[line]);
+    });
+    bottoms.push(below);
+    top = below + ROW_GAP;
+  }
+  const breadth = top - ROW_GAP + BOX_PAD;
 
   const points = (route) => {
-    const { from, to, passed } = route;
+    const { from, to, passed, lane } = route;
     const out = from.port ? [0, from.at] : [start[from.rank] + (widths[from.rank] + from.length) / 2, from.at + from.out];
     const into = to.port ? [length, to.at] : [start[to.rank] + (widths[to.rank] - to.length) / 2, to.at + to.into];
-    const edge = (element, side, across) => [start[element.rank] + (side ? widths[element.rank] : 0), across];
-    const a = lineOf[from.rank];
-    const b = lineOf[to.rank];
-    if (a === b) return [out, edge(from, 1, out[1]), ...passed.flatMap((e) => [edge(e, 0, e.at), edge(e, 1, e.at)]), edge(to, 0, into[1]), into];
-    const leave = bottoms[a] + TEXT_GAP / 2;
-    const arrive = bottoms[b - 1] + TEXT_GAP / 2;
+    const edge = (element, end, across) => [start[element.rank] + (end ? widths[element.rank] : 0), across];
+    if (lineOf[from.rank] === lineOf[to.rank]) return [out, edge(from, 1, out[1]), ...passed.flatMap((e) => [edge(e, 0, e.at), edge(e, 1, e.at)]), edge(to, 0, into[1]), into];
     const right = edge(from, 1, out[1])[0] + 4;
     const left = edge(to, 0, into[1])[0] - 4;
-    const lane = inset.along + 2 - 3 * (route.number % 3);
-    const middle = leave === arrive ? [[right, leave], [left, leave]] : [[right, leave], [lane, leave], [lane, arrive], [left, arrive]];
+    const [a, b] = [rowOf(from), rowOf(to)];
+    let middle;
+    if (a === b) middle = lane === undefined ? [] : [[right, lane], [left, lane]];
+    else {
+      const leave = a < b ? bottoms[a] + ROW_GAP / 2 : tops[a] - ROW_GAP / 2;
+      const arrive = a < b ? tops[b] - ROW_GAP / 2 : bottoms[b] + ROW_GAP / 2;
+      const aside = inset.along + 2 - 3 * (route.number % 3);
+      middle = Math.abs(a - b) === 1 ? [[right, leave], [left, leave]] : [[right, leave], [aside, leave], [aside, arrive], [left, arrive]];
+    }
     return [out, [right, out[1]], ...middle, [left, into[1]], into];
   };
   return {

@@ -10,7 +10,7 @@ const DIRECTIONS = [
   ["down", "↓", "Top down"],
 ];
 
-/** The bar; `actions` { found, go, colour, collapse, expand, mode, zoom, fit }. */
+/** The bar; `actions` { found, go, colour, collapse, expand, mode, shapes, zoom, fit }. */
 export function makeGraphBar(parent, graph, hasModules, actions) {
   const { listen, release } = listeners();
   const bar = html("div", "rv-bar", parent);
@@ -38,6 +38,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   const collapse = hasModules ? button("▣ modules", "Collapse all modules", actions.collapse) : null;
   const expand = hasModules ? button("⊞ every value", "Expand all modules", actions.expand) : null;
   html("span", "rv-small-gap", bar);
+  const shapes = hasModules && graph.nodes.some((node) => node.shape) ? button("⟶ shapes", "Shapes of the values on the lines", () => actions.shapes(shapes.getAttribute("aria-pressed") !== "true")) : null;
   const modes = new Map(DIRECTIONS.map(([mode, text, title]) => [mode, button(text, title, () => actions.mode(mode))]));
   html("span", "rv-small-gap", bar);
   button("+", "Zoom in", () => actions.zoom(1.4));
@@ -55,6 +56,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
       }
     },
     colour: colourOf,
+    shapes: (on) => shapes?.setAttribute("aria-pressed", String(on)),
     /** Which direction is shown, and whether everything is open, closed, or neither. */
     show(mode, opened) {
       for (const [name, element] of modes) element.setAttribute("aria-pressed", String(name === mode));

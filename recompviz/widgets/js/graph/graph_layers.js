@@ -12,6 +12,8 @@ import { HUES } from "./colouring.js";
 // a segment of fewer nodes has no room for its name; at most this many names are shown
 const NUMBERED = 5;
 const MOST_NUMBERS = 120;
+// px; longer lines are drawn stronger
+const LONG = 110;
 
 /** The layers under `root`; `id`, unique in the page, names the patterns. */
 export function makeGraphLayers(root, graph, tree, id) {
@@ -24,6 +26,7 @@ export function makeGraphLayers(root, graph, tree, id) {
   const numbers = svg("g", { class: "rv-numbers", "aria-hidden": "true" }, world);
   const edges = svg("g", { class: "rv-edges", "aria-hidden": "true" }, world);
   const nodes = svg("g", { class: "rv-nodes" }, world);
+  const shapes = svg("g", { class: "rv-shapes", "aria-hidden": "true" }, world);
   let scene = null;
   let bands = [];
   let lines = [];
@@ -31,7 +34,7 @@ export function makeGraphLayers(root, graph, tree, id) {
   /** Draw a scene; if it is `large`, the canvas draws bands and lines. */
   function draw(next, large) {
     scene = next;
-    for (const layer of [frames, bandLayer, numbers, edges]) layer.replaceChildren();
+    for (const layer of [frames, bandLayer, numbers, edges, shapes]) layer.replaceChildren();
     bands = [];
     lines = [];
     scene.frames.forEach(drawFrame);
@@ -42,7 +45,8 @@ export function makeGraphLayers(root, graph, tree, id) {
       const [w, h] = down ? [scene.w[b] + 10, scene.flat ? 40.4 : scene.h[b] + 8] : [scene.flat ? 46.4 : scene.w[b] + 8, scene.h[b] + 9];
       bands.push(svg("rect", { x: scene.x[b] - w / 2, y: scene.y[b] - h / 2, width: w, height: h }, bandLayer));
     });
-    for (let e = 0; e + 1 < scene.offsets.length; e++) lines.push(svg("path", { class: "rv-edge", d: routePath(scene.points, scene.offsets[e], scene.offsets[e + 1]) }, edges));
+    for (let e = 0; e + 1 < scene.offsets.length; e++) lines.push(svg("path", { class: lineClass(scene, e), d: routePath(scene.points, scene.offsets[e], scene.offsets[e + 1]) }, edges));
+    for (const { x, y, text } of scene.shapes ?? []) svg("text", { class: "rv-shape", x, y }, shapes).textContent = text;
   }
 
   /** The frame of an open box, with a head that closes it. */
@@ -78,17 +82,27 @@ export function makeGraphLayers(root, graph, tree, id) {
   return {
     world,
     nodes,
+    /** The layers that fade in when modules are opened or closed. */
+    fading: [frames, bandLayer, numbers, edges, shapes],
     draw,
     paintNumbers,
     paintBand: (b, tint) => bands[b]?.setAttribute("class", bandClass(tint)),
-    /** Emphasise the lines for which `lit(line)` and fade the others; null for all lines alike. */
-    light(lit) {
+    /** Emphasise the lines for which `lit(line)`, and with `fade` fade the others; null for all lines alike. */
+    light(lit, fade) {
       lines.forEach((line, i) => {
-        const name = !lit ? "rv-edge" : lit(i) ? "rv-edge rv-lit" : "rv-edge rv-outside";
+        const plain = lineClass(scene, i);
+        const name = !lit ? plain : lit(i) ? `${plain} rv-lit` : fade ? `${plain} rv-outside` : plain;
         if (line.getAttribute("class") !== name) line.setAttribute("class", name);
       });
     },
   };
+}
+
+/** The class of a line; long ones are drawn stronger. */
+function lineClass({ points, offsets }, e) {
+  let length = 0;
+  for (let p = offsets[e] + 1; p < offsets[e + 1]; p++) length += Math.hypot(points[2 * p] - points[2 * p - 2], points[2 * p + 1] - points[2 * p - 1]);
+  return length > LONG ? "rv-edge rv-arc" : "rv-edge";
 }
 
 /** The hatch of recomputed values, and a pattern for each hue of the segments. */

@@ -85,7 +85,11 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     }
     flags = now;
     const inside = over.lower?.inside ?? null;
-    renderer.light(inside && ((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]])));
+    const { picked } = over;
+    // without a lower set, the lines of the box under the pointer: a long one can then be followed
+    const atPicked = (line) => scene.lineEdges[line].some((e) => graph.edges[2 * e] === picked || graph.edges[2 * e + 1] === picked);
+    if (inside) renderer.light((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]]), true);
+    else renderer.light(picked >= 0 ? atPicked : null, false);
     renderer.paint();
   }
 

@@ -4,7 +4,7 @@
 import { svg, html, setText } from "../shared/elements.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { makeMinimap } from "./minimap.js";
-import { makeModuleTree, shownItem, withNode, boxName } from "./module_tree.js";
+import { makeModuleTree, firstOpen, shownItem, withNode, boxName } from "./module_tree.js";
 import { compose } from "./compose.js";
 import { flatScene, itemSize, boxesOfNodes } from "./scene.js";
 import { makeSvgBoxes } from "./svg_boxes.js";
@@ -16,9 +16,13 @@ import { makeGraphPainter } from "./graph_painter.js";
 import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
 import { makeSequenceBrowser } from "./sequence_browser.js";
+import { scenePlaces, moveFrom } from "./scene_motion.js";
+import { shapeTexts, roomOf } from "./edge_shapes.js";
 
 // above this many boxes, boxes and lines are drawn on a canvas, because as many elements take longer than a frame
 const LARGE = 400;
+// the least scale at which shapes are legible
+const LEGIBLE = 0.95;
 const HINT = "click: select, open · drag: pan · arrows: walk · /: search";
 
 // parent element → what its view showed, so that a view that is drawn again there continues with it
@@ -47,6 +51,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     collapse: () => setOpen(new Set([0])),
     expand: () => setOpen(null),
     mode: setMode,
+    shapes: setShapes,
     zoom: (factor) => win.zoomMiddle(factor),
     fit: () => win.refit(),
   });
@@ -69,8 +74,10 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const last = lastViews.get(place);
   let waiting = "";
   let flat = null; // the layout of every value, from Python
-  let open = last ? last.open : opensCollapsed(graph, modules) ? new Set([0]) : null; // null: every value
+  let open = last ? last.open : opensCollapsed(graph, modules) ? firstOpen(tree) : null; // null: every value
   let mode = "wrapped";
+  let breaks = new Map(); // the lines of each wrapped box, which stay when others are opened
+  let shapes = last?.shapes ?? false; // whether the shapes of the values are written on the lines
   let theory = false; // whether lower sets and segments are shown
   let docked = -1; // the selected node, whose card takes a part of the width
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
@@ -81,6 +88,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const minimap = makeMinimap(frame, (x, y) => win.centre(x, y));
   const colouring = last?.colouring ?? "state";
   bar.colour(colouring);
+  bar.shapes(shapes);
   const painter = makeGraphPainter(graph, tree, picture, layers, colouring, {
     kept: minimap.paint,
     changed: (fresh) => browser.follow(fresh),
@@ -121,6 +129,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   function setMode(next) {
     mode = next;
+    breaks = new Map();
     if (open) show();
     else actions.mode(next); // also if it is shown: another one may be on its way
     bar.show(mode, openness());
@@ -128,15 +137,30 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Set the open boxes: a Set, or null to show every value in the layout from Python. `anchor` keeps its place. */
   function setOpen(next, anchor = -1) {
-    const before = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
+    const held = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
+    const before = picture.scene ? { ...scenePlaces(picture.scene, win.camera, graph.count), large: picture.large } : null;
     open = next;
     if (!open) actions.mode(mode);
-    // lines may break elsewhere: show the whole scene where it stays legible
+    if (held === null) breaks = new Map();
     show(true);
-    if (before === null || (mode === "wrapped" && win.fitsReadably())) return win.refit();
-    // the box that was opened or closed keeps its place on the screen
-    win.hold(cornerOf(anchor), before);
-    if (win.outside(win.onScreen(cornerOf(anchor)))) win.refit();
+    if (held === null) win.refit();
+    else {
+      // the box that was opened or closed keeps its place on the screen, as far as the whole scene can then be seen
+      win.hold(cornerOf(anchor), held, mode === "wrapped");
+      if (win.outside(win.onScreen(cornerOf(anchor)))) win.refit();
+    }
+    const { scene, large } = picture;
+    if (!before || before.large || large) return;
+    moveFrom(before, { scene, camera: win.camera, tree, world: layers.world, groups: svgBoxes.elements(), fading: layers.fading });
+  }
+
+  /** Show or hide the shapes of the values on the lines. */
+  function setShapes(on) {
+    shapes = on;
+    breaks = new Map();
+    bar.shapes(on);
+    show(true);
+    win.refit(on ? LEGIBLE : 0);
   }
 
   function openness() {
@@ -162,7 +186,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Compose and draw a scene. Only this function makes elements. */
   function show(keepCamera = false) {
-    const scene = open ? compose(tree, open, mode, (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "")) : flatScene(flat, graph);
+    const opened = open ?? (shapes ? new Set(tree.names.keys()) : null); // the layout from Python has no room for shapes
+    const sizes = (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "");
+    const room = shapes ? (item) => (opened.has(item - graph.count) ? 0 : roomOf(item, graph, tree)) : undefined;
+    const scene = opened ? compose(tree, opened, mode, sizes, { view: win.shape(), breaks, room }) : flatScene(flat, graph);
+    if (shapes) scene.shapes = shapeTexts(scene, graph);
     const large = scene.items.length > LARGE;
     picture.drawing = true;
     svgBoxes.clear();
@@ -280,7 +308,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     hintAway: () => hint.classList.add("rv-away"),
     destroy: () => {
-      lastViews.set(place, { open, mode, colouring: painter.colouring, camera: win.camera, moved: win.moved });
+      lastViews.set(place, { open, mode, shapes, colouring: painter.colouring, camera: win.camera, moved: win.moved });
       theme.disconnect();
       for (const part of [pointer, keys, painter, browser, minimap, bar]) part.destroy();
     },

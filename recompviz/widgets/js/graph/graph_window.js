@@ -4,6 +4,8 @@ import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 
 // below this scale labels are too small to read and are not drawn
 const READABLE = 0.5;
+// a scene is shown whole after a module was opened if its scale is at least this
+const LEAST_OPENED = 0.7;
 // a scene whose fit is smaller than this is shown from its start, at a readable scale
 const THREAD = 0.3;
 // the pane is as tall as the fitted scene, within these bounds
@@ -38,16 +40,19 @@ export function makeGraphWindow(frame, picture, changed) {
     frame.style.minHeight = `${Math.round(Math.min(MOST_HEIGHT, Math.max(LEAST_HEIGHT, needed)))}px`;
   }
 
-  function refit() {
+  /** Show the whole scene; if its scale is then smaller than `least`, its start at that scale. */
+  function refit(least = 0) {
     const { scene } = picture;
     fitHeight();
     const { width, height } = view();
     const whole = fit(scene, view(), FIT_PAD, MOST_FIT);
     moved = false;
+    if (whole.scale < least) return setCamera({ scale: least, x: FIT_PAD, y: FIT_PAD }, true);
     // one long line would be too thin: show its start at a readable scale; the minimap shows the rest
     if (whole.scale < THREAD && scene.mode === "right") setCamera({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
     else if (whole.scale < THREAD && scene.mode === "down") setCamera({ scale: 0.9, x: width / 2 - 0.45 * scene.width, y: 20 }, false);
     else setCamera(whole, false);
+    return undefined;
   }
 
   return {
@@ -79,9 +84,22 @@ export function makeGraphWindow(frame, picture, changed) {
       const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] });
       if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
     },
-    /** Shift the camera so that a point of the world lies at a point of the screen. */
-    hold: ([x, y], [sx, sy]) => setCamera({ ...camera, x: sx - camera.scale * x, y: sy - camera.scale * y }, true),
-    fitsReadably: () => fit(picture.scene, view()).scale >= READABLE,
+    /**
+     * Shift the camera so that a point of the world lies at a point of the screen. Unless the user moved the camera, and
+     * if the whole scene is legible, show all of it (`whole`); the point then keeps its place as nearly as possible.
+     */
+    hold([x, y], [sx, sy], whole) {
+      const all = fit(picture.scene, view(), FIT_PAD, MOST_FIT);
+      const fits = whole && !moved && all.scale >= LEAST_OPENED;
+      const { scale } = fits ? all : camera;
+      const next = { scale, x: sx - scale * x, y: sy - scale * y };
+      if (!fits) return setCamera(next, true);
+      const within = (shift, size, length) => Math.max(FIT_PAD, Math.min(shift, length - FIT_PAD - scale * size));
+      const { width, height } = view();
+      return setCamera({ scale, x: within(next.x, picture.scene.width, width), y: within(next.y, picture.scene.height, height) }, false);
+    },
+    /** The size of the window that a scene should fill. */
+    shape: () => ({ width: view().width - 2 * FIT_PAD, height: MOST_HEIGHT - 90 }),
     onScreen: ([x, y]) => [camera.x + camera.scale * x, camera.y + camera.scale * y],
     outside([x, y]) {
       const { width, height } = view();

@@ -49,6 +49,21 @@ function edgesByLine(graph, modules, around, count) {
   return edges;
 }
 
+/** The boxes that are open at first: the whole, and the largest ones that fold nothing as long as few boxes are shown. */
+export function firstOpen(tree, few = 8) {
+  const open = new Set([0]);
+  const shown = [...tree.children[0]];
+  while (shown.length <= few) {
+    const boxes = shown.filter((item) => item >= tree.count && tree.times[item - tree.count] === 1);
+    if (!boxes.length) break;
+    const largest = boxes.reduce((a, b) => (tree.nodes[b - tree.count].length > tree.nodes[a - tree.count].length ? b : a)) - tree.count;
+    if (tree.nodes[largest].length < few) break;
+    open.add(largest);
+    shown.splice(shown.indexOf(tree.count + largest), 1, ...tree.children[largest]);
+  }
+  return open;
+}
+
 /** The item that shows a node: the outermost closed box around it, else itself. */
 export function shownItem(tree, v, open) {
   let item = v;

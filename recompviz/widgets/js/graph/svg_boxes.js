@@ -43,7 +43,10 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("rect", { class: "rv-share-ground", x: -w / 2 + 6, y: h / 2 - 8, width: w - 12, height: 4.5, rx: 2 }, group);
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
           svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group).textContent = texts[b].name;
-          if (texts[b].times) svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
+          if (texts[b].times) {
+            svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
+            svg("path", { class: "rv-stack", d: [3, 6].map((d) => `M${-w / 2 + d + 2} ${h / 2 + d}H${w / 2 + d - 3}q3 0 3 -3V${-h / 2 + d + 2}`).join("") }, group);
+          }
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
@@ -81,6 +84,8 @@ export function makeSvgBoxes(layer, graph, light) {
     },
     /** The boxes with an accessible name: all, because each is an element. */
     named: () => groups.keys(),
+    /** The element of every box. */
+    elements: () => groups,
     focus: (b) => groups[b].focus({ preventScroll: true }),
     light,
     /** The elements change when they are set, so nothing is left to paint. */
