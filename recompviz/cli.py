@@ -1,7 +1,7 @@
 """The command line: ``recompviz lab`` starts JupyterLab with the Explorer; the other commands write pages.
 
 ``recompviz snapshot`` writes a page of memory snapshots, ``recompviz course`` the pages of the course. By default, the
-server listens on the loopback interface only. It requires Jupyter's token, because a notebook server executes any code
+server of JupyterLab listens on the loopback interface only. It requires Jupyter's token, because it executes any code
 that it receives.
 """
 
@@ -45,12 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        The arguments after ``recompviz``. If None, ``sys.argv[1:]``. Unknown arguments are passed on to JupyterLab.
+        The arguments after ``recompviz``. If None, ``sys.argv[1:]``. Unknown arguments of ``lab`` are passed on to
+        JupyterLab.
 
     Returns
     -------
     int
-        0 when JupyterLab has ended, or 1 if JupyterLab or the notebook is missing.
+        The exit status of the command; see :func:`open_lab`, :func:`write_snapshot_page` and :func:`write_course`.
+
+    Raises
+    ------
+    SystemExit
+        If the arguments are wrong (status 2), or after ``--help`` and ``--version`` (status 0).
     """
     parser = argparse.ArgumentParser(
         prog="recompviz", description="See and control how much memory training a neural network takes."
@@ -179,8 +185,8 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
 def saved_widget_state() -> Iterator[Path]:
     """Let JupyterLab save the state of widgets in notebooks, so that a notebook shows them without a kernel.
 
-    This is a default, which the user's own settings override. It is a file in a temporary folder, which is added to
-    Jupyter's path of configurations within the ``with`` block.
+    This is a default, which the user's own settings override. The default is written to a file in a temporary folder.
+    In the ``with`` block, the folder is on Jupyter's path of configurations.
     """
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     with tempfile.TemporaryDirectory(prefix="recompviz-lab-") as folder:

@@ -1,8 +1,8 @@
 """A diffusion U-Net: residual blocks that read the time step, attention at some scales, and skip connections.
 
 This is the network of denoising diffusion models, with group norm and SiLU. Every residual block adds a sinusoidal
-embedding of the time step. A skip connection leads from each block on the way down to a block on the way up. So the
-output of the first block lives until the second one reads it.
+embedding of the time step. A skip connection leads from each block on the way down to a block on the way up. The output
+of a block on the way down therefore stays in memory until the block on the way up reads it.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def usable(verb: str, p: Prepared) -> bool:
 
 @contextmanager
 def own_folders() -> Iterator[Path]:
-    """In a block, let recompviz and the standard library write their files to a new folder."""
+    """In a ``with`` block, let recompviz and the standard library write their files to a new folder."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict("os.environ", RECOMPVIZ_CACHE=folder),

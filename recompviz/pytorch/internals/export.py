@@ -150,10 +150,10 @@ def _joint_graph(
 
 @contextlib.contextmanager
 def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
-    """In a block, let Dynamo capture recurrent layers, gradients taken in the forward pass, and methods of loggers.
+    """In a ``with`` block, let Dynamo capture more kinds of code.
 
-    A method of ``logging.Logger`` is not called while Dynamo captures. Functions such as ``logging.info`` still end a
-    graph.
+    These are recurrent layers, gradients that the forward pass computes, and calls of loggers. A method of
+    ``logging.Logger`` is not called while Dynamo captures. Functions such as ``logging.info`` still end a graph.
 
     Parameters
     ----------
@@ -209,13 +209,13 @@ def _buffer_warning(action: Any) -> Iterator[None]:
 
 
 def quiet_capture() -> contextlib.AbstractContextManager[None]:
-    """In a block, suppress warnings that Dynamo causes while it captures and that a user cannot avoid."""
+    """In a ``with`` block, suppress warnings that Dynamo causes while it captures and that a user cannot avoid."""
     return _buffer_warning("ignore")
 
 
 @contextlib.contextmanager
 def module_methods_put_back() -> Iterator[None]:
-    """Restore ``torch.nn.Module.__call__`` and ``__getattr__`` after a block.
+    """Restore ``torch.nn.Module.__call__`` and ``__getattr__`` after a ``with`` block.
 
     ``torch.fx`` replaces them while it traces. If an interrupt arrives while it restores them, they stay replaced.
     """
@@ -232,7 +232,7 @@ def module_methods_put_back() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tensors_put_back(step: torch.nn.Module) -> Iterator[None]:
-    """Restore the parameters and buffers of every module after a block.
+    """Restore the parameters and buffers of every module after a ``with`` block.
 
     AOTAutograd replaces them while it traces, and restores them name by name. If one module has two names (a layer
     used in two blocks), AOTAutograd restores a wrong tensor for the second name.

@@ -62,7 +62,7 @@ def _fake_copy(value: torch.Tensor, mode: FakeTensorMode) -> torch.Tensor:
 
 
 class _FakeCopies(TorchFunctionMode):
-    """In a block, ``copy.deepcopy`` of a tensor makes a fake tensor. It also copies tensors that are no leaves."""
+    """In a ``with`` block, ``copy.deepcopy`` of a tensor, also of one that is not a leaf, makes a fake tensor."""
 
     def __init__(self, mode: FakeTensorMode) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ def _mode_of(values: Iterable[Any]) -> FakeTensorMode | None:
 
 @contextlib.contextmanager
 def fake_mode_of(values: Iterable[Any]) -> Iterator[None]:
-    """In a block, make new tensors in the fake mode of the first fake tensor among ``values``.
+    """In a ``with`` block, make new tensors in the fake mode of the first fake tensor among ``values``.
 
     Operators accept real tensors beside fake ones. Without a fake tensor among ``values``, nothing changes.
     """
@@ -99,7 +99,7 @@ def fake_mode_of(values: Iterable[Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def example_sizes(values: Iterable[Any]) -> Iterator[None]:
-    """In a block, read symbolic sizes of fake tensors as the sizes of the example inputs, without adding guards."""
+    """In a ``with`` block, read symbolic sizes of fake tensors as the example inputs' sizes, without adding guards."""
     mode = _mode_of(values)
     shapes = mode.shape_env if mode is not None else None
     with shapes.suppress_guards() if shapes is not None else contextlib.nullcontext():
@@ -125,7 +125,7 @@ def size_as_text(size: torch.SymInt, inputs: Mapping[str, Any]) -> tuple[str | N
 
 @contextlib.contextmanager
 def real_constants_allowed() -> Iterator[None]:
-    """In a block, allow a trace to contain tensors that are no parameters, buffers or inputs as constants.
+    """In a ``with`` block, allow a trace to contain tensors that are no parameters, buffers or inputs as constants.
 
     PyTorch 2.13 and later allow this by default.
     """
@@ -137,7 +137,7 @@ def real_constants_allowed() -> Iterator[None]:
 
 
 def real_tensors() -> contextlib.AbstractContextManager[Any]:
-    """In a block, make real tensors even while PyTorch traces with fake tensors."""
+    """In a ``with`` block, make real tensors even while PyTorch traces with fake tensors."""
     return unset_fake_temporarily()
 
 

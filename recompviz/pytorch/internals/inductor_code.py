@@ -192,7 +192,7 @@ def _generated(
 
 @contextlib.contextmanager
 def _donating(positions: list[int] | None) -> Iterator[None]:
-    """In a block, tell Inductor the positions of the saved values that it may overwrite in a backward graph."""
+    """In a ``with`` block, tell Inductor the positions of the saved values that a backward graph may overwrite."""
     context = torch._guards.TracingContext.try_get()
     if context is None:
         yield

@@ -120,7 +120,10 @@ def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
 
 @contextlib.contextmanager
 def lstm_in_single_operators() -> Iterator[None]:
-    """In a block, run an LSTM on the CPU as single operators. A trace cannot see the workspace of the fused kernel."""
+    """In a ``with`` block, run an LSTM on the CPU as single operators.
+
+    A trace cannot see the workspace of the fused kernel.
+    """
     with undone(functools.partial(torch._C._set_mkldnn_enabled, torch._C._get_mkldnn_enabled())):
         torch._C._set_mkldnn_enabled(False)
         yield
@@ -137,7 +140,7 @@ def lstm_for_training(*arguments: Any) -> Any:
 
 @contextlib.contextmanager
 def operators_kept_whole() -> Iterator[None]:
-    """In a block, trace resizes, recurrent layers and dropout as eager PyTorch computes them.
+    """In a ``with`` block, trace resizes, recurrent layers and dropout as eager PyTorch computes them.
 
     Otherwise AOTAutograd's dispatcher decomposes them. A resize becomes about thirty indexing calls. An LSTM computes
     sums in another order than in eager PyTorch, so that the last bits differ, and omits the dropout between its layers.

@@ -150,7 +150,7 @@ def saved_bytes(forward: GraphModule, output_count: int) -> int:
 
 
 def split_joint(joint: GraphModule, saved: list[Node], output_count: int, static: Sequence[int]) -> Split:
-    """Split a joint graph into a forward and a backward graph that saves only the given values and inputs.
+    """Split a joint graph into a forward graph, which saves only the given values and the inputs, and a backward graph.
 
     The backward graph recomputes all other values. It runs each recomputed operator just before the first gradient
     operator that needs it. The joint graph is changed.

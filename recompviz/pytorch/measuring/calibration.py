@@ -51,7 +51,8 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     no memory for this plan, it runs under the plan with the least simulated peak that a search finds. The step does
     not run if the figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch,
     to compare the bytes that it saves with those of the captured step. If the second step was traced (see
-    :attr:`Trace.after_first`), they run seven times and twice. The state of the model and of the batch is restored.
+    :attr:`Trace.after_first`), the training step runs seven times and the forward pass twice. The state of the model
+    and of the batch is restored.
 
     Parameters
     ----------

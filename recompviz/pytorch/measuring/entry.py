@@ -74,14 +74,15 @@ def trace(
     Raises
     ------
     TypeError
-        If ``forward`` cannot be called with these inputs, or another argument has the wrong type.
+        If ``forward`` cannot be called with these inputs, or ``kwargs`` or ``targets`` has the wrong type.
     ValueError
         If there is no such granularity or cost model, if ``optimizer`` trains no parameter of the model, or if
         ``costs="roofline"`` and the device is not in this machine.
     TraceError
         If the training step cannot be traced. For example, the loss is not a scalar or uses a tensor that is not its
-        argument, or nothing requires a gradient. The error is also raised if ``device`` is given for a model
-        with memory, or ``costs="measured"`` for a model without memory.
+        argument, or nothing requires a gradient. The error is also raised if ``model``, ``loss`` or ``optimizer`` has
+        the wrong type, if an input is an array and not a tensor, if ``device`` is given for a model with memory, or if
+        ``costs="measured"`` is given for a model without memory.
 
     Examples
     --------

@@ -207,7 +207,7 @@ def compile(
         When the compiled model is called, for each captured graph that cannot be planned and runs eagerly.
     UnplannedStep
         When the compiled model is called, if several steps could not be recorded, so that they run under plans of least
-        peak; or once, if a recorded step took more than the total. The first two steps are not planned, so they may.
+        peak; or once, if a recorded step took more than the total. The first two steps may take more than the total.
 
     Examples
     --------

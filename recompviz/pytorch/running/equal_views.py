@@ -47,7 +47,7 @@ class EqualViews:
         return self._equal[node]
 
     def argument(self, node: Node) -> Node:
-        """Return the value of which a view can be made, in place of the view's first argument."""
+        """Return the earliest value that a view can read in place of its first argument, with an equal result."""
         source = self.equal(cast(Node, node.args[0]))
         while node.target in VIEWS and source.target in VIEWS and source not in self.calls:
             earlier = self.equal(cast(Node, source.args[0]))

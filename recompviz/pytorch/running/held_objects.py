@@ -75,7 +75,7 @@ class HeldObjects:
 
 
 def _leaves(holds: Any) -> Iterator[Any]:
-    """The tensors, modules, optimizers and functions in a nest."""
+    """Iterate over the tensors, modules, optimizers and functions in nested containers."""
     if holds is None:
         return
     if isinstance(holds, Mapping):

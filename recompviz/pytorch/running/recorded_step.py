@@ -97,7 +97,7 @@ class OtherRun:
     inputs : dict of int to (int, int)
         As in :class:`PassRecord`.
     saved : int
-        Bytes that still other compiled models save at this time.
+        Bytes that further compiled models save at this time.
     held : int
         Bytes that the code outside the regions holds when the run starts, without outputs of regions and the inputs.
         Set by :func:`read_recording`, like ``older_inputs``.

@@ -47,7 +47,7 @@ class ResidentMemory:
         state of any other optimizer counts after it has stepped a parameter of a region.
     optimizer_bytes : int
         Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
-    holds : nest of tensors, modules, optimizers and functions, optional
+    holds : tensor, module, optimizer or function, or nested containers of these, optional
         See :class:`recompviz.pytorch.running.held_objects.HeldObjects`.
 
     Attributes
@@ -312,7 +312,10 @@ class _Counter:
         return key in self.sizes or key in self._before
 
     def add_all(self, other: _Counter | None, category: Category) -> None:
-        """Count the storages of another counter, which was given what was counted before here."""
+        """Count the storages that another counter has added, as one category.
+
+        The other counter must have started with this counter's storages, so that none is counted twice.
+        """
         new = {} if other is None else {key: size for key, size in other.sizes.items() if key not in self.sizes}
         self.sizes |= new
         if new:

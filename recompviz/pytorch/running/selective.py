@@ -1,4 +1,4 @@
-"""``rv.checkpoint_policy`` turns a plan into a policy of PyTorch's selective checkpoints, for models not compiled.
+"""``rv.checkpoint_policy`` turns a plan into a policy of PyTorch's selective checkpoints, for eager models.
 
 PyTorch calls a policy after each operator of an eager forward pass. The policy finds the node of the plan by the order
 and the name of the operators.

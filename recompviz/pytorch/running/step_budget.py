@@ -100,7 +100,7 @@ class StepBudget:
         Bytes that the optimizer's state will have, if known.
     strict : bool
         Whether a step that does not fit raises an error. If False, it runs under the plans of least peak.
-    holds : nest of tensors, modules, optimizers and functions, optional
+    holds : tensor, module, optimizer or function, or nested containers of these, optional
         What the caller keeps in memory beside the compiled model; see :func:`recompviz.compile`.
 
     Attributes

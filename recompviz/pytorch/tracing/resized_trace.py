@@ -172,7 +172,7 @@ class ResizedTraces:
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, progress: Progress | None = None) -> None:
-        """Trace the step at the sizes from which :meth:`at` computes. It takes as long as one to three traces.
+        """Trace the step at the sizes from which :meth:`at` computes. This takes as long as one to three traces.
 
         Parameters
         ----------

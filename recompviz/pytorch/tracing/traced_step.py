@@ -298,14 +298,14 @@ class Trace:
         return self.planner.baseline(name)
 
     def bounds(self, once: bool = False) -> BoundCurve:
-        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. It is cached.
+        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. They are cached.
 
         Every plan of this trace has its own bound: ``plan.bound`` and ``plan.gap``.
         """
         return self.planner.bounds(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return how far a plan's recomputation is at most above the optimum, as a share of the forward pass.
+        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
 
         See :meth:`recompviz.Planner.optimality_gap`.
         """

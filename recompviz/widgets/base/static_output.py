@@ -1,9 +1,9 @@
 """A widget's output in a notebook, with a picture that is still there when the notebook is opened without a kernel.
 
-A saved widget view is empty without its kernel. Therefore the widget is displayed together with a second output: a
-picture of the same, as an image, which JupyterLab shows in notebooks that are not trusted, too. The second output can
-be replaced later, for example when a search has ended. Where the widget itself is alive in the same cell, the style
-sheet hides the picture.
+A saved widget view is empty without its kernel. Therefore a second output is displayed with the widget: a picture of
+the widget, as an HTML image. JupyterLab shows images also in notebooks that are not trusted. The second output can be
+replaced later, for example when a search has ended. If the widget is alive in the same cell, the style sheet hides the
+picture.
 """
 
 from __future__ import annotations

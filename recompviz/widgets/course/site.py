@@ -54,7 +54,7 @@ _LESSON = re.compile(r"(?!Explorer)[A-Z]\w*\(")
 
 @dataclass
 class Site:
-    """What was written.
+    """The pages that :func:`write_site` has written.
 
     Attributes
     ----------

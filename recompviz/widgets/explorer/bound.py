@@ -1,4 +1,4 @@
-"""The bound of the planner: the least recomputation that any strategy needs, computed in the background."""
+"""Lower bounds on the recomputation of any strategy, computed in the background when the search has ended."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class Bound:
         self._job: Job[dict[str, Any]] | None = None
 
     def start(self, planner: Planner, table: PlanTable) -> None:
-        """Compute the bounds of a table. A computation under way is cancelled."""
+        """Compute the bounds of a table in the background. A computation under way is cancelled.
+
+        A graph of more than 1,200 nodes gets no bounds.
+        """
         self.stop()
         if len(planner.graph) > MOST_NODES:
             return

@@ -20,6 +20,11 @@ def budget_bytes(value: Any, keep_all: int) -> int:
         ``"60%"``.
     keep_all : int
         The number of bytes that 100 % stands for: the total peak of the plan that recomputes least.
+
+    Raises
+    ------
+    ValueError
+        If ``value`` is not a size.
     """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
@@ -35,8 +40,15 @@ def budget_bytes(value: Any, keep_all: int) -> int:
 def first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
     """Return the row to select first, and its budget in total bytes.
 
-    If ``budget`` is None, the row is the best one for the total half-way between the least feasible one and that of
-    keep-all. The budget is then the total peak of the row.
+    If ``budget`` is None, the row is the best one for the mean of the least total peak and the total peak of the plan
+    that recomputes least. The budget is then the total peak of the row.
+
+    Raises
+    ------
+    InfeasibleBudget
+        If ``budget`` is less than the least total peak of the table.
+    ValueError
+        If ``budget`` is not a size.
     """
     if budget is not None:
         total = budget_bytes(budget, int(table.total_peaks[0]))

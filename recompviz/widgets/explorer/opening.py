@@ -1,7 +1,7 @@
 """An Explorer that is shown before its training step is traced.
 
-A background thread traces, measures and plans the first plans. Until then the page shows the phase, its progress, and a
-button to cancel. Python code waits when it uses anything that the trace gives.
+A background thread traces the step, measures it and makes the first plans. Until then the page shows the phase, its
+progress, and a button to cancel. Python code that reads the plan or another result of the trace waits for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class OpeningExplorer(Explorer):
         Returns the arguments of :class:`Explorer` by name. It runs in a background thread. It should often call
         ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled.
     title : str
-        The title that is shown meanwhile.
+        The title that is shown until the step is traced.
 
     Attributes
     ----------
@@ -88,12 +88,12 @@ class OpeningExplorer(Explorer):
             return
         self._open.wait(seconds)
         if self.error is not None:
-            raise self.error.with_traceback(self._frames)  # each time without those of an earlier reading
+            raise self.error.with_traceback(self._frames)  # without the frames that an earlier raise has added
         if self._opening["state"] == "cancelled":
             raise RecompvizError("opening the Explorer was cancelled; call rv.explore again")
 
     def __getattr__(self, name: str) -> Any:
-        """Wait for the training step, and return what it made."""
+        """Wait until the training step is traced, and return an attribute that the Explorer makes from it."""
         if name in _PARTS and "_job" in vars(self) and not self._job.is_here:
             self.wait_until_open()
             if name in vars(self):
@@ -147,7 +147,7 @@ class OpeningExplorer(Explorer):
             super()._on_message(widget, content, buffers)
 
     def take_state(self, state: dict[str, Any]) -> None:
-        """Set traits that the page sent; before the step is shown there are none."""
+        """Set traits that the page sent. Before the training step is shown, they are ignored."""
         if self.opened:
             super().take_state(state)
 

@@ -123,7 +123,8 @@ class Resizing:
         sizes : mapping of str to int
             The new size of some axes, by name. The others stay.
         budget : int or None
-            The budget to show, in total bytes. With None, it lies half-way between the least one and that of keep-all.
+            The budget to show, in total bytes. If None, the plan for the mean of the least total peak and the total
+            peak of the plan that recomputes least is shown.
 
         Raises
         ------
@@ -191,7 +192,10 @@ class Resizing:
 
 
 def steps_of(axis: SizeAxis) -> list[int]:
-    """Return the sizes that a slider offers: powers of two, one and a half times them, and the traced size.
+    """Return the sizes that a slider offers, in rising order.
+
+    These are the powers of two and three times each power of two, up to the largest size, and the traced and the
+    largest size.
 
     Examples
     --------

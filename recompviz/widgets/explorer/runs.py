@@ -146,9 +146,9 @@ def run_state(
 def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages about runs that an Explorer keeps, in the same order.
 
-    The newest 20 are whole. Older ones have no measured bytes of each step and no gap: they keep the row of the table
-    of runs. Those older than the newest 200 are left out. Without this bound, each run would cost memory for as long as
-    the Explorer lives, and every run would send all earlier ones again.
+    The newest 20 are complete. Older ones have no measured bytes of each step and no gap, which the table of runs does
+    not show. Those older than the newest 200 are left out. Without this bound, each run would take memory for as long
+    as the Explorer lives, and every run would send all earlier ones again.
 
     Parameters
     ----------

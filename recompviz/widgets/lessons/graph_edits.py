@@ -37,6 +37,8 @@ def edited(graph: Graph, change: dict[str, Any]) -> Graph | str:
         unknown node, or a node without a name.
     ValueError
         If ``memory`` or ``time`` is not a number.
+    KeyError
+        If a key of the edit is missing.
 
     Examples
     --------

@@ -34,7 +34,8 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
     title : str
         Title of the scene.
     stacked : bool
-        Whether the graph is above the chart. If False, it is beside the chart where the picture is then larger.
+        Whether the graph is above the chart. If False, it is above or beside the chart, whichever fits the notebook at
+        the larger scale.
     """
     plan = strategy.plan
     graph = plan.graph
@@ -79,7 +80,7 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
 
 
 def predictions(strategy: Strategy) -> tuple[Prediction | None, ...]:
-    """Return for each state the question about the next action; None after the last action and where none fits."""
+    """Return for each state the question about the next action; None for the last state."""
     graph, states = strategy.plan.graph, strategy.states
     sizes = Sizes.of(graph)
     found: list[Prediction | None] = []

@@ -98,7 +98,7 @@ def recordings_page(reports: Sequence[SnapshotReport], path: str | Path | None =
 
 
 def recording_message(report: SnapshotReport) -> dict[str, Any]:
-    """Return what the page knows of a recording.
+    """Return the data of a recording for the page.
 
     In the columns of blocks and parts, ``born`` and ``died`` are positions of events in the trace. ``born`` is −1 for
     the beginning of the recording, and ``died`` is larger than all positions for what is there at its end. ``free`` is

@@ -2,7 +2,7 @@
 
 import { CATEGORY } from "./categories.js";
 
-/** The layer of each block of a reply: 1 for gradients of parameters, s + 2 for a value of stratum s, and the last one for all that is in flight. */
+/** The layer of each block of a reply: 1 for gradients of parameters, s + 2 for a value of stratum s, and the last one for all other blocks. */
 export function layersOf({ blocks, stepNodes }, strata) {
   const layers = new Uint8Array(blocks.bytes.length);
   let stratum = 0; // of the last value whose node is known: calls without a node belong to it
@@ -19,7 +19,7 @@ export function layersOf({ blocks, stepNodes }, strata) {
 
 /**
  * The bars of a reply, from the bottom of the stack to its top: memory allocated before the step, gradients of
- * parameters, the strata in order, and all that is in flight. Within a layer the oldest is at the bottom.
+ * parameters, the strata in order, and all other blocks. Within a layer the oldest is at the bottom.
  * @param strata { names, of } from strataOf
  * @returns { first, stop, bytes, categories, layers, blocks }; a stratum s is layer s + 2; block −1 is memory allocated before the step
  */

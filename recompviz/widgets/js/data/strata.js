@@ -1,6 +1,6 @@
 // The strata of the memory landscape: the parts of the model, in the order in which they run.
 
-const MOST = 16; // parts; more are not told apart by colour
+const MOST = 16; // parts; more cannot be distinguished by colour
 const HEAVY = 0.55; // a part with more of the bytes is split by the next level of the module path
 const LIGHT = 0.05; // neighbouring parts with less are one part
 
@@ -17,7 +17,7 @@ function nameOf(paths) {
  * @returns { names, of }: the names in the order of the first run, and the stratum of each node
  */
 export function strataOf(modules, bytes) {
-  const depth = new Map(); // a path that is split → how many parts of longer paths count
+  const depth = new Map(); // the paths that are split by the next level
   const keyOf = (path) => {
     let length = 1;
     let key = prefix(path, length);

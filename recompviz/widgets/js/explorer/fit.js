@@ -53,7 +53,7 @@ function cost(overhead, forward, unit, searching) {
 }
 
 /**
- * The sentence: whether the step fits into the target, for what, and what a checkpoint around each block needs.
+ * The sentence: whether the step fits into the target, at what extra time, and what a checkpoint around each block needs.
  * @param facts { table, given: the table of baselines or null, target: { bytes, label, device }, forward, unit, axes, now, searching, bound }
  */
 export function fitSentence({ table, given, target, forward, unit, axes, now, searching = false, bound = "" }) {

@@ -1,6 +1,6 @@
 // The keys of the memory landscape: steps, values alive at the chosen step, zoom.
 
-const FAR = 20; // a page is this part of the step
+const FAR = 20; // Page Up and Page Down move by this fraction of the step: 1/20
 
 /** The bars alive at a step, from the bottom of the stack. */
 export function barsAt(bars, step) {

@@ -1,10 +1,10 @@
 // When choices are sent to the kernel: at the end of a drag without delay, and during a drag at intervals, so that the
 // kernel is free when the drag ends. Outline and graph follow the pointer without the kernel.
 
-// ms between two requests of a drag; with a slow kernel, this multiple of the time of its last answer
+// the time between two requests of a drag: 120 ms, or three times the kernel's last answer time if that is longer
 const ASK_EVERY = 120;
 const ASK_SHARE = 3;
-// ms; a longer time is that of a cell that was running, and not of an answer
+// ms; an answer that takes longer has waited for a running cell, so its time does not count
 const LONGEST_ANSWER = 200;
 
 // ms without an answer after which the reader is told
