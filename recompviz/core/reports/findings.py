@@ -48,6 +48,10 @@ class PeakRow:
         The number of training steps from the allocation of the block to the peak; 0 if both are in the same step.
     attributed : bool
         Whether the origin of the block is known.
+    retainer : str
+        The object that keeps the block alive, such as ``"`log` (global)"``. Empty if only the step itself needs it.
+    event : int
+        The event of the report's timeline that allocates the block; −1 if there is none.
     """
 
     value: str
@@ -64,6 +68,8 @@ class PeakRow:
     last_use: str = ""
     age: int = 0
     attributed: bool = True
+    retainer: str = ""
+    event: int = -1
 
     @property
     def shown_shape(self) -> str:
@@ -157,7 +163,7 @@ class Finding:
         if self.verified:
             falls = f": the peak falls by {format_bytes(self.avoidable)}" if self.avoidable else ""
             return f"{self.fix}{falls}"
-        return f"perhaps: {self.fix}" if self.surprising else self.fix
+        return f"perhaps: {self.fix}"
 
 
 @dataclass(frozen=True)

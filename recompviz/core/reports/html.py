@@ -1,45 +1,57 @@
-"""A memory report as HTML of limited size. It has plain tables and no scripts, so every viewer of notebooks shows it.
+"""A memory report as HTML of limited size. It has no scripts, so every viewer of notebooks shows it.
 
-All text from files and models is escaped. A table shows at most 30 rows. If there are more, its title says how many.
+It begins with one sentence that says what to do. Then come the memory landscape with the cause highlighted, the
+findings, and the blocks at the peak in groups that open. Colours are those of the page, light or dark, or legible on
+both. All text from files and models is escaped; names of code between back-ticks are set as code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from recompviz.core.base import palette
 from recompviz.core.base.text import shortened
 from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.landscape import LIT, OTHER, landscape_image
 from recompviz.core.reports.memory_report import MOST_SHOWN
 
 if TYPE_CHECKING:
     from recompviz.core.reports.findings import Finding, PeakRow
     from recompviz.core.reports.memory_report import MemoryReport
+    from recompviz.core.reports.row_groups import RowGroup
     from recompviz.core.reports.source_line import SourceLine
 
 # Longer texts are shortened, so that the page stays small.
 MOST_CHARACTERS = 300
+# Largest number of findings and phases shown.
+FINDINGS, PHASES = 6, 12
+_LINE = "1px solid rgba(128,128,128,.35)"
+_QUIET = "opacity:.75"
+# width of the column of bytes
+_BYTES = "display:inline-block;width:6em;text-align:right;font-variant-numeric:tabular-nums"
 
 
 def report_html(report: MemoryReport) -> str:
     """Return the report as an HTML fragment, with at most six findings."""
+    top = report.top
+    alarm = top is not None and top.matters(report.peak)
+    colour = LIT if alarm else palette.GREEN
     parts = [
-        f"<h4>{escaped(report.title)} on {escaped(report.device)}: peak {format_bytes(report.peak)}</h4>",
-        f"<p>the peak is reached at <b>{escaped(report.reached_at)}</b>; "
-        f"the origin of {report.coverage:.1%} of its bytes is known</p>",
+        f'<p style="border-left:4px solid {colour};padding:.2em .8em;margin:.4em 0;font-size:1.15em">'
+        f"<b>{formatted(report.sentence)}</b></p>",
+        f'<p style="margin:.4em 0;{_QUIET}">{escaped(report.title)} on {escaped(report.device)}: peak '
+        f"{format_bytes(report.peak)}, reached at {formatted(report.reached_at)}; the origin of {report.coverage:.1%} "
+        f"of {'all tensor memory' if report.outside else 'its bytes'} is known{_outside(report)}</p>",
+        *_landscape(report, top if alarm else None),
     ]
-    parts += [_finding_html(finding, first=i == 0) for i, finding in enumerate(report.findings[:6])]
-    parts.append(
-        table(
-            "Alive at the peak",
-            ("bytes", "", "value", "made by", "line", "alive because"),
-            (_cells(row, report.peak) for row in report.rows[:MOST_SHOWN]),
-            len(report.rows),
-        )
-    )
+    parts += [_finding_html(finding, i == 0 and alarm) for i, finding in enumerate(report.findings[:FINDINGS])]
+    parts += _groups(report, top if alarm else None)
+    parts += _phases(report)
     if report.advice:
-        items = "".join(f"<li>{escaped(advice.text)}</li>" for advice in report.advice)
+        items = "".join(f"<li>{formatted(advice.text)}</li>" for advice in report.advice)
         parts.append(f"<p><b>Advice</b></p><ul>{items}</ul>")
     if report.differences:
         parts.append(
@@ -62,30 +74,98 @@ def report_html(report: MemoryReport) -> str:
     if len(report.growth) > 1:
         values = " → ".join(format_bytes(size) for size in report.growth[:20])
         parts.append(f"<p>bytes alive at the end of each step: {values}</p>")
-    parts += [f"<p><i>{escaped(note)}</i></p>" for note in report.notes]
-    return "<div>" + "\n".join(parts) + "</div>"
+    parts += [f"<p><i>{formatted(note)}</i></p>" for note in report.notes]
+    return '<div style="max-width:76em;line-height:1.45">' + "\n".join(parts) + "</div>"
+
+
+def _outside(report: MemoryReport) -> str:
+    if not report.outside:
+        return ""
+    return f"; {format_bytes(report.outside_bytes)} more lie in tensors that the step does not touch"
+
+
+def _landscape(report: MemoryReport, cause: Finding | None) -> Iterator[str]:
+    """Yield the memory landscape with a legend. The blocks of the cause are highlighted."""
+    if len(report.timeline.phases) < 2 or not report.peak:
+        return
+    lit = [report.rows[i].event for i in cause.rows] if cause is not None else []
+    lit = [event for event in lit if event >= 0]
+    words = f"memory over the steps, peak {format_bytes(report.peak)} at {report.reached_at}"
+    if lit and cause is not None:
+        rest = report.peak - cause.size
+        entries = [(LIT, f"{cause.cause} {format_bytes(cause.size)}"), (OTHER, f"all else {format_bytes(rest)}")]
+        words += f", with {cause.cause} highlighted"
+    else:
+        entries = [
+            (palette.CATEGORIES[category.name], f"{category.label} {format_bytes(size)}")
+            for category, size in report.by_category.items()
+        ]
+    swatch = "display:inline-block;width:.8em;height:.8em;border-radius:2px;margin-right:.35em;background:"
+    legend = "".join(
+        f'<span style="margin-right:1.2em;white-space:nowrap"><span style="{swatch}{colour}"></span>{escaped(text)}'
+        "</span>"
+        for colour, text in entries[:8]
+    )
+    steps = f"{len(report.growth)} steps" if len(report.growth) > 1 else "the step"
+    yield f'<div style="border-bottom:{_LINE};border-left:{_LINE};margin:.6em 0 .2em">'
+    yield landscape_image(report.timeline, lit, words) + "</div>"
+    yield (
+        f'<p style="margin:.2em 0 .6em;font-size:.9em">{legend}<span style="{_QUIET}">memory over {steps}; the dashed '
+        f"line is the peak, {format_bytes(report.peak)}</span></p>"
+    )
 
 
 def _finding_html(finding: Finding, first: bool) -> str:
-    head = f"<b>{escaped(finding.cause)}</b>: <code>{escaped(finding.value)}</code>, {format_bytes(finding.size)}"
+    head = f"<b>{formatted(finding.cause)}</b>: {_code(finding.value)}, {format_bytes(finding.size)}"
     where = f" at {_line_html(finding.line)}" if finding.line else ""
-    fix = f"<br>→ {escaped(finding.advice)}" if finding.fix else ""
-    body = f"{head}{where}<br>{escaped(finding.why)}{fix}"
-    return f"<blockquote>{body}</blockquote>" if first else f"<p>{body}</p>"
+    fix = f"<br>→ {formatted(finding.advice)}" if finding.fix else ""
+    style = f"border-left:4px solid {LIT}" if first else f"border-left:{_LINE}"
+    return f'<p style="{style};padding:.1em .8em;margin:.5em 0">{head}{where}<br>{formatted(finding.why)}{fix}</p>'
 
 
-def _cells(row: PeakRow, peak: int) -> Sequence[str]:
-    bar = "█" * round(12 * row.size / peak) if peak else ""
-    shape = f"<br><small>{escaped(row.shown_shape)}</small>" if row.shown_shape else ""
-    made = f"{row.born}" if row.born else row.category.label
-    return (
-        format_bytes(row.size),
-        f"{row.size / peak:.0%} {bar}" if peak else "",
-        escaped(row.value) + shape,
-        escaped(made),
-        _line_html(row.line),
-        escaped(row.why),
+def _groups(report: MemoryReport, cause: Finding | None) -> Iterator[str]:
+    shown = report.groups[:MOST_SHOWN]
+    more = f" (showing {len(shown):,} of {len(report.groups):,} groups)" if len(report.groups) > len(shown) else ""
+    yield f"<p><b>Alive at the peak</b>{more}</p>"
+    yield from (_group_html(group, report, cause) for group in shown)
+
+
+def _group_html(group: RowGroup, report: MemoryReport, cause: Finding | None) -> str:
+    share = group.size / report.peak if report.peak else 0.0
+    colour = palette.CATEGORIES[group.category.name]
+    if cause is not None and cause.rows:
+        colour = LIT if set(cause.rows) & set(group.rows) else OTHER
+    bar = (
+        f'<span style="display:inline-block;width:6em;margin:0 .8em"><span style="display:inline-block;height:.7em;'
+        f'min-width:1px;width:{100 * share:.1f}%;background:{colour}"></span></span>'
     )
+    head = f'<span style="{_BYTES}">{format_bytes(group.size)}</span>{bar}<b>{formatted(group.label)}</b>'
+    where = f" · {_line_html(group.line)}" if group.line else ""
+    why = f' <span style="{_QUIET}">· {formatted(group.why)}</span>' if group.why else ""
+    members = [report.rows[i] for i in group.rows]
+    more = f"<p>showing {MOST_SHOWN:,} of {len(members):,} blocks</p>" if len(members) > MOST_SHOWN else ""
+    items = "".join(_row_html(row) for row in members[:MOST_SHOWN])
+    return (
+        f'<details style="border-top:{_LINE};padding:.15em 0"><summary>{head}{where}{why}</summary>'
+        f'<ul style="margin:.2em 0 .4em">{items}</ul>{more}</details>'
+    )
+
+
+def _row_html(row: PeakRow) -> str:
+    made = row.born or row.category.label
+    parts = [f"{format_bytes(row.size)} {formatted(row.value)}", escaped(row.shown_shape), f"made by {escaped(made)}"]
+    parts += [f"last read by {escaped(row.last_use)}"] if row.last_use else []
+    parts.append(formatted(row.why))
+    return f"<li>{' · '.join(part for part in parts if part)}</li>"
+
+
+def _phases(report: MemoryReport) -> Iterator[str]:
+    phases = report.phases
+    if len(phases) < 2 and not any(phase.times > 1 for phase in phases):
+        return
+    items = "".join(f"<li>{escaped(phase.text)}</li>" for phase in phases[:PHASES])
+    more = f" (showing {PHASES:,} of {len(phases):,})" if len(phases) > PHASES else ""
+    yield f'<p><b>Phases of the step</b>{more}</p><ul style="margin:.2em 0">{items}</ul>'
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count: int) -> str:
@@ -114,6 +194,21 @@ def _line_html(line: SourceLine | None) -> str:
     return f"{escaped(line.place)} <code>{escaped(line.text.strip())}</code>" if line else ""
 
 
+def _code(value: str) -> str:
+    return formatted(value) if "`" in value else f"<code>{escaped(value)}</code>"
+
+
 def escaped(text: str) -> str:
     """Shorten a text to at most 300 characters and escape it for HTML."""
     return escape(shortened(text, MOST_CHARACTERS))
+
+
+def formatted(text: str) -> str:
+    """Shorten and escape a text, and set what stands between back-ticks as code.
+
+    Examples
+    --------
+    >>> formatted("store `x < 3` in `log`")
+    'store <code>x &lt; 3</code> in <code>log</code>'
+    """
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped(text)).replace("`", "&#96;")

@@ -14,6 +14,9 @@ from typing import Any
 
 from recompviz.core.base.rendering import render
 from recompviz.core.reports.findings import Advice, Difference, Finding, PeakRow
+from recompviz.core.reports.first_sentence import first_sentence
+from recompviz.core.reports.row_groups import RowGroup, grouped
+from recompviz.core.reports.step_phases import StepPhase
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 
@@ -51,6 +54,8 @@ class MemoryReport:
         The traced training step; None if it was not traced.
     outside : tuple of PeakRow
         Tensors of the process that the training step does not touch, largest first. They are not part of ``peak``.
+    phases : tuple of StepPhase
+        The phases of the training step that contains the peak, in order. Empty for a snapshot.
     """
 
     title: str
@@ -64,6 +69,17 @@ class MemoryReport:
     open_explorer: Callable[[], Any] | None = field(default=None)
     trace: Any = None
     outside: tuple[PeakRow, ...] = ()
+    phases: tuple[StepPhase, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What to change, where, and what it saves, as one sentence; or what takes the most memory."""
+        return first_sentence(self)
+
+    @cached_property
+    def groups(self) -> tuple[RowGroup, ...]:
+        """The rows, grouped by source line and by the object that holds the blocks; most bytes first."""
+        return grouped(self.rows)
 
     @property
     def peak(self) -> int:
@@ -161,7 +177,7 @@ class MemoryReport:
 
     @property
     def text(self) -> str:
-        """The report as plain text, with at most 6 findings, 12 blocks and 5 differences."""
+        """The report as plain text, with at most 6 findings, 12 groups of blocks and 5 differences."""
         return str(render("report_text", self))
 
     def __repr__(self) -> str:

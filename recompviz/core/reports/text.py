@@ -14,8 +14,9 @@ FINDINGS, ROWS, DIFFERENCES = 6, 12, 5
 
 
 def report_text(report: MemoryReport) -> str:
-    """Return the report as text, with at most 6 findings, 12 rows and 5 differences."""
+    """Return the report as text, with at most 6 findings, 12 groups of rows and 5 differences."""
     lines = [
+        report.sentence,
         f"{report.title} on {report.device}: peak {format_bytes(report.peak)} at {report.reached_at}; "
         f"origin known of {report.coverage:.1%}",
     ]
@@ -27,10 +28,19 @@ def report_text(report: MemoryReport) -> str:
         lines.append(finding.text)
     lines += _more(len(report.findings), FINDINGS, "findings")
     lines += ["", "alive at the peak:"]
-    for row in report.rows[:ROWS]:
-        parts = (row.value, row.shown_shape, row.line.place if row.line else "", row.why)
-        lines.append(f"{format_bytes(row.size):>10}  " + "  ".join(part for part in parts if part))
-    lines += _more(len(report.rows), ROWS, "blocks")
+    for group in report.groups[:ROWS]:
+        shapes = {report.rows[i].shown_shape for i in group.rows}
+        parts = (
+            group.label,
+            shapes.pop() if len(shapes) == 1 else "",
+            group.line.place if group.line else "",
+            group.why,
+        )
+        lines.append(f"{format_bytes(group.size):>10}  " + "  ".join(part for part in parts if part))
+    lines += _more(len(report.groups), ROWS, "groups")
+    if len(report.phases) > 1 or any(phase.times > 1 for phase in report.phases):
+        lines += ["", "phases of the step:", *(f"  {phase.text}" for phase in report.phases[:ROWS])]
+        lines += _more(len(report.phases), ROWS, "phases")
     if report.advice:
         lines += ["", "advice:", *(f"  {advice.text}" for advice in report.advice)]
     if report.differences:

@@ -230,6 +230,21 @@ class SnapshotReport(MemoryReport):
         return "" if self.check.holds else f"this recording is not reliable: {self.check.text}"
 
     @property
+    def sentence(self) -> str:
+        """Which request failed, or else which line holds the most memory at the peak, as one sentence."""
+        top = self.top
+        if top is None:
+            return "Nothing is allocated in this recording."
+        place = f" at {top.line.place}" if top.line is not None else ""
+        if self.history.out_of_memory:
+            return f"Out of memory{place}: {top.why}."
+        if top.matters(self.peak):
+            return f"{format_bytes(top.size)} are reserved and not used: {top.advice or top.why}."
+        line = self.groups[0]
+        where = line.line.place if line.line is not None else line.value
+        return f"{where} holds the most at the peak: {format_bytes(line.size)} of {format_bytes(self.peak)}."
+
+    @property
     def text(self) -> str:
         """The report as plain text. If the self-check does not hold, the first line says so."""
         return "\n".join(filter(None, (self.warning, super().text)))
@@ -413,7 +428,15 @@ class _DeviceReport:
         name = f"{line.function or 'line'} ({line.place})" if line else unnamed
         born = f"event {at:,}" if at >= 0 else BEFORE
         return PeakRow(
-            name, size, stack.category, why, line=line, stack=stack.lines, born=born, attributed=line is not None
+            name,
+            size,
+            stack.category,
+            why,
+            line=line,
+            stack=stack.lines,
+            born=born,
+            attributed=line is not None,
+            event=int(self.allocations.birth[block]),
         )
 
     @staticmethod

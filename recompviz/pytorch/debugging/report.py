@@ -24,6 +24,7 @@ from recompviz.pytorch.debugging.peak.description import (
     why,
 )
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
+from recompviz.pytorch.debugging.peak.phases import phases_of
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock, operator_label
 from recompviz.pytorch.debugging.recorder.watched import Block
 
@@ -79,6 +80,7 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
         notes=(*recording.notes, *not_searched),
         growth=recording.step_ends,
         outside=outside_rows(peak),
+        phases=phases_of(peak, sum(static_bytes.values())),
     )
 
 
@@ -120,4 +122,15 @@ def _live_row(peak: PeakState, one: LiveBlock) -> PeakRow:
         last_use=operator_name(last) if last is not None else "",
         age=peak.age(one),
         attributed=op is not None or block is not None,
+        retainer=_retainer(peak, one),
+        event=int(peak.recording.allocations.birth[one.allocation]),
     )
+
+
+def _retainer(peak: PeakState, one: LiveBlock) -> str:
+    """Return the object that keeps a block alive beyond its function; empty if there is none."""
+    held = None if one.block is None or one.block.role else peak.retainer(one)
+    if held is None or held[0].local:
+        return ""
+    root, expression = held[1].key
+    return f"`{expression}` ({root})"

@@ -114,6 +114,8 @@ _ORDINARY = {
     Category.RECOMPUTED: "recomputed",
 }
 _FIXES = {
-    "saved for backward": "use checkpointing: `rv.fit_in` finds which values to recompute in the least time",
-    "gradient accumulated": "call `zero_grad(set_to_none=True)` before the forward pass to free it",
+    "saved for backward": "recompute a part of them in the backward pass; for a model, `rv.fit_in` finds which",
+    "gradient accumulated": (
+        "if no gradients are accumulated on purpose, call `zero_grad(set_to_none=True)` before the forward pass"
+    ),
 }

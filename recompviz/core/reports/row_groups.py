@@ -1,0 +1,81 @@
+"""Rows of a memory report, grouped: blocks of one line that one object holds are one group.
+
+Thirty outputs in a list are one entry, ``30 × out``, and so are all parameters of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recompviz.core.reports.findings import PeakRow
+from recompviz.core.reports.source_line import SourceLine
+from recompviz.core.steps.joint import Category
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Blocks alive at the peak that one source line made and that one object holds.
+
+    Attributes
+    ----------
+    rows : tuple of int
+        Positions in :attr:`MemoryReport.rows`, largest block first.
+    size : int
+        Bytes of all blocks.
+    value : str
+        The name of the largest block, or the use of the blocks if they have no line.
+    category : Category
+    why : str
+        Why the blocks are alive.
+    line : SourceLine or None
+        The line that made the blocks.
+    """
+
+    rows: tuple[int, ...]
+    size: int
+    value: str
+    category: Category
+    why: str
+    line: SourceLine | None
+
+    @property
+    def label(self) -> str:
+        """The name with the number of blocks, such as ``30 × out``."""
+        return f"{len(self.rows):,} × {self.value}" if len(self.rows) > 1 else self.value
+
+
+def grouped(rows: Sequence[PeakRow]) -> tuple[RowGroup, ...]:
+    """Return the groups of rows, those with the most bytes first.
+
+    Two rows are in one group if they have the same category, source line and operator, and the same retainer. Rows
+    without a line are in one group if they have the same category and reason.
+
+    Examples
+    --------
+    >>> line = SourceLine("train.py", 3, "out = net(x)")
+    >>> rows = [PeakRow("out", 8, Category.KEPT, line=line, retainer="log")] * 3 + [PeakRow("w", 9, Category.PARAMETER)]
+    >>> [(group.label, group.size) for group in grouped(rows)]
+    [('3 × out', 24), ('w', 9)]
+    """
+    members: dict[tuple[object, ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        reason = row.retainer if row.line else row.why
+        members.setdefault((row.category, row.line, row.operator, reason, row.age > 0, row.attributed), []).append(i)
+    groups = []
+    for numbers in members.values():
+        largest = rows[numbers[0]]
+        alone = len(numbers) == 1
+        same = {rows[i].why for i in numbers}
+        why = largest.why if len(same) == 1 else largest.retainer and f"held by {largest.retainer}"
+        groups.append(
+            RowGroup(
+                tuple(numbers),
+                sum(rows[i].size for i in numbers),
+                largest.value if alone or largest.line or not largest.attributed else largest.category.label,
+                largest.category,
+                why or f"the largest: {largest.why}",
+                largest.line,
+            )
+        )
+    return tuple(sorted(groups, key=lambda group: -group.size))
