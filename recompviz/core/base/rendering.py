@@ -15,6 +15,7 @@ _DEFINED_IN = {
     "tradeoff_figure": "recompviz.core.reports.figures",
     "gap_figure": "recompviz.core.reports.figures",
     "peak_figure": "recompviz.core.reports.peak_figure",
+    "first_sentence": "recompviz.core.reports.first_sentence",
     "report_text": "recompviz.core.reports.text",
     "report_html": "recompviz.core.reports.html",
     "recording_figure": "recompviz.core.snapshots.figures",

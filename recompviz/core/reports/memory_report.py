@@ -14,7 +14,6 @@ from typing import Any
 
 from recompviz.core.base.rendering import render
 from recompviz.core.reports.findings import Advice, Difference, Finding, PeakRow
-from recompviz.core.reports.first_sentence import first_sentence
 from recompviz.core.reports.row_groups import RowGroup, grouped
 from recompviz.core.reports.step_phases import StepPhase
 from recompviz.core.steps.joint import Category
@@ -74,7 +73,7 @@ class MemoryReport:
     @property
     def sentence(self) -> str:
         """What to change, where, and what it saves, as one sentence; or what takes the most memory."""
-        return first_sentence(self)
+        return str(render("first_sentence", self))
 
     @cached_property
     def groups(self) -> tuple[RowGroup, ...]:
