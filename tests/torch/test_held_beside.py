@@ -192,5 +192,5 @@ def test_values_that_another_compiled_model_saves_count_until_its_backward_pass(
         return value
 
     beside = room(made)
-    assert alone - beside == sum(held.values()) + x.nbytes > 0  # x: the other model's input
+    assert alone - beside == sum(held.values()) > 0  # x, the input of the other model's last call, counts in both
     assert room(x.clone().requires_grad_) == alone

@@ -58,6 +58,7 @@ def compile_joint(
     partition: Callable[[GraphModule, int], tuple[int, int]],
     forward: Callable[[], Callable[[list[Any]], list[Any]]],
     backward: Callable[[], Callable[[list[Any]], list[Any]]],
+    inference: Callable[[GraphModule], Callable[[list[Any]], Any] | None] = lambda _graph: None,
 ) -> Callable[..., Any]:
     """Compile a graph that Dynamo captured, with given functions for its forward and backward pass.
 
@@ -76,11 +77,18 @@ def compile_joint(
         empty it. The forward function gets the inputs, and returns outputs, slots and the symbolic sizes among the
         inputs. The backward function gets sizes, slots and the gradients of the outputs, and returns the gradients of
         the inputs.
+    inference : callable (graph) → callable or None
+        Called instead if the graph has no backward pass. Returns the function that runs the graph: it takes one list,
+        empties it, and returns the outputs. With None, the operators of the graph are called one by one.
 
     Returns
     -------
     callable (*inputs) → outputs
     """
+
+    def infer(graph: GraphModule, inputs: Sequence[Any]) -> Any:
+        function = inference(graph)
+        return boxed_nop(graph, list(inputs)) if function is None else _boxed(function)
 
     def split(
         joint: GraphModule, _inputs: Sequence[Any], *, num_fwd_outputs: int, **_options: Any
@@ -94,7 +102,7 @@ def compile_joint(
     compiler = aot_autograd(
         fw_compiler=lambda _graph, _inputs: _boxed(forward()),
         bw_compiler=lambda _graph, _inputs: _boxed(backward()),
-        inference_compiler=boxed_nop,
+        inference_compiler=infer,
         partition_fn=split,
         keep_inference_input_mutations=True,
     )

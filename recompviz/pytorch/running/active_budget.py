@@ -68,3 +68,9 @@ class ActiveBudget:
         """Return for each node whether its value is kept in the run that starts now; None keeps every value."""
         budget = _active.get()
         return None if budget is None else budget.choose(run)
+
+    def note_inference(self, run: Run, peak: int) -> None:
+        """Tell the active budget that a graph without a backward pass starts now, and will take ``peak`` bytes."""
+        budget = _active.get()
+        if budget is not None:
+            budget.note_inference(run, peak)

@@ -27,10 +27,12 @@ from recompviz.pytorch.internals.dynamo import (
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import ActiveBudget, active_of
+from recompviz.pytorch.running.inference_region import InferenceRegion
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
+from recompviz.pytorch.tracing.step import TraceError
 
 # A function that was captured in this many training steps is reported, although Dynamo would capture it more often.
 OFTEN = 8
@@ -107,8 +109,20 @@ def compile_region(
     def partition(joint: GraphModule, output_count: int) -> tuple[int, int]:
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded: Folded = fold(joint, frozenset(), granularity, output_count=output_count, role_of=roles)
-            regions.append(Region(folded, chooser, capture))
+        regions.append(Region(folded, chooser, capture))
+        chooser.add(regions[-1])
         return regions[-1].slots, regions[-1].unchecked_slots
+
+    def infer(inference: GraphModule) -> Callable[[list[Any]], Any] | None:
+        count = len(next(iter(reversed(inference.graph.nodes))).args[0])
+        try:
+            with example_sizes(node.meta.get("val") for node in inference.graph.nodes):
+                folded: Folded = fold(inference, frozenset(), output_count=count, role_of=roles)
+        except TraceError:  # for example an operator that overwrites a value of the graph
+            return None
+        region = InferenceRegion(folded, chooser, capture)
+        regions.append(region)
+        return region.infer
 
     try:
         roles = roles_of_inputs(input_sources(graph), inputs)
@@ -118,6 +132,7 @@ def compile_region(
             partition,
             forward=lambda: regions[-1].forward,
             backward=lambda: regions[-1].backward,
+            inference=infer,
         )
     except (InfeasibleBudget, DynamoError):  # Dynamo's own: it captures again, or reports the user's error
         raise

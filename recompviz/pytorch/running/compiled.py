@@ -166,9 +166,9 @@ def compile(
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
         the model's forward pass starts. On CUDA it also includes everything else that is allocated when the forward
         pass starts. On the CPU, name with ``holds`` what exists before the forward pass and is not given to the model,
-        such as targets, models that are not compiled, and compiled models that run only without gradients. What the
-        other compiled models hold is known: their parameters, the values they save, and their outputs. If compiled
-        models with different totals run in one step, the smallest total holds for all of them.
+        such as targets and models that are not compiled. What the other compiled models hold is known, also of those
+        that run only without gradients: their parameters, the values they save, and their outputs. If compiled models
+        with different totals run in one step, the smallest total holds for all of them.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on. If several optimizers train the model, name one here and the
@@ -178,7 +178,7 @@ def compile(
         discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
         state of optimizers, and tensors count, each storage once. A function is called before each step and returns
         such objects; this is for tensors that are new in each step, such as targets. Functions are kept alive, and the
-        other objects are not. A compiled model need not be named if it runs with gradients.
+        other objects are not. A model that recompviz compiled need not be named.
     dynamic, fullgraph
         As for ``torch.compile``.
 
@@ -207,7 +207,8 @@ def compile(
         When the compiled model is called, for each captured graph that cannot be planned and runs eagerly.
     UnplannedStep
         When the compiled model is called, if several steps could not be recorded, so that they run under plans of least
-        peak; or once, if a recorded step took more than the total. The first two steps may take more than the total.
+        peak; or once, if a recorded step took more than the total. The first two steps may take more than the total. Or
+        once, if a forward pass without gradients, such as a validation pass, takes more than the total.
 
     Examples
     --------

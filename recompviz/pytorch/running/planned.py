@@ -141,8 +141,9 @@ class PlannedModule(nn.Module):
         if not torch.is_grad_enabled():
             return self._trace.step(*arguments)
         quiet = contextlib.nullcontext() if self._budget.regions else quiet_capture()
-        # after the traced graph, one graph for all other sizes
-        settings = capture_settings(varying_sizes=bool(self._budget.traced_regions))
+        # one graph for all other sizes, after the traced graph or after two of other sizes
+        varying = bool(self._budget.traced_regions) or len(self._budget.regions) > 1
+        settings = capture_settings(varying_sizes=varying)
         with settings, quiet, active(self._budget):
             result = self._compiled(*arguments)
         self._budget.first_call = False

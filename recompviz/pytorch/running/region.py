@@ -68,6 +68,9 @@ class Chooser(Protocol):
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return for each node whether its value is kept in a run that starts now; None keeps every value."""
 
+    def note_inference(self, run: Run, peak: int) -> None:
+        """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes."""
+
 
 class Run:
     """One run of a region (a captured graph): its forward pass, and the backward pass that may follow.
@@ -220,7 +223,6 @@ class Region:
         self._run_count = 0
         self._runs: dict[int, Run] = {}  # those whose graphs exist
         self._observer: Observer | None = None
-        chooser.add(self)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
         """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save."""
@@ -316,11 +318,15 @@ class Region:
                 with self._observing(run.observer, "f"):
                     outputs, saved = chosen.program.forward(given)
                 run.observer.outputs(run, outputs)
-        own = [outputs[i] for i in self._made]
-        note_outputs(own, [self.folded.joint.rounded(value.untyped_storage().nbytes()) for value in own])
+        self.note_outputs(outputs)
         return [
             *outputs, token, *checked, *saved, *chosen.padding, *unchecked, *chosen.unchecked_padding, *sizes,
         ]  # fmt: skip
+
+    def note_outputs(self, outputs: list[Any]) -> None:
+        """Remember the outputs that the region allocated, for as long as they are alive."""
+        own = [outputs[i] for i in self._made]
+        note_outputs(own, [self.folded.joint.rounded(value.untyped_storage().nbytes()) for value in own])
 
     def backward(self, arguments: list[Any]) -> list[torch.Tensor | None]:
         """Run the backward pass of the program that the forward pass ran.

@@ -166,6 +166,30 @@ class ResidentMemory:
             Bytes by category. Each storage is rounded as the allocator rounds it. Only tensors on the type of device of
             the region count.
         """
+        self._counted, inside, self.outputs = self._count(run, kept, others)
+        totals = self._counted.totals
+        self.held_bytes = totals.get(Category.OTHER, 0)
+        self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
+        if not (self.optimizer.state if self.optimizer is not None else totals.get(Category.OPTIMIZER)):
+            # it did not step yet; another optimizer of the model may have a state already
+            totals[Category.OPTIMIZER] = totals.get(Category.OPTIMIZER, 0) + self.optimizer_bytes
+        missing = max(0, outside_gradients - self.outside_gradients)
+        totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
+        return totals
+
+    def in_use(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> int:
+        """Return the bytes in use now, when ``run`` starts. The arguments are those of :meth:`count`."""
+        now, _, _ = self._count(run, kept, others)
+        return sum(now.totals.values()) + kept
+
+    @property
+    def most_gradients(self) -> int:
+        """At least the bytes of the gradients that this model and the others of the last :meth:`count` may have."""
+        own = self._lasting.totals.get(Category.PARAMETER, 0) if self._lasting is not None else 0
+        return own + (sum(self._held_lasting.sizes.values()) if self._held_lasting is not None else 0)
+
+    def _count(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> tuple[_Counter, int, list[LiveOutput]]:
+        """Count what is in use: all of it, the bytes of the gradients of the regions' parameters, and live outputs."""
         region = run.region
         rounded, device = region.folded.joint.rounded, region.device.type
         values, parameters = self._values()
@@ -213,23 +237,15 @@ class ResidentMemory:
             for reference in other._inputs:
                 now.add(reference(), Category.OTHER)
         totals = now.totals
-        self._counted = now
-        self.outputs = [live for live in live_outputs(device) if not now.has(live.key)]
-        if self.outputs:
-            totals[Category.OTHER] = totals.get(Category.OTHER, 0) + sum(live.size for live in self.outputs)
+        outputs = [live for live in live_outputs(device) if not now.has(live.key)]
+        if outputs:
+            totals[Category.OTHER] = totals.get(Category.OTHER, 0) + sum(live.size for live in outputs)
         allocated = runtime(region.device).allocated()
         if allocated is not None:  # everything in use, also what nobody named
             unknown = allocated - sum(totals.values()) - kept
             unknown = unknown if unknown > UNKNOWN_BYTES else 0
             totals[Category.OTHER] = totals.get(Category.OTHER, 0) + unknown
-        self.held_bytes = totals.get(Category.OTHER, 0)
-        self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
-        if not (self.optimizer.state if self.optimizer is not None else totals.get(Category.OPTIMIZER)):
-            # it did not step yet; another optimizer of the model may have a state already
-            totals[Category.OPTIMIZER] = totals.get(Category.OPTIMIZER, 0) + self.optimizer_bytes
-        missing = max(0, outside_gradients - self.outside_gradients)
-        totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
-        return totals
+        return now, inside, outputs
 
     def counted(self, key: int) -> bool:
         """Return whether the last :meth:`count` counted the storage with this key."""

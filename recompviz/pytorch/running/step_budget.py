@@ -8,7 +8,6 @@ gradients and optimizer state. Each later step runs the combination that recompu
 
 from __future__ import annotations
 
-import itertools
 import threading
 import weakref
 from collections import Counter
@@ -24,7 +23,9 @@ from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
+from recompviz.pytorch.running.live_graphs import LiveGraphs
 from recompviz.pytorch.running.optional_regions import OptionalRegions
+from recompviz.pytorch.running.other_models import OtherModels, saved_by_all
 from recompviz.pytorch.running.plan_chooser import PlanChooser
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
 from recompviz.pytorch.running.predicted_sizes import PredictedSizes
@@ -72,14 +73,8 @@ SEARCH_SECONDS = 20.0
 RECORDED_RANGE = 2.0
 # Before a step is refused, plans are searched for a size that differs by no more than this factor.
 REFUSED_RANGE = 1.25
-# Fewer runs of a model without a total are not searched for those whose graphs are gone.
-FEWEST_LEFT = 64
 # The most sizes for which plans are cached.
 MOST_SIZES = 512
-
-_budgets: weakref.WeakSet[StepBudget] = weakref.WeakSet()
-# Numbers the runs of regions in the process.
-_uses = itertools.count()
 
 
 class UnplannedStep(UserWarning):
@@ -111,6 +106,12 @@ class StepBudget:
         Counts the bytes in use before a step.
     regions : dict of Region to PlannedRegion
         The captured regions, each with its plans.
+    graphs : LiveGraphs
+        The runs of regions whose autograd graphs exist.
+    others : OtherModels
+        What is known of other compiled models.
+    recording : StepRecorder or None
+        Records the current step, if it is recorded.
     models : dict of Region to StepModel
         The models of the recorded steps, by the first region of the step.
     runs : int
@@ -139,13 +140,15 @@ class StepBudget:
         self.strict = strict
         self.memory = ResidentMemory(optimizer, optimizer_bytes, holds)
         self.regions: dict[Region, PlannedRegion] = {}
+        self.graphs = LiveGraphs(self.regions)
+        self.others = OtherModels(self)
+        self.recording: StepRecorder | None = None
         self.runs = self.steps = 0
         # by the region that a step starts with
         self.models: dict[Region, StepModel] = {}
         self._warm_ups: Counter[Region] = Counter()
         self._failed: Counter[Region] = Counter()
         self._deferred: Counter[Region] = Counter()
-        self._runs: list[Run] = []
         self._order: list[Region] = []
         self._step: PlanChooser | None = None
         self._predicted: dict[Region, PredictedSizes] = {}
@@ -155,25 +158,19 @@ class StepBudget:
         self._optional = OptionalRegions(self.memory)
         self._reserves: dict[StepModel, tuple[int, int]] = {}  # the number of regions that were known, and the bytes
         self._room = 0
-        self._recording: StepRecorder | None = None
         self.flaw: Flaw | None = None
         self._next_try: dict[Region, int] = {}  # the number of unplanned steps before the next recording
         self._warned_of: set[Flaw] = set()
-        self._left: list[Run] = []  # of earlier steps, whose graphs still exist
-        self._most_left = FEWEST_LEFT
-        self._before_others: weakref.WeakKeyDictionary[Region, int] = weakref.WeakKeyDictionary()
         self._free = 0  # bytes for the next run of a step that is not planned
         self._resident_before = 0  # the memory in use before the recorded step
         self._recorded_number = 0
         self._recorded_planned = False
         self._warned_over = False
-        self._last_use = -1  # in the order of all runs in the process
-        self._last_start = next(_uses)
-        # models whose graphs exist while this model runs
-        self._outer: weakref.WeakSet[StepBudget] = weakref.WeakSet()
-        self._inner: weakref.WeakSet[StepBudget] = weakref.WeakSet()  # of models that run inside this model's steps
+        # graphs without a backward pass: those that were checked, and those that ran in a recorded step
+        self._inferred: weakref.WeakSet[Region] = weakref.WeakSet()
+        self._recorded_inferences: weakref.WeakSet[Region] = weakref.WeakSet()
+        self._aside = 0  # the most bytes that the others take while graphs of a step exist
         self._limit = self.total or 0
-        _budgets.add(self)
 
     # ---------------------------------------------------------------- called by the regions
 
@@ -183,10 +180,10 @@ class StepBudget:
 
     def remove(self, region: Region) -> None:
         """Forget a region that will not run again, and the recorded steps that ran it."""
+        self.memory.forget(region)
         if region not in self.regions:
             return
         del self.regions[region]
-        self.memory.forget(region)
         for first in [first for first, model in self.models.items() if first is region or region in model.regions]:
             del self.models[first]
             self._predicted.pop(first, None)
@@ -228,31 +225,28 @@ class StepBudget:
             If the budget is strict and no plan fits.
         """
         self.runs += 1
-        self._last_use = next(_uses)
+        self.others.note_use()
         region = run.region
         if region not in self.regions:  # another model of the same class was compiled first
             self.add(region)
         self.memory.note_run(run)
         if self.total is None:
-            self._note_unlimited(run)
+            self.graphs.note_outside_steps(run)
             return None
-        trained = self._note_ended()
-        if not self._runs:
+        trained = self.graphs.note_ended(self.recording is not None)
+        if not self.graphs.of_step:
             self._start_step(run, trained)
         self._order.append(region)
-        self._runs.append(run)
+        self.graphs.note(run)
         self._optional.note(self._order[0], region, run.sizes)
-        for budget in list(self._outer):
-            if budget._recording is not None:
-                others = [other for other in self._outer if other is not budget]
-                budget._recording.other_runs(run, sum(other._saved_now() for other in others))
-        if self._recording is not None:
-            self._recording.begin(run)
+        self.others.tell_recordings(run)
+        if self.recording is not None:
+            self.recording.begin(run)
         step, known = self._step, self.regions[region]
         mask = step.mask(run) if step is not None else None
         if step is not None and step.missing > 0 and self.strict:
             missing, self._step = step.missing, None
-            self._order, self._runs = [], []
+            self._order, self.graphs.of_step = [], []
             self._refuse(missing, run)
         if mask is None and step is not None:
             mask = known.lean()
@@ -262,31 +256,46 @@ class StepBudget:
             self._free -= known.held(mask, run.sizes)
         return mask
 
-    def _note_unlimited(self, run: Run) -> None:
-        """Note a run that keeps every value, because other models count what it saves."""
-        if len(self._left) >= self._most_left:
-            self._left = [other for other in self._left if not other.freed]
-            self._most_left = max(FEWEST_LEFT, 2 * len(self._left))
-        self._left.append(run)
+    def note_inference(self, run: Run, peak: int) -> None:
+        """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes."""
+        self.others.note_use()
+        self.memory.note_run(run)
+        for budget in self.others.trained_beside():
+            budget.check_inference(run, peak)
 
-    def _note_ended(self) -> bool:
-        """Remove the runs that ended from the runs of the step, and return whether a backward pass ran.
+    def check_inference(self, run: Run, peak: int) -> None:
+        """Warn once if a graph without a backward pass takes more than the total, together with what is in use.
 
-        A graph that exists although a later run of the same region finished its backward pass was kept by the user, for
-        example with an output of an evaluation. It does not belong to the steps that follow; its bytes are in use.
+        Parameters
+        ----------
+        run : Run
+            A run of this or another model. It starts now.
+        peak : int
+            The bytes that the run will take.
         """
-        if backward_runs():
-            if self._recording is None and all(run.freed for run in self._runs):
-                self._runs = []
-            return False
-        finished = {run.region: place for place, run in enumerate(self._runs) if run.ran_backward}
-        self._left = [run for run in self._left if not run.freed]
-        going_on: list[Run] = []
-        for place, run in enumerate(self._runs):
-            if not run.freed:
-                (self._left if finished.get(run.region, -1) > place else going_on).append(run)
-        self._runs = going_on
-        return bool(finished)
+        inside = self.graphs.exist
+        if self.recording is not None:  # what it takes is recorded
+            self._recorded_inferences.add(run.region)
+            return
+        if inside and run.region not in self._recorded_inferences:
+            self._aside = max(self._aside, peak)
+        if self._warned_over:
+            return
+        kept = saved_by_all()
+        if run.region in self._inferred and self._room - kept - self.memory.most_gradients > peak:
+            return
+        self._inferred.add(run.region)
+        most = peak + self.memory.in_use(run, kept, self.others.memories())
+        if most <= self._limit:
+            return
+        self._warned_over = True
+        when = f"in training step {self.steps}" if inside else f"before training step {self.steps + 1}"
+        warn_user(
+            f"a forward pass without gradients {when} takes {format_bytes(most)}, {format_bytes(most - self._limit)} "
+            f"more than the total of {format_bytes(self._limit)}, because no plan makes it smaller: it keeps nothing "
+            "for a backward pass; give it a smaller batch, or run it where less is in use",
+            UnplannedStep,
+        )
 
     # ---------------------------------------------------------------- steps
 
@@ -300,29 +309,23 @@ class StepBudget:
         trained : bool
             Whether a backward pass ran in the previous step.
         """
-        if self._recording is not None:
+        if self.recording is not None:
             self._finish_recording()
         if self._step is not None and self._step.unknown:
             self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
         self._order, self._step = [], None
         self.steps += 1
-        outer = [budget for budget in list(_budgets) if budget is not self and budget.holds_graphs]
-        for budget in outer:
-            budget._inner.add(self)
-        self._outer = weakref.WeakSet(outer)
         assert self.total is not None
-        shared = [budget.total for budget in (*outer, *self._inner) if budget.total is not None]
-        self._limit = min(self.total, *shared) if shared else self.total
-        held = sum(budget._held_between(run.region) for budget in outer)
-        self._free = self._room = self.room(run) - held
-        self._last_start = next(_uses)
+        shared = self.others.start_step(run.region, self.total)
+        self._limit = shared.limit
+        self._free = self._room = self.room(run) - shared.held
         first = run.region
         model = self.models.get(first)
         if model is not None:
             self._step = self._planned_step(run, model)
             if self._shows_more(model, self._step.growth):
                 self._start_recording(first)
-                if self._recording is not None:
+                if self.recording is not None:
                     self._record_again[first] -= 1
             return
         self._check_least(run)
@@ -357,7 +360,7 @@ class StepBudget:
                 smallest = self._at(model, predicted.of(run.sizes, fewest=True), exact=True)
                 if smallest.plans.fitting(self._room) is not None:  # this step may be one of the smaller ones
                     point = len(now.plans.peak) - 1
-        reserve = self._reserve(model)
+        reserve = self._reserve(model) + self._aside
         if point is not None and reserve:
             with_reserve = now.plans.fitting(self._room - reserve)
             point = with_reserve if with_reserve is not None else len(now.plans.peak) - 1
@@ -411,48 +414,23 @@ class StepBudget:
 
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
-        kept = self._kept()
+        kept = saved_by_all()
         return self._limit - sum(self._resident(run, kept).values()) - kept
 
-    def _kept(self) -> int:
-        """Count the bytes that other autograd graphs hold.
-
-        These are the graphs of earlier steps, because the user kept their outputs, and the graphs of other compiled
-        models, for example of the generator of a GAN when its discriminator starts.
-        """
-        return sum(budget._saved_now() for budget in list(_budgets))
-
     @property
-    def holds_graphs(self) -> bool:
-        """Whether autograd graphs of earlier runs exist."""
-        return any(run.token is not None and not run.freed for run in (*self._runs, *self._left))
-
-    def _saved_now(self) -> int:
-        """Count the bytes of saved values in graphs that exist, without outputs."""
-        runs = [run for run in (*self._runs, *self._left) if run.token is not None and not run.freed]
-        known = [(self.regions[run.region], run) for run in runs if run.region in self.regions]
-        return sum(one.saved(one.region.keep_all if r.mask is None else r.mask, r.sizes) for one, r in known)
-
-    def _held_between(self, region: Region) -> int:
-        """Bytes that code outside the regions holds when another model starts with this region, as recorded."""
-        growth = self._step.growth if self._step is not None else 1.0
-        return int(self._before_others.get(region, 0) * max(1.0, growth))
-
-    def _others(self) -> list[ResidentMemory]:
-        """The memory of other compiled models that ran since the last step of this one started."""
-        return [
-            budget.memory for budget in list(_budgets) if budget is not self and budget._last_use > self._last_start
-        ]
+    def growth(self) -> float:
+        """The size of the current step, relative to the recorded one; 1.0 if all sizes are fixed."""
+        return self._step.growth if self._step is not None else 1.0
 
     def resident(self, run: Run) -> dict[Category, int]:
         """Count the bytes in use before the training step that ``run`` starts, by category."""
-        return self._resident(run, self._kept())
+        return self._resident(run, saved_by_all())
 
     def _resident(self, run: Run, kept: int) -> dict[Category, int]:
         model = self.models.get(run.region)
         if model is None:
-            return self.memory.count(run, 0, kept, self._others())
-        found = self.memory.count(run, model.outside_gradients, kept, self._others())
+            return self.memory.count(run, 0, kept, self.others.memories())
+        found = self.memory.count(run, model.outside_gradients, kept, self.others.memories())
         found[Category.INPUT] = found.get(Category.INPUT, 0) + model.older_inputs
         outputs = sum(live.size for live in self.memory.outputs)
         # the plans count these in the forward passes
@@ -514,10 +492,10 @@ class StepBudget:
             self._deferred[first] += 1
             return
         self._deferred[first] = 0
-        self._recording = StepRecorder.start(first.device, self.memory.outputs)
+        self.recording = StepRecorder.start(first.device, self.memory.outputs)
         self._resident_before, self._recorded_number = self._limit - self._room, self.steps
         self._recorded_planned = self._step is not None
-        if self._recording is None:
+        if self.recording is None:
             self._note_failure(first, BUSY)
 
     def _note_failure(self, first: Region, flaw: Flaw | None) -> None:
@@ -541,7 +519,7 @@ class StepBudget:
 
     def _finish_recording(self) -> None:
         """Read the recorded step and make, extend or merge the model of steps with the same first region."""
-        recording, self._recording = self._recording, None
+        recording, self.recording = self.recording, None
         assert recording is not None
         passes = recording.finish()
         if not self._order:  # the model that was recorded is gone
@@ -556,8 +534,7 @@ class StepBudget:
             self._note_failure(first, flaw)
             return
         self.flaw = None
-        for region, other in recording.others:
-            self._before_others.setdefault(region, other.held)
+        self.others.note_recorded(recording.others)
         found = {
             record.inputs[address]
             for one, record in zip(passes, recording.runs, strict=True)
