@@ -66,6 +66,9 @@ class UnitChooser:
         self.runs += 1
         return self._masks[id(region)]
 
+    def note_inference(self, run: Run, peak: int) -> None:
+        """Do nothing: a graph without a backward pass has no plan."""
+
     def _difference(self, operators: Sequence[str]) -> str:
         planned = self.plan.operators
         first = next(
