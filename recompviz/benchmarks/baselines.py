@@ -8,8 +8,8 @@ several values of ``activation_memory_budget``. The table has one row for each n
   search      processor time in seconds until the plans are found, without tracing
   baselines   number of different baseline plans
   better      number of baselines that recompute less than the plan that the search finds for the same simulated peak,
-              or that have a lower peak than every plan found. The planner adds to its table those that it made itself
-  losses      the same number for the planner's table after all baselines were made
+              or that have a lower peak than every plan found
+  losses      the same number after all baselines were made; the planner adds each baseline that it makes to its table
   worst       largest difference of the overheads, planner minus baseline, as a share of the forward pass
   least peak  least simulated total peak of the planner's plans, and of the baselines
 
@@ -18,9 +18,9 @@ several values of ``activation_memory_budget``. The table has one row for each n
     python -m recompviz.benchmarks.baselines --llama             # 32 layers, width 256, 1,024 tokens, batch 2
     python -m recompviz.benchmarks.baselines --library           # models of torchvision, timm and transformers
 
-The search knows all these baselines except PyTorch's, which take seconds each. There is a line for each baseline that
-is better than what the search finds, and with ``--each`` for each named baseline. The exit status is 1 if there is a
-loss.
+The search starts from all these baselines except PyTorch's, which take seconds each. Below a row, there is a line for
+each baseline that is better than what the search finds. With ``--each`` there is a line for each baseline that is not
+one of a series, such as "chen, 2 of 9". The exit status is 1 if there is a loss.
 """
 
 from __future__ import annotations

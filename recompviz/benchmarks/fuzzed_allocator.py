@@ -83,8 +83,8 @@ class FuzzedAllocator:
     failed : list of (int, int, int)
         For each failed request: bytes, free bytes of its pool, and the number of events before it.
     unsplit_at_start : int
-        Bytes of the blocks that existed when the recording began, beyond their rounded requests. A recording does not
-        tell them of a block that it frees.
+        Bytes of the blocks that existed when the recording began, beyond their rounded requests. For a block that is
+        freed later, the recording does not state these bytes.
     waiting_at_start : int
         Bytes of the blocks that were released before the recording began, and whose memory was not free yet.
     """
@@ -107,7 +107,10 @@ class FuzzedAllocator:
 
     @property
     def allocated(self) -> int:
-        """Bytes allocated, as the recording can tell them: without requests of frees, until the free is complete."""
+        """Bytes allocated, as a reader can know them.
+
+        If the recording leaves out requests of frees, a block counts until its free is complete.
+        """
         states = (USED, WAITING) if self.options.skip == "free_requested" else (USED,)
         return sum(p.size for s in self.segments for p in s.pieces if p.state in states)
 
@@ -129,7 +132,7 @@ class FuzzedAllocator:
 
     @property
     def unknown(self) -> int:
-        """By how many bytes the allocated memory may differ from the truth, because the recording does not tell it."""
+        """By how many bytes the reader's allocated memory may differ, because the recording does not state them."""
         actions = {event["action"] for event in self.events}
         leaves_out = "free_completed" in actions and "free_requested" not in actions
         # the reader takes a recording without requests of frees for one that leaves them out

@@ -5,9 +5,9 @@ reserved and lost to fragmentation. Each recording has one to three devices, and
 compressed or not. The table has a row for each kind of recording and figure. Columns:
 
   kind        "whole": the recording begins with an empty allocator. "from the middle": it begins later, or its ring
-              buffer lost the oldest events. "not told": blocks that existed before are freed in it, and were larger
-              than their rounded requests. A recording does not state their bytes, so the allocated bytes may differ by
-              the difference, and the fragments are not compared
+              buffer lost the oldest events. "not told": the same, but it frees blocks that existed before it began
+              and are larger than their rounded requests. A recording does not state the sizes of these blocks.
+              The allocated bytes may therefore differ by the excess, and the fragments are not compared
   compared    what is compared: at the end of the recording, after each event, or after some events
   devices     recordings of one device each
   values      numbers that were compared

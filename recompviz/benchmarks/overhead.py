@@ -39,7 +39,7 @@ from recompviz.pytorch.running.planned import PlannedModule
 
 COLUMNS = ("compile", "apply", "fit_in", "aot_eager")
 TOTAL = "1 TiB"
-# The steps of rv.compile before its plan is used: two in little memory, and the first planned one.
+# Steps that are not timed. With rv.compile, two run in little memory, and two under the plan.
 WARM_UP = 4
 
 

@@ -1,8 +1,8 @@
 """Measure the step time of plans and of baselines that need at least as much memory.
 
 A network is traced and calibrated, so that costs are measured times. For each baseline, the planner's plan for the
-simulated peak of the baseline is run beside it. Each round runs one eager step, one step of the baseline and one of the
-plan, in the same process; the order changes. Columns:
+simulated peak of the baseline is run beside it. Each round runs one step that keeps every value, one of the baseline
+and one of the plan, in the same process; the order changes. Columns:
 
   peak                 simulated peak of the baseline and of the plan, total bytes
   predicted            recomputation of the baseline and of the plan by the calibrated costs, milliseconds

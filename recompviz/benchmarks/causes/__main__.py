@@ -2,10 +2,11 @@
 
     python -m recompviz.benchmarks.causes               # the planted scripts
     python -m recompviz.benchmarks.causes --only retry  # those whose name contains a word
-    python -m recompviz.benchmarks.causes FILE [FILE …] # scripts that call rv.debug; with the argument "fix" too
+    python -m recompviz.benchmarks.causes FILE [FILE …] # scripts that call rv.debug
 
 For each planted script the table has the first finding, and the peak before and after its advice was followed. The exit
-status is 1 if a first finding is wrong, if a healthy script raises an alarm, or if a promise was not kept.
+status is 1 if a first finding is wrong, if a healthy script raises an alarm, or if a peak did not fall by the bytes
+that the report promised. A file that contains the word "fix" runs a second time, with the argument ``fix``.
 """
 
 from __future__ import annotations

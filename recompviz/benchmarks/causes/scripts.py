@@ -25,7 +25,7 @@ class Script:
     follow : tuple of (str, str)
         Replacements in the text that follow the printed advice.
     says : str
-        A part of the printed advice, without which the replacements would not follow it.
+        A text that the printed advice must contain. Otherwise the replacements would not follow the advice.
     """
 
     name: str

@@ -96,7 +96,7 @@ def _alone(node: Node, device: torch.device) -> tuple[int, int | None]:
 
 
 def snapshot(setting: Setting) -> Iterator[Row]:
-    """A snapshot that PyTorch records, opened by ``load_snapshot``: its peaks are the allocator's."""
+    """Record a snapshot, read it with ``load_snapshot``, and compare its peaks with those of the allocator."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         cuda = setting.runtime.module
@@ -143,13 +143,13 @@ def _eager_step(step: networks.Example) -> Callable[[], None]:
 
 
 def out_of_memory(setting: Setting) -> Iterator[Row]:
-    """A step that needs more than the device has: the error changes nothing, and a plan that fits trains."""
+    """Run a step that needs more memory than the device has. Only the error may remain, and a plan that fits trains."""
     step = _scaled_layers() if setting.rehearsal else example(FULL, setting.device)
     yield from guarded(lambda: _full_rows(setting, step), network=step.name)
 
 
 class _Scaled(nn.Module):
-    """A layer that a CPU computes fast, for its many bytes."""
+    """A layer whose output is large, but which a CPU computes fast."""
 
     mean: torch.Tensor
 

@@ -28,7 +28,7 @@ Case = tuple[str, int, bool]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a part gets.
+    """The device and the time limit of a part.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ def cases(
 
 
 def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
-    """Return the plans that keep every value, that take half of the range of totals, and that take the least total."""
+    """Return three plans: keep-all, the plan for the middle of the range of totals, and that for the least total."""
     most = int(table.total_peaks.max())
     middle = table.plans[table.row((table.least_total + most) // 2)]
     return {

@@ -15,7 +15,7 @@ from recompviz.benchmarks.cuda.predictions import REAL, SMALL
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.running.compiled import budget_of
 
-# steps until every step has its plan: one while Dynamo compiles, the recorded one, the first planned one
+# steps before the measurement: one while Dynamo compiles, the recorded one, and two under the plan
 STEPS = 4
 # largest relative difference of losses after some steps, with the same kernels and with Inductor's
 SAME, ALIKE = 1e-4, 2e-2

@@ -12,13 +12,13 @@ class Part:
     Attributes
     ----------
     name : str
-        The name of its files.
+        The name of the part and of its files.
     function : str
         Module and name of the function that yields its rows.
     seconds : float
-        The most time that it may take when the whole command has 8 minutes.
+        The most time that it may take when the whole command has 8 minutes, in seconds.
     reserved : float
-        The time that earlier parts leave for it when the whole command has 8 minutes.
+        The time that earlier parts leave for it when the whole command has 8 minutes, in seconds.
     stand_in : bool
         Whether the rehearsal runs it with the stand-in for CUDA.
     beside : bool

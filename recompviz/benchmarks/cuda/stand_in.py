@@ -272,7 +272,7 @@ class _Counted(TorchDispatchMode):
 
 @contextlib.contextmanager
 def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
-    """Let recompviz treat the CPU as a CUDA device in a block. Tensors of the device are made inside the block.
+    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Tensors of the device are made in the block.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def compile_kernels() -> None:
 
 
 class Differs(Exception):
-    """A result is not that of the definitions."""
+    """A result differs from the result by the definitions."""
 
 
 def same(what: str, found: Any, expected: Any) -> None:

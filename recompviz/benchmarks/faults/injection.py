@@ -1,7 +1,7 @@
 """Raise an exception at a chosen point: at a line of recompviz, at an operator, or in a function of the user.
 
-Each class counts the points that it passes. With ``at`` it raises the exception at that point, once. Without it, it
-only counts, so that ``at`` can be drawn from the points that exist.
+Each class counts the points that it passes. With ``at`` it raises the exception at that point, once. Without ``at`` it
+only counts. A first run without ``at`` thus gives the number of points, from which ``at`` is drawn.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def _widgets(drawn: random.Random) -> list[Any]:
 def _undisturbed(widget: Any) -> AbstractContextManager[Any]:
     """Return a context in which no search or question in the background changes a widget.
 
-    One that ends between a message and the look at its answer would replace the line of text that the page shows.
+    A search that ends between a message and the check of its answer would replace the text that the page shows.
     """
     return widget._selection.changing() if isinstance(widget, Explorer) else nullcontext()
 

@@ -154,7 +154,10 @@ def row_of(trace: rv.Trace, method: str, plan: rv.Plan, peak: int, seconds: floa
 
 
 def beside(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the row of a method and the row of our plan within its peak as one row; None if no plan fits."""
+    """Return the row of a method and the row of our plan within its peak as one row.
+
+    If no plan fits, ``ours`` is None, and the fields of our plan are None.
+    """
     missing = dict.fromkeys(("ours_measured", "ours_seconds", "ours_recompute_seconds"))
     return {name: row[name] for name in ("method", "measured", "seconds", "recompute_seconds")} | (ours or missing)
 

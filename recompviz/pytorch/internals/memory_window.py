@@ -153,7 +153,7 @@ def closes_wait() -> bool:
 
 @contextlib.contextmanager
 def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
-    """Record every allocation and free in a block of code.
+    """Record every allocation and free in a ``with`` block.
 
     Yields
     ------
