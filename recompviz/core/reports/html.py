@@ -74,6 +74,7 @@ def report_html(report: MemoryReport) -> str:
     if len(report.growth) > 1:
         values = " → ".join(format_bytes(size) for size in report.growth[:20])
         parts.append(f"<p>bytes alive at the end of each step: {values}</p>")
+    parts += _beside(report)
     parts += [f"<p><i>{formatted(note)}</i></p>" for note in report.notes]
     return '<div style="max-width:76em;line-height:1.45">' + "\n".join(parts) + "</div>"
 
@@ -81,7 +82,9 @@ def report_html(report: MemoryReport) -> str:
 def _outside(report: MemoryReport) -> str:
     if not report.outside:
         return ""
-    return f"; {format_bytes(report.outside_bytes)} more lie in tensors that the step does not touch"
+    nameless = sum(row.size for row in report.outside if not row.attributed)
+    unknown = f", {format_bytes(nameless)} of them of unknown origin" if nameless else ""
+    return f"; {format_bytes(report.outside_bytes)} more lie in tensors that the step does not touch{unknown}"
 
 
 def _landscape(report: MemoryReport, cause: Finding | None) -> Iterator[str]:
@@ -157,6 +160,22 @@ def _row_html(row: PeakRow) -> str:
     parts += [f"last read by {escaped(row.last_use)}"] if row.last_use else []
     parts.append(formatted(row.why))
     return f"<li>{' · '.join(part for part in parts if part)}</li>"
+
+
+def _beside(report: MemoryReport) -> Iterator[str]:
+    """Yield the tensors that the step does not touch, in groups, and the memory of the process."""
+    if report.outside:
+        rows = report.outside[:MOST_SHOWN]
+        cells = ((format_bytes(row.size), formatted(row.value), escaped(row.shown_shape)) for row in rows)
+        whys = (formatted(row.why) for row in rows)
+        items = "".join(f"<li>{' '.join(cell)} · {why}</li>" for cell, why in zip(cells, whys, strict=True))
+        more = f", {MOST_SHOWN:,} of {len(report.outside):,} shown" if len(report.outside) > MOST_SHOWN else ""
+        yield (
+            f"<details><summary><b>Beside the step</b>: {format_bytes(report.outside_bytes)}{more}</summary>"
+            f'<ul style="margin:.2em 0">{items}</ul></details>'
+        )
+    if report.process is not None:
+        yield f'<p style="{_QUIET}">{escaped(report.process.text)}</p>'
 
 
 def _phases(report: MemoryReport) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from recompviz.core.base.rendering import render
 from recompviz.core.reports.findings import Advice, Difference, Finding, PeakRow
+from recompviz.core.reports.process_memory import ProcessMemory
 from recompviz.core.reports.row_groups import RowGroup, grouped
 from recompviz.core.reports.step_phases import StepPhase
 from recompviz.core.steps.joint import Category
@@ -52,9 +53,12 @@ class MemoryReport:
     trace : Trace or None
         The traced training step; None if it was not traced.
     outside : tuple of PeakRow
-        Tensors of the process that the training step does not touch, largest first. They are not part of ``peak``.
+        Tensors of the process that the training step does not touch, and memory without a tensor of Python, largest
+        first. They are not part of ``peak``.
     phases : tuple of StepPhase
         The phases of the training step that contains the peak, in order. Empty for a snapshot.
+    process : ProcessMemory or None
+        The memory of the process, or of the device, beside that of tensors; None if it is unknown.
     """
 
     title: str
@@ -69,6 +73,7 @@ class MemoryReport:
     trace: Any = None
     outside: tuple[PeakRow, ...] = ()
     phases: tuple[StepPhase, ...] = ()
+    process: ProcessMemory | None = None
 
     @property
     def sentence(self) -> str:

@@ -23,6 +23,8 @@ def report_text(report: MemoryReport) -> str:
     if report.outside_bytes:
         count = f"{len(report.outside):,} tensor{'s' if len(report.outside) > 1 else ''}"
         lines.append(f"{format_bytes(report.outside_bytes)} more are in {count} that the step does not touch")
+    if report.process is not None:
+        lines.append(report.process.text)
     lines.append("")
     for finding in report.findings[:FINDINGS]:
         lines.append(finding.text)

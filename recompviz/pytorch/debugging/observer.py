@@ -146,6 +146,7 @@ class Observer:
             touched=frozenset(touched),
             cycles=tuple(self._cycles),
             files=self._files(),
+            process=self._process.memory,
         )
 
     def _files(self) -> tuple[str, ...]:

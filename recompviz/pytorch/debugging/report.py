@@ -81,6 +81,7 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
         growth=recording.step_ends,
         outside=outside_rows(peak),
         phases=phases_of(peak, sum(static_bytes.values())),
+        process=peak.process,
     )
 
 

@@ -4,7 +4,7 @@ Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_kee
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
 ``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``,
 ``torch._C._functorch.peek_interpreter_stack``, ``torch.autograd._unsafe_preserve_version_counter`` and
-``Node._sequence_nr``.
+``Node._sequence_nr`` and the attributes ``Node._saved_…``.
 Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -32,6 +33,7 @@ __all__ = [
     "leaves_of",
     "next_sequence_number",
     "running_node",
+    "saved_by",
     "sequence_number",
     "trained_outputs",
     "version_counters_kept",
@@ -60,6 +62,22 @@ def in_function_transform() -> bool:
 def keeps_graph() -> bool:
     """Return whether the running backward pass was started with ``retain_graph=True``."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+def saved_by(node: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors that an autograd node has saved for its backward pass; none after they were freed."""
+    for name in _saved_names(type(node)):  # type: ignore[arg-type]
+        try:
+            value = getattr(node, name)
+        except (RuntimeError, AttributeError, NotImplementedError):  # freed, or changed in place
+            continue
+        yield from (one for one in pytree.tree_leaves(value) if isinstance(one, torch.Tensor))
+
+
+@functools.cache
+def _saved_names(kind: type) -> tuple[str, ...]:
+    saved = (name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors")
+    return tuple(saved)
 
 
 def backward_runs() -> bool:

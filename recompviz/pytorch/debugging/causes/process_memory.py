@@ -124,7 +124,7 @@ def outside_rows(peak: PeakState) -> tuple[PeakRow, ...]:
     """Return a row for each tensor outside the steps."""
     return tuple(
         PeakRow(
-            f"`{one.expression}`" if one.root and one.root != "another object" else one.expression or "unattributed",
+            f"`{one.expression}`" if _is_name(one) else one.expression or "unattributed",
             one.size,
             Category.OTHER,
             f"the step does not touch it; {one.root or 'no reference to it was found'}",
@@ -134,6 +134,10 @@ def outside_rows(peak: PeakState) -> tuple[PeakRow, ...]:
         )
         for one in peak.outside
     )
+
+
+def _is_name(one: OutsideTensor) -> bool:
+    return bool(one.expression) and bool(one.root) and one.root != "another object"
 
 
 def growing_graphs(peak: PeakState) -> Iterator[Finding]:

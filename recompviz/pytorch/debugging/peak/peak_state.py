@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from recompviz.core.reports.process_memory import ProcessMemory
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.schedule import Phase
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock, Recording
@@ -50,6 +51,8 @@ class PeakState:
         Reference cycles that held tensors after the recorded steps.
     files : tuple of str
         The user's files in which global variables may be assigned.
+    process : ProcessMemory or None
+        The memory of the process beside that of tensors, before the first step; None if it is unknown.
     """
 
     recording: Recording
@@ -61,6 +64,7 @@ class PeakState:
     touched: frozenset[str] = frozenset()
     cycles: tuple[Cycle, ...] = ()
     files: tuple[str, ...] = ()
+    process: ProcessMemory | None = None
 
     @property
     def operators(self) -> tuple[Operator, ...]:

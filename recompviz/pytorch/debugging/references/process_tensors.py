@@ -1,8 +1,10 @@
 """Tensors of the process that no training step touches, such as an old model or cached batches.
 
-Python's garbage collector knows every tensor that has a Python object. They are listed before the first training step.
-After the steps, those that no operator used and that belong to no module or optimizer of the steps lie *outside*. They
-take memory beside the steps, and are reported as such.
+Python's garbage collector knows every tensor that has a Python object, and every storage that has one. Autograd graphs
+lead to further tensors, which they saved. All are listed before the first training step. After the steps, those that no
+operator used and that belong to no module or optimizer of the steps lie *outside*. They take memory beside the steps,
+and are reported as such. What the allocator has handed out beyond all of these has no object of Python. It is counted
+too, as memory of unknown origin.
 """
 
 from __future__ import annotations
@@ -18,14 +20,22 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from recompviz.core.reports.process_memory import ProcessMemory
 from recompviz.pytorch.debugging.recorder.watcher import Watcher
 from recompviz.pytorch.debugging.references.walk import Walk
+from recompviz.pytorch.internals.autograd import saved_by
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.internals.user_lines import in_packages
 
 # number of referring objects on the way to a name
 MOST_REFERRERS = 4
+# number of autograd nodes that are searched for saved tensors
+MOST_NODES = 20_000
+# the root of memory without a tensor of Python
+NO_OBJECT = "allocated by PyTorch, and no object of Python leads to it"
+_PAGE = 8192
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,8 @@ class ProcessTensors:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._storages: dict[int, weakref.ref[Any]] = {}
         self._tensors: dict[int, weakref.ref[torch.Tensor]] = {}
         self._parts: dict[int, str] = {}  # storage → "gradient of" and the like
         self._owner: dict[int, weakref.ref[torch.Tensor]] = {}
@@ -91,17 +103,56 @@ class ProcessTensors:
                 gradient = value.grad if value.is_leaf else None
                 if gradient is not None:
                     self._add(gradient, device, "gradient", value)
+            elif issubclass(kind, torch.UntypedStorage) and value.device.type == device.type:
+                self._storages[value.data_ptr()] = weakref.ref(value)
             elif issubclass(kind, torch.optim.Optimizer):
                 for owner, state in value.state.items():
                     for name, leaf in state.items() if isinstance(state, dict) else ():
                         for tensor in pytree.tree_leaves(leaf):
                             if isinstance(tensor, torch.Tensor):
                                 self._add(tensor, device, f"{name} ({kind.__name__})", owner)
+        self._known = self._addresses()
+        seam = runtime(device)
+        self._unseen = seam.unseen(self._known)
+        self._in_use = seam.in_use()
+
+    def _addresses(self) -> dict[int, int]:
+        """Return address and bytes of each storage that an object of Python or an autograd graph leads to."""
+        known: dict[int, int] = {}
+        alive = [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
+        storages = [storage for reference in self._storages.values() if (storage := reference()) is not None]
+        known.update((storage.data_ptr(), storage.nbytes()) for storage in storages)
+        for tensor in (*alive, *(saved for _, saved in self._saved(alive))):
+            address, size = _memory(tensor)
+            if size:
+                known[address] = size
+        return known
+
+    def _saved(self, roots: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield the tensors that the graphs behind some tensors have saved, each with the first such tensor."""
+        seen: set[Any] = set()
+        for root in roots:
+            stack = [root.grad_fn]
+            while stack and len(seen) < MOST_NODES:
+                node = stack.pop()
+                if node is None or node in seen:
+                    continue
+                seen.add(node)
+                stack.extend(following for following, _ in node.next_functions)
+                yield from ((root, one) for one in saved_by(node) if _on(one, self._device))
+
+    @property
+    def memory(self) -> ProcessMemory | None:
+        """The memory of the process, or of the device, beside that of tensors; None if it is unknown."""
+        if self._in_use is None:
+            return None
+        used, reserved = self._in_use
+        if reserved < 0:
+            return ProcessMemory(used, sum(self._known.values()) + sum(self._unseen))
+        return ProcessMemory(used, reserved, str(self._device))
 
     def _add(self, tensor: torch.Tensor, device: torch.device, part: str = "", of: torch.Tensor | None = None) -> None:
-        if tensor.layout is not torch.strided or issubclass(type(tensor), FakeTensor):
-            return
-        if tensor.device.type != device.type:
+        if not _on(tensor, device):
             return
         key = storage_key(tensor)
         self._tensors.setdefault(key, weakref.ref(tensor))
@@ -153,7 +204,58 @@ class ProcessTensors:
                 str(tensor.dtype).removeprefix("torch."),
                 of_module,
             )
-        return sorted(listed.values(), key=lambda one: -one.size), touched
+        touched_memory = {block.address for block in watcher.blocks}
+        for address, one in self._without_tensor(names, watcher):
+            if address not in touched_memory:
+                listed.setdefault(address, one)
+        unseen = self._unseen_after(watcher)
+        return sorted([*listed.values(), *unseen], key=lambda one: -one.size), touched
+
+    def _without_tensor(
+        self, names: Mapping[int, tuple[str, str, bool]], watcher: Watcher
+    ) -> Iterator[tuple[int, OutsideTensor]]:
+        """Yield address and description of storages that only an autograd graph or a storage object holds."""
+        alive = [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
+        for root, saved in self._saved(alive):
+            address, size = _memory(saved)
+            if size and address in self._known and watcher.known(saved) is None:
+                expression, where, _ = names.get(storage_key(root), ("", "", False))
+                text = f"graph of {expression}" if expression else "an autograd graph"
+                kind = str(saved.dtype).removeprefix("torch.")
+                yield address, OutsideTensor(text, where or "another object", size, tuple(saved.shape), kind, False)
+        for address, reference in self._storages.items():
+            storage = reference()
+            if storage is not None and storage.nbytes():
+                yield address, OutsideTensor("a storage", "another object", storage.nbytes(), (), "", False)
+
+    def _unseen_after(self, watcher: Watcher) -> list[OutsideTensor]:
+        """Return blocks that have no object of Python, without those that the steps have touched meanwhile."""
+        met = [
+            block.size
+            for block in watcher.blocks
+            if block.maker < 0 and block.step <= 0 and block.address not in self._known and block.size
+        ]
+        if len(self._unseen) == 1 and met:
+            rest = self._unseen[0] - sum(map(runtime(self._device).rounded, met))
+            return [_nameless(rest)] if rest > 0 else []
+        for size in met:
+            near = min(self._unseen, key=lambda one: abs(one - size), default=None)
+            if near is not None and size <= near < size + _PAGE:
+                self._unseen.remove(near)
+        return [_nameless(size) for size in self._unseen]
+
+
+def _nameless(size: int) -> OutsideTensor:
+    return OutsideTensor("", NO_OBJECT, size, (), "", False)
+
+
+def _on(tensor: torch.Tensor, device: torch.device) -> bool:
+    """Return whether a tensor has memory of its own on a device."""
+    return (
+        tensor.layout is torch.strided
+        and not issubclass(type(tensor), FakeTensor)
+        and tensor.device.type == device.type
+    )
 
 
 def _memory(tensor: torch.Tensor) -> tuple[int, int]:

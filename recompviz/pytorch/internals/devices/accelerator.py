@@ -52,6 +52,13 @@ class AcceleratorRuntime(DeviceRuntime):
     def allocated(self) -> int | None:
         return self._statistic("memory_allocated")
 
+    def in_use(self) -> tuple[int, int] | None:
+        read, reserved = getattr(self.module, "mem_get_info", None), self._statistic("memory_reserved")
+        if read is None or reserved is None or not self.is_available():
+            return None
+        free, total = read(self.device)
+        return int(total) - int(free), reserved
+
     def reset_peaks(self) -> None:
         self.synchronize()
         if hasattr(self.module, "reset_peak_memory_stats"):

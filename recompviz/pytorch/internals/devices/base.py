@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -99,6 +99,30 @@ class DeviceRuntime(ABC):
 
     def allocated(self) -> int | None:
         """Return the bytes in use on the device, as its allocator counts them; None if the allocator does not count."""
+        return None
+
+    def unseen(self, known: Mapping[int, int]) -> list[int]:
+        """Return the bytes of allocations of PyTorch that are none of the known storages, as far as it can be told.
+
+        Parameters
+        ----------
+        known : mapping of int to int
+            Address of a storage → its bytes.
+
+        Returns
+        -------
+        list of int
+            The bytes of each block, or their sum as one number. Empty if there are none, or if it cannot be told.
+        """
+        allocated = self.allocated()
+        rest = 0 if allocated is None else allocated - sum(self.rounded(size) for size in known.values())
+        return [rest] if rest > 0 else []
+
+    def in_use(self) -> tuple[int, int] | None:
+        """Return the bytes in use on the device, by all processes, and the bytes that PyTorch reserves there.
+
+        On the CPU, return the resident memory of the process, and −1. Return None if the numbers are unknown.
+        """
         return None
 
     @abstractmethod

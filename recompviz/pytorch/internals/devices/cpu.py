@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
+from recompviz.pytorch.internals.devices.large_allocations import large_allocations, resident_bytes
 
 
 class CpuRuntime(DeviceRuntime):
@@ -38,6 +39,13 @@ class CpuRuntime(DeviceRuntime):
 
     def reset_peaks(self) -> None:
         pass
+
+    def unseen(self, known: Mapping[int, int]) -> list[int]:
+        return [size for address, size in large_allocations().items() if address not in known]
+
+    def in_use(self) -> tuple[int, int] | None:
+        resident = resident_bytes()
+        return None if resident is None else (resident, -1)
 
     def empty_cache(self) -> None:
         if trim := _malloc_trim():

@@ -1,0 +1,51 @@
+"""The memory of the process beside the memory of tensors: what other libraries take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recompviz.core.base.units import format_bytes
+
+
+@dataclass(frozen=True)
+class ProcessMemory:
+    """Bytes in use before the first step.
+
+    Attributes
+    ----------
+    used : int
+        On the CPU, the resident memory of the process. On a device, the bytes in use there, by all processes.
+    tensors : int
+        Of them, on the CPU the bytes of the tensors that were counted, on a device the bytes that PyTorch reserves.
+    device : str
+        The name of the device; empty for the CPU.
+    """
+
+    used: int
+    tensors: int
+    device: str = ""
+
+    @property
+    def other(self) -> int:
+        """The bytes in use that belong to nothing that PyTorch counts."""
+        return max(self.used - self.tensors, 0)
+
+    @property
+    def text(self) -> str:
+        """The figures as one sentence.
+
+        Examples
+        --------
+        >>> ProcessMemory(900 << 20, 100 << 20).text[:80]
+        'before the steps the process takes 900 MiB: 100 MiB in tensors, and 800 MiB in P'
+        """
+        other = format_bytes(self.other)
+        if self.device:
+            return (
+                f"before the steps {format_bytes(self.used)} of {self.device} are in use: {format_bytes(self.tensors)} "
+                f"reserved by PyTorch, and {other} by the driver, other libraries and other processes"
+            )
+        return (
+            f"before the steps the process takes {format_bytes(self.used)}: {format_bytes(self.tensors)} in tensors, "
+            f"and {other} in Python, libraries, arrays of NumPy and memory kept for later"
+        )
