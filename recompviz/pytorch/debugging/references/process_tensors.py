@@ -104,7 +104,9 @@ class ProcessTensors:
                 if gradient is not None:
                     self._add(gradient, device, "gradient", value)
             elif issubclass(kind, torch.UntypedStorage) and value.device.type == device.type:
-                self._storages[value.data_ptr()] = weakref.ref(value)
+                address, size = _place(value)
+                if size:
+                    self._storages[address] = weakref.ref(value)
             elif issubclass(kind, torch.optim.Optimizer):
                 for owner, state in value.state.items():
                     for name, leaf in state.items() if isinstance(state, dict) else ():
@@ -121,7 +123,7 @@ class ProcessTensors:
         known: dict[int, int] = {}
         alive = [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
         storages = [storage for reference in self._storages.values() if (storage := reference()) is not None]
-        known.update((storage.data_ptr(), storage.nbytes()) for storage in storages)
+        known.update(map(_place, storages))
         for tensor in (*alive, *(saved for _, saved in self._saved(alive))):
             address, size = _memory(tensor)
             if size:
@@ -225,8 +227,8 @@ class ProcessTensors:
                 yield address, OutsideTensor(text, where or "another object", size, tuple(saved.shape), kind, False)
         for address, reference in self._storages.items():
             storage = reference()
-            if storage is not None and storage.nbytes():
-                yield address, OutsideTensor("a storage", "another object", storage.nbytes(), (), "", False)
+            if storage is not None and (size := _place(storage)[1]):
+                yield address, OutsideTensor("a storage", "another object", size, (), "", False)
 
     def _unseen_after(self, watcher: Watcher) -> list[OutsideTensor]:
         """Return blocks that have no object of Python, without those that the steps have touched meanwhile."""
@@ -261,9 +263,16 @@ def _on(tensor: torch.Tensor, device: torch.device) -> bool:
 def _memory(tensor: torch.Tensor) -> tuple[int, int]:
     """Return address and bytes of a tensor's storage; zeros if it has no memory of its own."""
     try:
-        storage = tensor.untyped_storage()
-        return storage.data_ptr(), storage.nbytes()
+        return _place(tensor.untyped_storage())
     except (RuntimeError, NotImplementedError):  # traced or wrapped tensors
+        return 0, 0
+
+
+def _place(storage: Any) -> tuple[int, int]:
+    """Return address and bytes of a storage; zeros if it has no memory."""
+    try:
+        return storage.data_ptr(), storage.nbytes()
+    except (RuntimeError, NotImplementedError):  # of a fake tensor
         return 0, 0
 
 
