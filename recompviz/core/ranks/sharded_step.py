@@ -2,9 +2,10 @@
 
 Each rank holds a part of each parameter. Before the forward pass of a unit, an all-gather fills one buffer, and the
 parameters are copied out of it. The buffer is freed when the next unit has gathered. A unit that reshards frees its
-parameters after its forward pass and gathers them again for its backward pass; the buffer for the next backward pass is
-gathered one unit ahead. After the backward pass of a unit, its parameters are freed, its gradients are copied into a
-buffer, and a reduce-scatter makes this rank's part. The buffer is freed when the next unit reduces.
+parameters after its forward pass, and gathers them again for its backward pass. In the backward pass, the buffer of a
+unit is gathered when the backward pass of the unit before it starts. After the backward pass of a unit, its parameters
+are freed, its gradients are copied into a buffer, and a reduce-scatter makes this rank's part. The buffer is freed when
+the next unit reduces.
 
 The lifetimes follow the borders of the units, not the calls that read the parameters. So each lifetime is two inserted
 calls: one makes the block, and one reads it last. The rest of the joint graph is as before, and the same simulation
@@ -27,7 +28,8 @@ def sharded_step(joint: JointGraph, sharding: Sharding) -> JointGraph:
     Parameters
     ----------
     joint : JointGraph
-        The training step on one device. The optimizer is not changed: give the one of the rank's own part.
+        The training step on one device. The optimizer's state must be that of the rank's own part already, because it
+        is not divided here.
     sharding : Sharding
 
     Returns

@@ -1,4 +1,4 @@
-"""Observe a few steps of a training loop that somebody else runs: a script, a notebook cell or a trainer.
+"""Observe a few steps of a training loop that other code runs: a script, a notebook cell or a trainer.
 
 The loop says where each step ends. The first steps are recorded. If the loop goes on, the next step is used to search
 for the objects that hold memory at the peak, and one more to find the lines that store into them. After that, the loop
@@ -47,7 +47,7 @@ def debug_steps(
     """Observe a few steps of a training loop, and report which values are alive at their memory peak, and why.
 
     Use it as a context manager around the loop, or call ``start()`` and ``stop()`` in the callbacks of a trainer. Call
-    ``step()`` at the end of each training step. Without such a call, the whole block is one step.
+    ``step()`` at the end of each training step. Without such a call, the whole ``with`` block is one step.
 
     Parameters
     ----------
@@ -174,7 +174,13 @@ class LoopSession:
         self._advance = self._recorded_step
 
     def step(self) -> None:
-        """End a training step. When the observation is complete, do nothing."""
+        """End a training step. When the observation is complete, do nothing.
+
+        Raises
+        ------
+        NoReport
+            If the observation has not started.
+        """
         if self._observer is None:
             raise NoReport("the observation has not started, expected start() or a with block before step()")
         if self._advance is not None:

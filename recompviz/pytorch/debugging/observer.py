@@ -83,7 +83,7 @@ class Observer:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[list[Recording]]:
-        """Watch and profile the training steps of a block. The list has the recording after the block."""
+        """Watch and profile the training steps in a ``with`` block. After the block, the list has the recording."""
         self._name_all()
         found: list[Recording] = []
         with (

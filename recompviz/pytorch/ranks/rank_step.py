@@ -122,7 +122,7 @@ def shard_step(
     Raises
     ------
     ValueError
-        If a path fits no module, or a number is not at least 1.
+        If a path fits no module, ``shards`` or ``replicas`` is less than 1, or ``rank`` is not less than ``shards``.
     GraphError
         If a unit runs several times in one step.
 
@@ -159,11 +159,11 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     trace : Trace
         The training step on one device, with the batch of one rank.
     units : iterable of str
-        The modules that run under a plan; as for :func:`shard_step`. Without them, the whole step does.
+        The modules that run under a plan; as for :func:`shard_step`. Without units, the whole step runs under a plan.
     bucket_view : bool
         ``gradient_as_bucket_view`` of DDP: whether gradients are views of the buckets.
     rank : int
-        The rank, for its name only.
+        The rank. It has no effect on the memory, and is only stored in the result.
 
     Returns
     -------

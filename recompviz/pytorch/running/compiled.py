@@ -207,8 +207,8 @@ def compile(
         When the compiled model is called, for each captured graph that cannot be planned and runs eagerly.
     UnplannedStep
         When the compiled model is called, if several steps could not be recorded, so that they run under plans of least
-        peak; or once, if a recorded step took more than the total. The first two steps may take more than the total. Or
-        once, if a forward pass without gradients, such as a validation pass, takes more than the total.
+        peak. Also once if a recorded step took more than the total, which the first two steps may do, and once if a
+        forward pass without gradients, such as a validation pass, takes more than the total.
 
     Examples
     --------

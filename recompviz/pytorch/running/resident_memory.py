@@ -184,7 +184,7 @@ class ResidentMemory:
 
     @property
     def most_gradients(self) -> int:
-        """At least the bytes of the gradients that this model and the others of the last :meth:`count` may have."""
+        """An upper bound on the gradients of this model and the others of the last :meth:`count`, in bytes."""
         own = self._lasting.totals.get(Category.PARAMETER, 0) if self._lasting is not None else 0
         return own + (sum(self._held_lasting.sizes.values()) if self._held_lasting is not None else 0)
 

@@ -39,6 +39,11 @@ def define(shell: Any) -> None:
 def options_of(line: str) -> tuple[int, str]:
     """Return the number of runs and the name of the variable; the name is empty if there is none.
 
+    Raises
+    ------
+    BadMagic
+        If a word of the line is not an option.
+
     Examples
     --------
     >>> options_of("-n 3 report"), options_of("")

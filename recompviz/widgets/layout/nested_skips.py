@@ -31,7 +31,7 @@ def nested_skips(
     edges : sequence of (u, v)
         Edges between node numbers; v must have a higher rank than u.
     chosen_from : sequence of bool, optional
-        For each edge whether it may be one of the result. By default, every edge may.
+        For each edge whether it may be in the result. By default, every edge may.
 
     Examples
     --------
