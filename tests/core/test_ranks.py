@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import recompviz as rv
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.ranks.replicated_step import replicated_step
+from recompviz.core.ranks.resharding import GatherTime, reshard_front, reshard_point
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import ShardedParameter, ShardedUnit, Sharding, pin_outside, unit_of_calls
 from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text, unit_plans
@@ -199,3 +201,16 @@ def test_unit_plans_survive_the_way_to_another_process_and_differences_are_seen(
     for wrong in ("{", "[[1]]", '[["a",["b"],[1,0]]]'):
         with pytest.raises(rv.PlanMismatch):
             from_text(wrong)
+
+
+def test_no_choice_of_gathered_units_is_better_than_the_front() -> None:
+    graph, joint, units = layers(5)
+    sharding, gather, plan = Sharding(units, 3), GatherTime(1.0, 10.0), rv.Plan.keep_all(graph)
+    front = reshard_front(graph, joint, sharding, [plan], gather)
+    names = [unit.name for unit in units[1:]]
+    for count in range(6):
+        for kept in combinations(names, count):
+            point = reshard_point(graph, joint, sharding, kept, plan, gather)
+            assert any(best.time <= point.time and best.peak <= point.peak for best in front)
+    assert front[0].kept == tuple(names)
+    assert front[0].gathering == 0

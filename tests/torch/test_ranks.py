@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 import recompviz as rv
+from recompviz.benchmarks.ranks import faults, large
 from recompviz.benchmarks.ranks.cases import case
 from recompviz.benchmarks.ranks.processes import run_ranks
+from recompviz.benchmarks.ranks.resharding import GATHER, fixed_points
 
 WORKER = "recompviz.benchmarks.ranks.worker"
 
@@ -106,3 +108,55 @@ def test_wrong_arguments(arguments: tuple[object, list[str]], error: type[Except
         rv.shard_step(trace, *arguments)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="rank 2 is not among 2 shards"):
         rv.shard_step(trace, 2, ["first"], rank=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "ends"),
+    [
+        ("rank 0 fails in planning", ["InfeasibleBudget", "RanksDisagree: rank 0 could not plan: InfeasibleBudget"]),
+        ("plans differ", ["RanksDisagree: rank 1 has another plan", "RanksDisagree: rank 1 has another plan"]),
+        ("the last rank is killed in the step", ["RuntimeError", "killed"]),
+    ],
+)
+def test_a_fault_of_one_rank_is_an_error_on_the_others_in_time(fault: str, ends: list[str]) -> None:
+    for outcome, expected in zip(faults.outcomes(fault, 2), ends, strict=True):
+        assert outcome.partition(": ")[2].startswith(expected)
+
+
+@pytest.mark.slow
+def test_a_model_without_memory_has_a_peak_for_each_kind_of_rank() -> None:
+    small = {"layers": 2, "width": 64, "heads": 4, "groups": 2, "hidden": 96, "vocabulary": 101}
+    trace = large.traced("405b", tokens=16, **small)
+    kinds = rv.rank_kinds(trace, 16, ["layers.*"], stored=torch.float32, reduced=torch.float32)
+    assert trace.estimated
+    assert [kind.ranks[0] for kind in kinds] == [0, 14, 15]  # 101 rows: 7 on each rank, 3 on rank 14, none on rank 15
+    peaks = [kind.step.simulate().peak for kind in kinds]
+    assert peaks == sorted(peaks, reverse=True)
+    # parts of four bytes and two moments of four bytes for each of them; the tables of rotations
+    count = sum(-(-p.shape[0] // 16) * p[0].numel() for p in trace.model.parameters())
+    static = kinds[0].step.simulate().static_bytes
+    assert static[rv.Category.PARAMETER] == sum(-(-4 * n // 512) * 512 for n in _parts(trace.model, 16))
+    assert static[rv.Category.OPTIMIZER] >= 8 * count
+
+
+def _parts(model: nn.Module, shards: int) -> list[int]:
+    return [-(-p.shape[0] // shards) * p[0].numel() for p in model.parameters()]
+
+
+def test_the_last_blocks_should_stay_gathered() -> None:
+    made = case("vit", 4)
+    trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
+    step = rv.shard_step(trace, 4, [made.units])
+    points = fixed_points(step)
+    always, second, half, never = points.values()
+    assert half.time == second.time
+    assert half.peak < second.peak
+    assert always.peak <= half.peak < never.peak
+    assert always.time > half.time > never.time == 0
+    curve = step.reshard_curve(GATHER.latency, GATHER.bandwidth)
+    for point in points.values():  # no common choice is better than the curve
+        assert any(best.time <= point.time and best.peak <= point.peak for best in curve)
+    assert [point.time for point in curve] == sorted(point.time for point in curve)
+    with pytest.raises(rv.GraphError, match="nothing is gathered"):
+        rv.replicate_step(trace).reshard_curve(0.1, 1e6)

@@ -17,8 +17,22 @@ STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
     "ddp, bucket views": lambda world: (1, world),
     "fsdp2": lambda world: (world, 1),
     "fsdp2, no resharding": lambda world: (world, 1),
+    "fsdp2, last half gathered": lambda world: (world, 1),
+    "fsdp2, every second gathered": lambda world: (world, 1),
+    "fsdp2, bfloat16": lambda world: (world, 1),
     "hsdp": lambda world: (world // 2, 2),
 }
+
+
+def reshards(strategy: str, layers: int) -> list[bool]:
+    """Return for each block whether it frees its gathered parameters after its forward pass."""
+    if "no resharding" in strategy:
+        return [False] * layers
+    if "last half" in strategy:
+        return [i < layers - layers // 2 for i in range(layers)]
+    if "every second" in strategy:
+        return [i % 2 == 0 for i in range(layers)]
+    return [True] * layers
 
 
 @dataclass(frozen=True, eq=False)

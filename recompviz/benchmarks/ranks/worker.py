@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 import recompviz as rv
-from recompviz.benchmarks.ranks.cases import STRATEGIES, RankCase, case
+from recompviz.benchmarks.ranks.cases import STRATEGIES, RankCase, case, reshards
 from recompviz.core.ranks.unit_plan import UnitPlan, from_text, to_text
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.fsdp_tracker import tracked_peak
@@ -27,7 +27,7 @@ from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.ranks.measured_rank import local_part, measure_rank
 
 # collectives fail after this time, so that no process waits for ever for another one
-LIMIT = timedelta(seconds=60)
+LIMIT = timedelta(minutes=10)
 WARM_UP = 2
 # The measured step is repeated. A buffer that one of gloo's threads frees is not seen to be freed, so a run may show
 # too much. The least of the runs counts.
@@ -108,7 +108,10 @@ def _predictions(
     made: RankCase, strategy: str, shards: int, replicas: int, world: int, share: float | None
 ) -> list[dict[str, Any]]:
     """Return the prediction of each rank, made from one trace."""
-    trace = rv.calibrate(rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss))
+    model, stored = made.model, None
+    if "bfloat16" in strategy:
+        model, stored = copy.deepcopy(model).to(torch.bfloat16), torch.float32
+    trace = rv.calibrate(rv.trace(model, *made.inputs, targets=made.targets, loss=made.loss))
     found: dict[int, dict[str, Any]] = {}
     rows = []
     plan = None
@@ -118,8 +121,13 @@ def _predictions(
             if strategy.startswith("ddp"):
                 step = rv.replicate_step(trace, units=[made.units], bucket_view="views" in strategy)
             else:
-                reshard = "no resharding" not in strategy
-                step = rv.shard_step(trace, shards, [made.units], replicas=replicas, reshard=reshard, rank=part)
+                parent = made.units.rpartition(".")[0]
+                flags = reshards(strategy, len(list(made.model.get_submodule(parent).children())))
+                reshard = {f"{parent}.{i}": flag for i, flag in enumerate(flags)}
+                step = rv.shard_step(
+                    trace, shards, [made.units],
+                    replicas=replicas, reshard=reshard, rank=part, stored=stored, reduced=stored,
+                )  # fmt: skip
             budget = None
             if share is not None and plan is None:
                 table = step.planner.plans("live")
@@ -192,16 +200,20 @@ def wrapped(model: Any, units: str, strategy: str) -> Any:
     if strategy.startswith("ddp"):
         return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     world = dist.get_world_size()
     shards, replicas = STRATEGIES[strategy](world)
     shape, names = ((shards,), ("shard",)) if replicas == 1 else ((replicas, shards), ("replicate", "shard"))
     mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
+    options: dict[str, Any] = {"mesh": mesh}
+    if "bfloat16" in strategy:
+        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     parent, _, _ = units.rpartition(".")
-    for block in model.get_submodule(parent):
-        fully_shard(block, mesh=mesh, reshard_after_forward="no resharding" not in strategy)
-    return fully_shard(model, mesh=mesh)
+    blocks = list(model.get_submodule(parent))
+    for block, reshard in zip(blocks, reshards(strategy, len(blocks)), strict=True):
+        fully_shard(block, reshard_after_forward=reshard, **options)
+    return fully_shard(model, **options)
 
 
 def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int) -> list[torch.Tensor]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
 from recompviz.core.base.arguments import expect, expect_flag
+from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.replicated_step import replicated_step
+from recompviz.core.ranks.resharding import GatherTime, ReshardPoint, reshard_front
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import Sharding, pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
@@ -42,6 +45,8 @@ class RankStep:
         How parameters are divided; None if each rank has all of them.
     units : tuple of str
         Dotted paths of the units: the modules that can run under a plan. Everything else keeps its values.
+    alone : JointGraph or None
+        The operator calls without collectives, if parameters are sharded.
     planner : Planner
         Makes and caches the plans of the rank. Budgets are total bytes of the rank.
     """
@@ -51,6 +56,7 @@ class RankStep:
     rank: int
     sharding: Sharding | None = None
     units: tuple[str, ...] = ()
+    alone: JointGraph | None = field(default=None, repr=False)
     planner: Planner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +80,40 @@ class RankStep:
         """Return the plan that recomputes least within ``total`` bytes on this rank; see :meth:`Planner.plan`."""
         return self.planner.plan(total)
 
+    def reshard_curve(self, latency: float, bandwidth: float) -> tuple[ReshardPoint, ...]:
+        """Return the trade-off of gathering again, recomputation and peak, by rising time and falling peak.
+
+        Parameters
+        ----------
+        latency : float
+            Time of an all-gather without bytes, in the unit of ``graph.time``: milliseconds, unless the trace has other
+            costs.
+        bandwidth : float
+            Bytes that a rank receives in one unit of time, for example per millisecond.
+
+        Returns
+        -------
+        tuple of ReshardPoint
+            Give each block ``fully_shard(block, reshard_after_forward=name not in point.kept)``, and run
+            ``step.unit_plans(point.plan)``.
+
+        Raises
+        ------
+        GraphError
+            If parameters are not sharded.
+        ValueError
+            If ``latency`` is negative or ``bandwidth`` is not positive.
+        """
+        if self.sharding is None or self.alone is None:
+            raise GraphError("parameters are replicated, so nothing is gathered; use rv.shard_step")
+        if latency < 0 or bandwidth <= 0:
+            raise ValueError(
+                f"latency {latency} and bandwidth {bandwidth}, expected at least 0 and more than 0; measure an "
+                "all-gather of a small and of a large tensor"
+            )
+        plans = [Plan.keep_all(self.graph), *self.planner.plans("live").plans]
+        return reshard_front(self.graph, self.alone, self.sharding, plans, GatherTime(latency, bandwidth))
+
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
         """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
         return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
@@ -93,6 +133,8 @@ def shard_step(
     replicas: int = 1,
     reshard: bool | Mapping[str, bool] = True,
     rank: int = 0,
+    stored: torch.dtype | None = None,
+    reduced: torch.dtype | None = None,
     reduce_workspace: float = 0.0,
 ) -> RankStep:
     """Return the training step of one rank under ``torch.distributed.fsdp.fully_shard`` (FSDP2).
@@ -112,6 +154,10 @@ def shard_step(
         ``reshard_after_forward`` of the units, for all or by path. The root never reshards, as in PyTorch.
     rank : int
         The rank within its group of ``shards`` ranks.
+    stored, reduced : torch.dtype, optional
+        For mixed precision: the dtype of each rank's parts and of the optimizer's state (the dtype of the parameters
+        before ``fully_shard``), and ``reduce_dtype`` of its policy. Trace the model in ``param_dtype`` of the policy.
+        By default, both are the dtype of the traced parameters.
     reduce_workspace : float
         Bytes that a reduce-scatter uses inside, as a multiple of its input. It depends on the communication library.
 
@@ -138,15 +184,19 @@ def shard_step(
     expect_trace(trace, "rv.shard_step(trace, 2, units)")
     for name, value in (("shards", shards), ("replicas", replicas)):
         _expect_count(name, value)
+    for name, dtype in (("stored", stored), ("reduced", reduced)):
+        if dtype is not None:
+            expect(dtype, torch.dtype, name, "a dtype", f"write {name}=torch.float32")
     expect(rank, int, "rank", "a number from 0 to shards - 1", "write rank=0")
     if not 0 <= rank < shards:
         raise ValueError(f"rank {rank} is not among {shards} shards; write a number from 0 to {shards - 1}")
     if isinstance(units, str):
         units = [units]
-    sharding = Sharding(units_of(trace, units, reshard), shards, replicas, reduce_workspace)
-    joint = _with_own_optimizer(trace, shards, rank)
+    sharding = Sharding(units_of(trace, units, reshard, stored, reduced), shards, replicas, reduce_workspace)
+    joint = _with_own_optimizer(trace, shards, rank, stored)
     names = tuple(unit.name for unit in sharding.units[1:])
-    return RankStep(trace, sharded_step(pin_outside(joint, names), sharding), rank, sharding, names)
+    alone = pin_outside(joint, names)
+    return RankStep(trace, sharded_step(alone, sharding), rank, sharding, names, alone)
 
 
 def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool = False, rank: int = 0) -> RankStep:
@@ -179,9 +229,63 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     """
     expect_trace(trace, "rv.replicate_step(trace)")
     expect_flag(bucket_view, "bucket_view")
-    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units, True)[1:])
+    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
     joint = pin_outside(trace.joint, names) if names else trace.joint
     return RankStep(trace, replicated_step(joint, bucket_view), rank, units=names)
+
+
+@dataclass(frozen=True, eq=False)
+class RankKind:
+    """Ranks that hold the same; made by :func:`rank_kinds`.
+
+    Attributes
+    ----------
+    ranks : tuple of int
+        The ranks of this kind, within a group of ``shards`` ranks.
+    step : RankStep
+        The training step of the first of them.
+    """
+
+    ranks: tuple[int, ...]
+    step: RankStep
+
+
+def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) -> tuple[RankKind, ...]:
+    """Return the kinds of ranks of a sharded training step, each with its first rank's step.
+
+    All ranks hold the same gathered parameters, buffers and values. If parameters are not divided evenly, the last
+    ranks have fewer rows, and so less state of the optimizer.
+
+    Parameters
+    ----------
+    trace, shards, units
+        As for :func:`shard_step`.
+    **options
+        The other arguments of :func:`shard_step`, without ``rank``.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 1))
+    >>> t = rv.trace(model, torch.zeros(4, 8), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss,
+    ...              optimizer=torch.optim.Adam(model.parameters()))
+    >>> [(kind.ranks, kind.step.simulate().peak) for kind in rv.rank_kinds(t, 4, ["0"])]
+    [((0,), 1292), ((1, 2), 1236), ((3,), 1092)]
+    """
+    expect_trace(trace, "rv.rank_kinds(trace, 2, units)")
+    _expect_count("shards", shards)
+    units = [units] if isinstance(units, str) else list(units)
+    first = shard_step(trace, shards, units, **options)
+    assert first.sharding is not None
+    parameters = [p for unit in first.sharding.units for p in unit.parameters]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for rank in range(shards):
+        key = tuple(p.local(shards, rank) for p in parameters) if trace.optimizer is not None else ()
+        alike.setdefault(key, []).append(rank)
+    return tuple(
+        RankKind(tuple(ranks), shard_step(trace, shards, units, **options, rank=ranks[0]) if ranks[0] else first)
+        for ranks in alike.values()
+    )
 
 
 def _expect_count(name: str, value: int) -> None:
@@ -190,7 +294,7 @@ def _expect_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value}, expected a number of ranks, at least 1; write {name}=2")
 
 
-def _with_own_optimizer(trace: Trace, shards: int, rank: int) -> JointGraph:
+def _with_own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtype | None) -> JointGraph:
     """Return the joint graph of a trace with the optimizer of a rank's part of the parameters."""
     joint = trace.joint
     if trace.optimizer is None:
@@ -202,9 +306,9 @@ def _with_own_optimizer(trace: Trace, shards: int, rank: int) -> JointGraph:
         for (role, which), gradient in zip(given, trace.folded.gradients, strict=False)
         if role == "parameter" and gradient is not None
     }
-    taken = optimizer_bytes(
-        trace.optimizer, lambda p: id(p) in trained, torch.device(trace.device), joint.rounded, part_of(shards, rank)
-    )
+    part = part_of(shards, rank, stored)
+    device = torch.device(trace.device)
+    taken = optimizer_bytes(trace.optimizer, lambda p: id(p) in trained, device, joint.rounded, part)
     storages = tuple(
         replace(storage, size=taken.state) if storage.category is Category.OPTIMIZER else storage
         for storage in joint.storages

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 
@@ -17,7 +16,13 @@ from recompviz.core.steps.joint import Category
 from recompviz.pytorch.tracing.traced_step import Trace
 
 
-def units_of(trace: Trace, units: Iterable[str], reshard: bool | Mapping[str, bool]) -> tuple[ShardedUnit, ...]:
+def units_of(
+    trace: Trace,
+    units: Iterable[str],
+    reshard: bool | Mapping[str, bool] = True,
+    stored: torch.dtype | None = None,
+    reduced: torch.dtype | None = None,
+) -> tuple[ShardedUnit, ...]:
     """Return the units of a trace, the root first and the others in the order of their forward passes.
 
     Parameters
@@ -28,6 +33,8 @@ def units_of(trace: Trace, units: Iterable[str], reshard: bool | Mapping[str, bo
     reshard : bool or mapping of str to bool
         Whether units free their gathered parameters after their forward passes; by path or pattern. The root never
         does, as PyTorch's default is.
+    stored, reduced : torch.dtype, optional
+        The dtype of each rank's part, and of gradients while they are reduced; by default those of the step.
 
     Raises
     ------
@@ -51,7 +58,7 @@ def units_of(trace: Trace, units: Iterable[str], reshard: bool | Mapping[str, bo
                 first.setdefault(name, c)
     ordered = sorted(names, key=lambda name: first.get(name, len(trace.joint.calls)))
     own: dict[str, list[ShardedParameter]] = {name: [] for name in (ROOT, *ordered)}
-    for name, parameter in _parameters(trace):
+    for name, parameter in _parameters(trace, stored, reduced):
         inside = [unit for unit in ordered if name.startswith(f"{unit}.")]
         own[max(inside, key=len, default=ROOT)].append(parameter)
     return tuple(
@@ -70,7 +77,9 @@ def _reshards(name: str, reshard: bool | Mapping[str, bool]) -> bool:
     return next((bool(value) for pattern, value in reshard.items() if _fits(name, pattern)), True)
 
 
-def _parameters(trace: Trace) -> list[tuple[str, ShardedParameter]]:
+def _parameters(
+    trace: Trace, stored: torch.dtype | None, reduced: torch.dtype | None
+) -> list[tuple[str, ShardedParameter]]:
     """Return the path in the model and the sizes of each parameter of a trace."""
     folded = trace.folded
     tensors: dict[str, torch.Tensor] = dict(trace.step.named_parameters(remove_duplicate=False))
@@ -82,30 +91,38 @@ def _parameters(trace: Trace) -> list[tuple[str, ShardedParameter]]:
             tensor = tensors[str(which)]
             storage = folded.storage_of[node]
             made = -1 if gradient is None else folded.storage_of[gradient]
-            found[storage] = paths.get(id(tensor), str(which)), sharded_parameter(tensor, storage, made)
+            found[storage] = paths.get(id(tensor), str(which)), _sizes(tensor, storage, made, stored, reduced)
     by_label = {s.label: i for i, s in enumerate(folded.joint.storages) if s.category is Category.PARAMETER}
     for name, tensor in tensors.items():  # those that the step does not read
         extra = by_label.get(name)
         if extra is not None and extra not in found:
-            found[extra] = paths.get(id(tensor), name), sharded_parameter(tensor, extra, -1)
+            found[extra] = paths.get(id(tensor), name), _sizes(tensor, extra, -1, stored, reduced)
     return list(found.values())
 
 
-def sharded_parameter(tensor: torch.Tensor, storage: int, gradient: int) -> ShardedParameter:
+def _sizes(
+    tensor: torch.Tensor, storage: int, gradient: int, stored: torch.dtype | None, reduced: torch.dtype | None
+) -> ShardedParameter:
     """Return the sizes of a parameter with the given storages of its value and gradient in the joint graph."""
     rows = int(tensor.shape[0]) if tensor.dim() else 1
     row = tensor[0].numel() if tensor.dim() and rows else 1
-    size = tensor.element_size()
-    return ShardedParameter(storage, gradient, rows, row, size, size, size)
+    given = tensor.dtype
+    return ShardedParameter(
+        storage, gradient, rows, row, given.itemsize, (stored or given).itemsize, (reduced or given).itemsize
+    )
 
 
-def part_of(shards: int, rank: int) -> Callable[[torch.Tensor], Any]:
-    """Return a function that returns the shape of a rank's part of a parameter."""
+def part_of(shards: int, rank: int, stored: torch.dtype | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that makes an empty tensor of the shape of a rank's part of a parameter.
 
-    def shape(tensor: torch.Tensor) -> tuple[int, ...]:
-        if not tensor.dim():
-            return ()
-        rows = -(-tensor.shape[0] // shards)
-        return max(0, min(rows, tensor.shape[0] - rank * rows)), *tensor.shape[1:]
+    ``stored`` is the dtype of the part; by default that of the parameter.
+    """
 
-    return shape
+    def part(tensor: torch.Tensor) -> torch.Tensor:
+        shape = list(tensor.shape)
+        if shape:
+            rows = -(-shape[0] // shards)
+            shape[0] = max(0, min(rows, shape[0] - rank * rows))
+        return tensor.new_empty(shape, dtype=stored or tensor.dtype)
+
+    return part

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ def optimizer_bytes(
     has_gradient: Callable[[torch.Tensor], bool],
     device: torch.device,
     rounded: Callable[[int], int] = int,
-    part: Callable[[torch.Tensor], Sequence[int]] | None = None,
+    part: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> OptimizerBytes:
     """Count the bytes of an optimizer, by two steps of a copy on tensors that have shapes and no memory.
 
@@ -66,9 +66,9 @@ def optimizer_bytes(
         scratch memory. On the CPU, 12 bytes are added to ``scratch`` if an operator makes a tensor of a Python number.
     rounded : callable (bytes) → bytes
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
-    part : callable (parameter) → shape, optional
-        The shape of the part of a parameter that the optimizer updates on this rank, if parameters are sharded. State
-        that the optimizer has already is then not counted: it is made again for the parts.
+    part : callable (tensor) → tensor, optional
+        Makes an empty tensor of the shape and dtype of the part that the optimizer updates on this rank, if parameters
+        are sharded. State that the optimizer has already is then not counted: it is made again for the parts.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def _shadow(
     has_gradient: Callable[[torch.Tensor], bool],
     device: torch.device,
     mode: FakeTensorMode,
-    part: Callable[[torch.Tensor], Sequence[int]] | None = None,
+    part: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Any:
     """Copy an optimizer with parameters, gradients and state that have shapes and no memory."""
     shadow: Any = plain_optimizer(optimizer)
@@ -162,7 +162,7 @@ def _shadow(
         for parameter in group["params"]:
             with mode:
                 whole = _shape_of(parameter)
-                own = whole if part is None else whole.new_empty(tuple(part(parameter)))
+                own = whole if part is None else part(whole)
                 fake = torch.nn.Parameter(own, parameter.requires_grad)
                 if parameter.requires_grad and has_gradient(parameter):
                     fake.grad = torch.empty_like(fake)

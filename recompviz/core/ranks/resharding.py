@@ -1,0 +1,162 @@
+"""Keep parameters gathered, or gather them again: the trade-off of communication, recomputation and peak on one rank.
+
+A unit that reshards frees its gathered parameters after its forward pass, and pays a second all-gather. Like a value of
+the forward pass, a gathered parameter is kept or made again. Each point of the curve therefore chooses both: the units
+that keep their parameters gathered, and a plan for the values.
+
+Which units keep is searched among few choices. All kept parameters are alive when the backward pass starts, and a unit
+that keeps also needs no buffer for the all-gather ahead. So for equal units, the last ones should keep: the backward
+pass frees them first. For unequal units, those that save the most time for each byte are tried, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.live.model import profile_function
+from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.sharded_step import sharded_step
+from recompviz.core.ranks.sharding import ROOT, Sharding
+from recompviz.core.steps.joint import JointGraph
+
+# the most plans that are simulated for each choice of units
+MOST_PLANS = 24
+
+
+@dataclass(frozen=True)
+class GatherTime:
+    """The time of an all-gather: a latency, and the bytes that arrive divided by the bandwidth.
+
+    Attributes
+    ----------
+    latency : float
+        Time of a gathering without bytes, in the unit of ``graph.time``, for example milliseconds.
+    bandwidth : float
+        Bytes that a rank receives in one unit of time.
+    """
+
+    latency: float
+    bandwidth: float
+
+    def of(self, whole: int, shards: int) -> float:
+        """Return the time to gather ``whole`` bytes from ``shards`` ranks, of which a rank has one part itself.
+
+        Examples
+        --------
+        >>> GatherTime(latency=0.5, bandwidth=1000).of(4000, shards=4)
+        3.5
+        """
+        return self.latency + whole * (shards - 1) / shards / self.bandwidth
+
+
+@dataclass(frozen=True, eq=False)
+class ReshardPoint:
+    """One point of the trade-off: which units keep their parameters gathered, and a plan for the values.
+
+    Attributes
+    ----------
+    kept : tuple of str
+        The units that keep their parameters gathered from the forward to the backward pass: give them
+        ``reshard_after_forward=False``.
+    plan : Plan
+    gathering : float
+        The time of all second all-gathers, in the unit of ``graph.time``, as if nothing else ran meanwhile.
+    overhead : float
+        The time of recomputation.
+    peak : int
+        The peak of the rank in total bytes.
+    """
+
+    kept: tuple[str, ...]
+    plan: Plan
+    gathering: float
+    overhead: float
+    peak: int
+
+    @property
+    def time(self) -> float:
+        """The sum of ``gathering`` and ``overhead``."""
+        return self.gathering + self.overhead
+
+    def __repr__(self) -> str:
+        return (
+            f"ReshardPoint({len(self.kept)} units kept, gathering {self.gathering:.4g} + recomputation "
+            f"{self.overhead:.4g}, peak {self.peak})"
+        )
+
+
+def reshard_point(
+    graph: Graph, joint: JointGraph, sharding: Sharding, kept: Sequence[str], plan: Plan, gather: GatherTime
+) -> ReshardPoint:
+    """Return the point of one choice of units and one plan; the arguments are as for :func:`reshard_front`."""
+    return _points(graph, joint, sharding, kept, [plan], gather)[0]
+
+
+def reshard_front(
+    graph: Graph, joint: JointGraph, sharding: Sharding, plans: Sequence[Plan], gather: GatherTime
+) -> tuple[ReshardPoint, ...]:
+    """Return the best points found, by rising time and falling peak. No point is better in both than another.
+
+    Parameters
+    ----------
+    graph : Graph
+    joint : JointGraph
+        The training step on one device, without collectives.
+    sharding : Sharding
+        How parameters are divided. Its choice of resharding is not used.
+    plans : sequence of Plan
+        Plans of the graph. At most 24 of them are tried for each choice of units.
+    gather : GatherTime
+    """
+    if len(plans) > MOST_PLANS:
+        plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
+    points = [
+        point
+        for kept in dict.fromkeys(tuple(sorted(kept)) for kept in _choices(sharding, gather))
+        for point in _points(graph, joint, sharding, kept, plans, gather)
+    ]
+    points.sort(key=lambda point: (point.time, point.peak))
+    front: list[ReshardPoint] = []
+    for point in points:
+        if not front or point.peak < front[-1].peak:
+            front.append(point)
+    return tuple(front)
+
+
+def _choices(sharding: Sharding, gather: GatherTime) -> list[tuple[str, ...]]:
+    """Return the choices of units that are tried: for each number of units, the last ones and the most worthwhile."""
+    shards = sharding.shards
+    wholes = {
+        unit.name: sum(p.padded(shards) * shards * p.itemsize for p in unit.parameters)
+        for unit in sharding.units
+        if unit.name != ROOT and unit.parameters
+    }
+    last_first = list(reversed(wholes))
+    worth = sorted(last_first, key=lambda name: -gather.of(wholes[name], shards) / wholes[name])
+    return [tuple(order[:count]) for order in (last_first, worth) for count in range(len(order) + 1)]
+
+
+def _points(
+    graph: Graph,
+    joint: JointGraph,
+    sharding: Sharding,
+    kept: Sequence[str],
+    plans: Sequence[Plan],
+    gather: GatherTime,
+) -> list[ReshardPoint]:
+    units = tuple(
+        replace(unit, reshard=unit.name not in kept) if unit.name != ROOT else unit for unit in sharding.units
+    )
+    shards = sharding.shards
+    time = sum(
+        gather.of(sum(p.padded(shards) * shards * p.itemsize for p in unit.parameters), shards)
+        for unit in units
+        if unit.reshard and unit.name != ROOT and unit.parameters
+    )
+    profile = profile_function(graph, sharded_step(joint, replace(sharding, units=units)))
+    names = tuple(unit.name for unit in units if unit.name in kept)
+    return [ReshardPoint(names, plan, time, plan.overhead, int(profile(plan).max())) for plan in plans]

@@ -1,0 +1,84 @@
+"""The key-value store through which the processes of a group find each other, for messages with a time limit.
+
+A collective waits for all ranks. A message in the store can be waited for with a limit, and shows who has not written.
+
+Private PyTorch used here: ``torch.distributed.distributed_c10d._get_default_store``. Tried on torch 2.13.0, with gloo.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch.distributed as dist
+
+__all__ = ["RankStore", "StoreGone"]
+
+# seconds between two looks at the store
+_PAUSE = 0.02
+
+
+class StoreGone(RuntimeError):
+    """The process that holds the store has ended. By default this is rank 0."""
+
+
+class RankStore:
+    """Messages of the ranks of the default process group.
+
+    Parameters
+    ----------
+    prefix : str
+        Keeps these messages apart from others.
+
+    Attributes
+    ----------
+    rank, world : int
+        The rank of this process, and the number of processes.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        store: Any = dist.distributed_c10d._get_default_store()
+        self._store: Any = dist.PrefixStore(prefix, store)
+
+    def write(self, name: str, text: str) -> None:
+        """Write this rank's message, if it is the first with this name."""
+        self._try(lambda: self._store.set(f"{name}/{self.rank}", text))
+
+    def read(self, name: str, ranks: Sequence[int], until: float) -> dict[int, str]:
+        """Return the messages of the ranks that have written when all have, or when the time is over.
+
+        Parameters
+        ----------
+        name : str
+        ranks : sequence of int
+        until : float
+            The time by ``time.monotonic``.
+
+        Raises
+        ------
+        StoreGone
+            If the process that holds the store has ended.
+        """
+        found: dict[int, str] = {}
+        while True:
+            for rank in ranks:
+                if rank not in found and self._try(lambda key=f"{name}/{rank}": self._store.check([key])):
+                    found[rank] = self._try(lambda key=f"{name}/{rank}": self._store.get(key)).decode()
+            if len(found) == len(ranks) or time.monotonic() > until:
+                return found
+            time.sleep(_PAUSE)
+
+    def _try(self, use: Any) -> Any:
+        try:
+            return use()
+        except (dist.DistError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise StoreGone(reason) from error
+
+
+def set_store_limit(seconds: float) -> None:
+    """Let single reads and writes of the default store fail after some seconds."""
+    dist.distributed_c10d._get_default_store().set_timeout(timedelta(seconds=seconds))

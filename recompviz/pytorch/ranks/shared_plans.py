@@ -1,0 +1,166 @@
+"""``shared_plans``: rank 0 plans for all ranks, and all agree before the first step, or all raise an error in time.
+
+Ranks that run different plans would issue collectives at different times, and could wait for each other for ever. So no
+rank goes on before all have the same plans. A rank that fails or does not answer is named in the error of the others.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Sequence
+
+from recompviz.core.base.arguments import expect
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.units import format_bytes, parse_total
+from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text
+from recompviz.pytorch.internals.rank_store import RankStore, StoreGone
+
+_numbers = itertools.count()
+
+
+class RanksDisagree(RecompvizError, RuntimeError):
+    """The ranks have no common plan. Every rank that is alive raises this error.
+
+    Attributes
+    ----------
+    ranks : tuple of int
+        The ranks that failed, did not answer in time, or have another plan than rank 0.
+    """
+
+    def __init__(self, text: str, ranks: Sequence[int]) -> None:
+        super().__init__(text)
+        self.ranks = tuple(ranks)
+
+
+def shared_plans(
+    make: Callable[[int | None], Sequence[UnitPlan]] | None,
+    *,
+    total: int | float | str | None = None,
+    seconds: float = 300.0,
+) -> tuple[UnitPlan, ...]:
+    """Return the unit plans of rank 0 on every rank, after all ranks have confirmed them.
+
+    Call it on every rank of the default process group, after ``torch.distributed.init_process_group``.
+
+    Parameters
+    ----------
+    make : callable (total) → unit plans
+        Called on rank 0 only, with the least of the ranks' totals in bytes, or None. May be None on other ranks.
+    total : int, float or str, optional
+        The most bytes that this rank may take, or a text such as ``"10 GiB"``. Ranks may give different totals.
+    seconds : float
+        The time limit for planning and for the answers of all ranks.
+
+    Returns
+    -------
+    tuple of UnitPlan
+        For :func:`recompviz.plan_units`.
+
+    Raises
+    ------
+    RanksDisagree
+        On every rank, if a rank fails or does not answer in time, or if ``make`` fails on rank 0. Rank 0 then raises
+        its own error.
+    """
+    expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=300")
+    own = None if total is None else parse_total(total)
+    store = RankStore(f"recompviz/plans/{next(_numbers)}")
+    until = time.monotonic() + seconds
+    ranks = range(store.world)
+    try:
+        store.write("total", json.dumps(own))
+        if store.rank == 0:
+            plans = _made(make, store, until, seconds)
+        else:
+            answer = store.read("plans", [0], until)
+            if 0 not in answer:
+                raise RanksDisagree(f"rank 0 sent no plans within {seconds:g} seconds; {_LOOK}", [0])
+            message = json.loads(answer[0])
+            if "error" in message:
+                store.write("seen", "")
+                raise RanksDisagree(f"rank 0 could not plan: {message['error']}", message["ranks"])
+            plans = from_text(message["plans"])
+        _confirm(store, plans, ranks, until, seconds)
+    except StoreGone as error:
+        raise RanksDisagree(f"rank 0 has ended ({error}); look at its log for the error", [0]) from error
+    return plans
+
+
+# seconds that rank 0 gives the others to read why it failed
+_FAREWELL = 5.0
+_LOOK = "look at its log, or allow more seconds"
+
+
+def _made(
+    make: Callable[[int | None], Sequence[UnitPlan]] | None, store: RankStore, until: float, seconds: float
+) -> tuple[UnitPlan, ...]:
+    """Plan on rank 0, and send the plans or the error to the other ranks."""
+    try:
+        given = store.read("total", range(store.world), until)
+        if missing := [rank for rank in range(store.world) if rank not in given]:
+            raise RanksDisagree(f"{_named(missing)} did not answer within {seconds:g} seconds; {_LOOK}", missing)
+        totals = {rank: size for rank, text in given.items() if (size := json.loads(text)) is not None}
+        least = min(totals, key=lambda rank: totals[rank]) if totals else None
+        if make is None:
+            raise TypeError("make is None on rank 0, expected a function of the total that returns unit plans")
+        try:
+            plans = tuple(make(None if least is None else totals[least]))
+        except RecompvizError as error:
+            if least is not None and len(set(totals.values())) > 1:
+                error.add_note(f"the least total is that of rank {least}: {format_bytes(totals[least])}")
+            raise
+    except BaseException as error:
+        notes = " ".join(getattr(error, "__notes__", ()))
+        text = f"{type(error).__name__}: {error} {notes}".strip()
+        store.write("plans", json.dumps({"error": text, "ranks": list(getattr(error, "ranks", [0]))}))
+        # this process may hold the store, and end with the error: let the others read it first
+        store.read("seen", range(1, store.world), min(until, time.monotonic() + _FAREWELL))
+        raise
+    store.write("plans", json.dumps({"plans": to_text(plans)}))
+    return plans
+
+
+def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
+    """Raise an error on every rank unless all ranks have the same unit plans.
+
+    Use it if each rank makes or loads its plans itself. Call it on every rank of the default process group.
+
+    Parameters
+    ----------
+    plans : sequence of UnitPlan
+    seconds : float
+        The time limit for the answers of all ranks.
+
+    Raises
+    ------
+    RanksDisagree
+        If plans differ, or a rank does not answer in time.
+    """
+    store = RankStore(f"recompviz/confirm/{next(_numbers)}")
+    try:
+        _confirm(store, plans, range(store.world), time.monotonic() + seconds, seconds)
+    except StoreGone as error:
+        raise RanksDisagree(f"rank 0 has ended ({error}); look at its log for the error", [0]) from error
+
+
+def _confirm(store: RankStore, plans: Sequence[UnitPlan], ranks: Sequence[int], until: float, seconds: float) -> None:
+    store.write("print", fingerprint(plans))
+    prints = store.read("print", ranks, until)
+    if missing := [rank for rank in ranks if rank not in prints]:
+        raise RanksDisagree(f"{_named(missing)} did not confirm within {seconds:g} seconds; {_LOOK}", missing)
+    if other := [rank for rank in ranks if prints[rank] != prints[0]]:
+        raise RanksDisagree(
+            f"{_named(other)} {'has' if len(other) == 1 else 'have'} another plan than rank 0; send the plans of "
+            "rank 0 with rv.shared_plans",
+            other,
+        )
+    # rank 0 may hold the store: it stays until all have read
+    store.write("read", "")
+    if store.rank == 0:
+        store.read("read", ranks, until)
+
+
+def _named(ranks: Sequence[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
